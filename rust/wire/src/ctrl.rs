@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Control queue (VIRTIO 1.4 section 5.1.6.5).
+//!
+//! A request is [`CtrlHdr`] and the command's data; the reply is one ack byte and, for some
+//! commands, a result.
+//!
+//! Experimental class [`CLASS_X_ADMIN`], command [`X_ADMIN_EXEC`]: the data is a complete readable
+//! part of an administration command ([`crate::admin`]) and the result a complete writable part,
+//! because a driver on Linux cannot reach the administration queue. [`OK`] says that the command was
+//! executed or refused *as administration command* (see its status); [`ERR`] says that it never got
+//! there: feature 127 is missing, fewer than 24 readable or 8 result bytes, or more than
+//! [`X_ADMIN_MAX`] of either.
+
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Start of a control request.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct CtrlHdr {
+    /// One of the `CLASS_` constants.
+    pub class: u8,
+    /// Command within the class.
+    pub command: u8,
+}
+
+const _: () = assert!(size_of::<CtrlHdr>() == 2);
+
+/// Ack: the command was carried out.
+pub const OK: u8 = 0;
+/// Ack: the command was refused.
+pub const ERR: u8 = 1;
+
+/// Multiqueue class.
+pub const CLASS_MQ: u8 = 4;
+/// In [`CLASS_MQ`]: use this many queue pairs (le16).
+pub const MQ_VQ_PAIRS_SET: u8 = 0;
+
+/// Experimental class: administration commands.
+pub const CLASS_X_ADMIN: u8 = 0xe0;
+/// In [`CLASS_X_ADMIN`]: execute one administration command.
+pub const X_ADMIN_EXEC: u8 = 0;
+/// Largest readable and largest writable part of [`X_ADMIN_EXEC`] in bytes, without [`CtrlHdr`] and
+/// ack byte.
+pub const X_ADMIN_MAX: usize = 4096;
+
+impl CtrlHdr {
+    /// Header in front of an administration command.
+    pub const X_ADMIN: Self = Self {
+        class: CLASS_X_ADMIN,
+        command: X_ADMIN_EXEC,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    #[test]
+    fn header_is_class_then_command() {
+        assert_eq!(CtrlHdr::X_ADMIN.as_bytes(), [0xe0, 0]);
+    }
+}
