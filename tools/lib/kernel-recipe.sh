@@ -37,7 +37,7 @@ build() {
 echo "configuring" >&2
 build olddefconfig
 echo "compiling the build tools and the kernel's Rust crates" >&2
-build prepare
+build modules_prepare
 
 made=$(make -s kernelrelease LOCALVERSION="${release#"$version"}")
 if [ "$made" != "$release" ]; then

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! ESP (RFC 4303) with AES-GCM (RFC 4106), in the caller's buffer.
+//!
+//! This crate knows packets and rules, nothing else: the caller brings the bytes, the cipher
+//! ([`engine::Aead`]) and the SA's parameters. The driver uses [`seq`]; the NIC uses all of it.
+//! Nothing here allocates, panics or uses `unsafe`.
+
+#![cfg_attr(not(any(kernel, test)), no_std)]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod engine;
+pub mod packet;
+pub mod seq;
