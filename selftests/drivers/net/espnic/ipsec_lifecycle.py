@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The life of offloaded SAs: deletion, update, expiry, link down, namespaces, unbinding.
+
+After each event the table of the NIC must hold exactly the SAs that `ip xfrm state` shows, and
+new SAs must work.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import env, ktap, netif, proc, traffic, xfrm  # noqa: E402
+from ksft.netns import Netns  # noqa: E402
+
+ROUNDS = 5
+MANY = 64
+EXPECTED_LOSSES = {"XfrmInNoStates", "XfrmOutNoStates", "XfrmInStateInvalid",
+                   "XfrmOutStateInvalid", "XfrmAcquireError", "XfrmOutBundleGenError",
+                   "XfrmOutBundleCheckError", "XfrmInStateSeqError"}
+
+
+def _live(cfg):
+    """Number of SAs in the NIC, or what the driver believes of it."""
+    if cfg.control:
+        stats = cfg.nic_counters()
+        return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
+    stats = cfg.driver_counters()
+    return stats["ipsec_sa_added"] - stats["ipsec_sa_deleted"]
+
+
+def _expect_live(cfg, count, when):
+    """Deletion is asynchronous: wait for the number, and fail with both if it never comes."""
+    try:
+        proc.wait_until(lambda: _live(cfg) == count, when, timeout=5)
+    except ktap.Failure as failure:
+        raise ktap.Failure(f"{when}: the NIC holds {_live(cfg)} SAs, not {count}") from failure
+
+
+def _shown(cfg):
+    """Number of SAs that the kernel shows in the namespace."""
+    return cfg.dut.cmd("ip", "xfrm", "state").count("proto esp")
+
+
+def _install(cfg, flow=None):
+    flow = flow or xfrm.Flow(env.DUT4, env.PEER4)
+    ktap.defer(xfrm.flush, cfg.peer)
+    ktap.defer(lambda: xfrm.flush(cfg.dut))
+    flow.install(cfg.dut, cfg.peer, cfg.netif)
+    _expect_live(cfg, 2, "after installing two SAs")
+    return flow
+
+
+def _works(cfg, flow, count=3):
+    """Traffic passes, all of it through the NIC's engine."""
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * count)
+    watch.stop().prove_offload(count)
+
+
+def _restart(cfg):
+    """Fresh SAs and policies on both sides; they work."""
+    xfrm.flush(cfg.dut, cfg.peer)
+    _expect_live(cfg, 0, "after a flush")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    flow.install(cfg.dut, cfg.peer, cfg.netif)
+    _works(cfg, flow)
+
+
+class Background:
+    """Datagrams both ways, as fast as one thread sends them, until the end of the case."""
+
+    def __init__(self, cfg):
+        self._links = [traffic.Datagrams(cfg.dut, env.DUT4, cfg.peer, env.PEER4),
+                       traffic.Datagrams(cfg.peer, env.PEER4, cfg.dut, env.DUT4)]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self.sent = 0
+        self._thread.start()
+        ktap.defer(self.stop)
+
+    def _send(self):
+        while not self._stop.is_set():
+            for link in self._links:
+                link.send(b"espnic lifecycle test" * 20)
+            self.sent += 1
+            self._stop.wait(0.002)
+
+    def stop(self):
+        """End the traffic."""
+        self._stop.set()
+        self._thread.join()
+        for link in self._links:
+            link.close()
+
+
+def delete_under_traffic(cfg):
+    """SAs are deleted and added again, with the same key, while packets flow both ways."""
+    flow = _install(cfg)
+    watch = cfg.watch()
+    background = Background(cfg)
+    for _ in range(ROUNDS):
+        before = background.sent
+        proc.wait_until(lambda b=before: background.sent > b + 5, "background traffic")
+        for ns in (cfg.dut, cfg.peer):
+            ns.ip(flow.out.delete(), flow.in_.delete())
+        cfg.dut.ip(*flow.dut_states(cfg.netif))
+        cfg.peer.ip(*flow.peer_states())
+    background.stop()
+    watch.stop()
+    watch.prove_no_plaintext()
+    for errors in (watch.dut_errors, watch.peer_errors):
+        unexpected = set(errors) - EXPECTED_LOSSES
+        ktap.check(not unexpected, f"XFRM errors besides missing SAs: {errors}")
+    _expect_live(cfg, 2, "after the last round")
+    _works(cfg, flow)
+
+
+def ifdown_flushes(cfg):
+    """Link down removes the SAs from the kernel and from the NIC; link up starts afresh."""
+    _install(cfg)
+    cfg.dut.ip(f"link set {cfg.netif} down")
+    ktap.equal(_shown(cfg), 0, "SAs after link down")
+    _expect_live(cfg, 0, "after link down")
+    cfg.configure()
+    _restart(cfg)
+
+
+def added_while_down(cfg):
+    """SAs that are added while the link is down work as soon as it is up."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    ktap.defer(xfrm.flush, cfg.peer)
+    ktap.defer(lambda: xfrm.flush(cfg.dut))
+    cfg.dut.ip(f"link set {cfg.netif} down")
+    flow.install(cfg.dut, cfg.peer, cfg.netif)
+    cfg.configure()
+    _works(cfg, flow)
+
+
+def update(cfg):
+    """`ip xfrm state update` leaves the SA offloaded and working."""
+    flow = _install(cfg)
+    _works(cfg, flow)
+    cfg.dut.ip(flow.out.add(xfrm.offload(cfg.netif, "out") + " limit packet-hard 1000", "update"),
+               flow.in_.add(xfrm.offload(cfg.netif, "in") + " limit packet-hard 1000", "update"))
+    _expect_live(cfg, 2, "after an update")
+    ktap.equal(_shown(cfg), 2, "SAs after an update")
+    _works(cfg, flow)
+
+
+def duplicate_add(cfg):
+    """A second add of the same SA is refused and leaves the first one alone."""
+    flow = _install(cfg)
+    for line in flow.dut_states(cfg.netif):
+        result = cfg.dut.run("ip", *line.split())
+        ktap.check(result.returncode, "a duplicate SA was accepted")
+        ktap.contains(result.stderr, "File exists", "message for a duplicate SA")
+    _expect_live(cfg, 2, "after refused duplicates")
+    _works(cfg, flow)
+
+
+def flush(cfg):
+    """`ip xfrm state flush` empties the NIC."""
+    flow = _install(cfg)
+    _works(cfg, flow)
+    cfg.dut.ip("xfrm state flush")
+    _expect_live(cfg, 0, "after a flush")
+    ktap.check(not traffic.reachable(cfg.dut, env.DUT4, env.PEER4), "traffic without an SA")
+    _restart(cfg)
+
+
+def hard_expiry(cfg):
+    """An SA that reaches its packet limit dies by itself, in the NIC too."""
+    flow = _install(cfg)
+    cfg.dut.ip(flow.out.delete())
+    limit = " limit packet-soft 3 limit packet-hard 5"
+    cfg.dut.ip(flow.out.add(xfrm.offload(cfg.netif, "out") + limit))
+    answered = sum(traffic.reachable(cfg.dut, env.DUT4, env.PEER4, timeout=0.3)
+                   for _ in range(7))
+    ktap.check(3 <= answered <= 5, f"{answered} of 7 pings passed an SA with a limit of 5")
+    _expect_live(cfg, 1, "after the hard limit")
+    ktap.equal(_shown(cfg), 1, "SAs after the hard limit")
+
+
+def same_key_again(cfg):
+    """Delete and add with the same key, SPI and addresses, several times."""
+    flow = _install(cfg)
+    for _ in range(3):
+        _works(cfg, flow)
+        cfg.dut.ip(flow.out.delete(), flow.in_.delete(), *flow.dut_states(cfg.netif))
+        cfg.peer.ip(flow.out.delete(), flow.in_.delete(), *flow.peer_states())
+        _expect_live(cfg, 2, "after adding the SAs again")
+    _works(cfg, flow)
+
+
+def many_sas(cfg):
+    """Many SAs at once; the ones in use are found among them, before and after half are gone."""
+    flow = _install(cfg)
+    others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=2) for _ in range(MANY)]
+    cfg.dut.ip(*[line for other in others for line in other.dut_states(cfg.netif)])
+    _expect_live(cfg, 2 + 2 * MANY, "after adding many SAs")
+    _works(cfg, flow)
+    cfg.dut.ip(*[sa.delete() for other in others[::2] for sa in (other.out, other.in_)])
+    _expect_live(cfg, 2 + MANY, "after deleting half of them")
+    _works(cfg, flow)
+    cfg.dut.ip("xfrm state flush")
+    _expect_live(cfg, 0, "after a flush")
+
+
+def netns_move(cfg):
+    """Moving the interface to another namespace removes its SAs; new ones work there."""
+    _install(cfg)
+    old, new = cfg.dut, Netns("dut2")
+    old.ip(f"link set {cfg.netif} netns {new.path}")
+    ktap.equal(_shown(cfg), 0, "SAs left in the old namespace")
+    cfg.dut = new
+    new.ip("link set lo up", f"addr replace {env.DUT_INNER4}/32 dev lo")
+    _expect_live(cfg, 0, "after the move")
+    cfg.configure()
+    _restart(cfg)
+    old.close()
+
+
+def unbind_with_sas(cfg):
+    """Unbinding the driver removes the SAs; after binding, new ones work."""
+    _install(cfg)
+    netif.unbind(cfg.device)
+    ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
+    netif.bind(cfg.device, cfg.driver, cfg.netif)
+    cfg.connect()
+    _restart(cfg)
+
+
+CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update, duplicate_add, flush,
+         hard_expiry, same_key_again, many_sas, netns_move, unbind_with_sas]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Every SA that the NIC cannot do is refused, with a text that names the reason.
+
+A refused SA must not exist afterwards, not even as a software SA that only looks offloaded.
+What is supported is accepted, which keeps the refusals from being vacuous.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import env, ktap, netif, xfrm  # noqa: E402
+
+SPI = 0x7001
+GENERIC = "Device failed to offload this state"
+
+
+def _aead(name, bits, icv):
+    return f"aead {name} 0x{'5a' * (bits // 8)} {icv}"
+
+
+GCM128 = _aead(xfrm.AEAD, 160, 128)
+GCM256 = _aead(xfrm.AEAD, 288, 128)
+SHA256 = f"auth-trunc hmac(sha256) 0x{'a5' * 32} 128"
+IN_WINDOW = {"in": "replay-window 32", "out": ""}
+
+
+def _add(cfg, direction, algorithm=GCM128, mode="transport", proto="esp", extra="", outer=4,
+         offload="offload", window=None):
+    """Try to add an SA; returns the result of `ip` and the words that name the SA."""
+    dut, peer = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
+    src, dst = (dut, peer) if direction == "out" else (peer, dut)
+    name = f"src {src} dst {dst} proto {proto} spi {SPI:#x}"
+    window = IN_WINDOW[direction] if window is None else window
+    line = (f"xfrm state add {name} reqid 9 mode {mode} {algorithm} {extra} {window} "
+            f"{offload} dev {cfg.netif} dir {direction}")
+    return cfg.dut.run("ip", *line.split()), name
+
+
+def _refused(cfg, text, by_driver=True, directions=("out", "in"), **kwargs):
+    """The SA is refused in these directions with a message that matches text."""
+    for direction in directions:
+        before = netif.ethtool_stats(cfg.dut, cfg.netif).get("ipsec_sa_refused", 0)
+        result, name = _add(cfg, direction, **kwargs)
+        exists = cfg.dut.run("ip", "xfrm", "state", "get", *name.split())
+        xfrm.flush(cfg.dut)
+        ktap.check(result.returncode, f"{direction}: accepted: {exists.stdout}")
+        ktap.check(exists.returncode, f"{direction}: refused, but the SA exists")
+        message = result.stderr.strip()
+        ktap.check("Error:" in message and GENERIC not in message,
+                   f"{direction}: no reason is given: {message!r}")
+        ktap.check(re.search(text, message, re.IGNORECASE),
+                   f"{direction}: {text!r} is not in {message!r}")
+        if by_driver:
+            ktap.contains(message, cfg.driver, f"{direction}: the text names the driver")
+            after = netif.ethtool_stats(cfg.dut, cfg.netif).get("ipsec_sa_refused", 0)
+            ktap.equal(after - before, 1, f"{direction}: ipsec_sa_refused")
+
+
+def accepted(cfg):
+    """AES-GCM-128 and 256 with a 16-byte ICV: transport v4 and v6, IPv4 tunnel."""
+    for algorithm in (GCM128, GCM256):
+        for outer, mode in ((4, "transport"), (6, "transport"), (4, "tunnel")):
+            for direction in ("out", "in"):
+                result, name = _add(cfg, direction, algorithm, mode, outer=outer)
+                what = f"{mode} v{outer} {direction}"
+                ktap.check(result.returncode == 0, f"{what}: {result.stderr.strip()}")
+                text = cfg.dut.cmd("ip", "-d", "xfrm", "state", "get", *name.split())
+                wanted = f"crypto offload parameters: dev {cfg.netif} dir {direction} mode crypto"
+                ktap.contains(text, wanted, what)
+                xfrm.flush(cfg.dut)
+
+
+def other_aead(cfg):
+    """ChaCha20-Poly1305, AES-CCM and AES-GMAC."""
+    text = r"rfc4106\(gcm\(aes\)\)"
+    _refused(cfg, text, algorithm=_aead("rfc7539esp(chacha20,poly1305)", 288, 128))
+    _refused(cfg, text, algorithm=_aead("rfc4309(ccm(aes))", 152, 128), directions=["out"])
+    _refused(cfg, text, algorithm=_aead("rfc4543(gcm(aes))", 160, 128), directions=["out"])
+
+
+def cbc_and_hmac(cfg):
+    """AES-CBC with HMAC-SHA-256: not an AEAD."""
+    _refused(cfg, "AEAD", algorithm=f"enc cbc(aes) 0x{'11' * 16} {SHA256}")
+
+
+def null_and_hmac(cfg):
+    """NULL encryption with HMAC-SHA-256."""
+    _refused(cfg, "AEAD", algorithm=f"enc ecb(cipher_null) 0x {SHA256}", directions=["out"])
+
+
+def key_192(cfg):
+    """AES-GCM with a key of 192 bits."""
+    _refused(cfg, "key", algorithm=_aead(xfrm.AEAD, 224, 128))
+
+
+def icv_lengths(cfg):
+    """ICVs of 8 and 12 bytes."""
+    _refused(cfg, "ICV", algorithm=_aead(xfrm.AEAD, 160, 64))
+    _refused(cfg, "ICV", algorithm=_aead(xfrm.AEAD, 160, 96))
+
+
+def esn(cfg):
+    """Extended sequence numbers."""
+    _refused(cfg, "ESN", by_driver=False, extra="flag esn", directions=["in"])
+    _refused(cfg, "ESN", by_driver=False, extra="flag esn", directions=["out"], window="")
+
+
+def udp_encapsulation(cfg):
+    """ESP in UDP (NAT traversal)."""
+    _refused(cfg, "encap", extra="encap espinudp 4500 4500 0.0.0.0")
+    _refused(cfg, "encap", extra="encap espinudp 4500 4500 ::", outer=6)
+
+
+def beet(cfg):
+    """BEET mode."""
+    _refused(cfg, "mode", mode="beet", extra=f"sel src {env.DUT4}/32 dst {env.PEER4}/32",
+             directions=["out"])
+    _refused(cfg, "mode", mode="beet", extra=f"sel src {env.PEER4}/32 dst {env.DUT4}/32",
+             directions=["in"])
+
+
+def tunnel_inner_v6(cfg):
+    """IPv6 in an IPv4 tunnel."""
+    _refused(cfg, "tunnel", mode="tunnel", extra="sel src 2001:db8:1::/64 dst 2001:db8:2::/64")
+
+
+def tunnel_any_inner(cfg):
+    """A tunnel that takes both families."""
+    _refused(cfg, "tunnel", mode="tunnel", extra="flag af-unspec")
+
+
+def tunnel_outer_v6(cfg):
+    """Tunnels with an IPv6 outer header, with IPv6 and IPv4 inside."""
+    _refused(cfg, "tunnel", mode="tunnel", outer=6)
+    _refused(cfg, "tunnel", mode="tunnel", outer=6,
+             extra="sel src 198.51.100.0/24 dst 203.0.113.0/24")
+
+
+def packet_offload(cfg):
+    """Packet offload."""
+    _refused(cfg, "packet", offload="offload packet")
+
+
+def sequence_wrap(cfg):
+    """Sequence numbers that may wrap: IVs would repeat."""
+    _refused(cfg, "wrap", extra="extra-flag oseq-may-wrap", directions=["out"])
+
+
+def ah_and_ipcomp(cfg):
+    """Protocols other than ESP: the core says so."""
+    sha = f"auth-trunc hmac(sha256) 0x{'a5' * 32} 128"
+    _refused(cfg, "offload", by_driver=False, proto="ah", algorithm=sha, directions=["out"])
+    _refused(cfg, "offload", by_driver=False, proto="comp", algorithm="comp deflate",
+             directions=["out"])
+
+
+CASES = [accepted, other_aead, cbc_and_hmac, null_and_hmac, key_192, icv_lengths, esn,
+         udp_encapsulation, beet, tunnel_inner_v6, tunnel_any_inner, tunnel_outer_v6,
+         packet_offload, sequence_wrap, ah_and_ipcomp]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup().need_offload())

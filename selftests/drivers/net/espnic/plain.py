@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Plain networking: IPv4, IPv6, jumbo frames, ethtool, counters, link state, unbind and bind."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import env, ktap, netif, proc, traffic  # noqa: E402
+
+SIZES = [0, 1, 17, 18, 19, 46, 56, 1000, 1400]
+STREAM = 512 * 1024
+PINGS, PING_SIZE = 20, 100
+PING_FRAME = 14 + 20 + 8 + PING_SIZE
+
+
+def _both_ways(cfg, dut, peer, sizes=SIZES):
+    traffic.ping(cfg.dut, dut, peer, sizes)
+    traffic.ping(cfg.peer, peer, dut, sizes)
+    traffic.tcp(cfg.dut, dut, cfg.peer, peer, STREAM)
+    traffic.tcp(cfg.peer, peer, cfg.dut, dut, STREAM)
+
+
+def ipv4(cfg):
+    """Pings of several sizes and TCP, started from either end, contents compared."""
+    _both_ways(cfg, env.DUT4, env.PEER4)
+
+
+def ipv6(cfg):
+    """The same with IPv6."""
+    _both_ways(cfg, env.DUT6, env.PEER6)
+
+
+def fragments(cfg):
+    """Packets larger than the MTU arrive in fragments and are put together again."""
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [4000, 20000, 60000])
+    traffic.ping(cfg.peer, env.PEER6, env.DUT6, [4000, 20000])
+
+
+def jumbo(cfg):
+    """MTU 9000."""
+    cfg.set_mtu(9000)
+    ktap.defer(cfg.set_mtu, cfg.mtu)
+    _both_ways(cfg, env.DUT4, env.PEER4, [1472, 1473, 4000, 8972])
+    _both_ways(cfg, env.DUT6, env.PEER6, [1452, 1453, 4000, 8952])
+
+
+def resolution(cfg):
+    """ARP and neighbour discovery work: broadcast and multicast get through."""
+    lines = [f"neigh del {address} dev {{}}" for address in (env.PEER4, env.PEER6)]
+    cfg.dut.ip(*[line.format(cfg.netif) for line in lines])
+    ktap.defer(cfg.configure)
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [56])
+    traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56])
+    entry = cfg.dut.cmd("ip", "neigh", "show", env.PEER4)
+    ktap.contains(entry, cfg.peer_mac, "neighbour entry")
+
+
+def checksum_offload_off(cfg):
+    """Everything works without checksum offload, too."""
+    changeable = netif.ethtool_changeable(cfg.dut, cfg.netif)
+    ktap.contains(changeable, "tx-checksum-ip-generic", "features that can be switched")
+    for feature, name in (("tx", "tx-checksumming"), ("rx", "rx-checksumming")):
+        if name not in changeable:
+            continue
+        cfg.dut.cmd("ethtool", "-K", cfg.netif, feature, "off")
+        ktap.defer(cfg.dut.cmd, "ethtool", "-K", cfg.netif, feature, "on")
+    _both_ways(cfg, env.DUT4, env.PEER4)
+    _both_ways(cfg, env.DUT6, env.PEER6)
+
+
+def ethtool_info(cfg):
+    """ethtool -i names the driver and where the device is."""
+    info = netif.ethtool_info(cfg.dut, cfg.netif)
+    ktap.equal(info.get("driver"), cfg.driver, "driver")
+    ktap.check(info.get("bus-info"), "ethtool -i does not say where the device is")
+    ktap.check(info.get("version"), "ethtool -i shows no version")
+
+
+def ethtool_features(cfg):
+    """ethtool -k shows checksum offload in both directions."""
+    features = netif.ethtool_features(cfg.dut, cfg.netif)
+    for name in ("rx-checksumming", "tx-checksumming"):
+        ktap.check(features.get(name), f"{name} is not on")
+
+
+def _link_stats(cfg):
+    link = json.loads(cfg.dut.cmd("ip", "-s", "-j", "link", "show", "dev", cfg.netif))[0]
+    return link["stats64"]
+
+
+def counters(cfg):
+    """`ip -s` and `ethtool -S` count exactly the packets and bytes that passed."""
+    link, driver = _link_stats(cfg), cfg.driver_counters()
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [PING_SIZE] * PINGS)
+    link_after, driver_after = _link_stats(cfg), cfg.driver_counters()
+    for way in ("tx", "rx"):
+        for unit, wanted in (("packets", PINGS), ("bytes", PINGS * PING_FRAME)):
+            ktap.equal(link_after[way][unit] - link[way][unit], wanted, f"ip -s {way} {unit}")
+            name = f"{way}_{unit}"
+            ktap.equal(driver_after[name] - driver[name], wanted, f"ethtool -S {name}")
+        for unit in ("errors", "dropped"):
+            ktap.equal(link_after[way][unit], link[way][unit], f"ip -s {way} {unit}")
+
+
+def mtu_limits(cfg):
+    """An MTU above the device's is refused, the smallest one is not."""
+    ktap.defer(cfg.set_mtu, cfg.mtu)
+    ktap.defer(cfg.configure)
+    result = cfg.dut.run("ip", "link", "set", cfg.netif, "mtu", "65536")
+    ktap.check(result.returncode, "an MTU of 65536 was accepted")
+    cfg.set_mtu(1280)
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [1200, 3000])
+
+
+def link_down_and_up(cfg):
+    """No traffic while the link is down, all of it after; carrier and state follow."""
+    for _ in range(3):
+        cfg.dut.ip(f"link set {cfg.netif} down")
+        ktap.check(not traffic.reachable(cfg.peer, env.PEER4, env.DUT4, timeout=0.3),
+                   "the interface answers while it is down")
+        cfg.configure()
+        traffic.ping(cfg.peer, env.PEER4, env.DUT4, [56, 1400])
+    link = json.loads(cfg.dut.cmd("ip", "-j", "link", "show", "dev", cfg.netif))[0]
+    ktap.equal(link["operstate"], "UP", "operational state")
+
+
+def unbind_and_bind(cfg):
+    """The driver lets go of the device and takes it again, twice."""
+    for _ in range(2):
+        netif.unbind(cfg.device)
+        ktap.check(cfg.dut.run("ip", "link", "show", cfg.netif).returncode,
+                   "the interface exists without its driver")
+        netif.bind(cfg.device, cfg.driver, cfg.netif)
+        ktap.equal(netif.mac(cfg.netif), cfg.netif_mac, "MAC address after binding")
+        cfg.connect()
+        _both_ways(cfg, env.DUT4, env.PEER4, [56, 1400])
+
+
+CASES = [ipv4, ipv6, fragments, jumbo, resolution, checksum_offload_off, ethtool_info,
+         ethtool_features, counters, mtu_limits, link_down_and_up, unbind_and_bind]
+
+
+def _setup():
+    cfg = env.Setup()
+    ktap.diag(f"{cfg.netif}: driver {cfg.driver}, device {cfg.device}")
+    proc.need("ethtool")
+    return cfg
+
+
+if __name__ == "__main__":
+    ktap.main(CASES, _setup)

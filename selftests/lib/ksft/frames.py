@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Just enough parsing of Ethernet frames to recognise ESP and plaintext."""
+
+import ipaddress
+import struct
+from dataclasses import dataclass
+
+ETH_IPV4, ETH_IPV6 = 0x0800, 0x86DD
+PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ESP, PROTO_ICMPV6 = 1, 6, 17, 50, 58
+ETH_LEN, IPV4_LEN, IPV6_LEN, ESP_LEN, IV_LEN = 14, 20, 40, 8, 8
+
+
+@dataclass(frozen=True)
+class Packet:
+    """An IP packet in an Ethernet frame."""
+
+    smac: str
+    dmac: str
+    src: str
+    dst: str
+    proto: int
+    payload: bytes
+    offset: int  # of the payload in the frame
+    fragment: bool
+
+    @property
+    def esp(self):
+        """True for ESP with a whole header and IV, not a later fragment."""
+        return self.proto == PROTO_ESP and len(self.payload) >= ESP_LEN + IV_LEN
+
+    @property
+    def spi(self):
+        """SPI of an ESP packet."""
+        return struct.unpack_from("!I", self.payload, 0)[0]
+
+    @property
+    def seq(self):
+        """Sequence number of an ESP packet, the 32 bits of the header."""
+        return struct.unpack_from("!I", self.payload, 4)[0]
+
+    @property
+    def iv(self):
+        """The 8 bytes of explicit IV of an AES-GCM ESP packet (RFC 4106 section 3.1)."""
+        return self.payload[ESP_LEN:ESP_LEN + IV_LEN]
+
+
+def mac_text(raw):
+    """A MAC address as `ip link` prints it."""
+    return raw.hex(":")
+
+
+def _ipv4(frame, macs):
+    first = frame[ETH_LEN]
+    header = (first & 15) * 4
+    total = struct.unpack_from("!H", frame, ETH_LEN + 2)[0]
+    fragment = bool(struct.unpack_from("!H", frame, ETH_LEN + 6)[0] & 0x3FFF)
+    if first >> 4 != 4 or header < IPV4_LEN or ETH_LEN + total > len(frame):
+        return None
+    src, dst = (str(ipaddress.IPv4Address(frame[ETH_LEN + o:ETH_LEN + o + 4])) for o in (12, 16))
+    start = ETH_LEN + header
+    return Packet(*macs, src, dst, frame[ETH_LEN + 9], frame[start:ETH_LEN + total], start,
+                  fragment)
+
+
+def _ipv6(frame, macs):
+    length = struct.unpack_from("!H", frame, ETH_LEN + 4)[0]
+    start = ETH_LEN + IPV6_LEN
+    if frame[ETH_LEN] >> 4 != 6 or start + length > len(frame):
+        return None
+    src, dst = (str(ipaddress.IPv6Address(frame[ETH_LEN + o:ETH_LEN + o + 16])) for o in (8, 24))
+    proto = frame[ETH_LEN + 6]
+    return Packet(*macs, src, dst, proto, frame[start:start + length], start, proto == 44)
+
+
+def parse(frame):
+    """The IP packet of an untagged frame, or None for everything else."""
+    if len(frame) < ETH_LEN + IPV4_LEN:
+        return None
+    kind = struct.unpack_from("!H", frame, 12)[0]
+    macs = mac_text(frame[6:12]), mac_text(frame[0:6])
+    if kind == ETH_IPV4:
+        return _ipv4(frame, macs)
+    if kind == ETH_IPV6 and len(frame) >= ETH_LEN + IPV6_LEN:
+        return _ipv6(frame, macs)
+    return None
+
+
+def esp_packets(frames):
+    """All ESP packets among raw frames."""
+    parsed = (parse(frame) for frame in frames)
+    return [packet for packet in parsed if packet and packet.esp]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An interface under test: its counters, features and driver."""
+
+import os
+
+from . import proc
+
+BUS = "/sys/bus/virtio"
+
+
+def exists(name):
+    """True if the interface is in the initial namespace (sysfs shows that one)."""
+    return os.path.exists(f"/sys/class/net/{name}")
+
+
+def mac(name):
+    """MAC address of an interface of the initial namespace."""
+    return proc.read_file(f"/sys/class/net/{name}/address")
+
+
+def bus_device(name):
+    """Name on the virtio bus of the device behind an interface, such as virtio0."""
+    path = os.path.realpath(f"/sys/class/net/{name}/device")
+    return os.path.basename(path)
+
+
+def driver_of(device):
+    """Driver that is bound to a virtio device, or None."""
+    link = f"{BUS}/devices/{device}/driver"
+    return os.path.basename(os.readlink(link)) if os.path.islink(link) else None
+
+
+def unbind(device):
+    """Take the driver away from a virtio device."""
+    proc.write_file(f"{BUS}/drivers/{driver_of(device)}/unbind", device)
+
+
+def bind(device, driver, name):
+    """Bind a driver to a virtio device and give its interface the name."""
+    proc.write_file(f"{BUS}/drivers/{driver}/bind", device)
+    folder = f"{BUS}/devices/{device}/net"
+    found = proc.wait_until(lambda: os.path.isdir(folder) and os.listdir(folder),
+                            f"{driver} makes an interface of {device}")
+    if found[0] != name:
+        proc.cmd("ip", "link", "set", found[0], "down")
+        proc.cmd("ip", "link", "set", found[0], "name", name)
+
+
+def ethtool_stats(ns, name):
+    """Counters of `ethtool -S` as numbers by name."""
+    stats = {}
+    for line in ns.cmd("ethtool", "-S", name).splitlines():
+        key, colon, value = line.partition(":")
+        if colon and value.strip().isdigit():
+            stats[key.strip()] = int(value)
+    return stats
+
+
+def ethtool_features(ns, name):
+    """Features of `ethtool -k`, True for on, by name."""
+    features = {}
+    for line in ns.cmd("ethtool", "-k", name).splitlines():
+        key, colon, value = line.partition(":")
+        if colon and value.split():
+            features[key.strip()] = value.split()[0] == "on"
+    return features
+
+
+def ethtool_changeable(ns, name):
+    """Names of the features of `ethtool -k` that are not marked as fixed."""
+    lines = ns.cmd("ethtool", "-k", name).splitlines()
+    return {line.partition(":")[0].strip() for line in lines if not line.endswith("[fixed]")}
+
+
+def ethtool_info(ns, name):
+    """Fields of `ethtool -i` by name."""
+    lines = ns.cmd("ethtool", "-i", name).splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}

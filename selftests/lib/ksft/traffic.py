@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Traffic whose content is checked: ICMP echo, TCP both ways, UDP datagrams."""
+
+import hashlib
+import os
+import random
+import socket
+import struct
+import threading
+import time
+
+from .ktap import Failure
+
+IPV6_CHECKSUM = 7
+ECHO = {4: (8, 0), 6: (128, 129)}  # request and reply types
+TCP_TIMEOUT = 30.0
+
+
+def family_of(address):
+    """4 or 6."""
+    return 6 if ":" in address else 4
+
+
+def _socket(ns, family, kind, proto=0):
+    with ns:
+        return socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind, proto)
+
+
+def _checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+class Pinger:
+    """ICMP echo from one namespace; one socket for many requests."""
+
+    def __init__(self, ns, src, dst):
+        self._family, self._dst = family_of(dst), dst
+        proto = socket.IPPROTO_ICMPV6 if self._family == 6 else socket.IPPROTO_ICMP
+        self._socket = _socket(ns, self._family, socket.SOCK_RAW, proto)
+        self._socket.bind((src, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._id, self._seq = random.getrandbits(16), 0
+
+    def close(self):
+        """Close the socket."""
+        self._socket.close()
+
+    def send(self, data):
+        """Send one request; returns its sequence number."""
+        self._seq = (self._seq + 1) & 0xFFFF
+        kind = ECHO[self._family][0]
+        header = struct.pack("!BBHHH", kind, 0, 0, self._id, self._seq)
+        if self._family == 4:
+            header = struct.pack("!BBHHH", kind, 0, _checksum(header + data), self._id, self._seq)
+        self._socket.sendto(header + data, (self._dst, 0))
+        return self._seq
+
+    def receive(self, timeout):
+        """(sequence number, data) of the next reply to us, or None after timeout seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._socket.settimeout(left)
+            try:
+                packet = self._socket.recv(65536)
+            except TimeoutError:
+                return None
+            if self._family == 4:
+                packet = packet[(packet[0] & 15) * 4:]
+            kind, _, _, ident, seq = struct.unpack_from("!BBHHH", packet)
+            if kind == ECHO[self._family][1] and ident == self._id:
+                return seq, packet[8:]
+
+    def exchange(self, data, timeout=5.0):
+        """One request; True if the reply came and carried the same data."""
+        seq = self.send(data)
+        while (reply := self.receive(timeout)) is not None:
+            if reply == (seq, data):
+                return True
+        return False
+
+
+def ping(ns, src, dst, sizes=(56,), timeout=5.0):
+    """Echo requests with random payloads of these sizes; each must come back unchanged."""
+    pinger = Pinger(ns, src, dst)
+    try:
+        for size in sizes:
+            if not pinger.exchange(os.urandom(size), timeout):
+                raise Failure(f"{ns.label}: no reply to a ping of {size} bytes "
+                              f"from {src} to {dst} within {timeout} s")
+    finally:
+        pinger.close()
+    return len(sizes)
+
+
+def reachable(ns, src, dst, data=b"espnic probe", timeout=1.0):
+    """True if one ping is answered in time."""
+    pinger = Pinger(ns, src, dst)
+    try:
+        return pinger.exchange(data, timeout)
+    except OSError:
+        return False
+    finally:
+        pinger.close()
+
+
+def _send_and_hash(sock, size, text):
+    """Send size bytes: text once, random bytes behind it; returns their SHA-256."""
+    data = (text + os.urandom(size))[:size]
+    sock.sendall(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _receive_and_hash(sock, size):
+    digest, left = hashlib.sha256(), size
+    while left:
+        data = sock.recv(min(left, 65536))
+        if not data:
+            raise Failure(f"TCP connection ended with {left} of {size} bytes missing")
+        digest.update(data)
+        left -= len(data)
+    return digest.hexdigest()
+
+
+def _serve(listener, size, text, result):
+    try:
+        listener.settimeout(TCP_TIMEOUT)
+        sock, _ = listener.accept()
+        with sock:
+            sock.settimeout(TCP_TIMEOUT)
+            result["got"] = _receive_and_hash(sock, size)
+            result["sent"] = _send_and_hash(sock, size, text)
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(1)
+    except (OSError, Failure) as error:
+        result["error"] = f"TCP server: {error}"
+
+
+def tcp(client_ns, client, server_ns, server, size=65536, text=b""):
+    """One connection, size bytes each way; both contents are compared by hash."""
+    family, result = family_of(server), {}
+    with _socket(server_ns, family, socket.SOCK_STREAM) as listener, \
+            _socket(client_ns, family, socket.SOCK_STREAM) as sock:
+        listener.bind((server, 0))
+        listener.listen(1)
+        thread = threading.Thread(target=_serve, args=(listener, size, text, result), daemon=True)
+        thread.start()
+        try:
+            sock.bind((client, 0))
+            sock.settimeout(TCP_TIMEOUT)
+            sock.connect((server, listener.getsockname()[1]))
+            sent = _send_and_hash(sock, size, text)
+            got = _receive_and_hash(sock, size)
+            sock.shutdown(socket.SHUT_WR)
+        except (OSError, Failure) as error:
+            raise Failure(f"TCP from {client} to {server}: {error}; "
+                          f"{result.get('error', 'the server waits')}") from error
+        thread.join(TCP_TIMEOUT)
+    if result.get("error") or thread.is_alive():
+        raise Failure(result.get("error", "the TCP server did not end"))
+    if (result["got"], result["sent"]) != (sent, got):
+        raise Failure(f"TCP from {client} to {server}: the content changed on the way")
+
+
+class Datagrams:
+    """UDP from one namespace to another, for packets of known content and number."""
+
+    def __init__(self, ns_from, src, ns_to, dst):
+        family = family_of(dst)
+        self._out = _socket(ns_from, family, socket.SOCK_DGRAM)
+        self._in = _socket(ns_to, family, socket.SOCK_DGRAM)
+        self._in.bind((dst, 0))
+        self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._out.bind((src, 0))
+        self._target = (dst, self._in.getsockname()[1])
+
+    def send(self, data):
+        """Send one datagram; an error of the network stack is not an error here."""
+        try:
+            self._out.sendto(data, self._target)
+            return True
+        except OSError:
+            return False
+
+    def receive(self, timeout=2.0):
+        """The next datagram, or None after timeout seconds."""
+        self._in.settimeout(timeout)
+        try:
+            return self._in.recv(65536)
+        except TimeoutError:
+            return None
+
+    def close(self):
+        """Close both ends."""
+        self._out.close()
+        self._in.close()
