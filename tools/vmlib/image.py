@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's root: a read-only erofs image of the sandbox without its compilers.
+
+The image and the boot part of the initramfs are made together, because both
+hold modules of the same kernel.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+from . import common, initramfs
+
+# What no guest needs, as rsync patterns.
+LEAVE_OUT = """
+/boot/* /dev/* /proc/* /sys/* /tmp/* /run/* /usr/src /usr/include /usr/lib/modules
+/usr/lib/gcc /usr/libexec/gcc /usr/lib/llvm-* /usr/lib/clang /usr/lib/rustlib /usr/lib/rust-*
+/usr/lib/git-core /usr/lib/bfd-plugins /usr/lib/cmake /usr/lib/python3/dist-packages/lldb*
+/usr/lib/x86_64-linux-gnu/*.a /usr/lib/x86_64-linux-gnu/*.o /usr/lib/x86_64-linux-gnu/cmake
+/usr/lib/x86_64-linux-gnu/libLLVM* /usr/lib/x86_64-linux-gnu/libclang*
+/usr/lib/x86_64-linux-gnu/librustc_driver* /usr/lib/x86_64-linux-gnu/libz3*
+/usr/lib/x86_64-linux-gnu/lib*san.so* /usr/lib/x86_64-linux-gnu/libcapstone*
+/usr/lib/x86_64-linux-gnu/libIPSec_MB* /usr/lib/x86_64-linux-gnu/qemu
+/usr/lib/x86_64-linux-gnu/perl* /usr/lib/x86_64-linux-gnu/libperl*
+/usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/perl* /usr/share/qemu
+/usr/share/seabios /usr/share/cmake* /usr/share/rust* /usr/share/icons /usr/share/bug
+/usr/share/lintian /usr/share/zoneinfo /usr/lib/ipxe /usr/share/ipxe*
+/usr/bin/qemu-* /usr/bin/cargo* /usr/bin/rust* /usr/bin/clippy* /usr/bin/clang* /usr/bin/llvm*
+/usr/bin/bindgen /usr/bin/shellcheck /usr/bin/cmake /usr/bin/ctest /usr/bin/cpack /usr/bin/git*
+/usr/bin/scalar /usr/bin/perl* /usr/bin/x86_64-linux-gnu-* /usr/bin/lld* /usr/bin/ld.lld*
+/var/cache/* /var/lib/apt /var/lib/dpkg /var/log/*
+""".split()
+
+# Modules that traffic, IPsec, tests and the image itself may want.
+MODULES = """
+arch crypto lib virt mm net fs/9p fs/erofs fs/netfs fs/overlayfs drivers/virtio
+drivers/block/virtio_blk.ko.xz drivers/char/hw_random drivers/net/*.ko.xz drivers/net/bonding
+drivers/net/ipvlan drivers/net/vxlan drivers/net/wireguard drivers/net/team drivers/net/ovpn
+""".split()
+LEAVE_OUT_NET = {"bluetooth", "mac80211", "wireless", "nfc", "can", "ieee802154", "mac802154",
+                 "sunrpc", "ceph", "tipc", "rxrpc", "batman-adv", "atm", "qrtr", "smc", "dccp"}
+
+
+def make(facts):
+    """The cached directory with root.erofs and boot.cpio."""
+    key = common.digest(common.sandbox_root().parent.name, pathlib.Path(__file__),
+                        pathlib.Path(initramfs.__file__), initramfs.INIT)
+    return common.cached(f"guest-{key}", lambda home: _build(home, facts["KERNEL_RELEASE"]))
+
+
+def _run(*command, **options):
+    result = subprocess.run([str(word) for word in command], check=False, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    if result.returncode:
+        raise common.VmError(f"{command[0]} failed:\n{result.stdout.strip()[-2000:]}")
+    return result.stdout
+
+
+def _build(home, release):
+    common.say("making the guest image")
+    stage = home / "stage"
+    source = common.sandbox_root()
+    excludes = [f"--exclude={pattern}" for pattern in LEAVE_OUT]
+    _run("rsync", "-a", f"--link-dest={source}", *excludes, f"{source}/", f"{stage}/")
+    _modules(source, stage, release)
+    for folder in ("host", "espnic", "dev", "proc", "sys", "run", "tmp"):
+        (stage / folder).mkdir(exist_ok=True)
+    etc = stage / "etc"
+    (etc / "modprobe.d").mkdir(exist_ok=True)
+    shutil.copy(common.TOOLS / "modprobe.d/espnic.conf", etc / "modprobe.d/espnic.conf")
+    for name, text in (("hostname", "espnic-guest\n"),
+                       ("hosts", "127.0.0.1 localhost espnic-guest\n::1 localhost\n")):
+        (etc / name).unlink(missing_ok=True)  # a hard link into the sandbox
+        (etc / name).write_text(text, encoding="utf-8")
+    _run("mkfs.erofs", "--quiet", "-T0", home / "root.erofs", stage)
+    initramfs.make_boot(home / "boot.cpio", stage, release)
+    shutil.rmtree(stage)
+
+
+def _modules(source, stage, release):
+    """Copy the wanted modules unpacked: loading them is quicker so."""
+    base = pathlib.Path("usr/lib/modules") / release
+    target = stage / base
+    found = []
+    for pattern in MODULES:
+        for start in (source / base / "kernel").glob(pattern):
+            found += [start] if start.is_file() else sorted(start.rglob("*.ko.xz"))
+    packed = []
+    for path in found:
+        inside = path.relative_to(source / base)
+        if inside.parts[1] == "net" and inside.parts[2] in LEAVE_OUT_NET:
+            continue
+        copy = target / inside
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+        packed.append(copy)
+    names = "\0".join(str(path) for path in packed)
+    _run("xargs", "-0", "-n", "40", "-P", str(os.cpu_count()), "xz", "-d", input=names)
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        shutil.copy(source / base / name, target / name)
+    _run("depmod", "-b", stage, release)

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One run of the VM, from the options to the exit status."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import common, image, initramfs, nic, qemu
+
+# Kernel messages that make a run fail, whatever the command said.
+TROUBLE = re.compile(r"\bBUG: |kernel BUG at|\bWARNING: |\bOops\b(?!=)|general protection fault|"
+                     r"Kernel panic|KASAN: |UBSAN: |inconsistent lock state|rcu: INFO: |"
+                     r"refcount_t: |unregister_netdevice: waiting|blocked for more than|"
+                     r"suspicious RCU usage|Bad page state|Unable to handle kernel|memory leak")
+TROUBLE_LINES = 40
+FAILED = 125  # exit status when the VM itself, not the command, went wrong
+
+
+@dataclasses.dataclass
+class Places:
+    """Files of one run."""
+
+    kernel: pathlib.Path
+    image: pathlib.Path
+    run_dir: pathlib.Path
+    sockets: pathlib.Path
+
+    @property
+    def initrd(self):
+        """The initramfs of this run."""
+        return self.sockets / "initrd"
+
+    @property
+    def control(self):
+        """The NIC's control socket."""
+        return self.sockets / "control.sock"
+
+
+def _module():
+    path = common.CHECKOUT / "espnic.ko"
+    if not path.exists():
+        raise common.VmError("espnic.ko is not built; run: make modules")
+    return path
+
+
+def _stripped(path, folder):
+    """A copy without debug information: ten times smaller, so the guest starts sooner."""
+    small = folder / path.name
+    subprocess.run(["strip", "--strip-debug", "-o", str(small), str(path)], check=True)
+    return small.read_bytes()
+
+
+def _contents(options, nics, places):
+    def fill(archive):
+        archive.tree("espnic/start", common.TOOLS / "guest/start")
+        conf = [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
+        if options.no_module:
+            conf.append("no-module")
+        else:
+            archive.data("espnic/espnic.ko", _stripped(_module(), places.sockets))
+        if options.shell:
+            size = shutil.get_terminal_size()
+            conf += ["shell", f"size {size.lines} {size.columns}"]
+        archive.data("espnic/guest.conf", "\n".join(conf) + "\n")
+        selftests = common.CHECKOUT / "selftests"
+        if selftests.is_dir():
+            archive.tree("espnic/selftests", selftests)
+        for copy in options.copy:
+            source, _, target = copy.partition(":")
+            path = pathlib.Path(source)
+            if not path.exists():
+                raise common.VmError(f"--copy {copy}: there is no {source}")
+            archive.tree(f"espnic/{target or path.name}", path)
+        archive.data("espnic/command", shlex.join(options.command) + "\n", 0o755)
+    return fill
+
+
+def _pump(process, output, daemon, deadline):
+    """Copy the guest's output until QEMU ends; returns why it was stopped, or None."""
+    open_ = True
+    while True:
+        if open_ and select.select([output], [], [], 0.1)[0]:
+            data = output.recv(65536)
+            if data:
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+                continue
+            open_ = False
+        if process.poll() is not None:
+            return None
+        if not open_:
+            time.sleep(0.05)
+        if daemon is not None and not daemon.alive():
+            return f"espnic-device ended while the VM ran:\n{daemon.words()}"
+        if deadline is not None and time.monotonic() > deadline:
+            return "the time limit is over"
+
+
+def _kernel_trouble(run_dir):
+    """Lines of the kernel's log from the first sign of trouble on."""
+    for name in ("kernel.log", "dmesg.log"):
+        path = run_dir / name
+        if path.exists():
+            lines = path.read_text(errors="replace").splitlines()
+            for number, line in enumerate(lines):
+                if TROUBLE.search(line):
+                    return lines[number:number + TROUBLE_LINES]
+    return []
+
+
+def _read(path):
+    return path.read_text(errors="replace").strip() if path.exists() else None
+
+
+def _verdict(places, stopped, qemu_status, started):
+    """Print what went wrong and return the exit status."""
+    ready = _read(places.run_dir / "ready")
+    if ready:
+        common.say(f"the guest was ready {ready} s after its kernel started; "
+                   f"whole run {time.monotonic() - started:.1f} s")
+    status = _read(places.run_dir / "status")
+    note = _read(places.run_dir / "note")
+    trouble = _kernel_trouble(places.run_dir)
+    if note:
+        common.say(note)
+    if trouble:
+        common.say("the guest's kernel complained:\n" + "\n".join(trouble))
+    if stopped:
+        common.say(stopped)
+    if status is None and not stopped:
+        common.say(f"the guest ended early (QEMU's exit status {qemu_status})")
+        for name in ("qemu.log", "kernel.log"):
+            words = (_read(places.run_dir / name) or "").splitlines()[-8:]
+            common.say(f"{name}:\n" + "\n".join(words))
+    if stopped or status is None or (trouble and status == "0"):
+        return FAILED
+    return int(status)
+
+
+def _stop(process):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _machine(options, nics, places, started):
+    near, far = (None, None) if options.shell else socket.socketpair()
+    fd = None if far is None else far.fileno()
+    daemon = process = stopped = None
+    try:
+        if nics:
+            daemon = nic.Daemon(nics, places.run_dir, places.control, options.device_arg)
+        words = qemu.command(options, nics, places, fd)
+        (places.run_dir / "qemu.command").write_text(shlex.join(words) + "\n", encoding="utf-8")
+        with (places.run_dir / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(words, pass_fds=() if fd is None else (fd,), stderr=log,
+                                       stdin=None if options.shell else subprocess.DEVNULL,
+                                       stdout=None if options.shell else log)
+        if far is not None:
+            far.close()
+        deadline = time.monotonic() + options.timeout if options.timeout else None
+        if options.shell:
+            process.wait()
+        else:
+            stopped = _pump(process, near, daemon, deadline)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    finally:
+        if process is not None:
+            _stop(process)
+        if daemon is not None:
+            crashed = not daemon.alive()
+            status = daemon.stop()
+            if (crashed or status != 0) and not stopped:
+                stopped = f"espnic-device ended with status {status}:\n{daemon.words()}"
+    return _verdict(places, stopped, process.returncode if process else None, started)
+
+
+def _run_dir(options):
+    if options.run_dir:
+        path = pathlib.Path(options.run_dir).resolve()
+        path.mkdir(parents=True, exist_ok=True)
+        for name in ("status", "note", "ready", "dmesg.log", "kernel.log"):
+            (path / name).unlink(missing_ok=True)
+        return path
+    base = common.CHECKOUT / "build/vm"
+    base.mkdir(parents=True, exist_ok=True)
+    return pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=base))
+
+
+def run(options):
+    """Run options.command in a guest; the exit status is the command's."""
+    started = time.monotonic()
+    facts = common.sandbox_facts()
+    guest = image.make(facts)
+    kernel = pathlib.Path(options.kernel) if options.kernel else \
+        common.sandbox_root() / facts["KERNEL_IMAGE"].lstrip("/")
+    if not kernel.exists():
+        raise common.VmError(f"there is no kernel image {kernel}")
+    run_dir = _run_dir(options)
+    status = FAILED
+    # Unix socket paths are short, so sockets do not go into the run directory.
+    with tempfile.TemporaryDirectory(prefix="espnic-") as short:
+        try:
+            places = Places(kernel, guest / "root.erofs", run_dir, pathlib.Path(short))
+            nics = [] if options.no_device else nic.parse(options.nic or nic.DEFAULT, places.sockets)
+            initramfs.make_run(places.initrd, guest / "boot.cpio", _contents(options, nics, places))
+            status = _machine(options, nics, places, started)
+        finally:
+            if status == 0 and not options.keep and not options.run_dir:
+                shutil.rmtree(run_dir)
+            else:
+                common.say(f"logs and capture: {os.path.relpath(run_dir)}")
+    return status
