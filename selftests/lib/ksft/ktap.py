@@ -32,7 +32,7 @@ def defer(function, *args, **kwargs):
     _cleanups.append((function, args, kwargs))
 
 
-def _run_cleanups(depth):
+def cleanup(depth=0):
     """Undo everything deferred above depth, last first; returns the errors."""
     errors = []
     while len(_cleanups) > depth:
@@ -92,7 +92,7 @@ def _run_case(number, case, cfg):
     except Exception:
         diag(traceback.format_exc())
     finally:
-        errors = _run_cleanups(depth)
+        errors = cleanup(depth)
     if errors:
         outcome = FAIL
         for error in errors:
@@ -146,7 +146,7 @@ def main(cases, setup):
     except Failure as failure:
         print(f"Bail out! setup: {failure}", flush=True)
     finally:
-        errors = _run_cleanups(0)
+        errors = cleanup(0)
         for error in errors:
             diag(error)
     sys.exit(FAIL if errors else status)
