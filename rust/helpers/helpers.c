@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One object for all helpers; each file is named after the C header it serves.
+ */
+
+#include "helpers.h"
+
+#include "netdevice.c"
+#include "skbuff.c"
+#include "sync.c"
+#include "virtio.c"
+#include "xfrm.c"

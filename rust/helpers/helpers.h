@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C functions for what bindgen cannot see: inline functions and macros. One line
+ * each, no logic. Rust calls espnic_helper_foo() as foo().
+ */
+#ifndef ESPNIC_HELPERS_H
+#define ESPNIC_HELPERS_H
+
+#include <linux/completion.h>
+#include <linux/etherdevice.h>
+#include <linux/netdevice.h>
+#include <linux/random.h>
+#include <linux/skbuff.h>
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/workqueue.h>
+#include <net/xfrm.h>
+
+/* virtio.c */
+bool espnic_helper_virtio_test_bit(const struct virtio_device *vdev, unsigned int bit);
+void espnic_helper_virtio_clear_bit(struct virtio_device *vdev, unsigned int bit);
+int espnic_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int n,
+				  struct virtqueue *vqs[], struct virtqueue_info info[]);
+void espnic_helper_virtio_del_vqs(struct virtio_device *vdev);
+void espnic_helper_virtio_device_ready(struct virtio_device *vdev);
+u8 espnic_helper_virtio_get_status(struct virtio_device *vdev);
+void espnic_helper_virtio_cread_bytes(struct virtio_device *vdev, unsigned int offset,
+				      void *buf, size_t len);
+struct device *espnic_helper_virtio_get_device(struct virtio_device *vdev);
+void espnic_helper_virtio_put_device(struct virtio_device *vdev);
+
+/* netdevice.c */
+void *espnic_helper_netdev_priv(const struct net_device *dev);
+void espnic_helper_netdev_set_parent(struct net_device *dev, struct virtio_device *vdev);
+void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev);
+void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr);
+void espnic_helper_eth_hw_addr_random(struct net_device *dev);
+void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,
+				  int (*poll)(struct napi_struct *, int));
+void espnic_helper_netif_napi_del(struct napi_struct *napi);
+void espnic_helper_napi_schedule_process(struct napi_struct *napi);
+void espnic_helper_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
+void espnic_helper_netif_tx_start(struct net_device *dev, unsigned int queue);
+void espnic_helper_netif_tx_stop(struct net_device *dev, unsigned int queue);
+void espnic_helper_netif_tx_wake(struct net_device *dev, unsigned int queue);
+bool espnic_helper_netif_tx_stopped(struct net_device *dev, unsigned int queue);
+void espnic_helper_netif_tx_disable(struct net_device *dev);
+bool espnic_helper_netif_running(const struct net_device *dev);
+bool espnic_helper_netdev_xmit_more(void);
+void espnic_helper_init_work(struct work_struct *work, work_func_t func);
+bool espnic_helper_schedule_work(struct work_struct *work);
+
+/* skbuff.c */
+void *espnic_helper_netdev_alloc_frag(unsigned int size);
+unsigned int espnic_helper_skb_shinfo_size(void);
+unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb);
+unsigned int espnic_helper_skb_headlen(const struct sk_buff *skb);
+bool espnic_helper_skb_is_gso(const struct sk_buff *skb);
+u8 espnic_helper_skb_ip_summed(const struct sk_buff *skb);
+void espnic_helper_skb_set_ip_summed(struct sk_buff *skb, u8 ip_summed);
+int espnic_helper_skb_checksum_start_offset(const struct sk_buff *skb);
+u16 espnic_helper_skb_csum_offset(const struct sk_buff *skb);
+int espnic_helper_skb_transport_offset(const struct sk_buff *skb);
+int espnic_helper_skb_linearize(struct sk_buff *skb);
+int espnic_helper_skb_copy_bits(const struct sk_buff *skb, int offset, void *to, int len);
+void espnic_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
+void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len);
+void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len);
+void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
+				     unsigned int truesize);
+void espnic_helper_skb_eth_type_trans(struct sk_buff *skb, struct net_device *dev);
+void espnic_helper_skb_record_rx_queue(struct sk_buff *skb, u16 queue);
+void espnic_helper_skb_tx_timestamp(struct sk_buff *skb);
+void espnic_helper_sg_set_buf(struct scatterlist *sg, const void *buf, unsigned int len);
+
+/* sync.c */
+void espnic_helper_spin_lock_bh(spinlock_t *lock);
+bool espnic_helper_spin_trylock_bh(spinlock_t *lock);
+void espnic_helper_spin_unlock_bh(spinlock_t *lock);
+unsigned long espnic_helper_spin_lock_irqsave(spinlock_t *lock);
+bool espnic_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void espnic_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+void espnic_helper_init_completion(struct completion *done);
+void espnic_helper_reinit_completion(struct completion *done);
+bool espnic_helper_wait_for_completion_ms(struct completion *done, unsigned int ms);
+void espnic_helper_memzero_explicit(void *buf, size_t len);
+
+/* xfrm.c */
+struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb);
+struct xfrm_state *espnic_helper_xfrm_input_state(struct sk_buff *skb);
+bool espnic_helper_xfrm_state_tryget(struct xfrm_state *x);
+void espnic_helper_xfrm_state_put(struct xfrm_state *x);
+u8 espnic_helper_xfrm_offload_dir(const struct xfrm_state *x);
+u8 espnic_helper_xfrm_offload_type(const struct xfrm_state *x);
+u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x);
+
+#endif /* ESPNIC_HELPERS_H */

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+void *espnic_helper_netdev_priv(const struct net_device *dev)
+{
+	return netdev_priv(dev);
+}
+
+void espnic_helper_netdev_set_parent(struct net_device *dev, struct virtio_device *vdev)
+{
+	SET_NETDEV_DEV(dev, &vdev->dev);
+}
+
+void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev)
+{
+	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
+}
+
+void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
+{
+	eth_hw_addr_set(dev, addr);
+}
+
+void espnic_helper_eth_hw_addr_random(struct net_device *dev)
+{
+	eth_hw_addr_random(dev);
+}
+
+void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,
+				  int (*poll)(struct napi_struct *, int))
+{
+	netif_napi_add(dev, napi, poll);
+}
+
+void espnic_helper_netif_napi_del(struct napi_struct *napi)
+{
+	netif_napi_del(napi);
+}
+
+void espnic_helper_napi_schedule_process(struct napi_struct *napi)
+{
+	local_bh_disable();
+	napi_schedule(napi);
+	local_bh_enable();
+}
+
+void espnic_helper_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb)
+{
+	napi_gro_receive(napi, skb);
+}
+
+void espnic_helper_netif_tx_start(struct net_device *dev, unsigned int queue)
+{
+	netif_tx_start_queue(netdev_get_tx_queue(dev, queue));
+}
+
+void espnic_helper_netif_tx_stop(struct net_device *dev, unsigned int queue)
+{
+	netif_tx_stop_queue(netdev_get_tx_queue(dev, queue));
+}
+
+void espnic_helper_netif_tx_wake(struct net_device *dev, unsigned int queue)
+{
+	netif_tx_wake_queue(netdev_get_tx_queue(dev, queue));
+}
+
+bool espnic_helper_netif_tx_stopped(struct net_device *dev, unsigned int queue)
+{
+	return netif_tx_queue_stopped(netdev_get_tx_queue(dev, queue));
+}
+
+void espnic_helper_netif_tx_disable(struct net_device *dev)
+{
+	netif_tx_disable(dev);
+}
+
+bool espnic_helper_netif_running(const struct net_device *dev)
+{
+	return netif_running(dev);
+}
+
+bool espnic_helper_netdev_xmit_more(void)
+{
+	return netdev_xmit_more();
+}
+
+void espnic_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+bool espnic_helper_schedule_work(struct work_struct *work)
+{
+	return schedule_work(work);
+}

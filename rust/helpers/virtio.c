@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+bool espnic_helper_virtio_test_bit(const struct virtio_device *vdev, unsigned int bit)
+{
+	return __virtio_test_bit(vdev, bit);
+}
+
+void espnic_helper_virtio_clear_bit(struct virtio_device *vdev, unsigned int bit)
+{
+	__virtio_clear_bit(vdev, bit);
+}
+
+int espnic_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int n,
+				  struct virtqueue *vqs[], struct virtqueue_info info[])
+{
+	return virtio_find_vqs(vdev, n, vqs, info, NULL);
+}
+
+void espnic_helper_virtio_del_vqs(struct virtio_device *vdev)
+{
+	vdev->config->del_vqs(vdev);
+}
+
+void espnic_helper_virtio_device_ready(struct virtio_device *vdev)
+{
+	virtio_device_ready(vdev);
+}
+
+u8 espnic_helper_virtio_get_status(struct virtio_device *vdev)
+{
+	return vdev->config->get_status(vdev);
+}
+
+void espnic_helper_virtio_cread_bytes(struct virtio_device *vdev, unsigned int offset,
+				      void *buf, size_t len)
+{
+	virtio_cread_bytes(vdev, offset, buf, len);
+}
+
+struct device *espnic_helper_virtio_get_device(struct virtio_device *vdev)
+{
+	return get_device(&vdev->dev);
+}
+
+void espnic_helper_virtio_put_device(struct virtio_device *vdev)
+{
+	put_device(&vdev->dev);
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Networking: devices, socket buffers, NAPI, ethtool, XFRM offload.
+
+pub mod device;
+pub mod ethtool;
+pub mod napi;
+pub mod netlink;
+pub mod skbuff;
+pub mod xfrm;
+
+use kernel::error::Error;
+
+/// `EOPNOTSUPP`, which the kernel crate does not name (its `ENOTSUPP` is another, internal code).
+pub fn operation_not_supported() -> Error {
+    Error::from_errno(-(crate::bindings::EOPNOTSUPP as kernel::ffi::c_int))
+}

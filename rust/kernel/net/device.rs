@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network devices on top of a virtio device.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+//!
+//! The driver's data lies in the private area of the C `struct net_device`. Its life is
+//!
+//! 1. [`Unregistered::new`]: the C object exists, the data does not;
+//! 2. [`Unregistered::init`]: the data exists, queue events reach it;
+//! 3. [`Unregistered::register`]: the stack knows the device, callbacks may come;
+//! 4. [`Registration::shutdown`] (at unbind): unregister, reset the virtio device so that no queue
+//!    event can come, then drop the data.
+//!
+//! So every callback finds the data initialised.
+
+use crate::{
+    bindings,
+    net::{
+        ethtool,
+        napi::{
+            Napi,
+            Poll, //
+        },
+        skbuff::SkBuff,
+        xfrm, //
+    },
+    virtio, //
+};
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::{
+        addr_of_mut,
+        NonNull, //
+    },
+};
+use kernel::{
+    error::from_result,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    },
+    types::Opaque, //
+};
+
+/// Offload and checksum features, `NETIF_F_*`.
+pub mod feature {
+    use crate::bindings;
+
+    const fn bit(n: u32) -> u64 {
+        1 << n
+    }
+
+    /// Scatter/gather transmit.
+    pub const SG: u64 = bit(bindings::NETIF_F_SG_BIT);
+    /// Transmit checksum at any offset.
+    pub const HW_CSUM: u64 = bit(bindings::NETIF_F_HW_CSUM_BIT);
+    /// Receive checksum.
+    pub const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
+    /// DMA to high memory.
+    pub const HIGHDMA: u64 = bit(bindings::NETIF_F_HIGHDMA_BIT);
+    /// ESP crypto offload.
+    pub const HW_ESP: u64 = bit(bindings::NETIF_F_HW_ESP_BIT);
+}
+
+/// What a network driver implements. `Self` is the driver's data.
+pub trait Operations:
+    ethtool::Operations + xfrm::Operations + Sized + Send + Sync + 'static
+{
+    /// Brings the interface up. RTNL held, may sleep.
+    fn open(dev: &Device<Self>) -> Result;
+
+    /// Takes the interface down. RTNL held, may sleep.
+    fn stop(dev: &Device<Self>);
+
+    /// Transmits `skb` on `queue` or drops and counts it. Softirqs off, the queue's lock held.
+    fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff);
+
+    /// Handles received packets and finished transmissions; returns the number of received packets,
+    /// at most the budget. Softirq.
+    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> u32;
+
+    /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
+    fn queue_event(dev: &Device<Self>, queue: u16);
+
+    /// The virtio configuration (link status) may have changed. Process context.
+    fn config_changed(dev: &Device<Self>);
+
+    /// Adds up the interface's counters. No sleeping.
+    fn stats64(dev: &Device<Self>, stats: &mut Stats64);
+}
+
+/// The counters of `ip -s link`.
+#[derive(Default)]
+pub struct Stats64 {
+    /// Packets delivered to the stack.
+    pub rx_packets: u64,
+    /// Bytes delivered to the stack.
+    pub rx_bytes: u64,
+    /// Packets given to the device.
+    pub tx_packets: u64,
+    /// Bytes given to the device.
+    pub tx_bytes: u64,
+    /// Received packets that were not delivered.
+    pub rx_dropped: u64,
+    /// Packets that were not given to the device.
+    pub tx_dropped: u64,
+    /// Malformed reports of the device.
+    pub rx_errors: u64,
+}
+
+/// The contents of the private area.
+pub(crate) struct Private<T> {
+    /// Whether `data` is initialised.
+    ready: Atomic<i32>,
+    napis: KVec<Napi<T>>,
+    work: Opaque<bindings::work_struct>,
+    /// For the way back from `work` to the device.
+    netdev: *mut bindings::net_device,
+    data: MaybeUninit<T>,
+}
+
+/// A network device whose data is initialised.
+///
+/// # Invariants
+///
+/// The pointer to a `Device<T>` is the pointer to a live `struct net_device` that
+/// [`Unregistered::new`] made for `T`, and its `T` is initialised as long as the reference lives.
+#[repr(transparent)]
+pub struct Device<T>(Opaque<bindings::net_device>, PhantomData<T>);
+
+impl<T: Operations> Device<T> {
+    /// # Safety
+    ///
+    /// `ptr` must point to a device made by [`Unregistered::new`] for `T` with initialised data
+    /// that outlives `'a`.
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // SAFETY: By the function's contract. CAST: `Device` is transparent over `net_device`.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::net_device {
+        self.0.get()
+    }
+
+    fn private(&self) -> *mut Private<T> {
+        // SAFETY: `self` is a valid device; its private area holds a `Private<T>`.
+        unsafe { bindings::netdev_priv(self.as_raw()) }.cast()
+    }
+
+    /// The driver's data.
+    pub fn data(&self) -> &T {
+        // SAFETY: By the type invariant the data is initialised.
+        unsafe { (*self.private()).data.assume_init_ref() }
+    }
+
+    /// The NAPI context `index`, in the order of creation.
+    pub fn napi(&self, index: usize) -> Option<&Napi<T>> {
+        // SAFETY: The vector is set up before the data and not changed until the data is gone.
+        unsafe { &(*self.private()).napis }.get(index)
+    }
+
+    /// The interface's MTU in bytes.
+    pub fn mtu(&self) -> u32 {
+        // SAFETY: By the type invariant; a racing change gives either value.
+        unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).mtu)) }
+    }
+
+    /// Whether the interface is up.
+    pub fn is_running(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_running(self.as_raw()) }
+    }
+
+    /// Tells the stack whether there is a link.
+    pub fn set_carrier(&self, on: bool) {
+        if on {
+            // SAFETY: By the type invariant.
+            unsafe { bindings::netif_carrier_on(self.as_raw()) }
+        } else {
+            // SAFETY: By the type invariant.
+            unsafe { bindings::netif_carrier_off(self.as_raw()) }
+        }
+    }
+
+    /// Lets the stack transmit on `queue`.
+    pub fn start_queue(&self, queue: u16) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_tx_start(self.as_raw(), u32::from(queue)) }
+    }
+
+    /// Asks the stack to stop transmitting on `queue`.
+    pub fn stop_queue(&self, queue: u16) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_tx_stop(self.as_raw(), u32::from(queue)) }
+    }
+
+    /// Lets the stack transmit on `queue` again, if it was stopped.
+    pub fn wake_queue(&self, queue: u16) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_tx_wake(self.as_raw(), u32::from(queue)) }
+    }
+
+    /// Whether `queue` is stopped.
+    pub fn queue_stopped(&self, queue: u16) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_tx_stopped(self.as_raw(), u32::from(queue)) }
+    }
+
+    /// Stops all transmit queues and waits for running transmissions.
+    pub fn disable_tx(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_tx_disable(self.as_raw()) }
+    }
+
+    /// Whether the stack will transmit another packet at once, so that the doorbell can wait.
+    pub fn xmit_more(&self) -> bool {
+        // SAFETY: No preconditions; reads a per-CPU flag that is meaningful in `start_xmit`.
+        unsafe { bindings::netdev_xmit_more() }
+    }
+}
+
+/// Runs `f` with the device behind a raw pointer if its data is initialised.
+///
+/// # Safety
+///
+/// `ptr` is null or points to a live device made by [`Unregistered::new`] for `T`. The caller is a
+/// source of events that [`Registration::shutdown`] stops before it drops the data.
+pub(crate) unsafe fn with_ready<T: Operations>(
+    ptr: *mut bindings::net_device,
+    f: impl FnOnce(&Device<T>),
+) {
+    if ptr.is_null() {
+        return;
+    }
+    // SAFETY: `ptr` is live by the contract, and its private area was initialised in `new`.
+    let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
+    // SAFETY: As above.
+    if unsafe { &(*private).ready }.load(Acquire) != 0 {
+        // SAFETY: The data is initialised and not dropped before this event source has stopped.
+        f(unsafe { Device::from_raw(ptr) })
+    }
+}
+
+/// A network device that the stack does not know yet.
+pub struct Unregistered<T: Operations> {
+    dev: NonNull<bindings::net_device>,
+    parent: virtio::DeviceRef,
+    _data: PhantomData<T>,
+}
+
+impl<T: Operations> Unregistered<T> {
+    /// Allocates a device with `napis` NAPI contexts and `queues` transmit and receive queues.
+    /// Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(parent: &virtio::Device, napis: u16, queues: u32) -> Result<Self> {
+        let size = size_of::<Private<T>>().try_into().map_err(|_| EINVAL)?;
+        let napi_list = KVec::with_capacity(usize::from(napis), GFP_KERNEL)?;
+        // SAFETY: Sizes and counts are plain numbers.
+        let ptr = unsafe { bindings::alloc_etherdev_mqs(size, queues, queues) };
+        let dev = NonNull::new(ptr).ok_or(ENOMEM)?;
+        // SAFETY: The private area is at least `size` bytes and sufficiently aligned
+        // (NETDEV_ALIGN).
+        let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
+        // SAFETY: `private` is valid for writes; `data` stays uninitialised.
+        unsafe {
+            addr_of_mut!((*private).ready).write(Atomic::new(0));
+            addr_of_mut!((*private).napis).write(napi_list);
+            addr_of_mut!((*private).netdev).write(ptr);
+            bindings::init_work(
+                addr_of_mut!((*private).work).cast(),
+                Some(work_callback::<T>),
+            );
+        }
+        // SAFETY: `dev` is a new device that nobody else knows.
+        unsafe {
+            (*ptr).netdev_ops = &Callbacks::<T>::NETDEV_OPS;
+            (*ptr).ethtool_ops = &ethtool::Callbacks::<T>::OPS;
+            (*ptr).xfrmdev_ops = &xfrm::Callbacks::<T>::OPS;
+            bindings::netdev_set_parent(ptr, parent.as_raw());
+            bindings::netdev_disable_skb_sharing(ptr);
+        }
+        let this = Self {
+            dev,
+            parent: parent.into(),
+            _data: PhantomData,
+        };
+        for index in 0..napis {
+            this.add_napi(index)?;
+        }
+        Ok(this)
+    }
+
+    fn private(&self) -> *mut Private<T> {
+        // SAFETY: `self.dev` is live and has a `Private<T>`.
+        unsafe { bindings::netdev_priv(self.dev.as_ptr()) }.cast()
+    }
+
+    fn add_napi(&self, index: u16) -> Result {
+        // SAFETY: Nobody else uses the list yet.
+        let list = unsafe { &mut (*self.private()).napis };
+        // The capacity was reserved, so the element does not move afterwards.
+        list.push_within_capacity(Napi::new(index))
+            .map_err(|_| EINVAL)?;
+        let napi = list.last().ok_or(EINVAL)?;
+        // SAFETY: The NAPI context stays where it is until `Drop` removes it from the device.
+        unsafe {
+            bindings::netif_napi_add(self.dev.as_ptr(), napi.as_raw(), Some(Poll::<T>::callback))
+        };
+        Ok(())
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::net_device {
+        self.dev.as_ptr()
+    }
+
+    /// Sets the features: on now, switchable by the user, and usable for encapsulated packets.
+    pub fn set_features(&mut self, on: u64, switchable: u64, encapsulated: u64) {
+        // SAFETY: The device is not registered, so this is the only user.
+        let dev = unsafe { self.dev.as_mut() };
+        dev.features = on;
+        dev.hw_features = switchable;
+        dev.vlan_features = on & (feature::SG | feature::HW_CSUM | feature::HIGHDMA);
+        dev.hw_enc_features = encapsulated;
+    }
+
+    /// Sets the MTU limits and the initial MTU, bytes without the Ethernet header.
+    pub fn set_mtu(&mut self, min: u32, max: u32, initial: u32) {
+        // SAFETY: The device is not registered, so this is the only user.
+        let dev = unsafe { self.dev.as_mut() };
+        dev.min_mtu = min;
+        dev.max_mtu = max;
+        dev.mtu = initial;
+    }
+
+    /// Sets the tailroom that ESP trailers need, in bytes.
+    pub fn set_needed_tailroom(&mut self, bytes: u16) {
+        // SAFETY: The device is not registered, so this is the only user.
+        unsafe { self.dev.as_mut() }.needed_tailroom = bytes;
+    }
+
+    /// Sets the MAC address; `None` draws a random one.
+    pub fn set_mac_address(&mut self, address: Option<[u8; 6]>) {
+        match address {
+            // SAFETY: The device is live, the address has six bytes.
+            Some(a) => unsafe { bindings::eth_hw_addr_set(self.as_raw(), a.as_ptr()) },
+            // SAFETY: The device is live.
+            None => unsafe { bindings::eth_hw_addr_random(self.as_raw()) },
+        }
+    }
+
+    /// Initialises the driver's data in place. From here on queue events reach it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `init`; `EEXIST` if the data is initialised already.
+    pub fn init(&mut self, init: impl PinInit<T, Error>) -> Result {
+        let private = self.private();
+        // SAFETY: The private area was initialised in `new`.
+        if unsafe { &(*private).ready }.load(Acquire) != 0 {
+            return Err(EEXIST);
+        }
+        // SAFETY: The slot is valid for writes, is never moved, and is dropped in `drop_data`.
+        unsafe { init.__pinned_init(addr_of_mut!((*private).data).cast())? };
+        // SAFETY: As above.
+        unsafe { &(*private).ready }.store(1, Release);
+        Ok(())
+    }
+
+    /// The device, once [`Self::init`] has run.
+    pub fn device(&self) -> Result<&Device<T>> {
+        // SAFETY: The private area was initialised in `new`.
+        if unsafe { &(*self.private()).ready }.load(Acquire) == 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: The data is initialised and lives as long as `self`.
+        Ok(unsafe { Device::from_raw(self.as_raw()) })
+    }
+
+    /// Hands the device to the stack. Sleeps, takes RTNL.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` before [`Self::init`]; otherwise those of `register_netdev`.
+    pub fn register(self) -> Result<Registration<T>> {
+        self.device()?;
+        // SAFETY: The device and its data are complete.
+        kernel::error::to_result(unsafe { bindings::register_netdev(self.as_raw()) })?;
+        Ok(Registration {
+            device: self,
+            registered: Atomic::new(1),
+        })
+    }
+
+    /// Stops all event sources but the stack and drops the data.
+    fn drop_data(&self) {
+        let private = self.private();
+        self.parent.reset();
+        // SAFETY: The work was initialised in `new`; nobody schedules it after the reset.
+        unsafe { bindings::cancel_work_sync(addr_of_mut!((*private).work).cast()) };
+        // SAFETY: The private area was initialised in `new`.
+        if unsafe { &(*private).ready }.load(Acquire) != 0 {
+            // SAFETY: As above.
+            unsafe { &(*private).ready }.store(0, Release);
+            // SAFETY: The data is initialised, and no callback can come any more.
+            unsafe { (*private).data.assume_init_drop() };
+        }
+    }
+}
+
+impl<T: Operations> Drop for Unregistered<T> {
+    fn drop(&mut self) {
+        self.drop_data();
+        let private = self.private();
+        // SAFETY: The list was initialised in `new`, and nobody uses it any more.
+        let napis = unsafe { core::mem::replace(&mut (*private).napis, KVec::new()) };
+        for napi in &napis {
+            // SAFETY: Added in `add_napi`, not enabled any more.
+            unsafe { bindings::netif_napi_del(napi.as_raw()) };
+        }
+        drop(napis);
+        // SAFETY: The device is not registered and has no users.
+        unsafe { bindings::free_netdev(self.as_raw()) };
+    }
+}
+
+/// A registered network device; [`Self::shutdown`] must run while the virtio device is bound.
+pub struct Registration<T: Operations> {
+    device: Unregistered<T>,
+    registered: Atomic<i32>,
+}
+
+// SAFETY: The device may be shut down and freed from any thread; `T` is `Send + Sync`.
+unsafe impl<T: Operations> Send for Registration<T> {}
+// SAFETY: `shutdown` is idempotent, and there is no other method.
+unsafe impl<T: Operations> Sync for Registration<T> {}
+
+impl<T: Operations> Registration<T> {
+    /// Unregisters the device, resets the virtio device and drops the driver's data. Sleeps.
+    pub fn shutdown(&self) {
+        if self.registered.xchg(0, kernel::sync::atomic::Full) != 0 {
+            // SAFETY: The device is registered.
+            unsafe { bindings::unregister_netdev(self.device.as_raw()) };
+            self.device.drop_data();
+        }
+    }
+}
+
+impl<T: Operations> Drop for Registration<T> {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// # Safety
+///
+/// Called by the workqueue with the work of a live `Private<T>`.
+unsafe extern "C" fn work_callback<T: Operations>(work: *mut bindings::work_struct) {
+    let offset = core::mem::offset_of!(Private<T>, work);
+    // SAFETY: `work` is the field of that name in a `Private<T>`.
+    let private: *mut Private<T> = unsafe { work.byte_sub(offset) }.cast();
+    // SAFETY: `drop_data` cancels the work before it drops the data.
+    unsafe { with_ready((*private).netdev, |dev| T::config_changed(dev)) }
+}
+
+/// Schedules [`Operations::config_changed`] from any context.
+///
+/// # Safety
+///
+/// As [`with_ready`].
+pub(crate) unsafe fn schedule_config_changed<T: Operations>(ptr: *mut bindings::net_device) {
+    let schedule = |dev: &Device<T>| {
+        // SAFETY: The work was initialised in `new`.
+        unsafe { bindings::schedule_work(addr_of_mut!((*dev.private()).work).cast()) };
+    };
+    // SAFETY: By the function's contract.
+    unsafe { with_ready(ptr, schedule) }
+}
+
+/// The C callbacks of `struct net_device_ops`.
+struct Callbacks<T>(PhantomData<T>);
+
+impl<T: Operations> Callbacks<T> {
+    const NETDEV_OPS: bindings::net_device_ops = bindings::net_device_ops {
+        ndo_open: Some(Self::open),
+        ndo_stop: Some(Self::stop),
+        ndo_start_xmit: Some(Self::start_xmit),
+        ndo_get_stats64: Some(Self::get_stats64),
+        ndo_validate_addr: Some(bindings::eth_validate_addr),
+        ndo_set_mac_address: Some(bindings::eth_mac_addr),
+        // SAFETY: All fields are optional functions.
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device.
+    unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        from_result(|| T::open(dev).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device.
+    unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        T::stop(unsafe { Device::from_raw(dev) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device with an skb that it gives away.
+    unsafe extern "C" fn start_xmit(
+        skb: *mut bindings::sk_buff,
+        dev: *mut bindings::net_device,
+    ) -> bindings::netdev_tx_t {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::from_raw(dev) };
+        // SAFETY: The stack gives us a valid skb, and NETDEV_TX_OK says that we own it.
+        if let Some(skb) = unsafe { SkBuff::from_raw(skb) } {
+            T::start_xmit(dev, skb.queue(), skb);
+        }
+        bindings::netdev_tx_NETDEV_TX_OK
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device with a structure to fill.
+    unsafe extern "C" fn get_stats64(
+        dev: *mut bindings::net_device,
+        out: *mut bindings::rtnl_link_stats64,
+    ) {
+        let mut stats = Stats64::default();
+        // SAFETY: Registered devices have initialised data.
+        T::stats64(unsafe { Device::from_raw(dev) }, &mut stats);
+        // SAFETY: The stack passes a structure for us to fill.
+        let out = unsafe { &mut *out };
+        out.rx_packets = stats.rx_packets;
+        out.rx_bytes = stats.rx_bytes;
+        out.tx_packets = stats.tx_packets;
+        out.tx_bytes = stats.tx_bytes;
+        out.rx_dropped = stats.rx_dropped;
+        out.tx_dropped = stats.tx_dropped;
+        out.rx_errors = stats.rx_errors;
+    }
+}

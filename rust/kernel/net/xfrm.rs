@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! XFRM device offload.
+//!
+//! C headers: [`include/net/xfrm.h`](srctree/include/net/xfrm.h),
+//! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h) (`struct xfrmdev_ops`)
+//!
+//! A state that the driver took is known by a [`Handle`]: an index with a generation, never a
+//! pointer, because skbs and routes may name a state that is gone. The [`StateTable`] turns the
+//! device's idea of an SA back into a counted state; the callbacks here keep it right: a state is
+//! in the table from before `state_add` until `state_delete`, or `state_free` without it.
+
+pub mod state;
+pub mod table;
+
+use crate::{
+    bindings,
+    net::{
+        device::{
+            Device,
+            Operations as NetOperations, //
+        },
+        netlink::ExtAck,
+        skbuff::SkBuff, //
+    }, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+pub use state::State;
+pub use table::{
+    Handle,
+    StateTable, //
+};
+
+/// The direction of a state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The device decrypts.
+    In,
+    /// The device encrypts.
+    Out,
+}
+
+/// What a driver with ESP offload implements.
+pub trait Operations: Sized {
+    /// What the driver keeps for each state.
+    type Sa: Send;
+
+    /// The device's states.
+    fn states(&self) -> &StateTable<Self::Sa>;
+
+    /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software shall do the work.
+    ///
+    /// After an error the handle's slot stays taken until [`StateTable::release`].
+    /// Process context, may sleep; RTNL is not held (contract 1.4).
+    fn state_add(dev: &Device<Self>, x: &State, handle: Handle, extack: &mut ExtAck) -> Result
+    where
+        Self: NetOperations;
+
+    /// The state is dead: stops using it. Must not sleep; may run in a softirq.
+    fn state_delete(dev: &Device<Self>, handle: Handle)
+    where
+        Self: NetOperations;
+
+    /// Frees what belongs to the handle and releases its slot. May sleep. Also comes without
+    /// [`Self::state_delete`] when an add failed late.
+    fn state_free(dev: &Device<Self>, handle: Handle)
+    where
+        Self: NetOperations;
+}
+
+/// The C callbacks of `struct xfrmdev_ops`.
+pub(crate) struct Callbacks<T>(PhantomData<T>);
+
+impl<T: NetOperations> Callbacks<T> {
+    pub(crate) const OPS: bindings::xfrmdev_ops = bindings::xfrmdev_ops {
+        xdo_dev_state_add: Some(Self::state_add),
+        xdo_dev_state_delete: Some(Self::state_delete),
+        xdo_dev_state_free: Some(Self::state_free),
+        // SAFETY: All fields are optional functions.
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// # Safety
+    ///
+    /// Called by XFRM with a registered device and a state that is being added.
+    unsafe extern "C" fn state_add(
+        dev: *mut bindings::net_device,
+        x: *mut bindings::xfrm_state,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The state is valid during the call.
+        let state = unsafe { State::from_raw(x) };
+        // SAFETY: Null or valid during the call.
+        let mut extack = unsafe { ExtAck::from_raw(extack) };
+        match Self::add(dev, state, &mut extack) {
+            Ok(handle) => {
+                // SAFETY: The state is ours to set up.
+                unsafe { (*x).xso.offload_handle = handle.to_raw() };
+                0
+            }
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    fn add(dev: &Device<T>, x: &State, extack: &mut ExtAck) -> Result<Handle> {
+        let states = dev.data().states();
+        let direction = x.direction().ok_or(EINVAL)?;
+        let handle = states.insert(x, direction).inspect_err(|_| {
+            extack.set(c"espnic: the NIC's table of security associations is full");
+        })?;
+        match T::state_add(dev, x, handle, extack) {
+            Ok(()) => Ok(handle),
+            Err(error) => {
+                states.detach(handle);
+                Err(error)
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by XFRM with a registered device and a state that it took.
+    unsafe extern "C" fn state_delete(
+        dev: *mut bindings::net_device,
+        x: *mut bindings::xfrm_state,
+    ) {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The state is valid during the call.
+        let handle = Handle::from_raw(unsafe { (*x).xso.offload_handle });
+        dev.data().states().detach(handle);
+        T::state_delete(dev, handle);
+    }
+
+    /// # Safety
+    ///
+    /// Called by XFRM with a registered device and a state that it took.
+    unsafe extern "C" fn state_free(dev: *mut bindings::net_device, x: *mut bindings::xfrm_state) {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The state is valid during the call.
+        let handle = Handle::from_raw(unsafe { (*x).xso.offload_handle });
+        dev.data().states().detach(handle);
+        T::state_free(dev, handle);
+    }
+}
+
+/// The offload part of a packet to transmit: stack-built ESP whose crypto the device must do.
+pub struct TxOffload<'a> {
+    /// The SA; the skb holds a reference.
+    pub state: &'a State,
+    /// `xo->seq.low`; see the contract, 2.4, before use.
+    pub seq_low: u32,
+    /// `xo->seq.hi`.
+    pub seq_hi: u32,
+}
+
+/// What became of a received packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum RxStatus {
+    /// Authenticated and decrypted.
+    Success,
+    /// The ICV does not match; the packet is as received.
+    AuthFailed,
+    /// Not well-formed ESP; the packet is as received.
+    BadSyntax,
+}
+
+impl RxStatus {
+    fn flags(self, tunnel: bool) -> u32 {
+        match self {
+            Self::Success => bindings::CRYPTO_SUCCESS,
+            Self::AuthFailed if tunnel => bindings::CRYPTO_TUNNEL_ESP_AUTH_FAILED,
+            Self::AuthFailed => bindings::CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
+            Self::BadSyntax => bindings::CRYPTO_INVALID_PACKET_SYNTAX,
+        }
+    }
+}
+
+impl SkBuff {
+    /// The offload request of a packet to transmit, if it carries one.
+    ///
+    /// A secpath alone says nothing: forwarded packets carry that of their receipt (contract R2.5).
+    pub fn tx_offload(&self) -> Option<TxOffload<'_>> {
+        // SAFETY: The skb is valid.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()).as_ref() }?;
+        if xo.flags & bindings::XFRM_XMIT == 0 {
+            return None;
+        }
+        // SAFETY: An skb with offload data has a state, to which the skb holds a reference.
+        let state = unsafe { State::from_raw(bindings::xfrm_input_state(self.as_raw())) };
+        (state.direction() == Some(Direction::Out)).then_some(TxOffload {
+            state,
+            seq_low: xo.seq.low,
+            seq_hi: xo.seq.hi,
+        })
+    }
+
+    /// Marks a received packet as handled by the device under `state`, with its result.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (R3.2).
+    pub fn set_rx_offload(&mut self, state: ARef<State>, status: RxStatus) -> Result {
+        // SAFETY: The skb is valid and ours alone.
+        let sp = unsafe { bindings::secpath_set(self.as_raw()).as_mut() }.ok_or(ENOMEM)?;
+        let flags = status.flags(state.is_tunnel());
+        let len = usize::from(sp.len);
+        let slot = sp.xvec.get_mut(len).ok_or(ENOMEM)?;
+        // The secpath owns the reference from here on.
+        *slot = ARef::into_raw(state)
+            .cast::<bindings::xfrm_state>()
+            .as_ptr();
+        sp.len = sp.len.wrapping_add(1);
+        sp.olen = sp.olen.wrapping_add(1);
+        // SAFETY: As above; with equal lengths the offload data exists.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()).as_mut() }.ok_or(ENOMEM)?;
+        xo.flags = bindings::CRYPTO_DONE;
+        xo.status = flags;
+        Ok(())
+    }
+}

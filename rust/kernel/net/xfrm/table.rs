@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From handles to states.
+
+use super::{
+    Direction,
+    State, //
+};
+use crate::{
+    bindings,
+    new_lock,
+    sync::SpinLockBh, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// Names a state that the driver took: slot id, direction and generation.
+///
+/// Never zero as a number, because zero means "not offloaded" to the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Handle {
+    /// The slot, from 1; also the id of the device's object.
+    pub id: u32,
+    /// The direction; each has slots of its own.
+    pub direction: Direction,
+    /// The generation: how often the slot was used, modulo 2^16.
+    pub epoch: u16,
+}
+
+impl Handle {
+    const OUT: u64 = 1 << 32;
+
+    pub(crate) fn to_raw(self) -> c_ulong {
+        let out = match self.direction {
+            Direction::In => 0,
+            Direction::Out => Self::OUT,
+        };
+        ((u64::from(self.epoch) << 48) | out | u64::from(self.id)) as c_ulong
+    }
+
+    pub(crate) fn from_raw(raw: c_ulong) -> Self {
+        let raw = raw as u64;
+        Self {
+            id: raw as u32,
+            direction: if raw & Self::OUT != 0 {
+                Direction::Out
+            } else {
+                Direction::In
+            },
+            epoch: (raw >> 48) as u16,
+        }
+    }
+}
+
+/// One slot of a table.
+struct Slot<D> {
+    /// The state while it may be used. Points to a live state: the callbacks detach it before the
+    /// stack frees it.
+    state: Option<NonNull<bindings::xfrm_state>>,
+    epoch: u16,
+    taken: bool,
+    /// The driver's own data.
+    data: Option<D>,
+}
+
+/// The slots of one direction; slot `id` is element `id - 1`.
+struct Slots<D> {
+    list: KVVec<Slot<D>>,
+    limit: usize,
+    /// Where the search for a free slot starts.
+    hint: usize,
+}
+
+// SAFETY: The pointers are only used to take references under the table's lock.
+unsafe impl<D: Send> Send for Slots<D> {}
+
+impl<D> Slots<D> {
+    fn new() -> Self {
+        Self {
+            list: KVVec::new(),
+            limit: 0,
+            hint: 0,
+        }
+    }
+
+    /// Finds a free slot: a used one that was released, or a new one. Does not allocate.
+    fn find_free(&mut self) -> Option<usize> {
+        let len = self.list.len();
+        if len < self.limit {
+            let slot = Slot {
+                state: None,
+                epoch: 0,
+                taken: false,
+                data: None,
+            };
+            self.list.push_within_capacity(slot).ok()?;
+            return Some(len);
+        }
+        let is_free = |i: &usize| self.list.get(*i).is_some_and(|slot: &Slot<D>| !slot.taken);
+        let found = (self.hint..len)
+            .find(is_free)
+            .or_else(|| (0..self.hint).find(is_free))?;
+        self.hint = found.wrapping_add(1);
+        Some(found)
+    }
+
+    fn get(&mut self, id: u32, epoch: u16) -> Option<&mut Slot<D>> {
+        let index = usize::try_from(id.checked_sub(1)?).ok()?;
+        self.list
+            .get_mut(index)
+            .filter(|s| s.taken && s.epoch == epoch)
+    }
+}
+
+/// The states that the driver took, by slot and generation.
+///
+/// `D` is what the driver keeps for each of them.
+#[pin_data]
+pub struct StateTable<D> {
+    #[pin]
+    incoming: SpinLockBh<Slots<D>>,
+    #[pin]
+    outgoing: SpinLockBh<Slots<D>>,
+}
+
+impl<D> StateTable<D> {
+    /// Makes a table without slots.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            incoming <- new_lock!(Slots::new()),
+            outgoing <- new_lock!(Slots::new()),
+        })
+    }
+
+    /// Makes room for `limit` states of one direction; only while there are none. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` if a slot was used already.
+    pub fn set_limit(&self, direction: Direction, limit: u32) -> Result {
+        let limit = limit as usize;
+        let list = KVVec::with_capacity(limit, GFP_KERNEL)?;
+        let mut slots = self.slots(direction).lock();
+        if !slots.list.is_empty() {
+            return Err(EBUSY);
+        }
+        let old = core::mem::replace(&mut slots.list, list);
+        slots.limit = limit;
+        drop(slots);
+        drop(old);
+        Ok(())
+    }
+
+    fn slots(&self, direction: Direction) -> &SpinLockBh<Slots<D>> {
+        match direction {
+            Direction::In => &self.incoming,
+            Direction::Out => &self.outgoing,
+        }
+    }
+
+    /// Puts `x` into a free slot. Only for the add callback, whose counterparts detach it.
+    pub(super) fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
+        let mut slots = self.slots(direction).lock();
+        let index = slots.find_free().ok_or(ENOSPC)?;
+        let id = u32::try_from(index).map_err(|_| ENOSPC)?.wrapping_add(1);
+        let slot = slots.list.get_mut(index).ok_or(ENOSPC)?;
+        slot.taken = true;
+        slot.epoch = slot.epoch.wrapping_add(1);
+        slot.state = NonNull::new(x.as_raw());
+        Ok(Handle {
+            id,
+            direction,
+            epoch: slot.epoch,
+        })
+    }
+
+    /// Forgets the state; the slot stays taken.
+    pub(super) fn detach(&self, handle: Handle) {
+        let mut slots = self.slots(handle.direction).lock();
+        if let Some(slot) = slots.get(handle.id, handle.epoch) {
+            slot.state = None;
+        }
+    }
+
+    /// Stores the driver's data for `handle`.
+    pub fn set_data(&self, handle: Handle, data: D) {
+        let mut slots = self.slots(handle.direction).lock();
+        if let Some(slot) = slots.get(handle.id, handle.epoch) {
+            slot.data = Some(data);
+        }
+    }
+
+    /// Takes the driver's data of `handle` out.
+    pub fn take_data(&self, handle: Handle) -> Option<D> {
+        let mut slots = self.slots(handle.direction).lock();
+        slots.get(handle.id, handle.epoch)?.data.take()
+    }
+
+    /// Runs `f` on the driver's data of `handle`, under the table's lock. No sleeping.
+    pub fn with_data<R>(&self, handle: Handle, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+        let mut slots = self.slots(handle.direction).lock();
+        slots.get(handle.id, handle.epoch)?.data.as_mut().map(f)
+    }
+
+    /// Frees the slot for another state: the device does not know the old one any more.
+    pub fn release(&self, handle: Handle) {
+        let mut slots = self.slots(handle.direction).lock();
+        if let Some(slot) = slots.get(handle.id, handle.epoch) {
+            if slot.state.is_none() {
+                slot.taken = false;
+            }
+        }
+    }
+
+    /// The incoming state behind `id` and `epoch`, unless it is deleted. No sleeping.
+    pub fn get_incoming(&self, id: u32, epoch: u16) -> Option<ARef<State>> {
+        let mut slots = self.incoming.lock();
+        let state = slots.get(id, epoch)?.state?;
+        // SAFETY: A state in the table is not freed: it is detached first, under this lock.
+        unsafe { State::try_get(state) }
+    }
+
+    /// Whether `handle` names the live outgoing state `x` of this device. No sleeping.
+    pub fn is_outgoing(&self, handle: Handle, x: &State) -> bool {
+        if handle.direction != Direction::Out {
+            return false;
+        }
+        let mut slots = self.outgoing.lock();
+        slots
+            .get(handle.id, handle.epoch)
+            .is_some_and(|s| s.state == NonNull::new(x.as_raw()))
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lock flavours and a completion with a timeout.
+//!
+//! The kernel crate has a plain spin lock only; network code needs the two that keep out softirqs
+//! and interrupts.
+//!
+//! C headers: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h),
+//! [`include/linux/completion.h`](srctree/include/linux/completion.h)
+
+use crate::bindings;
+use kernel::{
+    prelude::*,
+    sync::lock::{
+        Backend,
+        Lock, //
+    },
+    types::Opaque, //
+};
+
+/// A spin lock that disables softirqs: for data shared by process context and softirqs.
+pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
+
+/// A spin lock that disables interrupts: for data shared with interrupt handlers.
+pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
+
+/// Initialises a [`SpinLockBh`] or [`SpinLockIrq`] with a lock class of its own.
+#[macro_export]
+macro_rules! new_lock {
+    ($inner:expr) => {
+        ::kernel::sync::lock::Lock::new(
+            $inner,
+            ::kernel::optional_name!(),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+
+/// The backend of [`SpinLockBh`].
+pub struct SpinLockBhBackend;
+
+// SAFETY: A `spinlock_t` excludes all other CPUs, and softirqs of this CPU while they are off.
+unsafe impl Backend for SpinLockBhBackend {
+    type State = kernel::bindings::spinlock_t;
+    type GuardState = ();
+
+    unsafe fn init(
+        ptr: *mut Self::State,
+        name: *const c_char,
+        key: *mut kernel::bindings::lock_class_key,
+    ) {
+        // SAFETY: The caller promises that `ptr` is valid for writes, and `name` and `key` live on.
+        unsafe { kernel::bindings::__spin_lock_init(ptr, name, key) }
+    }
+
+    unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
+        // SAFETY: The caller promises that the lock was initialised.
+        unsafe { bindings::spin_lock_bh(ptr.cast()) }
+    }
+
+    unsafe fn try_lock(ptr: *mut Self::State) -> Option<Self::GuardState> {
+        // SAFETY: The caller promises that the lock was initialised.
+        unsafe { bindings::spin_trylock_bh(ptr.cast()) }.then_some(())
+    }
+
+    unsafe fn unlock(ptr: *mut Self::State, _guard_state: &Self::GuardState) {
+        // SAFETY: The caller promises to own the lock.
+        unsafe { bindings::spin_unlock_bh(ptr.cast()) }
+    }
+
+    unsafe fn assert_is_held(ptr: *mut Self::State) {
+        // SAFETY: The caller promises that the lock was initialised.
+        unsafe { kernel::bindings::spin_assert_is_held(ptr) }
+    }
+}
+
+/// The backend of [`SpinLockIrq`].
+pub struct SpinLockIrqBackend;
+
+// SAFETY: A `spinlock_t` excludes all other CPUs, and interrupts of this CPU while they are off.
+unsafe impl Backend for SpinLockIrqBackend {
+    type State = kernel::bindings::spinlock_t;
+    type GuardState = c_ulong;
+
+    unsafe fn init(
+        ptr: *mut Self::State,
+        name: *const c_char,
+        key: *mut kernel::bindings::lock_class_key,
+    ) {
+        // SAFETY: The caller promises that `ptr` is valid for writes, and `name` and `key` live on.
+        unsafe { kernel::bindings::__spin_lock_init(ptr, name, key) }
+    }
+
+    unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
+        // SAFETY: The caller promises that the lock was initialised.
+        unsafe { bindings::spin_lock_irqsave(ptr.cast()) }
+    }
+
+    unsafe fn try_lock(ptr: *mut Self::State) -> Option<Self::GuardState> {
+        let mut flags = 0;
+        // SAFETY: The caller promises that the lock was initialised; `flags` is a local.
+        unsafe { bindings::spin_trylock_irqsave(ptr.cast(), &mut flags) }.then_some(flags)
+    }
+
+    unsafe fn unlock(ptr: *mut Self::State, guard_state: &Self::GuardState) {
+        // SAFETY: The caller promises to own the lock; the flags come from `lock`.
+        unsafe { bindings::spin_unlock_irqrestore(ptr.cast(), *guard_state) }
+    }
+
+    unsafe fn assert_is_held(ptr: *mut Self::State) {
+        // SAFETY: The caller promises that the lock was initialised.
+        unsafe { kernel::bindings::spin_assert_is_held(ptr) }
+    }
+}
+
+/// A one-shot event that can be waited for with a time limit.
+#[pin_data]
+pub struct Completion {
+    #[pin]
+    inner: Opaque<bindings::completion>,
+}
+
+// SAFETY: A `struct completion` may be signalled and awaited from any thread.
+unsafe impl Send for Completion {}
+// SAFETY: As above; it has its own lock.
+unsafe impl Sync for Completion {}
+
+impl Completion {
+    /// Makes an event that has not happened yet.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                // SAFETY: `slot` is valid for writes.
+                unsafe { bindings::init_completion(slot) }
+            }),
+        })
+    }
+
+    /// Signals the event for good. Any context.
+    pub fn complete_all(&self) {
+        // SAFETY: The completion was initialised in `new`.
+        unsafe { bindings::complete_all(self.inner.get()) }
+    }
+
+    /// Waits until the event has happened, at most `milliseconds`; returns whether it did.
+    /// Sleeps.
+    pub fn wait_timeout(&self, milliseconds: u32) -> bool {
+        // SAFETY: The completion was initialised in `new`.
+        unsafe { bindings::wait_for_completion_ms(self.inner.get(), milliseconds) }
+    }
+}
