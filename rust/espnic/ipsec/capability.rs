@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the NIC can do, and telling it what the driver uses (VIRTIO 1.4, 2.13).
+
+use crate::control::Control;
+use espnic_wire::{
+    admin::{
+        self,
+        Command, //
+    },
+    bitmap,
+    cap::{
+        self,
+        IpsecLimits,
+        XSaEntry, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// The commands that the driver uses, as a bitmap of opcodes.
+const OPCODES: [u16; 7] = [
+    admin::OP_LIST_QUERY,
+    admin::OP_LIST_USE,
+    admin::OP_CAP_ID_LIST_QUERY,
+    admin::OP_DEVICE_CAP_GET,
+    admin::OP_DRIVER_CAP_SET,
+    admin::OP_OBJ_CREATE,
+    admin::OP_OBJ_DESTROY,
+];
+
+/// Room for any capability that the driver reads, in bytes.
+const CAP_ROOM: usize = 512;
+
+/// What was agreed.
+pub(super) struct Capabilities {
+    /// Ids of inbound SA objects are below this.
+    pub(super) limit_in: u32,
+    /// Ids of outbound SA objects are below this.
+    pub(super) limit_out: u32,
+    entries: KVec<XSaEntry>,
+}
+
+impl Capabilities {
+    /// Asks the NIC and accepts all it offers.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSUPP` if it lacks a command or capability, otherwise those of the commands.
+    pub(super) fn negotiate(control: &Control) -> Result<Self> {
+        use_commands(control)?;
+        let ids = control.execute(
+            &Command::CapIdListQuery,
+            0,
+            bitmap::size_for(cap::X_IPSEC_SA),
+        )?;
+        let ids = ids.result()?;
+        for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA] {
+            if !bitmap::get(ids, id) {
+                return Err(ENOTSUPP);
+            }
+        }
+        let limits: IpsecLimits = accept(control, cap::IPSEC_RESOURCE, |data| {
+            Ok((
+                espnic_wire::read_zero_extended(data),
+                size_of::<IpsecLimits>(),
+            ))
+        })?;
+        accept(control, cap::IPSEC_SA, |data| {
+            let modes = cap::entries::<cap::SaMode>(data).map_err(|_| EIO)?;
+            Ok(((), list_len(size_of_val(modes))))
+        })?;
+        let entries = accept(control, cap::X_IPSEC_SA, |data| {
+            let list = cap::entries::<XSaEntry>(data).map_err(|_| EIO)?;
+            let mut entries = KVec::new();
+            entries.extend_from_slice(list, GFP_KERNEL)?;
+            Ok((entries, list_len(size_of_val(list))))
+        })?;
+        Ok(Self {
+            limit_in: limits.inb_sa_limit.get(),
+            limit_out: limits.outb_sa_limit.get(),
+            entries,
+        })
+    }
+
+    /// Whether the NIC does crypto-only SAs of `mode` with this AEAD; lengths in bytes.
+    pub(super) fn allows(&self, mode: u8, aead: u32, key_len: usize, icv_len: usize) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.mode == mode
+                && entry.kind == cap::KIND_AEAD
+                && u32::from(entry.algo.get()) == aead
+                && entry.allows(key_len, icv_len)
+        })
+    }
+}
+
+fn list_len(entries: usize) -> usize {
+    size_of::<cap::ListHdr>().saturating_add(entries)
+}
+
+/// Chooses the commands.
+fn use_commands(control: &Control) -> Result {
+    let offered = control.execute(&Command::ListQuery, 0, 8)?;
+    let offered = offered.result()?;
+    let mut used = [0; 8];
+    for opcode in OPCODES {
+        if !bitmap::get(offered, opcode) {
+            return Err(ENOTSUPP);
+        }
+        bitmap::set(&mut used, opcode).map_err(|_| EINVAL)?;
+    }
+    control
+        .execute(&Command::ListUse(&used), used.len(), 0)?
+        .result()
+        .map(|_| ())
+}
+
+/// Reads capability `id` and accepts it as it is; `parse` also says how many bytes it has.
+fn accept<T>(
+    control: &Control,
+    id: u16,
+    parse: impl FnOnce(&[u8]) -> Result<(T, usize)>,
+) -> Result<T> {
+    let answer = control.execute(&Command::DeviceCapGet(id), 0, CAP_ROOM)?;
+    let data = answer.result()?;
+    let (value, len) = parse(data)?;
+    let data = data.get(..len).ok_or(EIO)?;
+    let set = Command::DriverCapSet { id, data };
+    control.execute(&set, data.len(), 0)?.result()?;
+    Ok(value)
+}

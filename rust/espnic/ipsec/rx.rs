@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received ESP packets: telling the stack what the NIC did.
+
+use super::Ipsec;
+use espnic_wire::{
+    hdr::{
+        self,
+        NetHdr48, //
+    },
+    sa, //
+};
+use kernel::sync::aref::ARef;
+use kernel_net::net::{
+    skbuff::SkBuff,
+    xfrm::{
+        RxStatus,
+        State, //
+    }, //
+};
+
+/// What happened to incoming ESP packets since the start.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) auth_failed: u64,
+    pub(crate) format_failed: u64,
+    /// Left to the stack as they came.
+    pub(crate) unprocessed: u64,
+    /// Decrypted under an SA that was deleted meanwhile.
+    pub(crate) stale: u64,
+    pub(crate) no_memory: u64,
+}
+
+impl Counters {
+    pub(crate) fn dropped(&self) -> u64 {
+        self.stale.wrapping_add(self.no_memory)
+    }
+
+    fn count(&mut self, status: RxStatus, len: u32) {
+        let counter = match status {
+            RxStatus::Success => {
+                self.bytes = self.bytes.wrapping_add(u64::from(len));
+                &mut self.packets
+            }
+            RxStatus::AuthFailed => &mut self.auth_failed,
+            RxStatus::BadSyntax => &mut self.format_failed,
+        };
+        *counter = counter.wrapping_add(1);
+    }
+}
+
+/// Marks a packet that the NIC processed; `None` if it had to be dropped.
+///
+/// A decrypted packet that cannot be marked is dropped: without the mark the stack would decrypt it
+/// once more (contract R3.5).
+pub(crate) fn mark(
+    ipsec: &Ipsec,
+    header: &NetHdr48,
+    mut skb: SkBuff,
+    counters: &mut Counters,
+) -> Option<SkBuff> {
+    if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
+        return Some(skb);
+    }
+    let Some(status) = status(header) else {
+        // As it came; the stack has software for it.
+        counters.unprocessed = counters.unprocessed.wrapping_add(1);
+        return Some(skb);
+    };
+    let Some(state) = state(ipsec, header, &skb) else {
+        counters.stale = counters.stale.wrapping_add(1);
+        return None;
+    };
+    if skb.set_rx_offload(state, status).is_err() {
+        counters.no_memory = counters.no_memory.wrapping_add(1);
+        return None;
+    }
+    counters.count(status, skb.len());
+    Some(skb)
+}
+
+fn status(header: &NetHdr48) -> Option<RxStatus> {
+    if header.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
+        return None;
+    }
+    match (header.has(hdr::F_SECURITY_ERR), header.sec.sec_status) {
+        (false, hdr::SEC_OK) => Some(RxStatus::Success),
+        (true, hdr::SEC_AUTH) => Some(RxStatus::AuthFailed),
+        (true, hdr::SEC_FORMAT | hdr::SEC_LENGTH) => Some(RxStatus::BadSyntax),
+        _ => None,
+    }
+}
+
+/// The state that the NIC names, if it is alive and fits the packet.
+fn state(ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -> Option<ARef<State>> {
+    if header.out.resource_type.get() != sa::OBJ_INB_SA {
+        return None;
+    }
+    let id = header.out.resource_id.get();
+    let state = ipsec.states.get_incoming(id, header.sec.epoch.get())?;
+    let offset = usize::from(header.sec.esp_offset.get());
+    let spi = skb.head().get(offset..)?.first_chunk()?;
+    (u32::from_be_bytes(*spi) == state.spi()).then_some(state)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ESP packets to transmit: what the NIC must know of each.
+//!
+//! The stack has built all of the packet but the IV, the encryption and the ICV. The packet itself
+//! is not written to here: it may be shared with TCP's retransmit queue (contract R2.9).
+
+use super::Ipsec;
+use espnic_esp::seq;
+use espnic_wire::{
+    hdr::{
+        self,
+        NetHdr48, //
+    },
+    sa,
+    U16,
+    U32, //
+};
+use kernel_net::net::{
+    skbuff::SkBuff,
+    xfrm::TxOffload, //
+};
+
+/// Bytes of the ESP header and of the IV behind it.
+const ESP_HLEN: u32 = 8;
+const IV_LEN: u32 = 8;
+/// Pad length and next header.
+const TRAILER_FIXED: u32 = 2;
+
+/// What happened to outgoing ESP packets since the start.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) stale: u64,
+    pub(crate) format: u64,
+}
+
+/// Why a packet must be dropped.
+#[derive(Clone, Copy)]
+pub(crate) enum Drop {
+    /// Its SA is not in the NIC any more.
+    Stale,
+    /// It is not the ESP packet that the NIC expects.
+    Format,
+}
+
+impl Counters {
+    /// Counts a packet of `len` bytes; false if it must be dropped.
+    pub(crate) fn count(&mut self, result: Result<(), Drop>, len: u32) -> bool {
+        match result {
+            Ok(()) => {
+                self.packets = self.packets.wrapping_add(1);
+                self.bytes = self.bytes.wrapping_add(u64::from(len));
+            }
+            Err(Drop::Stale) => self.stale = self.stale.wrapping_add(1),
+            Err(Drop::Format) => self.format = self.format.wrapping_add(1),
+        }
+        result.is_ok()
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.stale.wrapping_add(self.format)
+    }
+}
+
+/// Fills `header` for a packet that the stack left to the NIC.
+pub(crate) fn describe(
+    ipsec: &Ipsec,
+    skb: &SkBuff,
+    request: &TxOffload<'_>,
+    header: &mut NetHdr48,
+) -> Result<(), Drop> {
+    let handle = request.state.handle();
+    if !ipsec.states.is_outgoing(handle, request.state) {
+        return Err(Drop::Stale);
+    }
+    let esp_offset = skb.transport_offset().ok_or(Drop::Format)?;
+    let number = sequence_number(skb, esp_offset, request)?;
+    header.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
+    header.out.resource_id = U32::new(handle.id);
+    header.out.resource_type = U16::new(sa::OBJ_OUTB_SA);
+    header.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
+    header.sec.esp_offset = U16::new(esp_offset);
+    header.sec.esn_hi = U32::new(seq::hi(number));
+    header.sec.trailer_len = U16::new(trailer_len(skb, esp_offset, request)?);
+    header.sec.epoch = U16::new(handle.epoch);
+    Ok(())
+}
+
+fn sequence_number(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result<u64, Drop> {
+    let mut esp = [0; ESP_HLEN as usize];
+    skb.copy_bits(u32::from(esp_offset), &mut esp)
+        .map_err(|_| Drop::Format)?;
+    let [s0, s1, s2, s3, n0, n1, n2, n3] = esp;
+    if u32::from_be_bytes([s0, s1, s2, s3]) != request.state.spi() {
+        return Err(Drop::Format);
+    }
+    let header = u32::from_be_bytes([n0, n1, n2, n3]);
+    Ok(seq::of_first_packet(
+        header,
+        request.seq_low,
+        request.seq_hi,
+    ))
+}
+
+/// Padding, pad length, next header and ICV, in bytes. A packet that is still to be segmented has
+/// none of them, and we did not ask for such packets.
+fn trailer_len(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result<u16, Drop> {
+    if skb.is_gso() {
+        return Err(Drop::Format);
+    }
+    let icv_len = request
+        .state
+        .aead()
+        .ok_or(Drop::Format)?
+        .icv_bits
+        .checked_div(8)
+        .ok_or(Drop::Format)?;
+    let fixed = icv_len.checked_add(TRAILER_FIXED).ok_or(Drop::Format)?;
+    let at = skb.len().checked_sub(fixed).ok_or(Drop::Format)?;
+    let mut pad_len = [0];
+    skb.copy_bits(at, &mut pad_len).map_err(|_| Drop::Format)?;
+    let [pad_len] = pad_len;
+    let len = fixed.saturating_add(u32::from(pad_len));
+    let payload = u32::from(esp_offset).saturating_add(ESP_HLEN + IV_LEN);
+    if payload.saturating_add(len) > skb.len() {
+        return Err(Drop::Format);
+    }
+    u16::try_from(len).map_err(|_| Drop::Format)
+}

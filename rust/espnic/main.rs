@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! espnic: a virtio network driver with IPsec ESP offload.
+//!
+//! It takes the devices of one PCI subsystem vendor that offer `VIRTIO_NET_F_IPSEC`. The files are
+//! named after what they do: `nic` ties everything to the netdev, `rx` and `tx` move packets,
+//! `control` talks to the NIC, `ipsec` holds the SA life cycle and the ESP parts of the data path.
+
+#![deny(unsafe_code)]
+
+mod control;
+mod ipsec;
+mod nic;
+mod rx;
+mod stats;
+mod tx;
+
+use espnic_wire::{
+    feature,
+    pci, //
+};
+use kernel::prelude::*;
+use kernel_net::{
+    net::device::{
+        Registration,
+        Unregistered, //
+    },
+    virtio::{
+        self,
+        queue::Queues,
+        Device,
+        DeviceId,
+        Validation, //
+    }, //
+};
+use nic::Nic;
+
+/// The driver.
+struct Driver;
+
+kernel_net::virtio_device_table!(
+    DEVICE_TABLE,
+    MODULE_DEVICE_TABLE,
+    [(DeviceId::net(pci::SUBSYSTEM_VENDOR_ID as u32), ())]
+);
+
+impl virtio::Driver for Driver {
+    type Net = Nic;
+
+    const ID_TABLE: virtio::IdTable = &DEVICE_TABLE;
+
+    const FEATURES: &'static [u32] = &[
+        feature::CSUM,
+        feature::GUEST_CSUM,
+        feature::MTU,
+        feature::MAC,
+        feature::MRG_RXBUF,
+        feature::STATUS,
+        feature::CTRL_VQ,
+        feature::OUT_NET_HEADER,
+        feature::IPSEC,
+        feature::X_IPSEC,
+    ];
+
+    fn validate(dev: &Validation<'_>) -> Result {
+        // Not ours: another driver, stock virtio_net say, may have it.
+        if !dev.has_feature(feature::IPSEC) || !dev.has_feature(feature::VERSION_1) {
+            return Err(ENODEV);
+        }
+        let missing = |required: &[u32]| required.iter().any(|&bit| !dev.has_feature(bit));
+        if missing(feature::IPSEC_REQUIRES) || missing(&[feature::MRG_RXBUF]) {
+            pr_err!("the NIC offers IPsec without checksum offload or mergeable buffers\n");
+            return Err(ENODEV);
+        }
+        if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
+            dev.clear_feature(feature::X_IPSEC);
+        }
+        Ok(())
+    }
+
+    fn probe(dev: &Device) -> Result<Registration<Nic>> {
+        let mut net = Unregistered::<Nic>::new(dev, 1, 1)?;
+        let queues = Queues::find(dev, &net, 1, dev.has_feature(feature::CTRL_VQ))?;
+        net.init(Nic::new(dev, queues)?)?;
+        dev.ready();
+        let offload = net.device()?.data().set_up_ipsec(dev);
+        nic::configure(dev, &mut net, offload);
+        net.register()
+    }
+}
+
+kernel_net::module_virtio_driver! {
+    type: Driver,
+    name: "espnic",
+    authors: ["The espnic authors"],
+    description: "virtio network driver with IPsec ESP offload",
+    license: "GPL",
+}
