@@ -70,8 +70,10 @@ def every_packet_opens(cfg):
     count = len(frames.esp_packets(recorded.frames))
     opened = recorded.open(recorded.frames, "good.pcap")
     ktap.equal(len(opened), count, "ESP packets that tshark found")
-    bad = [packet for packet in opened if not packet.icv_good or packet.icv_bad]
-    ktap.check(not bad, f"{len(bad)} of {count} packets do not open, the first is {bad[:1]}")
+    bad = [(packet.number, hex(packet.spi), packet.seq) for packet in opened
+           if not packet.icv_good or packet.icv_bad]
+    ktap.check(not bad, f"{len(bad)} of {count} packets do not open, the first (frame, SPI, "
+               f"sequence number) is {bad[:1]}")
     modes = {sa.spi: sa.mode for sa in recorded.sas}
     for packet in opened:
         ktap.check(packet.next_header in NEXT_HEADERS[modes[packet.spi]],

@@ -15,11 +15,12 @@ import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, netif, pcapng, proc, traffic, xfrm  # noqa: E402
+from ksft import env, ktap, pcapng, proc, traffic, xfrm  # noqa: E402
 
 MARKER = b"espnic leak test: this text must not be on the wire. "
 PACKETS = 12
-CLEAR = "not esp and (" + " or ".join(f"host {address}" for address in sorted(env.ADDRESSES)) + ")"
+HOSTS = " or ".join(sorted(env.ADDRESSES))
+CLEAR = f"(ip or ip6) and not esp and src host ({HOSTS}) and dst host ({HOSTS})"
 
 
 class Stream:
@@ -185,6 +186,7 @@ def link_down_and_up(cfg):
     """Link down (which removes the SAs), link up without SAs, then with new ones."""
     scene = Scene(cfg, xfrm.Flow(env.DUT4, env.PEER4))
     scene.add()
+    ktap.defer(cfg.configure)
     cfg.dut.ip(f"link set {cfg.netif} down")
     scene.pause()
     cfg.configure()
@@ -199,6 +201,7 @@ def feature_toggled(cfg):
     scene = Scene(cfg, xfrm.Flow(env.DUT4, env.PEER4))
     scene.add()
     for feature in ("esp-hw-offload", "tx"):
+        ktap.defer(cfg.dut.cmd, "ethtool", "-K", cfg.netif, feature, "on")
         for state in ("off", "on"):
             cfg.dut.cmd("ethtool", "-K", cfg.netif, feature, state)
             scene.pause()
@@ -209,15 +212,11 @@ def driver_unbound(cfg):
     """The driver is unbound and bound again under traffic."""
     scene = Scene(cfg, xfrm.Flow(env.DUT4, env.PEER4))
     scene.add()
-    netif.unbind(cfg.device)
-    scene.pause()
-    netif.bind(cfg.device, cfg.driver, cfg.netif)
-    scene.pause()
-    cfg.connect()
+    with cfg.driver_away():
+        scene.pause()
     scene.pause()
     scene.delete()
     scene.add()
-    # the counters of the old netdev are gone, so is their base
     scene.end()
 
 

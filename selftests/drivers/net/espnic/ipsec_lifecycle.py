@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, netif, proc, traffic, xfrm  # noqa: E402
+from ksft import env, ktap, proc, traffic, xfrm  # noqa: E402
 from ksft.netns import Netns  # noqa: E402
 
 ROUNDS = 5
@@ -120,6 +120,7 @@ def delete_under_traffic(cfg):
 def ifdown_flushes(cfg):
     """Link down removes the SAs from the kernel and from the NIC; link up starts afresh."""
     _install(cfg)
+    ktap.defer(cfg.configure)
     cfg.dut.ip(f"link set {cfg.netif} down")
     ktap.equal(_shown(cfg), 0, "SAs after link down")
     _expect_live(cfg, 0, "after link down")
@@ -132,6 +133,7 @@ def added_while_down(cfg):
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     ktap.defer(xfrm.flush, cfg.peer)
     ktap.defer(lambda: xfrm.flush(cfg.dut))
+    ktap.defer(cfg.configure)
     cfg.dut.ip(f"link set {cfg.netif} down")
     flow.install(cfg.dut, cfg.peer, cfg.netif)
     cfg.configure()
@@ -208,10 +210,19 @@ def many_sas(cfg):
     _expect_live(cfg, 0, "after a flush")
 
 
+def _bring_back(cfg, old, new):
+    env.return_interface(new, cfg.netif)
+    new.close()
+    cfg.dut = old
+    cfg.give_back()
+    cfg.connect()
+
+
 def netns_move(cfg):
     """Moving the interface to another namespace removes its SAs; new ones work there."""
     _install(cfg)
     old, new = cfg.dut, Netns("dut2")
+    ktap.defer(_bring_back, cfg, old, new)
     old.ip(f"link set {cfg.netif} netns {new.path}")
     ktap.equal(_shown(cfg), 0, "SAs left in the old namespace")
     cfg.dut = new
@@ -219,16 +230,13 @@ def netns_move(cfg):
     _expect_live(cfg, 0, "after the move")
     cfg.configure()
     _restart(cfg)
-    old.close()
 
 
 def unbind_with_sas(cfg):
     """Unbinding the driver removes the SAs; after binding, new ones work."""
     _install(cfg)
-    netif.unbind(cfg.device)
-    ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
-    netif.bind(cfg.device, cfg.driver, cfg.netif)
-    cfg.connect()
+    with cfg.driver_away():
+        ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
     _restart(cfg)
 
 
