@@ -55,8 +55,8 @@ class Control:
         return reply
 
     def stats(self, nic):
-        """The NIC's counters, by name."""
-        return self.request("stats", nic)["stats"]
+        """The NIC's IPsec counters, by name."""
+        return self.request("stats", nic)["nics"][nic]["ipsec"]
 
     def fault(self, nic, *words):
         """Set a fault of the NIC; all of its faults are cleared after the case."""
