@@ -10,7 +10,7 @@ CARGO := $(SANDBOX) cargo
 JOBS := $(shell nproc)
 
 .DEFAULT_GOAL := all
-.PHONY: all help modules modules_install rust-analyzer device sandbox run test check shell bench \
+.PHONY: all help modules modules_install rust-analyzer device sandbox run test check format shell bench \
 	clean
 
 all: modules device ## build the module and the NIC
@@ -86,6 +86,9 @@ test: modules device ## host tests, kselftests in QEMU, the demonstration's own 
 check: ## format, lints, documentation, licence lines
 	@tools/kernel ensure
 	@$(SANDBOX) tools/check
+
+format: ## put all Rust files into the kernel's format
+	@$(SANDBOX) sh -c "git ls-files -z '*.rs' | xargs -0 rustfmt --edition 2021"
 
 shell: modules device ## a VM with the NICs and the module, to play in
 	@$(SANDBOX) tools/vm $(VM)

@@ -67,8 +67,8 @@ class Cpio:
 def _load_order(stage, release):
     order = []
     for module in BOOT_MODULES:
-        lines = subprocess.run(["modprobe", "-d", str(stage), "-S", release, "--show-depends", module],
-                               check=True, text=True, capture_output=True).stdout
+        command = ["modprobe", "-d", str(stage), "-S", release, "--show-depends", module]
+        lines = subprocess.run(command, check=True, text=True, capture_output=True).stdout
         for line in lines.splitlines():
             if line.startswith("insmod "):
                 path = pathlib.Path(line.split()[1])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """QEMU's command line, and whether KVM can be used."""
 
+import json
 import os
 import pathlib
 import platform
@@ -86,6 +87,7 @@ def command(options, nics, places, fds):
         words += ["-chardev", f"socket,id=control,path={places.control}",
                   "-device", "virtserialport,chardev=control,name=espnic.control"]
     for nic in nics:
-        words += ["-device", '{"driver":"vfio-user-pci","id":"%s",'
-                  '"socket":{"path":"%s","type":"unix"}}' % (nic.name, nic.socket)]
+        device = {"driver": "vfio-user-pci", "id": nic.name,
+                  "socket": {"path": str(nic.socket), "type": "unix"}}
+        words += ["-device", json.dumps(device)]
     return words + options.qemu_arg

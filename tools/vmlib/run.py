@@ -216,7 +216,9 @@ def run(options):
     with tempfile.TemporaryDirectory(prefix="espnic-") as short:
         try:
             places = Places(kernel, guest / "root.erofs", run_dir, pathlib.Path(short))
-            nics = [] if options.no_device else nic.parse(options.nic or nic.DEFAULT, places.sockets)
+            nics = []
+            if not options.no_device:
+                nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
             initramfs.make_run(places.initrd, guest / "boot.cpio", _contents(options, nics, places))
             status = _machine(options, nics, places, started)
         finally:

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The checks of tools/check, by name."""
+
+from . import files, rust
+from .common import Problem
+
+CHECKS = {
+    "licences": files.licences,
+    "shell": files.shell,
+    "python": files.python,
+    "manuals": files.manuals,
+    "rustfmt": rust.rustfmt,
+    "module": rust.module,
+    "module-doc": rust.module_doc,
+    "clippy": rust.clippy,
+    "doc": rust.doc,
+}
+
+__all__ = ["CHECKS", "Problem"]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks of the Rust code on both sides."""
+
+import os
+import pathlib
+import re
+import shlex
+
+from .common import CHECKOUT, Problem, kernel_tree, run, tracked
+
+# A copy of the module's sources: linting in place would throw away the objects
+# of the ordinary build, and a build in another folder wants a clean source tree.
+COPY = CHECKOUT / "build/check/module"
+SOURCES = ("Kbuild", "rust", "Cargo.toml")
+# Crates of the module, as Kbuild names their objects.
+CRATES = ("rust/wire/src/lib", "rust/esp/src/lib", "rust/kernel/lib", "rust/espnic/main")
+
+
+def rustfmt():
+    """All Rust files in the kernel's format."""
+    files = [path for path in tracked() if path.suffix == ".rs"]
+    run("rustfmt", "--check", "-l", "--edition", "2021",
+        "--config-path", kernel_tree() / ".rustfmt.toml", *files)
+
+
+def module():
+    """The module with the kernel's lints and extra warnings, all of them errors."""
+    COPY.mkdir(parents=True, exist_ok=True)
+    run("rsync", "-a", *(f"--exclude=*.{kind}" for kind in ("o", "cmd", "d", "rmeta")),
+        "--exclude=*_generated.rs", *SOURCES, f"{COPY}/")
+    tree = kernel_tree()
+    compiler = re.search(r'^CONFIG_CC_VERSION_TEXT="(\S+)', (tree / ".config").read_text(), re.M)[1]
+    text = run("make", "-C", tree, f"M={COPY}", f"CC={compiler}", "CLIPPY=1",
+               "W=1e", f"-j{os.cpu_count()}", "modules", MAKEFLAGS="", MAKELEVEL="")
+    warnings = [line for line in text.splitlines() if re.search(r"\bwarning: ", line, re.I)]
+    if warnings:
+        raise Problem("\n".join(warnings))
+
+
+def _doc_command(saved):
+    """rustdoc's words for the compiler call that Kbuild saved; without those of code generation."""
+    words = shlex.split(saved)
+    start = next(n for n, word in enumerate(words) if "=" not in word)
+    variables = dict(word.split("=", 1) for word in words[:start])
+    kept = []
+    rest = iter(words[start + 1:])
+    for word in rest:
+        if word == "--out-dir":
+            next(rest)
+        elif not word.startswith("--emit="):
+            kept.append(word)
+    return variables, kept
+
+
+def module_doc():
+    """Documentation of the module's crates has no broken links."""
+    here = pathlib.Path.cwd()
+    if not (COPY / "espnic.ko").exists():
+        raise Problem("needs the output of the check 'module'")
+    os.chdir(COPY)
+    try:
+        for crate in CRATES:
+            path = pathlib.Path(crate)
+            saved = (path.parent / f".{path.name}.o.cmd").read_text(encoding="utf-8")
+            line = saved.splitlines()[0].partition(":=")[2].partition(";")[0]
+            variables, words = _doc_command(line)
+            run("rustdoc", *words, "--document-private-items", "-Dwarnings",
+                "--output", COPY / "doc", RUSTC_BOOTSTRAP="1",
+                ESPNIC_BINDINGS=str(COPY / "rust/bindings"), **variables)
+    finally:
+        os.chdir(here)
+
+
+def clippy():
+    """The workspace on the host side."""
+    run("cargo", "clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--",
+        "-D", "warnings")
+
+
+def doc():
+    """Documentation of the workspace has no broken links."""
+    run("cargo", "doc", "--locked", "--workspace", "--no-deps", "--document-private-items",
+        "--quiet", RUSTDOCFLAGS="-D warnings")
+
+

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The groups of tests: each runs a program and yields a Result per test."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+from .report import FAIL, PASS, SKIP, Result
+
+TOOLS = pathlib.Path(__file__).resolve().parent.parent
+CHECKOUT = TOOLS.parent
+GUEST_SECONDS = 3000
+LAST_LINES = 25
+
+KTAP = re.compile(r"^(?P<indent> *)(?P<not>not )?ok (?P<number>\d+)(?: -)? ?(?P<name>[^#]*)"
+                  r"(?:# *(?P<word>\w+)[ :]*(?P<why>.*))?$")
+
+
+def _lines(command, log, status):
+    """Lines of a program's output as they come, also written to LOG; its status into STATUS."""
+    with log.open("a", encoding="utf-8") as out:
+        out.write(f"$ {' '.join(command)}\n")
+        process = subprocess.Popen(command, cwd=CHECKOUT, text=True, errors="replace",
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT)
+        for line in process.stdout:
+            out.write(line)
+            out.flush()
+            yield line.rstrip("\n")
+        status.append(process.wait())
+
+
+def _tail(log):
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+
+
+def host(log, _only):
+    """cargo test of the workspace, test by test."""
+    log.unlink(missing_ok=True)
+    status = []
+    crate = "?"
+    failed = {}
+    for line in _lines(["cargo", "test", "--locked", "--workspace", "--no-fail-fast",
+                        "--color", "never"], log, status):
+        running = re.match(r"\s+(?:Running (?:unittests )?(\S+)|Doc-tests (\S+)) ?(?:\((.*)\))?",
+                           line)
+        if running:
+            program = pathlib.Path(running[3] or running[2]).name
+            crate = re.sub(r"-[0-9a-f]{16}$", "", program)
+            print(f"# {crate} {running[1] or 'documentation'}", flush=True)
+        test = re.match(r"test (\S.*) \.\.\. (ok|FAILED|ignored)(?:, (.*))?$", line)
+        if test:
+            name = f"{crate}: {test[1]}"
+            if test[2] == "FAILED":
+                failed[name] = f"see {log.relative_to(CHECKOUT)}"
+                yield Result(name, FAIL, failed[name])
+            else:
+                yield Result(name, PASS if test[2] == "ok" else SKIP, test[3] or "")
+    if status[0] and not failed:
+        yield Result("cargo test", FAIL, _tail(log))
+
+
+def _ktap(lines, on_diagnostic):
+    """Leaf results of nested KTAP: a result with results below it counts only if it adds a failure.
+
+    A program prints its cases indented, then its own line.  The own line is a
+    test of its own if no case was printed, or if it failed though none of its
+    cases did (time limit, crash after the last case).
+    """
+    below = []
+    program = ""
+    for line in lines:
+        started = re.match(r"^# selftests: (\S+): (\S+)", line)
+        if started:
+            program = started[2]
+            print(f"# {program}", flush=True)
+        match = KTAP.match(line)
+        if not match:
+            on_diagnostic(line)
+            continue
+        skip = (match["word"] or "").upper() == "SKIP"
+        outcome = FAIL if match["not"] else SKIP if skip else PASS
+        name = match["name"].strip()
+        if match["indent"]:
+            result = Result(f"{program}/{name}", outcome, match["why"] or "")
+            below.append(result)
+            yield result
+            continue
+        if not below or (outcome == FAIL and all(b.outcome != FAIL for b in below)):
+            why = line.partition("#")[2].strip() if outcome == FAIL else match["why"]
+            yield Result(program or name, outcome, why or "")
+        below, program = [], ""
+
+
+def _plan(lines, seen):
+    """Pass lines on and note the outermost plan and the results that came."""
+    for line in lines:
+        plan = re.match(r"^1\.\.(\d+)", line)
+        if plan:
+            seen["plan"] = int(plan[1])
+        if re.match(r"^(not )?ok ", line):
+            seen["done"] = seen.get("done", 0) + 1
+        yield line
+
+
+def _program(command, log, title):
+    """Results of a program that prints KTAP; a failure more if it ended badly."""
+    status, seen, recent, bad = [], {}, [], 0
+
+    def remember(line):
+        recent.append(line)
+        del recent[:-LAST_LINES]
+
+    for result in _ktap(_plan(_lines(command, log, status), seen), remember):
+        if result.outcome == FAIL:
+            bad += 1
+            result.detail = "\n".join(filter(None, [result.detail, *recent]))
+        recent.clear()
+        yield result
+    if seen.get("plan") is None or seen.get("done", 0) != seen["plan"]:
+        yield Result(f"{title} runs to its end", FAIL,
+                     f"{seen.get('done', 0)} of {seen.get('plan', '?')} results\n{_tail(log)}")
+    elif status[0] and not bad:
+        yield Result(f"{title} ends well", FAIL, f"exit status {status[0]}\n{_tail(log)}")
+
+
+def guest(log, only):
+    """The selftests, in one boot of the default VM."""
+    log.unlink(missing_ok=True)
+    folder = log.parent / "guest"
+    command = [str(TOOLS / "vm"), "--run-dir", str(folder), "--timeout", str(GUEST_SECONDS), "--",
+               "/espnic/selftests/run_kselftest.sh"]
+    for test in only:
+        command += ["-t", test]
+    yield from _program(command, log, "the guest")
+
+
+def demo(log, _only):
+    """The demonstration broken on purpose: it must say so."""
+    log.unlink(missing_ok=True)
+    yield from _program([sys.executable, str(TOOLS / "demo"), "--self-test"], log,
+                        "the demonstration's own test")
+
+
+ALL = {"host": host, "guest": guest, "demo": demo}
