@@ -41,7 +41,7 @@ def _add(cfg, direction, algorithm=GCM128, mode="transport", proto="esp", extra=
     return cfg.dut.run("ip", *line.split()), name
 
 
-def _refused(cfg, GCM_ONLY, by_driver=True, directions=("out", "in"), **kwargs):
+def _refused(cfg, text, by_driver=True, directions=("out", "in"), **kwargs):
     """The SA is refused in these directions with a message that matches text."""
     for direction in directions:
         before = netif.ethtool_stats(cfg.dut, cfg.netif).get("ipsec_sa_refused", 0)

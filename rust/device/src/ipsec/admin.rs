@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Administration commands of the self group (VIRTIO 1.4 section 2.13): frame, order of the checks,
+//! list of opcodes. Capabilities and objects have their own modules.
+
+use super::caps::{DeviceCaps, DriverCaps};
+use super::{objects, Ipsec};
+use espnic_wire::admin::{self, CmdHdr, ReplyHdr, Request};
+use espnic_wire::{bitmap, read_zero_extended, U64};
+use zerocopy::IntoBytes;
+
+/// Why a command was refused. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// [`admin::EINVAL`] and so on.
+    pub(super) status: u16,
+    /// The `Q_` constant that goes with it.
+    pub(super) qualifier: u16,
+}
+
+impl Refused {
+    /// No command of this group, or not in use.
+    pub(super) const OPCODE: Self = Self::new(admin::EINVAL, admin::Q_INVALID_OPCODE);
+    /// A field has a value that is not allowed.
+    pub(super) const FIELD: Self = Self::new(admin::EINVAL, admin::Q_INVALID_FIELD);
+    /// There is no such capability or object.
+    pub(super) const MISSING: Self = Self::new(admin::ENXIO, admin::Q_INVALID_FIELD);
+    /// There is an object with this id.
+    pub(super) const EXISTS: Self = Self::new(admin::EEXIST, admin::Q_INVALID_FIELD);
+    /// Not while there are objects.
+    pub(super) const BUSY: Self = Self::new(admin::EBUSY, admin::Q_INVALID_COMMAND);
+    /// The crypto library does not take the key.
+    pub(super) const RESOURCE: Self = Self::new(admin::ENOSPC, admin::Q_NORESOURCE);
+    const GROUP: Self = Self::new(admin::EINVAL, admin::Q_INVALID_GROUP);
+    const MEMBER: Self = Self::new(admin::EINVAL, admin::Q_INVALID_MEMBER);
+
+    const fn new(status: u16, qualifier: u16) -> Self {
+        Self { status, qualifier }
+    }
+}
+
+/// What the driver has agreed to since the last reset.
+pub(super) struct AdminState {
+    /// Bitmap of the opcodes that are legal now.
+    opcodes: u64,
+    /// Whether the extension is visible.
+    x_ipsec: bool,
+    /// Capabilities that the driver has set.
+    pub(super) caps: DriverCaps,
+}
+
+impl AdminState {
+    /// After a reset: only LIST_QUERY and LIST_USE are legal.
+    pub(super) fn new(x_ipsec: bool) -> Self {
+        Self {
+            opcodes: admin::OPS_INITIAL,
+            x_ipsec,
+            caps: DriverCaps::default(),
+        }
+    }
+
+    /// See [`Ipsec::set_x_ipsec`].
+    pub(super) fn set_x_ipsec(&mut self, on: bool) {
+        self.x_ipsec = on;
+    }
+
+    /// Order of the checks: group, opcode, member.
+    fn check(&self, hdr: &CmdHdr) -> Result<(), Refused> {
+        if hdr.group_type.get() != admin::GROUP_SELF {
+            return Err(Refused::GROUP);
+        }
+        if !bitmap::get(self.opcodes.to_le_bytes().as_slice(), hdr.opcode.get()) {
+            return Err(Refused::OPCODE);
+        }
+        if hdr.group_member_id.get() != 0 {
+            return Err(Refused::MEMBER);
+        }
+        Ok(())
+    }
+
+    /// LIST_USE replaces the list, if it only names what LIST_QUERY reports.
+    fn list_use(&mut self, list: &[u8]) -> Result<Vec<u8>, Refused> {
+        if !bitmap::is_subset(list, &admin::OPS_ALL.to_le_bytes()) {
+            return Err(Refused::FIELD);
+        }
+        self.opcodes = read_zero_extended::<U64>(list).get();
+        Ok(Vec::new())
+    }
+}
+
+/// See [`Ipsec::admin`].
+pub(super) fn execute(ipsec: &Ipsec, readable: &[u8], writable: &mut [u8]) -> usize {
+    let request = Request::parse(readable);
+    ipsec.counters.admin_commands.inc();
+    let (hdr, result) = match dispatch(ipsec, &request) {
+        Ok(result) => (ReplyHdr::default(), result),
+        Err(refused) => {
+            ipsec.counters.admin_errors.inc();
+            log::debug!(
+                "administration command {:#x} is refused: status {}, qualifier {}",
+                request.hdr.opcode.get(),
+                refused.status,
+                refused.qualifier
+            );
+            (reply_hdr(refused), Vec::new())
+        }
+    };
+    let mut written = 0;
+    for (to, from) in writable
+        .iter_mut()
+        .zip(hdr.as_bytes().iter().chain(&result))
+    {
+        *to = *from;
+        written += 1;
+    }
+    written
+}
+
+fn reply_hdr(refused: Refused) -> ReplyHdr {
+    ReplyHdr {
+        status: refused.status.into(),
+        status_qualifier: refused.qualifier.into(),
+        ..ReplyHdr::default()
+    }
+}
+
+/// Checks and executes a command; returns its result.
+fn dispatch(ipsec: &Ipsec, request: &Request<'_>) -> Result<Vec<u8>, Refused> {
+    let mut state = ipsec.lock_state();
+    state.check(&request.hdr)?;
+    let device = DeviceCaps::new(&ipsec.config, state.x_ipsec);
+    match request.hdr.opcode.get() {
+        admin::OP_LIST_QUERY => Ok(admin::OPS_ALL.to_le_bytes().to_vec()),
+        admin::OP_LIST_USE => state.list_use(request.data),
+        admin::OP_CAP_ID_LIST_QUERY => device.ids(),
+        admin::OP_DEVICE_CAP_GET => device.get(request.cap().0.id.get()),
+        admin::OP_DRIVER_CAP_SET => {
+            let (hdr, data) = request.cap();
+            let live = ipsec.read_tables().len() != (0, 0);
+            state.caps.set(&device, hdr.id.get(), data, live)?;
+            Ok(Vec::new())
+        }
+        admin::OP_OBJ_CREATE => objects::create(ipsec, &state.caps, request),
+        admin::OP_OBJ_MODIFY => objects::modify(ipsec, &state.caps, request),
+        admin::OP_OBJ_QUERY => objects::query(ipsec, &state.caps, request),
+        admin::OP_OBJ_DESTROY => objects::destroy(ipsec, &state.caps, request),
+        _ => Err(Refused::OPCODE),
+    }
+}

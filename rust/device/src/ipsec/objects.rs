@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Object commands: life cycle of SAs.
+
+use super::admin::Refused;
+use super::caps::DriverCaps;
+use super::sa::Sa;
+use super::Ipsec;
+use espnic_wire::admin::{ObjHdr, Request};
+
+/// RESOURCE_OBJ_CREATE.
+pub(super) fn create(
+    ipsec: &Ipsec,
+    caps: &DriverCaps,
+    request: &Request<'_>,
+) -> Result<Vec<u8>, Refused> {
+    let (hdr, flags, object) = request.obj();
+    let (obj_type, id) = check(caps, &hdr, flags)?;
+    if id >= caps.limit(obj_type)? {
+        return Err(Refused::FIELD);
+    }
+    if ipsec.read_tables().get(obj_type, id).is_some() {
+        return Err(Refused::EXISTS);
+    }
+    // Outside the write lock: expanding a key takes longer than a packet.
+    let sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
+    ipsec.write_tables().put(obj_type, sa);
+    Ok(Vec::new())
+}
+
+/// RESOURCE_OBJ_MODIFY.
+pub(super) fn modify(
+    ipsec: &Ipsec,
+    caps: &DriverCaps,
+    request: &Request<'_>,
+) -> Result<Vec<u8>, Refused> {
+    let (hdr, flags, object) = request.obj();
+    let (obj_type, id) = check(caps, &hdr, flags)?;
+    let old = ipsec
+        .read_tables()
+        .get(obj_type, id)
+        .cloned()
+        .ok_or(Refused::MISSING)?;
+    let mut sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
+    sa.replace(&old)?;
+    ipsec.write_tables().put(obj_type, sa);
+    Ok(Vec::new())
+}
+
+/// RESOURCE_OBJ_QUERY. Keys read as zero.
+pub(super) fn query(
+    ipsec: &Ipsec,
+    caps: &DriverCaps,
+    request: &Request<'_>,
+) -> Result<Vec<u8>, Refused> {
+    let (hdr, flags, _) = request.obj();
+    let (obj_type, id) = check(caps, &hdr, flags)?;
+    ipsec
+        .read_tables()
+        .get(obj_type, id)
+        .ok_or(Refused::MISSING)?
+        .query()
+}
+
+/// RESOURCE_OBJ_DESTROY, which has no flags.
+pub(super) fn destroy(
+    ipsec: &Ipsec,
+    caps: &DriverCaps,
+    request: &Request<'_>,
+) -> Result<Vec<u8>, Refused> {
+    let (hdr, ..) = request.obj();
+    let (obj_type, id) = check(caps, &hdr, 0)?;
+    ipsec
+        .write_tables()
+        .remove(obj_type, id)
+        .ok_or(Refused::MISSING)?;
+    Ok(Vec::new())
+}
+
+/// The capabilities are set, the type is ours and no flag is set.
+fn check(caps: &DriverCaps, hdr: &ObjHdr, flags: u64) -> Result<(u16, u32), Refused> {
+    caps.limit(hdr.obj_type.get())?;
+    if flags != 0 {
+        return Err(Refused::FIELD);
+    }
+    Ok((hdr.obj_type.get(), hdr.id.get()))
+}

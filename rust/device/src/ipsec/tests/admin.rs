@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Administration commands: statuses, life cycle, hostile bytes. Rules of VIRTIO 1.4 sections 2.13
+//! and 5.1.6.5.
+
+use super::*;
+use espnic_wire::admin::{
+    EBUSY, EEXIST, ENXIO, OPS_INITIAL, Q_INVALID_COMMAND, Q_INVALID_GROUP, Q_INVALID_MEMBER,
+    Q_INVALID_OPCODE,
+};
+use espnic_wire::bitmap;
+use espnic_wire::cap::XSaEntry;
+
+const INVALID_OPCODE: (u16, u16) = (EINVAL, Q_INVALID_OPCODE);
+const MISSING: (u16, u16) = (ENXIO, Q_INVALID_FIELD);
+const EXISTS: (u16, u16) = (EEXIST, Q_INVALID_FIELD);
+const BUSY: (u16, u16) = (EBUSY, Q_INVALID_COMMAND);
+
+fn default_new() -> Ipsec {
+    new(Backend::default())
+}
+
+fn default_ready() -> Ipsec {
+    ready(Backend::default())
+}
+
+fn use_list(ipsec: &Ipsec, list: u64) -> (u16, u16) {
+    status(ipsec, Command::ListUse(&list.to_le_bytes()))
+}
+
+#[test]
+fn after_reset_only_the_list_commands_are_legal() {
+    let ipsec = default_new();
+    assert_eq!(
+        run(&ipsec, Command::ListQuery),
+        (DONE, OPS_ALL.to_le_bytes().to_vec())
+    );
+    assert_eq!(status(&ipsec, Command::CapIdListQuery), INVALID_OPCODE);
+    assert_eq!(
+        status(&ipsec, Command::DeviceCapGet(cap::IPSEC_SA)),
+        INVALID_OPCODE
+    );
+    assert_eq!(
+        create(&ipsec, OBJ_OUTB_SA, 1, &object(OBJ_OUTB_SA)),
+        INVALID_OPCODE
+    );
+    assert_eq!(counter(&ipsec, "admin_commands"), 4);
+    assert_eq!(counter(&ipsec, "admin_errors"), 3);
+}
+
+#[test]
+fn list_use_replaces_the_list() {
+    let ipsec = default_new();
+    assert_eq!(use_list(&ipsec, OPS_INITIAL | 1 << 7), DONE);
+    assert_eq!(status(&ipsec, Command::CapIdListQuery), DONE);
+    assert_eq!(
+        status(&ipsec, Command::DeviceCapGet(cap::IPSEC_SA)),
+        INVALID_OPCODE
+    );
+    // Not offered: nothing changes.
+    for bad in [OPS_ALL | 1 << 2, OPS_ALL | 1 << 14, u64::MAX] {
+        assert_eq!(use_list(&ipsec, bad), INVALID_FIELD);
+    }
+    let mut long = [0; 24];
+    long[23] = 1;
+    assert_eq!(status(&ipsec, Command::ListUse(&long)), INVALID_FIELD);
+    assert_eq!(status(&ipsec, Command::CapIdListQuery), DONE);
+    // Zero words behind the list are fine.
+    long = [0; 24];
+    long[..8].copy_from_slice(&OPS_ALL.to_le_bytes());
+    assert_eq!(status(&ipsec, Command::ListUse(&long)), DONE);
+    assert_eq!(status(&ipsec, Command::DeviceCapGet(cap::IPSEC_SA)), DONE);
+    // The list stays what it was, and is legal again after a reset.
+    assert_eq!(run(&ipsec, Command::ListQuery).1, OPS_ALL.to_le_bytes());
+    ipsec.reset();
+    assert_eq!(status(&ipsec, Command::CapIdListQuery), INVALID_OPCODE);
+    assert_eq!(use_list(&ipsec, OPS_ALL), DONE);
+}
+
+#[test]
+fn checks_are_group_opcode_member() {
+    let ipsec = default_new();
+    let bad = |opcode: u16, group: u16, member: u64| {
+        let mut bytes = [0; 24];
+        bytes[..2].copy_from_slice(&opcode.to_le_bytes());
+        bytes[2..4].copy_from_slice(&group.to_le_bytes());
+        bytes[16..].copy_from_slice(&member.to_le_bytes());
+        run_bytes(&ipsec, &bytes).0
+    };
+    assert_eq!(bad(0x99, 1, 1), (EINVAL, Q_INVALID_GROUP));
+    assert_eq!(bad(0x99, 0, 1), INVALID_OPCODE);
+    assert_eq!(bad(0x7, 0, 1), INVALID_OPCODE);
+    assert_eq!(bad(0, 0, 1), (EINVAL, Q_INVALID_MEMBER));
+    assert_eq!(bad(0, 0, 0), DONE);
+    assert_eq!(bad(0xffff, 0, 0), INVALID_OPCODE);
+}
+
+#[test]
+fn capabilities_are_what_is_there() {
+    let ipsec = default_new();
+    use_list(&ipsec, OPS_ALL);
+    let (got, ids) = run(&ipsec, Command::CapIdListQuery);
+    assert_eq!((got, ids.len()), (DONE, 512));
+    let listed: Vec<u16> = (0..4096).filter(|&id| bitmap::get(&ids, id)).collect();
+    assert_eq!(
+        listed,
+        [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA]
+    );
+    let get = |id| run(&ipsec, Command::DeviceCapGet(id));
+    assert_eq!(
+        get(cap::IPSEC_RESOURCE),
+        (DONE, vec![64, 0, 0, 0, 64, 0, 0, 0])
+    );
+    assert_eq!(get(cap::IPSEC_SA), (DONE, vec![0; 8]));
+    let (got, data) = get(cap::X_IPSEC_SA);
+    assert_eq!(got, DONE);
+    let entries = cap::entries::<XSaEntry>(&data).unwrap();
+    assert_eq!(
+        entries.iter().map(|entry| entry.mode).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    for entry in entries {
+        assert!(entry.allows(16, 16) && entry.allows(32, 16));
+        assert!(!entry.allows(24, 16) && !entry.allows(16, 12));
+    }
+    for id in [0, 0x0800, 0x0805, 0x0fc1, u16::MAX] {
+        assert_eq!(get(id), (MISSING, vec![]));
+        assert_eq!(
+            status(&ipsec, Command::DriverCapSet { id, data: &[] }),
+            MISSING
+        );
+    }
+}
+
+#[test]
+fn without_the_extension_it_does_not_show() {
+    let ipsec = default_new();
+    ipsec.set_x_ipsec(false);
+    use_list(&ipsec, OPS_ALL);
+    assert_eq!(run(&ipsec, Command::CapIdListQuery).1.len(), 33 * 8);
+    assert_eq!(
+        status(&ipsec, Command::DeviceCapGet(cap::X_IPSEC_SA)),
+        MISSING
+    );
+    assert_eq!(
+        status(
+            &ipsec,
+            Command::DriverCapSet {
+                id: cap::X_IPSEC_SA,
+                data: &[]
+            }
+        ),
+        MISSING
+    );
+    for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA] {
+        let data = run(&ipsec, Command::DeviceCapGet(id)).1;
+        assert_eq!(
+            status(&ipsec, Command::DriverCapSet { id, data: &data }),
+            DONE
+        );
+    }
+    assert_eq!(
+        create(&ipsec, OBJ_OUTB_SA, 1, &object(OBJ_OUTB_SA)),
+        INVALID_FIELD
+    );
+    // A device that does not offer the extension cannot be talked into it.
+    let config = IpsecConfig {
+        x_ipsec: false,
+        ..IpsecConfig::default()
+    };
+    let ipsec = Ipsec::new(config);
+    ipsec.set_x_ipsec(true);
+    use_list(&ipsec, OPS_ALL);
+    assert_eq!(
+        status(&ipsec, Command::DeviceCapGet(cap::X_IPSEC_SA)),
+        MISSING
+    );
+}
+
+#[test]
+fn the_driver_takes_no_more_than_is_offered() {
+    let ipsec = default_new();
+    use_list(&ipsec, OPS_ALL);
+    let set = |id, data: &[u8]| status(&ipsec, Command::DriverCapSet { id, data });
+    let limits = |inb: u32, outb: u32| IpsecLimits {
+        inb_sa_limit: inb.into(),
+        outb_sa_limit: outb.into(),
+    };
+    assert_eq!(
+        set(cap::IPSEC_RESOURCE, limits(65, 1).as_bytes()),
+        INVALID_FIELD
+    );
+    assert_eq!(
+        set(cap::IPSEC_RESOURCE, limits(1, 65).as_bytes()),
+        INVALID_FIELD
+    );
+    assert_eq!(set(cap::IPSEC_RESOURCE, limits(2, 1).as_bytes()), DONE);
+    let mut modes = ListHdr::new(1).as_bytes().to_vec();
+    modes.extend([0; 44]);
+    assert_eq!(set(cap::IPSEC_SA, &modes), INVALID_FIELD);
+    assert_eq!(set(cap::IPSEC_SA, &[]), DONE);
+    // Crypto-only has not been set: no such SA.
+    assert_eq!(
+        create(&ipsec, OBJ_OUTB_SA, 0, &object(OBJ_OUTB_SA)),
+        INVALID_FIELD
+    );
+    let offered = run(&ipsec, Command::DeviceCapGet(cap::X_IPSEC_SA)).1;
+    let mut more = offered.clone();
+    more[8 + 8] = 0xff;
+    assert_eq!(set(cap::X_IPSEC_SA, &more), INVALID_FIELD);
+    more = offered.clone();
+    more[0] = 3;
+    assert_eq!(
+        set(cap::X_IPSEC_SA, &more),
+        INVALID_FIELD,
+        "an entry of zeroes is not offered"
+    );
+    // Only AES-256, only transport.
+    let mut less = offered.clone();
+    less[0] = 1;
+    less.drain(8..24);
+    less[8 + 8] = 0x80;
+    assert_eq!(set(cap::X_IPSEC_SA, &less), DONE);
+    assert_eq!(
+        create(&ipsec, OBJ_OUTB_SA, 0, &object(OBJ_OUTB_SA)),
+        INVALID_FIELD
+    );
+    let mut long = object(OBJ_OUTB_SA);
+    long.std.cipher_key.length = 32.into();
+    assert_eq!(
+        create(&ipsec, OBJ_OUTB_SA, 1, &long),
+        INVALID_FIELD,
+        "id at the limit"
+    );
+    assert_eq!(create(&ipsec, OBJ_OUTB_SA, 0, &long), DONE);
+    // Not with live objects.
+    assert_eq!(set(cap::IPSEC_RESOURCE, limits(0, 0).as_bytes()), BUSY);
+    assert_eq!(set(cap::X_IPSEC_SA, &[]), BUSY);
+    assert_eq!(destroy(&ipsec, OBJ_OUTB_SA, 0), DONE);
+    assert_eq!(set(cap::X_IPSEC_SA, &[]), DONE);
+    assert_eq!(create(&ipsec, OBJ_OUTB_SA, 0, &long), INVALID_FIELD);
+}
+
+#[test]
+fn objects_need_both_standard_capabilities() {
+    let ipsec = default_new();
+    use_list(&ipsec, OPS_ALL);
+    for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA] {
+        for obj_type in TYPES {
+            assert_eq!(
+                create(&ipsec, obj_type, 1, &object(obj_type)),
+                INVALID_OPCODE
+            );
+            assert_eq!(
+                status(&ipsec, Command::ObjQuery { obj_type, id: 1 }),
+                INVALID_OPCODE
+            );
+            assert_eq!(destroy(&ipsec, obj_type, 1), INVALID_OPCODE);
+        }
+        let data = run(&ipsec, Command::DeviceCapGet(id)).1;
+        assert_eq!(
+            status(&ipsec, Command::DriverCapSet { id, data: &data }),
+            DONE
+        );
+    }
+    assert_eq!(destroy(&ipsec, OBJ_OUTB_SA, 1), MISSING);
+}
+
+#[test]
+fn life_cycle_of_an_object() {
+    for obj_type in TYPES {
+        let ipsec = default_ready();
+        let object = object(obj_type);
+        let other = TYPES[usize::from(obj_type == TYPES[0])];
+        let query = Command::ObjQuery { obj_type, id: 3 };
+        let modify = Command::ObjModify {
+            obj_type,
+            id: 3,
+            object: object.as_bytes(),
+        };
+        for round in 0..3 {
+            assert_eq!(status(&ipsec, query), MISSING, "round {round}");
+            assert_eq!(status(&ipsec, modify), MISSING);
+            assert_eq!(destroy(&ipsec, obj_type, 3), MISSING);
+            assert_eq!(create(&ipsec, obj_type, 3, &object), DONE);
+            assert_eq!(create(&ipsec, obj_type, 3, &object), EXISTS);
+            assert_eq!(status(&ipsec, modify), DONE);
+            assert_eq!(destroy(&ipsec, other, 3), MISSING, "ids are per type");
+            let (got, result) = run(&ipsec, query);
+            let mut expected = object;
+            expected.clear_keys();
+            assert_eq!(
+                (got, &result[..]),
+                (DONE, expected.as_bytes()),
+                "keys are not given away"
+            );
+            assert_eq!(destroy(&ipsec, obj_type, 3), DONE);
+        }
+        assert_eq!(create(&ipsec, obj_type, 63, &object), DONE);
+        assert_eq!(create(&ipsec, obj_type, 64, &object), INVALID_FIELD);
+        assert_eq!(destroy(&ipsec, obj_type, u32::MAX), MISSING);
+        assert_eq!(create(&ipsec, 0x0205, 1, &object), INVALID_FIELD);
+    }
+}
+
+#[test]
+fn modify_changes_addresses_only() {
+    let ipsec = default_ready();
+    assert_eq!(create(&ipsec, OBJ_INB_SA, 0, &object(OBJ_INB_SA)), DONE);
+    let modify = |change: fn(&mut SaObject)| {
+        let mut object = object(OBJ_INB_SA);
+        change(&mut object);
+        status(
+            &ipsec,
+            Command::ObjModify {
+                obj_type: OBJ_INB_SA,
+                id: 0,
+                object: object.as_bytes(),
+            },
+        )
+    };
+    assert_eq!(modify(|object| object.std.spi = 5.into()), INVALID_FIELD);
+    assert_eq!(modify(|object| object.std.salt[0] ^= 1), INVALID_FIELD);
+    assert_eq!(
+        modify(|object| object.std.cipher_key.data[15] ^= 1),
+        INVALID_FIELD
+    );
+    assert_eq!(
+        modify(|object| object.std.cipher_key.length = 32.into()),
+        INVALID_FIELD
+    );
+    assert_eq!(
+        modify(|object| object.std.mode = cap::MODE_ESP_TUNNEL),
+        INVALID_FIELD
+    );
+    assert_eq!(modify(|object| object.tail.epoch = 8.into()), INVALID_FIELD);
+    let (_, mut wire) = frame(1, 1, b"not authentic");
+    assert_eq!(received(&ipsec, &mut wire), Some(hdr::SEC_AUTH));
+    assert_eq!(modify(|object| object.tail.peer_dst[3] = 9), DONE);
+    assert_eq!(received(&ipsec, &mut wire), None);
+    assert_eq!(counter(&ipsec, "ipsec_sa_in"), 1);
+}
+
+#[test]
+fn what_is_not_supported_is_refused() {
+    let changes: [fn(&mut SaObject); 26] = [
+        |object| object.std.mode = cap::MODE_AH_TUNNEL,
+        |object| object.std.mode = 0,
+        |object| object.std.direction = 3 - object.std.direction,
+        |object| object.std.spi = 0.into(),
+        |object| object.std.options = u64::from(cap::OPT_ESN).into(),
+        |object| object.std.options = (1 << 40).into(),
+        |object| object.std.replay_win_sz = 32.into(),
+        |object| object.std.cipher_algo = 3.into(),
+        |object| object.std.auth_algo = 2.into(),
+        |object| object.std.auth_key.length = 20.into(),
+        |object| object.std.cipher_key.length = 24.into(),
+        |object| object.std.cipher_key.length = 0.into(),
+        |object| object.std.cipher_key.length = 64.into(),
+        |object| object.std.packets_soft_limit = 1.into(),
+        |object| object.std.bytes_hard_limit = 1.into(),
+        |object| object.tail.tail_len = 143.into(),
+        |object| object.tail.tail_flags = (object.tail.tail_flags.get() & !1).into(),
+        |object| object.tail.tail_flags = (object.tail.tail_flags.get() | 4).into(),
+        |object| object.tail.tail_flags = (object.tail.tail_flags.get() | 0x80).into(),
+        |object| object.tail.aead_algo = cap::AEAD_CCM.into(),
+        |object| object.tail.aead_algo = (0x1_0000 | cap::AEAD_GCM).into(),
+        |object| object.tail.icv_len = 12,
+        |object| object.tail.iv_mode = 2,
+        |object| object.tail.encap_mode = wire::ENCAP_UDP,
+        |object| object.tail.event_mask = 2.into(),
+        |object| object.tail.keepalive_s = 20.into(),
+    ];
+    let ipsec = default_ready();
+    for obj_type in TYPES {
+        for (n, change) in changes.iter().enumerate() {
+            let mut object = object(obj_type);
+            change(&mut object);
+            assert_eq!(
+                create(&ipsec, obj_type, 1, &object),
+                INVALID_FIELD,
+                "change {n}"
+            );
+        }
+    }
+    let inbound: [fn(&mut SaObject); 3] = [
+        |object| object.tail.tail_flags = (object.tail.tail_flags.get() & !8).into(),
+        |object| object.tail.tail_flags = (object.tail.tail_flags.get() & !16).into(),
+        |object| object.tail.peer_family = 5,
+    ];
+    for change in inbound {
+        let mut object = object(OBJ_INB_SA);
+        change(&mut object);
+        assert_eq!(create(&ipsec, OBJ_INB_SA, 1, &object), INVALID_FIELD);
+    }
+    assert_eq!(
+        counter(&ipsec, "ipsec_sa_in") + counter(&ipsec, "ipsec_sa_out"),
+        0
+    );
+    // Flags of CREATE are not defined.
+    let mut bytes = [0; 1024];
+    let object = object(OBJ_OUTB_SA);
+    let create = Command::ObjCreate {
+        obj_type: OBJ_OUTB_SA,
+        id: 1,
+        object: object.as_bytes(),
+    };
+    let len = create.write(&mut bytes).unwrap();
+    bytes[32] = 1;
+    assert_eq!(run_bytes(&ipsec, &bytes[..len]).0, INVALID_FIELD);
+    // The standard part alone is a standard SA.
+    let std = object.std.as_bytes();
+    let create = Command::ObjCreate {
+        obj_type: OBJ_OUTB_SA,
+        id: 1,
+        object: std,
+    };
+    assert_eq!(status(&ipsec, create), INVALID_FIELD);
+    // Reserved fields are ignored.
+    let mut object = object;
+    object.padding = [1; 4];
+    object.std.reserved = 5.into();
+    object.tail.reserved1 = 5.into();
+    assert_eq!(super::create(&ipsec, OBJ_OUTB_SA, 1, &object), DONE);
+}
+
+#[test]
+fn reset_clears_everything_but_counters() {
+    let ipsec = default_ready();
+    for obj_type in TYPES {
+        assert_eq!(create(&ipsec, obj_type, 0, &object(obj_type)), DONE);
+    }
+    let (hdr, wire) = frame(0, 1, b"x");
+    assert_eq!(ipsec.transmit(&hdr, &mut wire.clone()), Ok(()));
+    assert_eq!(received(&ipsec, &mut wire.clone()), Some(hdr::SEC_AUTH));
+    ipsec.reset();
+    assert_eq!(
+        (
+            counter(&ipsec, "ipsec_sa_in"),
+            counter(&ipsec, "ipsec_sa_out")
+        ),
+        (0, 0)
+    );
+    assert_eq!(counter(&ipsec, "ipsec_tx_packets"), 1);
+    assert_eq!(ipsec.transmit(&hdr, &mut wire.clone()), Err(TxDrop::NoSa));
+    assert_eq!(received(&ipsec, &mut wire.clone()), None);
+    assert_eq!(status(&ipsec, Command::CapIdListQuery), INVALID_OPCODE);
+    use_list(&ipsec, OPS_ALL);
+    assert_eq!(
+        create(&ipsec, OBJ_OUTB_SA, 0, &object(OBJ_OUTB_SA)),
+        INVALID_OPCODE
+    );
+    set_up(&ipsec);
+    assert_eq!(create(&ipsec, OBJ_OUTB_SA, 0, &object(OBJ_OUTB_SA)), DONE);
+}
+
+#[test]
+fn output_without_room_is_discarded() {
+    let ipsec = default_new();
+    for len in 0..40 {
+        let mut writable = vec![0xee; len];
+        // LIST_QUERY: status and one word.
+        assert_eq!(ipsec.admin(&[], &mut writable), len.min(16));
+        assert!(writable.iter().take(8).all(|&byte| byte == 0));
+    }
+}

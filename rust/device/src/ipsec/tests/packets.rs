@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Packets between two NICs.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A sender with outbound SA 1 and a receiver with inbound SA 2.
+fn pair(sender: Backend, receiver: Backend) -> (Ipsec, Ipsec) {
+    let (a, b) = (ready(sender), ready(receiver));
+    assert_eq!(create(&a, OBJ_OUTB_SA, 1, &object(OBJ_OUTB_SA)), DONE);
+    assert_eq!(create(&b, OBJ_INB_SA, 2, &object(OBJ_INB_SA)), DONE);
+    (a, b)
+}
+
+fn default_pair() -> (Ipsec, Ipsec) {
+    pair(Backend::default(), Backend::default())
+}
+
+#[test]
+fn frames_travel_between_all_backends() {
+    for &sender in Backend::ALL {
+        for &receiver in Backend::ALL {
+            let (a, b) = pair(sender, receiver);
+            for seq in 1..=50u32 {
+                let (hdr, clear) = frame(1, seq, &vec![seq as u8; seq as usize * 20]);
+                let mut wire = clear.clone();
+                assert_eq!(a.transmit(&hdr, &mut wire), Ok(()));
+                assert_eq!(wire[..42], clear[..42], "headers, SPI and number stay");
+                assert_eq!(
+                    wire[42..50],
+                    (u64::from(seq) ^ 0x0102_0304_0506_0708).to_be_bytes()
+                );
+                assert_ne!(wire[50..66], clear[50..66]);
+
+                let mut hdr = NetHdr48::default();
+                b.receive(&mut wire, &mut hdr);
+                assert_eq!(hdr.net.flags, F_SECURITY | F_X_SEC);
+                assert_eq!(hdr.out.resource_id.get(), 2);
+                assert_eq!(hdr.out.resource_type.get(), OBJ_INB_SA);
+                assert_eq!((hdr.sec.sec_op, hdr.sec.sec_status), (1, hdr::SEC_OK));
+                assert_eq!((hdr.sec.esp_offset.get(), hdr.sec.epoch.get()), (34, 7));
+                let text = 50..clear.len() - 16;
+                assert_eq!(wire[text.clone()], clear[text]);
+            }
+            assert_eq!(counter(&a, "ipsec_tx_packets"), 50);
+            assert_eq!(counter(&b, "ipsec_rx_packets"), 50);
+            assert_eq!(counter(&a, "ipsec_tx_bytes"), counter(&b, "ipsec_rx_bytes"));
+        }
+    }
+}
+
+#[test]
+fn the_wire_is_what_rfc_4106_says() {
+    let (a, _) = default_pair();
+    let (mut hdr, clear) = frame(1, 5, b"payload that nobody may read");
+    hdr.sec.esn_hi = 3.into();
+    let mut wire = clear.clone();
+    a.transmit(&hdr, &mut wire).unwrap();
+    // Opened by hand, with the other library.
+    let other = Backend::AwsLc.aes_gcm(&[0x42; 16]).unwrap();
+    let mut nonce = [9, 8, 7, 6, 0, 0, 0, 0, 0, 0, 0, 0];
+    nonce[4..].copy_from_slice(&wire[42..50]);
+    assert_eq!(
+        wire[42..50],
+        (0x3_0000_0005_u64 ^ 0x0102_0304_0506_0708).to_be_bytes()
+    );
+    let (head, icv) = wire.split_at_mut(clear.len() - 16);
+    let (header, text) = head.split_at_mut(50);
+    espnic_esp::engine::Aead::open(&other, &nonce, &header[34..42], text, icv).unwrap();
+    assert_eq!(text, &clear[50..clear.len() - 16]);
+}
+
+#[test]
+fn every_corrupted_bit_is_reported_and_delivered_as_it_came() {
+    for &backend in Backend::ALL {
+        let (a, b) = pair(backend, backend);
+        let (hdr, mut wire) = frame(1, 1, b"some payload");
+        a.transmit(&hdr, &mut wire).unwrap();
+        // Sequence number, IV, ciphertext, ICV.
+        let bits = (38 * 8)..(wire.len() * 8);
+        for bit in bits.clone() {
+            let mut bad = wire.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let sent = bad.clone();
+            assert_eq!(received(&b, &mut bad), Some(hdr::SEC_AUTH), "bit {bit}");
+            assert_eq!(bad, sent, "bit {bit}");
+        }
+        assert_eq!(counter(&b, "ipsec_rx_auth_fail"), bits.len() as u64);
+        assert_eq!(counter(&b, "ipsec_rx_packets"), 0);
+        assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
+    }
+}
+
+#[test]
+fn esp_without_an_sa_and_plain_frames_are_left_alone() {
+    let (a, b) = default_pair();
+    let (hdr, mut wire) = frame(1, 1, b"x");
+    a.transmit(&hdr, &mut wire).unwrap();
+    for (at, what) in [
+        (37, "SPI"),
+        (33, "destination"),
+        (23, "protocol"),
+        (20, "fragment"),
+    ] {
+        let mut other = wire.clone();
+        other[at] ^= 0x20;
+        let sent = other.clone();
+        assert_eq!(received(&b, &mut other), None, "{what}");
+        assert_eq!(other, sent);
+    }
+    assert_eq!(counter(&b, "ipsec_rx_no_sa"), 2);
+    assert_eq!(counter(&b, "ipsec_rx_auth_fail"), 0);
+}
+
+#[test]
+fn impossible_length_is_reported() {
+    let (_, b) = default_pair();
+    let (_, wire) = frame(1, 1, b"x");
+    for cut in 1..=4 {
+        let mut short = wire[..wire.len() - cut].to_vec();
+        short[17] -= cut as u8;
+        assert_eq!(received(&b, &mut short), Some(hdr::SEC_LENGTH));
+    }
+    assert_eq!(counter(&b, "ipsec_rx_length_fail"), 4);
+}
+
+#[test]
+fn ethernet_padding_is_not_part_of_the_packet() {
+    let (a, b) = default_pair();
+    let (hdr, mut wire) = frame(1, 1, b"x");
+    a.transmit(&hdr, &mut wire).unwrap();
+    wire.extend([0x77; 10]);
+    assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
+    assert_eq!(wire[wire.len() - 10..], [0x77; 10]);
+    let (hdr, mut frame) = frame(1, 1, b"x");
+    frame.push(0);
+    assert_eq!(a.transmit(&hdr, &mut frame), Err(TxDrop::Format));
+}
+
+#[test]
+fn a_frame_that_does_not_fit_its_sa_is_dropped() {
+    let (a, _) = default_pair();
+    let drop_of = |change: fn(&mut NetHdr48, &mut Vec<u8>)| {
+        let (mut hdr, mut frame) = frame(1, 1, b"payload");
+        change(&mut hdr, &mut frame);
+        a.transmit(&hdr, &mut frame).unwrap_err()
+    };
+    assert_eq!(
+        drop_of(|hdr, _| hdr.out.resource_id = 2.into()),
+        TxDrop::NoSa
+    );
+    assert_eq!(
+        drop_of(|hdr, _| hdr.out.resource_id = u32::MAX.into()),
+        TxDrop::NoSa
+    );
+    assert_eq!(
+        drop_of(|hdr, _| hdr.out.resource_type = OBJ_INB_SA.into()),
+        TxDrop::NoSa
+    );
+    assert_eq!(drop_of(|hdr, _| hdr.sec.epoch = 8.into()), TxDrop::Stale);
+    assert_eq!(drop_of(|_, frame| frame[37] ^= 1), TxDrop::Stale);
+    assert_eq!(
+        drop_of(|hdr, _| hdr.sec.esp_offset = 38.into()),
+        TxDrop::Format
+    );
+    assert_eq!(
+        drop_of(|hdr, _| hdr.sec.trailer_len = 20.into()),
+        TxDrop::Format
+    );
+    assert_eq!(drop_of(|_, frame| frame[23] = 6), TxDrop::Format);
+    assert_eq!(drop_of(|_, frame| frame.clear()), TxDrop::Format);
+    assert_eq!(drop_of(|hdr, _| hdr.sec.sec_op = 0), TxDrop::Unsupported);
+    assert_eq!(
+        drop_of(|hdr, _| hdr.net.flags = F_SECURITY),
+        TxDrop::Unsupported
+    );
+    assert_eq!(drop_of(|hdr, _| hdr.net.gso_type = 1), TxDrop::Unsupported);
+    let counters = ["no_sa", "stale", "format", "unsupported"]
+        .map(|name| counter(&a, &format!("ipsec_tx_drop_{name}")));
+    assert_eq!(counters, [3, 2, 4, 3]);
+    assert_eq!(counter(&a, "ipsec_tx_packets"), 0);
+    // Resource type 0 is accepted.
+    let (mut hdr, mut frame) = frame(1, 1, b"payload");
+    hdr.out.resource_type = 0.into();
+    assert_eq!(a.transmit(&hdr, &mut frame), Ok(()));
+}
+
+#[test]
+fn a_new_sa_under_the_id_does_not_take_packets_of_the_old_one() {
+    let (a, b) = default_pair();
+    assert_eq!(destroy(&a, OBJ_OUTB_SA, 1), DONE);
+    let (hdr, mut old) = frame(1, 1, b"x");
+    assert_eq!(a.transmit(&hdr, &mut old), Err(TxDrop::NoSa));
+    let mut next = object(OBJ_OUTB_SA);
+    next.tail.epoch = 8.into();
+    assert_eq!(create(&a, OBJ_OUTB_SA, 1, &next), DONE);
+    assert_eq!(a.transmit(&hdr, &mut old), Err(TxDrop::Stale));
+    let (mut hdr, mut wire) = frame(1, 1, b"x");
+    hdr.sec.epoch = 8.into();
+    assert_eq!(a.transmit(&hdr, &mut wire), Ok(()));
+    assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
+}
+
+#[test]
+fn among_equal_keys_the_oldest_serves() {
+    let (a, b) = default_pair();
+    let mut younger = object(OBJ_INB_SA);
+    younger.std.cipher_key.data[0] ^= 1;
+    // A smaller id is not older.
+    assert_eq!(create(&b, OBJ_INB_SA, 0, &younger), DONE);
+    let mut elsewhere = object(OBJ_INB_SA);
+    elsewhere.tail.peer_dst[3] = 99;
+    assert_eq!(create(&b, OBJ_INB_SA, 5, &elsewhere), DONE);
+    let (hdr, mut wire) = frame(1, 1, b"x");
+    a.transmit(&hdr, &mut wire).unwrap();
+
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_OK));
+    assert_eq!(destroy(&b, OBJ_INB_SA, 2), DONE);
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_AUTH));
+    assert_eq!(create(&b, OBJ_INB_SA, 2, &object(OBJ_INB_SA)), DONE);
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_AUTH));
+    assert_eq!(destroy(&b, OBJ_INB_SA, 0), DONE);
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_OK));
+    assert_eq!(destroy(&b, OBJ_INB_SA, 2), DONE);
+    assert_eq!(received(&b, &mut wire.clone()), None);
+    assert_eq!(counter(&b, "ipsec_sa_in"), 1);
+}
+
+#[test]
+fn ipv6_is_found_by_its_whole_address() {
+    let (a, b) = (ready(Backend::default()), ready(Backend::default()));
+    let mut out = object(OBJ_OUTB_SA);
+    out.std.cipher_key.length = 32.into();
+    let mut inb = object(OBJ_INB_SA);
+    inb.std.cipher_key.length = 32.into();
+    inb.tail.peer_family = 6;
+    inb.tail.peer_dst = [0xfe; 16];
+    assert_eq!(create(&a, OBJ_OUTB_SA, 0, &out), DONE);
+    assert_eq!(create(&b, OBJ_INB_SA, 0, &inb), DONE);
+    let (mut hdr, v4) = frame(0, 1, b"version six");
+    let mut wire = vec![2; 12];
+    wire.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, (v4.len() - 34) as u8, 50, 64]);
+    wire.extend([[0xfd; 16], [0xfe; 16]].concat());
+    wire.extend(&v4[34..]);
+    hdr.sec.esp_offset = 54.into();
+    assert_eq!(a.transmit(&hdr, &mut wire), Ok(()));
+    let mut other = wire.clone();
+    other[53] ^= 1;
+    assert_eq!(received(&b, &mut other), None);
+    assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
+    assert_eq!(wire[70..81], *b"version six");
+}
+
+#[test]
+fn the_nic_draws_its_own_ivs() {
+    let mut ivs = std::collections::HashSet::new();
+    for _ in 0..20 {
+        let a = ready(Backend::default());
+        let mut device = object(OBJ_OUTB_SA);
+        device.tail.iv_mode = wire::IV_DEVICE;
+        assert_eq!(create(&a, OBJ_OUTB_SA, 1, &device), DONE);
+        for seq in 1..=20 {
+            let (hdr, mut wire) = frame(1, seq, b"x");
+            a.transmit(&hdr, &mut wire).unwrap();
+            assert!(ivs.insert(wire[42..50].to_vec()), "an IV was used twice");
+        }
+    }
+}
+
+#[test]
+fn packets_and_commands_at_the_same_time() {
+    let (a, b) = default_pair();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for seq in 0..2000 {
+                    let (hdr, mut wire) = frame(1, seq, &[5; 100]);
+                    a.transmit(&hdr, &mut wire).unwrap();
+                    assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
+                }
+            });
+        }
+        for _ in 0..200 {
+            let mut other = object(OBJ_INB_SA);
+            other.tail.peer_dst[3] = 77;
+            assert_eq!(create(&b, OBJ_INB_SA, 9, &other), DONE);
+            assert_eq!(create(&a, OBJ_OUTB_SA, 9, &object(OBJ_OUTB_SA)), DONE);
+            assert_eq!(destroy(&b, OBJ_INB_SA, 9), DONE);
+            assert_eq!(destroy(&a, OBJ_OUTB_SA, 9), DONE);
+        }
+    });
+    assert_eq!(counter(&b, "ipsec_rx_packets"), 4000);
+}
+
+proptest! {
+    #[test]
+    fn any_frame_is_survived_and_never_half_changed(
+        tail in prop::collection::vec(any::<u8>(), 0..120), len: u8, keep in 0usize..60
+    ) {
+        let (_, b) = default_pair();
+        let (_, head) = frame(1, 1, b"");
+        let mut frame = head[..keep.min(head.len())].to_vec();
+        frame.extend(tail);
+        if let Some(byte) = frame.get_mut(17) {
+            *byte = len;
+        }
+        let sent = frame.clone();
+        prop_assert_ne!(received(&b, &mut frame), Some(hdr::SEC_OK));
+        prop_assert_eq!(frame, sent);
+    }
+
+    #[test]
+    fn any_header_is_survived(bytes: [[u8; 16]; 3], payload in prop::collection::vec(any::<u8>(), 0..80)) {
+        let (a, _) = default_pair();
+        let (_, mut frame) = frame(1, 1, &payload);
+        let hdr: NetHdr48 = espnic_wire::read_zero_extended(bytes.as_flattened());
+        if hdr.out.resource_id.get() != 1 {
+            prop_assert!(a.transmit(&hdr, &mut frame).is_err());
+        }
+    }
+}
