@@ -57,14 +57,16 @@ impl Rx {
     ///
     /// `ENOMEM` if memory ran out; the buffers so far stay.
     pub(crate) fn fill(&mut self) -> Result {
-        let result = loop {
+        let mut result = Ok(());
+        while self.queue.has_room() {
             let Some(buffer) = RxBuffer::new() else {
-                break Err(ENOMEM);
+                result = Err(ENOMEM);
+                break;
             };
             if self.queue.add(buffer).is_err() {
-                break Ok(());
+                break;
             }
-        };
+        }
         self.queue.kick();
         result
     }

@@ -140,7 +140,11 @@ impl Queues {
             )?;
             found.push(core::ptr::null_mut(), GFP_KERNEL)?;
         }
-        let mut list = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
+        let mut set = QueueSet {
+            dev: dev.into(),
+            queues: KVec::with_capacity(kinds.len(), GFP_KERNEL)?,
+        };
+        // From here on `set` cleans up: resetting and deleting no queues does no harm.
         // SAFETY: The device is live. The network device outlives the queues: its data holds them.
         unsafe { (*dev.as_raw()).priv_ = net.as_raw().cast() };
         // SAFETY: Both arrays have one element per queue.
@@ -154,12 +158,8 @@ impl Queues {
         })?;
         for (&vq, &kind) in found.iter().zip(&kinds) {
             let vq = NonNull::new(vq).ok_or(ENOENT)?;
-            list.push((vq, kind), GFP_KERNEL)?;
+            set.queues.push((vq, kind), GFP_KERNEL)?;
         }
-        let set = QueueSet {
-            dev: dev.into(),
-            queues: list,
-        };
         Self::hand_out(Arc::new(set, GFP_KERNEL)?)
     }
 
@@ -217,9 +217,10 @@ pub(crate) struct Queue {
 unsafe impl Send for Queue {}
 
 impl Queue {
-    fn rings(&self) -> u32 {
+    /// Free descriptors.
+    fn free(&self) -> u32 {
         // SAFETY: The queue is live.
-        unsafe { bindings::virtqueue_get_vring_size(self.vq.as_ptr()) }
+        unsafe { self.vq.as_ref().num_free }
     }
 
     /// Tells the device about new buffers, if it wants to know.
@@ -265,9 +266,9 @@ pub struct RxQueue {
 }
 
 impl RxQueue {
-    /// The most buffers that the queue can hold.
-    pub fn size(&self) -> u32 {
-        self.queue.rings()
+    /// Whether there is room for another buffer.
+    pub fn has_room(&self) -> bool {
+        self.queue.free() > 0
     }
 
     /// Gives `buffer` to the device.
@@ -360,8 +361,7 @@ impl TxQueue {
 
     /// Free descriptors. One packet takes at most [`Self::PACKET_MAX`].
     pub fn free(&self) -> u32 {
-        // SAFETY: The queue is live.
-        unsafe { self.queue.vq.as_ref().num_free }
+        self.queue.free()
     }
 
     /// The most descriptors that a packet takes.
