@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Command line.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{CommandFactory, Parser};
+use log::LevelFilter;
+
+use crate::crypto::Backend;
+use crate::fault::{self, Direction, Kind};
+use crate::net::NetConfig;
+
+/// MTU range of VIRTIO 1.4 section 5.1.4.1.
+const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65535;
+const DEFAULT_MTU: u16 = 1500;
+/// An interface name has room for this many bytes (`IFNAMSIZ` with its zero byte).
+const MAX_IFNAME: usize = 15;
+
+const AFTER_HELP: &str = "\
+NIC keys:
+  name=NAME         name in logs, captures and the control socket (required)
+  socket=PATH       unix socket for QEMU's vfio-user-pci (required)
+  port=PORT         wire:NAME, tap:IFNAME or none [default: none]
+  mac=ADDRESS       MAC address [default: 02:00:00:00:00:10 + number of the NIC]
+  mtu=N             largest MTU, 68 to 65535 [default: 1500]
+  ipsec=on|off      offer inline IPsec; off is a plain virtio NIC [default: on]
+  x-ipsec=on|off    offer the experimental extension with crypto-only SAs [default: on]
+  admin-vq=on|off   offer the administration queue [default: on]
+
+Ports: NICs with the same wire:NAME are connected with each other. tap:IFNAME opens or
+creates a TAP interface of the host. A NIC with port none has no link.
+
+Faults: NIC:tx|rx:corrupt-icv|corrupt-payload:COUNT damages the next COUNT ESP frames
+that the NIC sends (tx) or receives (rx).
+
+Exit status: 0 after SIGTERM or SIGINT, 1 if the NIC cannot start or run, 2 for a wrong
+command line.
+
+Example: two NICs wired together, the first with IPsec
+  espnic-device --nic name=n0,socket=/tmp/n0,port=wire:w \\
+      --nic name=n1,socket=/tmp/n1,port=wire:w,ipsec=off --capture /tmp/wire.pcapng
+  qemu-system-x86_64 -machine q35,memory-backend=mem \\
+      -object memory-backend-memfd,id=mem,size=512M,share=on ... \\
+      -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"/tmp/n0\",\"type\":\"unix\"}}'";
+
+/// A NIC that does IPsec ESP itself: a virtio network device for QEMU, served over vfio-user.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Args {
+    /// A NIC; may be given several times
+    #[arg(long = "nic", value_name = "KEY=VALUE,...", required = true)]
+    pub nics: Vec<NicSpec>,
+
+    /// Connect these NICs by a wire of their own; short for a common port=wire:NAME
+    #[arg(long = "wire", value_name = "NAME,NAME...")]
+    pub wires: Vec<WireSpec>,
+
+    /// Write what is on the wire to this pcapng file, one interface per NIC
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+
+    /// Listen for control connections at this unix socket; `help` lists the requests
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+
+    /// Start with a fault; may be given several times
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<FaultSpec>,
+
+    /// Least severe messages to show: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LevelFilter,
+
+    /// Crypto library: ipsec-mb (x86-64) or aws-lc [default: the fastest that works here]
+    #[arg(long, value_name = "NAME")]
+    pub crypto: Option<Backend>,
+}
+
+/// What a NIC is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortSpec {
+    /// A wire inside the process.
+    Wire(String),
+    /// A TAP interface.
+    Tap(String),
+    /// Nothing.
+    None,
+}
+
+/// `--nic`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NicSpec {
+    /// Name.
+    pub name: String,
+    /// vfio-user socket.
+    pub socket: PathBuf,
+    /// Port; `None` if not given.
+    pub port: Option<PortSpec>,
+    /// MAC address; `None` if not given.
+    pub mac: Option<[u8; 6]>,
+    /// MTU.
+    pub mtu: u16,
+    /// `ipsec=on`
+    pub ipsec: bool,
+    /// `x-ipsec=on`
+    pub x_ipsec: bool,
+    /// `admin-vq=on`
+    pub admin_vq: bool,
+}
+
+/// `--wire`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireSpec(pub Vec<String>);
+
+/// `--fault`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSpec {
+    /// Name of the NIC.
+    pub nic: String,
+    /// Direction.
+    pub direction: Direction,
+    /// Kind.
+    pub kind: Kind,
+    /// Number of frames.
+    pub count: u32,
+}
+
+impl FromStr for NicSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (mut name, mut socket) = (None, None);
+        let mut spec = Self {
+            name: String::new(),
+            socket: PathBuf::new(),
+            port: None,
+            mac: None,
+            mtu: DEFAULT_MTU,
+            ipsec: true,
+            x_ipsec: true,
+            admin_vq: true,
+        };
+        let mut seen = HashSet::new();
+        for item in text.split(',') {
+            let (key, value) = item
+                .split_once('=')
+                .ok_or_else(|| format!("`{item}` is not KEY=VALUE"))?;
+            if !seen.insert(key) {
+                return Err(format!("`{key}` is given twice"));
+            }
+            match key {
+                "name" => name = Some(parse_name(value)?),
+                "socket" if value.is_empty() => return Err("`socket` needs a path".into()),
+                "socket" => socket = Some(PathBuf::from(value)),
+                "port" => spec.port = Some(value.parse()?),
+                "mac" => spec.mac = Some(parse_mac(value)?),
+                "mtu" => spec.mtu = parse_mtu(value)?,
+                "ipsec" => spec.ipsec = parse_switch(key, value)?,
+                "x-ipsec" => spec.x_ipsec = parse_switch(key, value)?,
+                "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
+                _ => return Err(format!("unknown key `{key}`; --help lists the keys")),
+            }
+        }
+        spec.name = name.ok_or("`name=NAME` is missing")?;
+        spec.socket = socket.ok_or("`socket=PATH` is missing")?;
+        Ok(spec)
+    }
+}
+
+impl NicSpec {
+    /// What the NIC is, if it is the NIC number `index`.
+    pub fn config(&self, index: u8) -> NetConfig {
+        NetConfig {
+            mac: self
+                .mac
+                .unwrap_or([2, 0, 0, 0, 0, 0x10u8.wrapping_add(index)]),
+            mtu: self.mtu,
+            pairs: 1,
+            ipsec: self.ipsec,
+            x_ipsec: self.x_ipsec,
+            admin_vq: self.admin_vq,
+        }
+    }
+}
+
+impl FromStr for PortSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "none" => Ok(Self::None),
+            Some(("wire", name)) => parse_name(name).map(Self::Wire),
+            Some(("tap", name)) if (1..=MAX_IFNAME).contains(&name.len()) => {
+                Ok(Self::Tap(name.to_owned()))
+            }
+            Some(("tap", name)) => Err(format!("`{name}` cannot name an interface")),
+            _ => Err(format!(
+                "`{text}` is not a port: say wire:NAME, tap:IFNAME or none"
+            )),
+        }
+    }
+}
+
+impl FromStr for WireSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = text
+            .split(',')
+            .map(parse_name)
+            .collect::<Result<Vec<_>, _>>()?;
+        if names.len() < 2 {
+            return Err("a wire needs at least two NICs".into());
+        }
+        Ok(Self(names))
+    }
+}
+
+impl FromStr for FaultSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<_> = text.split(':').collect();
+        let [nic, direction, kind, count] = words[..] else {
+            return Err(format!(
+                "not of the form NIC:{}",
+                fault::NAMES.replace(' ', ":")
+            ));
+        };
+        Ok(Self {
+            nic: parse_name(nic)?,
+            direction: direction.parse()?,
+            kind: kind.parse()?,
+            count: count
+                .parse()
+                .map_err(|_| format!("`{count}` is not a number of frames"))?,
+        })
+    }
+}
+
+impl Display for PortSpec {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(name) => write!(f, "wire:{name}"),
+            Self::Tap(name) => write!(f, "tap:{name}"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+impl Args {
+    /// Parses the command line of the process. A wrong one ends the process with a message and
+    /// status 2, `--help` and `--version` with status 0.
+    pub fn from_command_line() -> Self {
+        let mut args = Self::parse();
+        if let Err(message) = args.resolve() {
+            Self::command()
+                .error(clap::error::ErrorKind::ValueValidation, message)
+                .exit();
+        }
+        args
+    }
+
+    /// Checks what concerns several options, and turns `--wire` into ports.
+    pub fn resolve(&mut self) -> Result<(), String> {
+        for (number, WireSpec(names)) in self.wires.iter().enumerate() {
+            for name in names {
+                let nic = self.nics.iter_mut().find(|nic| nic.name == *name);
+                let nic =
+                    nic.ok_or_else(|| format!("--wire names `{name}`, which no --nic has"))?;
+                if let Some(port) = &nic.port {
+                    return Err(format!(
+                        "NIC `{name}` already has port={port}; leave out --wire"
+                    ));
+                }
+                nic.port = Some(PortSpec::Wire(format!("--wire {number}")));
+            }
+        }
+        self.check_unique()?;
+        for fault in &self.faults {
+            if !self.nics.iter().any(|nic| nic.name == fault.nic) {
+                return Err(format!("--fault names `{}`, which no --nic has", fault.nic));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unique(&self) -> Result<(), String> {
+        let (mut names, mut paths, mut taps) = (HashSet::new(), HashSet::new(), HashSet::new());
+        paths.extend(&self.control);
+        for nic in &self.nics {
+            if !names.insert(&nic.name) {
+                return Err(format!("two NICs are named `{}`", nic.name));
+            }
+            if !paths.insert(&nic.socket) {
+                return Err(format!("socket {} is used twice", nic.socket.display()));
+            }
+            if let Some(PortSpec::Tap(tap)) = &nic.port {
+                if !taps.insert(tap) {
+                    return Err(format!("two NICs use tap:{tap}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || !text.chars().all(allowed) {
+        return Err(format!(
+            "`{text}` is not a name: use letters, digits, `-`, `_` and `.`"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_mac(text: &str) -> Result<[u8; 6], String> {
+    let error = || format!("`{text}` is not a MAC address like 02:00:00:00:00:10");
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let part = parts
+            .next()
+            .filter(|part| is_hex_pair(part))
+            .ok_or_else(error)?;
+        *byte = u8::from_str_radix(part, 16).map_err(|_| error())?;
+    }
+    match mac {
+        _ if parts.next().is_some() => Err(error()),
+        [first, ..] if first & 1 != 0 => Err(format!("{text} is a group address, not a NIC's")),
+        mac if mac == [0; 6] => Err(error()),
+        mac => Ok(mac),
+    }
+}
+
+fn is_hex_pair(text: &str) -> bool {
+    text.len() == 2 && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+fn parse_mtu(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|mtu| MTU_RANGE.contains(mtu))
+        .ok_or_else(|| format!("`{text}` is not an MTU from 68 to 65535"))
+}
+
+fn parse_switch(key: &str, text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("`{key}` is on or off, not `{text}`")),
+    }
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+use super::*;
+
+fn parse(words: &[&str]) -> Result<Args, String> {
+    let words = std::iter::once("espnic-device").chain(words.iter().copied());
+    let mut args = Args::try_parse_from(words).map_err(|e| e.to_string())?;
+    args.resolve()?;
+    Ok(args)
+}
+
+const N0: &str = "name=n0,socket=/tmp/n0";
+const N1: &str = "name=n1,socket=/tmp/n1";
+
+#[test]
+fn defaults() {
+    let args = parse(&["--nic", N0]).unwrap();
+    let nic = &args.nics[0];
+    assert_eq!((nic.name.as_str(), nic.port.as_ref()), ("n0", None));
+    let config = nic.config(1);
+    assert_eq!(config.mac, [2, 0, 0, 0, 0, 0x11]);
+    assert_eq!(config.mtu, 1500);
+    assert!(config.ipsec && config.x_ipsec && config.admin_vq);
+    assert_eq!(args.log_level, LevelFilter::Info);
+}
+
+#[test]
+fn everything_set() {
+    let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off";
+    let args = parse(&[
+        "--nic",
+        nic,
+        "--capture",
+        "/c",
+        "--control",
+        "/k",
+        "--fault",
+        "n0:tx:corrupt-icv:3",
+        "--log-level",
+        "debug",
+        "--crypto",
+        "aws-lc",
+    ])
+    .unwrap();
+    let config = args.nics[0].config(0);
+    assert_eq!(config.mac, [2, 0, 0, 0, 0, 0xab]);
+    assert_eq!(config.mtu, 9000);
+    assert!(!config.ipsec && !config.x_ipsec && !config.admin_vq);
+    assert_eq!(args.nics[0].port, Some(PortSpec::Tap("t0".into())));
+    let fault = &args.faults[0];
+    assert_eq!(
+        (fault.direction, fault.kind, fault.count),
+        (Direction::Tx, Kind::CorruptIcv, 3)
+    );
+    assert_eq!(args.crypto, Some(Backend::AwsLc));
+}
+
+#[test]
+fn wire_option_connects() {
+    let args = parse(&["--nic", N0, "--nic", N1, "--wire", "n0,n1"]).unwrap();
+    assert!(matches!(&args.nics[0].port, Some(PortSpec::Wire(_))));
+    assert_eq!(args.nics[0].port, args.nics[1].port);
+}
+
+#[test]
+fn wrong_command_lines_say_what_to_do() {
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "--nic"),
+        (&["--nic", "name=n0"], "`socket=PATH` is missing"),
+        (&["--nic", "socket=/s"], "`name=NAME` is missing"),
+        (&["--nic", "n0"], "`n0` is not KEY=VALUE"),
+        (&["--nic", "name=a b,socket=/s"], "is not a name"),
+        (&["--nic", "name=n0,socket="], "needs a path"),
+        (
+            &["--nic", "name=n0,socket=/s,colour=red"],
+            "unknown key `colour`",
+        ),
+        (&["--nic", "name=n0,socket=/s,mtu=67"], "is not an MTU"),
+        (&["--nic", "name=n0,socket=/s,mtu=65536"], "is not an MTU"),
+        (
+            &["--nic", "name=n0,socket=/s,mac=02:00"],
+            "is not a MAC address",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,mac=02:00:00:00:00:00:00"],
+            "is not a MAC address",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,mac=+2:00:00:00:00:00"],
+            "is not a MAC address",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,mac=01:00:00:00:00:00"],
+            "group address",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,ipsec=yes"],
+            "`ipsec` is on or off",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,port=lan"],
+            "wire:NAME, tap:IFNAME or none",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,port=tap:a-very-long-interface"],
+            "cannot name",
+        ),
+        (&["--nic", "name=n0,socket=/s,name=n1"], "given twice"),
+        (&["--nic", N0, "--nic", N0], "two NICs are named"),
+        (
+            &["--nic", N0, "--nic", "name=n1,socket=/tmp/n0"],
+            "used twice",
+        ),
+        (&["--nic", N0, "--control", "/tmp/n0"], "used twice"),
+        (&["--nic", N0, "--wire", "n0"], "at least two"),
+        (
+            &["--nic", N0, "--wire", "n0,n9"],
+            "`n9`, which no --nic has",
+        ),
+        (
+            &[
+                "--nic",
+                "name=n0,socket=/s,port=none",
+                "--nic",
+                N1,
+                "--wire",
+                "n0,n1",
+            ],
+            "already has",
+        ),
+        (
+            &["--nic", N0, "--fault", "n1:tx:corrupt-icv:1"],
+            "which no --nic has",
+        ),
+        (
+            &["--nic", N0, "--fault", "n0:up:corrupt-icv:1"],
+            "not a direction",
+        ),
+        (&["--nic", N0, "--fault", "n0:tx:melt:1"], "not a fault"),
+        (
+            &["--nic", N0, "--fault", "n0:tx:corrupt-icv:-1"],
+            "not a number",
+        ),
+        (&["--nic", N0, "--fault", "n0:tx"], "not of the form"),
+        (&["--nic", N0, "--log-level", "loud"], "--log-level"),
+        (&["--nic", N0, "--crypto", "rot13"], "--crypto"),
+        (&["--nic", N0, "stray"], "stray"),
+    ];
+    for (words, message) in cases {
+        let error = parse(words).expect_err(&format!("{words:?} was accepted"));
+        assert!(error.contains(message), "{words:?}: {error}");
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The control socket: one request per line, one JSON object per line as reply.
+//!
+//! A request is a line of words; [`HELP`] lists them. A reply has `"ok": true`, or `"ok": false` and
+//! a sentence in `"error"`. Several connections may be open at once.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::{json, Map, Value};
+
+use crate::nic::Nic;
+use crate::ports::capture::Capture;
+
+/// The requests.
+pub const HELP: &[&str] = &[
+    "stats [NIC]: counters of all NICs, or of one",
+    "fault NIC tx|rx corrupt-icv COUNT: flip a bit in the ICV of the next COUNT ESP frames; 0 stops",
+    "fault NIC tx|rx corrupt-payload COUNT: the same in the ciphertext",
+    "fault NIC clear: stop all faults",
+    "capture flush: write everything captured so far to the file",
+    "help: this list",
+];
+
+/// Longest request in bytes.
+const MAX_LINE: u64 = 4096;
+
+/// What requests act on.
+pub struct Control {
+    nics: Vec<Arc<Nic>>,
+    capture: Option<Arc<Capture>>,
+}
+
+impl Control {
+    /// Control over `nics` and the capture, if there is one.
+    pub fn new(nics: Vec<Arc<Nic>>, capture: Option<Arc<Capture>>) -> Self {
+        Self { nics, capture }
+    }
+
+    /// Answers one request.
+    pub fn answer(&self, line: &str) -> Value {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let result = match words[..] {
+            ["stats"] => Ok(self.stats(&self.nics)),
+            ["stats", nic] => self
+                .nic(nic)
+                .map(|nic| self.stats(std::slice::from_ref(nic))),
+            ["fault", nic, ref fault @ ..] => self.nic(nic).and_then(|nic| set_fault(nic, fault)),
+            ["capture", "flush"] => self.flush(),
+            ["help"] => Ok(json!({ "requests": HELP })),
+            [] => Err("empty request: say help for the list of requests".to_owned()),
+            [word, ..] => Err(format!(
+                "`{word}` is not a request of this form: say help for the list"
+            )),
+        };
+        match result {
+            Ok(Value::Object(mut reply)) => {
+                reply.insert("ok".into(), true.into());
+                Value::Object(reply)
+            }
+            Ok(_) => json!({ "ok": true }),
+            Err(error) => json!({ "ok": false, "error": error }),
+        }
+    }
+
+    fn nic(&self, name: &str) -> Result<&Arc<Nic>, String> {
+        self.nics
+            .iter()
+            .find(|nic| nic.name == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = self.nics.iter().map(|nic| nic.name.as_str()).collect();
+                format!("no NIC is named `{name}`: use one of {}", names.join(", "))
+            })
+    }
+
+    fn stats(&self, nics: &[Arc<Nic>]) -> Value {
+        let nics: Map<_, _> = nics
+            .iter()
+            .map(|nic| (nic.name.clone(), nic_stats(nic)))
+            .collect();
+        json!({ "nics": nics })
+    }
+
+    fn flush(&self) -> Result<Value, String> {
+        let capture = self.capture.as_ref();
+        capture
+            .ok_or("there is no capture: start with --capture FILE")?
+            .flush();
+        Ok(Value::Null)
+    }
+
+    /// Accepts connections for ever, each with a thread of its own.
+    pub fn serve(self: &Arc<Self>, listener: &UnixListener) -> io::Result<()> {
+        loop {
+            let (stream, _) = listener.accept()?;
+            let control = self.clone();
+            let serve = move || {
+                if let Err(error) = control.connection(&stream) {
+                    log::debug!("control connection ended: {error}");
+                }
+            };
+            if let Err(error) = thread::Builder::new().name("control".into()).spawn(serve) {
+                log::error!("cannot serve a control connection: {error}");
+            }
+        }
+    }
+
+    fn connection(&self, stream: &UnixStream) -> io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut line = Vec::new();
+            reader
+                .by_ref()
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut line)?;
+            let complete = line.ends_with(b"\n");
+            if line.is_empty() || (!complete && (line.len() as u64) < MAX_LINE) {
+                return Ok(());
+            }
+            let reply = match std::str::from_utf8(&line) {
+                _ if !complete => json!({ "ok": false, "error": "the request is too long" }),
+                Ok(line) => self.answer(line),
+                Err(_) => json!({ "ok": false, "error": "the request is not text" }),
+            };
+            let mut writer = stream;
+            writer.write_all(format!("{reply}\n").as_bytes())?;
+            if !complete {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn set_fault(nic: &Nic, words: &[&str]) -> Result<Value, String> {
+    match *words {
+        ["clear"] => nic.port.faults.clear(),
+        [direction, kind, count] => {
+            let (direction, kind) = (direction.parse()?, kind.parse()?);
+            let count = count
+                .parse()
+                .map_err(|_| format!("`{count}` is not a number of frames"))?;
+            nic.port.faults.set(direction, kind, count);
+        }
+        _ => {
+            return Err(format!(
+                "say fault NIC {}, or fault NIC clear",
+                crate::fault::NAMES
+            ))
+        }
+    }
+    Ok(Value::Null)
+}
+
+fn nic_stats(nic: &Nic) -> Value {
+    let object = |list: Vec<(&'static str, u64)>| -> Map<String, Value> {
+        list.into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect()
+    };
+    let mut virtio = object(nic.stats.list());
+    virtio.insert("interrupts".into(), nic.msix.signalled().into());
+    json!({
+        "link": nic.port.link_up(),
+        "port": object(nic.port.stats.list()),
+        "virtio": virtio,
+        "ipsec": object(nic.ipsec.counters()),
+    })
+}

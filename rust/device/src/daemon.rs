@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The process: NICs, wires, capture and control, from start to clean end.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Sender};
+use std::sync::Arc;
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use thiserror::Error;
+
+use crate::args::{Args, NicSpec, PortSpec};
+use crate::control::Control;
+use crate::function::NicFunction;
+use crate::ipsec::{Ipsec, IpsecConfig};
+use crate::nic::{Nic, Worker};
+use crate::ports::capture::Capture;
+use crate::ports::tap::TapPort;
+use crate::ports::wire::Wire;
+use crate::ports::{Attachment, Inbox, Port, Unplugged, Wake};
+use crate::socket;
+use crate::stats::PortStats;
+use crate::transport::{Transport, TransportError};
+use crate::vfu::VfioUser;
+
+/// Why the process cannot start or go on.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The capture file cannot be created.
+    #[error("cannot create the capture file {0}: {1}")]
+    Capture(PathBuf, io::Error),
+    /// A TAP interface cannot be opened.
+    #[error("cannot open the TAP interface {0}: {1}; it must not be in use, and creating one needs CAP_NET_ADMIN")]
+    Tap(String, io::Error),
+    /// The crypto library cannot be used.
+    #[error("the crypto library {0} does not work on this machine: leave out --crypto")]
+    Crypto(&'static str),
+    /// A socket cannot be used.
+    #[error("{0}")]
+    Transport(#[from] TransportError),
+    /// The system has no thread or descriptor left.
+    #[error("the system has no resources left: {0}")]
+    Resources(#[from] io::Error),
+}
+
+enum Event {
+    /// A signal asks the process to end.
+    Stop,
+    /// A thread that must not end has ended.
+    Failed(DaemonError),
+}
+
+/// A socket file, removed at the end.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            log::warn!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// The capture, flushed at the end.
+struct Recording(Option<Arc<Capture>>);
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if let Some(capture) = &self.0 {
+            capture.flush();
+        }
+    }
+}
+
+/// Runs until a signal (`Ok`) or a failure.
+pub fn run(args: &Args) -> Result<(), DaemonError> {
+    let (events, inbox) = mpsc::channel();
+    watch_signals(events.clone())?;
+    let recording = Recording(open_capture(args)?);
+    let capture = recording.0.clone();
+    let nics = build_nics(args, capture.as_ref())?;
+    let mut sockets = Vec::new();
+    let transports = args
+        .nics
+        .iter()
+        .map(|spec| listen(&spec.socket, &mut sockets, VfioUser::bind))
+        .collect::<Result<Vec<_>, _>>()?;
+    let control = match &args.control {
+        Some(path) => Some(listen(path, &mut sockets, |path| {
+            socket::bind(path).map_err(TransportError::Socket)
+        })?),
+        None => None,
+    };
+    let workers = nics
+        .iter()
+        .map(Nic::spawn_worker)
+        .collect::<Result<Vec<Worker>, _>>()?;
+    for (nic, transport) in nics.iter().zip(transports) {
+        spawn_transport(nic, transport, events.clone())?;
+    }
+    if let Some(listener) = control {
+        let control = Arc::new(Control::new(nics, capture));
+        let serve = move || {
+            if let Err(error) = control.serve(&listener) {
+                let _ = events.send(Event::Failed(error.into()));
+            }
+        };
+        thread::Builder::new().name("control".into()).spawn(serve)?;
+    }
+    log::info!("ready");
+    let result = match inbox.recv() {
+        Ok(Event::Stop) | Err(_) => Ok(()),
+        Ok(Event::Failed(error)) => Err(error),
+    };
+    log::info!("stopping");
+    // The workers go first, so that the capture is complete when it is flushed.
+    drop(workers);
+    result
+}
+
+fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let watch = move || {
+        for _ in &mut signals {
+            let _ = events.send(Event::Stop);
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .map(drop)
+}
+
+fn open_capture(args: &Args) -> Result<Option<Arc<Capture>>, DaemonError> {
+    let Some(path) = &args.capture else {
+        return Ok(None);
+    };
+    let names: Vec<_> = args.nics.iter().map(|nic| nic.name.as_str()).collect();
+    let capture = Capture::create(path, &names)
+        .map(Arc::new)
+        .map_err(|error| DaemonError::Capture(path.clone(), error))?;
+    capture.spawn_flusher()?;
+    Ok(Some(capture))
+}
+
+fn listen<T>(
+    path: &Path,
+    sockets: &mut Vec<SocketFile>,
+    bind: impl FnOnce(&Path) -> Result<T, TransportError>,
+) -> Result<T, TransportError> {
+    let listener = bind(path)?;
+    sockets.push(SocketFile(path.to_owned()));
+    Ok(listener)
+}
+
+fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic>>, DaemonError> {
+    let backend = args.crypto.unwrap_or_default();
+    if !backend.is_available() {
+        return Err(DaemonError::Crypto(backend.name()));
+    }
+    log::info!("crypto library: {}", backend.name());
+    let mut wires = HashMap::new();
+    let mut nics = Vec::new();
+    for (index, spec) in args.nics.iter().enumerate() {
+        let capture = capture.map(|capture| (capture.clone(), index as u32));
+        let ipsec = Ipsec::new(IpsecConfig {
+            backend,
+            x_ipsec: spec.ipsec && spec.x_ipsec,
+            ..IpsecConfig::default()
+        });
+        nics.push(Arc::new(build_nic(
+            spec,
+            index as u8,
+            ipsec,
+            capture,
+            &mut wires,
+        )?));
+    }
+    for fault in &args.faults {
+        for nic in nics.iter().filter(|nic| nic.name == fault.nic) {
+            nic.port
+                .faults
+                .set(fault.direction, fault.kind, fault.count);
+        }
+    }
+    Ok(nics)
+}
+
+fn build_nic(
+    spec: &NicSpec,
+    index: u8,
+    ipsec: Ipsec,
+    capture: Option<(Arc<Capture>, u32)>,
+    wires: &mut HashMap<String, Arc<Wire>>,
+) -> Result<Nic, DaemonError> {
+    let wake = Arc::new(Wake::new()?);
+    let stats = Arc::new(PortStats::default());
+    let inbox = Arc::new(Inbox::new(wake.clone(), stats.clone()));
+    let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {
+        PortSpec::None => Box::new(Unplugged),
+        PortSpec::Wire(name) => Box::new(
+            wires
+                .entry(name.clone())
+                .or_default()
+                .connect(inbox.clone()),
+        ),
+        PortSpec::Tap(name) => Box::new(
+            TapPort::open(name, inbox.clone(), capture.clone())
+                .map_err(|error| DaemonError::Tap(name.clone(), error))?,
+        ),
+    };
+    let port = Attachment::new(port, capture, stats);
+    Ok(Nic::new(
+        &spec.name,
+        spec.config(index),
+        ipsec,
+        port,
+        inbox,
+        wake,
+    ))
+}
+
+fn spawn_transport(
+    nic: &Arc<Nic>,
+    transport: VfioUser,
+    events: Sender<Event>,
+) -> Result<(), DaemonError> {
+    let mut function = NicFunction::new(nic.clone());
+    let serve = move || {
+        if let Err(error) = transport.serve(&mut function) {
+            let _ = events.send(Event::Failed(error.into()));
+        }
+    };
+    thread::Builder::new()
+        .name(format!("vfio-user {}", nic.name))
+        .spawn(serve)?;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The NIC as a PCI function: what a transport sees of it.
+
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use crate::memory::MapTable;
+use crate::net;
+use crate::nic::Nic;
+use crate::pci::{self, ConfigSpace};
+use crate::transport::{DmaMap, Function, Region};
+use crate::virtio::common::{self, Effect};
+
+/// End of the common configuration structure in its BAR.
+const COMMON_END: u64 = pci::COMMON + common::LEN as u64;
+const DEVICE_END: u64 = pci::DEVICE + pci::DEVICE_LEN;
+const NOTIFY_END: u64 = pci::NOTIFY + pci::NOTIFY_LEN;
+
+/// The function.
+pub struct NicFunction {
+    nic: Arc<Nic>,
+    config: ConfigSpace,
+    maps: MapTable,
+}
+
+impl NicFunction {
+    /// The function of `nic` in its reset state.
+    pub fn new(nic: Arc<Nic>) -> Self {
+        let config = ConfigSpace::new(nic.msix.count());
+        Self {
+            nic,
+            config,
+            maps: MapTable::default(),
+        }
+    }
+
+    fn read_bar(&mut self, bar: u32, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if bar != pci::BAR_VIRTIO {
+            // MSI-X table and pending bits live in the peer.
+            return;
+        }
+        match offset {
+            pci::COMMON..COMMON_END => {
+                self.nic
+                    .with_device(|device| common::read(&device.virtio, offset, data));
+            }
+            pci::ISR => data
+                .iter_mut()
+                .take(1)
+                .for_each(|byte| *byte = self.nic.take_isr()),
+            pci::DEVICE..DEVICE_END => {
+                let link_up = self.nic.port.link_up();
+                net::config::read(&self.nic.config, link_up, offset - pci::DEVICE, data);
+            }
+            _ => {}
+        }
+    }
+
+    fn write_bar(&mut self, bar: u32, offset: u64, data: &[u8]) {
+        if bar != pci::BAR_VIRTIO {
+            return;
+        }
+        match offset {
+            pci::COMMON..COMMON_END => self.write_common(offset, data),
+            pci::NOTIFY..NOTIFY_END => {
+                self.nic.stats.kicks.inc();
+                self.nic.kick();
+            }
+            _ => {}
+        }
+    }
+
+    fn write_common(&mut self, offset: u64, data: &[u8]) {
+        let nic = &self.nic;
+        nic.with_device(
+            |device| match common::write(&mut device.virtio, offset, data) {
+                Effect::None => {}
+                Effect::Reset => nic.reset(device),
+                Effect::Start => nic.start(device),
+                Effect::QueueStarted => nic.kick(),
+                Effect::QueueReset => nic.stats.queue_resets.inc(),
+                Effect::QueueFailed(error) => nic.driver_error(device, error),
+            },
+        );
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        self.config.write(offset, data);
+        self.nic
+            .msix_enabled
+            .store(self.config.msix_enabled(), Ordering::SeqCst);
+        let bus_master = self.config.bus_master();
+        self.nic
+            .with_device(|device| device.virtio.set_bus_master(bus_master));
+        self.nic.kick();
+    }
+
+    fn publish_maps(&mut self) {
+        let view = Arc::new(self.maps.view());
+        self.nic
+            .with_device(|device| device.virtio.set_memory(view));
+    }
+}
+
+impl Function for NicFunction {
+    fn region_len(&self, region: Region) -> u64 {
+        match region {
+            Region::Bar(pci::BAR_VIRTIO) => pci::BAR_VIRTIO_LEN.into(),
+            Region::Bar(pci::BAR_MSIX) => pci::BAR_MSIX_LEN.into(),
+            Region::Bar(_) => 0,
+            Region::Config => pci::CONFIG_LEN as u64,
+        }
+    }
+
+    fn vectors(&self) -> u16 {
+        self.nic.msix.count()
+    }
+
+    fn read(&mut self, region: Region, offset: u64, data: &mut [u8]) {
+        match region {
+            Region::Bar(bar) if self.config.memory_enabled() => self.read_bar(bar, offset, data),
+            Region::Bar(_) => data.fill(0xff),
+            Region::Config => {
+                self.config.read(offset, data);
+                if let Some(window) = self.config.window(offset, data.len()) {
+                    if let Some(data) = data.get_mut(..window.len) {
+                        self.read_bar(window.bar, window.offset, data);
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, region: Region, offset: u64, data: &[u8]) {
+        match region {
+            Region::Bar(bar) if self.config.memory_enabled() => self.write_bar(bar, offset, data),
+            Region::Bar(_) => {}
+            Region::Config => match self.config.window(offset, data.len()) {
+                Some(window) => {
+                    let data = data.get(..window.len).unwrap_or_default();
+                    self.write_bar(window.bar, window.offset, data);
+                }
+                None => self.write_config(offset, data),
+            },
+        }
+    }
+
+    fn dma_map(&mut self, map: DmaMap) {
+        let (address, size) = (map.address, map.size);
+        match self.maps.map(address, size, map.writable, map.file) {
+            Ok(()) => self.publish_maps(),
+            // The guest cannot reach the device through this range; rings or buffers in it end in
+            // DEVICE_NEEDS_RESET.
+            Err(error) => log::error!("{}: {error}", self.nic.name),
+        }
+    }
+
+    fn dma_unmap(&mut self, address: u64, size: u64) {
+        if self.maps.unmap(address, size) == 0 {
+            log::warn!(
+                "{}: no memory to unmap at {address:#x}+{size:#x}",
+                self.nic.name
+            );
+        }
+        self.publish_maps();
+    }
+
+    fn dma_unmap_all(&mut self) {
+        self.maps.clear();
+        self.publish_maps();
+    }
+
+    fn set_vector(&mut self, vector: u32, receiver: Option<File>) {
+        self.nic.msix.set(vector, receiver);
+    }
+
+    fn clear_vectors(&mut self) {
+        self.nic.msix.clear();
+    }
+
+    fn reset(&mut self) {
+        self.config.reset();
+        self.nic.msix_enabled.store(false, Ordering::SeqCst);
+        self.nic.with_device(|device| {
+            device.virtio.set_bus_master(false);
+            self.nic.reset(device);
+        });
+    }
+
+    fn disconnected(&mut self) {
+        self.reset();
+        self.clear_vectors();
+        self.dma_unmap_all();
+    }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The espnic NIC: a virtio network device with inline IPsec (VIRTIO 1.4), served over vfio-user.
+//!
+//! From the guest to the wire: a transport ([`vfu`]) carries register accesses, interrupts and guest
+//! memory to a PCI function ([`function`]); its registers are those of a virtio device ([`virtio`])
+//! of type network ([`net`]); a worker per NIC ([`nic`]) moves frames between the queues, IPsec
+//! ([`ipsec`]) and a port ([`ports`]). [`daemon`] puts it together from a command line ([`args`]).
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
+
+pub mod args;
+pub mod control;
+pub mod crypto;
+pub mod daemon;
+pub mod fault;
+pub mod function;
+pub mod gate;
+pub mod ipsec;
+pub mod irq;
+pub mod memory;
+pub mod net;
+pub mod nic;
+pub mod pci;
+pub mod ports;
+pub mod socket;
+pub mod stats;
+pub mod transport;
+pub mod vfu;
+pub mod virtio;

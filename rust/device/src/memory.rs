@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Guest memory as the peer maps it for DMA.
+//!
+//! [`MapTable`] is the transport's list of maps; after every change it is turned into a [`GuestMap`],
+//! an immutable view that the data plane holds while it works. Maps without a file descriptor (ROM,
+//! PAM areas during boot) are holes: known, but not accessible. Read-only maps are never written.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use thiserror::Error;
+use vm_memory::bitmap::BS;
+use vm_memory::guest_memory::GuestMemorySliceIterator;
+use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap,
+    GuestRegionMmap, Permissions,
+};
+
+/// Why a map was refused.
+#[derive(Debug, Error)]
+pub enum MapError {
+    /// The range is empty or wraps around the address space.
+    #[error("range {0:#x}+{1:#x} is empty or wraps")]
+    Range(u64, u64),
+    /// The range touches an earlier map.
+    #[error("range {0:#x}+{1:#x} overlaps an existing map")]
+    Overlap(u64, u64),
+    /// The file ends before the range does: an access would kill the process.
+    #[error("the memory behind {0:#x}+{1:#x} is shorter than the range")]
+    Short(u64, u64),
+    /// The file could not be mapped.
+    #[error("cannot map guest memory: {0}")]
+    Mmap(#[from] MmapRegionError),
+}
+
+/// An immutable view of guest memory.
+#[derive(Default)]
+pub struct GuestMap {
+    ram: GuestMemoryMmap,
+    /// Ranges that the device may only read: first and last address.
+    read_only: Vec<(u64, u64)>,
+}
+
+impl GuestMap {
+    /// A view of `ram`, all of it writable.
+    pub fn from_ram(ram: GuestMemoryMmap) -> Self {
+        Self {
+            ram,
+            read_only: Vec::new(),
+        }
+    }
+
+    fn allows(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        if !access.has_write() || count == 0 {
+            return true;
+        }
+        let last = addr.0.saturating_add(count as u64 - 1);
+        !self
+            .read_only
+            .iter()
+            .any(|&(start, end)| addr.0 <= end && last >= start)
+    }
+}
+
+/// `vm-memory` ignores the kind of access for plain memory; here read-only maps are respected,
+/// because a write to one would be a fault of this process.
+impl GuestMemory for GuestMap {
+    type PhysicalMemory = GuestMemoryMmap;
+    type Bitmap = ();
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.allows(addr, count, access) && GuestMemoryBackend::check_range(&self.ram, addr, count)
+    }
+
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>, GuestMemoryError> {
+        if !self.allows(addr, count, access) {
+            return Err(GuestMemoryError::InvalidGuestAddress(addr));
+        }
+        Ok(GuestMemoryBackend::get_slices(&self.ram, addr, count))
+    }
+}
+
+struct Mapping {
+    start: u64,
+    last: u64,
+    writable: bool,
+    /// `None` for a hole.
+    region: Option<Arc<GuestRegionMmap>>,
+}
+
+/// The DMA maps of one peer.
+#[derive(Default)]
+pub struct MapTable {
+    maps: Vec<Mapping>,
+}
+
+impl MapTable {
+    /// Adds `size` bytes at guest address `start`, backed by `file` at `offset`, or a hole.
+    pub fn map(
+        &mut self,
+        start: u64,
+        size: u64,
+        writable: bool,
+        file: Option<(File, u64)>,
+    ) -> Result<(), MapError> {
+        let last = size
+            .checked_sub(1)
+            .and_then(|rest| start.checked_add(rest))
+            .ok_or(MapError::Range(start, size))?;
+        if self.maps.iter().any(|m| start <= m.last && last >= m.start) {
+            return Err(MapError::Overlap(start, size));
+        }
+        let region = match file {
+            Some((file, offset)) => Some(map_file(start, size, writable, file, offset)?),
+            None => None,
+        };
+        self.maps.push(Mapping {
+            start,
+            last,
+            writable,
+            region,
+        });
+        self.maps.sort_by_key(|m| m.start);
+        Ok(())
+    }
+
+    /// Removes every map that touches the range and returns how many. Peers name exactly an earlier
+    /// map; a range that cuts one removes all of it, so that nothing stays accessible by mistake.
+    pub fn unmap(&mut self, start: u64, size: u64) -> usize {
+        let Some(last) = size.checked_sub(1).and_then(|rest| start.checked_add(rest)) else {
+            return 0;
+        };
+        let before = self.maps.len();
+        self.maps.retain(|m| start > m.last || last < m.start);
+        before - self.maps.len()
+    }
+
+    /// Removes all maps.
+    pub fn clear(&mut self) {
+        self.maps.clear();
+    }
+
+    /// The present state as a view for the data plane.
+    pub fn view(&self) -> GuestMap {
+        let regions: Vec<_> = self.maps.iter().filter_map(|m| m.region.clone()).collect();
+        let read_only = self
+            .maps
+            .iter()
+            .filter(|m| !m.writable && m.region.is_some())
+            .map(|m| (m.start, m.last))
+            .collect();
+        // `map` keeps the list sorted and free of overlaps, so only emptiness can fail here.
+        let ram = GuestMemoryMmap::from_arc_regions(regions).unwrap_or_default();
+        GuestMap { ram, read_only }
+    }
+}
+
+fn map_file(
+    start: u64,
+    size: u64,
+    writable: bool,
+    file: File,
+    offset: u64,
+) -> Result<Arc<GuestRegionMmap>, MapError> {
+    let meta = file.metadata().map_err(MmapRegionError::Mmap)?;
+    if meta.is_file() && offset.checked_add(size).is_none_or(|end| end > meta.len()) {
+        return Err(MapError::Short(start, size));
+    }
+    let protection = if writable {
+        libc::PROT_READ | libc::PROT_WRITE
+    } else {
+        libc::PROT_READ
+    };
+    let length = usize::try_from(size).map_err(|_| MapError::Range(start, size))?;
+    let mapping = MmapRegionBuilder::new(length)
+        .with_mmap_prot(protection)
+        .with_mmap_flags(libc::MAP_SHARED | libc::MAP_NORESERVE)
+        .with_file_offset(FileOffset::new(file, offset))
+        .build()?;
+    GuestRegionMmap::new(mapping, GuestAddress(start))
+        .map(Arc::new)
+        .ok_or(MapError::Range(start, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::Bytes;
+
+    fn memory_file(size: u64) -> File {
+        let file = vmm_sys_util::tempfile::TempFile::new().unwrap().into_file();
+        file.set_len(size).unwrap();
+        file
+    }
+
+    fn table() -> MapTable {
+        let file = memory_file(0x4000);
+        let mut table = MapTable::default();
+        let part = |offset| Some((file.try_clone().unwrap(), offset));
+        table.map(0x1000, 0x1000, true, part(0)).unwrap();
+        table.map(0x2000, 0x1000, true, part(0x2000)).unwrap();
+        table.map(0x5000, 0x1000, false, part(0x3000)).unwrap();
+        table.map(0x8000, 0x1000, true, None).unwrap();
+        table
+    }
+
+    #[test]
+    fn a_buffer_may_cross_two_maps() {
+        let view = table().view();
+        let data: Vec<u8> = (0..64).collect();
+        let mut back = [0; 64];
+        view.write_slice(&data, GuestAddress(0x1fe0)).unwrap();
+        view.read_slice(&mut back, GuestAddress(0x1fe0)).unwrap();
+        assert_eq!(back[..], data);
+    }
+
+    #[test]
+    fn holes_and_gaps_are_not_accessible() {
+        let view = table().view();
+        for (addr, count) in [
+            (0x8000, 4),
+            (0x3000, 1),
+            (0x2ffe, 4),
+            (u64::MAX - 1, 4),
+            (0, 4),
+        ] {
+            assert!(!GuestMemory::check_range(
+                &view,
+                GuestAddress(addr),
+                count,
+                Permissions::Read
+            ));
+            assert!(view
+                .write_slice(&vec![0; count], GuestAddress(addr))
+                .is_err());
+        }
+    }
+
+    #[test]
+    fn read_only_maps_are_read_only() {
+        let view = table().view();
+        let addr = GuestAddress(0x5000);
+        assert!(GuestMemory::check_range(&view, addr, 16, Permissions::Read));
+        assert!(!GuestMemory::check_range(
+            &view,
+            addr,
+            16,
+            Permissions::Write
+        ));
+        assert!(view.write_slice(&[1], addr).is_err());
+        assert!(view.read_slice(&mut [0; 16], addr).is_ok());
+    }
+
+    #[test]
+    fn unmap_and_map_again() {
+        let mut table = table();
+        assert_eq!(table.unmap(0x2000, 0x1000), 1);
+        assert_eq!(table.unmap(0x2000, 0x1000), 0);
+        assert!(!GuestMemory::check_range(
+            &table.view(),
+            GuestAddress(0x2000),
+            1,
+            Permissions::Read
+        ));
+        table
+            .map(0x2000, 0x1000, true, Some((memory_file(0x1000), 0)))
+            .unwrap();
+        table.clear();
+        assert!(!GuestMemory::check_range(
+            &table.view(),
+            GuestAddress(0x1000),
+            1,
+            Permissions::Read
+        ));
+    }
+
+    #[test]
+    fn bad_maps_are_refused() {
+        let mut table = table();
+        assert!(matches!(
+            table.map(0x9000, 0, true, None),
+            Err(MapError::Range(..))
+        ));
+        assert!(matches!(
+            table.map(u64::MAX, 2, true, None),
+            Err(MapError::Range(..))
+        ));
+        assert!(matches!(
+            table.map(0x1800, 0x10, true, None),
+            Err(MapError::Overlap(..))
+        ));
+        let short = memory_file(0x100);
+        assert!(matches!(
+            table.map(0x10000, 0x4000, true, Some((short, 0))),
+            Err(MapError::Short(..))
+        ));
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The network device: features, and the passage of frames between queues and wire.
+
+pub mod config;
+pub mod csum;
+pub mod ctrl;
+pub mod frame;
+pub mod rx;
+pub mod tx;
+
+use std::collections::VecDeque;
+
+use espnic_wire::feature::{self, mask};
+use espnic_wire::hdr::HdrLen;
+
+use crate::nic::Nic;
+use crate::virtio::chain::Chain;
+use crate::virtio::queue::RingError;
+use crate::virtio::{DeviceType, Virtio};
+
+/// Chains that are processed before the lock is given back.
+const BATCH: usize = 64;
+/// Bytes of an Ethernet frame beyond the MTU: addresses, type, one VLAN tag.
+pub const L2_OVERHEAD: usize = 18;
+
+/// What distinguishes one NIC from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetConfig {
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Largest MTU, 68 to 65535.
+    pub mtu: u16,
+    /// Queue pairs.
+    pub pairs: u16,
+    /// Inline IPsec is offered.
+    pub ipsec: bool,
+    /// The experimental extension is offered as well.
+    pub x_ipsec: bool,
+    /// The administration queue is offered.
+    pub admin_vq: bool,
+}
+
+impl NetConfig {
+    /// Index of the control queue. Without `MQ` there is only one pair in front of it.
+    pub fn ctrl_queue(&self) -> u16 {
+        2 * self.pairs
+    }
+
+    /// Index of the administration queue.
+    pub fn admin_queue(&self) -> u16 {
+        self.ctrl_queue() + 1
+    }
+
+    /// Offered features.
+    pub fn features(&self) -> u128 {
+        let mut bits = vec![
+            feature::VERSION_1,
+            feature::INDIRECT_DESC,
+            feature::EVENT_IDX,
+            feature::CSUM,
+            feature::GUEST_CSUM,
+            feature::MAC,
+            feature::MTU,
+            feature::MRG_RXBUF,
+            feature::STATUS,
+            feature::CTRL_VQ,
+            feature::RING_RESET,
+        ];
+        if self.ipsec {
+            bits.extend([feature::OUT_NET_HEADER, feature::IPSEC]);
+        }
+        if self.ipsec && self.x_ipsec {
+            bits.push(feature::X_IPSEC);
+        }
+        if self.admin_vq {
+            bits.push(feature::ADMIN_VQ);
+        }
+        bits.into_iter().fold(0, |set, bit| set | mask(bit))
+    }
+
+    /// The device type for the virtio layer.
+    pub fn device_type(&self) -> DeviceType {
+        DeviceType {
+            offered: self.features(),
+            acceptable,
+            queues: self.ctrl_queue() + 1,
+            admin_queues: self.admin_vq.into(),
+            // Configuration, every receive and transmit queue, control, administration, and one for
+            // the driver to play with.
+            vectors: 2 * self.pairs + 4,
+        }
+    }
+}
+
+/// Feature dependencies (5.1.3.1), and those of IPsec: the security bits live in a field that must
+/// be zero without the checksum features.
+fn acceptable(features: u128) -> bool {
+    let requires =
+        |bit, required: &[u32]| features & mask(bit) == 0 || feature::has_all(features, required);
+    requires(feature::IPSEC, feature::IPSEC_REQUIRES)
+        && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
+}
+
+/// Working state of the data plane.
+#[derive(Default)]
+pub struct NetState {
+    /// Frames that came out of the inbox and wait for receive buffers.
+    pub pending: VecDeque<Vec<u8>>,
+    /// Scratch space, kept so that nothing is allocated per packet.
+    pub chains: Vec<Chain>,
+}
+
+/// Virtio device and network device together, behind the gate.
+pub struct Device {
+    /// The virtio device.
+    pub virtio: Virtio,
+    /// The network device.
+    pub net: NetState,
+}
+
+impl Device {
+    /// Length of the packet header.
+    pub fn hdr_len(&self) -> HdrLen {
+        HdrLen::of(self.virtio.negotiated())
+    }
+}
+
+/// Processes a batch of everything that waits. `false` if nothing did: then all queues notify.
+pub fn process(nic: &Nic, device: &mut Device) -> bool {
+    if !device.virtio.running() {
+        rx::discard(nic, device);
+        return false;
+    }
+    match run_queues(nic, device) {
+        Ok(busy) => busy,
+        Err(error) => {
+            nic.driver_error(device, error);
+            false
+        }
+    }
+}
+
+fn run_queues(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
+    let mut busy = ctrl::run(nic, device)?;
+    busy |= ctrl::run_admin(nic, device)?;
+    for pair in 0..nic.config.pairs {
+        busy |= tx::run(nic, device, pair)?;
+    }
+    busy |= rx::run(nic, device)?;
+    Ok(busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> NetConfig {
+        NetConfig {
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            pairs: 1,
+            ipsec: true,
+            x_ipsec: true,
+            admin_vq: true,
+        }
+    }
+
+    #[test]
+    fn switches_hide_features() {
+        let all = config().features();
+        for bit in [
+            feature::IPSEC,
+            feature::OUT_NET_HEADER,
+            feature::X_IPSEC,
+            feature::ADMIN_VQ,
+        ] {
+            assert_ne!(all & mask(bit), 0);
+        }
+        let plain = NetConfig {
+            ipsec: false,
+            ..config()
+        }
+        .features();
+        assert_eq!(
+            plain & (mask(feature::IPSEC) | mask(feature::OUT_NET_HEADER) | mask(feature::X_IPSEC)),
+            0
+        );
+        let standard = NetConfig {
+            x_ipsec: false,
+            ..config()
+        }
+        .features();
+        assert_eq!(all & !standard, mask(feature::X_IPSEC));
+    }
+
+    #[test]
+    fn ipsec_needs_its_requirements() {
+        let all = config().features();
+        assert!(acceptable(all));
+        assert!(acceptable(mask(feature::VERSION_1)));
+        for bit in [feature::CSUM, feature::GUEST_CSUM] {
+            assert!(
+                !acceptable(all & !mask(bit) & !mask(feature::X_IPSEC)),
+                "{bit}"
+            );
+        }
+        for &bit in feature::X_IPSEC_REQUIRES {
+            assert!(!acceptable(all & !mask(bit)), "{bit}");
+        }
+        assert!(acceptable(
+            all & !mask(feature::X_IPSEC) & !mask(feature::CTRL_VQ)
+        ));
+    }
+
+    #[test]
+    fn vectors_suffice() {
+        assert_eq!(config().device_type().vectors, 6);
+        assert_eq!(config().device_type().queues, 3);
+    }
+}

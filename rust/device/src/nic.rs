@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! One NIC: what its PCI function, its worker and the control socket share.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use espnic_wire::feature;
+
+use crate::gate::Gate;
+use crate::ipsec::Ipsec;
+use crate::irq::Msix;
+use crate::net::{self, Device, NetConfig, NetState};
+use crate::ports::{Attachment, Inbox, Wake};
+use crate::stats::VirtioStats;
+use crate::virtio::queue::RingError;
+use crate::virtio::Virtio;
+
+/// ISR status: a queue has used buffers.
+const ISR_QUEUE: u8 = 1;
+/// ISR status: the configuration or the status changed.
+const ISR_CONFIG: u8 = 2;
+
+/// The NIC.
+pub struct Nic {
+    /// Name for logs and the control socket.
+    pub name: String,
+    /// What it is.
+    pub config: NetConfig,
+    /// Counters of the guest side.
+    pub stats: VirtioStats,
+    /// The wire side.
+    pub port: Attachment,
+    /// Frames from the wire.
+    pub inbox: Arc<Inbox>,
+    /// Inline IPsec.
+    pub ipsec: Ipsec,
+    /// Interrupts.
+    pub msix: Msix,
+    /// MSI-X is on; else events go to the ISR status.
+    pub msix_enabled: AtomicBool,
+    isr: AtomicU8,
+    wake: Arc<Wake>,
+    device: Gate<Device>,
+    stopping: AtomicBool,
+}
+
+impl Nic {
+    /// A NIC in its reset state.
+    pub fn new(
+        name: &str,
+        config: NetConfig,
+        ipsec: Ipsec,
+        port: Attachment,
+        inbox: Arc<Inbox>,
+        wake: Arc<Wake>,
+    ) -> Self {
+        let kind = config.device_type();
+        Self {
+            name: name.to_owned(),
+            config,
+            stats: VirtioStats::default(),
+            port,
+            inbox,
+            ipsec,
+            msix: Msix::new(kind.vectors),
+            msix_enabled: AtomicBool::new(false),
+            isr: AtomicU8::new(0),
+            wake,
+            device: Gate::new(Device {
+                virtio: Virtio::new(kind),
+                net: NetState::default(),
+            }),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Calls `action` while the data plane is out.
+    pub fn with_device<R>(&self, action: impl FnOnce(&mut Device) -> R) -> R {
+        action(&mut self.device.control())
+    }
+
+    /// There may be work for the data plane.
+    pub fn kick(&self) {
+        self.wake.wake();
+    }
+
+    /// The driver is ready.
+    pub fn start(&self, device: &mut Device) {
+        self.ipsec.set_x_ipsec(device.virtio.has(feature::X_IPSEC));
+        self.kick();
+    }
+
+    /// Virtio device reset.
+    pub fn reset(&self, device: &mut Device) {
+        device.virtio.reset();
+        device.net.pending.clear();
+        self.ipsec.reset();
+        self.isr.store(0, Ordering::SeqCst);
+        self.stats.resets.inc();
+    }
+
+    /// The driver broke a rule of the queues: count it and ask for a reset.
+    pub fn driver_error(&self, device: &mut Device, error: RingError) {
+        self.stats.ring_error(error).inc();
+        self.stats.needs_reset.inc();
+        log::warn!(
+            "{}: driver error, the device needs a reset: {error}",
+            self.name
+        );
+        if device.virtio.needs_reset() {
+            self.interrupt_config(device.virtio.config_vector());
+        }
+    }
+
+    /// Tells the driver about used buffers.
+    pub fn interrupt_queue(&self, vector: u16) {
+        self.interrupt(vector, ISR_QUEUE);
+    }
+
+    /// Tells the driver about a change of configuration or status.
+    pub fn interrupt_config(&self, vector: u16) {
+        self.interrupt(vector, ISR_CONFIG);
+    }
+
+    fn interrupt(&self, vector: u16, isr: u8) {
+        if self.msix_enabled.load(Ordering::SeqCst) {
+            self.msix.signal(vector);
+        } else {
+            self.isr.fetch_or(isr, Ordering::SeqCst);
+        }
+    }
+
+    /// Reads and clears the ISR status (4.1.4.5).
+    pub fn take_isr(&self) -> u8 {
+        self.isr.swap(0, Ordering::SeqCst)
+    }
+
+    /// Starts the data plane.
+    pub fn spawn_worker(self: &Arc<Self>) -> std::io::Result<Worker> {
+        let nic = self.clone();
+        let thread = thread::Builder::new()
+            .name(format!("nic {}", self.name))
+            .spawn(move || nic.work())?;
+        Ok(Worker {
+            nic: self.clone(),
+            thread: Some(thread),
+        })
+    }
+
+    fn work(&self) {
+        while !self.stopping.load(Ordering::SeqCst) {
+            if self.batch() {
+                continue;
+            }
+            self.wake.prepare();
+            // Work that came before the announcement did not wake anybody.
+            if self.batch() || self.stopping.load(Ordering::SeqCst) {
+                self.wake.cancel();
+                continue;
+            }
+            self.wake.sleep();
+        }
+    }
+
+    fn batch(&self) -> bool {
+        net::process(self, &mut self.device.data())
+    }
+}
+
+/// The running data plane of a NIC; stops when dropped.
+pub struct Worker {
+    nic: Arc<Nic>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.nic.stopping.store(true, Ordering::SeqCst);
+        self.nic.kick();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            log::error!("{}: the worker had panicked", self.nic.name);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Listening unix sockets.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+/// Binds a unix socket that only its owner can reach. A socket file that nobody serves any more is
+/// replaced; anything else that is already there is an error, told in a sentence.
+pub fn bind(path: &Path) -> Result<UnixListener, String> {
+    let shown = path.display();
+    match UnixStream::connect(path) {
+        Ok(_) => {
+            return Err(format!(
+                "socket {shown} is in use by another process: stop it or name another path"
+            ))
+        }
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
+            log::info!("removing the stale socket {shown}");
+            fs::remove_file(path)
+                .map_err(|e| format!("cannot remove the stale socket {shown}: {e}"))?;
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{shown} exists and is not a socket: remove it or name another path")
+        }
+        io::ErrorKind::NotFound => {
+            format!("cannot create socket {shown}: its directory does not exist")
+        }
+        _ => format!("cannot create socket {shown}: {e}"),
+    })?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+        .map_err(|e| format!("cannot restrict socket {shown}: {e}"))?;
+    Ok(listener)
+}
+
+/// A refused connection alone says nothing: a regular file refuses as well.
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmm_sys_util::tempdir::TempDir;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.as_path().join("s");
+        let listener = bind(&path).unwrap();
+        assert!(bind(&path).unwrap_err().contains("in use"));
+        drop(listener);
+        bind(&path).unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn other_files_are_kept() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.as_path().join("file");
+        fs::write(&path, "precious").unwrap();
+        assert!(bind(&path).unwrap_err().contains("not a socket"));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        let missing = dir.as_path().join("no/such/dir");
+        assert!(bind(&missing).unwrap_err().contains("does not exist"));
+    }
+}

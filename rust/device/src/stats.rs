@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Counters of a NIC. Names are stable: tests and people read them through the control socket.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::virtio::queue::RingError;
+
+/// One counter.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
+        $(#[$attr])*
+        #[derive(Debug, Default)]
+        pub struct $name { $($(#[$doc])* pub $field: Counter,)* }
+
+        impl $name {
+            /// Name and value of every counter.
+            pub fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($field), self.$field.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// What happened between the guest and the device.
+    VirtioStats {
+        /// Frames and bytes that the guest sent and the device accepted.
+        tx_frames,
+        /// See `tx_frames`.
+        tx_bytes,
+        /// Frames and bytes put into the guest's buffers.
+        rx_frames,
+        /// See `rx_frames`.
+        rx_bytes,
+        /// Guest frame shorter than header and Ethernet addresses.
+        tx_drop_short,
+        /// Guest frame longer than the MTU allows.
+        tx_drop_long,
+        /// Checksum request that points outside the frame.
+        tx_drop_csum,
+        /// Segmentation request; it was not offered.
+        tx_drop_gso,
+        /// Frame for an SA that could not be protected; never sent.
+        tx_drop_ipsec,
+        /// Frame from the wire while the driver was not ready.
+        rx_drop_not_ready,
+        /// Frame from the wire longer than the MTU allows.
+        rx_drop_long,
+        /// Frame from the wire larger than the driver's buffer.
+        rx_drop_no_room,
+        /// Frames for which the IP checksums were found right.
+        rx_csum_valid,
+        /// Control and administration commands.
+        ctrl_commands,
+        /// Of them refused as malformed or unknown.
+        ctrl_refused,
+        /// Notifications by the driver.
+        kicks,
+        /// Device resets.
+        resets,
+        /// Queue resets.
+        queue_resets,
+        /// Times the device gave up until a reset.
+        needs_reset,
+        /// Ring outside memory or misaligned.
+        ring_invalid,
+        /// Index out of range.
+        chain_index,
+        /// Circular chain.
+        chain_loop,
+        /// Chain too long.
+        chain_too_long,
+        /// Buffer outside memory.
+        chain_address,
+        /// Buffer of the wrong direction.
+        chain_direction,
+        /// Empty buffer, or one smaller than the header.
+        chain_size,
+        /// Nested or malformed indirect table.
+        chain_indirect,
+    }
+}
+
+impl VirtioStats {
+    /// The counter of an error of the driver.
+    pub fn ring_error(&self, error: RingError) -> &Counter {
+        match error {
+            RingError::Ring => &self.ring_invalid,
+            RingError::Index => &self.chain_index,
+            RingError::Loop => &self.chain_loop,
+            RingError::TooLong => &self.chain_too_long,
+            RingError::Address => &self.chain_address,
+            RingError::Direction => &self.chain_direction,
+            RingError::Size => &self.chain_size,
+            RingError::Indirect => &self.chain_indirect,
+        }
+    }
+}
+
+counters! {
+    /// What happened between the device and the wire.
+    PortStats {
+        /// Frames and bytes sent to the wire.
+        tx_frames,
+        /// See `tx_frames`.
+        tx_bytes,
+        /// Frames and bytes that came from the wire.
+        rx_frames,
+        /// See `rx_frames`.
+        rx_bytes,
+        /// Frame sent while nothing was connected.
+        tx_drop_no_link,
+        /// Frame that the port could not take.
+        tx_drop_port,
+        /// Frame from the wire that the full inbox could not take.
+        rx_drop_overflow,
+        /// Frames damaged on purpose before they went to the wire.
+        tx_faults,
+        /// Frames damaged on purpose after they came from the wire.
+        rx_faults,
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The part of the device that every virtio device has: features, status, queues. It knows nothing
+//! of the transport below nor of the network device above.
+
+pub mod chain;
+pub mod common;
+pub mod queue;
+pub mod status;
+
+use std::sync::Arc;
+
+use espnic_wire::feature;
+
+use crate::memory::GuestMap;
+use common::Selectors;
+use queue::{QueueSetup, RingError, VirtQueue, MAX_QUEUE_SIZE};
+
+/// `queue_msix_vector` and `config_msix_vector`: no interrupt.
+pub const NO_VECTOR: u16 = 0xffff;
+
+/// What a device type adds.
+#[derive(Clone, Copy)]
+pub struct DeviceType {
+    /// Offered features.
+    pub offered: u128,
+    /// Whether a subset of `offered` is acceptable.
+    pub acceptable: fn(u128) -> bool,
+    /// Ordinary queues.
+    pub queues: u16,
+    /// Administration queues, which follow the ordinary ones.
+    pub admin_queues: u16,
+    /// MSI-X vectors.
+    pub vectors: u16,
+}
+
+/// A queue: the driver's configuration, and the running queue once enabled.
+pub struct QueueSlot {
+    /// Number of descriptors.
+    pub size: u16,
+    /// MSI-X vector or [`NO_VECTOR`].
+    pub vector: u16,
+    /// Guest addresses of descriptor table, driver area and device area.
+    pub areas: [u64; 3],
+    /// `Some` after `queue_enable`.
+    pub running: Option<VirtQueue>,
+}
+
+impl Default for QueueSlot {
+    fn default() -> Self {
+        Self {
+            size: MAX_QUEUE_SIZE,
+            vector: NO_VECTOR,
+            areas: [0; 3],
+            running: None,
+        }
+    }
+}
+
+/// State of the virtio device.
+pub struct Virtio {
+    kind: DeviceType,
+    selectors: Selectors,
+    /// As the driver wrote them.
+    driver_features: u128,
+    /// As accepted with `FEATURES_OK`.
+    negotiated: u128,
+    status: u8,
+    config_generation: u8,
+    config_vector: u16,
+    queues: Vec<QueueSlot>,
+    mem: Arc<GuestMap>,
+    bus_master: bool,
+}
+
+impl Virtio {
+    /// A device in its reset state.
+    pub fn new(kind: DeviceType) -> Self {
+        let count = usize::from(kind.queues) + usize::from(kind.admin_queues);
+        Self {
+            kind,
+            selectors: Selectors::default(),
+            driver_features: 0,
+            negotiated: 0,
+            status: 0,
+            config_generation: 0,
+            config_vector: NO_VECTOR,
+            queues: (0..count).map(|_| QueueSlot::default()).collect(),
+            mem: Arc::default(),
+            bus_master: false,
+        }
+    }
+
+    /// Device reset (2.4): everything but what belongs to the bus.
+    pub fn reset(&mut self) {
+        let (mem, bus_master) = (self.mem.clone(), self.bus_master);
+        let config_generation = self.config_generation;
+        *self = Self {
+            mem,
+            bus_master,
+            config_generation,
+            ..Self::new(self.kind)
+        };
+    }
+
+    /// Offered features.
+    pub fn offered(&self) -> u128 {
+        self.kind.offered
+    }
+
+    /// Whether `bit` was negotiated.
+    pub fn has(&self, bit: u32) -> bool {
+        self.negotiated & feature::mask(bit) != 0
+    }
+
+    /// The negotiated features; none before `FEATURES_OK`.
+    pub fn negotiated(&self) -> u128 {
+        self.negotiated
+    }
+
+    /// Device status register.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// Vector for configuration changes.
+    pub fn config_vector(&self) -> u16 {
+        self.config_vector
+    }
+
+    /// Whether the device may use buffers: driver ready, bus mastering on, no reset needed.
+    pub fn running(&self) -> bool {
+        self.bus_master
+            && self.status & status::DRIVER_OK != 0
+            && self.status & status::DEVICE_NEEDS_RESET == 0
+    }
+
+    /// Sets `DEVICE_NEEDS_RESET`. `true` if the driver must be told by a configuration interrupt.
+    pub fn needs_reset(&mut self) -> bool {
+        let fresh = self.status & status::DEVICE_NEEDS_RESET == 0;
+        self.status |= status::DEVICE_NEEDS_RESET;
+        fresh && self.status & status::DRIVER_OK != 0
+    }
+
+    /// Publishes a new view of guest memory. The caller holds the device exclusively, so when this
+    /// returns nobody uses the old one any more.
+    pub fn set_memory(&mut self, mem: Arc<GuestMap>) {
+        self.mem = mem;
+    }
+
+    /// The PCI command register's Bus Master bit: no DMA while clear.
+    pub fn set_bus_master(&mut self, on: bool) {
+        self.bus_master = on;
+    }
+
+    /// Guest memory.
+    pub fn memory(&self) -> Arc<GuestMap> {
+        self.mem.clone()
+    }
+
+    /// The running queue `index`, and its vector.
+    pub fn queue(&mut self, index: u16) -> Option<(&mut VirtQueue, u16)> {
+        let slot = self.queues.get_mut(usize::from(index))?;
+        slot.running.as_mut().map(|queue| (queue, slot.vector))
+    }
+
+    fn enable_queue(&mut self, index: u16) -> Result<(), RingError> {
+        let (indirect, event_idx) = (
+            self.has(feature::INDIRECT_DESC),
+            self.has(feature::EVENT_IDX),
+        );
+        let Some(slot) = self.queues.get_mut(usize::from(index)) else {
+            return Ok(());
+        };
+        if slot.running.is_some() {
+            return Ok(());
+        }
+        let [desc, driver, device] = slot.areas;
+        let setup = QueueSetup {
+            size: slot.size,
+            desc,
+            driver,
+            device,
+            indirect,
+            event_idx,
+        };
+        slot.running = Some(VirtQueue::start(&setup, &self.mem)?);
+        Ok(())
+    }
+
+    /// Takes the driver's feature selection if it is acceptable (3.1.1, V9).
+    fn accept_features(&mut self) -> bool {
+        let wanted = self.driver_features;
+        let ok = wanted & !self.kind.offered == 0
+            && wanted & feature::mask(feature::VERSION_1) != 0
+            && (self.kind.acceptable)(wanted);
+        if ok {
+            self.negotiated = wanted;
+        } else {
+            log::debug!("driver's features {wanted:#034x} are not acceptable");
+        }
+        ok
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Descriptor chains, checked to their end before use.
+
+use virtio_queue::desc::split::Descriptor;
+use virtio_queue::desc::RawDescriptor;
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+
+use super::queue::RingError;
+use crate::memory::GuestMap;
+
+/// Most entries of an indirect table. The standard bounds a chain by the queue size, Linux does not
+/// keep to that for indirect tables on small rings.
+const MAX_INDIRECT: u32 = 1024;
+/// Most bytes of a chain (2.7.5.3.1 asks for at most 2^32).
+const MAX_BYTES: u64 = 1 << 32;
+const DESCRIPTOR_SIZE: u32 = size_of::<Descriptor>() as u32;
+
+/// A table of descriptors.
+#[derive(Clone, Copy)]
+pub struct Table {
+    /// Guest address.
+    pub addr: u64,
+    /// Number of descriptors.
+    pub entries: u32,
+    /// Whether a descriptor of it may refer to an indirect table.
+    pub indirect: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Segment {
+    addr: GuestAddress,
+    len: u32,
+}
+
+/// One chain: addresses and lengths, copied from the guest once. Reused, so that the data path does
+/// not allocate.
+#[derive(Default)]
+pub struct Chain {
+    head: u16,
+    segments: Vec<Segment>,
+    /// How many of `segments` are readable; the rest is writable.
+    readable: usize,
+    readable_len: u64,
+    writable_len: u64,
+}
+
+impl Chain {
+    /// Index of the first descriptor, which names the chain in the used ring.
+    pub fn head(&self) -> u16 {
+        self.head
+    }
+
+    /// Bytes that the driver wrote for the device.
+    pub fn readable_len(&self) -> u64 {
+        self.readable_len
+    }
+
+    /// Bytes that the device may write.
+    pub fn writable_len(&self) -> u64 {
+        self.writable_len
+    }
+
+    /// Follows the chain that starts at `head` in `table`, and checks all of it.
+    pub(super) fn walk(
+        &mut self,
+        mem: &GuestMap,
+        table: &Table,
+        head: u16,
+    ) -> Result<(), RingError> {
+        *self = Self {
+            head,
+            segments: std::mem::take(&mut self.segments),
+            ..Self::default()
+        };
+        self.segments.clear();
+        let mut table = *table;
+        let (mut index, mut visited) = (u32::from(head), 0);
+        loop {
+            if index >= table.entries {
+                return Err(RingError::Index);
+            }
+            if visited >= table.entries {
+                return Err(RingError::Loop);
+            }
+            visited += 1;
+            let desc = read_descriptor(mem, &table, index)?;
+            if desc.refers_to_indirect_table() {
+                table = indirect_table(&table, &desc)?;
+                (index, visited) = (0, 0);
+                continue;
+            }
+            self.add(mem, &desc)?;
+            if !desc.has_next() {
+                return Ok(());
+            }
+            index = desc.next().into();
+        }
+    }
+
+    fn add(&mut self, mem: &GuestMap, desc: &Descriptor) -> Result<(), RingError> {
+        if desc.len() == 0 {
+            return Err(RingError::Size);
+        }
+        let (total, access) = if desc.is_write_only() {
+            (&mut self.writable_len, Permissions::Write)
+        } else if self.writable_len > 0 {
+            return Err(RingError::Direction);
+        } else {
+            self.readable += 1;
+            (&mut self.readable_len, Permissions::Read)
+        };
+        *total += u64::from(desc.len());
+        if *total > MAX_BYTES {
+            return Err(RingError::TooLong);
+        }
+        if !mem.check_range(desc.addr(), desc.len() as usize, access) {
+            return Err(RingError::Address);
+        }
+        self.segments.push(Segment {
+            addr: desc.addr(),
+            len: desc.len(),
+        });
+        Ok(())
+    }
+
+    /// Copies readable bytes from `at` on into `buf`. Fewer bytes in the chain are an error.
+    pub fn read(&self, mem: &GuestMap, at: u64, buf: &mut [u8]) -> Result<(), RingError> {
+        let (readable, _) = self.segments.split_at(self.readable);
+        let mut done = 0;
+        for (addr, len) in pieces(readable, at, buf.len()) {
+            let part = buf.get_mut(done..done + len).ok_or(RingError::Size)?;
+            mem.read_slice(part, addr).map_err(|_| RingError::Address)?;
+            done += len;
+        }
+        if done == buf.len() {
+            Ok(())
+        } else {
+            Err(RingError::Size)
+        }
+    }
+
+    /// Copies `data` to the writable bytes from `at` on. Too little room is an error.
+    pub fn write(&self, mem: &GuestMap, at: u64, data: &[u8]) -> Result<(), RingError> {
+        let (_, writable) = self.segments.split_at(self.readable);
+        let mut done = 0;
+        for (addr, len) in pieces(writable, at, data.len()) {
+            let part = data.get(done..done + len).ok_or(RingError::Size)?;
+            mem.write_slice(part, addr)
+                .map_err(|_| RingError::Address)?;
+            done += len;
+        }
+        if done == data.len() {
+            Ok(())
+        } else {
+            Err(RingError::Size)
+        }
+    }
+}
+
+fn read_descriptor(mem: &GuestMap, table: &Table, index: u32) -> Result<Descriptor, RingError> {
+    let addr = table
+        .addr
+        .checked_add(u64::from(index) * u64::from(DESCRIPTOR_SIZE))
+        .ok_or(RingError::Ring)?;
+    let raw: RawDescriptor = mem
+        .read_obj(GuestAddress(addr))
+        .map_err(|_| RingError::Address)?;
+    Ok(Descriptor::from(raw))
+}
+
+/// The table that `desc` refers to; nesting and a further descriptor are not allowed (2.7.5.3).
+fn indirect_table(table: &Table, desc: &Descriptor) -> Result<Table, RingError> {
+    let entries = desc.len() / DESCRIPTOR_SIZE;
+    if !table.indirect || desc.has_next() || entries == 0 || desc.len() % DESCRIPTOR_SIZE != 0 {
+        return Err(RingError::Indirect);
+    }
+    if entries > MAX_INDIRECT {
+        return Err(RingError::TooLong);
+    }
+    Ok(Table {
+        addr: desc.addr().0,
+        entries,
+        indirect: false,
+    })
+}
+
+/// The parts of `segments` that hold `len` bytes after the first `skip`.
+fn pieces(
+    segments: &[Segment],
+    mut skip: u64,
+    mut len: usize,
+) -> impl Iterator<Item = (GuestAddress, usize)> + '_ {
+    segments.iter().filter_map(move |segment| {
+        let size = u64::from(segment.len);
+        if skip >= size {
+            skip -= size;
+            return None;
+        }
+        let part = len.min((size - skip) as usize);
+        let addr = GuestAddress(segment.addr.0 + skip);
+        (skip, len) = (0, len - part);
+        (part > 0).then_some((addr, part))
+    })
+}
