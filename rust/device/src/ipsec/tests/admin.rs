@@ -51,14 +51,14 @@ fn after_reset_only_the_list_commands_are_legal() {
 #[test]
 fn list_use_replaces_the_list() {
     let ipsec = default_new();
-    assert_eq!(use_list(&ipsec, OPS_INITIAL | 1 << 7), DONE);
+    assert_eq!(use_list(&ipsec, OPS_INITIAL | (1 << 7)), DONE);
     assert_eq!(status(&ipsec, Command::CapIdListQuery), DONE);
     assert_eq!(
         status(&ipsec, Command::DeviceCapGet(cap::IPSEC_SA)),
         INVALID_OPCODE
     );
     // Not offered: nothing changes.
-    for bad in [OPS_ALL | 1 << 2, OPS_ALL | 1 << 14, u64::MAX] {
+    for bad in [OPS_ALL | (1 << 2), OPS_ALL | (1 << 14), u64::MAX] {
         assert_eq!(use_list(&ipsec, bad), INVALID_FIELD);
     }
     let mut long = [0; 24];
