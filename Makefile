@@ -37,8 +37,17 @@ kbuild-cc := CC=$(kernel-cc)
 endif
 endif
 
-modules modules_install rust-analyzer: ## as in the kernel's build
+# A tree without the distribution's key cannot sign.
+ifeq ($(wildcard $(KDIR)/certs/signing_key.pem),)
+modules_install: kbuild-sign := CONFIG_MODULE_SIG_ALL=
+endif
+
+modules modules_install:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $(kbuild-cc) $(kbuild-sign) $@
+
+rust-analyzer:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $(kbuild-cc) $@
+	tools/rust-project
 
 clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) clean

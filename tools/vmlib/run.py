@@ -123,10 +123,11 @@ def _read(path):
 
 def _verdict(places, stopped, qemu_status, started):
     """Print what went wrong and return the exit status."""
-    ready = _read(places.run_dir / "ready")
-    if ready:
-        common.say(f"the guest was ready {ready} s after its kernel started; "
-                   f"whole run {time.monotonic() - started:.1f} s")
+    ready = places.run_dir / "ready"
+    if ready.exists():
+        now = time.time()
+        common.say(f"guest ready after {ready.stat().st_mtime - now + time.monotonic() - started:.1f}"
+                   f" s, all over after {time.monotonic() - started:.1f} s")
     status = _read(places.run_dir / "status")
     note = _read(places.run_dir / "note")
     trouble = _kernel_trouble(places.run_dir)
