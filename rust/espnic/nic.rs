@@ -185,6 +185,7 @@ impl device::Operations for Nic {
     }
 
     fn stop(dev: &Device<Self>) {
+        dev.set_carrier(false);
         dev.disable_tx();
         if let Some(napi) = dev.napi(0) {
             napi.disable();
@@ -227,7 +228,7 @@ impl device::Operations for Nic {
                 "the NIC needs a reset; unbind and bind the driver\n"
             );
             dev.set_carrier(false);
-        } else {
+        } else if dev.is_running() {
             dev.set_carrier(nic.link_up());
         }
     }

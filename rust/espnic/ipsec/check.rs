@@ -45,6 +45,10 @@ pub(super) fn supported<'a>(
     if x.is_esn() {
         return Err(c"espnic: extended sequence numbers are not supported");
     }
+    if x.may_wrap() {
+        // IVs are made of sequence numbers: they would come again.
+        return Err(c"espnic: sequence numbers that wrap are not supported");
+    }
     if x.has_compression() {
         return Err(c"espnic: compression is not supported");
     }
@@ -77,7 +81,7 @@ fn mode_and_family(x: &State) -> Result<(u8, u8), &'static CStr> {
     };
     match (x.mode(), family) {
         (Mode::Transport, _) => Ok((cap::MODE_ESP_TRANSPORT, number)),
-        (Mode::Tunnel, Family::V4) if x.inner_family() != Some(Family::V6) => {
+        (Mode::Tunnel, Family::V4) if x.inner_family() == Some(Family::V4) => {
             Ok((cap::MODE_ESP_TUNNEL, number))
         }
         (Mode::Tunnel, _) => Err(c"espnic: tunnels other than IPv4 in IPv4 are not supported"),

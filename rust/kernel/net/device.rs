@@ -285,6 +285,8 @@ impl<T: Operations> Unregistered<T> {
             (*ptr).xfrmdev_ops = &xfrm::Callbacks::<T>::OPS;
             bindings::netdev_set_parent(ptr, parent.as_raw());
             bindings::netdev_disable_skb_sharing(ptr);
+            // Until `open` says otherwise.
+            bindings::netif_carrier_off(ptr);
         }
         let this = Self {
             dev,

@@ -159,8 +159,8 @@ impl State {
         }
     }
 
-    /// The family of the packets inside; for transport mode that of the packet itself. Zero in
-    /// states whose selector leaves it open.
+    /// The family of the packets inside; for transport mode that of the packet itself. `None` in
+    /// states whose selector leaves it open (`XFRM_STATE_AF_UNSPEC`).
     pub fn inner_family(&self) -> Option<Family> {
         match u32::from(self.raw().sel.family) {
             bindings::AF_INET => Some(Family::V4),
@@ -200,6 +200,11 @@ impl State {
     /// Whether 64-bit sequence numbers are on.
     pub fn is_esn(&self) -> bool {
         u32::from(self.raw().props.flags) & bindings::XFRM_STATE_ESN != 0
+    }
+
+    /// Whether the outgoing sequence number may wrap (`XFRM_SA_XFLAG_OSEQ_MAY_WRAP`).
+    pub fn may_wrap(&self) -> bool {
+        self.raw().props.extra_flags & bindings::XFRM_SA_XFLAG_OSEQ_MAY_WRAP != 0
     }
 
     /// Whether ESP is inside UDP or TCP.
