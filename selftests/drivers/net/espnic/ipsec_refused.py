@@ -7,6 +7,7 @@ What is supported is accepted, which keeps the refusals from being vacuous.
 """
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,12 +21,12 @@ GENERIC = "Device failed to offload this state"
 
 
 def _aead(name, bits, icv):
-    return f"aead {name} 0x{'5a' * (bits // 8)} {icv}"
+    return f"aead '{name}' 0x{'5a' * (bits // 8)} {icv}"
 
 
 GCM128 = _aead(xfrm.AEAD, 160, 128)
 GCM256 = _aead(xfrm.AEAD, 288, 128)
-SHA256 = f"auth-trunc hmac(sha256) 0x{'a5' * 32} 128"
+SHA256 = f"auth-trunc 'hmac(sha256)' 0x{'a5' * 32} 128"
 IN_WINDOW = {"in": "replay-window 32", "out": ""}
 
 
@@ -38,7 +39,7 @@ def _add(cfg, direction, algorithm=GCM128, mode="transport", proto="esp", extra=
     window = IN_WINDOW[direction] if window is None else window
     line = (f"xfrm state add {name} reqid 9 mode {mode} {algorithm} {extra} {window} "
             f"{offload} dev {cfg.netif} dir {direction}")
-    return cfg.dut.run("ip", *line.split()), name
+    return cfg.dut.run("ip", *shlex.split(line)), name
 
 
 def _refused(cfg, text, by_driver=True, directions=("out", "in"), **kwargs):
@@ -84,12 +85,12 @@ def other_aead(cfg):
 
 def cbc_and_hmac(cfg):
     """AES-CBC with HMAC-SHA-256: not an AEAD."""
-    _refused(cfg, GCM_ONLY, algorithm=f"enc cbc(aes) 0x{'11' * 16} {SHA256}")
+    _refused(cfg, GCM_ONLY, algorithm=f"enc 'cbc(aes)' 0x{'11' * 16} {SHA256}")
 
 
 def null_and_hmac(cfg):
     """NULL encryption with HMAC-SHA-256."""
-    _refused(cfg, GCM_ONLY, algorithm=f"enc ecb(cipher_null) 0x {SHA256}", directions=["out"])
+    _refused(cfg, GCM_ONLY, algorithm=f"enc 'ecb(cipher_null)' '' {SHA256}", directions=["out"])
 
 
 def key_192(cfg):
@@ -152,7 +153,7 @@ def sequence_wrap(cfg):
 
 def ah_and_ipcomp(cfg):
     """Protocols other than ESP: the core says so."""
-    sha = f"auth-trunc hmac(sha256) 0x{'a5' * 32} 128"
+    sha = f"auth-trunc 'hmac(sha256)' 0x{'a5' * 32} 128"
     _refused(cfg, "offload", by_driver=False, proto="ah", algorithm=sha, directions=["out"])
     _refused(cfg, "offload", by_driver=False, proto="comp", algorithm="comp deflate",
              directions=["out"])
