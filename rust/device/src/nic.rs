@@ -92,10 +92,10 @@ impl Nic {
         self.kick();
     }
 
-    /// Virtio device reset.
+    /// Virtio device reset. What waits for the driver is lost with it.
     pub fn reset(&self, device: &mut Device) {
         device.virtio.reset();
-        device.net.pending.clear();
+        net::rx::discard(self, device);
         self.ipsec.reset();
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();

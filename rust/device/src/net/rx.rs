@@ -29,7 +29,7 @@ enum Delivery {
     NoBuffer,
 }
 
-/// Throws away what waits while the driver is not ready.
+/// Throws away what waits, because the driver is not ready or resets the device.
 pub fn discard(nic: &Nic, device: &mut Device) {
     nic.inbox.take(usize::MAX, &mut device.net.pending);
     nic.stats

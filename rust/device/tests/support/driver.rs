@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The driver's side: registers and rings.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use espnic_device::function::NicFunction;
+use espnic_device::nic::Nic;
+use espnic_device::pci;
+use espnic_device::transport::{Function, Region};
+use espnic_device::virtio::common::reg;
+use espnic_device::virtio::status;
+use espnic_wire::feature::{self, mask};
+use espnic_wire::hdr::{HdrLen, NetHdr48};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::{pump, Memory, MAP_BORDER, MEM_START};
+
+pub const NEXT: u16 = 1;
+pub const WRITE: u16 = 2;
+pub const INDIRECT: u16 = 4;
+
+pub const RX: u16 = 0;
+pub const TX: u16 = 1;
+pub const CTRL: u16 = 2;
+pub const ADMIN: u16 = 3;
+
+pub const QUEUE_SIZE: u16 = 16;
+/// Every queue has this much room for its rings.
+const RING_ROOM: u64 = 0x4000;
+/// Buffers are taken from here on.
+const BUFFERS: u64 = MEM_START + 0x2_0000;
+const BUFFERS_END: u64 = MAP_BORDER + 0x10_0000;
+
+/// What stock virtio_net takes.
+pub fn plain() -> u128 {
+    [
+        feature::VERSION_1,
+        feature::INDIRECT_DESC,
+        feature::EVENT_IDX,
+        feature::CSUM,
+        feature::GUEST_CSUM,
+        feature::MAC,
+        feature::MTU,
+        feature::MRG_RXBUF,
+        feature::STATUS,
+        feature::CTRL_VQ,
+        feature::RING_RESET,
+    ]
+    .into_iter()
+    .fold(0, |set, bit| set | mask(bit))
+}
+
+/// Everything for IPsec.
+pub fn ipsec() -> u128 {
+    plain() | mask(feature::OUT_NET_HEADER) | mask(feature::IPSEC) | mask(feature::X_IPSEC)
+}
+
+/// The guest's view of one queue.
+#[derive(Clone, Copy)]
+pub struct Ring {
+    pub size: u16,
+    pub base: u64,
+    pub avail_idx: u16,
+    pub used_seen: u16,
+    next_desc: u16,
+}
+
+impl Ring {
+    pub fn new(base: u64, size: u16) -> Self {
+        Self {
+            size,
+            base,
+            avail_idx: 0,
+            used_seen: 0,
+            next_desc: 0,
+        }
+    }
+
+    pub fn desc(&self) -> u64 {
+        self.base
+    }
+
+    pub fn avail(&self) -> u64 {
+        self.base + 0x2000
+    }
+
+    pub fn used(&self) -> u64 {
+        self.base + 0x3000
+    }
+}
+
+pub struct Driver {
+    pub nic: Arc<Nic>,
+    pub function: NicFunction,
+    pub memory: Memory,
+    pub rings: [Ring; 4],
+    /// Interrupt receivers: every signal writes eight bytes.
+    pub vectors: Vec<UnixStream>,
+    pub features: u128,
+    next_buffer: u64,
+    /// Buffers in the RX queue: descriptor to address and length.
+    rx_buffers: Vec<(u16, u64, u32)>,
+}
+
+impl Driver {
+    pub fn new(nic: Arc<Nic>, function: NicFunction) -> Self {
+        let ring = |index: u64| Ring::new(MEM_START + index * RING_ROOM, QUEUE_SIZE);
+        let mut driver = Self {
+            nic,
+            function,
+            memory: Memory::new(),
+            rings: [ring(0), ring(1), ring(2), ring(3)],
+            vectors: Vec::new(),
+            features: 0,
+            next_buffer: BUFFERS,
+            rx_buffers: Vec::new(),
+        };
+        driver.memory.attach(&mut driver.function);
+        driver.power_on();
+        driver
+    }
+
+    /// What firmware and the PCI core do: memory, bus mastering, MSI-X.
+    pub fn power_on(&mut self) {
+        self.function.write(Region::Config, 4, &6u16.to_le_bytes());
+        self.function
+            .write(Region::Config, 0x42, &0x8005u16.to_le_bytes());
+        self.vectors.clear();
+        for vector in 0..self.function.vectors() {
+            let (receiver, sender) = UnixStream::pair().unwrap();
+            receiver.set_nonblocking(true).unwrap();
+            self.vectors.push(receiver);
+            self.function
+                .set_vector(vector.into(), Some(OwnedFd::from(sender).into()));
+        }
+    }
+
+    pub fn read(&mut self, offset: u64, len: usize) -> u64 {
+        let mut data = [0; 8];
+        self.function.read(Region::Bar(0), offset, &mut data[..len]);
+        u64::from_le_bytes(data)
+    }
+
+    pub fn write(&mut self, offset: u64, value: u64, len: usize) {
+        self.function
+            .write(Region::Bar(0), offset, &value.to_le_bytes()[..len]);
+    }
+
+    pub fn status(&mut self) -> u8 {
+        self.read(reg::STATUS, 1) as u8
+    }
+
+    pub fn set_status(&mut self, bits: u8) -> u8 {
+        let value = self.status() | bits;
+        self.write(reg::STATUS, value.into(), 1);
+        self.status()
+    }
+
+    pub fn reset(&mut self) {
+        self.write(reg::STATUS, 0, 1);
+        assert_eq!(self.status(), 0);
+        for ring in &mut self.rings {
+            *ring = Ring::new(ring.base, QUEUE_SIZE);
+        }
+        self.next_buffer = BUFFERS;
+        self.rx_buffers.clear();
+    }
+
+    pub fn offered(&mut self) -> u128 {
+        (0..4).fold(0, |set, select| {
+            self.write(reg::DEVICE_FEATURE_SELECT, select, 4);
+            set | u128::from(self.read(reg::DEVICE_FEATURE, 4)) << (32 * select)
+        })
+    }
+
+    /// Reset to `FEATURES_OK`; `false` if the device refuses.
+    pub fn negotiate(&mut self, features: u128) -> bool {
+        self.reset();
+        self.set_status(status::ACKNOWLEDGE);
+        self.set_status(status::DRIVER);
+        self.write_features(features);
+        self.features = features;
+        self.set_status(status::FEATURES_OK) & status::FEATURES_OK != 0
+    }
+
+    pub fn write_features(&mut self, features: u128) {
+        for select in 0..4 {
+            self.write(reg::DRIVER_FEATURE_SELECT, select, 4);
+            self.write(
+                reg::DRIVER_FEATURE,
+                (features >> (32 * select)) as u32 as u64,
+                4,
+            );
+        }
+    }
+
+    pub fn select(&mut self, queue: u16) {
+        self.write(reg::QUEUE_SELECT, queue.into(), 2);
+    }
+
+    /// Sets up and enables a queue; its vector is its index + 1.
+    pub fn enable(&mut self, queue: u16) {
+        let ring = self.rings[usize::from(queue)];
+        self.memory
+            .view
+            .write_slice(&vec![0; RING_ROOM as usize], GuestAddress(ring.base))
+            .unwrap();
+        self.select(queue);
+        self.write(reg::QUEUE_SIZE, ring.size.into(), 2);
+        self.write(reg::QUEUE_VECTOR, u64::from(queue) + 1, 2);
+        for (register, area) in [
+            (reg::QUEUE_DESC, ring.desc()),
+            (reg::QUEUE_DRIVER, ring.avail()),
+            (reg::QUEUE_DEVICE, ring.used()),
+        ] {
+            self.write(register, area & 0xffff_ffff, 4);
+            self.write(register + 4, area >> 32, 4);
+        }
+        self.write(reg::QUEUE_ENABLE, 1, 2);
+        assert_eq!(self.read(reg::QUEUE_ENABLE, 2), 1, "queue {queue}");
+    }
+
+    /// From reset to `DRIVER_OK`.
+    pub fn start(&mut self, features: u128) {
+        assert!(self.negotiate(features));
+        self.write(reg::CONFIG_VECTOR, 0, 2);
+        let admin = features & mask(feature::ADMIN_VQ) != 0;
+        for queue in 0..if admin { 4 } else { 3 } {
+            self.enable(queue);
+        }
+        self.set_status(status::DRIVER_OK);
+        self.clear_events();
+    }
+
+    pub fn clear_events(&mut self) {
+        for vector in 0..self.vectors.len() as u16 {
+            self.events(vector);
+        }
+    }
+
+    /// Interrupts of `vector` since the last look.
+    pub fn events(&self, vector: u16) -> u64 {
+        let mut receiver = &self.vectors[usize::from(vector)];
+        let mut count = 0;
+        while receiver.read_exact(&mut [0; 8]).is_ok() {
+            count += 1;
+        }
+        count
+    }
+
+    pub fn buffer(&mut self, len: u32) -> u64 {
+        let address = self.next_buffer;
+        self.next_buffer += u64::from(len).next_multiple_of(8);
+        assert!(self.next_buffer <= BUFFERS_END, "out of test memory");
+        address
+    }
+
+    pub fn put(&self, address: u64, data: &[u8]) {
+        self.memory
+            .view
+            .write_slice(data, GuestAddress(address))
+            .unwrap();
+    }
+
+    pub fn get(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut data = vec![0; len];
+        self.memory
+            .view
+            .read_slice(&mut data, GuestAddress(address))
+            .unwrap();
+        data
+    }
+
+    pub fn get16(&self, address: u64) -> u16 {
+        u16::from_le_bytes(self.get(address, 2).try_into().unwrap())
+    }
+
+    /// Writes descriptor `index` of a table.
+    pub fn desc(&self, table: u64, index: u16, address: u64, len: u32, flags: u16, next: u16) {
+        let mut bytes = address.to_le_bytes().to_vec();
+        bytes.extend(len.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend(next.to_le_bytes());
+        self.put(table + 16 * u64::from(index), &bytes);
+    }
+
+    /// Makes the chain at `head` available; the device is not told.
+    pub fn offer(&mut self, queue: u16, head: u16) {
+        let ring = &mut self.rings[usize::from(queue)];
+        let (slot, avail) = (ring.avail_idx % ring.size, ring.avail());
+        ring.avail_idx = ring.avail_idx.wrapping_add(1);
+        let index = ring.avail_idx;
+        self.put(avail + 4 + 2 * u64::from(slot), &head.to_le_bytes());
+        self.put(avail + 2, &index.to_le_bytes());
+    }
+
+    /// Builds a direct chain of (address, length, flags) in free descriptors and offers it.
+    pub fn chain(&mut self, queue: u16, parts: &[(u64, u32, u16)]) -> u16 {
+        let ring = self.rings[usize::from(queue)];
+        let head = ring.next_desc;
+        for (number, &(address, len, flags)) in parts.iter().enumerate() {
+            let index = (head + number as u16) % ring.size;
+            let next = (index + 1) % ring.size;
+            let more = if number + 1 < parts.len() { NEXT } else { 0 };
+            self.desc(ring.desc(), index, address, len, flags | more, next);
+        }
+        self.rings[usize::from(queue)].next_desc = (head + parts.len() as u16) % ring.size;
+        self.offer(queue, head);
+        head
+    }
+
+    pub fn notify(&mut self, queue: u16) {
+        let offset = pci::NOTIFY + u64::from(queue) * pci::NOTIFY_MULTIPLIER;
+        self.write(offset, queue.into(), 2);
+    }
+
+    pub fn kick(&mut self, queue: u16) {
+        self.notify(queue);
+        pump(&self.nic);
+    }
+
+    pub fn used_idx(&self, queue: u16) -> u16 {
+        self.get16(self.rings[usize::from(queue)].used() + 2)
+    }
+
+    /// The next used entry: descriptor and length.
+    pub fn next_used(&mut self, queue: u16) -> Option<(u16, u32)> {
+        let index = self.used_idx(queue);
+        let ring = &mut self.rings[usize::from(queue)];
+        if index == ring.used_seen {
+            return None;
+        }
+        let at = ring.used() + 4 + 8 * u64::from(ring.used_seen % ring.size);
+        ring.used_seen = ring.used_seen.wrapping_add(1);
+        let entry = self.get(at, 8);
+        let id = u32::from_le_bytes(entry[..4].try_into().unwrap());
+        Some((
+            id as u16,
+            u32::from_le_bytes(entry[4..].try_into().unwrap()),
+        ))
+    }
+
+    pub fn hdr_len(&self) -> HdrLen {
+        HdrLen::of(self.features)
+    }
+
+    /// Puts header and frame into one chain of the TX queue and waits until it is used.
+    pub fn send(&mut self, hdr: &NetHdr48, frame: &[u8]) {
+        let hdr = hdr.prefix(self.hdr_len()).to_vec();
+        let (at, data) = (
+            self.buffer(hdr.len() as u32),
+            self.buffer(frame.len() as u32),
+        );
+        self.put(at, &hdr);
+        self.put(data, frame);
+        let head = self.chain(
+            TX,
+            &[(at, hdr.len() as u32, 0), (data, frame.len() as u32, 0)],
+        );
+        self.kick(TX);
+        assert_eq!(self.next_used(TX), Some((head, 0)));
+    }
+
+    pub fn post_rx(&mut self, len: u32) {
+        let address = self.buffer(len);
+        self.post_rx_at(address, len);
+    }
+
+    pub fn post_rx_at(&mut self, address: u64, len: u32) {
+        let head = self.chain(RX, &[(address, len, WRITE)]);
+        self.rx_buffers.push((head, address, len));
+    }
+
+    /// The next received frame and its header.
+    pub fn receive(&mut self) -> Option<(NetHdr48, Vec<u8>)> {
+        pump(&self.nic);
+        let hdr_len = self.hdr_len();
+        let first = self.used_buffer()?;
+        let hdr = NetHdr48::read(&first, hdr_len).unwrap();
+        let mut frame = first[hdr_len.bytes()..].to_vec();
+        for _ in 1..hdr.net.num_buffers.get() {
+            frame.extend(
+                self.used_buffer()
+                    .expect("all buffers of a frame are used together"),
+            );
+        }
+        Some((hdr, frame))
+    }
+
+    fn used_buffer(&mut self) -> Option<Vec<u8>> {
+        let (id, len) = self.next_used(RX)?;
+        let at = self
+            .rx_buffers
+            .iter()
+            .position(|(head, ..)| *head == id)
+            .unwrap();
+        let (_, address, _) = self.rx_buffers.remove(at);
+        Some(self.get(address, len as usize))
+    }
+
+    /// Sends a request on the control or administration queue; the reply as far as it was written.
+    pub fn request(&mut self, queue: u16, readable: &[u8], writable: u32) -> Vec<u8> {
+        let (request, reply) = (self.buffer(readable.len() as u32), self.buffer(writable));
+        self.put(request, readable);
+        let mut parts = Vec::new();
+        if !readable.is_empty() {
+            parts.push((request, readable.len() as u32, 0));
+        }
+        if writable > 0 {
+            parts.push((reply, writable, WRITE));
+        }
+        self.chain(queue, &parts);
+        self.kick(queue);
+        let (_, len) = self.next_used(queue).expect("every request is answered");
+        self.get(reply, len as usize)
+    }
+
+    pub fn counter(&self, name: &str) -> u64 {
+        let port = self.nic.port.stats.list();
+        let lists = [self.nic.stats.list(), self.nic.ipsec.counters()];
+        if let Some(name) = name.strip_prefix("port.") {
+            return find(&port, name);
+        }
+        lists
+            .iter()
+            .flatten()
+            .find(|(own, _)| *own == name)
+            .expect(name)
+            .1
+    }
+}
+
+fn find(list: &[(&'static str, u64)], name: &str) -> u64 {
+    list.iter().find(|(own, _)| *own == name).expect(name).1
+}
