@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Control queue and administration queue, and IPsec through both of them (V161, section 2.13).
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use espnic_wire::admin::{self, Command, Reply};
+use espnic_wire::cap;
+use espnic_wire::ctrl::{self, CtrlHdr};
+use espnic_wire::feature::{self, mask};
+use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::sa::{self, SaObject, SaTail};
+use support::driver::{self, Driver, ADMIN, CTRL};
+use support::{config, packets, Rig};
+use zerocopy::{FromZeros, IntoBytes};
+
+const SPI: u32 = 0x1001;
+
+fn all() -> u128 {
+    driver::ipsec() | mask(feature::ADMIN_VQ)
+}
+
+fn started(features: u128) -> Driver {
+    let mut driver = Rig::default().nic(config(1));
+    driver.start(features);
+    driver
+}
+
+fn command(command: Command<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    let len = command.write(&mut bytes).unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+/// The command in the frame of the control queue.
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    let mut request = CtrlHdr::X_ADMIN.as_bytes().to_vec();
+    request.extend(bytes);
+    request
+}
+
+/// Executes a command; status, qualifier and result.
+fn execute(driver: &mut Driver, queue: u16, bytes: &[u8]) -> (u16, u16, Vec<u8>) {
+    let reply = match queue {
+        ADMIN => driver.request(ADMIN, bytes, 1024),
+        _ => {
+            let reply = driver.request(CTRL, &framed(bytes), 1025);
+            assert_eq!(reply[0], ctrl::OK);
+            reply[1..].to_vec()
+        }
+    };
+    let reply = Reply::parse(&reply).unwrap();
+    (reply.status, reply.qualifier, reply.result.to_vec())
+}
+
+fn done(driver: &mut Driver, queue: u16, what: Command<'_>) -> Vec<u8> {
+    let (status, qualifier, result) = execute(driver, queue, &command(what));
+    assert_eq!((status, qualifier), (admin::OK, admin::Q_OK));
+    result
+}
+
+fn set_up(driver: &mut Driver, queue: u16) {
+    done(
+        driver,
+        queue,
+        Command::ListUse(&admin::OPS_ALL.to_le_bytes()),
+    );
+    for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA] {
+        let data = done(driver, queue, Command::DeviceCapGet(id));
+        done(driver, queue, Command::DriverCapSet { id, data: &data });
+    }
+}
+
+#[test]
+fn unknown_commands_and_bad_frames_are_refused() {
+    let mut driver = started(all());
+    let good = framed(&command(Command::ListQuery));
+    let mut huge = good.clone();
+    huge.resize(ctrl::X_ADMIN_MAX + 3, 0);
+    let cases: &[(&[u8], u32)] = &[
+        (&[], 1),
+        (&[ctrl::CLASS_X_ADMIN], 100),
+        (&[ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC], 100),
+        (&[ctrl::CLASS_X_ADMIN, 1, 0, 0], 100),
+        (&[ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET, 1, 0], 1),
+        (&[0, 0, 1], 1),
+        (&[0xff, 0xff], 9),
+        (&good[..25], 100),
+        (&good, 1),
+        (&good, 8),
+        (&good, ctrl::X_ADMIN_MAX as u32 + 2),
+        (&huge, 100),
+    ];
+    for (number, (request, writable)) in cases.iter().enumerate() {
+        let reply = driver.request(CTRL, request, *writable);
+        assert_eq!(reply, [ctrl::ERR], "case {number}");
+        assert_eq!(driver.counter("ctrl_refused"), number as u64 + 1);
+    }
+    // Without room for the ack nothing can be written; the chain is given back all the same.
+    assert!(driver.request(CTRL, &good, 0).is_empty());
+    assert_eq!(driver.counter("needs_reset"), 0);
+    assert_eq!(driver.request(CTRL, &good, 9)[..3], [ctrl::OK, 0, 0]);
+}
+
+#[test]
+fn limits_are_inclusive() {
+    let mut driver = started(all());
+    let mut request = framed(&command(Command::ListQuery));
+    request.resize(ctrl::X_ADMIN_MAX + 2, 0);
+    let reply = driver.request(CTRL, &request, ctrl::X_ADMIN_MAX as u32 + 1);
+    assert_eq!(reply[0], ctrl::OK);
+}
+
+#[test]
+fn without_the_extension_the_class_is_unknown() {
+    let mut driver = started(driver::ipsec() & !mask(feature::X_IPSEC));
+    let request = framed(&command(Command::ListQuery));
+    assert_eq!(driver.request(CTRL, &request, 100), [ctrl::ERR]);
+}
+
+#[test]
+fn both_queues_answer_alike() {
+    for queue in [CTRL, ADMIN] {
+        let mut driver = started(all());
+        let list = done(&mut driver, queue, Command::ListQuery);
+        assert_eq!(list[..8], admin::OPS_ALL.to_le_bytes());
+        // Before LIST_USE only the two list commands are legal.
+        let caps = command(Command::CapIdListQuery);
+        let (status, qualifier, _) = execute(&mut driver, queue, &caps);
+        assert_eq!(
+            (status, qualifier),
+            (admin::EINVAL, admin::Q_INVALID_OPCODE)
+        );
+        set_up(&mut driver, queue);
+        let (status, ..) = execute(&mut driver, queue, &caps);
+        assert_eq!(status, admin::OK);
+        // A reset forgets the list.
+        driver.start(all());
+        let (status, ..) = execute(&mut driver, queue, &caps);
+        assert_eq!(status, admin::EINVAL);
+    }
+}
+
+#[test]
+fn what_the_kernel_asks_on_the_admin_queue_is_answered() {
+    let mut driver = started(driver::plain() | mask(feature::ADMIN_VQ));
+    // LIST_QUERY for the SR-IOV group, with room for eight bytes of result.
+    let mut list = command(Command::ListQuery);
+    list[2] = 1;
+    let reply = driver.request(ADMIN, &list, 16);
+    assert_eq!(reply[..4], [22, 0, 4, 0]);
+    let reply = driver.request(ADMIN, &command(Command::CapIdListQuery), 16);
+    assert_eq!(reply[..4], [22, 0, 2, 0]);
+    assert_eq!(driver.events(ADMIN + 1), 1);
+    // Length alone never fails a command, and every chain comes back.
+    assert!(driver.request(ADMIN, &[], 8).is_empty());
+    assert!(driver.request(ADMIN, &list, 0).is_empty());
+    driver.request(ADMIN, &[0], 8);
+    driver.request(ADMIN, &vec![0; 5000], 6000);
+}
+
+#[test]
+fn the_control_queue_honours_event_idx() {
+    let mut driver = started(all());
+    let ring = driver.rings[usize::from(CTRL)];
+    let avail_event = ring.used() + 4 + 8 * u64::from(ring.size);
+    for round in 1..=40u16 {
+        driver.request(CTRL, &[9, 9], 1);
+        assert_eq!(driver.get16(avail_event), round);
+    }
+}
+
+fn object(obj_type: u16) -> SaObject {
+    let mut object = SaObject::new_zeroed();
+    object.std.mode = cap::MODE_ESP_TRANSPORT;
+    object.std.spi = SPI.into();
+    object.std.cipher_key.length = 16.into();
+    object.std.cipher_key.data[..16].copy_from_slice(&[0x42; 16]);
+    object.tail.tail_len = SaTail::LEN.into();
+    object.tail.aead_algo = cap::AEAD_GCM.into();
+    object.tail.icv_len = 16;
+    object.tail.epoch = 7.into();
+    let mut flags = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
+    if obj_type == sa::OBJ_OUTB_SA {
+        object.std.direction = sa::DIR_OUT;
+        object.tail.iv_mode = sa::IV_SEQ_XOR;
+        object.tail.iv_xor = 0x55.into();
+    } else {
+        object.std.direction = sa::DIR_IN;
+        flags |= sa::TAIL_MATCH_ADDR;
+        object.tail.peer_family = 4;
+        object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+    }
+    object.tail.tail_flags = flags.into();
+    object
+}
+
+fn create(driver: &mut Driver, obj_type: u16, id: u32) {
+    let object = object(obj_type);
+    done(
+        driver,
+        CTRL,
+        Command::ObjCreate {
+            obj_type,
+            id,
+            object: object.as_bytes(),
+        },
+    );
+}
+
+/// An IPv4 frame with ESP around `clear`, which ends with next header and is 4-aligned, as the
+/// driver hands it over.
+fn esp(id: u32, clear: &[u8]) -> (NetHdr48, Vec<u8>) {
+    let mut frame = packets::udp(0)[..34].to_vec();
+    frame.extend(SPI.to_be_bytes());
+    frame.extend(1u32.to_be_bytes());
+    frame.extend([0; 8]);
+    frame.extend(clear);
+    frame.extend([0; 16]);
+    frame[14 + 9] = 50;
+    let len = (frame.len() - 14) as u16;
+    frame[16..18].copy_from_slice(&len.to_be_bytes());
+    let mut hdr = NetHdr48::default();
+    hdr.net.flags = hdr::F_SECURITY | hdr::F_X_SEC;
+    hdr.out.resource_id = id.into();
+    hdr.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
+    hdr.sec.esp_offset = 34.into();
+    hdr.sec.trailer_len = 18.into();
+    hdr.sec.epoch = 7.into();
+    (hdr, frame)
+}
+
+/// A UDP segment with only the pseudo header's sum, and the empty ESP trailer.
+fn clear_payload() -> Vec<u8> {
+    let mut clear = packets::udp_partial(34)[34..].to_vec();
+    clear.extend([0, 17]);
+    assert_eq!(clear.len() % 4, 0);
+    clear
+}
+
+#[test]
+fn esp_crosses_the_wire_encrypted() {
+    let mut rig = Rig::default();
+    let (mut a, mut b, mut spy) = (rig.nic(config(1)), rig.nic(config(2)), rig.nic(config(3)));
+    for driver in [&mut a, &mut b, &mut spy] {
+        driver.start(driver::ipsec());
+        driver.post_rx(1600);
+    }
+    set_up(&mut a, CTRL);
+    set_up(&mut b, CTRL);
+    create(&mut a, sa::OBJ_OUTB_SA, 3);
+    create(&mut b, sa::OBJ_INB_SA, 4);
+    let (mut hdr, frame) = esp(3, &clear_payload());
+    // The inner checksum is completed before encryption, up to the trailer.
+    hdr.net.flags |= hdr::F_NEEDS_CSUM;
+    hdr.net.csum_start = 50.into();
+    hdr.net.csum_offset = packets::UDP_FIELD.into();
+    a.send(&hdr, &frame);
+
+    let (seen, wire) = spy.receive().unwrap();
+    assert_eq!(seen.net.flags & hdr::F_SECURITY, 0);
+    assert_eq!(wire.len(), frame.len());
+    assert_ne!(wire[50..66], frame[50..66]);
+
+    let (seen, opened) = b.receive().unwrap();
+    assert_eq!(seen.net.flags, hdr::F_SECURITY | hdr::F_X_SEC);
+    assert_eq!((seen.out.resource_id.get(), seen.sec.epoch.get()), (4, 7));
+    assert_eq!(
+        (seen.sec.sec_status, seen.sec.esp_offset.get()),
+        (hdr::SEC_OK, 34)
+    );
+    let udp = packets::udp(34);
+    assert_eq!(opened[50..50 + udp.len() - 34], udp[34..]);
+    for (driver, counter) in [(&a, "ipsec_tx_packets"), (&b, "ipsec_rx_packets")] {
+        assert_eq!(driver.counter(counter), 1);
+    }
+}
+
+#[test]
+fn reset_destroys_sas() {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    b.start(driver::plain());
+    b.post_rx(1600);
+    a.start(driver::ipsec());
+    set_up(&mut a, CTRL);
+    create(&mut a, sa::OBJ_OUTB_SA, 3);
+    assert_eq!(a.counter("ipsec_sa_out"), 1);
+    a.start(driver::ipsec());
+    assert_eq!(a.counter("ipsec_sa_out"), 0);
+    let (hdr, frame) = esp(3, &clear_payload());
+    a.send(&hdr, &frame);
+    assert!(b.receive().is_none());
+    assert_eq!(a.counter("tx_drop_ipsec"), 1);
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The program as a user meets it: command line, start-up errors, control socket, end.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use vmm_sys_util::tempdir::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_espnic-device");
+
+fn run(args: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+struct Daemon {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Daemon {
+    /// Two wired NICs with capture and control socket, ready.
+    fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut child = Command::new(PROGRAM)
+            .current_dir(dir.as_path())
+            .args([
+                "--nic",
+                "name=n0,socket=n0,port=wire:w",
+                "--nic",
+                "name=n1,socket=n1,port=wire:w",
+            ])
+            .args(["--capture", "wire.pcapng", "--control", "control"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = log.lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.ends_with("ready")));
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.as_path().join(name)
+    }
+
+    fn connect(&self) -> BufReader<UnixStream> {
+        let stream = UnixStream::connect(self.path("control")).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        BufReader::new(stream)
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap()
+            .success());
+    }
+
+    fn wait(&mut self) -> i32 {
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the process does not end");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(connection: &mut BufReader<UnixStream>, request: &str) -> Value {
+    connection
+        .get_mut()
+        .write_all(format!("{request}\n").as_bytes())
+        .unwrap();
+    read_reply(connection)
+}
+
+fn read_reply(connection: &mut BufReader<UnixStream>) -> Value {
+    let mut line = String::new();
+    connection.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[test]
+fn help_and_version() {
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).unwrap();
+    for word in [
+        "--nic",
+        "--capture",
+        "--control",
+        "--fault",
+        "wire:NAME",
+        "tap:IFNAME",
+        "vfio-user-pci",
+    ] {
+        assert!(text.contains(word), "{word}");
+    }
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    assert!(String::from_utf8(version.stdout)
+        .unwrap()
+        .contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_command_lines_end_with_status_2() {
+    for args in [
+        &[][..],
+        &["--nic", "name=n0"],
+        &["--nic", "name=n0,socket=/tmp/x", "--wire", "n0,n7"],
+        &["--frobnicate"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("error:"), "{args:?}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn start_up_errors_name_what_to_do() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.as_path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let live = dir.as_path().join("live");
+    let _listener = UnixListener::bind(&live).unwrap();
+    let free = dir.as_path().join("free");
+    let nic = |path: &Path| format!("name=n0,socket={}", path.display());
+    let capture = dir.as_path().join("no/such/dir/c.pcapng");
+    let cases: &[(&[&str], &str)] = &[
+        (&["--nic", &nic(&file)], "remove it or name another path"),
+        (&["--nic", &nic(&live)], "stop it or name another path"),
+        (
+            &[
+                "--nic",
+                &nic(&free),
+                "--control",
+                &file.display().to_string(),
+            ],
+            "remove it",
+        ),
+        (
+            &[
+                "--nic",
+                &nic(&free),
+                "--capture",
+                &capture.display().to_string(),
+            ],
+            "capture file",
+        ),
+    ];
+    for (args, message) in cases {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(
+            stderr(&output).contains(message),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(!free.exists(), "sockets are removed: {args:?}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"x");
+    assert!(live.exists());
+}
+
+#[test]
+fn signals_end_it_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let mut daemon = Daemon::start();
+        for name in ["n0", "n1", "control", "wire.pcapng"] {
+            assert!(daemon.path(name).exists(), "{name}");
+        }
+        let _open = daemon.connect();
+        daemon.signal(signal);
+        assert_eq!(daemon.wait(), 0);
+        for name in ["n0", "n1", "control"] {
+            assert!(!daemon.path(name).exists(), "{name}");
+        }
+        assert!(daemon.path("wire.pcapng").exists());
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_sockets_that_the_next_one_replaces() {
+    let mut daemon = Daemon::start();
+    daemon.signal("KILL");
+    daemon.child.wait().unwrap();
+    assert!(daemon.path("n0").exists());
+    let mut next = Command::new(PROGRAM)
+        .current_dir(daemon.dir.as_path())
+        .args(["--nic", "name=n0,socket=n0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(next.stderr.take().unwrap());
+    assert!(log.lines().any(|line| line.unwrap().ends_with("ready")));
+    next.kill().unwrap();
+    next.wait().unwrap();
+}
+
+#[test]
+fn the_control_socket_answers_several_connections() {
+    let daemon = Daemon::start();
+    let (mut one, mut two) = (daemon.connect(), daemon.connect());
+    let stats = ask(&mut one, "stats");
+    assert_eq!(stats["ok"], true);
+    assert_eq!(stats["nics"].as_object().unwrap().len(), 2);
+    assert_eq!(stats["nics"]["n1"]["link"], true);
+    assert_eq!(stats["nics"]["n1"]["port"]["tx_frames"], 0);
+    assert_eq!(stats["nics"]["n1"]["virtio"]["needs_reset"], 0);
+    assert_eq!(stats["nics"]["n1"]["ipsec"]["ipsec_tx_packets"], 0);
+    let stats = ask(&mut two, "stats n0");
+    assert_eq!(
+        stats["nics"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>(),
+        ["n0"]
+    );
+    for request in [
+        "fault n0 tx corrupt-icv 3",
+        "fault n1 rx corrupt-payload 4294967295",
+        "fault n0 tx corrupt-icv 0",
+        "fault n0 clear",
+        "capture flush",
+        "  capture   flush\r",
+    ] {
+        assert_eq!(ask(&mut one, request), json!({ "ok": true }), "{request}");
+    }
+    assert!(ask(&mut two, "help")["requests"].as_array().unwrap().len() >= 5);
+}
+
+#[test]
+fn bad_requests_are_answered() {
+    let daemon = Daemon::start();
+    let mut connection = daemon.connect();
+    for (request, message) in [
+        ("", "say help"),
+        ("reboot", "say help"),
+        ("stats n7", "use one of n0, n1"),
+        ("stats n0 n1", "say help"),
+        ("fault n0", "fault NIC"),
+        ("fault n9 clear", "use one of"),
+        ("fault n0 tx corrupt-icv", "fault NIC"),
+        ("fault n0 tx corrupt-icv -1", "not a number"),
+        ("fault n0 tx corrupt-icv 4294967296", "not a number"),
+        ("fault n0 up corrupt-icv 1", "say tx or rx"),
+        ("fault n0 tx explode 1", "say corrupt-icv"),
+        ("capture start", "say help"),
+    ] {
+        let reply = ask(&mut connection, request);
+        assert_eq!(reply["ok"], false, "{request}");
+        assert!(
+            reply["error"].as_str().unwrap().contains(message),
+            "{request}: {reply}"
+        );
+    }
+    connection.get_mut().write_all(b"\xff\xfe\n").unwrap();
+    assert_eq!(read_reply(&mut connection)["ok"], false);
+    connection.get_mut().write_all(&[b'x'; 5000]).unwrap();
+    assert!(read_reply(&mut connection)["error"]
+        .as_str()
+        .unwrap()
+        .contains("too long"));
+    // The connection is closed then; others go on.
+    assert_eq!(ask(&mut daemon.connect(), "capture flush")["ok"], true);
+}
