@@ -3,7 +3,7 @@
 //! AES-GCM by intel-ipsec-mb, one packet per call. The only module of the NIC with `unsafe`.
 //!
 //! The library chooses the functions that fit the processor when a manager is initialised; they are
-//! taken out of it once ([`Functions`]) and are plain code afterwards: they work on the expanded key
+//! taken out of it once (`Functions`) and are plain code afterwards: they work on the expanded key
 //! (read only), a context of the call and the caller's buffers, so a key can be used by several
 //! threads at once.
 
