@@ -74,12 +74,12 @@ impl GuestMemory for GuestMap {
         self.allows(addr, count, access) && GuestMemoryBackend::check_range(&self.ram, addr, count)
     }
 
-    fn get_slices<'a>(
-        &'a self,
+    fn get_slices(
+        &self,
         addr: GuestAddress,
         count: usize,
         access: Permissions,
-    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>, GuestMemoryError> {
+    ) -> Result<impl GuestMemorySliceIterator<'_, BS<'_, Self::Bitmap>>, GuestMemoryError> {
         if !self.allows(addr, count, access) {
             return Err(GuestMemoryError::InvalidGuestAddress(addr));
         }

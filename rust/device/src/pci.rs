@@ -146,7 +146,7 @@ impl ConfigSpace {
         for (at, &byte) in (offset..).zip(data) {
             let Ok(at) = usize::try_from(at) else { return };
             if let (Some(old), Some(&mask)) = (self.bytes.get_mut(at), self.writable.get(at)) {
-                *old = *old & !mask | byte & mask;
+                *old = (*old & !mask) | (byte & mask);
             }
         }
     }

@@ -212,7 +212,7 @@ fn write32(virtio: &mut Virtio, offset: u64, value: u32) {
             let shift = virtio.selectors.driver_feature.checked_mul(32);
             if let Some(shift) = shift.filter(|&shift| shift < 128) {
                 let cleared = virtio.driver_features & !(u128::from(u32::MAX) << shift);
-                virtio.driver_features = cleared | u128::from(value) << shift;
+                virtio.driver_features = cleared | (u128::from(value) << shift);
             }
         }
         reg::QUEUE_DESC..LEN_OF_AREAS => {
@@ -223,8 +223,8 @@ fn write32(virtio: &mut Virtio, offset: u64, value: u32) {
             if let Some(area) = slot.areas.get_mut(area as usize) {
                 let value = u64::from(value);
                 *area = match high {
-                    true => *area & 0xffff_ffff | value << 32,
-                    false => *area & !0xffff_ffff | value,
+                    true => (*area & 0xffff_ffff) | (value << 32),
+                    false => (*area & !0xffff_ffff) | value,
                 };
             }
         }

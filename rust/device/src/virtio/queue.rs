@@ -149,7 +149,7 @@ impl VirtQueue {
     pub fn push_used(&mut self, mem: &GuestMap, head: u16, len: u32) -> Result<(), RingError> {
         let slot = u64::from(self.ring.next_used() % self.ring.size());
         let addr = offset(self.ring.used_ring(), 4 + 8 * slot)?;
-        let element = u64::from(head) | u64::from(len) << 32;
+        let element = u64::from(head) | (u64::from(len) << 32);
         mem.write_slice(&element.to_le_bytes(), addr)
             .map_err(|_| RingError::Ring)?;
         self.ring

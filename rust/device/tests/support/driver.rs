@@ -173,7 +173,7 @@ impl Driver {
     pub fn offered(&mut self) -> u128 {
         (0..4).fold(0, |set, select| {
             self.write(reg::DEVICE_FEATURE_SELECT, select, 4);
-            set | u128::from(self.read(reg::DEVICE_FEATURE, 4)) << (32 * select)
+            set | (u128::from(self.read(reg::DEVICE_FEATURE, 4)) << (32 * select))
         })
     }
 
