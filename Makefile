@@ -81,7 +81,7 @@ clean: ## delete what was built here (tools/sandbox clean empties the cache)
 endif
 
 device: ## build the NIC, espnic-device
-	@$(CARGO) build --locked --release --quiet -p espnic-device
+	@$(CARGO) build --locked --release -p espnic-device
 
 sandbox: ## make sandbox and kernel tree unless they are cached
 	@tools/kernel ensure

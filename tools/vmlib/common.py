@@ -12,6 +12,7 @@ import time
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = TOOLS.parent
+KEEP_SECONDS = 7 * 24 * 3600
 
 
 class VmError(Exception):
@@ -63,6 +64,13 @@ def _locked(path):
         yield
 
 
+def _forget_old(kind):
+    """Delete what no checkout has used for a while."""
+    for path in cache().glob(f"{kind}-*"):
+        if time.time() - path.stat().st_mtime > KEEP_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def cached(name, build):
     """Path of the cached directory NAME; build(path) makes it when it is missing.
 
@@ -71,6 +79,7 @@ def cached(name, build):
     """
     home = cache() / name
     if home.exists():
+        os.utime(home)
         return home
     with _locked(cache() / f"{name.split('-')[0]}.lock"):
         if home.exists():
@@ -81,5 +90,6 @@ def cached(name, build):
         begin = time.monotonic()
         build(half)
         half.rename(home)
+        _forget_old(name.split("-")[0])
         say(f"{name.split('-')[0]} made in {time.monotonic() - begin:.0f} s")
     return home

@@ -43,7 +43,7 @@ LEAVE_OUT_NET = {"bluetooth", "mac80211", "wireless", "nfc", "can", "ieee802154"
 
 
 def make(facts):
-    """The cached directory with root.erofs and boot.cpio."""
+    """The cached directory with root.erofs, boot.cpio and the guest's modules."""
     key = common.digest(common.sandbox_root().parent.name, pathlib.Path(__file__),
                         pathlib.Path(initramfs.__file__), initramfs.INIT)
     return common.cached(f"guest-{key}", lambda home: _build(home, facts["KERNEL_RELEASE"]))
@@ -75,6 +75,7 @@ def _build(home, release):
         (etc / name).write_text(text, encoding="utf-8")
     _run("mkfs.erofs", "--quiet", "-T0", home / "root.erofs", stage)
     initramfs.make_boot(home / "boot.cpio", stage, release)
+    (stage / "usr/lib/modules" / release).rename(home / "modules")
     shutil.rmtree(stage)
 
 
@@ -100,3 +101,23 @@ def _modules(source, stage, release):
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         shutil.copy(source / base / name, target / name)
     _run("depmod", "-b", stage, release)
+
+
+def add_module(home, release, module, work):
+    """Index the guest's modules together with one more.
+
+    Returns the files that differ from the image, by their place in the guest;
+    WORK is an empty folder in the cache.
+    """
+    base = work / "lib/modules" / release
+    base.parent.mkdir(parents=True)
+    _run("cp", "-al", home / "modules", base)
+    for index in base.glob("modules.*"):
+        if not index.name.startswith(("modules.builtin", "modules.order")):
+            index.unlink()  # a hard link into the cache
+    (base / "updates").mkdir()
+    extra = base / "updates" / module.name
+    _run("strip", "--strip-debug", "-o", extra, module)
+    _run("depmod", "-b", work, release)
+    changed = [extra, *(path for path in base.glob("modules.*") if path.stat().st_nlink == 1)]
+    return {str(path.relative_to(work)): path for path in changed}

@@ -52,21 +52,21 @@ def _module():
     return path
 
 
-def _stripped(path, folder):
-    """A copy without debug information: ten times smaller, so the guest starts sooner."""
-    small = folder / path.name
-    subprocess.run(["strip", "--strip-debug", "-o", str(small), str(path)], check=True)
-    return small.read_bytes()
+def _add_module(archive, guest, release):
+    with tempfile.TemporaryDirectory(prefix="modules-", dir=common.cache()) as work:
+        changed = image.add_module(guest, release, _module(), pathlib.Path(work))
+        for name, path in changed.items():
+            archive.data(f"espnic/{name}", path.read_bytes())
 
 
-def _contents(options, nics, places):
+def _contents(options, nics, guest, release):
     def fill(archive):
         archive.tree("espnic/start", common.TOOLS / "guest/start")
         conf = [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
         if options.no_module:
             conf.append("no-module")
         else:
-            archive.data("espnic/espnic.ko", _stripped(_module(), places.sockets))
+            _add_module(archive, guest, release)
         if options.shell:
             size = shutil.get_terminal_size()
             conf += ["shell", f"size {size.lines} {size.columns}"]
@@ -125,9 +125,9 @@ def _verdict(places, stopped, qemu_status, started):
     """Print what went wrong and return the exit status."""
     ready = places.run_dir / "ready"
     if ready.exists():
-        now = time.time()
-        common.say(f"guest ready after {ready.stat().st_mtime - now + time.monotonic() - started:.1f}"
-                   f" s, all over after {time.monotonic() - started:.1f} s")
+        whole = time.monotonic() - started
+        after = ready.stat().st_mtime - time.time() + whole
+        common.say(f"guest ready after {after:.1f} s, all over after {whole:.1f} s")
     status = _read(places.run_dir / "status")
     note = _read(places.run_dir / "note")
     trouble = _kernel_trouble(places.run_dir)
@@ -220,7 +220,8 @@ def run(options):
             nics = []
             if not options.no_device:
                 nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
-            initramfs.make_run(places.initrd, guest / "boot.cpio", _contents(options, nics, places))
+            contents = _contents(options, nics, guest, facts["KERNEL_RELEASE"])
+            initramfs.make_run(places.initrd, guest / "boot.cpio", contents)
             status = _machine(options, nics, places, started)
         finally:
             if status == 0 and not options.keep and not options.run_dir:
