@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * bench-traffic: one bulk TCP transfer between two markers that the TCG plugin
+ * tools/tcg-plugin/count.c sees.  It does as little as a program can: one
+ * write() or read() for every 64 KiB.
+ *
+ *   bench-traffic serve PORT                    answer the next two, for ever
+ *   bench-traffic send ADDRESS PORT BYTES       until the server has read all
+ *   bench-traffic receive ADDRESS PORT BYTES    until all has been read
+ *   bench-traffic idle MILLISECONDS             nothing, for so long
+ *
+ * Addresses are IPv4.  Exit status 0 if everything was transferred, 1 if not
+ * or after two minutes, 2 for a wrong command line.
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TIME_LIMIT 120 /* seconds */
+#define CHUNK (64 * 1024)
+
+#define MARK(number) __asm__ volatile(".byte 0x0f, 0x1f, 0x80, " #number ", 'E', 'S', 'N'" ::: "memory")
+#define MARK_START() MARK(1)
+#define MARK_END() MARK(2)
+
+/* What the client asks the server to do, in host byte order: both are one program. */
+struct request {
+	uint64_t bytes;
+	uint64_t server_sends;
+};
+
+static char chunk[CHUNK];
+
+static void die(const char *what)
+{
+	fprintf(stderr, "bench-traffic: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* Both return 0, or -1 when the connection failed or ended early. */
+static int write_all(int fd, const void *data, size_t len)
+{
+	while (len) {
+		ssize_t done = write(fd, data, len);
+
+		if (done <= 0)
+			return -1;
+		data = (const char *)data + done;
+		len -= done;
+	}
+	return 0;
+}
+
+static int read_all(int fd, void *data, size_t len)
+{
+	while (len) {
+		ssize_t done = read(fd, data, len);
+
+		if (done <= 0)
+			return -1;
+		data = (char *)data + done;
+		len -= done;
+	}
+	return 0;
+}
+
+static int send_bytes(int fd, uint64_t bytes)
+{
+	for (; bytes > CHUNK; bytes -= CHUNK)
+		if (write_all(fd, chunk, CHUNK))
+			return -1;
+	return write_all(fd, chunk, bytes);
+}
+
+static int receive_bytes(int fd, uint64_t bytes)
+{
+	while (bytes) {
+		ssize_t done = read(fd, chunk, bytes < CHUNK ? bytes : CHUNK);
+
+		if (done <= 0)
+			return -1;
+		bytes -= done;
+	}
+	return 0;
+}
+
+static struct sockaddr_in address_of(const char *address, const char *port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
+
+	if (inet_pton(AF_INET, address, &to.sin_addr) != 1 || !to.sin_port) {
+		fprintf(stderr, "bench-traffic: %s port %s: not an IPv4 address and port\n",
+			address, port);
+		exit(2);
+	}
+	return to;
+}
+
+static void serve(const char *port)
+{
+	struct sockaddr_in here = address_of("0.0.0.0", port);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int one = 1;
+
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(listener, (struct sockaddr *)&here, sizeof(here)) || listen(listener, 4))
+		die("cannot listen");
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+		struct request request;
+
+		if (fd < 0)
+			die("accept");
+		/* A client that goes away early notices itself. */
+		if (!read_all(fd, &request, sizeof(request))) {
+			if (request.server_sends)
+				send_bytes(fd, request.bytes);
+			else if (!receive_bytes(fd, request.bytes))
+				write_all(fd, chunk, 1);
+		}
+		close(fd);
+	}
+}
+
+static void transfer(const char *address, const char *port, uint64_t bytes, int receive)
+{
+	struct sockaddr_in to = address_of(address, port);
+	struct request request = { .bytes = bytes, .server_sends = receive };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int failed;
+
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+		die("connect");
+	MARK_START();
+	failed = write_all(fd, &request, sizeof(request));
+	if (!failed)
+		failed = receive ? receive_bytes(fd, bytes) :
+				   send_bytes(fd, bytes) || read_all(fd, chunk, 1);
+	MARK_END();
+	if (failed)
+		die("the transfer failed");
+	close(fd);
+}
+
+static void idle(long milliseconds)
+{
+	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
+
+	MARK_START();
+	nanosleep(&time, NULL);
+	MARK_END();
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(what, "serve") && argc == 3) {
+		serve(argv[2]);
+		return 0;
+	}
+	alarm(TIME_LIMIT);
+	memset(chunk, 'e', sizeof(chunk)); /* have its pages */
+	if ((!strcmp(what, "send") || !strcmp(what, "receive")) && argc == 5) {
+		transfer(argv[2], argv[3], strtoull(argv[4], NULL, 10), what[0] == 'r');
+	} else if (!strcmp(what, "idle") && argc == 3) {
+		idle(atol(argv[2]));
+	} else {
+		fprintf(stderr, "Usage: bench-traffic serve PORT | send ADDRESS PORT BYTES |\n"
+				"       receive ADDRESS PORT BYTES | idle MILLISECONDS\n");
+		return 2;
+	}
+	return 0;
+}

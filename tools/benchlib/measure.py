@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The measurements: set-up of each row, transfers, and the proof of what carried them."""
+
+import dataclasses
+import re
+import statistics
+import sys
+import time
+
+from .common import TOOLS, BenchError
+from .machine import MTU
+
+sys.path.insert(0, str(TOOLS.parent / "selftests/lib"))
+from ksft import env, xfrm  # noqa: E402
+
+PORT = 5001
+MIB = 1 << 20
+WARM_UP = MIB
+NETIF = PEERIF = "espnic0"
+SETTLE_SECONDS = 0.3
+CALM_SECONDS = 3
+DIRECTIONS = {"tx": "send", "rx": "receive"}
+# A statistics thread that wakes up many times per second; Debian's kernel starts it.
+QUIET = "[ ! -e {0} ] || echo N >{0}".format("/sys/module/damon_stat/parameters/enabled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way to carry the traffic."""
+
+    name: str
+    title: str
+    driver: str = "espnic"
+    sa: str | None = None  # who does ESP on the side under test: "nic" or "stack"
+
+
+ROWS = (
+    Row("plain", "plain, espnic"),
+    Row("crypto", "ESP crypto offload, espnic", sa="nic"),
+    Row("software", "ESP in software, espnic", sa="stack"),
+    Row("virtio_net", "plain, stock virtio_net", driver="virtio_net"),
+)
+
+
+@dataclasses.dataclass
+class Phase:
+    """What lies between two markers."""
+
+    instructions: int  # iterations of repeated string instructions included
+    iterations: int
+    seconds: float
+
+
+@dataclasses.dataclass
+class Transfer:
+    """One measured transfer; idle cost not yet subtracted."""
+
+    size: int  # bytes of TCP payload
+    phase: Phase
+    nic: dict  # counters of the NIC that moved, by group
+    idle: float = 0.0  # instructions that an idle guest would have executed meanwhile
+
+    @property
+    def instructions(self):
+        """Instructions for the transfer."""
+        return self.phase.instructions - self.idle
+
+
+@dataclasses.dataclass
+class Result:
+    """A row in one direction."""
+
+    row: Row
+    direction: str
+    transfers: list
+
+    def _median(self, function):
+        return statistics.median(function(one) for one in self.transfers)
+
+    def frames(self, one):
+        """Frames that carried the data, as the NIC counted them; acknowledgements excluded."""
+        return one.nic["virtio"][f"{self.direction}_frames"]
+
+    @property
+    def per_byte(self):
+        """Instructions per byte of TCP payload."""
+        return self._median(lambda one: one.instructions / one.size)
+
+    @property
+    def per_packet(self):
+        """Instructions per frame with data."""
+        return self._median(lambda one: one.instructions / self.frames(one))
+
+    @property
+    def spread(self):
+        """Difference of the largest and the smallest figure per byte, relative to the median."""
+        values = [one.instructions / one.size for one in self.transfers]
+        return (max(values) - min(values)) / self.per_byte
+
+    def per_frame(self, group, name):
+        """A NIC counter per frame with data."""
+        return self._median(lambda one: one.nic[group].get(name, 0) / self.frames(one))
+
+
+class Bench:
+    """Measures on a running machine."""
+
+    def __init__(self, machine, deadline, on_profile=None):
+        self._m, self._deadline, self._on_profile = machine, deadline, on_profile
+        self._idle_rate = 0.0
+        self._lines_seen = 0
+        self._loaded = "espnic"
+        self._device = ""
+        self.facts = {}
+
+    def set_up(self):
+        """Interfaces, modules and the peer's server."""
+        m = self._m
+        for guest in (m.dut, m.peer):
+            # What udev loads on a real machine, and both parts of the stack's ESP, so that no row
+            # depends on what ran before it.
+            guest.run("modprobe -a aesni_intel esp4 esp4_offload && "
+                      "sysctl -qw net.ipv4.tcp_no_metrics_save=1 net.ipv6.conf.all.disable_ipv6=1 "
+                      f"&& {{ {QUIET}; }}")
+        self._device = m.dut.run(f"basename $(readlink -f /sys/class/net/{NETIF}/device)")
+        _configure(m.peer, PEERIF, env.PEER4, env.DUT4, m.dut_mac)
+        _configure(m.dut, NETIF, env.DUT4, env.PEER4, m.peer_mac)
+        m.peer.run(f"/espnic/bench-traffic serve {PORT} </dev/null >/dev/null 2>&1 &")
+
+    def measure_idle(self, seconds):
+        """Instructions of an idle guest, taken twice; the mean rate is subtracted from now on."""
+        self._ready()
+        time.sleep(CALM_SECONDS)
+        phases = []
+        for _ in range(2):
+            self._m.dut.run(f"/espnic/bench-traffic idle {int(seconds * 1000)}")
+            phases.append(self._phase())
+        if self._on_profile:
+            self._on_profile("idle", self._m)
+        rates = [phase.instructions / phase.seconds for phase in phases]
+        self._idle_rate = statistics.mean(rates)
+        return rates
+
+    def _ready(self):
+        """A transfer in each direction: window sizes, caches and lazy work settle."""
+        for verb in DIRECTIONS.values():
+            self._traffic(verb, WARM_UP)
+
+    def measure(self, row, size, repeats):
+        """Results of a row, one per direction."""
+        self._use_driver(row.driver)
+        flow = self._protect(row)
+        self._ready()
+        results = []
+        for direction in DIRECTIONS:
+            transfers = []
+            for number in range(repeats):
+                self._deadline.left()
+                one = self._transfer(row, direction, size, flow)
+                transfers.append(one)
+                self._deadline.say(f"{row.title}, {direction.upper()} {number + 1}/{repeats}: "
+                                   f"{one.instructions / size:.2f} instructions per byte, "
+                                   f"{one.phase.seconds:.1f} s")
+            results.append(Result(row, direction, transfers))
+            if self._on_profile:
+                self._on_profile(f"{row.name} {direction}", self._m)
+        for guest in (self._m.dut, self._m.peer):
+            guest.ip("xfrm state flush", "xfrm policy flush")
+        return results
+
+    def _use_driver(self, wanted):
+        if wanted != self._loaded:
+            drivers = "/sys/bus/virtio/drivers"
+            self._m.dut.run(
+                f"echo {self._device} >{drivers}/{self._loaded}/unbind && "
+                f"echo {self._device} >{drivers}/{wanted}/bind && sleep 0.5 && "
+                f"name=$(ls /sys/bus/virtio/devices/{self._device}/net) && "
+                f"{{ [ $name = {NETIF} ] || ip link set $name name {NETIF}; }}")
+            self._loaded = wanted
+            _configure(self._m.dut, NETIF, env.DUT4, env.PEER4, self._m.peer_mac)
+        driver = re.search(r"^driver: (\S+)", self._m.dut.run(f"ethtool -i {NETIF}"), re.M)
+        if not driver or driver[1] != wanted:
+            raise BenchError(f"{NETIF} is driven by {driver and driver[1]}, not by {wanted}")
+
+    def _protect(self, row):
+        """SAs of the row; the peer's are always offloaded, so that it is as quick in all rows."""
+        if not row.sa:
+            return None
+        flow = xfrm.Flow(env.DUT4, env.PEER4)
+        self._m.peer.ip(flow.in_.add(xfrm.offload(PEERIF, "out")),
+                        flow.out.add(xfrm.offload(PEERIF, "in")), *flow.peer_policies())
+        self._m.dut.ip(*flow.dut_states(NETIF if row.sa == "nic" else None), *flow.dut_policies())
+        if row.sa == "stack":
+            text = self._m.dut.run("grep -B1 -A3 '^driver.*rfc4106' /proc/crypto")
+            names = re.findall(r"^driver *: (\S*rfc4106\S*)", text, re.M)
+            if not any("aesni" in name or "avx" in name for name in names):
+                raise BenchError(f"the stack's AES-GCM does not use AES-NI: {', '.join(names)}")
+            self.facts["software_cipher"] = names[0]
+        return flow
+
+    def _traffic(self, verb, size):
+        self._m.dut.run(f"/espnic/bench-traffic {verb} {env.PEER4} {PORT} {size}")
+        return self._phase()
+
+    def _phase(self):
+        """The last pair of markers."""
+        lines = self._m.markers.read_text(encoding="ascii").splitlines()
+        new = [[int(word) for word in line.split()] for line in lines[self._lines_seen:]]
+        self._lines_seen = len(lines)
+        if [fields[0] for fields in new] != [1, 2]:
+            raise BenchError(f"expected markers 1 and 2 of a phase, got {new}")
+        (_, insns0, loops0, time0), (_, insns1, loops1, time1) = new
+        return Phase(insns1 - insns0 + loops1 - loops0, loops1 - loops0, (time1 - time0) / 1e9)
+
+    def _transfer(self, row, direction, size, flow):
+        before = self._counters(flow)
+        phase = self._traffic(DIRECTIONS[direction], size)
+        time.sleep(SETTLE_SECONDS)
+        moved = _difference(before, self._counters(flow))
+        _prove(row, direction, size, moved)
+        return Transfer(size, phase, moved["nic"], self._idle_rate * phase.seconds)
+
+    def _counters(self, flow):
+        text = self._m.dut.run(f"cat /proc/net/xfrm_stat; ethtool -S {NETIF} | grep ipsec_; true")
+        guest = dict(re.findall(r"(\w+):?\s+(\d+)", text))
+        states = {}
+        for name, sa in (("tx", flow.out), ("rx", flow.in_)) if flow else ():
+            found = re.search(r"lifetime current:\s+(\d+)\(bytes\)",
+                              self._m.dut.run("ip -s " + sa.get()))
+            states[name] = int(found[1])
+        return {"nic": self._m.control.stats("dut"), "states": states,
+                "guest": {name: int(value) for name, value in guest.items()}}
+
+
+def _configure(guest, netif, own, other, other_mac):
+    """Addresses and a fixed neighbour: no other traffic than the transfers."""
+    guest.ip(f"link set {netif} addrgenmode none", f"link set {netif} mtu {MTU} up",
+             f"addr replace {own}/24 dev {netif}",
+             f"neigh replace {other} lladdr {other_mac} dev {netif} nud permanent")
+
+
+def _difference(before, after):
+    """The same tree of counters with what they rose by."""
+    return {key: _difference(before.get(key, {}), value) if isinstance(value, dict)
+            else value - before.get(key, 0) for key, value in after.items()}
+
+
+def _prove(row, direction, size, moved):
+    """Raise unless the traffic was carried as the row says."""
+    virtio, ipsec, guest = moved["nic"]["virtio"], moved["nic"]["ipsec"], moved["guest"]
+    frames = virtio[f"{direction}_frames"]
+    if frames < size // MTU:
+        raise BenchError(f"{row.title}: {size} bytes in {frames} frames; the wire was not "
+                         f"segmented to MTU {MTU}, or another interface was used")
+    errors = {name: count for name, count in guest.items() if name.startswith("Xfrm") and count}
+    if errors:
+        raise BenchError(f"{row.title}: XFRM errors {errors}")
+    for way in ("tx", "rx"):
+        wanted = virtio[f"{way}_frames"] if row.sa == "nic" else 0
+        counts = {"NIC": ipsec[f"ipsec_{way}_packets"],
+                  "driver": guest.get(f"ipsec_{way}_packets", 0)}
+        for who, count in counts.items():
+            if count != wanted:
+                raise BenchError(f"{row.title}: {way} {virtio[f'{way}_frames']} frames, of which "
+                                 f"the {who} counts {count} as offloaded ESP instead of {wanted}")
+    # A software SA may count a packet before it is segmented, so bytes are compared.
+    if row.sa and moved["states"][direction] < size:
+        raise BenchError(f"{row.title}: the SA counts {moved['states'][direction]} bytes "
+                         f"{direction}, fewer than the {size} transferred")
