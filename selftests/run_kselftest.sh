@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Runs tests and prints KTAP: one result per test, the output of the test indented as its
-# subtests. Exit status: 0 all passed, 1 a test failed (or too few ran, or one was skipped that
-# may not be), 2 wrong usage, 4 all were skipped.
+# subtests. Exit status: 0 all that ran passed, 1 a test failed, 2 wrong usage, 4 all were skipped.
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 DEFAULT_TIMEOUT=45
@@ -18,10 +17,6 @@ Usage: $0 [options]
   -l, --list                 list the tests and exit
   -n, --dry-run              say what would run
   -o, --override-timeout N   seconds per test instead of the collection's setting
-  -m, --minimum N            fail if fewer than N cases passed
-  -s, --allow-skip TEST[/CASE]
-                             with this option, a skip of anything that is not named so is a
-                             failure (repeatable; "-s none" allows no skip)
   -h, --help                 this text
 EOF
 }
@@ -56,8 +51,6 @@ parse() {
 		-l | --list) list_tests; exit 0 ;;
 		-n | --dry-run) dry=1 ;;
 		-o | --override-timeout) needs_value "$1" $#; number "$1" "$2"; override=$2; shift ;;
-		-m | --minimum) needs_value "$1" $#; number "$1" "$2"; minimum=$2; shift ;;
-		-s | --allow-skip) needs_value "$1" $#; strict=1; allowed="$allowed $2 "; shift ;;
 		-h | --help) usage; exit 0 ;;
 		*) wrong "unknown option $1" ;;
 		esac
@@ -97,15 +90,6 @@ timeout_of() {
 	fi
 }
 
-# Names of skipped cases in a test's output that nobody allowed.
-forbidden_skips() {
-	sed -n 's/^ok [0-9]* \(.*\) # SKIP.*/\1/p; s/^1\.\.0 # SKIP.*/-/p' "$log" |
-		while read -r _case; do
-			_id=$1; [ "$_case" = - ] || _id=$1/$_case
-			case $allowed in *" $_id "* | *" $1 "*) ;; *) echo "$_id" ;; esac
-		done
-}
-
 # Run one test; its output is shown as it comes, indented.
 run_test() {
 	_collection=${1%%:*} _name=${1#*:}
@@ -120,9 +104,7 @@ run_test() {
 	status=$(cat "$log.status")
 	cases_passed=$((cases_passed + $(grep -c '^ok [0-9]* [^#]*$' "$log")))
 	cases_failed=$((cases_failed + $(grep -c '^not ok ' "$log")))
-	_bad=
-	[ -z "$strict" ] || _bad=$(forbidden_skips "$_name")
-	verdict "$1" "$status" "$_bad"
+	verdict "$1" "$status"
 }
 
 verdict() {
@@ -134,10 +116,7 @@ verdict() {
 	124 | 137) _reason=" # TIMEOUT $_seconds seconds" ;;
 	*) _reason=" # exit=$2" ;;
 	esac
-	if [ -n "$3" ]; then
-		echo "not ok $count selftests: $1 # may not be skipped: $(echo "$3" | tr '\n' ' ')"
-		failed=$((failed + 1))
-	elif [ "$2" = 0 ]; then
+	if [ "$2" = 0 ]; then
 		echo "ok $count selftests: $1"
 		passed=$((passed + 1))
 	elif [ "$2" = 4 ]; then
@@ -169,10 +148,6 @@ main() {
 
 summary() {
 	echo "# Totals: pass:$passed fail:$failed xfail:0 xpass:0 skip:$skipped error:0"
-	if [ "$cases_passed" -lt "${minimum:-0}" ]; then
-		echo "# only $cases_passed cases passed, at least $minimum must"
-		failed=$((failed + 1))
-	fi
 	echo "# $cases_passed cases passed, $cases_failed cases failed"
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ] || exit 1
@@ -180,7 +155,7 @@ summary() {
 	exit 0
 }
 
-collections='' tests='' dry='' override='' minimum='' strict='' allowed=' '
+collections='' tests='' dry='' override=''
 count=0 passed=0 failed=0 skipped=0 cases_passed=0 cases_failed=0
 parse "$@"
 main
