@@ -34,6 +34,20 @@ pub const AEAD_CCM: u32 = 2;
 /// AEAD algorithm id: ChaCha20-Poly1305 (RFC 7634).
 pub const AEAD_CHACHA20_POLY1305: u32 = 3;
 
+/// Cipher id: AES-CBC (RFC 3602).
+pub const CIPHER_AES_CBC: u64 = 3;
+
+/// MAC id: HMAC-SHA-1, in ESP with an ICV of 12 bytes (RFC 2404).
+pub const MAC_HMAC_SHA1: u64 = 2;
+/// MAC id: HMAC-SHA-256, in ESP with an ICV of 16 bytes (RFC 4868).
+pub const MAC_HMAC_SHA256: u64 = 4;
+/// MAC id: HMAC-SHA-384, in ESP with an ICV of 24 bytes (RFC 4868).
+pub const MAC_HMAC_SHA384: u64 = 5;
+/// MAC id: HMAC-SHA-512, in ESP with an ICV of 32 bytes (RFC 4868).
+pub const MAC_HMAC_SHA512: u64 = 6;
+/// MAC id: AES-GMAC, which has a nonce (RFC 4543).
+pub const MAC_GMAC_AES: u64 = 41;
+
 /// [`XSaEntry::kind`]: a cipher with or without a MAC.
 pub const KIND_CIPHER: u8 = 1;
 /// [`XSaEntry::kind`]: a MAC alone.
@@ -155,18 +169,19 @@ pub struct XSaEntry {
     pub kind: u8,
     /// `OPT_` constants that an SA of this entry may have.
     pub flags: U16,
-    /// Cipher id, or AEAD id with [`KIND_AEAD`].
+    /// Cipher id, or AEAD id with [`KIND_AEAD`]; 0 with [`KIND_MAC`].
     pub algo: U16,
     /// MAC id; 0 with [`KIND_AEAD`].
     pub mac: U16,
-    /// Bit *n* - 1: a cipher or AEAD key of 4*n* bytes, without the salt.
+    /// Bit *n* - 1: a key of 4*n* bytes, without the salt. It is the key of the cipher or AEAD, with
+    /// [`KIND_MAC`] that of the MAC. With [`KIND_CIPHER`] the MAC's key is as long as its hash.
     pub key_lens: U32,
     /// Bit *n* - 1: an ICV of *n* bytes.
     pub icv_lens: U32,
 }
 
 impl XSaEntry {
-    /// Whether an AEAD key of `key_len` bytes (without salt) and an ICV of `icv_len` bytes are
+    /// Whether a key of `key_len` bytes (without salt, see [`XSaEntry::key_lens`]) and an ICV of `icv_len` bytes are
     /// allowed.
     pub fn allows(&self, key_len: usize, icv_len: usize) -> bool {
         key_len % 4 == 0

@@ -165,14 +165,17 @@ layout! {
         /// High part of the 64-bit sequence number. Sent: of the first segment. Received: the part
         /// that was used.
         pub esn_hi: U32,
-        /// Sent, crypto-only: padding + pad length + next header + ICV in bytes.
+        /// Sent, crypto-only: padding + pad length + next header + ICV in bytes; 0 with a packet to
+        /// be segmented, which has none of them yet.
         pub trailer_len: U16,
         /// Epoch of the SA, both ways: the value of [`crate::sa::SaTail::epoch`] at its creation.
         pub epoch: U16,
         /// `NDIS_` constants.
         pub ndis_flags: u8,
+        /// Sent, crypto-only, to be segmented: next header of the trailers, which the NIC builds.
+        pub next_header: u8,
         /// Zero.
-        pub reserved: [u8; 3],
+        pub reserved: [u8; 2],
     }
 }
 
@@ -242,6 +245,7 @@ const _: () = {
     assert!(offset_of!(SecExt, trailer_len) == 40 - 32);
     assert!(offset_of!(SecExt, epoch) == 42 - 32);
     assert!(offset_of!(SecExt, ndis_flags) == 44 - 32);
+    assert!(offset_of!(SecExt, next_header) == 45 - 32);
 };
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ pub const TAIL_ALL: u16 = 0x7f;
 
 /// [`SaTail::iv_mode`]: the NIC chooses IVs that are unique for the key.
 pub const IV_DEVICE: u8 = 0;
-/// [`SaTail::iv_mode`]: be64(64-bit sequence number XOR [`SaTail::iv_xor`]).
+/// [`SaTail::iv_mode`]: be64(64-bit sequence number XOR [`SaTail::iv_xor`]). For ciphers with an IV of
+/// 8 bytes.
 pub const IV_SEQ_XOR: u8 = 1;
 
 /// [`SaTail::encap_mode`]: ESP directly over IP.
@@ -92,11 +93,12 @@ pub struct SaStd {
     pub reserved1: [u8; 3],
     /// Tunnel header, unused by crypto-only SAs.
     pub param: [u8; 40],
-    /// UDP source port of NAT-T.
+    /// UDP source port of the packets with NAT-T. Not compared inbound: a NAT may change it.
     pub udp_sport: U16,
-    /// UDP destination port of NAT-T.
+    /// UDP destination port of the packets with NAT-T.
     pub udp_dport: U16,
-    /// Replay window in packets, 0 for none.
+    /// Replay window in packets, 0 for none. A crypto-only SA has one only inbound with ESN, where the
+    /// high part of a sequence number is inferred by it.
     pub replay_win_sz: U32,
     /// Cipher id of the crypto device; 0 with [`SaTail::aead_algo`].
     pub cipher_algo: U64,
@@ -139,7 +141,9 @@ pub struct SaTail {
     pub epoch: U16,
     /// Zero.
     pub reserved: U16,
-    /// Sequence number last used (outbound) or highest seen (inbound).
+    /// Sequence number last used (outbound) or highest seen (inbound); 64 bits. Counts with
+    /// [`TAIL_SEQ_VALID`]. Inbound with ESN it is what the NIC infers the high part of the first packets
+    /// from.
     pub seq: U64,
     /// For [`IV_SEQ_XOR`]: random, drawn anew at every creation.
     pub iv_xor: U64,
