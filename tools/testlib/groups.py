@@ -21,14 +21,14 @@ def _lines(command, log, status):
     """Lines of a program's output as they come, also written to LOG; its status into STATUS."""
     with log.open("a", encoding="utf-8") as out:
         out.write(f"$ {' '.join(command)}\n")
-        process = subprocess.Popen(command, cwd=CHECKOUT, text=True, errors="replace",
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT)
-        for line in process.stdout:
-            out.write(line)
-            out.flush()
-            yield line.rstrip("\n")
-        status.append(process.wait())
+        with subprocess.Popen(command, cwd=CHECKOUT, text=True, errors="replace",
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as process:
+            for line in process.stdout:
+                out.write(line)
+                out.flush()
+                yield line.rstrip("\n")
+        status.append(process.returncode)
 
 
 def _tail(log):
@@ -104,7 +104,7 @@ def _plan(lines, seen):
         yield line
 
 
-def _program(command, log, title):
+def program(command, log, title):
     """Results of a program that prints KTAP; a failure more if it ended badly."""
     status, seen, recent, bad = [], {}, [], 0
 
@@ -133,14 +133,20 @@ def guest(log, only):
                "/espnic/selftests/run_kselftest.sh"]
     for test in only:
         command += ["-t", test]
-    yield from _program(command, log, "the guest")
+    yield from program(command, log, "the guest")
+
+
+def tools(log, _only):
+    """Tests of the tools."""
+    log.unlink(missing_ok=True)
+    yield from program([sys.executable, str(TOOLS / "tests")], log, "tests of the tools")
 
 
 def demo(log, _only):
     """The demonstration broken on purpose: it must say so."""
     log.unlink(missing_ok=True)
-    yield from _program([sys.executable, str(TOOLS / "demo"), "--self-test"], log,
+    yield from program([sys.executable, str(TOOLS / "demo"), "--self-test"], log,
                         "the demonstration's own test")
 
 
-ALL = {"host": host, "guest": guest, "demo": demo}
+ALL = {"tools": tools, "host": host, "guest": guest, "demo": demo}

@@ -15,8 +15,16 @@ CHECKOUT = TOOLS.parent
 KEEP_SECONDS = 7 * 24 * 3600
 
 
+FAILED = 125  # exit status when the VM itself, not the command in it, went wrong
+WRONG_USAGE = 2
+
+
 class VmError(Exception):
     """Something the user must know; the text says what to do."""
+
+    def __init__(self, text, status=FAILED):
+        super().__init__(text)
+        self.status = status
 
 
 def say(text):

@@ -32,7 +32,8 @@ def parse(specs, sockets):
         for word in spec.split(","):
             key, equals, value = word.partition("=")
             if not equals or not key:
-                raise common.VmError(f"--nic {spec}: '{word}' is not KEY=VALUE")
+                raise common.VmError(f"--nic {spec}: '{word}' is not KEY=VALUE",
+                                     common.WRONG_USAGE)
             fields[key] = value
         fields.setdefault("name", f"n{index}")
         fields.setdefault("mac", f"02:00:00:00:00:{0x10 + index:02x}")
@@ -74,7 +75,9 @@ class Daemon:
         end = time.monotonic() + START_SECONDS
         while not all(path.exists() for path in sockets):
             if self._process.poll() is not None or time.monotonic() > end:
-                raise common.VmError(f"espnic-device does not start:\n{self.words()}")
+                wrong = self._process.returncode == common.WRONG_USAGE
+                raise common.VmError(f"espnic-device does not start:\n{self.words()}",
+                                     common.WRONG_USAGE if wrong else common.FAILED)
             time.sleep(0.02)
 
     def words(self, lines=10):

@@ -22,7 +22,6 @@ TROUBLE = re.compile(r"\bBUG: |kernel BUG at|\bWARNING: |\bOops\b(?!=)|general p
                      r"refcount_t: |unregister_netdevice: waiting|blocked for more than|"
                      r"suspicious RCU usage|Bad page state|Unable to handle kernel|memory leak")
 TROUBLE_LINES = 40
-FAILED = 125  # exit status when the VM itself, not the command, went wrong
 
 
 @dataclasses.dataclass
@@ -78,7 +77,7 @@ def _contents(options, nics, guest, release):
             source, _, target = copy.partition(":")
             path = pathlib.Path(source)
             if not path.exists():
-                raise common.VmError(f"--copy {copy}: there is no {source}")
+                raise common.VmError(f"--copy {copy}: there is no {source}", common.WRONG_USAGE)
             archive.tree(f"espnic/{target or path.name}", path)
         archive.data("espnic/command", shlex.join(options.command) + "\n", 0o755)
     return fill
@@ -143,7 +142,7 @@ def _verdict(places, stopped, qemu_status, started):
             words = (_read(places.run_dir / name) or "").splitlines()[-8:]
             common.say(f"{name}:\n" + "\n".join(words))
     if stopped or status is None or (trouble and status == "0"):
-        return FAILED
+        return common.FAILED
     return int(status)
 
 
@@ -212,7 +211,7 @@ def run(options):
     if not kernel.exists():
         raise common.VmError(f"there is no kernel image {kernel}")
     run_dir = _run_dir(options)
-    status = FAILED
+    status = common.FAILED
     # Unix socket paths are short, so sockets do not go into the run directory.
     with tempfile.TemporaryDirectory(prefix="espnic-") as short:
         try:
@@ -224,7 +223,9 @@ def run(options):
             initramfs.make_run(places.initrd, guest / "boot.cpio", contents)
             status = _machine(options, nics, places, started)
         finally:
-            if status == 0 and not options.keep and not options.run_dir:
+            if not any(run_dir.iterdir()) and not options.run_dir:
+                run_dir.rmdir()
+            elif status == 0 and not options.keep and not options.run_dir:
                 shutil.rmtree(run_dir)
             else:
                 common.say(f"logs and capture: {os.path.relpath(run_dir)}")

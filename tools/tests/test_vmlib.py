@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Parts of tools/vm that need no VM."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+from unittest import mock
+
+from vmlib import common, initramfs, nic, run
+
+
+class Nics(unittest.TestCase):
+    """What --nic SPEC becomes."""
+
+    def test_defaults(self):
+        """Socket, name and address are filled in, the rest is passed on."""
+        first, second = nic.parse(["ipsec=off,mtu=1500", "name=x,mac=02:00:00:00:00:AB"],
+                                  pathlib.Path("/run"))
+        self.assertEqual((first.name, first.mac, first.ipsec), ("n0", "02:00:00:00:00:10", False))
+        self.assertIn("mtu=1500", first.spec)
+        self.assertIn("socket=/run/n0.sock", first.spec)
+        self.assertEqual((second.name, second.mac, second.ipsec), ("x", "02:00:00:00:00:ab", True))
+
+    def test_nonsense(self):
+        """A word that is no setting is wrong usage."""
+        with self.assertRaises(common.VmError) as caught:
+            nic.parse(["name=x,on"], pathlib.Path("/run"))
+        self.assertEqual(caught.exception.status, common.WRONG_USAGE)
+
+
+class KernelLog(unittest.TestCase):
+    """What counts as trouble in the guest's kernel."""
+
+    def trouble(self, *lines):
+        """Lines that are reported."""
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "kernel.log").write_text("\n".join(lines), encoding="utf-8")
+            return run._kernel_trouble(pathlib.Path(folder))
+
+    def test_trouble(self):
+        """Each kind is found, with the lines that follow it."""
+        for line in ("BUG: kernel NULL pointer dereference", "WARNING: CPU: 0 at x.c:1 f+0x1",
+                     "Oops: 0000 [#1]", "Kernel panic - not syncing", "rcu: INFO: rcu_sched stall",
+                     "unregister_netdevice: waiting for espnic0 to become free"):
+            found = self.trouble("[ 1.0] fine", f"[ 2.0] {line}", "[ 2.1] more")
+            self.assertEqual(found, [f"[ 2.0] {line}", "[ 2.1] more"])
+
+    def test_no_trouble(self):
+        """The command line, which names some of these words, is none."""
+        self.assertEqual(self.trouble("Command line: oops=panic softlockup_panic=1 panic=-1",
+                                      "espnic: loading out-of-tree module taints kernel."), [])
+
+
+class Archive(unittest.TestCase):
+    """The initramfs writer."""
+
+    def test_cpio_reads_it(self):
+        """cpio unpacks what we wrote: folders, contents, modes."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder) / "source"
+            (source / "sub").mkdir(parents=True)
+            (source / "sub/tool").write_text("#!/bin/sh\n", encoding="utf-8")
+            (source / "sub/tool").chmod(0o755)
+            archive = initramfs.Cpio()
+            archive.data("a/b/odd", b"123")
+            archive.tree("tree", source)
+            subprocess.run(["cpio", "-id", "--quiet"], input=archive.finish(), cwd=folder,
+                           check=True)
+            self.assertEqual((pathlib.Path(folder) / "a/b/odd").read_bytes(), b"123")
+            self.assertTrue(os.access(pathlib.Path(folder) / "tree/sub/tool", os.X_OK))
+            self.assertFalse(os.access(pathlib.Path(folder) / "a/b/odd", os.X_OK))
+
+
+class Cache(unittest.TestCase):
+    """A cached thing is whole or not there."""
+
+    def test_interrupted(self):
+        """A build that fails leaves nothing that would be used."""
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.dict(os.environ, {"ESPNIC_CACHE": folder}), \
+                mock.patch.object(common, "say"):
+            def broken(half):
+                (half / "file").write_text("half", encoding="utf-8")
+                raise KeyboardInterrupt
+
+            with self.assertRaises(KeyboardInterrupt):
+                common.cached("thing-1", broken)
+            self.assertFalse((pathlib.Path(folder) / "thing-1").exists())
+            home = common.cached("thing-1", lambda half: (half / "file").write_text("whole"))
+            self.assertEqual((home / "file").read_text(encoding="utf-8"), "whole")
+            self.assertEqual([path.name for path in home.iterdir()], ["file"])
+            self.assertEqual(common.cached("thing-1", broken), home)
+
+
