@@ -36,6 +36,7 @@ class Channel:
         while not (b"\x01" in data and data.endswith(b"\n")):
             left = end - time.monotonic()
             if left <= 0:
+                self._deadline.left()
                 raise BenchError(f"guest {self._name} did not answer within {seconds:.0f} s; its "
                                  f"logs are in {FOLDER / self._name}")
             if not select.select([self._sock], [], [], min(left, 1))[0]:
@@ -198,6 +199,8 @@ class Machine:
     def _start(self, deadline):
         facts = vm.sandbox_facts()
         self.kernel_release = facts["KERNEL_RELEASE"]
+        self.qemu = subprocess.run([qemu.PROGRAM, "--version"], check=True, text=True,
+                                   capture_output=True).stdout.splitlines()[0]
         guest = image.make(facts)
         short = pathlib.Path(self._stack.enter_context(
             tempfile.TemporaryDirectory(prefix="espnic-")))  # socket paths must be short
