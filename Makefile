@@ -103,4 +103,4 @@ shell: modules device ## a VM with the NICs and the module, to play in
 	@$(SANDBOX) tools/vm $(VM)
 
 bench: modules device ## guest instructions per packet and per byte
-	@$(SANDBOX) tools/bench
+	@$(SANDBOX) tools/bench $(BENCH)
