@@ -9,6 +9,8 @@ from . import proc
 
 AEAD = "rfc4106(gcm(aes))"
 SALT_LEN = 4
+# Larger than a train of segments: another CPU's packet, numbered later, may overtake a whole train.
+WINDOW = "replay-window 512"
 _spis = itertools.count(0x1000)
 
 
@@ -49,7 +51,7 @@ def new_key(bits):
 
 def offload(netif, direction):
     """The words that ask for crypto offload; inbound SAs also get a replay window."""
-    window = "replay-window 32 " if direction == "in" else ""
+    window = f"{WINDOW} " if direction == "in" else ""
     return f"{window}offload dev {netif} dir {direction}"
 
 
@@ -92,7 +94,7 @@ class Flow:
     def dut_states(self, netif=None):
         """`ip` lines for the SAs of the side under test; software without netif."""
         return [self.out.add(offload(netif, "out") if netif else ""),
-                self.in_.add(offload(netif, "in") if netif else "replay-window 32")]
+                self.in_.add(offload(netif, "in") if netif else WINDOW)]
 
     def dut_policies(self):
         """`ip` lines for the policies of the side under test."""
@@ -100,7 +102,7 @@ class Flow:
 
     def peer_states(self):
         """`ip` lines for the peer's SAs, always in software."""
-        return [self.in_.add(), self.out.add("replay-window 32")]
+        return [self.in_.add(), self.out.add(WINDOW)]
 
     def peer_policies(self):
         """`ip` lines for the peer's policies."""

@@ -110,7 +110,7 @@ def wrong_key_sent(cfg):
     wrong = xfrm.Sa(flow.dut, flow.peer, flow.out.spi, xfrm.new_key(128))
     cfg.dut.ip(flow.out.delete(), wrong.add(xfrm.offload(cfg.netif, "out")))
     # sequence numbers start again, so the peer needs a new replay window
-    cfg.peer.ip(flow.out.delete(), flow.out.add("replay-window 32"))
+    cfg.peer.ip(flow.out.delete(), flow.out.add(xfrm.WINDOW))
     watch = cfg.watch()
     ktap.equal(direction.burst(), 0, "datagrams delivered in spite of a wrong key")
     watch.stop()

@@ -68,7 +68,7 @@ def _readd(cfg, flow, same_spi):
         if not same_spi:
             flow.out = xfrm.Sa(flow.dut, flow.peer, xfrm.new_spi(), flow.out.key)
         cfg.dut.ip(flow.out.add(xfrm.offload(cfg.netif, "out")))
-        cfg.peer.ip(flow.out.add("replay-window 32"))
+        cfg.peer.ip(flow.out.add(xfrm.WINDOW))
         watch = cfg.watch()
     first = [packet for packet in packets if packet.seq == 1]
     ktap.equal(len(first), READDS, "packets with sequence number 1")

@@ -176,7 +176,7 @@ def outbound_only(cfg):
     cfg.dut.ip(flow.out.delete())
     scene.pause()
     new = xfrm.Sa(flow.dut, flow.peer, xfrm.new_spi(), xfrm.new_key(256))
-    cfg.peer.ip(new.add("replay-window 32"))
+    cfg.peer.ip(new.add(xfrm.WINDOW))
     cfg.dut.ip(new.add(xfrm.offload(cfg.netif, "out")))
     scene.pause()
     scene.end()
