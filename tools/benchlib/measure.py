@@ -217,7 +217,7 @@ class Bench:
         phase = self._traffic(DIRECTIONS[direction], size)
         time.sleep(SETTLE_SECONDS)
         moved = _difference(before, self._counters(flow))
-        _prove(row, direction, size, moved)
+        prove(row, direction, size, moved)
         return Transfer(size, phase, moved["nic"], self._idle_rate * phase.seconds)
 
     def _counters(self, flow):
@@ -245,7 +245,7 @@ def _difference(before, after):
             else value - before.get(key, 0) for key, value in after.items()}
 
 
-def _prove(row, direction, size, moved):
+def prove(row, direction, size, moved):
     """Raise unless the traffic was carried as the row says."""
     virtio, ipsec, guest = moved["nic"]["virtio"], moved["nic"]["ipsec"], moved["guest"]
     frames = virtio[f"{direction}_frames"]

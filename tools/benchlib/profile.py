@@ -24,18 +24,22 @@ class Profiles:
         functions = collections.Counter()
         for line in machine.profile.read_text(encoding="ascii").splitlines():
             address, count = line.split()
-            functions[self._name(int(address, 16))] += int(count)
+            functions[self.name(int(address, 16))] += int(count)
         self.taken[title] = functions
 
     def _load(self, machine):
         """The guest's symbols, read anew because modules come and go."""
         machine.dut.run("cat /proc/kallsyms >/host/kallsyms")
-        text = (machine.profile.parent / "dut/kallsyms").read_text(encoding="ascii")
+        self.use_symbols((machine.profile.parent / "dut/kallsyms").read_text(encoding="ascii"))
+
+    def use_symbols(self, text):
+        """Take the symbols from a text in the format of /proc/kallsyms."""
         self._symbols = sorted((int(fields[0], 16), fields[2]) for fields in
                                (line.split() for line in text.splitlines()) if fields[1] in "tTwW")
         self._addresses = [address for address, _ in self._symbols]
 
-    def _name(self, address):
+    def name(self, address):
+        """Name of the function at an address of the guest."""
         if not address:
             return UNKNOWN
         if address < USER_TOP:
