@@ -90,8 +90,10 @@ def text(idle, results):
             f"{_relative(results, result, 'software'):>8}   "
             f"{result.per_frame('virtio', 'interrupts'):>10.2f} "
             f"{result.per_frame('virtio', f'{back}_frames'):>11.2f} {result.spread:>7.1%}")
-    lines += ["", "Targets"]
-    for target, direction, ratio in _ratios(results):
+    ratios = _ratios(results)
+    if ratios:
+        lines += ["", "Targets"]
+    for target, direction, ratio in ratios:
         verdict = "met" if ratio <= target.limit else "missed"
         note = f" ({target.note})" if target.note else ""
         lines.append(f"  {target.row} / {target.against}, {target.unit.replace('_', ' ')}, "
