@@ -35,10 +35,10 @@ class Setup:
     """
 
     def __init__(self, tap=False, mtu=1500):
-        proc.need_root()
-        proc.need("ip", "ethtool")
         self.netif = interface("NETIF")
         self.peerif = self.peerdev = interface("PEERIF")
+        proc.need_root()
+        proc.need("ip", "ethtool")
         self.mtu = mtu
         self.nic = os.environ.get("ESPNIC_NIC", "n0")
         self.netif_mac, self.peer_mac = netif.mac(self.netif), netif.mac(self.peerif)

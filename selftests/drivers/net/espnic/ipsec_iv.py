@@ -22,8 +22,9 @@ def _check_unique(packets, least):
     """All packets were made with one key: no IV may repeat."""
     ktap.at_least(len(packets), least, "ESP packets collected")
     counts = collections.Counter(packet.iv for packet in packets)
-    repeated = {iv.hex(): n for iv, n in counts.items() if n > 1}
-    ktap.check(not repeated, f"IVs used more than once under one key: {repeated}")
+    repeated = [(iv.hex(), count) for iv, count in counts.most_common() if count > 1]
+    ktap.check(not repeated, f"{len(repeated)} IVs were used more than once under one key, such "
+               f"as (IV, times) {repeated[:3]}")
     ktap.diag(f"{len(packets)} packets, {len(counts)} different IVs")
 
 
