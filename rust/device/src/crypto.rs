@@ -2,7 +2,7 @@
 
 //! The ciphers of the NIC: AES-GCM by intel-ipsec-mb (x86-64) or by aws-lc (everywhere).
 //!
-//! Both stand behind [`espnic_esp::engine::Aead`], so the engine knows neither. `unsafe` is needed for
+//! Both stand behind [`espnic_esp::aead::Aead`], so the engine knows neither. `unsafe` is needed for
 //! intel-ipsec-mb only and is confined to that module.
 
 pub mod aws_lc;
@@ -10,7 +10,8 @@ pub mod aws_lc;
 #[allow(unsafe_code)]
 pub mod ipsec_mb;
 
-use espnic_esp::engine::{Aead, AeadError, NONCE_LEN};
+use espnic_esp::aead::{Aead, NONCE_LEN};
+use espnic_esp::engine::CipherError;
 use std::fmt;
 use std::str::FromStr;
 
@@ -122,7 +123,7 @@ impl Aead for Cipher {
         aad: &[u8],
         text: &mut [u8],
         icv: &mut [u8],
-    ) -> Result<(), AeadError> {
+    ) -> Result<(), CipherError> {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::IpsecMb(gcm) => gcm.seal(nonce, aad, text, icv),
@@ -136,7 +137,7 @@ impl Aead for Cipher {
         aad: &[u8],
         text: &mut [u8],
         icv: &[u8],
-    ) -> Result<(), AeadError> {
+    ) -> Result<(), CipherError> {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::IpsecMb(gcm) => gcm.open(nonce, aad, text, icv),

@@ -13,17 +13,19 @@
 mod admin;
 mod caps;
 mod counters;
+mod frames;
 mod objects;
+mod rx;
 mod sa;
 mod table;
+mod tx;
+
+pub use frames::Frames;
 
 use crate::crypto::Backend;
 use admin::AdminState;
 use counters::Counters;
-use espnic_esp::engine::{self, Error};
-use espnic_esp::packet::{self, Esp};
-use espnic_wire::hdr::{self, NetHdr48, SecExt};
-use espnic_wire::sa as wire;
+use espnic_wire::hdr::NetHdr48;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use table::Tables;
 
@@ -63,9 +65,15 @@ pub enum TxDrop {
     /// The frame is not the ESP packet that the header describes.
     #[error("not the ESP packet that the header describes")]
     Format,
-    /// Not crypto-only, to be segmented, or more than the cipher can do.
+    /// Not crypto-only, or more than the cipher or the segmentation can do.
     #[error("not supported")]
     Unsupported,
+    /// Longer than frames on the wire may be.
+    #[error("too long for the wire")]
+    Long,
+    /// Its segments would need sequence numbers beyond the last one.
+    #[error("sequence numbers are used up")]
+    Sequence,
 }
 
 /// Inline IPsec of one NIC.
@@ -113,69 +121,44 @@ impl Ipsec {
         admin::execute(self, readable, writable)
     }
 
-    /// Encrypts a frame that the driver marked with [`hdr::F_SECURITY`].
+    /// Encrypts a frame that the driver marked with [`espnic_wire::hdr::F_SECURITY`] and appends what
+    /// goes to the wire to `out`: the frame, or with [`espnic_wire::hdr::NetHdr12::gso_type`] its segments.
+    /// None is longer than `longest` bytes.
     ///
-    /// The inner checksum has to be complete already.
+    /// The inner checksum is completed here, if the header asks for it. Whether the driver may ask for
+    /// segmentation at all is for the caller to know. A single frame is moved out of `frame`, the other
+    /// kind stays; nothing is allocated if `out` has enough buffers.
     ///
     /// # Errors
     ///
-    /// See [`TxDrop`]. The frame must not be sent then.
-    pub fn transmit(&self, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
-        let result = self.protect(hdr, frame);
-        self.counters.transmitted(result, frame.len());
-        result
-    }
-
-    fn protect(&self, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
-        let crypto_only = hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
-        if !crypto_only || hdr.net.gso_type != hdr::GSO_NONE {
-            return Err(TxDrop::Unsupported);
-        }
-        if !matches!(hdr.out.resource_type.get(), 0 | wire::OBJ_OUTB_SA) {
-            return Err(TxDrop::NoSa);
-        }
-        let tables = self.read_tables();
-        let sa = tables
-            .outbound(hdr.out.resource_id.get())
-            .ok_or(TxDrop::NoSa)?;
-        let esp = packet::find(frame).ok_or(TxDrop::Format)?;
-        if sa.epoch != hdr.sec.epoch.get() || sa.spi != esp.spi {
-            return Err(TxDrop::Stale);
-        }
-        if esp.offset != usize::from(hdr.sec.esp_offset.get()) || esp.end != frame.len() {
-            return Err(TxDrop::Format);
-        }
-        let packet = frame.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
-        let (esn_hi, trailer_len) = (hdr.sec.esn_hi.get(), hdr.sec.trailer_len.get());
-        engine::seal(&sa.cipher, &sa.params, esn_hi, trailer_len, packet).map_err(|error| {
-            match error {
-                Error::Length | Error::Format => TxDrop::Format,
-                Error::Auth | Error::Unsupported => TxDrop::Unsupported,
+    /// See [`TxDrop`]. Nothing was appended then, and the frame must not be sent.
+    pub fn transmit(
+        &self,
+        hdr: &NetHdr48,
+        frame: &mut Vec<u8>,
+        longest: usize,
+        out: &mut Frames,
+    ) -> Result<(), TxDrop> {
+        let before = out.len();
+        let result = tx::protect(&self.read_tables(), hdr, frame, longest, out);
+        match result {
+            Ok(()) => {
+                let frames = out.len().saturating_sub(before);
+                let bytes = out.iter().skip(before).map(|frame| frame.len()).sum();
+                self.counters.transmitted(hdr, frames, bytes);
             }
-        })
+            Err(drop) => self.counters.dropped(drop),
+        }
+        result
     }
 
     /// Processes a frame from the wire. ESP for which there is an SA is verified and decrypted in
     /// place and `hdr` says how that went; a packet that fails stays as it came. Everything else,
     /// frame and header, is left alone.
+    ///
+    /// [`espnic_wire::hdr::F_DATA_VALID`] is set if the checksum inside the packet is right.
     pub fn receive(&self, frame: &mut [u8], hdr: &mut NetHdr48) {
-        let Some(esp) = packet::find(frame) else {
-            return;
-        };
-        let len = frame.len();
-        let Some(packet) = frame.get_mut(esp.offset..esp.end) else {
-            return;
-        };
-        let tables = self.read_tables();
-        let Some(sa) = tables.inbound(esp.spi, &esp.dst) else {
-            self.counters.rx_no_sa.inc();
-            return;
-        };
-        // Without ESN, the high part is not authenticated and counts as zero.
-        let esn_hi = 0;
-        let result = engine::open(&sa.cipher, &sa.params, esn_hi, packet);
-        self.counters.received(result, len);
-        fill_received(hdr, sa, &esp, esn_hi, result);
+        rx::process(&self.read_tables(), &self.counters, frame, hdr);
     }
 
     /// Name and value of every counter; `ipsec_sa_in` and `ipsec_sa_out` are the present numbers of
@@ -199,38 +182,6 @@ impl Ipsec {
     fn write_tables(&self) -> RwLockWriteGuard<'_, Tables> {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Says in `hdr` what became of a packet that has an SA.
-fn fill_received(
-    hdr: &mut NetHdr48,
-    sa: &sa::Sa,
-    esp: &Esp,
-    esn_hi: u32,
-    result: Result<(), Error>,
-) {
-    let sec_status = match result {
-        Ok(()) => hdr::SEC_OK,
-        Err(Error::Auth) => hdr::SEC_AUTH,
-        Err(Error::Format) => hdr::SEC_FORMAT,
-        Err(Error::Length) => hdr::SEC_LENGTH,
-        Err(Error::Unsupported) => hdr::SEC_UNSUPPORTED,
-    };
-    hdr.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
-    if sec_status != hdr::SEC_OK {
-        hdr.net.flags |= hdr::F_SECURITY_ERR;
-    }
-    hdr.out.resource_id = sa.id.into();
-    hdr.out.resource_type = wire::OBJ_INB_SA.into();
-    hdr.sec = SecExt {
-        sec_op: hdr::SEC_OP_CRYPTO_ONLY,
-        sec_status,
-        // At most 54.
-        esp_offset: (esp.offset as u16).into(),
-        esn_hi: esn_hi.into(),
-        epoch: sa.epoch.into(),
-        ..SecExt::default()
-    };
 }
 
 #[cfg(test)]

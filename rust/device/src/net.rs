@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::HdrLen;
 
+use crate::ipsec::Frames;
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::RingError;
@@ -109,6 +110,8 @@ pub struct NetState {
     pub pending: VecDeque<Vec<u8>>,
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
+    /// Frames on their way to the port.
+    pub wire: Frames,
 }
 
 /// Virtio device and network device together, behind the gate.

@@ -266,7 +266,10 @@ fn esp_crosses_the_wire_encrypted() {
     assert_ne!(wire[50..66], frame[50..66]);
 
     let (seen, opened) = b.receive().unwrap();
-    assert_eq!(seen.net.flags, hdr::F_SECURITY | hdr::F_X_SEC);
+    assert_eq!(
+        seen.net.flags,
+        hdr::F_SECURITY | hdr::F_X_SEC | hdr::F_DATA_VALID
+    );
     assert_eq!((seen.out.resource_id.get(), seen.sec.epoch.get()), (4, 7));
     assert_eq!(
         (seen.sec.sec_status, seen.sec.esp_offset.get()),

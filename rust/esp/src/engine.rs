@@ -2,67 +2,64 @@
 
 //! Crypto-only ESP: the packet has its final shape and only IV, ciphertext and ICV change.
 //!
-//! A packet is a slice from the ESP header to the end of the ICV (RFC 4303 section 2, RFC 4106
-//! section 3):
+//! A packet is a slice from the ESP header to the end of the ICV (RFC 4303 section 2):
 //!
 //! ```text
-//! | SPI 4 | sequence 4 | IV 8 | payload, padding, pad length 1, next header 1 | ICV |
-//!                              '----------- encrypted, multiple of 4 ---------'
+//! | SPI 4 | sequence 4 | IV 8 or 16 | payload, padding, pad length 1, next header 1 | ICV |
+//!                                   '---------- encrypted, fills blocks ----------'
 //! ```
+//!
+//! What encrypts and authenticates it is a [`Transform`]; [`crate::aead`] makes one of any AEAD.
 
 use crate::packet::ESP_HLEN;
 use crate::seq;
 
-/// Explicit IV in bytes (RFC 4106 section 3.1).
+/// Explicit IV of AEADs in bytes (RFC 4106 section 3.1, RFC 7634 section 2, RFC 4543 section 3.1).
 pub const IV_LEN: usize = 8;
-/// Salt in bytes (RFC 4106 section 4).
-pub const SALT_LEN: usize = 4;
-/// Nonce in bytes: salt and IV.
-pub const NONCE_LEN: usize = SALT_LEN + IV_LEN;
-/// Longest ICV in bytes.
-pub const MAX_ICV_LEN: usize = 16;
+/// Explicit IV of AES-CBC in bytes (RFC 3602 section 2.1).
+pub const LONG_IV_LEN: usize = 16;
+/// Longest ICV in bytes (RFC 4868: HMAC-SHA-512-256).
+pub const MAX_ICV_LEN: usize = 32;
+/// RFC 4303 section 2.4: pad length and next header end a word of four bytes.
+pub const ESP_ALIGN: u8 = 4;
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
 
 /// What a cipher may fail with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AeadError {
+pub enum CipherError {
     /// The ICV is not that of the text.
     Auth,
     /// The cipher cannot do this (an ICV of this length, a text of this size).
     Unsupported,
 }
 
-/// An AEAD with its key.
+/// The cryptography of an SA, with its keys.
 ///
-/// Shared between threads, so sealing and opening take `&self`.
-pub trait Aead {
-    /// Encrypts `text` in place and writes the ICV, of the length that `icv` has.
+/// Works on a packet (see the module), whose lengths the engine has checked against the [`Shape`]. Both
+/// functions are told the high part of the sequence number if it is authenticated. They are called by
+/// several threads at once.
+pub trait Transform {
+    /// Encrypts the packet in place under the IV that it has, and writes the ICV.
     ///
     /// # Errors
     ///
-    /// [`AeadError::Unsupported`]; the content of `text` and `icv` is then undefined and must not be
-    /// sent.
-    fn seal(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        icv: &mut [u8],
-    ) -> Result<(), AeadError>;
+    /// [`CipherError::Unsupported`]; the content of the packet is then undefined and must not be sent.
+    fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError>;
 
-    /// Verifies `icv` and decrypts `text` in place.
+    /// Verifies the ICV and decrypts the packet in place.
     ///
     /// # Errors
     ///
-    /// `text` is then as it was before the call.
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        icv: &[u8],
-    ) -> Result<(), AeadError>;
+    /// The packet is then as it was before the call.
+    fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError>;
+
+    /// An IV that nobody can predict, for transforms whose IV is not made of the sequence number.
+    ///
+    /// # Errors
+    ///
+    /// [`CipherError::Unsupported`] if there is none.
+    fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError>;
 }
 
 /// Why a packet was not processed.
@@ -78,26 +75,71 @@ pub enum Error {
     Unsupported,
 }
 
-impl From<AeadError> for Error {
-    fn from(error: AeadError) -> Self {
+impl From<CipherError> for Error {
+    fn from(error: CipherError) -> Self {
         match error {
-            AeadError::Auth => Self::Auth,
-            AeadError::Unsupported => Self::Unsupported,
+            CipherError::Auth => Self::Auth,
+            CipherError::Unsupported => Self::Unsupported,
         }
     }
 }
 
-/// What the engine needs of an SA apart from its cipher. The salt is key material: no `Debug`.
-#[derive(Clone)]
-pub struct Params {
-    /// First four bytes of every nonce.
-    pub salt: [u8; SALT_LEN],
-    /// ICV in bytes, at most [`MAX_ICV_LEN`].
+/// Lengths of the parts of a packet, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Explicit IV: [`IV_LEN`] or [`LONG_IV_LEN`].
+    pub iv_len: u8,
+    /// ICV, at most [`MAX_ICV_LEN`].
     pub icv_len: u8,
-    /// Extended sequence numbers: the high part is authenticated (RFC 4106 section 5).
+    /// The text from behind the IV through next header is a multiple of this: [`ESP_ALIGN`], or the
+    /// block size of the cipher.
+    pub block: u8,
+}
+
+impl Shape {
+    /// Of a transform with an 8-byte IV and no block size: all AEADs.
+    pub const fn aead(icv_len: u8) -> Self {
+        Self {
+            iv_len: IV_LEN as u8,
+            icv_len,
+            block: ESP_ALIGN,
+        }
+    }
+}
+
+/// What the engine needs of an SA apart from its transform.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// Lengths.
+    pub shape: Shape,
+    /// Extended sequence numbers: the high part is authenticated (RFC 4303 section 2.2.1).
     pub esn: bool,
-    /// See [`seq::iv`]. Outbound only.
+    /// See [`seq::iv`]. Outbound only, and not with long IVs.
     pub iv_xor: u64,
+}
+
+/// What is in a packet that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// Payload without padding.
+    pub payload: &'a [u8],
+    /// What the payload is.
+    pub next_header: u8,
+}
+
+/// Padding that a text of `len` bytes needs so that with pad length and next header it fills blocks.
+pub const fn padding(len: usize, shape: &Shape) -> usize {
+    let over = match len
+        .saturating_add(TRAILER_LEN)
+        .checked_rem(shape.block as usize)
+    {
+        Some(over) => over,
+        None => 0,
+    };
+    match over {
+        0 => 0,
+        over => (shape.block as usize).saturating_sub(over),
+    }
 }
 
 /// Encrypts the packet `esp` in place.
@@ -110,23 +152,30 @@ pub struct Params {
 ///
 /// [`Error::Length`] and [`Error::Format`] leave the packet as it was. A packet must not be sent
 /// after any error.
-pub fn seal<A: Aead + ?Sized>(
-    aead: &A,
+#[inline]
+pub fn seal<T: Transform + ?Sized>(
+    transform: &T,
     params: &Params,
     esn_hi: u32,
-    trailer_len: u16,
+    trailer_len: usize,
     esp: &mut [u8],
 ) -> Result<(), Error> {
-    let parts = Parts::split(esp, params)?;
-    if parts.trailer_len()? != usize::from(trailer_len) {
+    let shape = &params.shape;
+    check_length(esp, shape)?;
+    if tail_len(esp, shape)? != trailer_len {
         return Err(Error::Format);
     }
-    *parts.iv = seq::iv(seq::join(esn_hi, parts.seq()), params.iv_xor);
-    let (nonce, aad) = (
-        parts.nonce(params),
-        Aad::new(parts.header, esn_hi, params.esn),
-    );
-    Ok(aead.seal(&nonce, aad.bytes(), parts.text, parts.icv)?)
+    let (header, rest) = esp
+        .split_first_chunk_mut::<ESP_HLEN>()
+        .ok_or(Error::Length)?;
+    let [_, _, _, _, lo @ ..] = *header;
+    if usize::from(shape.iv_len) == LONG_IV_LEN {
+        *rest.first_chunk_mut().ok_or(Error::Length)? = transform.random_iv()?;
+    } else {
+        let number = seq::join(esn_hi, u32::from_be_bytes(lo));
+        *rest.first_chunk_mut().ok_or(Error::Length)? = seq::iv(number, params.iv_xor);
+    }
+    Ok(transform.seal(params.esn.then_some(esn_hi), esp)?)
 }
 
 /// Verifies the packet `esp` and decrypts it in place; header, IV, padding and ICV stay.
@@ -136,104 +185,74 @@ pub fn seal<A: Aead + ?Sized>(
 /// # Errors
 ///
 /// All errors leave the packet as it was.
-pub fn open<A: Aead + ?Sized>(
-    aead: &A,
+#[inline]
+pub fn open<'a, T: Transform + ?Sized>(
+    transform: &T,
     params: &Params,
     esn_hi: u32,
-    esp: &mut [u8],
-) -> Result<(), Error> {
-    let parts = Parts::split(esp, params)?;
-    let (nonce, aad) = (
-        parts.nonce(params),
-        Aad::new(parts.header, esn_hi, params.esn),
-    );
-    aead.open(&nonce, aad.bytes(), parts.text, parts.icv)?;
-    if let Err(error) = parts.trailer_len() {
-        // Nobody may see the plaintext of a packet that is refused. Sealing it again restores the
-        // ciphertext; the ICV, which was right, comes out as it is.
-        aead.seal(&nonce, aad.bytes(), parts.text, parts.icv)?;
-        return Err(error);
+    esp: &'a mut [u8],
+) -> Result<Opened<'a>, Error> {
+    let shape = &params.shape;
+    check_length(esp, shape)?;
+    let esn_hi = params.esn.then_some(esn_hi);
+    transform.open(esn_hi, esp)?;
+    match tail_len(esp, shape) {
+        Ok(tail) => opened(esp, shape, tail).ok_or(Error::Format),
+        Err(error) => {
+            // Nobody may see the plaintext of a packet that is refused. Sealing it again restores the
+            // ciphertext; the ICV, which was right, comes out as it is.
+            transform.seal(esn_hi, esp)?;
+            Err(error)
+        }
+    }
+}
+
+/// The packet has all its parts, and its text fills blocks.
+fn check_length(esp: &[u8], shape: &Shape) -> Result<(), Error> {
+    let text = esp
+        .len()
+        .checked_sub(overhead(shape))
+        .ok_or(Error::Length)?;
+    if text < TRAILER_LEN || text.checked_rem(shape.block.into()) != Some(0) {
+        return Err(Error::Length);
     }
     Ok(())
 }
 
-/// A packet taken apart.
-struct Parts<'a> {
-    header: &'a [u8; ESP_HLEN],
-    iv: &'a mut [u8; IV_LEN],
-    text: &'a mut [u8],
-    icv: &'a mut [u8],
+/// Header, IV and ICV.
+const fn overhead(shape: &Shape) -> usize {
+    ESP_HLEN
+        .saturating_add(shape.iv_len as usize)
+        .saturating_add(shape.icv_len as usize)
 }
 
-impl<'a> Parts<'a> {
-    fn split(esp: &'a mut [u8], params: &Params) -> Result<Self, Error> {
-        let (header, rest) = esp.split_first_chunk_mut().ok_or(Error::Length)?;
-        let (iv, rest) = rest.split_first_chunk_mut().ok_or(Error::Length)?;
-        let text_len = rest
-            .len()
-            .checked_sub(usize::from(params.icv_len))
-            .ok_or(Error::Length)?;
-        if text_len < TRAILER_LEN || text_len % 4 != 0 {
-            return Err(Error::Length);
-        }
-        let (text, icv) = rest.split_at_mut_checked(text_len).ok_or(Error::Length)?;
-        Ok(Self {
-            header,
-            iv,
-            text,
-            icv,
-        })
+/// Padding, pad length, next header and ICV in bytes, according to the pad length in the clear text.
+fn tail_len(esp: &[u8], shape: &Shape) -> Result<usize, Error> {
+    let icv_len = usize::from(shape.icv_len);
+    let end = esp.len().saturating_sub(icv_len);
+    let Some([.., pad_len, _next_header]) = esp.get(..end) else {
+        return Err(Error::Length);
+    };
+    let trailer = TRAILER_LEN.saturating_add(usize::from(*pad_len));
+    if trailer > esp.len().saturating_sub(overhead(shape)) {
+        return Err(Error::Format);
     }
-
-    /// The low part of the sequence number.
-    fn seq(&self) -> u32 {
-        let [_, _, _, _, lo @ ..] = *self.header;
-        u32::from_be_bytes(lo)
-    }
-
-    /// Padding, pad length, next header and ICV in bytes, according to the pad length in the text.
-    fn trailer_len(&self) -> Result<usize, Error> {
-        let [.., pad_len, _next_header] = *self.text else {
-            return Err(Error::Length);
-        };
-        let trailer = TRAILER_LEN.saturating_add(usize::from(pad_len));
-        if trailer > self.text.len() {
-            return Err(Error::Format);
-        }
-        Ok(trailer.saturating_add(self.icv.len()))
-    }
-
-    fn nonce(&self, params: &Params) -> [u8; NONCE_LEN] {
-        let [a, b, c, d] = params.salt;
-        let [e, f, g, h, i, j, k, l] = *self.iv;
-        [a, b, c, d, e, f, g, h, i, j, k, l]
-    }
+    Ok(trailer.saturating_add(icv_len))
 }
 
-/// Additional authenticated data (RFC 4106 section 5).
-enum Aad {
-    Short([u8; 8]),
-    Extended([u8; 12]),
-}
-
-impl Aad {
-    fn new(header: &[u8; ESP_HLEN], esn_hi: u32, esn: bool) -> Self {
-        if !esn {
-            return Self::Short(*header);
-        }
-        let [s0, s1, s2, s3, l0, l1, l2, l3] = *header;
-        let [h0, h1, h2, h3] = esn_hi.to_be_bytes();
-        Self::Extended([s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3])
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Short(bytes) => bytes,
-            Self::Extended(bytes) => bytes,
-        }
-    }
+fn opened<'a>(esp: &'a [u8], shape: &Shape, tail: usize) -> Option<Opened<'a>> {
+    let start = ESP_HLEN.checked_add(shape.iv_len.into())?;
+    let end = esp.len().checked_sub(tail)?;
+    let next_header = esp
+        .len()
+        .checked_sub(usize::from(shape.icv_len))?
+        .checked_sub(1)?;
+    Some(Opened {
+        payload: esp.get(start..end)?,
+        next_header: *esp.get(next_header)?,
+    })
 }
 
 #[cfg(test)]
 #[path = "engine_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! ESP (RFC 4303) with AES-GCM (RFC 4106), in the caller's buffer.
+//! ESP (RFC 4303) in the caller's buffer.
 //!
 //! This crate knows packets and rules, nothing else: the caller brings the bytes, the cipher
-//! ([`engine::Aead`]) and the SA's parameters. The driver uses [`seq`]; the NIC uses all of it.
+//! ([`engine::Transform`]) and the SA's parameters. The driver uses [`seq`]; the NIC uses all of it.
 //! Nothing here allocates, panics or uses `unsafe`.
 
 #![cfg_attr(not(any(kernel, test)), no_std)]
@@ -27,6 +27,10 @@
     )
 )]
 
+pub mod aead;
+pub mod checksum;
 pub mod engine;
+pub mod inner;
 pub mod packet;
+pub mod segment;
 pub mod seq;

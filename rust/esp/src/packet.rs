@@ -3,7 +3,10 @@
 //! Finds ESP in an Ethernet frame.
 //!
 //! Only what the NIC processes is found: untagged frames with ESP directly in IPv4 without options
-//! and not fragmented, or directly in IPv6. Checksums are not looked at.
+//! and not fragmented, directly in IPv6, or behind UDP in such an IPv4 packet (RFC 3948). Checksums
+//! are not looked at.
+
+use crate::checksum::IPPROTO_UDP;
 
 /// Ethernet header in bytes, without a VLAN tag.
 pub const ETH_HLEN: usize = 14;
@@ -12,12 +15,15 @@ pub const ESP_HLEN: usize = 8;
 /// IP protocol number of ESP.
 pub const IPPROTO_ESP: u8 = 50;
 
-const IPV4_HLEN: usize = 20;
-const IPV6_HLEN: usize = 40;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// IPv4 header without options.
+pub(crate) const IPV4_HLEN: usize = 20;
+/// IPv6 header without extension headers.
+pub(crate) const IPV6_HLEN: usize = 40;
+const UDP_HLEN: usize = 8;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// More fragments, or a fragment offset.
-const IPV4_FRAGMENT: u16 = 0x3fff;
+pub(crate) const IPV4_FRAGMENT: u16 = 0x3fff;
 
 /// An IP address as SA lookups compare it: network order, IPv4 in the first four bytes and the rest
 /// zero.
@@ -27,6 +33,15 @@ pub struct Address {
     pub family: u8,
     /// The address.
     pub bytes: [u8; 16],
+}
+
+/// The UDP ports in front of an ESP packet (RFC 3948).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Source port.
+    pub src: u16,
+    /// Destination port.
+    pub dst: u16,
 }
 
 /// An ESP packet in a frame. Offsets count from the Ethernet header.
@@ -41,6 +56,8 @@ pub struct Esp {
     pub spi: u32,
     /// Sequence number in the header.
     pub seq: u32,
+    /// UDP encapsulation.
+    pub udp: Option<Ports>,
     /// Source address of the outer IP header.
     pub src: Address,
     /// Destination address of the outer IP header.
@@ -49,69 +66,122 @@ pub struct Esp {
 
 /// Finds the ESP packet in an Ethernet frame; `None` if there is none of the supported form or it
 /// is not complete.
+///
+/// What is in UDP may be anything: whether it is ESP is known only when there is an SA with this SPI
+/// and these ports. Packets with a non-ESP marker and keepalives are never taken for ESP.
+#[inline]
 pub fn find(frame: &[u8]) -> Option<Esp> {
-    let ip = frame.get(ETH_HLEN..)?;
-    match be16(frame, 12)? {
-        ETHERTYPE_IPV4 => find_ipv4(ip),
-        ETHERTYPE_IPV6 => find_ipv6(ip),
+    let ip = Ip::parse(frame)?;
+    let packet = frame.get(ip.payload..ip.end)?;
+    match ip.protocol {
+        IPPROTO_ESP => ip.esp(packet, None),
+        IPPROTO_UDP if ip.src.family == 4 => {
+            let ports = Ports {
+                src: be16(packet, 0)?,
+                dst: be16(packet, 2)?,
+            };
+            if usize::from(be16(packet, 4)?) != packet.len() {
+                return None;
+            }
+            ip.esp(packet, Some(ports)).filter(|esp| esp.spi != 0)
+        }
         _ => None,
     }
 }
 
-fn find_ipv4(ip: &[u8]) -> Option<Esp> {
-    let plain = *ip.first()? == 0x45 && be16(ip, 6)? & IPV4_FRAGMENT == 0;
-    if !plain || *ip.get(9)? != IPPROTO_ESP {
+/// Finds the ESP packet in a frame that is to be segmented: the length in its IP header has no
+/// meaning, the packet reaches to the end of the frame. Not in UDP.
+pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
+    let ip = Ip::parse(frame)?;
+    let ip = Ip {
+        end: frame.len(),
+        ..ip
+    };
+    if ip.protocol != IPPROTO_ESP {
         return None;
     }
-    let total = usize::from(be16(ip, 2)?);
-    esp(
-        ip,
-        IPV4_HLEN,
-        total,
-        address::<4>(ip, 12, 4)?,
-        address::<4>(ip, 16, 4)?,
-    )
+    ip.esp(frame.get(ip.payload..)?, None)
 }
 
-fn find_ipv6(ip: &[u8]) -> Option<Esp> {
-    if *ip.first()? >> 4 != 6 || *ip.get(6)? != IPPROTO_ESP {
-        return None;
+/// The outer IP header; its length has not been compared with that of the frame.
+struct Ip {
+    /// Start of what `protocol` names, from the start of the frame.
+    payload: usize,
+    /// End by the header's own length.
+    end: usize,
+    protocol: u8,
+    src: Address,
+    dst: Address,
+}
+
+impl Ip {
+    /// Of an untagged frame with IPv4 without options and not fragmented, or with IPv6.
+    #[inline]
+    fn parse(frame: &[u8]) -> Option<Self> {
+        let ip = frame.get(ETH_HLEN..)?;
+        let (header, len, protocol, src, dst) = match be16(frame, 12)? {
+            ETHERTYPE_IPV4 => {
+                let ip: &[u8; IPV4_HLEN] = ip.first_chunk()?;
+                if ip[0] != 0x45 || be16(ip, 6)? & IPV4_FRAGMENT != 0 {
+                    return None;
+                }
+                let addresses = (address::<4>(ip, 12, 4)?, address::<4>(ip, 16, 4)?);
+                (IPV4_HLEN, be16(ip, 2)?, ip[9], addresses.0, addresses.1)
+            }
+            ETHERTYPE_IPV6 => {
+                let ip: &[u8; IPV6_HLEN] = ip.first_chunk()?;
+                if ip[0] >> 4 != 6 {
+                    return None;
+                }
+                let addresses = (address::<16>(ip, 8, 6)?, address::<16>(ip, 24, 6)?);
+                (IPV6_HLEN, be16(ip, 4)?, ip[6], addresses.0, addresses.1)
+            }
+            _ => return None,
+        };
+        let payload = ETH_HLEN.checked_add(header)?;
+        let before = if header == IPV4_HLEN {
+            ETH_HLEN
+        } else {
+            payload
+        };
+        Some(Self {
+            payload,
+            end: before.checked_add(len.into())?,
+            protocol,
+            src,
+            dst,
+        })
     }
-    let total = IPV6_HLEN.checked_add(usize::from(be16(ip, 4)?))?;
-    esp(
-        ip,
-        IPV6_HLEN,
-        total,
-        address::<16>(ip, 8, 6)?,
-        address::<16>(ip, 24, 6)?,
-    )
+
+    /// The ESP packet in the payload `packet`, behind UDP if there are ports.
+    #[inline]
+    fn esp(&self, packet: &[u8], udp: Option<Ports>) -> Option<Esp> {
+        let skip = if udp.is_some() { UDP_HLEN } else { 0 };
+        let header: &[u8; ESP_HLEN] = packet.get(skip..)?.first_chunk()?;
+        Some(Esp {
+            offset: self.payload.checked_add(skip)?,
+            end: self.end,
+            spi: be32(header, 0)?,
+            seq: be32(header, 4)?,
+            udp,
+            src: self.src,
+            dst: self.dst,
+        })
+    }
 }
 
-/// The ESP packet between `start` and `end` of the IP packet `ip`.
-fn esp(ip: &[u8], start: usize, end: usize, src: Address, dst: Address) -> Option<Esp> {
-    let packet = ip.get(start..end)?;
-    Some(Esp {
-        offset: ETH_HLEN.checked_add(start)?,
-        end: ETH_HLEN.checked_add(end)?,
-        spi: be32(packet, 0)?,
-        seq: be32(packet, 4)?,
-        src,
-        dst,
-    })
-}
-
-fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
+pub(crate) fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
     let src: [u8; N] = array(ip, at)?;
     let mut bytes = [0; 16];
     bytes.get_mut(..N)?.copy_from_slice(&src);
     Some(Address { family, bytes })
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
 
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_be_bytes)
 }
 
@@ -197,6 +267,55 @@ mod tests {
         );
     }
 
+    /// ESP in UDP over IPv4.
+    fn udp(payload: usize) -> Vec<u8> {
+        let mut frame = ipv4(8 + payload);
+        frame[23] = IPPROTO_UDP;
+        let len = 8 + payload as u16;
+        let header = [[0x11, 0x94], [0x11, 0x95], len.to_be_bytes(), [0, 0]].concat();
+        frame[34..42].copy_from_slice(&header);
+        if payload >= 8 {
+            frame[42..50].copy_from_slice(&[0, 0, 0x43, 0x21, 0x87, 0x65, 0x43, 0x21]);
+        }
+        frame
+    }
+
+    #[test]
+    fn finds_esp_in_udp() {
+        let mut frame = udp(24);
+        frame.extend([0; 7]);
+        let esp = find(&frame).unwrap();
+        assert_eq!((esp.offset, esp.end, esp.spi), (42, 66, 0x4321));
+        let ports = Ports {
+            src: 4500,
+            dst: 4501,
+        };
+        assert_eq!((esp.udp, esp.seq), (Some(ports), 0x8765_4321));
+        // Another length than that of the IP packet.
+        for len in [31, 33] {
+            let mut other = frame.clone();
+            other[39] = len;
+            assert_eq!(find(&other), None);
+        }
+        let mut marker = frame.clone();
+        marker[42..46].fill(0);
+        assert_eq!(find(&marker), None);
+        for payload in [0, 1, 7] {
+            assert_eq!(find(&udp(payload)), None, "{payload}");
+        }
+        assert_eq!(find_unsegmented(&frame), None);
+    }
+
+    #[test]
+    fn the_length_of_what_is_to_be_segmented_does_not_matter() {
+        for (mut frame, length) in [(ipv4(24), 16..18), (ipv6(24), 18..20)] {
+            frame[length.clone()].fill(0);
+            assert_eq!(find(&frame), None);
+            let end = frame.len();
+            assert_eq!(find_unsegmented(&frame).unwrap().end, end);
+        }
+    }
+
     #[test]
     fn other_packets_are_left_alone() {
         // (offset, value): EtherType, IHL, version, fragment flags and offset, protocol, length.
@@ -223,7 +342,7 @@ mod tests {
 
     #[test]
     fn truncated_frames_are_left_alone() {
-        for frame in [ipv4(24), ipv6(24)] {
+        for frame in [ipv4(24), ipv6(24), udp(24)] {
             for len in 0..frame.len() {
                 assert_eq!(find(&frame[..len]), None);
             }
@@ -233,9 +352,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_found_lies_in_the_frame(
-            mut frame in prop::collection::vec(any::<u8>(), 0..120), v6: bool
+            mut frame in prop::collection::vec(any::<u8>(), 0..120), kind in 0u8..3
         ) {
-            let head = if v6 { ipv6(24) } else { ipv4(24) };
+            let head = match kind {
+                0 => ipv4(24),
+                1 => ipv6(24),
+                _ => udp(24),
+            };
             // Keep what makes the frame ESP, leave lengths and the rest random.
             for at in [12, 13, 14, 20, 21, 23] {
                 if let Some(byte) = frame.get_mut(at) {

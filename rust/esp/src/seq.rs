@@ -29,6 +29,30 @@ pub const fn of_first_packet(header: u32, xo_low: u32, xo_hi: u32) -> u64 {
     join(xo_hi.wrapping_sub(wrapped), header)
 }
 
+/// High part of the number of a received packet, whose header has `lo` (RFC 4303 appendix A2.2).
+///
+/// `top` is the highest number that was verified, `window` the replay window in packets, at least 1.
+/// The result is the one that the stack, which has the same window, comes to (`xfrm_replay_seqhi()`).
+pub const fn infer_hi(top: u64, window: u32, lo: u32) -> u32 {
+    let top_lo = self::lo(top);
+    let behind = window.saturating_sub(1);
+    let bottom = top_lo.wrapping_sub(behind);
+    if top_lo >= behind {
+        // The window is in one subspace.
+        hi(top).wrapping_add((lo < bottom) as u32)
+    } else {
+        // It began in the subspace before.
+        hi(top).wrapping_sub((lo >= bottom) as u32)
+    }
+}
+
+/// Whether the verified number `seq` is ahead of `top`, which then becomes `seq`.
+///
+/// The difference counts with its sign: a number inferred to be below zero is not ahead.
+pub const fn is_ahead(seq: u64, top: u64) -> bool {
+    seq != top && seq.wrapping_sub(top) < 1 << 63
+}
+
 /// Explicit IV of a packet (RFC 4106 section 3.1): be64(`seq` XOR `iv_xor`).
 ///
 /// Unique under one key as long as `seq` is; `iv_xor`, drawn at random for every installation of an
@@ -66,7 +90,76 @@ mod tests {
         );
     }
 
+    /// The rule as the stack has it, on signed and unsigned numbers that are wide enough.
+    fn model(top: u64, window: u32, lo: u32) -> u32 {
+        let top = i128::from(top);
+        let bottom = top - i128::from(window) + 1;
+        // The number with this low half that lies in [bottom, bottom + 2^32).
+        let mut number = (bottom >> 32 << 32) + i128::from(lo);
+        if number < bottom {
+            number += 1 << 32;
+        }
+        (number >> 32) as u32
+    }
+
+    #[test]
+    fn inference_at_the_edges() {
+        assert_eq!(infer_hi(0, 32, 1), 0);
+        assert_eq!(infer_hi(0, 32, 0xffff_ff00), 0);
+        // Within the window below zero: the stack subtracts as well, and the ICV fails.
+        assert_eq!(infer_hi(0, 32, 0xffff_ffff), 0xffff_ffff);
+        assert_eq!(infer_hi(0xffff_ffff, 32, 0), 1);
+        assert_eq!(infer_hi(0xffff_ffff, 32, 0xffff_ffe0), 0);
+        assert_eq!(infer_hi(0xffff_ffff, 32, 0xffff_ffdf), 1);
+        assert_eq!(infer_hi(0x1_0000_0000, 32, 0xffff_ffff), 0);
+        assert_eq!(infer_hi(0x1_0000_0000, 32, 0xffff_ffe1), 0);
+        assert_eq!(infer_hi(0x1_0000_0000, 32, 0xffff_ffe0), 1);
+        assert_eq!(infer_hi(0x1_0000_001f, 32, 0xffff_ffff), 1);
+        assert_eq!(infer_hi(0x1_0000_001e, 32, 0xffff_ffff), 0);
+        assert_eq!(infer_hi(0x1_0000_0000, 1, 0xffff_ffff), 1);
+    }
+
+    #[test]
+    fn below_zero_is_not_ahead() {
+        assert!(is_ahead(2, 1) && !is_ahead(1, 1) && !is_ahead(1, 2));
+        assert!(is_ahead(0x1_0000_0000, 0xffff_ffff));
+        assert!(!is_ahead(join(0xffff_ffff, 0xffff_ffff), 0));
+    }
+
     proptest! {
+        #[test]
+        fn inference_is_that_of_the_model(
+            hi in 1u32..=0xffff_fffe, near: bool, offset in -5000i64..5000, any_lo: u32,
+            window in 1u32..=4096, lo in prop_oneof![any::<u32>(), 0u32..5000, 0xffff_e000u32..]
+        ) {
+            let top = if near {
+                join(hi, 0).wrapping_add_signed(offset)
+            } else {
+                join(hi, any_lo)
+            };
+            prop_assert_eq!(infer_hi(top, window, lo), model(top, window, lo));
+        }
+
+        /// Loss and reordering within half of the number space never make the inference wrong.
+        #[test]
+        fn inference_follows_a_stream(
+            start in 0xffff_f000u64..0x1_0000_1000, window in 32u32..=4096,
+            steps in prop::collection::vec((1u64..3000, 0u64..4096), 1..200)
+        ) {
+            let (mut top, mut newest) = (start, start);
+            for (ahead, late) in steps {
+                newest += ahead;
+                // One packet in order, and one that is late but in the window.
+                for seq in [newest, newest - late.min(u64::from(window) - 1)] {
+                    prop_assert_eq!(infer_hi(top, window, lo(seq)), hi(seq), "{:#x}", seq);
+                    if is_ahead(seq, top) {
+                        top = seq;
+                    }
+                }
+            }
+            prop_assert_eq!(top, newest);
+        }
+
         #[test]
         fn advancing_the_record_does_not_change_the_number(seq: u64, segments in 0u32..0x10000) {
             let ahead = seq.wrapping_add(u64::from(segments));

@@ -4,7 +4,8 @@
 
 use super::KeyError;
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM, AES_192_GCM, AES_256_GCM};
-use espnic_esp::engine::{Aead, AeadError, NONCE_LEN};
+use espnic_esp::aead::{Aead, NONCE_LEN};
+use espnic_esp::engine::CipherError;
 use std::cell::RefCell;
 
 const ICV_LEN: usize = 16;
@@ -43,15 +44,15 @@ impl Aead for AesGcm {
         aad: &[u8],
         text: &mut [u8],
         icv: &mut [u8],
-    ) -> Result<(), AeadError> {
+    ) -> Result<(), CipherError> {
         if icv.len() != ICV_LEN {
-            return Err(AeadError::Unsupported);
+            return Err(CipherError::Unsupported);
         }
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let tag = self
             .0
             .seal_in_place_separate_tag(nonce, Aad::from(aad), text);
-        icv.copy_from_slice(tag.map_err(|_| AeadError::Unsupported)?.as_ref());
+        icv.copy_from_slice(tag.map_err(|_| CipherError::Unsupported)?.as_ref());
         Ok(())
     }
 
@@ -61,9 +62,9 @@ impl Aead for AesGcm {
         aad: &[u8],
         text: &mut [u8],
         icv: &[u8],
-    ) -> Result<(), AeadError> {
+    ) -> Result<(), CipherError> {
         if icv.len() != ICV_LEN {
-            return Err(AeadError::Unsupported);
+            return Err(CipherError::Unsupported);
         }
         PLAINTEXT.with_borrow_mut(|plaintext| {
             if plaintext.len() < text.len() {
@@ -73,7 +74,7 @@ impl Aead for AesGcm {
             let nonce = Nonce::assume_unique_for_key(*nonce);
             self.0
                 .open_separate_gather(nonce, Aad::from(aad), text, icv, plaintext)
-                .map_err(|_| AeadError::Auth)?;
+                .map_err(|_| CipherError::Auth)?;
             text.copy_from_slice(plaintext);
             Ok(())
         })

@@ -8,7 +8,8 @@
 //! threads at once.
 
 use super::KeyError;
-use espnic_esp::engine::{Aead, AeadError, MAX_ICV_LEN, NONCE_LEN};
+use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
+use espnic_esp::engine::CipherError;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use subtle::ConstantTimeEq;
@@ -143,10 +144,10 @@ impl AesGcm {
         aad: &[u8],
         text: &mut [u8],
         tag: &mut [u8],
-    ) -> Result<(), AeadError> {
+    ) -> Result<(), CipherError> {
         // The tags that RFC 4106 section 6 has; the library accepts no others than 1 to 16 bytes.
-        if !matches!(tag.len(), 8 | 12 | MAX_ICV_LEN) {
-            return Err(AeadError::Unsupported);
+        if !matches!(tag.len(), 8 | 12 | TAG_LEN) {
+            return Err(CipherError::Unsupported);
         }
         let key: *const ExpandedKey = &*self.key;
         let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
@@ -182,7 +183,7 @@ impl Aead for AesGcm {
         aad: &[u8],
         text: &mut [u8],
         icv: &mut [u8],
-    ) -> Result<(), AeadError> {
+    ) -> Result<(), CipherError> {
         self.run(self.functions.encrypt, nonce, aad, text, icv)
     }
 
@@ -192,11 +193,11 @@ impl Aead for AesGcm {
         aad: &[u8],
         text: &mut [u8],
         icv: &[u8],
-    ) -> Result<(), AeadError> {
-        let mut computed = [0; MAX_ICV_LEN];
+    ) -> Result<(), CipherError> {
+        let mut computed = [0; TAG_LEN];
         let computed = computed
             .get_mut(..icv.len())
-            .ok_or(AeadError::Unsupported)?;
+            .ok_or(CipherError::Unsupported)?;
         self.run(self.functions.decrypt, nonce, aad, text, computed)?;
         if bool::from(computed.ct_eq(icv)) {
             return Ok(());
@@ -204,6 +205,6 @@ impl Aead for AesGcm {
         // The library has decrypted before the tag was known. Encrypting with the same nonce brings
         // the received bytes back.
         self.run(self.functions.encrypt, nonce, aad, text, computed)?;
-        Err(AeadError::Auth)
+        Err(CipherError::Auth)
     }
 }

@@ -71,6 +71,7 @@ fn x_entries() -> [XSaEntry; 2] {
     [cap::MODE_ESP_TUNNEL, cap::MODE_ESP_TRANSPORT].map(|mode| XSaEntry {
         mode,
         kind: cap::KIND_AEAD,
+        flags: ((cap::OPT_ESN | cap::OPT_UDP_ENCAP) as u16).into(),
         algo: (cap::AEAD_GCM as u16).into(),
         key_lens: (cap::length_bit(16 / 4) | cap::length_bit(32 / 4)).into(),
         icv_lens: cap::length_bit(16).into(),

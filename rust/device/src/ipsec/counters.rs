@@ -5,6 +5,7 @@
 use super::TxDrop;
 use crate::stats::Counter;
 use espnic_esp::engine::Error;
+use espnic_wire::hdr::{self, NetHdr48};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
@@ -21,10 +22,14 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Frames encrypted.
+    /// Frames encrypted, each segment counted.
     tx_packets: "ipsec_tx_packets",
     /// Bytes of these frames.
     tx_bytes: "ipsec_tx_bytes",
+    /// Frames of the guest that were segmented.
+    tx_gso: "ipsec_tx_gso",
+    /// Frames of the guest, not segmented, whose inner checksum was completed.
+    tx_csum: "ipsec_tx_csum",
     /// See [`TxDrop::NoSa`].
     tx_drop_no_sa: "ipsec_tx_drop_no_sa",
     /// See [`TxDrop::Stale`].
@@ -33,15 +38,21 @@ counters! {
     tx_drop_format: "ipsec_tx_drop_format",
     /// See [`TxDrop::Unsupported`].
     tx_drop_unsupported: "ipsec_tx_drop_unsupported",
+    /// See [`TxDrop::Long`].
+    tx_drop_long: "ipsec_tx_drop_long",
+    /// See [`TxDrop::Sequence`].
+    tx_drop_sequence: "ipsec_tx_drop_sequence",
     /// Frames verified and decrypted.
     rx_packets: "ipsec_rx_packets",
     /// Bytes of these frames.
     rx_bytes: "ipsec_rx_bytes",
+    /// Frames decrypted in which a checksum was verified.
+    rx_csum_valid: "ipsec_rx_csum_valid",
     /// Frames with a wrong ICV.
     rx_auth_fail: "ipsec_rx_auth_fail",
     /// Authentic frames with impossible padding.
     rx_format_fail: "ipsec_rx_format_fail",
-    /// Frames too short for their SA or not a multiple of four bytes.
+    /// Frames too short for their SA, or whose text does not fill blocks.
     rx_length_fail: "ipsec_rx_length_fail",
     /// Frames that the cipher cannot process.
     rx_unsupported: "ipsec_rx_unsupported",
@@ -54,26 +65,38 @@ counters! {
 }
 
 impl Counters {
-    /// Counts a frame of the guest.
-    pub(super) fn transmitted(&self, result: Result<(), TxDrop>, len: usize) {
-        match result {
-            Ok(()) => {
-                self.tx_packets.inc();
-                self.tx_bytes.add(len as u64);
-            }
-            Err(TxDrop::NoSa) => self.tx_drop_no_sa.inc(),
-            Err(TxDrop::Stale) => self.tx_drop_stale.inc(),
-            Err(TxDrop::Format) => self.tx_drop_format.inc(),
-            Err(TxDrop::Unsupported) => self.tx_drop_unsupported.inc(),
+    /// Counts a frame of the guest, of which `frames` with `bytes` bytes went out.
+    pub(super) fn transmitted(&self, hdr: &NetHdr48, frames: usize, bytes: usize) {
+        self.tx_packets.add(frames as u64);
+        self.tx_bytes.add(bytes as u64);
+        if hdr.net.gso_type != hdr::GSO_NONE {
+            self.tx_gso.inc();
+        } else if hdr.has(hdr::F_NEEDS_CSUM) {
+            self.tx_csum.inc();
         }
     }
 
-    /// Counts a frame from the wire for which there is an SA.
-    pub(super) fn received(&self, result: Result<(), Error>, len: usize) {
+    /// Counts a frame of the guest that was dropped.
+    pub(super) fn dropped(&self, drop: TxDrop) {
+        match drop {
+            TxDrop::NoSa => self.tx_drop_no_sa.inc(),
+            TxDrop::Stale => self.tx_drop_stale.inc(),
+            TxDrop::Format => self.tx_drop_format.inc(),
+            TxDrop::Unsupported => self.tx_drop_unsupported.inc(),
+            TxDrop::Long => self.tx_drop_long.inc(),
+            TxDrop::Sequence => self.tx_drop_sequence.inc(),
+        }
+    }
+
+    /// Counts a frame from the wire for which there is an SA, and whether it has a verified checksum.
+    pub(super) fn received(&self, result: Result<bool, Error>, len: usize) {
         match result {
-            Ok(()) => {
+            Ok(checksum) => {
                 self.rx_packets.inc();
                 self.rx_bytes.add(len as u64);
+                if checksum {
+                    self.rx_csum_valid.inc();
+                }
             }
             Err(Error::Auth) => self.rx_auth_fail.inc(),
             Err(Error::Format) => self.rx_format_fail.inc(),

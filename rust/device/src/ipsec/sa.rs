@@ -4,19 +4,26 @@
 
 use super::admin::Refused;
 use crate::crypto::{Backend, Cipher, KeyError};
-use espnic_esp::engine::Params;
-use espnic_esp::packet::Address;
+use espnic_esp::aead::EspAead;
+use espnic_esp::engine::{Params, Shape};
+use espnic_esp::packet::{Address, Esp, Ports};
+use espnic_esp::seq;
 use espnic_wire::cap::{self, XSaEntry};
 use espnic_wire::sa::{self, SaObject};
+use std::sync::atomic::{AtomicU64, Ordering};
 use subtle::ConstantTimeEq;
 use zerocopy::{FromBytes, IntoBytes};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Flags that crypto-only SAs may have. The last two say something about sequence numbers, which in
-/// this mode are the driver's, and change nothing here.
+/// Largest replay window, in packets.
+const MAX_WINDOW: u32 = 4096;
+
+/// Flags that crypto-only SAs may have. The last one says something about sequence numbers, which in
+/// this mode are the driver's, and changes nothing here.
 const FLAGS: u16 = sa::TAIL_CRYPTO_ONLY
     | sa::TAIL_MATCH_ADDR
     | sa::TAIL_DELIVER_ERR
+    | sa::TAIL_NO_UDP_PORT_CHECK
     | sa::TAIL_SEQ_VALID
     | sa::TAIL_MAY_WRAP;
 
@@ -28,19 +35,33 @@ pub(super) struct Sa {
     pub(super) spi: u32,
     /// What [`espnic_wire::hdr::SecExt::epoch`] has to be.
     pub(super) epoch: u16,
+    /// Tunnel mode, else transport mode.
+    pub(super) tunnel: bool,
     /// Destination of inbound packets.
-    pub(super) dst: Address,
-    /// The expanded key.
-    pub(super) cipher: Cipher,
+    dst: Address,
+    udp: Option<Udp>,
+    /// The expanded keys.
+    pub(super) cipher: EspAead<Cipher>,
     /// The rest of what the engine needs.
     pub(super) params: Params,
+    /// Inbound with ESN: replay window in packets, else 0.
+    window: u32,
+    /// Inbound with ESN: highest sequence number that was verified.
+    top: AtomicU64,
     /// The object as it was created.
     object: Box<Zeroizing<[u8; size_of::<SaObject>()]>>,
 }
 
+/// UDP encapsulation.
+struct Udp {
+    ports: Ports,
+    /// Ports are compared.
+    check: bool,
+}
+
 impl Drop for Sa {
     fn drop(&mut self) {
-        self.params.salt.zeroize();
+        self.cipher.salt.zeroize();
     }
 }
 
@@ -67,21 +88,70 @@ impl Sa {
             KeyError::Length => Refused::FIELD,
             KeyError::Unavailable => Refused::RESOURCE,
         })?;
+        let icv_len = view.tail.icv_len;
         let params = Params {
-            salt: view.std.salt,
-            icv_len: view.tail.icv_len,
-            esn: false,
+            shape: Shape::aead(icv_len),
+            esn: has_option(view, cap::OPT_ESN),
             iv_xor: iv_xor(view)?,
         };
         Ok(Self {
             id,
             spi: view.std.spi.get(),
             epoch: view.tail.epoch.get(),
+            tunnel: view.std.mode == cap::MODE_ESP_TUNNEL,
             dst: destination(view),
-            cipher,
+            udp: udp(view),
+            cipher: EspAead {
+                aead: cipher,
+                salt: view.std.salt,
+                icv_len,
+            },
             params,
+            window: view.std.replay_win_sz.get(),
+            top: AtomicU64::new(given_seq(view).unwrap_or(0)),
             object: stored,
         })
+    }
+
+    /// Whether an inbound packet with the SPI of this SA belongs to it.
+    pub(super) fn takes(&self, esp: &Esp) -> bool {
+        let encapsulated = match (&self.udp, esp.udp) {
+            (None, None) => true,
+            (Some(udp), Some(ports)) => !udp.check || udp.ports.dst == ports.dst,
+            _ => false,
+        };
+        encapsulated && self.dst == esp.dst
+    }
+
+    /// Whether an outbound packet may have this encapsulation.
+    pub(super) fn sends_from(&self, ports: Option<Ports>) -> bool {
+        match (&self.udp, ports) {
+            (None, None) => true,
+            (Some(udp), Some(ports)) => !udp.check || udp.ports == ports,
+            _ => false,
+        }
+    }
+
+    /// High half of the sequence number of an inbound packet. Without ESN it is not authenticated and
+    /// counts as zero.
+    pub(super) fn infer_esn_hi(&self, lo: u32) -> u32 {
+        if self.window == 0 {
+            return 0;
+        }
+        seq::infer_hi(self.top.load(Ordering::Relaxed), self.window, lo)
+    }
+
+    /// An inbound packet with this number is authentic.
+    pub(super) fn verified(&self, esn_hi: u32, lo: u32) {
+        if self.window == 0 {
+            return;
+        }
+        let seq = seq::join(esn_hi, lo);
+        // Nothing else is published with the number, so no order is needed.
+        let ahead = |top| seq::is_ahead(seq, top).then_some(seq);
+        let _ = self
+            .top
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, ahead);
     }
 
     /// The object as QUERY returns it: without keys and salt. The standard wants the keys too, but a
@@ -94,8 +164,8 @@ impl Sa {
         Ok(object.to_vec())
     }
 
-    /// Takes over from `old`, which a MODIFY replaces. Only the addresses may differ; mode, SPI,
-    /// algorithms, keys, epoch and IVs may not.
+    /// Takes over from `old`, which a MODIFY replaces. Only addresses, UDP ports and the highest
+    /// sequence number may differ; mode, SPI, algorithms, keys, window, epoch and IVs may not.
     pub(super) fn replace(&mut self, old: &Self) -> Result<(), Refused> {
         let same = fixed(view(&self.object)?).ct_eq(&fixed(view(&old.object)?));
         if !bool::from(same) {
@@ -103,6 +173,9 @@ impl Sa {
         }
         // Also if the NIC drew it: one key, one sequence of IVs.
         self.params.iv_xor = old.params.iv_xor;
+        if given_seq(view(&self.object)?).is_none() {
+            self.top = old.top.load(Ordering::Relaxed).into();
+        }
         Ok(())
     }
 }
@@ -114,7 +187,9 @@ fn view(object: &[u8; size_of::<SaObject>()]) -> Result<&SaObject, Refused> {
 /// The part of an object that MODIFY must leave as it is, without reserved fields, which are ignored.
 fn fixed(object: &SaObject) -> Zeroizing<Vec<u8>> {
     let (std, tail) = (&object.std, &object.tail);
-    let parts: [&[u8]; 16] = [
+    // Whether `seq` counts is not fixed.
+    let tail_flags = tail.tail_flags.get() & !sa::TAIL_SEQ_VALID;
+    let parts: [&[u8]; 17] = [
         &[std.mode, std.direction],
         std.spi.as_bytes(),
         &std.salt,
@@ -124,7 +199,8 @@ fn fixed(object: &SaObject) -> Zeroizing<Vec<u8>> {
         &std.cipher_key.data,
         std.auth_algo.as_bytes(),
         std.auth_key.length.as_bytes(),
-        tail.tail_flags.as_bytes(),
+        std.replay_win_sz.as_bytes(),
+        &tail_flags.to_le_bytes(),
         tail.aead_algo.as_bytes(),
         &[tail.icv_len, tail.encap_mode, tail.iv_mode],
         tail.epoch.as_bytes(),
@@ -142,8 +218,8 @@ fn fixed(object: &SaObject) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-/// Only crypto-only SAs exist, and in that mode the NIC checks no replay, counts no lifetime and has
-/// no events: an SA that asks for them is refused rather than created without.
+/// Only crypto-only SAs exist, and in that mode the NIC checks no replay, counts no lifetime, sends no
+/// keepalive and has no events: an SA that asks for them is refused rather than created without.
 fn check_crypto_only(object: &SaObject) -> Result<(), Refused> {
     let (std, tail) = (&object.std, &object.tail);
     let flags = tail.tail_flags.get();
@@ -157,9 +233,9 @@ fn check_crypto_only(object: &SaObject) -> Result<(), Refused> {
     let refused = flags & sa::TAIL_CRYPTO_ONLY == 0
         || flags & !FLAGS != 0
         || tail.tail_len.get() < sa::SaTail::LEN
-        || std.replay_win_sz.get() != 0
         || limits.iter().any(|limit| limit.get() != 0)
-        || tail.encap_mode != sa::ENCAP_NONE
+        || !window_fits(object)
+        || !encapsulation_fits(object)
         || tail.keepalive_s.get() != 0
         // RFC 4303 section 2.1: never on the wire.
         || std.spi.get() == 0;
@@ -168,6 +244,47 @@ fn check_crypto_only(object: &SaObject) -> Result<(), Refused> {
     } else {
         Ok(())
     }
+}
+
+/// A replay window is given exactly where it is needed, inbound with ESN.
+fn window_fits(object: &SaObject) -> bool {
+    let window = object.std.replay_win_sz.get();
+    if object.std.direction == sa::DIR_IN && has_option(object, cap::OPT_ESN) {
+        (1..=MAX_WINDOW).contains(&window)
+    } else {
+        window == 0
+    }
+}
+
+/// The two places that speak of UDP encapsulation agree, and it is in IPv4.
+fn encapsulation_fits(object: &SaObject) -> bool {
+    match object.tail.encap_mode {
+        sa::ENCAP_NONE => !has_option(object, cap::OPT_UDP_ENCAP),
+        sa::ENCAP_UDP => {
+            has_option(object, cap::OPT_UDP_ENCAP) && matches!(object.tail.peer_family, 0 | 4)
+        }
+        _ => false,
+    }
+}
+
+fn has_option(object: &SaObject, option: u32) -> bool {
+    object.std.options.get() & u64::from(option) != 0
+}
+
+fn udp(object: &SaObject) -> Option<Udp> {
+    has_option(object, cap::OPT_UDP_ENCAP).then(|| Udp {
+        ports: Ports {
+            src: object.std.udp_sport.get(),
+            dst: object.std.udp_dport.get(),
+        },
+        check: object.tail.tail_flags.get() & sa::TAIL_NO_UDP_PORT_CHECK == 0,
+    })
+}
+
+/// The sequence number that the driver gives, if it does.
+fn given_seq(object: &SaObject) -> Option<u64> {
+    let valid = object.tail.tail_flags.get() & sa::TAIL_SEQ_VALID != 0;
+    valid.then(|| object.tail.seq.get())
 }
 
 /// Direction and object type agree; an inbound SA says how it is found and takes failed packets.

@@ -3,7 +3,7 @@
 //! The SA tables.
 
 use super::sa::Sa;
-use espnic_esp::packet::Address;
+use espnic_esp::packet::Esp;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,12 +55,12 @@ impl Tables {
         self.outb.get(id).map(Arc::as_ref)
     }
 
-    /// Inbound SA of a packet: the oldest with this SPI and destination.
-    pub(super) fn inbound(&self, spi: u32, dst: &Address) -> Option<&Sa> {
+    /// Inbound SA of a packet: the oldest that takes it.
+    pub(super) fn inbound(&self, esp: &Esp) -> Option<&Sa> {
         self.by_spi
-            .get(&spi)?
+            .get(&esp.spi)?
             .iter()
-            .find(|sa| sa.dst == *dst)
+            .find(|sa| sa.takes(esp))
             .map(Arc::as_ref)
     }
 

@@ -4,12 +4,16 @@
 
 mod admin;
 mod hostile;
+mod nat;
+mod numbers;
 mod packets;
+mod segments;
 
 use super::*;
 use espnic_wire::admin::{Command, Reply, EINVAL, OK, OPS_ALL, Q_INVALID_FIELD};
 use espnic_wire::cap::{self, IpsecLimits, ListHdr};
-use espnic_wire::hdr::{F_SECURITY, F_SECURITY_ERR, F_X_SEC};
+use espnic_wire::hdr::{self, F_SECURITY, F_SECURITY_ERR, F_X_SEC};
+use espnic_wire::sa as wire;
 use espnic_wire::sa::{SaObject, SaTail, OBJ_INB_SA, OBJ_OUTB_SA};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -142,6 +146,20 @@ fn frame(id: u32, seq: u32, payload: &[u8]) -> (NetHdr48, Vec<u8>) {
     hdr.sec.trailer_len = (pad_len as u16 + 2 + 16).into();
     hdr.sec.epoch = 7.into();
     (hdr, frame)
+}
+
+/// Longest frame on the wires of these tests.
+const LONGEST: usize = 1518;
+
+/// Sends a frame that becomes one: it is then what goes on the wire. Else it stays.
+fn send(ipsec: &Ipsec, hdr: &NetHdr48, frame: &mut Vec<u8>) -> Result<(), TxDrop> {
+    let (mut out, mut given) = (Frames::default(), frame.clone());
+    ipsec.transmit(hdr, &mut given, LONGEST, &mut out)?;
+    assert!(given.is_empty(), "it was moved");
+    let sent: Vec<_> = out.drain().collect();
+    let [one] = sent.try_into().unwrap();
+    *frame = one;
+    Ok(())
 }
 
 /// Status of a received frame, `None` if it was left alone.

@@ -2,10 +2,12 @@
 
 //! Transmission: from the guest's queue to the wire.
 
+use espnic_esp::checksum;
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{csum, frame, Device, BATCH, L2_OVERHEAD};
+use super::{frame, Device, BATCH, L2_OVERHEAD};
+use crate::ipsec::Frames;
 use crate::memory::GuestMap;
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
@@ -40,7 +42,8 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError>
         if chain.writable_len() > 0 {
             return Err(RingError::Direction);
         }
-        if let Some(frame) = take(nic, &mem, &chain, &rules)? {
+        take(nic, &mem, &chain, &rules, &mut net.wire)?;
+        for frame in net.wire.drain() {
             nic.port.send(frame);
         }
         queue.push_used(&mem, chain.head(), 0)?;
@@ -54,13 +57,14 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError>
     Ok(count > 0 || more)
 }
 
-/// The frame in `chain`, ready for the wire; `None` if it must not go there.
+/// Appends the frame in `chain`, ready for the wire, to `out`, unless it must not go there.
 fn take(
     nic: &Nic,
     mem: &GuestMap,
     chain: &Chain,
     rules: &Rules,
-) -> Result<Option<Vec<u8>>, RingError> {
+    out: &mut Frames,
+) -> Result<(), RingError> {
     let stats = &nic.stats;
     let hdr_len = rules.hdr_len.bytes();
     let Some(len) = usize::try_from(chain.readable_len())
@@ -69,11 +73,11 @@ fn take(
         .filter(|&len| len >= frame::ETH_LEN)
     else {
         stats.tx_drop_short.inc();
-        return Ok(None);
+        return Ok(());
     };
     if len > rules.max_frame {
         stats.tx_drop_long.inc();
-        return Ok(None);
+        return Ok(());
     }
     let mut bytes = [0; size_of::<NetHdr48>()];
     chain.read(mem, 0, bytes.get_mut(..hdr_len).unwrap_or_default())?;
@@ -82,37 +86,30 @@ fn take(
     chain.read(mem, hdr_len as u64, &mut frame)?;
     if hdr.net.gso_type != hdr::GSO_NONE {
         stats.tx_drop_gso.inc();
-        return Ok(None);
+        return Ok(());
     }
     let secured = rules.ipsec && hdr.has(hdr::F_SECURITY);
-    if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !complete_csum(&hdr, secured, &mut frame) {
-        stats.tx_drop_csum.inc();
-        return Ok(None);
-    }
     if secured {
-        if let Err(error) = nic.ipsec.transmit(&hdr, &mut frame) {
+        if let Err(error) = nic.ipsec.transmit(&hdr, &mut frame, rules.max_frame, out) {
             log::trace!("{}: frame for an SA is dropped: {error}", nic.name);
             stats.tx_drop_ipsec.inc();
-            return Ok(None);
+            return Ok(());
         }
+    } else {
+        if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !complete_csum(&hdr, &mut frame) {
+            stats.tx_drop_csum.inc();
+            return Ok(());
+        }
+        out.push(frame);
     }
     stats.tx_frames.inc();
     stats.tx_bytes.add(len as u64);
-    Ok(Some(frame))
+    Ok(())
 }
 
-/// Completes the checksum. It reaches to the end of the packet, which in a frame that already has
-/// room for an ESP trailer is where that trailer starts.
-fn complete_csum(hdr: &NetHdr48, secured: bool, frame: &mut [u8]) -> bool {
-    let crypto_only = hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
-    let trailer = if secured && crypto_only {
-        hdr.sec.trailer_len.get()
-    } else {
-        0
-    };
-    let Some(end) = frame.len().checked_sub(trailer.into()) else {
-        return false;
-    };
+/// Completes the checksum, which reaches to the end of the frame.
+fn complete_csum(hdr: &NetHdr48, frame: &mut [u8]) -> bool {
     let (start, offset) = (hdr.net.csum_start.get(), hdr.net.csum_offset.get());
-    csum::complete(frame, start.into(), offset.into(), end)
+    let end = frame.len();
+    checksum::complete(frame, start.into(), offset.into(), end)
 }

@@ -348,7 +348,7 @@ fn what_is_not_supported_is_refused() {
         |object| object.std.mode = 0,
         |object| object.std.direction = 3 - object.std.direction,
         |object| object.std.spi = 0.into(),
-        |object| object.std.options = u64::from(cap::OPT_ESN).into(),
+        |object| object.std.options = 4.into(),
         |object| object.std.options = (1 << 40).into(),
         |object| object.std.replay_win_sz = 32.into(),
         |object| object.std.cipher_algo = 3.into(),
@@ -431,7 +431,7 @@ fn reset_clears_everything_but_counters() {
         assert_eq!(create(&ipsec, obj_type, 0, &object(obj_type)), DONE);
     }
     let (hdr, wire) = frame(0, 1, b"x");
-    assert_eq!(ipsec.transmit(&hdr, &mut wire.clone()), Ok(()));
+    assert_eq!(send(&ipsec, &hdr, &mut wire.clone()), Ok(()));
     assert_eq!(received(&ipsec, &mut wire.clone()), Some(hdr::SEC_AUTH));
     ipsec.reset();
     assert_eq!(
@@ -442,7 +442,7 @@ fn reset_clears_everything_but_counters() {
         (0, 0)
     );
     assert_eq!(counter(&ipsec, "ipsec_tx_packets"), 1);
-    assert_eq!(ipsec.transmit(&hdr, &mut wire.clone()), Err(TxDrop::NoSa));
+    assert_eq!(send(&ipsec, &hdr, &mut wire.clone()), Err(TxDrop::NoSa));
     assert_eq!(received(&ipsec, &mut wire.clone()), None);
     assert_eq!(status(&ipsec, Command::CapIdListQuery), INVALID_OPCODE);
     use_list(&ipsec, OPS_ALL);

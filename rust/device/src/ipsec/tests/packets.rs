@@ -25,7 +25,7 @@ fn frames_travel_between_all_backends() {
             for seq in 1..=50u32 {
                 let (hdr, clear) = frame(1, seq, &vec![seq as u8; seq as usize * 20]);
                 let mut wire = clear.clone();
-                assert_eq!(a.transmit(&hdr, &mut wire), Ok(()));
+                assert_eq!(send(&a, &hdr, &mut wire), Ok(()));
                 assert_eq!(wire[..42], clear[..42], "headers, SPI and number stay");
                 assert_eq!(
                     wire[42..50],
@@ -56,7 +56,7 @@ fn the_wire_is_what_rfc_4106_says() {
     let (mut hdr, clear) = frame(1, 5, b"payload that nobody may read");
     hdr.sec.esn_hi = 3.into();
     let mut wire = clear.clone();
-    a.transmit(&hdr, &mut wire).unwrap();
+    send(&a, &hdr, &mut wire).unwrap();
     // Opened by hand, with the other library.
     let other = Backend::AwsLc.aes_gcm(&[0x42; 16]).unwrap();
     let mut nonce = [9, 8, 7, 6, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -67,7 +67,7 @@ fn the_wire_is_what_rfc_4106_says() {
     );
     let (head, icv) = wire.split_at_mut(clear.len() - 16);
     let (header, text) = head.split_at_mut(50);
-    espnic_esp::engine::Aead::open(&other, &nonce, &header[34..42], text, icv).unwrap();
+    espnic_esp::aead::Aead::open(&other, &nonce, &header[34..42], text, icv).unwrap();
     assert_eq!(text, &clear[50..clear.len() - 16]);
 }
 
@@ -76,7 +76,7 @@ fn every_corrupted_bit_is_reported_and_delivered_as_it_came() {
     for &backend in Backend::ALL {
         let (a, b) = pair(backend, backend);
         let (hdr, mut wire) = frame(1, 1, b"some payload");
-        a.transmit(&hdr, &mut wire).unwrap();
+        send(&a, &hdr, &mut wire).unwrap();
         // Sequence number, IV, ciphertext, ICV.
         let bits = (38 * 8)..(wire.len() * 8);
         for bit in bits.clone() {
@@ -96,7 +96,7 @@ fn every_corrupted_bit_is_reported_and_delivered_as_it_came() {
 fn esp_without_an_sa_and_plain_frames_are_left_alone() {
     let (a, b) = default_pair();
     let (hdr, mut wire) = frame(1, 1, b"x");
-    a.transmit(&hdr, &mut wire).unwrap();
+    send(&a, &hdr, &mut wire).unwrap();
     for (at, what) in [
         (37, "SPI"),
         (33, "destination"),
@@ -129,7 +129,7 @@ fn impossible_length_is_reported() {
 fn ethernet_padding_is_not_part_of_the_packet() {
     let (a, b) = default_pair();
     let (hdr, mut wire) = frame(1, 1, b"x");
-    a.transmit(&hdr, &mut wire).unwrap();
+    send(&a, &hdr, &mut wire).unwrap();
     wire.extend([0x77; 10]);
     assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
     assert_eq!(wire[wire.len() - 10..], [0x77; 10]);
@@ -138,7 +138,7 @@ fn ethernet_padding_is_not_part_of_the_packet() {
     for extra in [1, 4, 8] {
         let (hdr, mut frame) = frame(1, 1, b"xx");
         frame.extend(vec![0; extra]);
-        assert_eq!(a.transmit(&hdr, &mut frame), Err(TxDrop::Format));
+        assert_eq!(send(&a, &hdr, &mut frame), Err(TxDrop::Format));
     }
 }
 
@@ -148,7 +148,7 @@ fn a_frame_that_does_not_fit_its_sa_is_dropped() {
     let drop_of = |change: fn(&mut NetHdr48, &mut Vec<u8>)| {
         let (mut hdr, mut frame) = frame(1, 1, b"payload");
         change(&mut hdr, &mut frame);
-        a.transmit(&hdr, &mut frame).unwrap_err()
+        send(&a, &hdr, &mut frame).unwrap_err()
     };
     assert_eq!(
         drop_of(|hdr, _| hdr.out.resource_id = 2.into()),
@@ -179,15 +179,19 @@ fn a_frame_that_does_not_fit_its_sa_is_dropped() {
         drop_of(|hdr, _| hdr.net.flags = F_SECURITY),
         TxDrop::Unsupported
     );
-    assert_eq!(drop_of(|hdr, _| hdr.net.gso_type = 1), TxDrop::Unsupported);
-    let counters = ["no_sa", "stale", "format", "unsupported"]
+    assert_eq!(drop_of(|hdr, _| hdr.net.gso_type = 3), TxDrop::Unsupported);
+    assert_eq!(
+        drop_of(|_, frame| frame.resize(LONGEST + 1, 0)),
+        TxDrop::Long
+    );
+    let counters = ["no_sa", "stale", "format", "unsupported", "long"]
         .map(|name| counter(&a, &format!("ipsec_tx_drop_{name}")));
-    assert_eq!(counters, [3, 2, 4, 3]);
+    assert_eq!(counters, [3, 2, 4, 3, 1]);
     assert_eq!(counter(&a, "ipsec_tx_packets"), 0);
     // Resource type 0 is accepted.
     let (mut hdr, mut frame) = frame(1, 1, b"payload");
     hdr.out.resource_type = 0.into();
-    assert_eq!(a.transmit(&hdr, &mut frame), Ok(()));
+    assert_eq!(send(&a, &hdr, &mut frame), Ok(()));
 }
 
 #[test]
@@ -195,14 +199,14 @@ fn a_new_sa_under_the_id_does_not_take_packets_of_the_old_one() {
     let (a, b) = default_pair();
     assert_eq!(destroy(&a, OBJ_OUTB_SA, 1), DONE);
     let (hdr, mut old) = frame(1, 1, b"x");
-    assert_eq!(a.transmit(&hdr, &mut old), Err(TxDrop::NoSa));
+    assert_eq!(send(&a, &hdr, &mut old), Err(TxDrop::NoSa));
     let mut next = object(OBJ_OUTB_SA);
     next.tail.epoch = 8.into();
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &next), DONE);
-    assert_eq!(a.transmit(&hdr, &mut old), Err(TxDrop::Stale));
+    assert_eq!(send(&a, &hdr, &mut old), Err(TxDrop::Stale));
     let (mut hdr, mut wire) = frame(1, 1, b"x");
     hdr.sec.epoch = 8.into();
-    assert_eq!(a.transmit(&hdr, &mut wire), Ok(()));
+    assert_eq!(send(&a, &hdr, &mut wire), Ok(()));
     assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
 }
 
@@ -217,7 +221,7 @@ fn among_equal_keys_the_oldest_serves() {
     elsewhere.tail.peer_dst[3] = 99;
     assert_eq!(create(&b, OBJ_INB_SA, 5, &elsewhere), DONE);
     let (hdr, mut wire) = frame(1, 1, b"x");
-    a.transmit(&hdr, &mut wire).unwrap();
+    send(&a, &hdr, &mut wire).unwrap();
 
     assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_OK));
     assert_eq!(destroy(&b, OBJ_INB_SA, 2), DONE);
@@ -248,12 +252,55 @@ fn ipv6_is_found_by_its_whole_address() {
     wire.extend([[0xfd; 16], [0xfe; 16]].concat());
     wire.extend(&v4[34..]);
     hdr.sec.esp_offset = 54.into();
-    assert_eq!(a.transmit(&hdr, &mut wire), Ok(()));
+    assert_eq!(send(&a, &hdr, &mut wire), Ok(()));
     let mut other = wire.clone();
     other[53] ^= 1;
     assert_eq!(received(&b, &mut other), None);
     assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
     assert_eq!(wire[70..81], *b"version six");
+}
+
+#[test]
+fn the_checksum_inside_is_completed_and_verified() {
+    let (a, b) = default_pair();
+    // UDP from 10.0.0.1 to 10.0.0.2, only the pseudo header summed up.
+    let len: u16 = 8 + 13;
+    let pseudo = 0x0a00 + 0x0001 + 0x0a00 + 0x0002 + 17 + len;
+    let mut udp = [1000u16, 2000, len, pseudo].map(u16::to_be_bytes).concat();
+    udp.extend(b"thirteen byte");
+    let clear = |complete: bool| {
+        let (mut hdr, mut frame) = frame(1, 1, &udp);
+        let next_header = frame.len() - 17;
+        frame[next_header] = 17;
+        if complete {
+            hdr.net.flags |= hdr::F_NEEDS_CSUM;
+            hdr.net.csum_start = 50.into();
+            hdr.net.csum_offset = 6.into();
+        }
+        (hdr, frame)
+    };
+    for complete in [false, true] {
+        let (hdr, mut wire) = clear(complete);
+        send(&a, &hdr, &mut wire).unwrap();
+        let mut hdr = NetHdr48::default();
+        b.receive(&mut wire, &mut hdr);
+        assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
+        assert_eq!(hdr.has(hdr::F_DATA_VALID), complete);
+        assert_eq!(wire[50..56], udp[..6]);
+        assert_eq!(wire[56..58] == udp[6..8], !complete);
+    }
+    assert_eq!(counter(&a, "ipsec_tx_csum"), 1);
+    assert_eq!(counter(&b, "ipsec_rx_csum_valid"), 1);
+    // It must lie in the payload: not in the headers, not across the trailer.
+    for (start, offset) in [(34, 0), (49, 0), (50, 20), (72, 0), (u16::MAX, 6)] {
+        let (mut hdr, mut frame) = clear(true);
+        hdr.net.csum_start = start.into();
+        hdr.net.csum_offset = offset.into();
+        assert_eq!(send(&a, &hdr, &mut frame), Err(TxDrop::Format), "{start}");
+    }
+    let (mut hdr, mut frame) = clear(true);
+    hdr.sec.trailer_len = u16::MAX.into();
+    assert_eq!(send(&a, &hdr, &mut frame), Err(TxDrop::Format));
 }
 
 #[test]
@@ -266,7 +313,7 @@ fn the_nic_draws_its_own_ivs() {
         assert_eq!(create(&a, OBJ_OUTB_SA, 1, &device), DONE);
         for seq in 1..=20 {
             let (hdr, mut wire) = frame(1, seq, b"x");
-            a.transmit(&hdr, &mut wire).unwrap();
+            send(&a, &hdr, &mut wire).unwrap();
             assert!(ivs.insert(wire[42..50].to_vec()), "an IV was used twice");
         }
     }
@@ -280,7 +327,7 @@ fn packets_and_commands_at_the_same_time() {
             scope.spawn(|| {
                 for seq in 0..2000 {
                     let (hdr, mut wire) = frame(1, seq, &[5; 100]);
-                    a.transmit(&hdr, &mut wire).unwrap();
+                    send(&a, &hdr, &mut wire).unwrap();
                     assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
                 }
             });
@@ -320,7 +367,7 @@ proptest! {
         let (_, mut frame) = frame(1, 1, &payload);
         let hdr: NetHdr48 = espnic_wire::read_zero_extended(bytes.as_flattened());
         if hdr.out.resource_id.get() != 1 {
-            prop_assert!(a.transmit(&hdr, &mut frame).is_err());
+            prop_assert!(send(&a, &hdr, &mut frame).is_err());
         }
     }
 }

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Frames on their way to the wire.
+
+/// A list of frames that keeps the buffers of those that are done with.
+#[derive(Debug, Default)]
+pub struct Frames {
+    frames: Vec<Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// Most buffers that are kept.
+const MOST_SPARE: usize = 256;
+
+impl Frames {
+    /// Adds a frame.
+    pub fn push(&mut self, frame: Vec<u8>) {
+        self.frames.push(frame);
+    }
+
+    /// Adds a frame of `len` bytes, whose content is whatever a recycled buffer had, and returns it.
+    pub fn add(&mut self, len: usize) -> &mut Vec<u8> {
+        let mut frame = self.spare.pop().unwrap_or_default();
+        frame.resize(len, 0);
+        let at = self.frames.len();
+        self.frames.push(frame);
+        &mut self.frames[at]
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The frames.
+    pub fn iter(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.frames.iter()
+    }
+
+    /// Takes all frames out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.frames.drain(..)
+    }
+
+    /// Gives back the buffer of a frame that is done with.
+    pub fn recycle(&mut self, frame: Vec<u8>) {
+        if self.spare.len() < MOST_SPARE {
+            self.spare.push(frame);
+        }
+    }
+
+    /// Removes all but the first `count` frames.
+    pub fn truncate(&mut self, count: usize) {
+        while self.frames.len() > count {
+            if let Some(frame) = self.frames.pop() {
+                self.recycle(frame);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again() {
+        let mut frames = Frames::default();
+        frames.add(100).fill(1);
+        frames.push(vec![2; 60]);
+        assert_eq!(frames.len(), 2);
+        frames.truncate(1);
+        assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [100]);
+        let first = frames.drain().next().unwrap();
+        let at = first.as_ptr();
+        frames.recycle(first);
+        assert_eq!(frames.add(90).as_ptr(), at);
+        assert!(!frames.is_empty());
+        // Not without end.
+        for _ in 0..2 * MOST_SPARE {
+            frames.recycle(Vec::new());
+        }
+        assert!(frames.spare.len() <= MOST_SPARE);
+    }
+}

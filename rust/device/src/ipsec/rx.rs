@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Inbound packets: from the wire to what the driver gets.
+
+use super::counters::Counters;
+use super::sa::Sa;
+use super::table::Tables;
+use espnic_esp::engine::{self, Error};
+use espnic_esp::inner;
+use espnic_esp::packet::{self, Esp};
+use espnic_wire::hdr::{self, NetHdr48, SecExt};
+use espnic_wire::sa as wire;
+
+/// See [`super::Ipsec::receive`].
+pub(super) fn process(tables: &Tables, counters: &Counters, frame: &mut [u8], hdr: &mut NetHdr48) {
+    let Some(esp) = packet::find(frame) else {
+        return;
+    };
+    let Some(sa) = tables.inbound(&esp) else {
+        // Anything can be in UDP.
+        if esp.udp.is_none() {
+            counters.rx_no_sa.inc();
+        }
+        return;
+    };
+    let len = frame.len();
+    let esn_hi = sa.infer_esn_hi(esp.seq);
+    let result = open(sa, &esp, esn_hi, frame);
+    counters.received(result, len);
+    fill(hdr, sa, &esp, esn_hi, result);
+}
+
+/// Opens the packet; tells whether the checksum inside it is right.
+fn open(sa: &Sa, esp: &Esp, esn_hi: u32, frame: &mut [u8]) -> Result<bool, Error> {
+    let packet = frame.get_mut(esp.offset..esp.end).ok_or(Error::Length)?;
+    let opened = engine::open(&sa.cipher, &sa.params, esn_hi, packet)?;
+    sa.verified(esn_hi, esp.seq);
+    Ok(inner::checksum_is_right(
+        &opened, sa.tunnel, &esp.src, &esp.dst,
+    ))
+}
+
+/// Says in `hdr` what became of a packet that has an SA.
+fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool, Error>) {
+    let sec_status = match result {
+        Ok(_) => hdr::SEC_OK,
+        Err(Error::Auth) => hdr::SEC_AUTH,
+        Err(Error::Format) => hdr::SEC_FORMAT,
+        Err(Error::Length) => hdr::SEC_LENGTH,
+        Err(Error::Unsupported) => hdr::SEC_UNSUPPORTED,
+    };
+    hdr.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
+    if sec_status != hdr::SEC_OK {
+        hdr.net.flags |= hdr::F_SECURITY_ERR;
+    }
+    if result == Ok(true) {
+        hdr.net.flags |= hdr::F_DATA_VALID;
+    }
+    hdr.out.resource_id = sa.id.into();
+    hdr.out.resource_type = wire::OBJ_INB_SA.into();
+    hdr.sec = SecExt {
+        sec_op: hdr::SEC_OP_CRYPTO_ONLY,
+        sec_status,
+        // At most 54.
+        esp_offset: (esp.offset as u16).into(),
+        esn_hi: esn_hi.into(),
+        epoch: sa.epoch.into(),
+        ..SecExt::default()
+    };
+}

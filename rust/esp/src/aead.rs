@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! AEADs in ESP: nonce, additional data, and where things are (RFC 4106, RFC 7634).
+
+use crate::engine::{CipherError, Transform, IV_LEN, LONG_IV_LEN};
+use crate::packet::ESP_HLEN;
+
+/// Salt in bytes (RFC 4106 section 4).
+pub const SALT_LEN: usize = 4;
+/// Nonce in bytes: salt and IV.
+pub const NONCE_LEN: usize = SALT_LEN + IV_LEN;
+/// ICV of AEADs in bytes, the longest.
+pub const TAG_LEN: usize = 16;
+
+/// An AEAD with its key.
+///
+/// Shared between threads, so sealing and opening take `&self`.
+pub trait Aead {
+    /// Encrypts `text` in place and writes the ICV, of the length that `icv` has.
+    ///
+    /// # Errors
+    ///
+    /// [`CipherError::Unsupported`]; the content of `text` and `icv` is then undefined and must not be
+    /// sent.
+    fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &mut [u8],
+    ) -> Result<(), CipherError>;
+
+    /// Verifies `icv` and decrypts `text` in place.
+    ///
+    /// # Errors
+    ///
+    /// `text` is then as it was before the call.
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &[u8],
+    ) -> Result<(), CipherError>;
+}
+
+/// An AEAD as an ESP transform. The salt is key material: no `Debug`, and whoever drops it erases it.
+#[derive(Clone)]
+pub struct EspAead<A> {
+    /// The cipher.
+    pub aead: A,
+    /// First four bytes of every nonce.
+    pub salt: [u8; SALT_LEN],
+    /// ICV in bytes, at most [`TAG_LEN`].
+    pub icv_len: u8,
+}
+
+impl<A: Aead> Transform for EspAead<A> {
+    #[inline]
+    fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
+        let (nonce, aad) = (nonce(&self.salt, parts.iv), Aad::new(parts.header, esn_hi));
+        self.aead.seal(&nonce, aad.bytes(), parts.text, parts.icv)
+    }
+
+    #[inline]
+    fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
+        let (nonce, aad) = (nonce(&self.salt, parts.iv), Aad::new(parts.header, esn_hi));
+        self.aead.open(&nonce, aad.bytes(), parts.text, parts.icv)
+    }
+
+    fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
+        Err(CipherError::Unsupported)
+    }
+}
+
+/// A packet taken apart.
+struct Parts<'a> {
+    header: &'a [u8; ESP_HLEN],
+    iv: &'a [u8; IV_LEN],
+    text: &'a mut [u8],
+    icv: &'a mut [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn split(esp: &'a mut [u8], icv_len: u8) -> Option<Self> {
+        let (header, rest) = esp.split_first_chunk_mut()?;
+        let (iv, rest) = rest.split_first_chunk_mut()?;
+        let text_len = rest.len().checked_sub(icv_len.into())?;
+        let (text, icv) = rest.split_at_mut_checked(text_len)?;
+        Some(Self {
+            header,
+            iv,
+            text,
+            icv,
+        })
+    }
+}
+
+/// The nonce for an explicit IV.
+pub const fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
+    let [a, b, c, d] = *salt;
+    let [e, f, g, h, i, j, k, l] = *iv;
+    [a, b, c, d, e, f, g, h, i, j, k, l]
+}
+
+/// Additional authenticated data (RFC 4106 section 5).
+pub enum Aad {
+    /// SPI and sequence number.
+    Short([u8; ESP_HLEN]),
+    /// With the high half of the sequence number between them.
+    Extended([u8; ESP_HLEN + 4]),
+}
+
+impl Aad {
+    /// For a packet with this ESP header.
+    pub const fn new(header: &[u8; ESP_HLEN], esn_hi: Option<u32>) -> Self {
+        let Some(esn_hi) = esn_hi else {
+            return Self::Short(*header);
+        };
+        let [s0, s1, s2, s3, l0, l1, l2, l3] = *header;
+        let [h0, h1, h2, h3] = esn_hi.to_be_bytes();
+        Self::Extended([s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3])
+    }
+
+    /// The bytes.
+    pub const fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Extended(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Internet checksums (RFC 1071): of IPv4 headers, and of TCP and UDP.
+
+use crate::packet::Address;
+
+/// IP protocol number of TCP.
+pub const IPPROTO_TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const IPPROTO_UDP: u8 = 17;
+/// Offset of the checksum in a TCP header.
+pub const TCP_FIELD: usize = 16;
+/// Offset of the checksum in a UDP header.
+pub const UDP_FIELD: usize = 6;
+/// Offset of the checksum in an IPv4 header.
+const IPV4_FIELD: usize = 10;
+
+/// A ones' complement sum of big-endian 16-bit words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Of `data`, which starts with the first byte of a word. An odd last byte is the high half of a
+    /// word.
+    pub fn of(data: &[u8]) -> Self {
+        // Word order does not matter and neither does byte order, if the result is swapped back, so the
+        // sum is made of machine words. A lane takes 2^32 of them before it can overflow.
+        let mut lanes = [0u64; 8];
+        let mut chunks = data.chunks_exact(32);
+        for chunk in &mut chunks {
+            for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(4)) {
+                *lane = lane.wrapping_add(machine_word(word));
+            }
+        }
+        let mut total = 0u64;
+        for word in chunks.remainder().chunks(4) {
+            total = total.wrapping_add(machine_word(word));
+        }
+        for lane in lanes {
+            total = total.wrapping_add(fold(lane).into());
+        }
+        Self(u16::from_be(fold(total)).into())
+    }
+
+    /// This sum and `value`, all 32 bits of it.
+    #[must_use]
+    pub const fn plus(self, value: u32) -> Self {
+        Self(self.0.wrapping_add(value as u64))
+    }
+
+    /// This sum without `value`.
+    #[must_use]
+    pub const fn minus(self, value: u32) -> Self {
+        self.plus((!fold(value as u64)) as u32)
+    }
+
+    /// This sum and another.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        self.plus(fold(other.0) as u32)
+    }
+
+    /// The sum in 16 bits.
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
+    /// What is stored in a TCP or UDP header: the complement. RFC 768 wants zero sent as all ones; for
+    /// TCP both mean the same.
+    const fn transport_field(self) -> u16 {
+        match !self.folded() {
+            0 => 0xffff,
+            value => value,
+        }
+    }
+}
+
+/// Up to four bytes, zero-extended, in the machine's order.
+fn machine_word(bytes: &[u8]) -> u64 {
+    if let [a, b, c, d] = *bytes {
+        return u32::from_ne_bytes([a, b, c, d]).into();
+    }
+    let mut word = [0; 4];
+    for (to, from) in word.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    u32::from_ne_bytes(word).into()
+}
+
+const fn fold(sum: u64) -> u16 {
+    // Each step keeps the value modulo 0xffff; after four it has 16 bits.
+    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
+    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
+    sum as u16
+}
+
+/// Completes the checksum over `frame[start..end]` and stores it `offset` bytes after `start`, where
+/// the sum of the pseudo header already is (VIRTIO 1.4 section 5.1.6.2). `false`, and nothing changes, if
+/// the field does not lie within the range.
+pub fn complete(frame: &mut [u8], start: usize, offset: usize, end: usize) -> bool {
+    let Some(range) = frame.get_mut(start..end) else {
+        return false;
+    };
+    let value = Sum::of(range).transport_field();
+    put_be16(range, offset, value)
+}
+
+/// Makes the checksum of a complete TCP header and its data right. `partial` is the sum of the pseudo
+/// header. `false` if `segment` is too short.
+pub(crate) fn complete_tcp(segment: &mut [u8], partial: Sum) -> bool {
+    put_be16(segment, TCP_FIELD, 0)
+        && put_be16(
+            segment,
+            TCP_FIELD,
+            Sum::of(segment).and(partial).transport_field(),
+        )
+}
+
+/// Makes the checksum of an IPv4 header right. `false` if it is too short.
+pub(crate) fn complete_ipv4(header: &mut [u8]) -> bool {
+    put_be16(header, IPV4_FIELD, 0) && put_be16(header, IPV4_FIELD, !Sum::of(header).folded())
+}
+
+/// Whether `segment`, from its header to its end, is TCP or UDP with a checksum, and that is right. UDP
+/// without a checksum is not called right.
+pub fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> bool {
+    let field = match protocol {
+        IPPROTO_TCP => TCP_FIELD,
+        IPPROTO_UDP => UDP_FIELD,
+        _ => return false,
+    };
+    let Some(value) = segment
+        .get(field..)
+        .and_then(|rest| rest.first_chunk::<2>())
+    else {
+        return false;
+    };
+    if protocol == IPPROTO_UDP && !udp_is_whole(segment, *value) {
+        return false;
+    }
+    let Ok(len) = u32::try_from(segment.len()) else {
+        return false;
+    };
+    let pseudo = Sum::of(&src.bytes).and(Sum::of(&dst.bytes));
+    let sum = pseudo.plus(protocol.into()).plus(len);
+    sum.and(Sum::of(segment)).folded() == 0xffff
+}
+
+/// UDP has a checksum, and its length is that of the packet.
+fn udp_is_whole(segment: &[u8], checksum: [u8; 2]) -> bool {
+    let len = segment.get(4..).and_then(|rest| rest.first_chunk::<2>());
+    checksum != [0, 0]
+        && len.map(|len| usize::from(u16::from_be_bytes(*len))) == Some(segment.len())
+}
+
+/// Writes `value` at `at`; `false` if that is not in `bytes`.
+pub(crate) fn put_be16(bytes: &mut [u8], at: usize, value: u16) -> bool {
+    match bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        Some(field) => {
+            *field = value.to_be_bytes();
+            true
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Word by word, as RFC 1071 section 1 describes it.
+    fn slow(data: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in data.chunks(2) {
+            sum += (u32::from(pair[0]) << 8) | u32::from(*pair.get(1).unwrap_or(&0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn rfc_1071_example() {
+        let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::of(&data).folded(), 0xddf2);
+    }
+
+    #[test]
+    fn completion_outside_the_frame_is_refused() {
+        let mut frame = [0; 60];
+        for (start, offset, end) in [
+            (61, 0, 60),
+            (34, 25, 60),
+            (34, usize::MAX, 60),
+            (34, 16, 61),
+            (60, 0, 60),
+        ] {
+            assert!(!complete(&mut frame, start, offset, end));
+            assert_eq!(frame, [0; 60]);
+        }
+        assert!(complete(&mut frame, 34, 24, 60));
+    }
+
+    fn address(family: u8, byte: u8) -> Address {
+        let mut bytes = [0; 16];
+        bytes[..if family == 4 { 4 } else { 16 }].fill(byte);
+        Address { family, bytes }
+    }
+
+    /// A header with the pseudo header's sum in the checksum field.
+    fn partial(protocol: u8, src: &Address, dst: &Address, data: &[u8]) -> (Vec<u8>, usize) {
+        let (hlen, field) = if protocol == IPPROTO_TCP {
+            (20, TCP_FIELD)
+        } else {
+            (8, UDP_FIELD)
+        };
+        let mut segment = vec![0x5a; hlen];
+        segment.extend(data);
+        let len = segment.len() as u16;
+        if protocol == IPPROTO_UDP {
+            segment[4..6].copy_from_slice(&len.to_be_bytes());
+        }
+        let pseudo = [
+            &src.bytes[..],
+            &dst.bytes,
+            &[0, protocol],
+            &len.to_be_bytes(),
+        ]
+        .concat();
+        segment[field..field + 2].copy_from_slice(&slow(&pseudo).to_be_bytes());
+        (segment, field)
+    }
+
+    #[test]
+    fn udp_without_checksum_or_with_another_length_is_not_right() {
+        let (src, dst) = (address(4, 1), address(4, 2));
+        let (mut segment, field) = partial(IPPROTO_UDP, &src, &dst, b"data");
+        let len = segment.len();
+        assert!(complete(&mut segment, 0, field, len));
+        assert!(is_right(IPPROTO_UDP, &src, &dst, &segment));
+        assert!(!is_right(IPPROTO_TCP, &src, &dst, &segment));
+        assert!(!is_right(50, &src, &dst, &segment));
+        segment.extend([0, 0]);
+        assert!(!is_right(IPPROTO_UDP, &src, &dst, &segment));
+        segment.truncate(len);
+        segment[6..8].fill(0);
+        assert!(!is_right(IPPROTO_UDP, &src, &dst, &segment));
+    }
+
+    proptest! {
+        #[test]
+        fn sum_is_that_of_the_words(
+            data in prop::collection::vec(any::<u8>(), 0..300), value: u32
+        ) {
+            let same = |a: u16, b: u16| a % 0xffff == b % 0xffff;
+            prop_assert!(same(Sum::of(&data).folded(), slow(&data)));
+            let with = [&value.to_be_bytes()[..], &data].concat();
+            prop_assert!(same(Sum::of(&data).plus(value).folded(), slow(&with)));
+            prop_assert!(same(Sum::of(&with).minus(value).folded(), slow(&data)));
+            prop_assert_eq!(Sum::of(&vec![0xff; data.len() & !1]).folded(),
+                if data.len() < 2 { 0 } else { 0xffff });
+        }
+
+        #[test]
+        fn completed_is_right_and_damaged_is_not(
+            v6: bool, tcp: bool,
+            data in prop::collection::vec(any::<u8>(), 0..200),
+            flip in any::<(prop::sample::Index, u8)>(),
+        ) {
+            let family = if v6 { 6 } else { 4 };
+            let protocol = if tcp { IPPROTO_TCP } else { IPPROTO_UDP };
+            let (src, dst) = (address(family, 0x11), address(family, 0x22));
+            let (mut segment, field) = partial(protocol, &src, &dst, &data);
+            let len = segment.len();
+            prop_assert!(complete(&mut segment, 0, field, len));
+            prop_assert!(is_right(protocol, &src, &dst, &segment));
+            segment[flip.0.index(len)] ^= 1 << (flip.1 % 8);
+            prop_assert!(!is_right(protocol, &src, &dst, &segment));
+        }
+    }
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! TCP segmentation: one frame with much data becomes several that fit the wire.
+//!
+//! The same code serves plain TCP and TCP inside ESP, in transport and in tunnel mode. With ESP the
+//! segments come out in the shape that [`crate::engine::seal`] expects: with sequence number, padding
+//! and trailer, and with room for IV and ICV.
+
+use crate::checksum::{complete_ipv4, complete_tcp, put_be16, Sum, IPPROTO_TCP, TCP_FIELD};
+use crate::engine::{padding, Shape};
+use crate::packet::{
+    be16, be32, ESP_HLEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPV4_HLEN, IPV6_HLEN,
+};
+use crate::seq;
+
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+const VLAN_HLEN: usize = 4;
+/// Next header of a tunnelled IPv4 packet.
+pub const IPPROTO_IPIP: u8 = 4;
+/// Next header of a tunnelled IPv6 packet.
+pub const IPPROTO_IPV6: u8 = 41;
+/// Flags byte of a TCP header, and its bits.
+const TCP_FLAGS: usize = 13;
+const TCP_FIN: u8 = 0x01;
+const TCP_PSH: u8 = 0x08;
+const TCP_CWR: u8 = 0x80;
+const MIN_TCP_HLEN: usize = 20;
+
+/// Why a frame cannot be segmented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Its headers are not what the request says.
+    Headers,
+    /// No data per segment, or more than an IP packet holds.
+    Size,
+    /// The ESP sequence numbers would pass their end.
+    Sequence,
+    /// The caller's buffer does not have the length of the segment, or there is no such segment.
+    Buffer,
+}
+
+/// What the sender says of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Version of the IP header in front of the TCP header: 4 or 6.
+    pub family: u8,
+    /// Start of the TCP header, from the start of the frame. Its checksum field has the sum of the
+    /// pseudo header with the length of all of the data.
+    pub tcp: usize,
+    /// Bytes of data per segment.
+    pub size: usize,
+}
+
+/// What segmentation inside ESP needs of the SA and the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EspRequest {
+    /// Start of the ESP header, from the start of the frame.
+    pub offset: usize,
+    /// Lengths of IV and ICV, and block size.
+    pub shape: Shape,
+    /// Tunnel mode, else transport mode.
+    pub tunnel: bool,
+    /// Next header of the trailers.
+    pub next_header: u8,
+    /// 64-bit sequence number of the first segment.
+    pub seq: u64,
+    /// Sequence numbers have 64 bits, else 32.
+    pub esn: bool,
+}
+
+/// An IP header of the frame.
+#[derive(Clone, Copy)]
+struct Ip {
+    at: usize,
+    hlen: usize,
+    v6: bool,
+}
+
+/// A frame and how it is cut.
+pub struct Segments<'a> {
+    head: &'a [u8],
+    data: &'a [u8],
+    size: usize,
+    count: usize,
+    /// The outer header, and in tunnel mode the inner one.
+    ips: [Option<Ip>; 2],
+    tcp: usize,
+    /// Sum of the pseudo header without the length.
+    pseudo: Sum,
+    esp: Option<EspRequest>,
+}
+
+impl<'a> Segments<'a> {
+    /// A plain TCP packet: behind up to two VLAN tags IPv4, with or without options, or IPv6, with or
+    /// without extension headers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Headers`] or [`Error::Size`].
+    pub fn plain(frame: &'a [u8], request: &Request) -> Result<Self, Error> {
+        let at = network(frame).ok_or(Error::Headers)?;
+        let ip = Ip::parse(frame, at, request, true).ok_or(Error::Headers)?;
+        Self::cut(frame, request, [Some(ip), None], None)
+    }
+
+    /// A TCP packet inside the ESP packet `esp`, which has an IV's room and no trailer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Headers`], [`Error::Size`] or [`Error::Sequence`].
+    pub fn in_esp(frame: &'a [u8], request: &Request, esp: &EspRequest) -> Result<Self, Error> {
+        let outer = Ip::outer(frame, esp).ok_or(Error::Headers)?;
+        let payload = esp
+            .offset
+            .saturating_add(ESP_HLEN)
+            .saturating_add(esp.shape.iv_len.into());
+        let inner = if esp.tunnel {
+            let next_header = if request.family == 6 {
+                IPPROTO_IPV6
+            } else {
+                IPPROTO_IPIP
+            };
+            if esp.next_header != next_header {
+                return Err(Error::Headers);
+            }
+            Some(Ip::parse(frame, payload, request, false).ok_or(Error::Headers)?)
+        } else {
+            let family = if outer.v6 { 6 } else { 4 };
+            if esp.next_header != IPPROTO_TCP || request.tcp != payload || request.family != family
+            {
+                return Err(Error::Headers);
+            }
+            None
+        };
+        let segments = Self::cut(frame, request, [Some(outer), inner], Some(*esp))?;
+        let last = segments.seq(segments.count.saturating_sub(1));
+        match last {
+            Some(last) if esp.esn || seq::hi(last) == seq::hi(esp.seq) => Ok(segments),
+            _ => Err(Error::Sequence),
+        }
+    }
+
+    fn cut(
+        frame: &'a [u8],
+        request: &Request,
+        ips: [Option<Ip>; 2],
+        esp: Option<EspRequest>,
+    ) -> Result<Self, Error> {
+        let tcp = frame.get(request.tcp..).ok_or(Error::Headers)?;
+        let hlen = usize::from(tcp.get(12).ok_or(Error::Headers)? >> 4).saturating_mul(4);
+        if hlen < MIN_TCP_HLEN || hlen > tcp.len() {
+            return Err(Error::Headers);
+        }
+        let (head, data) = frame
+            .split_at_checked(request.tcp.saturating_add(hlen))
+            .ok_or(Error::Headers)?;
+        let len = u32::try_from(tcp.len()).map_err(|_| Error::Size)?;
+        let field = be16(tcp, TCP_FIELD).ok_or(Error::Headers)?;
+        let count = data
+            .len()
+            .checked_add(request.size)
+            .and_then(|sum| sum.checked_sub(1)?.checked_div(request.size))
+            .ok_or(Error::Size)?;
+        let segments = Self {
+            head,
+            data,
+            size: request.size,
+            // A packet without data is a segment, too.
+            count: count.max(1),
+            ips,
+            tcp: request.tcp,
+            pseudo: Sum::default().plus(field.into()).minus(len),
+            esp,
+        };
+        let len = segments.longest();
+        if segments.ips.iter().flatten().all(|ip| ip.reaches(len)) {
+            Ok(segments)
+        } else {
+            Err(Error::Size)
+        }
+    }
+
+    /// Number of segments, at least one.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Length in bytes of the first and longest segment.
+    pub fn longest(&self) -> usize {
+        self.len(0)
+    }
+
+    /// Length of segment `index` in bytes.
+    pub fn len(&self, index: usize) -> usize {
+        let data = self.data_of(index).len();
+        self.head
+            .len()
+            .saturating_add(data)
+            .saturating_add(self.trailer_len(index))
+    }
+
+    /// Bytes behind the data of segment `index`: with ESP padding, pad length, next header and ICV.
+    pub fn trailer_len(&self, index: usize) -> usize {
+        let Some(esp) = &self.esp else {
+            return 0;
+        };
+        let text = self.text_len(esp, index);
+        padding(text, &esp.shape)
+            .saturating_add(2)
+            .saturating_add(esp.shape.icv_len.into())
+    }
+
+    /// ESP: bytes to encrypt in front of the padding.
+    fn text_len(&self, esp: &EspRequest, index: usize) -> usize {
+        let clear = esp
+            .offset
+            .saturating_add(ESP_HLEN)
+            .saturating_add(esp.shape.iv_len.into());
+        self.head
+            .len()
+            .saturating_sub(clear)
+            .saturating_add(self.data_of(index).len())
+    }
+
+    /// 64-bit ESP sequence number of segment `index`.
+    pub fn seq(&self, index: usize) -> Option<u64> {
+        self.esp?.seq.checked_add(index as u64)
+    }
+
+    fn data_of(&self, index: usize) -> &'a [u8] {
+        let start = index.saturating_mul(self.size).min(self.data.len());
+        let end = start.saturating_add(self.size).min(self.data.len());
+        self.data.get(start..end).unwrap_or_default()
+    }
+
+    /// Writes segment `index` to `out`, which has its length. With ESP the room for the IV is as in
+    /// the frame and that for the ICV is not written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Buffer`].
+    pub fn write(&self, index: usize, out: &mut [u8]) -> Result<(), Error> {
+        if index >= self.count || out.len() != self.len(index) {
+            return Err(Error::Buffer);
+        }
+        self.fill(index, out).ok_or(Error::Buffer)
+    }
+
+    fn fill(&self, index: usize, out: &mut [u8]) -> Option<()> {
+        let data = self.data_of(index);
+        let (head, rest) = out.split_at_mut_checked(self.head.len())?;
+        head.copy_from_slice(self.head);
+        let (body, trailer) = rest.split_at_mut_checked(data.len())?;
+        body.copy_from_slice(data);
+        let end = self.head.len().checked_add(data.len())?;
+        if let Some(esp) = &self.esp {
+            self.write_trailer(esp, index, trailer)?;
+            let number = seq::lo(self.seq(index)?).to_be_bytes();
+            let field = out.get_mut(esp.offset.checked_add(4)?..)?;
+            *field.first_chunk_mut()? = number;
+        }
+        self.write_tcp(index, out.get_mut(self.tcp..end)?)?;
+        let [outer, inner] = &self.ips;
+        if let Some(inner) = inner {
+            inner.write(index, out.get_mut(..end)?)?;
+        }
+        outer.as_ref()?.write(index, out)
+    }
+
+    fn write_trailer(&self, esp: &EspRequest, index: usize, trailer: &mut [u8]) -> Option<()> {
+        let len = padding(self.text_len(esp, index), &esp.shape);
+        let (pad, rest) = trailer.split_at_mut_checked(len)?;
+        for (byte, value) in pad.iter_mut().zip(1u8..) {
+            *byte = value;
+        }
+        *rest.first_chunk_mut()? = [u8::try_from(len).ok()?, esp.next_header];
+        Some(())
+    }
+
+    fn write_tcp(&self, index: usize, tcp: &mut [u8]) -> Option<()> {
+        let number = be32(tcp, 4)?.wrapping_add(index.checked_mul(self.size)? as u32);
+        *tcp.get_mut(4..)?.first_chunk_mut()? = number.to_be_bytes();
+        let flags = tcp.get_mut(TCP_FLAGS)?;
+        if index != 0 {
+            *flags &= !TCP_CWR;
+        }
+        if index.checked_add(1)? != self.count {
+            *flags &= !(TCP_FIN | TCP_PSH);
+        }
+        let len = u32::try_from(tcp.len()).ok()?;
+        complete_tcp(tcp, self.pseudo.plus(len)).then_some(())
+    }
+}
+
+/// Start of the network header, below up to two VLAN tags.
+fn network(frame: &[u8]) -> Option<usize> {
+    let mut at = ETH_HLEN;
+    for _ in 0..2 {
+        let kind = be16(frame, at.checked_sub(2)?)?;
+        if !matches!(kind, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+            break;
+        }
+        at = at.checked_add(VLAN_HLEN)?;
+    }
+    let kind = be16(frame, at.checked_sub(2)?)?;
+    let version = frame.get(at)? >> 4;
+    matches!((kind, version), (ETHERTYPE_IPV4, 4) | (ETHERTYPE_IPV6, 6)).then_some(at)
+}
+
+impl Ip {
+    /// The header at `at` in front of the TCP header. Between the two may be IPv6 extension headers, if
+    /// `extensions` allows it.
+    fn parse(frame: &[u8], at: usize, request: &Request, extensions: bool) -> Option<Self> {
+        let ip = frame.get(at..)?;
+        let version = ip.first()? >> 4;
+        let gap = request.tcp.checked_sub(at)?;
+        let (hlen, protocol) = match version {
+            4 => (usize::from(ip.first()? & 0xf).checked_mul(4)?, *ip.get(9)?),
+            6 => (IPV6_HLEN, *ip.get(6)?),
+            _ => return None,
+        };
+        let direct = hlen == gap && protocol == IPPROTO_TCP;
+        let extended = extensions && version == 6 && gap > hlen && protocol != IPPROTO_TCP;
+        let fits = version == request.family && hlen >= IPV4_HLEN && (direct || extended);
+        fits.then_some(Self {
+            at,
+            hlen,
+            v6: version == 6,
+        })
+    }
+
+    /// The header directly in front of the ESP header.
+    fn outer(frame: &[u8], esp: &EspRequest) -> Option<Self> {
+        let at = network(frame).filter(|&at| at == ETH_HLEN)?;
+        let v6 = frame.get(at)? >> 4 == 6;
+        let hlen = if v6 { IPV6_HLEN } else { IPV4_HLEN };
+        (at.checked_add(hlen)? == esp.offset).then_some(Self { at, hlen, v6 })
+    }
+
+    /// Whether the length field can express a packet to the end of a frame of `len` bytes.
+    fn reaches(&self, len: usize) -> bool {
+        let fixed = if self.v6 { IPV6_HLEN } else { 0 };
+        len.saturating_sub(self.at).saturating_sub(fixed) <= usize::from(u16::MAX)
+    }
+
+    /// Makes length, identification and checksum right in the segment `frame`, which ends with the
+    /// packet.
+    fn write(&self, index: usize, frame: &mut [u8]) -> Option<()> {
+        let ip = frame.get_mut(self.at..)?;
+        let len = ip.len();
+        if self.v6 {
+            let payload = u16::try_from(len.checked_sub(IPV6_HLEN)?).ok()?;
+            return put_be16(ip, 4, payload).then_some(());
+        }
+        let id = be16(ip, 4)?.wrapping_add(index as u16);
+        let done = put_be16(ip, 2, u16::try_from(len).ok()?)
+            && put_be16(ip, 4, id)
+            && complete_ipv4(ip.get_mut(..self.hlen)?);
+        done.then_some(())
+    }
+}
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;
