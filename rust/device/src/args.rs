@@ -289,15 +289,24 @@ impl Args {
         Ok(())
     }
 
+    /// Names, sockets, MAC addresses and TAP interfaces belong to one NIC each.
     fn check_unique(&self) -> Result<(), String> {
         let (mut names, mut paths, mut taps) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut macs = HashSet::new();
         paths.extend(&self.control);
-        for nic in &self.nics {
+        for (index, nic) in self.nics.iter().enumerate() {
             if !names.insert(&nic.name) {
                 return Err(format!("two NICs are named `{}`", nic.name));
             }
             if !paths.insert(&nic.socket) {
                 return Err(format!("socket {} is used twice", nic.socket.display()));
+            }
+            let mac = nic.config(index as u8).mac;
+            if !macs.insert(mac) {
+                let shown = mac.map(|byte| format!("{byte:02x}")).join(":");
+                return Err(format!(
+                    "two NICs have the MAC address {shown}; set mac=ADDRESS"
+                ));
             }
             if let Some(PortSpec::Tap(tap)) = &nic.port {
                 if !taps.insert(tap) {

@@ -111,6 +111,15 @@ fn wrong_command_lines_say_what_to_do() {
             &["--nic", N0, "--nic", "name=n1,socket=/tmp/n0"],
             "used twice",
         ),
+        (
+            &[
+                "--nic",
+                N0,
+                "--nic",
+                "name=n1,socket=/s,mac=02:00:00:00:00:10",
+            ],
+            "two NICs have the MAC address 02:00:00:00:00:10",
+        ),
         (&["--nic", N0, "--control", "/tmp/n0"], "used twice"),
         (&["--nic", N0, "--wire", "n0"], "at least two"),
         (

@@ -252,13 +252,13 @@ proptest! {
         for _ in 0..3 {
             peer.send(&NetHdr48::default(), &packets::udp(200));
         }
-        pump(&driver.nic);
+        pump(driver.nic());
         for (offset, value, width) in registers {
             driver.write(offset, value, 1 << width);
-            pump(&driver.nic);
+            pump(driver.nic());
         }
         driver.start(driver::plain());
-        pump(&driver.nic);
+        pump(driver.nic());
         driver.post_rx(1600);
         peer.send(&NetHdr48::default(), &packets::udp(60));
         prop_assert_eq!(driver.receive().map(|(_, frame)| frame), Some(packets::udp(60)));

@@ -4,16 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
-use serde_json::{json, Value};
+use serde_json::json;
+use support::remote::{ask, read_reply, Daemon, PROGRAM};
 use vmm_sys_util::tempdir::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_espnic-device");
 
 fn run(args: &[&str]) -> Output {
     Command::new(PROGRAM)
@@ -25,89 +25,6 @@ fn run(args: &[&str]) -> Output {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-struct Daemon {
-    child: Child,
-    dir: TempDir,
-}
-
-impl Daemon {
-    /// Two wired NICs with capture and control socket, ready.
-    fn start() -> Self {
-        let dir = TempDir::new().unwrap();
-        let mut child = Command::new(PROGRAM)
-            .current_dir(dir.as_path())
-            .args([
-                "--nic",
-                "name=n0,socket=n0,port=wire:w",
-                "--nic",
-                "name=n1,socket=n1,port=wire:w",
-            ])
-            .args(["--capture", "wire.pcapng", "--control", "control"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = log.lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.ends_with("ready")));
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.as_path().join(name)
-    }
-
-    fn connect(&self) -> BufReader<UnixStream> {
-        let stream = UnixStream::connect(self.path("control")).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        BufReader::new(stream)
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .unwrap()
-            .success());
-    }
-
-    fn wait(&mut self) -> i32 {
-        let end = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the process does not end");
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ask(connection: &mut BufReader<UnixStream>, request: &str) -> Value {
-    connection
-        .get_mut()
-        .write_all(format!("{request}\n").as_bytes())
-        .unwrap();
-    read_reply(connection)
-}
-
-fn read_reply(connection: &mut BufReader<UnixStream>) -> Value {
-    let mut line = String::new();
-    connection.read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod support;
 
 use espnic_device::pci;
-use espnic_device::transport::{Function, Region};
+use espnic_device::transport::Region;
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::{status, NO_VECTOR};
 use espnic_wire::feature::{self, mask};
@@ -136,7 +136,7 @@ fn nothing_happens_before_driver_ok() {
     assert_eq!(driver.used_idx(TX), 0);
     // A notification that came too early is not lost.
     driver.set_status(status::DRIVER_OK);
-    pump(&driver.nic);
+    pump(driver.nic());
     assert_eq!(driver.used_idx(TX), 1);
 }
 
@@ -154,7 +154,7 @@ fn nothing_happens_without_bus_mastering() {
     driver
         .function
         .write(Region::Config, 4, &6u16.to_le_bytes());
-    pump(&driver.nic);
+    pump(driver.nic());
     assert_eq!(driver.used_idx(TX), 1);
 }
 
@@ -288,7 +288,7 @@ fn function_reset_and_reconnection() {
     // QEMU goes away, and a new one comes with other memory.
     driver.function.disconnected();
     driver.memory = support::Memory::new();
-    driver.memory.attach(&mut driver.function);
+    driver.memory.attach(&mut *driver.function);
     driver.power_on();
     driver.start(driver::plain());
     peer.post_rx(2048);

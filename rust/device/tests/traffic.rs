@@ -151,7 +151,7 @@ fn without_buffers_the_inbox_overflows_and_counts() {
         a.reset();
         a.start(driver::plain());
     }
-    pump(&b.nic);
+    pump(b.nic());
     let (taken, dropped) = (
         b.counter("port.rx_frames"),
         b.counter("port.rx_drop_overflow"),
@@ -166,7 +166,7 @@ fn frames_for_a_driver_that_is_not_ready_are_dropped() {
     let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
     a.start(driver::plain());
     a.send(&plain_hdr(), &packets::udp(1));
-    pump(&b.nic);
+    pump(b.nic());
     assert_eq!(b.counter("rx_drop_not_ready"), 1);
     b.start(driver::plain());
     b.post_rx(1600);
@@ -327,9 +327,9 @@ fn the_ring_wraps_many_times() {
         b.post_rx_at(rx, 400);
         let len = frame.len() as u32 + 12;
         let head = a.chain(TX, &[(tx, len, 0)]);
-        pump(&a.nic);
+        pump(a.nic());
         assert_eq!(a.next_used(TX), Some((head, 0)), "round {round}");
-        pump(&b.nic);
+        pump(b.nic());
         assert_eq!(
             b.next_used(RX).map(|(_, len)| len),
             Some(len),
@@ -387,14 +387,13 @@ fn without_event_idx_the_flags_count() {
 
 #[test]
 fn memory_that_goes_away_ends_in_needs_reset() {
-    use espnic_device::transport::Function;
     let (mut a, mut b) = pair(driver::plain(), driver::plain());
     b.post_rx_at(MAP_BORDER + 0x1000, 1600);
     b.function
         .dma_unmap(MAP_BORDER, support::MEM_END - MAP_BORDER);
     let before = b.get(MAP_BORDER + 0x1000, 100);
     a.send(&plain_hdr(), &packets::udp(10));
-    pump(&b.nic);
+    pump(b.nic());
     assert_eq!(b.counter("chain_address"), 1);
     assert_ne!(
         b.status() & espnic_device::virtio::status::DEVICE_NEEDS_RESET,
@@ -403,7 +402,7 @@ fn memory_that_goes_away_ends_in_needs_reset() {
     assert_eq!(b.get(MAP_BORDER + 0x1000, 100), before);
     // With all memory gone the ring itself is out of reach.
     a.function.dma_unmap_all();
-    pump(&a.nic);
+    pump(a.nic());
     assert_eq!(a.counter("ring_invalid"), 1);
 }
 
@@ -453,7 +452,7 @@ fn faults_damage_esp_on_its_way() {
     let (mut a, mut b) = pair(driver::plain(), driver::plain());
     let mut esp = packets::udp(64);
     esp[14 + 9] = 50;
-    for (nic, direction) in [(&a.nic, Direction::Tx), (&b.nic, Direction::Rx)] {
+    for (nic, direction) in [(a.nic(), Direction::Tx), (b.nic(), Direction::Rx)] {
         nic.port.faults.set(direction, Kind::CorruptIcv, 1);
     }
     b.post_rx(1600);
@@ -473,7 +472,10 @@ fn faults_damage_esp_on_its_way() {
 fn a_worker_thread_moves_frames_by_itself() {
     let mut rig = Rig::default();
     let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
-    let _workers = [a.nic.spawn_worker().unwrap(), b.nic.spawn_worker().unwrap()];
+    let _workers = [
+        a.nic().spawn_worker().unwrap(),
+        b.nic().spawn_worker().unwrap(),
+    ];
     a.start(driver::plain());
     b.start(driver::plain());
     let wait = |what: &dyn Fn() -> bool| {

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use espnic_device::function::NicFunction;
 use espnic_device::nic::Nic;
@@ -29,6 +30,8 @@ pub const CTRL: u16 = 2;
 pub const ADMIN: u16 = 3;
 
 pub const QUEUE_SIZE: u16 = 16;
+/// How long a NIC of another process may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Every queue has this much room for its rings.
 const RING_ROOM: u64 = 0x4000;
 /// Buffers are taken from here on.
@@ -94,20 +97,34 @@ impl Ring {
 }
 
 pub struct Driver {
-    pub nic: Arc<Nic>,
-    pub function: NicFunction,
+    /// The NIC, if it is in this process; else its own threads work.
+    nic: Option<Arc<Nic>>,
+    pub function: Box<dyn Function>,
     pub memory: Memory,
     pub rings: [Ring; 4],
     /// Interrupt receivers: every signal writes eight bytes.
     pub vectors: Vec<UnixStream>,
     pub features: u128,
+    /// How long to wait for a NIC of another process.
+    pub patience: Duration,
     next_buffer: u64,
     /// Buffers in the RX queue: descriptor to address and length.
     rx_buffers: Vec<(u16, u64, u32)>,
 }
 
 impl Driver {
-    pub fn new(nic: Arc<Nic>, function: NicFunction) -> Self {
+    /// Drives a NIC of this process.
+    pub fn local(nic: Arc<Nic>) -> Self {
+        let function = Box::new(NicFunction::new(nic.clone()));
+        Self::new(Some(nic), function)
+    }
+
+    /// Drives a NIC of another process.
+    pub fn remote(function: Box<dyn Function>) -> Self {
+        Self::new(None, function)
+    }
+
+    fn new(nic: Option<Arc<Nic>>, function: Box<dyn Function>) -> Self {
         let ring = |index: u64| Ring::new(MEM_START + index * RING_ROOM, QUEUE_SIZE);
         let mut driver = Self {
             nic,
@@ -116,12 +133,24 @@ impl Driver {
             rings: [ring(0), ring(1), ring(2), ring(3)],
             vectors: Vec::new(),
             features: 0,
+            patience: PATIENCE,
             next_buffer: BUFFERS,
             rx_buffers: Vec::new(),
         };
-        driver.memory.attach(&mut driver.function);
+        driver.memory.attach(&mut *driver.function);
         driver.power_on();
         driver
+    }
+
+    pub fn nic(&self) -> &Arc<Nic> {
+        self.nic.as_ref().expect("the NIC is in another process")
+    }
+
+    /// Lets a NIC of this process work; one elsewhere does by itself.
+    fn settle(&self) {
+        if let Some(nic) = &self.nic {
+            pump(nic);
+        }
     }
 
     /// What firmware and the PCI core do: memory, bus mastering, MSI-X.
@@ -320,7 +349,7 @@ impl Driver {
 
     pub fn kick(&mut self, queue: u16) {
         self.notify(queue);
-        pump(&self.nic);
+        self.settle();
     }
 
     pub fn used_idx(&self, queue: u16) -> u16 {
@@ -329,6 +358,11 @@ impl Driver {
 
     /// The next used entry: descriptor and length.
     pub fn next_used(&mut self, queue: u16) -> Option<(u16, u32)> {
+        let seen = self.rings[usize::from(queue)].used_seen;
+        let end = Instant::now() + self.patience;
+        while self.nic.is_none() && self.used_idx(queue) == seen && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let index = self.used_idx(queue);
         let ring = &mut self.rings[usize::from(queue)];
         if index == ring.used_seen {
@@ -377,7 +411,7 @@ impl Driver {
 
     /// The next received frame and its header.
     pub fn receive(&mut self) -> Option<(NetHdr48, Vec<u8>)> {
-        pump(&self.nic);
+        self.settle();
         let hdr_len = self.hdr_len();
         let first = self.used_buffer()?;
         let hdr = NetHdr48::read(&first, hdr_len).unwrap();
@@ -420,8 +454,8 @@ impl Driver {
     }
 
     pub fn counter(&self, name: &str) -> u64 {
-        let port = self.nic.port.stats.list();
-        let lists = [self.nic.stats.list(), self.nic.ipsec.counters()];
+        let port = self.nic().port.stats.list();
+        let lists = [self.nic().stats.list(), self.nic().ipsec.counters()];
         if let Some(name) = name.strip_prefix("port.") {
             return find(&port, name);
         }

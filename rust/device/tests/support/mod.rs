@@ -13,12 +13,12 @@
 
 pub mod driver;
 pub mod packets;
+pub mod remote;
 
 use std::fs::File;
 use std::sync::Arc;
 
 use espnic_device::crypto::Backend;
-use espnic_device::function::NicFunction;
 use espnic_device::ipsec::{Ipsec, IpsecConfig};
 use espnic_device::memory::{GuestMap, MapTable};
 use espnic_device::net::{self, NetConfig};
@@ -123,7 +123,7 @@ impl Rig {
         let name = format!("n{}", self.count);
         self.count += 1;
         let nic = Arc::new(Nic::new(&name, config, ipsec, port, inbox, wake));
-        driver::Driver::new(nic.clone(), NicFunction::new(nic))
+        driver::Driver::local(nic)
     }
 }
 

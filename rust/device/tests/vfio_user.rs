@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The NICs of the program through vfio-user, as QEMU sees them.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use espnic_device::pci;
+use espnic_device::transport::Region;
+use espnic_wire::feature::{self, mask};
+use espnic_wire::hdr::NetHdr48;
+use support::driver::{self, Driver, TX};
+use support::packets;
+use support::remote::{ask, Daemon, Remote};
+
+fn connect(daemon: &Daemon, name: &str) -> Driver {
+    Driver::remote(Box::new(Remote::connect(&daemon.path(name))))
+}
+
+fn exchange(a: &mut Driver, b: &mut Driver) {
+    b.post_rx(2048);
+    b.notify(driver::RX);
+    a.send(&NetHdr48::default(), &packets::udp(77));
+    assert_eq!(b.receive().unwrap().1, packets::udp(77));
+}
+
+#[test]
+fn regions_are_those_of_the_function() {
+    let daemon = Daemon::start();
+    let driver = connect(&daemon, "n0");
+    assert_eq!(
+        driver.function.region_len(Region::Bar(0)),
+        u64::from(pci::BAR_VIRTIO_LEN)
+    );
+    assert_eq!(
+        driver.function.region_len(Region::Bar(1)),
+        u64::from(pci::BAR_MSIX_LEN)
+    );
+    assert_eq!(
+        driver.function.region_len(Region::Config),
+        pci::CONFIG_LEN as u64
+    );
+    for bar in 2..6 {
+        assert_eq!(driver.function.region_len(Region::Bar(bar)), 0);
+    }
+}
+
+#[test]
+fn frames_and_interrupts_pass_through_the_process() {
+    let daemon = Daemon::start();
+    let (mut a, mut b) = (connect(&daemon, "n0"), connect(&daemon, "n1"));
+    let features = driver::plain() & !mask(feature::EVENT_IDX);
+    a.start(features);
+    b.start(features);
+    for _ in 0..10 {
+        exchange(&mut a, &mut b);
+        exchange(&mut b, &mut a);
+    }
+    // The used entry is visible before the interrupt comes.
+    let arrived = |driver: &Driver| {
+        (0..2000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            driver.events(TX + 1) > 0
+        })
+    };
+    assert!(arrived(&a) && arrived(&b));
+    a.clear_events();
+    // A vector whose descriptor was taken away is silent; the others are not.
+    a.function.set_vector(u32::from(TX) + 1, None);
+    exchange(&mut a, &mut b);
+    exchange(&mut b, &mut a);
+    assert_eq!(a.events(TX + 1), 0);
+    a.function.clear_vectors();
+    exchange(&mut a, &mut b);
+    let stats = ask(&mut daemon.connect(), "stats n0");
+    assert_eq!(stats["nics"]["n0"]["virtio"]["tx_frames"], 12);
+    assert_eq!(stats["nics"]["n0"]["port"]["rx_frames"], 11);
+}
+
+#[test]
+fn reset_and_memory_that_comes_and_goes() {
+    let daemon = Daemon::start();
+    let (mut a, mut b) = (connect(&daemon, "n0"), connect(&daemon, "n1"));
+    a.start(driver::plain());
+    b.start(driver::plain());
+    exchange(&mut a, &mut b);
+    a.function.reset();
+    a.power_on();
+    assert_eq!(a.status(), 0);
+    a.start(driver::plain());
+    exchange(&mut a, &mut b);
+    a.function
+        .dma_unmap(support::MEM_START, support::MAP_BORDER - support::MEM_START);
+    a.function
+        .dma_unmap(support::MAP_BORDER, support::MEM_END - support::MAP_BORDER);
+    a.memory = support::Memory::new();
+    a.memory.attach(&mut *a.function);
+    a.start(driver::plain());
+    exchange(&mut a, &mut b);
+}
+
+#[test]
+fn one_client_after_the_other() {
+    let daemon = Daemon::start();
+    let mut b = connect(&daemon, "n1");
+    b.start(driver::plain());
+    for _ in 0..3 {
+        let mut a = connect(&daemon, "n0");
+        assert_eq!(a.status(), 0);
+        a.start(driver::plain());
+        exchange(&mut a, &mut b);
+        exchange(&mut b, &mut a);
+    }
+}
+
+#[test]
+fn a_client_that_speaks_nonsense_is_cut_off_and_the_next_one_is_served() {
+    use std::io::{Read, Write};
+    let daemon = Daemon::start();
+    for message in [
+        // A version message that is shorter than its header says it must be.
+        &[0, 0, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+        // One whose text does not end.
+        &[
+            0, 0, 1, 0, 22, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, b'{', b'}',
+        ],
+        &[0xff; 16],
+    ] {
+        let mut stream = std::os::unix::net::UnixStream::connect(daemon.path("n0")).unwrap();
+        stream.write_all(message).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let (mut a, mut b) = (connect(&daemon, "n0"), connect(&daemon, "n1"));
+    a.start(driver::plain());
+    b.start(driver::plain());
+    exchange(&mut a, &mut b);
+}
+
+/// The host bridges the two TAP interfaces, so that frames go through its network stack.
+#[test]
+fn frames_pass_through_tap_interfaces() {
+    let daemon = Daemon::start_with_taps();
+    for args in [
+        &["link", "add", "bridge", "type", "bridge"][..],
+        &["link", "set", "t0", "master", "bridge"],
+        &["link", "set", "t1", "master", "bridge"],
+        &["link", "set", "bridge", "up"],
+    ] {
+        daemon.in_namespace(&[&["ip"], args].concat());
+    }
+    let (mut a, mut b) = (connect(&daemon, "n0"), connect(&daemon, "n1"));
+    for driver in [&mut a, &mut b] {
+        driver.start(driver::plain());
+        for _ in 0..8 {
+            driver.post_rx(2048);
+        }
+        driver.notify(driver::RX);
+    }
+    // Not IP, which the host's filters may look into. The bridge may take its time to forward, and
+    // it has frames of its own.
+    b.patience = std::time::Duration::from_millis(100);
+    let mut frame = packets::udp(1000);
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    let mut received = || {
+        a.send(&NetHdr48::default(), &frame);
+        while let Some((_, other)) = b.receive() {
+            b.post_rx(2048);
+            b.notify(driver::RX);
+            if other == frame {
+                return true;
+            }
+        }
+        false
+    };
+    assert!((0..100).any(|_| received()));
+    let stats = ask(&mut daemon.connect(), "stats");
+    assert_eq!(stats["nics"]["n0"]["link"], true);
+    assert!(stats["nics"]["n0"]["port"]["tx_frames"].as_u64() > Some(0));
+    assert!(stats["nics"]["n1"]["port"]["rx_frames"].as_u64() > Some(0));
+}
