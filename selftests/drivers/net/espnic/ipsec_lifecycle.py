@@ -16,6 +16,7 @@ from ksft.netns import Netns  # noqa: E402
 
 ROUNDS = 5
 MANY = 64
+TABLE_LIMIT, BATCH = 16384, 256
 EXPECTED_LOSSES = {"XfrmInNoStates", "XfrmOutNoStates", "XfrmInStateInvalid",
                    "XfrmOutStateInvalid", "XfrmAcquireError", "XfrmOutBundleGenError",
                    "XfrmOutBundleCheckError", "XfrmInStateSeqError"}
@@ -218,6 +219,26 @@ def _bring_back(cfg, old, new):
     cfg.connect()
 
 
+def table_full(cfg):
+    """The SA that finds no room in the NIC is refused with the reason; the others work on."""
+    flow = _install(cfg)
+    for _ in range(0, TABLE_LIMIT, BATCH):
+        others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=2) for _ in range(BATCH)]
+        lines = [other.out.add(xfrm.offload(cfg.netif, "out")) for other in others]
+        result = cfg.dut.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+        if result.returncode:
+            break
+    else:
+        raise ktap.Skip(f"{TABLE_LIMIT} SAs do not fill the NIC's table")
+    ktap.contains(result.stderr, "full", "message for an SA too many")
+    shown = _shown(cfg)
+    ktap.diag(f"{shown} SAs fit")
+    _expect_live(cfg, shown, "with a full table")
+    _works(cfg, flow)
+    cfg.dut.ip("xfrm state flush")
+    _expect_live(cfg, 0, "after a flush")
+
+
 def netns_move(cfg):
     """Moving the interface to another namespace removes its SAs; new ones work there."""
     _install(cfg)
@@ -241,7 +262,7 @@ def unbind_with_sas(cfg):
 
 
 CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update, duplicate_add, flush,
-         hard_expiry, same_key_again, many_sas, netns_move, unbind_with_sas]
+         hard_expiry, same_key_again, many_sas, table_full, netns_move, unbind_with_sas]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

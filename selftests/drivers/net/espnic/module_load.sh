@@ -62,6 +62,7 @@ setup() {
 	PEER_DRIVER=$(driver_of "$PEER_DEVICE")
 	MAC=$(cat "/sys/class/net/$NETIF/address")
 	[ "$(driver_of "$DEVICE")" = $DRIVER ] || skip_all "$NETIF is not driven by $DRIVER"
+	[ "$PEER_DRIVER" != $DRIVER ] || skip_all "$PEERIF is driven by $DRIVER, too"
 	DUT=espnic-dut-$$ PEER=espnic-peer-$$
 	ip netns add "$DUT"
 	ip netns add "$PEER"

@@ -16,10 +16,14 @@ MTU = 9000
 
 
 class StockSetup(env.Setup):
-    """NETIF with the stock driver; its own driver comes back at the end."""
+    """Both interfaces with the stock driver; their own drivers come back at the end."""
 
     def __init__(self):
-        name = env.interface("NETIF")
+        for variable in ("NETIF", "PEERIF"):
+            self._take(env.interface(variable))
+        super().__init__(mtu=MTU)
+
+    def _take(self, name):
         device = netif.bus_device(name)
         own = netif.driver_of(device)
         if own is None:
@@ -28,7 +32,6 @@ class StockSetup(env.Setup):
             netif.unbind(device)
             ktap.defer(self._restore, device, own, name)
             netif.bind(device, STOCK, name)
-        super().__init__(mtu=MTU)
 
     @staticmethod
     def _restore(device, own, name):
