@@ -13,6 +13,7 @@
 #include <linux/random.h>
 #include <linux/scatterlist.h>
 #include <linux/skbuff.h>
+#include <linux/udp.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>

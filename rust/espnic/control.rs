@@ -132,12 +132,12 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`; the NIC may still do what it was told.
+    /// `ETIMEDOUT`; the NIC may still do what it was told. `ENXIO` if the NIC was reset meanwhile.
     pub(crate) fn wait(waiter: &Waiter) -> Result<Answer> {
         if !waiter.done.wait_timeout(TIMEOUT_MS) {
             return Err(ETIMEDOUT);
         }
-        waiter.exchange.lock().take().map(Answer).ok_or(EIO)
+        waiter.exchange.lock().take().map(Answer).ok_or(ENXIO)
     }
 
     /// Sends `command` and waits for the answer. Sleeps.
@@ -154,6 +154,46 @@ impl Control {
         let prepared = Self::prepare(command, data_len, result_len)?;
         let waiter = self.send(prepared).map_err(|_| self.why_refused())?;
         Self::wait(&waiter)
+    }
+
+    /// Tells the NIC to use `count` queue pairs. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_queue_pairs(&self, count: u16) -> Result {
+        let waiter = Waiter::new()?;
+        let mut request = KVec::new();
+        request.extend_from_slice(&count.to_le_bytes(), GFP_KERNEL)?;
+        let exchange = KBox::new(
+            Exchange {
+                head: [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET],
+                request,
+                ack: ctrl::ERR,
+                answer: KVec::new(),
+                written: 0,
+                waiter: Some(waiter.clone()),
+            },
+            GFP_KERNEL,
+        )?;
+        let waiter = self
+            .send(Prepared { exchange, waiter })
+            .map_err(|_| self.why_refused())?;
+        match Self::wait(&waiter)?.0.ack {
+            ctrl::OK => Ok(()),
+            _ => Err(EIO),
+        }
+    }
+
+    /// Drops the queue before a reset; commands on their way come back as lost.
+    pub(crate) fn take_queue(&self) {
+        let queue = self.queue.lock().take();
+        drop(queue);
+    }
+
+    /// Takes a new queue after a reset.
+    pub(crate) fn set_queue(&self, queue: Option<ControlQueue>) {
+        *self.queue.lock() = queue;
     }
 
     /// Why a command was not taken.

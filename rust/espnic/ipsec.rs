@@ -10,10 +10,13 @@
 //! * [`Ipsec::free`] waits until the NIC has destroyed the object, then releases the slot.
 //!
 //! If the NIC never answers, the slot stays taken, so that no packet of the old SA can be taken for
-//! one of a new SA.
+//! one of a new SA. A reset of the NIC destroys all objects; [`Ipsec::reset_done`] creates those of the
+//! live states again.
 
+mod algorithm;
 mod capability;
 mod check;
+mod object;
 pub(crate) mod rx;
 pub(crate) mod tx;
 
@@ -25,17 +28,10 @@ use capability::Capabilities;
 use check::Supported;
 use espnic_wire::{
     admin::Command,
-    cap,
-    sa::{
-        self,
-        SaObject,
-        SaTail, //
-    },
-    U16,
-    U32,
-    U64, //
+    sa::SaObject, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -43,6 +39,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        Mutex,
         SetOnce, //
     },
     time::Delta, //
@@ -60,10 +57,7 @@ use kernel_net::{
     random,
     virtio::control::Waiter, //
 };
-use zerocopy::{
-    FromZeros,
-    IntoBytes, //
-};
+use zerocopy::IntoBytes;
 
 /// How often and after how many milliseconds a full control queue is tried again.
 const SEND_RETRIES: u32 = 100;
@@ -76,17 +70,30 @@ pub(crate) struct Ipsec {
     pub(crate) states: StateTable<Sa>,
     /// Set once the driver and the NIC have agreed.
     capabilities: SetOnce<Capabilities>,
+    /// Whether the NIC is being reset. Held while an SA is added or freed.
+    #[pin]
+    resetting: Mutex<bool>,
     added: Atomic<u64>,
     deleted: Atomic<u64>,
     refused: Atomic<u64>,
     control_errors: Atomic<u64>,
+    resets: Atomic<u64>,
 }
 
-/// How far the destruction of an SA's object has come.
-pub(crate) enum Sa {
+/// What the driver keeps for an SA.
+pub(crate) struct Sa {
+    life: Life,
+    /// ESN, inbound: the high half of the sequence number that the NIC was told.
+    esn_hi: u32,
+}
+
+/// How far the life of an SA's object has come.
+enum Life {
     /// The object lives; the command to destroy it is ready.
     Live(Prepared),
-    /// The command was sent.
+    /// The object is being created again after a reset; `deleted` if the state died meanwhile.
+    Reviving { destroy: Prepared, deleted: bool },
+    /// The command to destroy it was sent.
     Destroying(Arc<Waiter>),
 }
 
@@ -95,10 +102,12 @@ impl Ipsec {
         pin_init!(Self {
             states <- StateTable::new(),
             capabilities: SetOnce::new(),
+            resetting <- new_mutex!(false),
             added: Atomic::new(0),
             deleted: Atomic::new(0),
             refused: Atomic::new(0),
             control_errors: Atomic::new(0),
+            resets: Atomic::new(0),
         })
     }
 
@@ -115,14 +124,20 @@ impl Ipsec {
         Ok(())
     }
 
-    /// Added, deleted and refused SAs, and control commands that failed.
-    pub(crate) fn counters(&self) -> (u64, u64, u64, u64) {
-        (
+    /// Added, deleted and refused SAs, control commands that failed, resets of the NIC.
+    pub(crate) fn counters(&self) -> [u64; 5] {
+        [
             self.added.load(Relaxed),
             self.deleted.load(Relaxed),
             self.refused.load(Relaxed),
             self.control_errors.load(Relaxed),
-        )
+            self.resets.load(Relaxed),
+        ]
+    }
+
+    fn check<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
+        let none = c"espnic: the NIC has no ESP crypto offload";
+        check::supported(x, self.capabilities.as_ref().ok_or(none)?)
     }
 
     /// Takes `x` or refuses it with a sentence. Process context.
@@ -133,12 +148,7 @@ impl Ipsec {
         handle: Handle,
         extack: &mut ExtAck,
     ) -> Result {
-        let supported = self
-            .capabilities
-            .as_ref()
-            .ok_or(c"espnic: the NIC has no ESP crypto offload")
-            .and_then(|capabilities| check::supported(x, capabilities));
-        let supported = match supported {
+        let supported = match self.check(x) {
             Ok(supported) => supported,
             Err(sentence) => {
                 self.refused.fetch_add(1, Relaxed);
@@ -147,7 +157,12 @@ impl Ipsec {
                 return Err(EINVAL);
             }
         };
-        let result = self.create(control, x, handle, &supported);
+        let resetting = self.resetting.lock();
+        let result = if *resetting {
+            Err(EAGAIN)
+        } else {
+            self.install(control, x, handle, &supported)
+        };
         match result {
             Ok(()) => {
                 self.added.fetch_add(1, Relaxed);
@@ -164,58 +179,220 @@ impl Ipsec {
         result
     }
 
-    fn create(
+    fn install(
         &self,
         control: &Control,
         x: &State,
         handle: Handle,
         supported: &Supported<'_>,
     ) -> Result {
-        let (obj_type, id) = object(handle);
+        let (obj_type, id) = object::name(handle);
         let destroy = Control::prepare(&Command::ObjDestroy { obj_type, id }, 0, 0)?;
-        let mut object = KBox::new(describe(x, handle, supported), GFP_KERNEL)?;
-        let create = Command::ObjCreate {
-            obj_type,
-            id,
-            object: object.as_bytes(),
+        create(control, x, handle, supported)?;
+        let sa = Sa {
+            life: Life::Live(destroy),
+            esn_hi: esn_hi(x),
         };
-        let answer = control.execute(&create, size_of::<SaObject>(), 0);
-        random::erase(object.as_mut_bytes());
-        answer?.result()?;
-        self.states.set_data(handle, Sa::Live(destroy));
+        self.states.set_data(handle, sa);
         Ok(())
     }
 
     /// Has the NIC destroy the object of a dead state. Does not sleep.
     pub(crate) fn delete(&self, control: &Control, handle: Handle) {
         self.deleted.fetch_add(1, Relaxed);
-        if let Some(Sa::Live(destroy)) = self.states.take_data(handle) {
+        let Some(mut sa) = self.states.take_data(handle) else {
+            return;
+        };
+        sa.life = match sa.life {
             // If the queue has no room, `free` tries again.
-            let sa = match control.send(destroy) {
-                Ok(waiter) => Sa::Destroying(waiter),
-                Err(destroy) => Sa::Live(destroy),
-            };
-            self.states.set_data(handle, sa);
-        }
+            Life::Live(destroy) => match control.send(destroy) {
+                Ok(waiter) => Life::Destroying(waiter),
+                Err(destroy) => Life::Live(destroy),
+            },
+            Life::Reviving { destroy, .. } => Life::Reviving {
+                destroy,
+                deleted: true,
+            },
+            destroying => destroying,
+        };
+        self.states.set_data(handle, sa);
     }
 
     /// Waits for the end of the object and releases the slot. Sleeps.
     pub(crate) fn free(&self, control: &Control, handle: Handle) {
-        let destroyed = match self.states.take_data(handle) {
-            Some(Sa::Destroying(waiter)) => Ok(waiter),
-            Some(Sa::Live(destroy)) => send_patiently(control, destroy),
-            None => return,
+        let resetting = self.resetting.lock();
+        let Some(sa) = self.states.take_data(handle) else {
+            return;
+        };
+        let destroyed = match sa.life {
+            // The reset has destroyed it.
+            _ if *resetting => Err(ENXIO),
+            Life::Destroying(waiter) => Ok(waiter),
+            Life::Live(destroy) | Life::Reviving { destroy, .. } => {
+                send_patiently(control, destroy)
+            }
         };
         let done = destroyed
             .and_then(|waiter| Control::wait(&waiter))
             .and_then(|answer| answer.result().map(|_| ()));
         match done {
-            Ok(()) => self.states.release(handle),
+            // ENXIO: the NIC does not have it any more, because it was reset.
+            Ok(()) | Err(ENXIO) => self.states.release(handle),
             Err(_) => {
                 self.control_errors.fetch_add(1, Relaxed);
             }
         }
     }
+
+    /// Compares the high half of an inbound ESN state with what the NIC knows; true if the NIC must
+    /// be told by [`Self::tell_sequence`]. Per packet, no sleeping.
+    ///
+    /// The NIC follows the numbers by itself; this is for jumps that it cannot see, such as
+    /// `XFRM_MSG_NEWAE`.
+    pub(crate) fn sequence_moved(&self, x: &State, handle: Handle) -> bool {
+        let hi = esn_hi(x);
+        handle.direction == Direction::In
+            && self
+                .states
+                .with_data(handle, |sa| sa.esn_hi != hi)
+                .unwrap_or(false)
+    }
+
+    /// Tells the NIC the sequence numbers that have moved. Sleeps.
+    pub(crate) fn tell_sequence(&self, control: &Control) {
+        let resetting = self.resetting.lock();
+        if *resetting {
+            return;
+        }
+        self.for_each_live(Direction::In, |handle, x| {
+            let hi = esn_hi(x);
+            let told = self.states.with_data(handle, |sa| sa.esn_hi);
+            if told.is_some_and(|told| told != hi) && self.modify(control, x, handle).is_ok() {
+                self.states.with_data(handle, |sa| sa.esn_hi = hi);
+            }
+        });
+    }
+
+    fn modify(&self, control: &Control, x: &State, handle: Handle) -> Result {
+        let supported = self.check(x).map_err(|_| EINVAL)?;
+        let (obj_type, id) = object::name(handle);
+        send_object(control, x, handle, &supported, |object| {
+            Command::ObjModify {
+                obj_type,
+                id,
+                object,
+            }
+        })
+        .inspect_err(|_| {
+            self.control_errors.fetch_add(1, Relaxed);
+        })
+    }
+
+    /// Before a reset of the NIC: no more commands. Waits for running ones.
+    pub(crate) fn reset_prepare(&self) {
+        *self.resetting.lock() = true;
+    }
+
+    /// After a reset: agrees anew and creates the objects of all live states again. Sleeps.
+    pub(crate) fn reset_done(&self, control: &Control) -> Result {
+        let mut resetting = self.resetting.lock();
+        if self.capabilities.as_ref().is_some() {
+            Capabilities::negotiate(control)?;
+        }
+        *resetting = false;
+        for direction in [Direction::In, Direction::Out] {
+            self.for_each_live(direction, |handle, x| self.revive(control, x, handle));
+        }
+        Ok(())
+    }
+
+    fn for_each_live(&self, direction: Direction, mut action: impl FnMut(Handle, &State)) {
+        let mut after = 0;
+        while let Some((handle, x)) = self.states.next_live(direction, after) {
+            after = handle.id;
+            action(handle, &x);
+        }
+    }
+
+    /// Creates the object of a live state again, with a new random part in its IVs.
+    fn revive(&self, control: &Control, x: &State, handle: Handle) {
+        // The state may die at any moment: it is marked, so that a DESTROY cannot overtake.
+        let Some(sa) = self.states.take_data(handle) else {
+            return;
+        };
+        let Life::Live(destroy) = sa.life else {
+            self.states.set_data(handle, sa);
+            return;
+        };
+        let reviving = Life::Reviving {
+            destroy,
+            deleted: false,
+        };
+        let esn_hi = esn_hi(x);
+        self.states.set_data(
+            handle,
+            Sa {
+                life: reviving,
+                esn_hi,
+            },
+        );
+        let created = self
+            .check(x)
+            .map_err(|_| EINVAL)
+            .and_then(|supported| create(control, x, handle, &supported));
+        if created.is_err() {
+            // Its packets are dropped and counted by the NIC.
+            self.control_errors.fetch_add(1, Relaxed);
+        }
+        let Some(sa) = self.states.take_data(handle) else {
+            return;
+        };
+        let life = match sa.life {
+            Life::Reviving {
+                destroy,
+                deleted: true,
+            } => match control.send(destroy) {
+                Ok(waiter) => Life::Destroying(waiter),
+                Err(destroy) => Life::Live(destroy),
+            },
+            Life::Reviving { destroy, .. } => Life::Live(destroy),
+            other => other,
+        };
+        self.states.set_data(handle, Sa { life, esn_hi });
+    }
+
+    /// Counts a reset that the NIC has survived.
+    pub(crate) fn count_reset(&self) {
+        self.resets.fetch_add(1, Relaxed);
+    }
+}
+
+/// The high half of the number that an inbound ESN state has seen; 0 for others.
+fn esn_hi(x: &State) -> u32 {
+    espnic_esp::seq::hi(x.highest_seen())
+}
+
+fn create(control: &Control, x: &State, handle: Handle, supported: &Supported<'_>) -> Result {
+    let (obj_type, id) = object::name(handle);
+    send_object(control, x, handle, supported, |object| Command::ObjCreate {
+        obj_type,
+        id,
+        object,
+    })
+}
+
+/// Sends the command that `command` makes of the SA's object, and erases the object.
+fn send_object(
+    control: &Control,
+    x: &State,
+    handle: Handle,
+    supported: &Supported<'_>,
+    command: impl for<'a> FnOnce(&'a [u8]) -> Command<'a>,
+) -> Result {
+    let mut object = KBox::new(object::describe(x, handle, supported), GFP_KERNEL)?;
+    let answer = control.execute(&command(object.as_bytes()), size_of::<SaObject>(), 0);
+    random::erase(object.as_mut_bytes());
+    answer?.result().map(|_| ())
 }
 
 fn send_patiently(control: &Control, mut command: Prepared) -> Result<Arc<Waiter>> {
@@ -232,14 +409,6 @@ fn send_patiently(control: &Control, mut command: Prepared) -> Result<Arc<Waiter
     Err(control.why_refused())
 }
 
-/// The NIC's name for `handle`: object type and id.
-fn object(handle: Handle) -> (u16, u32) {
-    match handle.direction {
-        Direction::In => (sa::OBJ_INB_SA, handle.id),
-        Direction::Out => (sa::OBJ_OUTB_SA, handle.id),
-    }
-}
-
 /// The sentence for an SA that the NIC did not create.
 fn failure(error: Error) -> &'static CStr {
     match error {
@@ -248,37 +417,7 @@ fn failure(error: Error) -> &'static CStr {
         ETIMEDOUT => c"espnic: the NIC did not answer in time",
         ENODEV => c"espnic: the NIC's control queue is broken, bind the driver again",
         EBUSY => c"espnic: the NIC's control queue is full, try again",
+        EAGAIN | ENXIO => c"espnic: the NIC is being reset, try again",
         _ => c"espnic: the NIC refused the security association",
     }
-}
-
-/// The SA object for `x`. It holds the key: erase it after use.
-fn describe(x: &State, handle: Handle, supported: &Supported<'_>) -> SaObject {
-    let mut object = SaObject::new_zeroed();
-    let std = &mut object.std;
-    std.mode = supported.mode;
-    std.direction = match handle.direction {
-        Direction::In => sa::DIR_IN,
-        Direction::Out => sa::DIR_OUT,
-    };
-    std.obj_id = U32::new(handle.id);
-    std.spi = U32::new(x.spi());
-    std.salt = supported.salt;
-    std.cipher_key.length = U16::new(supported.key.len() as u16);
-    let to = std.cipher_key.data.iter_mut();
-    to.zip(supported.key).for_each(|(to, from)| *to = *from);
-    let tail = &mut object.tail;
-    tail.tail_len = U16::new(SaTail::LEN);
-    tail.tail_flags = U16::new(sa::TAIL_CRYPTO_ONLY | sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR);
-    tail.aead_algo = U32::new(cap::AEAD_GCM);
-    tail.icv_len = supported.icv_len;
-    tail.peer_family = supported.family;
-    tail.iv_mode = sa::IV_SEQ_XOR;
-    tail.epoch = U16::new(handle.epoch);
-    // Drawn anew for every installation: no IV of an earlier one, or of software under the same
-    // key, comes again.
-    tail.iv_xor = U64::new(random::u64());
-    tail.peer_dst = x.destination();
-    tail.peer_src = x.source();
-    object
 }

@@ -8,8 +8,10 @@
 
 #![deny(unsafe_code)]
 
+mod channel;
 mod control;
 mod ipsec;
+mod netdev;
 mod nic;
 mod rx;
 mod stats;
@@ -19,7 +21,10 @@ use espnic_wire::{
     feature,
     pci, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
 use kernel_net::{
     net::device::{
         Registration,
@@ -27,7 +32,6 @@ use kernel_net::{
     },
     virtio::{
         self,
-        queue::Queues,
         Device,
         DeviceId,
         Validation, //
@@ -54,9 +58,12 @@ impl virtio::Driver for Driver {
         feature::GUEST_CSUM,
         feature::MTU,
         feature::MAC,
+        feature::HOST_TSO4,
+        feature::HOST_TSO6,
         feature::MRG_RXBUF,
         feature::STATUS,
         feature::CTRL_VQ,
+        feature::MQ,
         feature::OUT_NET_HEADER,
         feature::IPSEC,
         feature::X_IPSEC,
@@ -79,11 +86,15 @@ impl virtio::Driver for Driver {
     }
 
     fn probe(dev: &Device) -> Result<Registration<Nic>> {
-        let mut net = Unregistered::<Nic>::new(dev, 1, 1)?;
-        let queues = Queues::find(dev, &net, 1, dev.has_feature(feature::CTRL_VQ))?;
+        let pairs = nic::queue_pairs(dev);
+        let mut net = Unregistered::<Nic>::new(dev, pairs, u32::from(pairs))?;
+        let queues = net.find_queues(dev, pairs, dev.has_feature(feature::CTRL_VQ))?;
         net.init(Nic::new(dev, queues)?)?;
         dev.ready();
-        let offload = net.device()?.data().set_up_ipsec(dev);
+        let device = net.device()?;
+        let nic = device.data();
+        nic.set_active(device, nic.active.load(Relaxed))?;
+        let offload = nic.set_up_ipsec();
         nic::configure(dev, &mut net, offload);
         net.register()
     }

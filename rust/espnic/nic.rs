@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The NIC as the network stack sees it.
+//! The NIC: what the driver keeps for it, its configuration, reset and recovery.
 
 use crate::{
+    channel::Channel,
     control::Control,
-    ipsec::Ipsec,
-    rx::Rx,
-    stats,
-    tx::Tx, //
+    ipsec::Ipsec, //
 };
 use espnic_wire::{
     config::{
@@ -17,24 +15,21 @@ use espnic_wire::{
     feature,
     hdr::HdrLen, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
 use kernel_net::{
-    net::{
-        device::{
-            self,
-            feature as netif,
-            Device,
-            Stats64,
-            Unregistered, //
-        },
-        ethtool,
-        napi::Poll,
-        netlink::ExtAck,
-        skbuff::SkBuff,
-        xfrm, //
+    cpu,
+    net::device::{
+        feature as netif,
+        Device,
+        Unregistered, //
     },
-    new_lock,
-    sync::SpinLockBh,
+    rtnl,
     virtio::{
         self,
         queue::Queues,
@@ -51,22 +46,28 @@ const MTU_MIN: u32 = 68;
 const MTU_DEFAULT: u32 = 1500;
 const MTU_MAX: u32 = 65535;
 
+/// The most that an ESP trailer takes: padding, pad length, next header and ICV.
+const TRAILER_MAX: u16 = 15 + 2 + 32;
+
 /// The driver's data of one netdev.
 #[pin_data]
 pub(crate) struct Nic {
     /// Length of the virtio header in front of every frame, fixed by the features.
     pub(crate) header: HdrLen,
-    #[pin]
-    pub(crate) rx: SpinLockBh<Rx>,
-    #[pin]
-    pub(crate) tx: SpinLockBh<Tx>,
+    /// All channels that the NIC has; the stack uses the first ones.
+    pub(crate) channels: KVec<Pin<KBox<Channel>>>,
+    /// How many channels the stack uses. Changes under RTNL.
+    pub(crate) active: Atomic<u32>,
     #[pin]
     pub(crate) ipsec: Ipsec,
-    /// Absent if the device has no control queue.
     #[pin]
     pub(crate) control: Control,
-    has_status: bool,
-    vdev: DeviceRef,
+    pub(crate) vdev: DeviceRef,
+}
+
+/// How many queue pairs `dev` has.
+pub(crate) fn queue_pairs(dev: &virtio::Device) -> u16 {
+    read_config(dev).max_virtqueue_pairs.get().max(1)
 }
 
 impl Nic {
@@ -74,48 +75,127 @@ impl Nic {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if a queue is missing.
-    pub(crate) fn new(
-        dev: &virtio::Device,
-        mut queues: Queues,
-    ) -> Result<impl PinInit<Self, Error>> {
-        let rx = Rx::new(queues.receive.pop().ok_or(EINVAL)?);
-        let tx = Tx::new(queues.transmit.pop().ok_or(EINVAL)?);
-        let control = queues.control.take();
-        let has_status = dev.has_feature(feature::STATUS);
+    /// `ENOMEM`.
+    pub(crate) fn new(dev: &virtio::Device, queues: Queues) -> Result<impl PinInit<Self, Error>> {
         let header = header_length(dev);
         let vdev = DeviceRef::from(dev);
+        let mut channels = KVec::new();
+        let pairs = queues.receive.into_iter().zip(queues.transmit);
+        for (index, (rx, tx)) in (0..).zip(pairs) {
+            channels.push(Channel::new(index, rx, tx)?, GFP_KERNEL)?;
+        }
+        let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
+        let control = queues.control;
         Ok(try_pin_init!(Self {
             header,
-            rx <- new_lock!(rx),
-            tx <- new_lock!(tx),
+            channels,
+            active: Atomic::new(active),
             ipsec <- Ipsec::new(),
             control <- Control::new(control),
-            has_status,
             vdev,
         }))
     }
 
     /// Agrees with the NIC on IPsec; false if it has no crypto offload for us.
-    pub(crate) fn set_up_ipsec(&self, dev: &virtio::Device) -> bool {
-        if !dev.has_feature(feature::X_IPSEC) {
+    pub(crate) fn set_up_ipsec(&self) -> bool {
+        if !self.vdev.has_feature(feature::X_IPSEC) {
             return false;
         }
         match self.ipsec.set_up(&self.control) {
             Ok(()) => true,
             Err(error) => {
-                dev_err!(
-                    dev.as_ref(),
-                    "no IPsec offload, set-up failed: {:?}\n",
-                    error
-                );
+                let dev = (*self.vdev).as_ref();
+                dev_err!(dev, "no IPsec offload, set-up failed: {:?}\n", error);
                 false
             }
         }
     }
 
-    fn link_up(&self) -> bool {
-        !self.has_status || read_config(&self.vdev).status.get() & STATUS_LINK_UP != 0
+    /// The channel with this number.
+    pub(crate) fn channel(&self, index: u16) -> Option<&Channel> {
+        self.channels
+            .get(usize::from(index))
+            .map(|channel| &**channel)
+    }
+
+    /// Tells the NIC and the stack how many channels to use. RTNL held or not registered yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the control command or of the stack; then the old number stays.
+    pub(crate) fn set_active(&self, dev: &Device<Self>, count: u32) -> Result {
+        if self.vdev.has_feature(feature::MQ) {
+            self.control
+                .set_queue_pairs(u16::try_from(count).map_err(|_| EINVAL)?)?;
+        }
+        dev.set_queues(count)?;
+        self.active.store(count, Relaxed);
+        Ok(())
+    }
+
+    /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up.
+    pub(crate) fn start(&self, dev: &Device<Self>) -> Result {
+        let active = self.active.load(Relaxed);
+        for channel in self.channels.iter().take(active as usize) {
+            channel.rx.lock().fill()?;
+        }
+        for (index, napi) in (0u16..).zip(dev.napis()) {
+            napi.enable();
+            // Events that came while the context was off are lost: look once.
+            napi.schedule_process();
+            if u32::from(index) < active {
+                dev.start_queue(index);
+            }
+        }
+        self.update_carrier(dev);
+        Ok(())
+    }
+
+    /// Stops traffic. RTNL held, interface up or going down.
+    pub(crate) fn halt(&self, dev: &Device<Self>) {
+        dev.set_carrier(false);
+        dev.disable_tx();
+        dev.napis().iter().for_each(|napi| napi.disable());
+    }
+
+    /// Tells the stack about the link.
+    pub(crate) fn update_carrier(&self, dev: &Device<Self>) {
+        let up = !self.vdev.has_feature(feature::STATUS)
+            || read_config(&self.vdev).status.get() & STATUS_LINK_UP != 0;
+        dev.set_carrier(up);
+    }
+
+    /// Before a reset: nothing uses the queues any more, and they are dropped.
+    pub(crate) fn reset_prepare(&self, dev: &Device<Self>) {
+        let guard = rtnl::lock();
+        if dev.is_running() {
+            self.halt(dev);
+        }
+        drop(guard);
+        self.ipsec.reset_prepare();
+        self.channels
+            .iter()
+            .for_each(|channel| channel.take_queues());
+        self.control.take_queue();
+    }
+
+    /// After a reset: new queues, everything that the NIC has lost, then traffic.
+    pub(crate) fn reset_done(&self, dev: &Device<Self>) -> Result {
+        let pairs = u16::try_from(self.channels.len()).map_err(|_| EINVAL)?;
+        let queues = dev.find_queues(pairs, self.vdev.has_feature(feature::CTRL_VQ))?;
+        let new = queues.receive.into_iter().zip(queues.transmit);
+        for (channel, (rx, tx)) in self.channels.iter().zip(new) {
+            channel.set_queues(rx, tx);
+        }
+        self.control.set_queue(queues.control);
+        self.vdev.ready();
+        self.ipsec.reset_done(&self.control)?;
+        let _guard = rtnl::lock();
+        self.set_active(dev, self.active.load(Relaxed))?;
+        if dev.is_running() {
+            self.start(dev)?;
+        }
+        Ok(())
     }
 }
 
@@ -135,6 +215,7 @@ fn read_config(dev: &virtio::Device) -> NetConfig {
     let fields = [
         (feature::MAC, 0, 6),
         (feature::STATUS, 6, 2),
+        (feature::MQ, 8, 2),
         (feature::MTU, 10, 2),
     ];
     let bytes = config.as_mut_bytes();
@@ -159,119 +240,19 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
         mtu => mtu,
     };
     net.set_mtu(MTU_MIN, max, MTU_DEFAULT.min(max));
-    let switchable = netif::SG | netif::HW_CSUM | netif::RXCSUM;
-    let esp = if offload { netif::HW_ESP } else { 0 };
+    let when = |condition: bool, bits: u64| if condition { bits } else { 0 };
+    let tso = when(dev.has_feature(feature::HOST_TSO4), netif::TSO)
+        | when(dev.has_feature(feature::HOST_TSO6), netif::TSO6);
+    let switchable = netif::SG | netif::HW_CSUM | netif::RXCSUM | tso;
+    let esp = when(offload, netif::HW_ESP | netif::HW_ESP_TX_CSUM)
+        | when(offload && tso == netif::TSO | netif::TSO6, netif::GSO_ESP);
     net.set_features(
         switchable | netif::HIGHDMA | esp,
         switchable | esp,
         // What is missing here is missing for every packet inside ESP (contract R1.1).
-        netif::SG | netif::HW_CSUM | netif::HIGHDMA | esp,
+        netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
     );
-    // Without room for padding, pad length, next header and ICV every packet is copied.
-    net.set_needed_tailroom(if offload { 3 + 2 + 16 } else { 0 });
-}
-
-impl device::Operations for Nic {
-    fn open(dev: &Device<Self>) -> Result {
-        let nic = dev.data();
-        let napi = dev.napi(0).ok_or(EINVAL)?;
-        nic.rx.lock().fill()?;
-        napi.enable();
-        // Events that came while the context was off are lost: look once.
-        napi.schedule_process();
-        dev.set_carrier(nic.link_up());
-        dev.start_queue(0);
-        Ok(())
-    }
-
-    fn stop(dev: &Device<Self>) {
-        dev.set_carrier(false);
-        dev.disable_tx();
-        if let Some(napi) = dev.napi(0) {
-            napi.disable();
-        }
-    }
-
-    fn start_xmit(dev: &Device<Self>, _queue: u16, skb: SkBuff) {
-        crate::tx::transmit(dev, skb);
-    }
-
-    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> u32 {
-        let nic = dev.data();
-        nic.tx.lock().clean(dev, poll.budget());
-        let done = nic.rx.lock().receive(nic, poll);
-        if done < poll.budget() && poll.complete(done) {
-            let rx = nic.rx.lock().enable_events();
-            let tx = nic.tx.lock().enable_events();
-            if rx || tx {
-                poll.napi().schedule();
-            }
-        }
-        done
-    }
-
-    fn queue_event(dev: &Device<Self>, queue: u16) {
-        // Receive queue 0, transmit queue 1, control queue 2.
-        if queue == 2 {
-            dev.data().control.drain();
-        } else if let Some(napi) = dev.napi(0) {
-            napi.schedule();
-        }
-    }
-
-    fn config_changed(dev: &Device<Self>) {
-        let nic = dev.data();
-        if nic.vdev.needs_reset() {
-            let vdev: &virtio::Device = &nic.vdev;
-            dev_err!(
-                vdev.as_ref(),
-                "the NIC needs a reset; unbind and bind the driver\n"
-            );
-            dev.set_carrier(false);
-        } else if dev.is_running() {
-            dev.set_carrier(nic.link_up());
-        }
-    }
-
-    fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
-        stats::interface(dev.data(), stats);
-    }
-}
-
-impl ethtool::Operations for Nic {
-    const DRIVER: &'static CStr = c"espnic";
-
-    const STATISTICS: &'static [&'static CStr] = stats::NAMES;
-
-    fn statistics(dev: &Device<Self>, out: &mut ethtool::Statistics<'_>) {
-        stats::all(dev.data(), out);
-    }
-}
-
-impl xfrm::Operations for Nic {
-    type Sa = crate::ipsec::Sa;
-
-    fn states(&self) -> &xfrm::StateTable<Self::Sa> {
-        &self.ipsec.states
-    }
-
-    fn state_add(
-        dev: &Device<Self>,
-        x: &xfrm::State,
-        handle: xfrm::Handle,
-        extack: &mut ExtAck,
-    ) -> Result {
-        let nic = dev.data();
-        nic.ipsec.add(&nic.control, x, handle, extack)
-    }
-
-    fn state_delete(dev: &Device<Self>, handle: xfrm::Handle) {
-        let nic = dev.data();
-        nic.ipsec.delete(&nic.control, handle);
-    }
-
-    fn state_free(dev: &Device<Self>, handle: xfrm::Handle) {
-        let nic = dev.data();
-        nic.ipsec.free(&nic.control, handle);
-    }
+    // The virtio header, and the trailer: without the room ESP packets are copied.
+    let header = header_length(dev).bytes() as u16;
+    net.set_needed_room(header, if offload { TRAILER_MAX } else { 0 });
 }

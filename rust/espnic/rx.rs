@@ -3,6 +3,7 @@
 //! Receive.
 
 use crate::{
+    channel::Channel,
     ipsec,
     nic::Nic, //
 };
@@ -25,6 +26,9 @@ use kernel_net::{
 
 const ETH_HLEN: u32 = 14;
 
+/// How many packets are taken from the queue before they are delivered.
+const BATCH: usize = 16;
+
 /// What happened on the receive side since the start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counters {
@@ -37,16 +41,22 @@ pub(crate) struct Counters {
     pub(crate) ipsec: ipsec::rx::Counters,
 }
 
-/// The receive queue; NAPI context 0 empties and refills it.
+/// The receive queue; its NAPI context empties and refills it.
 pub(crate) struct Rx {
-    queue: RxQueue,
+    /// Absent while the NIC is reset.
+    pub(crate) queue: Option<RxQueue>,
     pub(crate) counters: Counters,
+}
+
+/// Packets on their way from the queue to the stack.
+struct Batch {
+    packets: [Option<(NetHdr48, SkBuff)>; BATCH],
 }
 
 impl Rx {
     pub(crate) fn new(queue: RxQueue) -> Self {
         Self {
-            queue,
+            queue: Some(queue),
             counters: Counters::default(),
         }
     }
@@ -57,48 +67,53 @@ impl Rx {
     ///
     /// `ENOMEM` if memory ran out; the buffers so far stay.
     pub(crate) fn fill(&mut self) -> Result {
+        let Some(queue) = &mut self.queue else {
+            return Ok(());
+        };
         let mut result = Ok(());
-        while self.queue.has_room() {
+        while queue.has_room() {
             let Some(buffer) = RxBuffer::new() else {
                 result = Err(ENOMEM);
                 break;
             };
-            if self.queue.add(buffer).is_err() {
+            if queue.add(buffer).is_err() {
                 break;
             }
         }
-        self.queue.kick();
+        queue.kick();
         result
     }
 
     /// Asks for events again; true if there is work already.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue.enable_events()
+        self.queue.as_mut().is_some_and(RxQueue::enable_events)
     }
 
-    /// Delivers up to a budget of packets and returns how many.
-    pub(crate) fn receive(&mut self, nic: &Nic, poll: &Poll<'_, Nic>) -> u32 {
-        self.queue.disable_events();
-        let mut done = 0;
-        while done < poll.budget() {
-            let Some((buffer, len)) = self.queue.take() else {
+    /// Moves up to `limit` packets to `batch` and returns how many frames were taken.
+    fn collect(&mut self, header: HdrLen, batch: &mut Batch, limit: u32) -> u32 {
+        let Some(mut queue) = self.queue.take() else {
+            return 0;
+        };
+        queue.disable_events();
+        let mut taken = 0;
+        for slot in batch.packets.iter_mut() {
+            if taken >= limit {
+                break;
+            }
+            let Some((buffer, len)) = queue.take() else {
                 break;
             };
-            done = done.saturating_add(1);
-            if let Some((header, skb)) = self.assemble(nic.header, buffer, len) {
-                self.deliver(nic, poll, &header, skb);
-            }
+            taken = taken.wrapping_add(1);
+            *slot = self.assemble(&mut queue, header, buffer, len);
         }
-        if done > 0 && self.fill().is_err() {
-            // Stay in polling mode: without buffers there are no events.
-            return poll.budget();
-        }
-        done
+        self.queue = Some(queue);
+        taken
     }
 
     /// Makes a packet of the buffers that the NIC spread it over.
     fn assemble(
         &mut self,
+        queue: &mut RxQueue,
         header_len: HdrLen,
         buffer: RxBuffer,
         len: u32,
@@ -112,54 +127,98 @@ impl Rx {
         let frame_len = len.saturating_sub(skip);
         if frame_len < ETH_HLEN {
             self.counters.malformed = self.counters.malformed.wrapping_add(1);
-            self.discard(more);
+            discard(queue, more);
             return None;
         }
         let Ok(mut skb) = SkBuff::build(buffer, skip as u16, frame_len) else {
             self.counters.dropped = self.counters.dropped.wrapping_add(1);
-            self.discard(more);
+            discard(queue, more);
             return None;
         };
         for left in (0..more).rev() {
-            let appended = match self.queue.take() {
+            let appended = match queue.take() {
                 Some((buffer, len)) => skb.append(buffer, len),
                 None => Err(EINVAL),
             };
             if appended.is_err() {
                 self.counters.malformed = self.counters.malformed.wrapping_add(1);
-                self.discard(left);
+                discard(queue, left);
                 return None;
             }
         }
         Some((header, skb))
     }
+}
 
-    /// Takes `count` buffers back unread.
-    fn discard(&mut self, count: u16) {
-        for _ in 0..count {
-            if self.queue.take().is_none() {
-                break;
-            }
+/// Takes `count` buffers back unread.
+fn discard(queue: &mut RxQueue, count: u16) {
+    for _ in 0..count {
+        if queue.take().is_none() {
+            break;
         }
     }
+}
 
-    fn deliver(&mut self, nic: &Nic, poll: &Poll<'_, Nic>, header: &NetHdr48, mut skb: SkBuff) {
-        if header.has(hdr::F_NEEDS_CSUM) {
-            let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
-            if !skb.set_checksum_partial(start, offset) {
-                self.counters.malformed = self.counters.malformed.wrapping_add(1);
-                return;
-            }
-        } else if header.has(hdr::F_DATA_VALID) {
-            skb.set_checksum_verified();
+/// Delivers up to a budget of packets and returns how many frames the NIC had.
+///
+/// The queue's lock is not held while the stack has a packet.
+pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> u32 {
+    let mut done = 0;
+    let mut batch = Batch {
+        packets: [const { None }; BATCH],
+    };
+    while done < poll.budget() {
+        let limit = poll.budget().saturating_sub(done);
+        let taken = channel.rx.lock().collect(nic.header, &mut batch, limit);
+        if taken == 0 {
+            break;
         }
-        let ipsec = &mut self.counters.ipsec;
-        let Some(mut skb) = ipsec::rx::mark(&nic.ipsec, header, skb, ipsec) else {
+        done = done.saturating_add(taken);
+        let mut delta = Counters::default();
+        for (header, skb) in batch.packets.iter_mut().filter_map(Option::take) {
+            deliver(nic, poll, &header, skb, &mut delta);
+        }
+        channel.rx.lock().counters.add(&delta);
+    }
+    if done > 0 && channel.rx.lock().fill().is_err() {
+        // Stay in polling mode: without buffers there are no events.
+        return poll.budget();
+    }
+    done
+}
+
+fn deliver(
+    nic: &Nic,
+    poll: &Poll<'_, Nic>,
+    header: &NetHdr48,
+    mut skb: SkBuff,
+    counters: &mut Counters,
+) {
+    if header.has(hdr::F_NEEDS_CSUM) {
+        let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
+        if !skb.set_checksum_partial(start, offset) {
+            counters.malformed = counters.malformed.wrapping_add(1);
             return;
-        };
-        self.counters.packets = self.counters.packets.wrapping_add(1);
-        self.counters.bytes = self.counters.bytes.wrapping_add(u64::from(skb.len()));
-        skb.set_protocol(poll);
-        poll.receive(skb);
+        }
+    } else if header.has(hdr::F_DATA_VALID) {
+        skb.set_checksum_verified();
+    }
+    let Some(mut skb) = ipsec::rx::mark(&nic.ipsec, header, skb, &mut counters.ipsec) else {
+        return;
+    };
+    counters.packets = counters.packets.wrapping_add(1);
+    counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
+    skb.set_protocol(poll);
+    poll.receive(skb);
+}
+
+impl Counters {
+    /// Adds `other` to this.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.dropped = self.dropped.wrapping_add(other.dropped);
+        self.malformed = self.malformed.wrapping_add(other.malformed);
+        self.ipsec.add(&other.ipsec);
     }
 }

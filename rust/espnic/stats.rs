@@ -2,7 +2,11 @@
 
 //! Statistics: `ip -s link` and `ethtool -S`.
 
-use crate::nic::Nic;
+use crate::{
+    nic::Nic,
+    rx,
+    tx, //
+};
 use kernel::prelude::*;
 use kernel_net::net::{
     device::Stats64,
@@ -33,12 +37,23 @@ pub(crate) const NAMES: &[&CStr] = &[
     c"ipsec_sa_deleted",
     c"ipsec_sa_refused",
     c"ipsec_control_errors",
+    c"nic_resets",
 ];
+
+/// The counters of all channels together.
+fn totals(nic: &Nic) -> (rx::Counters, tx::Counters) {
+    let mut rx = rx::Counters::default();
+    let mut tx = tx::Counters::default();
+    for channel in &nic.channels {
+        rx.add(&channel.rx.lock().counters);
+        tx.add(&channel.tx.lock().counters);
+    }
+    (rx, tx)
+}
 
 /// The counters of `ip -s link`.
 pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
-    let rx = nic.rx.lock().counters;
-    let tx = nic.tx.lock().counters;
+    let (rx, tx) = totals(nic);
     stats.rx_packets = rx.packets;
     stats.rx_bytes = rx.bytes;
     stats.rx_dropped = rx.dropped.wrapping_add(rx.ipsec.dropped());
@@ -50,9 +65,8 @@ pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
 
 /// The counters of `ethtool -S`.
 pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
-    let rx = nic.rx.lock().counters;
-    let tx = nic.tx.lock().counters;
-    let (added, deleted, refused, control_errors) = nic.ipsec.counters();
+    let (rx, tx) = totals(nic);
+    let [added, deleted, refused, control_errors, resets] = nic.ipsec.counters();
     let values = [
         tx.packets,
         tx.bytes,
@@ -76,8 +90,9 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         deleted,
         refused,
         control_errors,
+        resets,
     ];
-    kernel::static_assert!(NAMES.len() == 22);
-    let values: [u64; 22] = values;
+    kernel::static_assert!(NAMES.len() == 23);
+    let values: [u64; 23] = values;
     values.into_iter().for_each(|value| out.push(value));
 }

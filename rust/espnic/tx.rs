@@ -3,6 +3,7 @@
 //! Transmit.
 
 use crate::{
+    channel::Channel,
     ipsec,
     nic::Nic, //
 };
@@ -19,16 +20,14 @@ use kernel_net::{
         skbuff::{
             SkBuff,
             TxChecksum, //
-        }, //
+        },
+        xfrm::state::Family, //
     },
     virtio::queue::{
         TxError,
         TxQueue, //
     }, //
 };
-
-/// The queue's index at the stack.
-const QUEUE: u16 = 0;
 
 /// What happened on the transmit side since the start.
 #[derive(Clone, Copy, Default)]
@@ -42,30 +41,28 @@ pub(crate) struct Counters {
 
 /// The transmit queue.
 pub(crate) struct Tx {
-    queue: TxQueue,
+    /// The channel's number.
+    index: u16,
+    /// Absent while the NIC is reset.
+    pub(crate) queue: Option<TxQueue>,
     pub(crate) counters: Counters,
 }
 
 /// Transmits `skb` or drops and counts it.
-pub(crate) fn transmit(dev: &Device<Nic>, skb: SkBuff) {
+pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
     let nic = dev.data();
     let mut header = plain_header(&skb);
     let offloaded = skb
         .tx_offload()
         .map(|request| ipsec::tx::describe(&nic.ipsec, &skb, &request, &mut header));
-    let mut tx = nic.tx.lock();
+    let mut tx = channel.tx.lock();
     if let Some(result) = offloaded {
         if !tx.counters.ipsec.count(result, skb.len()) {
             // Dropping `skb` here frees it: without the NIC's crypto it is clear text.
             return;
         }
     }
-    tx.reclaim(0);
-    tx.enqueue(header.prefix(nic.header), skb);
-    tx.keep_room(dev);
-    if !dev.xmit_more() || dev.queue_stopped(QUEUE) {
-        tx.queue.kick();
-    }
+    tx.send(dev, header.prefix(nic.header), skb);
 }
 
 fn plain_header(skb: &SkBuff) -> NetHdr48 {
@@ -75,21 +72,39 @@ fn plain_header(skb: &SkBuff) -> NetHdr48 {
         header.net.csum_start = U16::new(start);
         header.net.csum_offset = U16::new(offset);
     }
+    if let Some(gso) = skb.gso() {
+        header.net.gso_size = U16::new(gso.size);
+        // We ask for TCP only; a packet with `GSO_NONE` and a size is dropped by the NIC.
+        header.net.gso_type = match gso.tcp {
+            Some(Family::V4) => hdr::GSO_TCPV4,
+            Some(Family::V6) => hdr::GSO_TCPV6,
+            None => hdr::GSO_NONE,
+        };
+    }
     header
 }
 
 impl Tx {
-    pub(crate) fn new(queue: TxQueue) -> Self {
+    pub(crate) fn new(index: u16, queue: TxQueue) -> Self {
         Self {
-            queue,
+            index,
+            queue: Some(queue),
             counters: Counters::default(),
         }
     }
 
-    fn enqueue(&mut self, header: &[u8], skb: SkBuff) {
+    fn send(&mut self, dev: &Device<Nic>, header: &[u8], skb: SkBuff) {
+        let Some(queue) = &mut self.queue else {
+            self.counters.dropped = self.counters.dropped.wrapping_add(1);
+            return;
+        };
+        if queue.free() < TxQueue::PACKET_MAX {
+            // NAPI frees more cheaply; this is for when it does not keep up.
+            reclaim(queue, 0);
+        }
         let len = u64::from(skb.len());
         skb.tx_timestamp();
-        match self.queue.add(header, skb) {
+        match queue.add(header, skb) {
             Ok(()) => {
                 self.counters.packets = self.counters.packets.wrapping_add(1);
                 self.counters.bytes = self.counters.bytes.wrapping_add(len);
@@ -98,45 +113,59 @@ impl Tx {
                 self.counters.dropped = self.counters.dropped.wrapping_add(1);
             }
         }
-    }
-
-    /// Stops the stack's queue while the next packet might not fit, and has the NIC report.
-    fn keep_room(&mut self, dev: &Device<Nic>) {
-        if self.queue.free() >= TxQueue::PACKET_MAX {
-            // Report when most are sent, so that sockets get their memory back.
-            if !self.queue.enable_events_delayed() {
-                self.reclaim(0);
-            }
-            return;
-        }
-        dev.stop_queue(QUEUE);
-        if !self.queue.enable_events_delayed() {
-            self.reclaim(0);
-        }
-        if self.queue.free() >= TxQueue::PACKET_MAX {
-            dev.start_queue(QUEUE);
-            self.queue.disable_events();
-        }
-    }
-
-    /// Frees what the NIC has sent. `budget` is that of the running poll, 0 elsewhere.
-    fn reclaim(&mut self, budget: u32) {
-        while let Some(skb) = self.queue.take() {
-            skb.consume(budget);
+        let full = queue.free() < TxQueue::PACKET_MAX;
+        if full || !dev.xmit_more() {
+            queue.kick();
+            report_later(queue, dev, self.index, full);
         }
     }
 
     /// Frees what the NIC has sent and lets the stack go on. In a NAPI poll.
     pub(crate) fn clean(&mut self, dev: &Device<Nic>, budget: u32) {
-        self.queue.disable_events();
-        self.reclaim(budget);
-        if dev.queue_stopped(QUEUE) && self.queue.free() >= TxQueue::PACKET_MAX {
-            dev.wake_queue(QUEUE);
+        let Some(queue) = &mut self.queue else {
+            return;
+        };
+        queue.disable_events();
+        reclaim(queue, budget);
+        if dev.queue_stopped(self.index) && queue.free() >= TxQueue::PACKET_MAX {
+            dev.wake_queue(self.index);
         }
     }
 
     /// Asks for events again; true if there is work already.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue.enable_events()
+        self.queue.as_mut().is_some_and(TxQueue::enable_events)
+    }
+}
+
+/// Frees what the NIC has sent. `budget` is that of the running poll, 0 elsewhere.
+fn reclaim(queue: &mut TxQueue, budget: u32) {
+    while let Some(skb) = queue.take() {
+        skb.consume(budget);
+    }
+}
+
+/// Has the NIC report when most is sent, so that sockets get their memory back, and stops the
+/// stack's queue while the next packet might not fit.
+fn report_later(queue: &mut TxQueue, dev: &Device<Nic>, index: u16, full: bool) {
+    if full {
+        dev.stop_queue(index);
+    }
+    // If most is sent already there will be no report: then it is taken back here.
+    while !queue.enable_events_delayed() {
+        reclaim(queue, 0);
+    }
+    if full && queue.free() >= TxQueue::PACKET_MAX {
+        dev.start_queue(index);
+    }
+}
+
+impl Counters {
+    /// Adds `other` to this.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.dropped = self.dropped.wrapping_add(other.dropped);
+        self.ipsec.add(&other.ipsec);
     }
 }

@@ -68,6 +68,13 @@ bool espnic_helper_netif_tx_stopped(struct net_device *dev, unsigned int queue)
 	return netif_tx_queue_stopped(netdev_get_tx_queue(dev, queue));
 }
 
+void espnic_helper_netdev_detach(struct net_device *dev)
+{
+	netif_tx_lock_bh(dev);
+	netif_device_detach(dev);
+	netif_tx_unlock_bh(dev);
+}
+
 void espnic_helper_netif_tx_disable(struct net_device *dev)
 {
 	netif_tx_disable(dev);
@@ -81,6 +88,21 @@ bool espnic_helper_netif_running(const struct net_device *dev)
 bool espnic_helper_netdev_xmit_more(void)
 {
 	return netdev_xmit_more();
+}
+
+unsigned int espnic_helper_num_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+void espnic_helper_rtnl_lock(void)
+{
+	rtnl_lock();
+}
+
+void espnic_helper_rtnl_unlock(void)
+{
+	rtnl_unlock();
 }
 
 void espnic_helper_init_work(struct work_struct *work, work_func_t func)

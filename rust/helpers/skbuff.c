@@ -20,6 +20,16 @@ unsigned int espnic_helper_skb_headlen(const struct sk_buff *skb)
 	return skb_headlen(skb);
 }
 
+u16 espnic_helper_skb_gso_size(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_size;
+}
+
+unsigned int espnic_helper_skb_gso_type(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_type;
+}
+
 bool espnic_helper_skb_is_gso(const struct sk_buff *skb)
 {
 	return skb_is_gso(skb);
@@ -68,6 +78,16 @@ void espnic_helper_skb_reserve(struct sk_buff *skb, unsigned int len)
 void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len)
 {
 	return skb_put(skb, len);
+}
+
+bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len)
+{
+	return !skb_header_cloned(skb) && skb_headroom(skb) >= len;
+}
+
+void *espnic_helper_skb_push(struct sk_buff *skb, unsigned int len)
+{
+	return __skb_push(skb, len);
 }
 
 void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len)

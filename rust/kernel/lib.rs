@@ -10,7 +10,9 @@
 //! cast in this crate only.
 
 mod bindings;
+pub mod cpu;
 pub mod net;
 pub mod random;
+pub mod rtnl;
 pub mod sync;
 pub mod virtio;

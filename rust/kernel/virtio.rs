@@ -11,7 +11,9 @@ pub mod queue;
 use crate::{
     bindings,
     net::device::{
-        schedule_config_changed,
+        reset_done,
+        reset_prepare,
+        schedule_work,
         Operations,
         Registration, //
     }, //
@@ -264,6 +266,10 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*drv).probe = Some(Self::probe_callback);
             (*drv).remove = Some(Self::remove_callback);
             (*drv).config_changed = Some(Self::config_changed_callback);
+            (*drv).freeze = Some(Self::reset_prepare_callback);
+            (*drv).restore = Some(Self::reset_done_callback);
+            (*drv).reset_prepare = Some(Self::reset_prepare_callback);
+            (*drv).reset_done = Some(Self::reset_done_callback);
         }
         // SAFETY: `drv` is complete and pinned until `unregister`.
         to_result(unsafe { bindings::__register_virtio_driver(drv, module.as_ptr().cast()) })
@@ -311,10 +317,27 @@ impl<T: Driver> Adapter<T> {
 
     /// # Safety
     ///
+    /// Called by the virtio core with a bound device, before suspend or reset.
+    unsafe extern "C" fn reset_prepare_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The device is live; `priv` is null or the device made for `T::Net`.
+        unsafe { reset_prepare::<T::Net>((*vdev).priv_.cast()) };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a bound device whose features are negotiated anew.
+    unsafe extern "C" fn reset_done_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The device is live; `priv` is null or the device made for `T::Net`.
+        from_result(|| unsafe { reset_done::<T::Net>((*vdev).priv_.cast()) }.map(|()| 0))
+    }
+
+    /// # Safety
+    ///
     /// Called by the virtio core with a live device, in a hard interrupt.
     unsafe extern "C" fn config_changed_callback(vdev: *mut bindings::virtio_device) {
         // SAFETY: The device is live; `priv` is null or the device made for `T::Net`, see `queue`.
-        unsafe { schedule_config_changed::<T::Net>((*vdev).priv_.cast()) }
+        unsafe { schedule_work::<T::Net>((*vdev).priv_.cast()) }
     }
 }
 

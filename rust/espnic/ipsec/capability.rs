@@ -2,6 +2,7 @@
 
 //! What the NIC can do, and telling it what the driver uses (VIRTIO 1.4, 2.13).
 
+use super::check::Supported;
 use crate::control::Control;
 use espnic_wire::{
     admin::{
@@ -18,13 +19,14 @@ use espnic_wire::{
 use kernel::prelude::*;
 
 /// The commands that the driver uses, as a bitmap of opcodes.
-const OPCODES: [u16; 7] = [
+const OPCODES: [u16; 8] = [
     admin::OP_LIST_QUERY,
     admin::OP_LIST_USE,
     admin::OP_CAP_ID_LIST_QUERY,
     admin::OP_DEVICE_CAP_GET,
     admin::OP_DRIVER_CAP_SET,
     admin::OP_OBJ_CREATE,
+    admin::OP_OBJ_MODIFY,
     admin::OP_OBJ_DESTROY,
 ];
 
@@ -82,13 +84,16 @@ impl Capabilities {
         })
     }
 
-    /// Whether the NIC does crypto-only SAs of `mode` with this AEAD; lengths in bytes.
-    pub(super) fn allows(&self, mode: u8, aead: u32, key_len: usize, icv_len: usize) -> bool {
+    /// Whether the NIC does such an SA.
+    pub(super) fn allows(&self, sa: &Supported<'_>) -> bool {
+        let algorithm = &sa.algorithm;
         self.entries.iter().any(|entry| {
-            entry.mode == mode
-                && entry.kind == cap::KIND_AEAD
-                && u32::from(entry.algo.get()) == aead
-                && entry.allows(key_len, icv_len)
+            entry.mode == sa.mode
+                && entry.kind == algorithm.kind
+                && entry.algo.get() == algorithm.cipher
+                && entry.mac.get() == algorithm.mac
+                && sa.options & !u32::from(entry.flags.get()) == 0
+                && entry.allows(algorithm.key.len(), usize::from(algorithm.icv_len))
         })
     }
 }

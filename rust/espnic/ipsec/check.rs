@@ -6,26 +6,37 @@
 //! a sentence of its own. The error is never `EOPNOTSUPP`: that would turn the SA into a software
 //! SA without a word (contract R1.11).
 
-use super::capability::Capabilities;
+use super::{
+    algorithm::{
+        self,
+        Algorithm, //
+    },
+    capability::Capabilities, //
+};
 use espnic_wire::cap;
 use kernel::prelude::*;
 use kernel_net::net::xfrm::state::{
-    Aead,
+    Encapsulation,
     Family,
     Mode,
     State, //
 };
 
 const IPPROTO_ESP: u8 = 50;
-const SALT_LEN: usize = 4;
 
-/// The parameters of an SA that passed; `key` is the state's own memory.
+/// The largest replay window of the stack (`XFRMA_REPLAY_ESN_MAX`), in packets.
+const REPLAY_WINDOW_MAX: u32 = 4096;
+
+/// The parameters of an SA that passed.
 pub(super) struct Supported<'a> {
+    /// `cap::MODE_` constants.
     pub(super) mode: u8,
+    /// 4 or 6.
     pub(super) family: u8,
-    pub(super) key: &'a [u8],
-    pub(super) salt: [u8; SALT_LEN],
-    pub(super) icv_len: u8,
+    /// `cap::OPT_` constants.
+    pub(super) options: u32,
+    pub(super) algorithm: Algorithm<'a>,
+    pub(super) encapsulation: Option<Encapsulation>,
 }
 
 /// Checks `x`; the error is the sentence for the user.
@@ -39,12 +50,6 @@ pub(super) fn supported<'a>(
     if x.protocol() != IPPROTO_ESP {
         return Err(c"espnic: only ESP can be offloaded");
     }
-    if x.is_encapsulated() {
-        return Err(c"espnic: UDP or TCP encapsulation is not supported");
-    }
-    if x.is_esn() {
-        return Err(c"espnic: extended sequence numbers are not supported");
-    }
     if x.may_wrap() {
         // IVs are made of sequence numbers: they would come again.
         return Err(c"espnic: sequence numbers that wrap are not supported");
@@ -55,59 +60,51 @@ pub(super) fn supported<'a>(
     if x.has_tfc_padding() {
         return Err(c"espnic: traffic flow confidentiality padding is not supported");
     }
-    let (mode, family) = mode_and_family(x)?;
-    let aead = aead(x)?;
-    let (key, salt) = split_key(&aead)?;
-    let icv_len = icv_len(&aead)?;
-    if !capabilities.allows(mode, cap::AEAD_GCM, key.len(), usize::from(icv_len)) {
-        return Err(c"espnic: the NIC does not support this mode, key or ICV length");
+    if x.is_esn() && x.replay_window() > REPLAY_WINDOW_MAX {
+        return Err(c"espnic: replay windows of more than 4096 packets are not supported");
     }
-    Ok(Supported {
+    let (mode, family) = mode_and_family(x)?;
+    let encapsulation = encapsulation(x, family)?;
+    let supported = Supported {
         mode,
         family,
-        key,
-        salt,
-        icv_len,
-    })
+        options: options(x),
+        algorithm: algorithm::of(x)?,
+        encapsulation,
+    };
+    if !capabilities.allows(&supported) {
+        return Err(c"espnic: the NIC does not support this mode and algorithm");
+    }
+    Ok(supported)
 }
 
 fn mode_and_family(x: &State) -> Result<(u8, u8), &'static CStr> {
-    let family = x
-        .family()
-        .ok_or(c"espnic: only IPv4 and IPv6 can be offloaded")?;
-    let number = match family {
-        Family::V4 => 4,
-        Family::V6 => 6,
+    let family = match x.family() {
+        Some(Family::V4) => 4,
+        Some(Family::V6) => 6,
+        None => return Err(c"espnic: only IPv4 and IPv6 can be offloaded"),
     };
-    match (x.mode(), family) {
-        (Mode::Transport, _) => Ok((cap::MODE_ESP_TRANSPORT, number)),
-        (Mode::Tunnel, Family::V4) if x.inner_family() == Some(Family::V4) => {
-            Ok((cap::MODE_ESP_TUNNEL, number))
-        }
-        (Mode::Tunnel, _) => Err(c"espnic: tunnels other than IPv4 in IPv4 are not supported"),
-        (Mode::Other, _) => Err(c"espnic: only transport and tunnel mode can be offloaded"),
+    match x.mode() {
+        Mode::Transport => Ok((cap::MODE_ESP_TRANSPORT, family)),
+        Mode::Tunnel => Ok((cap::MODE_ESP_TUNNEL, family)),
+        Mode::Other => Err(c"espnic: only transport and tunnel mode can be offloaded"),
     }
 }
 
-fn aead(x: &State) -> Result<Aead<'_>, &'static CStr> {
-    let aead = x.aead().filter(|_| !x.has_auth() && !x.has_cipher());
-    aead.filter(|aead| aead.name == b"rfc4106(gcm(aes))")
-        .filter(|_| x.is_seqiv())
-        .ok_or(c"espnic: only rfc4106(gcm(aes)) can be offloaded")
-}
-
-fn split_key<'a>(aead: &Aead<'a>) -> Result<(&'a [u8], [u8; SALT_LEN]), &'static CStr> {
-    let message = c"espnic: only AES keys of 128 and 256 bits can be offloaded";
-    let (key, salt) = aead.key.split_last_chunk().ok_or(message)?;
-    match key.len() {
-        16 | 32 => Ok((key, *salt)),
-        _ => Err(message),
+/// The stack lets anything through, but can only transmit ESP in UDP over IPv4 (contract R1.10).
+fn encapsulation(x: &State, family: u8) -> Result<Option<Encapsulation>, &'static CStr> {
+    match x.encapsulation() {
+        None => Ok(None),
+        Some(encap) if !encap.is_udp => Err(c"espnic: only UDP encapsulation can be offloaded"),
+        Some(_) if family != 4 => Err(c"espnic: UDP encapsulation over IPv6 is not supported"),
+        Some(encap) => Ok(Some(encap)),
     }
 }
 
-fn icv_len(aead: &Aead<'_>) -> Result<u8, &'static CStr> {
-    match aead.icv_bits {
-        128 => Ok(16),
-        _ => Err(c"espnic: only an ICV of 128 bits can be offloaded"),
+fn options(x: &State) -> u32 {
+    let esn = if x.is_esn() { cap::OPT_ESN } else { 0 };
+    match x.encapsulation() {
+        Some(_) => esn | cap::OPT_UDP_ENCAP,
+        None => esn,
     }
 }

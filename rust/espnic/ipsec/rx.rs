@@ -38,6 +38,17 @@ impl Counters {
         self.stale.wrapping_add(self.no_memory)
     }
 
+    /// Adds `other` to this.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.auth_failed = self.auth_failed.wrapping_add(other.auth_failed);
+        self.format_failed = self.format_failed.wrapping_add(other.format_failed);
+        self.unprocessed = self.unprocessed.wrapping_add(other.unprocessed);
+        self.stale = self.stale.wrapping_add(other.stale);
+        self.no_memory = self.no_memory.wrapping_add(other.no_memory);
+    }
+
     fn count(&mut self, status: RxStatus, len: u32) {
         let counter = match status {
             RxStatus::Success => {

@@ -18,12 +18,17 @@ use espnic_wire::{
 };
 use kernel_net::net::{
     skbuff::SkBuff,
-    xfrm::TxOffload, //
+    xfrm::{
+        State,
+        TxOffload, //
+    }, //
 };
 
 /// Bytes of the ESP header and of the IV behind it.
 const ESP_HLEN: u32 = 8;
 const IV_LEN: u32 = 8;
+/// Bytes of the UDP header of RFC 3948.
+const UDP_HLEN: u16 = 8;
 /// Pad length and next header.
 const TRAILER_FIXED: u32 = 2;
 
@@ -59,6 +64,14 @@ impl Counters {
         result.is_ok()
     }
 
+    /// Adds `other` to this.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.stale = self.stale.wrapping_add(other.stale);
+        self.format = self.format.wrapping_add(other.format);
+    }
+
     pub(crate) fn dropped(&self) -> u64 {
         self.stale.wrapping_add(self.format)
     }
@@ -75,7 +88,7 @@ pub(crate) fn describe(
     if !ipsec.states.is_outgoing(handle, request.state) {
         return Err(Drop::Stale);
     }
-    let esp_offset = skb.transport_offset().ok_or(Drop::Format)?;
+    let esp_offset = esp_offset(skb, request.state).ok_or(Drop::Format)?;
     let number = sequence_number(skb, esp_offset, request)?;
     header.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
     header.out.resource_id = U32::new(handle.id);
@@ -83,7 +96,11 @@ pub(crate) fn describe(
     header.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
     header.sec.esp_offset = U16::new(esp_offset);
     header.sec.esn_hi = U32::new(seq::hi(number));
-    header.sec.trailer_len = U16::new(trailer_len(skb, esp_offset, request)?);
+    match skb.gso() {
+        None => header.sec.trailer_len = U16::new(trailer_len(skb, esp_offset, request)?),
+        // The NIC builds the trailers; the packet has none yet.
+        Some(_) => header.sec.next_header = request.next_header,
+    }
     header.sec.epoch = U16::new(handle.epoch);
     Ok(())
 }
@@ -104,19 +121,20 @@ fn sequence_number(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Re
     ))
 }
 
-/// Padding, pad length, next header and ICV, in bytes. A packet that is still to be segmented has
-/// none of them, and we did not ask for such packets.
-fn trailer_len(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result<u16, Drop> {
-    if skb.is_gso() {
-        return Err(Drop::Format);
+/// Offset of the ESP header from the frame's start. With UDP around it, the stack's transport header
+/// is that of UDP.
+fn esp_offset(skb: &SkBuff, state: &State) -> Option<u16> {
+    let offset = skb.transport_offset()?;
+    match state.encapsulation() {
+        Some(_) => offset.checked_add(UDP_HLEN),
+        None => Some(offset),
     }
-    let icv_len = request
-        .state
-        .aead()
-        .ok_or(Drop::Format)?
-        .icv_bits
-        .checked_div(8)
-        .ok_or(Drop::Format)?;
+}
+
+/// Padding, pad length, next header and ICV, in bytes.
+fn trailer_len(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result<u16, Drop> {
+    let icv_bits = request.state.icv_bits().ok_or(Drop::Format)?;
+    let icv_len = icv_bits.checked_div(8).ok_or(Drop::Format)?;
     let fixed = icv_len.checked_add(TRAILER_FIXED).ok_or(Drop::Format)?;
     let at = skb.len().checked_sub(fixed).ok_or(Drop::Format)?;
     let mut pad_len = [0];

@@ -22,7 +22,10 @@ use crate::{
             Napi,
             Poll, //
         },
-        skbuff::SkBuff,
+        skbuff::{
+            PeekSkb,
+            SkBuff, //
+        },
         xfrm, //
     },
     virtio, //
@@ -36,7 +39,10 @@ use core::{
     },
 };
 use kernel::{
-    error::from_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*,
     sync::atomic::{
         Acquire,
@@ -58,6 +64,16 @@ pub mod feature {
     pub const SG: u64 = bit(bindings::NETIF_F_SG_BIT);
     /// Transmit checksum at any offset.
     pub const HW_CSUM: u64 = bit(bindings::NETIF_F_HW_CSUM_BIT);
+    /// TCP segmentation over IPv4.
+    pub const TSO: u64 = bit(bindings::NETIF_F_TSO_BIT);
+    /// TCP segmentation with the ECN bits of [RFC 3168].
+    pub const TSO_ECN: u64 = bit(bindings::NETIF_F_TSO_ECN_BIT);
+    /// TCP segmentation over IPv6.
+    pub const TSO6: u64 = bit(bindings::NETIF_F_TSO6_BIT);
+    /// Segmentation inside ESP.
+    pub const GSO_ESP: u64 = bit(bindings::NETIF_F_GSO_ESP_BIT);
+    /// Transmit checksum inside ESP.
+    pub const HW_ESP_TX_CSUM: u64 = bit(bindings::NETIF_F_HW_ESP_TX_CSUM_BIT);
     /// Receive checksum.
     pub const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
     /// DMA to high memory.
@@ -86,8 +102,20 @@ pub trait Operations:
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
     fn queue_event(dev: &Device<Self>, queue: u16);
 
-    /// The virtio configuration (link status) may have changed. Process context.
-    fn config_changed(dev: &Device<Self>);
+    /// Work that could not be done elsewhere: after [`Device::schedule_work`], and when the virtio
+    /// configuration (link status) may have changed. Process context.
+    fn work(dev: &Device<Self>);
+
+    /// Restricts the offloads for one packet whose route said `features`. No sleeping.
+    fn features_check(skb: &PeekSkb<'_>, features: u64) -> u64;
+
+    /// Stops using the device, because it will be reset: stops traffic, drops the queues. RTNL not
+    /// held, may sleep; the stack's queues are detached already.
+    fn reset_prepare(dev: &Device<Self>);
+
+    /// Takes the device into use again after a reset: new queues, then [`Device::ready`], then all
+    /// state that the device has lost. RTNL not held, may sleep.
+    fn reset_done(dev: &Device<Self>) -> Result;
 
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
@@ -115,7 +143,8 @@ pub struct Stats64 {
 /// The contents of the private area.
 pub(crate) struct Private<T> {
     /// Whether `data` is initialised.
-    ready: Atomic<i32>,
+    ready: Atomic<bool>,
+    parent: virtio::DeviceRef,
     napis: KVec<Napi<T>>,
     work: Opaque<bindings::work_struct>,
     /// For the way back from `work` to the device.
@@ -161,6 +190,60 @@ impl<T: Operations> Device<T> {
     pub fn napi(&self, index: usize) -> Option<&Napi<T>> {
         // SAFETY: The vector is set up before the data and not changed until the data is gone.
         unsafe { &(*self.private()).napis }.get(index)
+    }
+
+    /// All NAPI contexts, in the order of creation.
+    pub fn napis(&self) -> &[Napi<T>] {
+        // SAFETY: The vector is set up before the data and not changed until the data is gone.
+        unsafe { &(*self.private()).napis }
+    }
+
+    /// Has [`Operations::work`] run soon. Any context.
+    pub fn schedule_work(&self) {
+        // SAFETY: The work was initialised in `new` and is cancelled before it is gone.
+        unsafe { bindings::schedule_work(addr_of_mut!((*self.private()).work).cast()) };
+    }
+
+    /// The virtio device behind the interface.
+    pub fn parent(&self) -> &virtio::DeviceRef {
+        // SAFETY: Initialised in `new`, dropped after the data.
+        unsafe { &(*self.private()).parent }
+    }
+
+    /// Sets how many transmit and receive queues the stack uses, at most as many as allocated. RTNL
+    /// held, or the device is not registered yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of `netif_set_real_num_queues`.
+    pub fn set_queues(&self, count: u32) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
+    }
+
+    /// Keeps the stack from using the device, waiting for those who do. Sleeps.
+    fn detach(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netdev_detach(self.as_raw()) }
+    }
+
+    /// Undoes [`Self::detach`].
+    fn attach(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_device_attach(self.as_raw()) }
+    }
+
+    /// Resets the virtio device and takes it into use again. Process context without RTNL.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Operations::reset_done`], or of the virtio core.
+    pub fn recover(&self) -> Result {
+        let vdev = self.parent().as_raw();
+        // SAFETY: The virtio device is bound as long as the netdev has data.
+        to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) })?;
+        // SAFETY: As above.
+        to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
     }
 
     /// The interface's MTU in bytes.
@@ -239,7 +322,7 @@ pub(crate) unsafe fn with_ready<T: Operations>(
     // SAFETY: `ptr` is live by the contract, and its private area was initialised in `new`.
     let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
     // SAFETY: As above.
-    if unsafe { &(*private).ready }.load(Acquire) != 0 {
+    if unsafe { &(*private).ready }.load(Acquire) {
         // SAFETY: The data is initialised and not dropped before this event source has stopped.
         f(unsafe { Device::from_raw(ptr) })
     }
@@ -248,7 +331,6 @@ pub(crate) unsafe fn with_ready<T: Operations>(
 /// A network device that the stack does not know yet.
 pub struct Unregistered<T: Operations> {
     dev: NonNull<bindings::net_device>,
-    parent: virtio::DeviceRef,
     _data: PhantomData<T>,
 }
 
@@ -270,7 +352,8 @@ impl<T: Operations> Unregistered<T> {
         let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
         // SAFETY: `private` is valid for writes; `data` stays uninitialised.
         unsafe {
-            addr_of_mut!((*private).ready).write(Atomic::new(0));
+            addr_of_mut!((*private).ready).write(Atomic::new(false));
+            addr_of_mut!((*private).parent).write(parent.into());
             addr_of_mut!((*private).napis).write(napi_list);
             addr_of_mut!((*private).netdev).write(ptr);
             bindings::init_work(
@@ -282,7 +365,7 @@ impl<T: Operations> Unregistered<T> {
         unsafe {
             (*ptr).netdev_ops = &Callbacks::<T>::NETDEV_OPS;
             (*ptr).ethtool_ops = &ethtool::Callbacks::<T>::OPS;
-            (*ptr).xfrmdev_ops = &xfrm::Callbacks::<T>::OPS;
+            (*ptr).xfrmdev_ops = xfrm::Callbacks::<T>::ops();
             bindings::netdev_set_parent(ptr, parent.as_raw());
             bindings::netdev_disable_skb_sharing(ptr);
             // Until `open` says otherwise.
@@ -290,9 +373,11 @@ impl<T: Operations> Unregistered<T> {
         }
         let this = Self {
             dev,
-            parent: parent.into(),
             _data: PhantomData,
         };
+        // Queue interrupts and configuration changes find the netdev here.
+        // SAFETY: The virtio device is live; `Drop` takes the pointer back.
+        unsafe { (*parent.as_raw()).priv_ = ptr.cast() };
         for index in 0..napis {
             this.add_napi(index)?;
         }
@@ -341,10 +426,12 @@ impl<T: Operations> Unregistered<T> {
         dev.mtu = initial;
     }
 
-    /// Sets the tailroom that ESP trailers need, in bytes.
-    pub fn set_needed_tailroom(&mut self, bytes: u16) {
+    /// Sets the room before and behind packets that the driver needs, in bytes.
+    pub fn set_needed_room(&mut self, head: u16, tail: u16) {
         // SAFETY: The device is not registered, so this is the only user.
-        unsafe { self.dev.as_mut() }.needed_tailroom = bytes;
+        let dev = unsafe { self.dev.as_mut() };
+        dev.needed_headroom = head;
+        dev.needed_tailroom = tail;
     }
 
     /// Sets the MAC address; `None` draws a random one.
@@ -365,20 +452,20 @@ impl<T: Operations> Unregistered<T> {
     pub fn init(&mut self, init: impl PinInit<T, Error>) -> Result {
         let private = self.private();
         // SAFETY: The private area was initialised in `new`.
-        if unsafe { &(*private).ready }.load(Acquire) != 0 {
+        if unsafe { &(*private).ready }.load(Acquire) {
             return Err(EEXIST);
         }
         // SAFETY: The slot is valid for writes, is never moved, and is dropped in `drop_data`.
         unsafe { init.__pinned_init(addr_of_mut!((*private).data).cast())? };
         // SAFETY: As above.
-        unsafe { &(*private).ready }.store(1, Release);
+        unsafe { &(*private).ready }.store(true, Release);
         Ok(())
     }
 
     /// The device, once [`Self::init`] has run.
     pub fn device(&self) -> Result<&Device<T>> {
         // SAFETY: The private area was initialised in `new`.
-        if unsafe { &(*self.private()).ready }.load(Acquire) == 0 {
+        if !unsafe { &(*self.private()).ready }.load(Acquire) {
             return Err(EINVAL);
         }
         // SAFETY: The data is initialised and lives as long as `self`.
@@ -393,26 +480,33 @@ impl<T: Operations> Unregistered<T> {
     pub fn register(self) -> Result<Registration<T>> {
         self.device()?;
         // SAFETY: The device and its data are complete.
-        kernel::error::to_result(unsafe { bindings::register_netdev(self.as_raw()) })?;
+        to_result(unsafe { bindings::register_netdev(self.as_raw()) })?;
         Ok(Registration {
             device: self,
-            registered: Atomic::new(1),
+            registered: Atomic::new(true),
         })
     }
 
     /// Stops all event sources but the stack and drops the data.
     fn drop_data(&self) {
         let private = self.private();
-        self.parent.reset();
-        // SAFETY: The work was initialised in `new`; nobody schedules it after the reset.
+        // SAFETY: The private area was initialised in `new`.
+        let parent = unsafe { &(*private).parent };
+        // A running recovery comes to its end before the reset; what it enabled is over after it.
+        // SAFETY: The work was initialised in `new`.
+        unsafe { bindings::cancel_work_sync(addr_of_mut!((*private).work).cast()) };
+        parent.reset();
+        // SAFETY: As above; nobody schedules the work any more.
         unsafe { bindings::cancel_work_sync(addr_of_mut!((*private).work).cast()) };
         // SAFETY: The private area was initialised in `new`.
-        if unsafe { &(*private).ready }.load(Acquire) != 0 {
+        if unsafe { &(*private).ready }.load(Acquire) {
             // SAFETY: As above.
-            unsafe { &(*private).ready }.store(0, Release);
+            unsafe { &(*private).ready }.store(false, Release);
             // SAFETY: The data is initialised, and no callback can come any more.
             unsafe { (*private).data.assume_init_drop() };
         }
+        // SAFETY: The virtio device is live as long as we hold a reference.
+        unsafe { (*parent.as_raw()).priv_ = core::ptr::null_mut() };
     }
 }
 
@@ -427,6 +521,8 @@ impl<T: Operations> Drop for Unregistered<T> {
             unsafe { bindings::netif_napi_del(napi.as_raw()) };
         }
         drop(napis);
+        // SAFETY: Initialised in `new`, not used any more.
+        unsafe { core::ptr::drop_in_place(addr_of_mut!((*private).parent)) };
         // SAFETY: The device is not registered and has no users.
         unsafe { bindings::free_netdev(self.as_raw()) };
     }
@@ -435,7 +531,7 @@ impl<T: Operations> Drop for Unregistered<T> {
 /// A registered network device; [`Self::shutdown`] must run while the virtio device is bound.
 pub struct Registration<T: Operations> {
     device: Unregistered<T>,
-    registered: Atomic<i32>,
+    registered: Atomic<bool>,
 }
 
 // SAFETY: The device may be shut down and freed from any thread; `T` is `Send + Sync`.
@@ -446,7 +542,7 @@ unsafe impl<T: Operations> Sync for Registration<T> {}
 impl<T: Operations> Registration<T> {
     /// Unregisters the device, resets the virtio device and drops the driver's data. Sleeps.
     pub fn shutdown(&self) {
-        if self.registered.xchg(0, kernel::sync::atomic::Full) != 0 {
+        if self.registered.xchg(false, kernel::sync::atomic::Full) {
             // SAFETY: The device is registered.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };
             self.device.drop_data();
@@ -468,21 +564,48 @@ unsafe extern "C" fn work_callback<T: Operations>(work: *mut bindings::work_stru
     // SAFETY: `work` is the field of that name in a `Private<T>`.
     let private: *mut Private<T> = unsafe { work.byte_sub(offset) }.cast();
     // SAFETY: `drop_data` cancels the work before it drops the data.
-    unsafe { with_ready((*private).netdev, |dev| T::config_changed(dev)) }
+    unsafe { with_ready((*private).netdev, |dev| T::work(dev)) }
 }
 
-/// Schedules [`Operations::config_changed`] from any context.
+/// [`Device::schedule_work`] for the virtio core.
 ///
 /// # Safety
 ///
 /// As [`with_ready`].
-pub(crate) unsafe fn schedule_config_changed<T: Operations>(ptr: *mut bindings::net_device) {
-    let schedule = |dev: &Device<T>| {
-        // SAFETY: The work was initialised in `new`.
-        unsafe { bindings::schedule_work(addr_of_mut!((*dev.private()).work).cast()) };
-    };
+pub(crate) unsafe fn schedule_work<T: Operations>(ptr: *mut bindings::net_device) {
     // SAFETY: By the function's contract.
-    unsafe { with_ready(ptr, schedule) }
+    unsafe { with_ready(ptr, |dev: &Device<T>| dev.schedule_work()) }
+}
+
+/// Runs a reset callback between detaching and attaching the stack.
+///
+/// # Safety
+///
+/// As [`with_ready`]; called by the virtio core for a bound device.
+pub(crate) unsafe fn reset_prepare<T: Operations>(ptr: *mut bindings::net_device) {
+    // SAFETY: By the function's contract.
+    unsafe {
+        with_ready(ptr, |dev: &Device<T>| {
+            dev.detach();
+            T::reset_prepare(dev);
+        })
+    }
+}
+
+/// The counterpart of [`reset_prepare`]; the stack stays detached after an error.
+///
+/// # Safety
+///
+/// As [`reset_prepare`].
+pub(crate) unsafe fn reset_done<T: Operations>(ptr: *mut bindings::net_device) -> Result {
+    let mut result = Err(ENODEV);
+    // SAFETY: By the function's contract.
+    unsafe {
+        with_ready(ptr, |dev: &Device<T>| {
+            result = T::reset_done(dev).inspect(|()| dev.attach())
+        })
+    };
+    result
 }
 
 /// The C callbacks of `struct net_device_ops`.
@@ -494,6 +617,7 @@ impl<T: Operations> Callbacks<T> {
         ndo_stop: Some(Self::stop),
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_get_stats64: Some(Self::get_stats64),
+        ndo_features_check: Some(Self::features_check),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         // SAFETY: All fields are optional functions.
@@ -532,6 +656,18 @@ impl<T: Operations> Callbacks<T> {
             T::start_xmit(dev, skb.queue(), skb);
         }
         bindings::netdev_tx_NETDEV_TX_OK
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device with an skb that it keeps.
+    unsafe extern "C" fn features_check(
+        skb: *mut bindings::sk_buff,
+        _dev: *mut bindings::net_device,
+        features: bindings::netdev_features_t,
+    ) -> bindings::netdev_features_t {
+        // SAFETY: The skb is valid during the call.
+        T::features_check(&unsafe { PeekSkb::from_raw(skb) }, features)
     }
 
     /// # Safety

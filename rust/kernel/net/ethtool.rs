@@ -12,7 +12,10 @@ use crate::{
     }, //
 };
 use core::marker::PhantomData;
-use kernel::prelude::*;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// What ethtool asks of a driver.
 pub trait Operations: Sized {
@@ -27,6 +30,35 @@ pub trait Operations: Sized {
     fn statistics(dev: &Device<Self>, out: &mut Statistics<'_>)
     where
         Self: NetOperations;
+
+    /// The number of queue pairs in use and the most there can be. RTNL held.
+    fn channels(dev: &Device<Self>) -> Limited
+    where
+        Self: NetOperations;
+
+    /// Sets the number of queue pairs, from 1 to the most. RTNL held, may sleep.
+    fn set_channels(dev: &Device<Self>, count: u32) -> Result
+    where
+        Self: NetOperations;
+
+    /// The sizes of the receive and of the transmit rings in descriptors. RTNL held.
+    fn rings(dev: &Device<Self>) -> (Limited, Limited)
+    where
+        Self: NetOperations;
+
+    /// Sets the sizes of the receive and of the transmit rings. RTNL held, may sleep.
+    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32) -> Result
+    where
+        Self: NetOperations;
+}
+
+/// A setting and its upper limit.
+#[derive(Clone, Copy, Default)]
+pub struct Limited {
+    /// As it is.
+    pub now: u32,
+    /// As it can be.
+    pub max: u32,
 }
 
 /// Receives the values of [`Operations::STATISTICS`] one after the other.
@@ -56,6 +88,10 @@ impl<T: NetOperations> Callbacks<T> {
         get_sset_count: Some(Self::get_sset_count),
         get_strings: Some(Self::get_strings),
         get_ethtool_stats: Some(Self::get_ethtool_stats),
+        get_channels: Some(Self::get_channels),
+        set_channels: Some(Self::set_channels),
+        get_ringparam: Some(Self::get_ringparam),
+        set_ringparam: Some(Self::set_ringparam),
         // SAFETY: All fields are integers and optional functions.
         ..unsafe { core::mem::zeroed() }
     };
@@ -114,5 +150,69 @@ impl<T: NetOperations> Callbacks<T> {
         // SAFETY: Registered devices have initialised data.
         let dev = unsafe { Device::from_raw(dev) };
         T::statistics(dev, &mut Statistics { out, next: 0 });
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool with a structure to fill.
+    unsafe extern "C" fn get_channels(
+        dev: *mut bindings::net_device,
+        out: *mut bindings::ethtool_channels,
+    ) {
+        // SAFETY: Registered devices have initialised data.
+        let channels = T::channels(unsafe { Device::from_raw(dev) });
+        // SAFETY: ethtool passes a structure for us to fill.
+        let out = unsafe { &mut *out };
+        out.max_combined = channels.max;
+        out.combined_count = channels.now;
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool with a request whose counts are within the limits of `get_channels`.
+    unsafe extern "C" fn set_channels(
+        dev: *mut bindings::net_device,
+        request: *mut bindings::ethtool_channels,
+    ) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::from_raw(dev) };
+        // SAFETY: ethtool passes a valid request.
+        let count = unsafe { (*request).combined_count };
+        from_result(|| T::set_channels(dev, count).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool with a structure to fill.
+    unsafe extern "C" fn get_ringparam(
+        dev: *mut bindings::net_device,
+        out: *mut bindings::ethtool_ringparam,
+        _kernel: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) {
+        // SAFETY: Registered devices have initialised data.
+        let (rx, tx) = T::rings(unsafe { Device::from_raw(dev) });
+        // SAFETY: ethtool passes a structure for us to fill.
+        let out = unsafe { &mut *out };
+        out.rx_pending = rx.now;
+        out.rx_max_pending = rx.max;
+        out.tx_pending = tx.now;
+        out.tx_max_pending = tx.max;
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool with a request whose sizes are within the limits of `get_ringparam`.
+    unsafe extern "C" fn set_ringparam(
+        dev: *mut bindings::net_device,
+        request: *mut bindings::ethtool_ringparam,
+        _kernel: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::from_raw(dev) };
+        // SAFETY: ethtool passes a valid request.
+        let (rx, tx) = unsafe { ((*request).rx_pending, (*request).tx_pending) };
+        from_result(|| T::set_rings(dev, rx, tx).map(|()| 0))
     }
 }

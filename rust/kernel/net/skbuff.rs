@@ -6,7 +6,10 @@
 
 use crate::{
     bindings,
-    net::napi::Poll, //
+    net::{
+        napi::Poll,
+        xfrm::state::Family, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -30,6 +33,15 @@ pub enum TxChecksum {
         /// Where the sum goes, from `start`.
         offset: u16,
     },
+}
+
+/// The segmentation that a packet needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Gso {
+    /// Payload bytes per segment.
+    pub size: u16,
+    /// The IP version around the TCP segment; `None` if it is not TCP.
+    pub tcp: Option<Family>,
 }
 
 impl SkBuff {
@@ -86,6 +98,11 @@ impl SkBuff {
     ///
     /// `EFAULT` if the packet ends before.
     pub fn copy_bits(&self, offset: u32, out: &mut [u8]) -> Result {
+        let end = (offset as usize).checked_add(out.len()).ok_or(EFAULT)?;
+        if let Some(bytes) = self.head().get(offset as usize..end) {
+            out.copy_from_slice(bytes);
+            return Ok(());
+        }
         let offset = offset.try_into().map_err(|_| EFAULT)?;
         let len = out.len().try_into().map_err(|_| EFAULT)?;
         // SAFETY: `out` has `len` bytes; the function checks the packet's bounds.
@@ -94,10 +111,28 @@ impl SkBuff {
         })
     }
 
-    /// Whether the packet is still to be segmented.
-    pub fn is_gso(&self) -> bool {
+    /// How the packet is still to be segmented, if at all.
+    ///
+    /// `gso_size` alone counts: single packets may carry a GSO type (contract R2.22).
+    pub fn gso(&self) -> Option<Gso> {
         // SAFETY: The skb is valid.
-        unsafe { bindings::skb_is_gso(self.as_raw()) }
+        let (size, kind) = unsafe {
+            (
+                bindings::skb_gso_size(self.as_raw()),
+                bindings::skb_gso_type(self.as_raw()),
+            )
+        };
+        if size == 0 {
+            return None;
+        }
+        let tcp = if kind & (bindings::SKB_GSO_TCPV4 as u32) != 0 {
+            Some(Family::V4)
+        } else if kind & (bindings::SKB_GSO_TCPV6 as u32) != 0 {
+            Some(Family::V6)
+        } else {
+            None
+        };
+        Some(Gso { size, tcp })
     }
 
     /// Offset of the transport header (for offloaded ESP: the ESP header) from the frame's start.
@@ -289,5 +324,40 @@ impl Drop for RxBuffer {
     fn drop(&mut self) {
         // SAFETY: The page fragment is ours and not used afterwards.
         unsafe { bindings::page_frag_free(self.as_ptr().cast()) }
+    }
+}
+
+/// A packet that the stack keeps, for a look during a callback.
+pub struct PeekSkb<'a>(
+    NonNull<bindings::sk_buff>,
+    core::marker::PhantomData<&'a ()>,
+);
+
+impl PeekSkb<'_> {
+    /// # Safety
+    ///
+    /// `ptr` is a valid skb during the lifetime.
+    pub(crate) unsafe fn from_raw(ptr: *mut bindings::sk_buff) -> Self {
+        // SAFETY: By the contract.
+        let ptr = unsafe { NonNull::new_unchecked(ptr) };
+        Self(ptr, core::marker::PhantomData)
+    }
+
+    /// Whether this is a packet to be segmented inside ESP inside UDP.
+    ///
+    /// The stack puts one ESP trailer behind all of it (contract 2.8), so it cannot be segmented
+    /// after that.
+    pub fn is_gso_udp_esp(&self) -> bool {
+        // SAFETY: The skb is valid.
+        if !unsafe { bindings::skb_is_gso(self.0.as_ptr()) } {
+            return false;
+        }
+        // SAFETY: The skb is valid.
+        if unsafe { bindings::xfrm_offload(self.0.as_ptr()) }.is_null() {
+            return false;
+        }
+        // SAFETY: The skb is valid and, with offload data, has a state that lives as long.
+        let state = unsafe { bindings::xfrm_input_state(self.0.as_ptr()).as_ref() };
+        state.is_some_and(|state| !state.encap.is_null())
     }
 }

@@ -61,6 +61,12 @@ pub trait Operations: Sized {
     where
         Self: NetOperations;
 
+    /// The sequence state of an ESN state has moved; most calls need nothing done. Per packet, under
+    /// the state's lock: no sleeping. Not called for a device under a bond.
+    fn state_advance_esn(dev: &Device<Self>, x: &State, handle: Handle)
+    where
+        Self: NetOperations;
+
     /// The state is dead: stops using it. Must not sleep; may run in a softirq.
     fn state_delete(dev: &Device<Self>, handle: Handle)
     where
@@ -77,13 +83,20 @@ pub trait Operations: Sized {
 pub(crate) struct Callbacks<T>(PhantomData<T>);
 
 impl<T: NetOperations> Callbacks<T> {
-    pub(crate) const OPS: bindings::xfrmdev_ops = bindings::xfrmdev_ops {
+    const OPS: bindings::xfrmdev_ops = bindings::xfrmdev_ops {
         xdo_dev_state_add: Some(Self::state_add),
         xdo_dev_state_delete: Some(Self::state_delete),
         xdo_dev_state_free: Some(Self::state_free),
+        xdo_dev_state_advance_esn: Some(Self::state_advance_esn),
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
     };
+
+    /// The table. One function, so one address: it tells our devices from others.
+    #[inline(never)]
+    pub(crate) fn ops() -> &'static bindings::xfrmdev_ops {
+        const { &Self::OPS }
+    }
 
     /// # Safety
     ///
@@ -150,6 +163,23 @@ impl<T: NetOperations> Callbacks<T> {
         dev.data().states().detach(handle);
         T::state_free(dev, handle);
     }
+
+    /// # Safety
+    ///
+    /// Called by XFRM with a state that some device took.
+    unsafe extern "C" fn state_advance_esn(x: *mut bindings::xfrm_state) {
+        // SAFETY: The state is valid during the call.
+        let (netdev, handle) = unsafe { ((*x).xso.dev, (*x).xso.offload_handle) };
+        // SAFETY: The state holds a reference to its device.
+        let ours = !netdev.is_null() && unsafe { (*netdev).xfrmdev_ops } == Self::ops();
+        if ours {
+            // SAFETY: The callbacks say that the device was made for `T`; it is registered.
+            let dev = unsafe { Device::<T>::from_raw(netdev) };
+            // SAFETY: The state is valid during the call.
+            let state = unsafe { State::from_raw(x) };
+            T::state_advance_esn(dev, state, Handle::from_raw(handle));
+        }
+    }
 }
 
 /// The offload part of a packet to transmit: stack-built ESP whose crypto the device must do.
@@ -160,6 +190,8 @@ pub struct TxOffload<'a> {
     pub seq_low: u32,
     /// `xo->seq.hi`.
     pub seq_hi: u32,
+    /// The next header of the ESP trailer.
+    pub next_header: u8,
 }
 
 /// What became of a received packet.
@@ -200,6 +232,7 @@ impl SkBuff {
             state,
             seq_low: xo.seq.low,
             seq_hi: xo.seq.hi,
+            next_header: xo.proto,
         })
     }
 

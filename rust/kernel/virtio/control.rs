@@ -68,6 +68,10 @@ impl Waiter {
 impl Drop for Exchange {
     fn drop(&mut self) {
         random::erase(&mut self.request);
+        // Lost in a reset: nobody will answer.
+        if let Some(waiter) = &self.waiter {
+            waiter.done.complete_all();
+        }
     }
 }
 
@@ -95,6 +99,8 @@ impl ControlQueue {
                 (addr_of_mut!((*raw).ack).cast(), 1),
                 ((*raw).answer.as_mut_ptr().cast(), (*raw).answer.len()),
             ];
+            // The standard forbids empty buffers.
+            let inputs = if (*raw).answer.is_empty() { 1 } else { 2 };
             let mut lists = [core::ptr::null_mut(); 4];
             for (i, (ptr, len)) in parts.into_iter().enumerate() {
                 let sg = base.add(i);
@@ -108,7 +114,7 @@ impl ControlQueue {
                 self.queue.vq.as_ptr(),
                 lists.as_mut_ptr(),
                 2,
-                2,
+                inputs,
                 raw.cast(),
                 kernel::bindings::GFP_ATOMIC,
             )

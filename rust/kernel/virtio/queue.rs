@@ -12,20 +12,22 @@ use crate::{
     net::{
         device::{
             with_ready,
+            Device,
             Operations,
             Unregistered, //
         },
+        ethtool::Limited,
         skbuff::{
             RxBuffer,
             SkBuff, //
         }, //
     },
     virtio::{
+        self,
         control::{
             ControlQueue,
             Exchange, //
         },
-        Device,
         DeviceRef, //
     }, //
 };
@@ -78,7 +80,6 @@ impl Drop for QueueSet {
         // this set.
         unsafe {
             bindings::virtio_del_vqs(self.dev.as_raw());
-            (*self.dev.as_raw()).priv_ = core::ptr::null_mut();
         }
     }
 }
@@ -107,19 +108,28 @@ pub struct Queues {
     pub control: Option<ControlQueue>,
 }
 
-impl Queues {
-    /// Sets up `pairs` queue pairs and, with `control`, a control queue; used buffers are reported
-    /// to [`Operations::queue_event`] of `net`. Once per device between resets. Sleeps.
+impl<T: Operations> Unregistered<T> {
+    /// Sets up `pairs` queue pairs and, with `control`, a control queue of the virtio device; used
+    /// buffers are reported to [`Operations::queue_event`]. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or what the transport says (`ENOENT`: the device lacks a queue).
-    pub fn find<T: Operations>(
-        dev: &Device,
-        net: &Unregistered<T>,
-        pairs: u16,
-        control: bool,
-    ) -> Result<Self> {
+    pub fn find_queues(&self, dev: &virtio::Device, pairs: u16, control: bool) -> Result<Queues> {
+        Queues::find::<T>(dev, pairs, control)
+    }
+}
+
+impl<T: Operations> Device<T> {
+    /// As [`Unregistered::find_queues`], after a reset and when the old queues are dropped.
+    pub fn find_queues(&self, pairs: u16, control: bool) -> Result<Queues> {
+        Queues::find::<T>(self.parent(), pairs, control)
+    }
+}
+
+impl Queues {
+    /// The netdev made for `T` is the private data of `dev`.
+    fn find<T: Operations>(dev: &virtio::Device, pairs: u16, control: bool) -> Result<Self> {
         let kinds = queue_kinds(pairs, control)?;
         let mut infos = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
         let mut found: KVec<*mut bindings::virtqueue> =
@@ -145,8 +155,6 @@ impl Queues {
             queues: KVec::with_capacity(kinds.len(), GFP_KERNEL)?,
         };
         // From here on `set` cleans up: resetting and deleting no queues does no harm.
-        // SAFETY: The device is live. The network device outlives the queues: its data holds them.
-        unsafe { (*dev.as_raw()).priv_ = net.as_raw().cast() };
         // SAFETY: Both arrays have one element per queue.
         to_result(unsafe {
             bindings::virtio_find_vqs(
@@ -202,9 +210,26 @@ fn queue_kinds(pairs: u16, control: bool) -> Result<KVec<Kind>> {
 unsafe extern "C" fn queue_callback<T: Operations>(vq: *mut bindings::virtqueue) {
     // SAFETY: The queue and its device are live.
     let (net, index) = unsafe { ((*(*vq).vdev).priv_, (*vq).index) };
-    // SAFETY: `priv` was set in `find`; shutting down resets the device, which waits for running
+    // SAFETY: `priv` is null or the device made for `T`; shutting down resets the device, which waits for running
     // callbacks, before the data is dropped.
     unsafe { with_ready(net.cast(), |dev| T::queue_event(dev, index as u16)) }
+}
+
+/// # Safety
+///
+/// Called by the virtio core with a token of a receive queue that the device does not use any more.
+unsafe extern "C" fn recycle_received(_vq: *mut bindings::virtqueue, token: *mut c_void) {
+    // SAFETY: By the contract.
+    unsafe { free_token(Kind::Receive, token) }
+}
+
+/// # Safety
+///
+/// Called by the virtio core with a token of a transmit queue that the device does not use any
+/// more.
+unsafe extern "C" fn recycle_transmitted(_vq: *mut bindings::virtqueue, token: *mut c_void) {
+    // SAFETY: By the contract.
+    unsafe { free_token(Kind::Transmit, token) }
 }
 
 /// One virtqueue.
@@ -217,6 +242,29 @@ pub(crate) struct Queue {
 unsafe impl Send for Queue {}
 
 impl Queue {
+    fn size(&self) -> Limited {
+        // SAFETY: The queue is live.
+        let (now, max) = unsafe {
+            (
+                bindings::virtqueue_get_vring_size(self.vq.as_ptr()),
+                self.vq.as_ref().num_max,
+            )
+        };
+        Limited { now, max }
+    }
+
+    fn resize(&mut self, size: u32, kind: Kind) -> Result {
+        let recycle: unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void) = match kind {
+            Kind::Receive => recycle_received,
+            Kind::Transmit => recycle_transmitted,
+            Kind::Control => return Err(EINVAL),
+        };
+        // SAFETY: The queue is live and we are its only user.
+        to_result(unsafe {
+            bindings::virtqueue_resize(self.vq.as_ptr(), size, Some(recycle), None)
+        })
+    }
+
     /// Free descriptors.
     fn free(&self) -> u32 {
         // SAFETY: The queue is live.
@@ -266,6 +314,20 @@ pub struct RxQueue {
 }
 
 impl RxQueue {
+    /// The ring's size now and at most, in descriptors.
+    pub fn size(&self) -> Limited {
+        self.queue.size()
+    }
+
+    /// Changes the ring's size; the queue is empty after that. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the device cannot reset single queues; else the ring is as it was, or broken.
+    pub fn resize(&mut self, size: u32) -> Result {
+        self.queue.resize(size, Kind::Receive)
+    }
+
     /// Whether there is room for another buffer.
     pub fn has_room(&self) -> bool {
         self.queue.free() > 0
@@ -359,6 +421,20 @@ impl TxQueue {
         })
     }
 
+    /// The ring's size now and at most, in descriptors.
+    pub fn size(&self) -> Limited {
+        self.queue.size()
+    }
+
+    /// Changes the ring's size; packets in the queue are lost. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`RxQueue::resize`].
+    pub fn resize(&mut self, size: u32) -> Result {
+        self.queue.resize(size, Kind::Transmit)
+    }
+
     /// Free descriptors. One packet takes at most [`Self::PACKET_MAX`].
     pub fn free(&self) -> u32 {
         self.queue.free()
@@ -380,24 +456,16 @@ impl TxQueue {
         if header.len() > Self::HEADER_MAX || pieces > Self::PACKET_MAX {
             return Err(TxError::Unusable(skb));
         }
-        // SAFETY: The control block of an skb in transmission belongs to the driver, and sharing of
-        // skbs is turned off for the device. It has `HEADER_MAX` bytes.
-        let cb: *mut u8 = unsafe { core::ptr::addr_of_mut!((*raw).cb) }.cast();
-        // SAFETY: Both are valid for `header.len()` bytes and do not overlap.
-        unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), cb, header.len()) };
-        // SAFETY: `sg` has room for `pieces` entries; the packet's memory stays valid until the
-        // queue returns the token.
+        // SAFETY: `sg` has room for `pieces` entries.
+        let Some(used) = (unsafe { list_packet(sg, pieces, header, raw) }) else {
+            return Err(TxError::Unusable(skb));
+        };
+        // SAFETY: The packet's memory stays valid until the queue returns the token.
         let ret = unsafe {
-            bindings::sg_init_table(sg, pieces);
-            bindings::sg_set_buf(sg, cb.cast(), header.len() as u32);
-            let used = bindings::skb_to_sgvec(raw, sg.add(1), 0, (*raw).len as c_int);
-            if used < 0 {
-                return Err(TxError::Unusable(skb));
-            }
             bindings::virtqueue_add_outbuf(
                 self.queue.vq.as_ptr(),
                 sg,
-                (used as u32).saturating_add(1),
+                used,
                 raw.cast(),
                 kernel::bindings::GFP_ATOMIC,
             )
@@ -439,4 +507,47 @@ impl TxQueue {
         // SAFETY: The queue is live and we are its only user.
         unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.vq.as_ptr()) }
     }
+}
+
+/// Lists the header and the packet in `sg` and returns how many entries they take.
+///
+/// The header goes right in front of the packet if there is room that nobody shares, which saves an
+/// entry; else into the skb's control block.
+///
+/// # Safety
+///
+/// `sg` has room for `pieces` entries: two more than the packet has fragments. `skb` is valid and ours
+/// alone, `header` at most [`TxQueue::HEADER_MAX`] bytes long.
+unsafe fn list_packet(
+    sg: *mut bindings::scatterlist,
+    pieces: u32,
+    header: &[u8],
+    skb: *mut bindings::sk_buff,
+) -> Option<u32> {
+    let len = header.len() as u32;
+    // SAFETY: The skb is valid.
+    if unsafe { bindings::skb_can_push(skb, len) } {
+        // SAFETY: There are `len` bytes of room in front that are ours; the packet is as before when
+        // the function returns. `sg` has room for `pieces - 1` entries.
+        let used = unsafe {
+            let room = bindings::skb_push(skb, len).cast::<u8>();
+            core::ptr::copy_nonoverlapping(header.as_ptr(), room, header.len());
+            bindings::sg_init_table(sg, pieces.saturating_sub(1));
+            let used = bindings::skb_to_sgvec(skb, sg, 0, (*skb).len as c_int);
+            bindings::skb_pull(skb, len);
+            used
+        };
+        return u32::try_from(used).ok();
+    }
+    // SAFETY: The control block of an skb in transmission belongs to the driver, and sharing of skbs
+    // is turned off for the device. It has `HEADER_MAX` bytes.
+    let cb: *mut u8 = unsafe { core::ptr::addr_of_mut!((*skb).cb) }.cast();
+    // SAFETY: Both are valid for the header's length and do not overlap; `sg` has room.
+    let used = unsafe {
+        core::ptr::copy_nonoverlapping(header.as_ptr(), cb, header.len());
+        bindings::sg_init_table(sg, pieces);
+        bindings::sg_set_buf(sg, cb.cast(), len);
+        bindings::skb_to_sgvec(skb, sg.add(1), 0, (*skb).len as c_int)
+    };
+    u32::try_from(used).ok()?.checked_add(1)
 }

@@ -64,6 +64,35 @@ pub enum Mode {
     Other,
 }
 
+/// UDP (or TCP) around ESP; ports as in the packets of the state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Encapsulation {
+    /// RFC 3948; else something that the device does not know.
+    pub is_udp: bool,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+}
+
+/// The encryption algorithm of a state. Has no `Debug`: it leads to the key.
+pub struct Cipher<'a> {
+    /// The name in the kernel's crypto API, such as `cbc(aes)`.
+    pub name: &'a [u8],
+    /// The key.
+    pub key: &'a [u8],
+}
+
+/// The authentication algorithm of a state. Has no `Debug`: it leads to the key.
+pub struct Auth<'a> {
+    /// The name in the kernel's crypto API, such as `hmac(sha256)`.
+    pub name: &'a [u8],
+    /// The key.
+    pub key: &'a [u8],
+    /// ICV length in bits.
+    pub icv_bits: u32,
+}
+
 /// The AEAD of a state. Has no `Debug`: it leads to the key.
 pub struct Aead<'a> {
     /// The name in the kernel's crypto API, such as `rfc4106(gcm(aes))`.
@@ -159,16 +188,6 @@ impl State {
         }
     }
 
-    /// The family of the packets inside; for transport mode that of the packet itself. `None` in
-    /// states whose selector leaves it open (`XFRM_STATE_AF_UNSPEC`).
-    pub fn inner_family(&self) -> Option<Family> {
-        match u32::from(self.raw().sel.family) {
-            bindings::AF_INET => Some(Family::V4),
-            bindings::AF_INET6 => Some(Family::V6),
-            _ => None,
-        }
-    }
-
     /// The mode.
     pub fn mode(&self) -> Mode {
         match u32::from(self.raw().props.mode) {
@@ -207,19 +226,58 @@ impl State {
         self.raw().props.extra_flags & bindings::XFRM_SA_XFLAG_OSEQ_MAY_WRAP != 0
     }
 
-    /// Whether ESP is inside UDP or TCP.
-    pub fn is_encapsulated(&self) -> bool {
-        !self.raw().encap.is_null()
+    /// What ESP is inside of, if anything.
+    pub fn encapsulation(&self) -> Option<Encapsulation> {
+        // SAFETY: Null or valid as long as the state.
+        let encap = unsafe { self.raw().encap.as_ref() }?;
+        Some(Encapsulation {
+            is_udp: u32::from(encap.encap_type) == bindings::UDP_ENCAP_ESPINUDP,
+            source_port: u16::from_be(encap.encap_sport),
+            destination_port: u16::from_be(encap.encap_dport),
+        })
     }
 
-    /// Whether there is a separate authentication algorithm.
-    pub fn has_auth(&self) -> bool {
-        !self.raw().aalg.is_null()
+    /// The replay window in packets; 0 for none.
+    pub fn replay_window(&self) -> u32 {
+        // SAFETY: Null or valid as long as the state.
+        match unsafe { self.raw().replay_esn.as_ref() } {
+            Some(esn) => esn.replay_window,
+            None => u32::from(self.raw().props.replay_window),
+        }
     }
 
-    /// Whether there is a separate encryption algorithm.
-    pub fn has_cipher(&self) -> bool {
-        !self.raw().ealg.is_null()
+    /// The highest 64-bit number that an inbound state has seen; 32 bits without ESN.
+    ///
+    /// Moves on while packets come; a value that is a little old does for inferring high halves.
+    pub fn highest_seen(&self) -> u64 {
+        // SAFETY: Null or valid as long as the state; both halves are plain integers.
+        match unsafe { self.raw().replay_esn.as_ref() } {
+            Some(esn) => (u64::from(esn.seq_hi) << 32) | u64::from(esn.seq),
+            None => u64::from(self.raw().replay.seq),
+        }
+    }
+
+    /// The separate authentication algorithm, if the state has one.
+    pub fn auth(&self) -> Option<Auth<'_>> {
+        // SAFETY: Null or valid as long as the state.
+        let auth = unsafe { self.raw().aalg.as_ref() }?;
+        Some(Auth {
+            name: name(&auth.alg_name),
+            // SAFETY: `alg_key` has `alg_key_len` bits.
+            key: unsafe { key(auth.alg_key.as_ptr(), auth.alg_key_len) },
+            icv_bits: auth.alg_trunc_len,
+        })
+    }
+
+    /// The separate encryption algorithm, if the state has one.
+    pub fn cipher(&self) -> Option<Cipher<'_>> {
+        // SAFETY: Null or valid as long as the state.
+        let cipher = unsafe { self.raw().ealg.as_ref() }?;
+        Some(Cipher {
+            name: name(&cipher.alg_name),
+            // SAFETY: `alg_key` has `alg_key_len` bits.
+            key: unsafe { key(cipher.alg_key.as_ptr(), cipher.alg_key_len) },
+        })
     }
 
     /// Whether there is a compression algorithm.
@@ -232,36 +290,51 @@ impl State {
         self.raw().tfcpad != 0
     }
 
-    /// Whether the IV generator is `seqiv`, that is, an IV that need not be unpredictable.
-    pub fn is_seqiv(&self) -> bool {
+    /// The name of the IV generator, such as `seqiv`; empty if there is none.
+    pub fn iv_generator(&self) -> &[u8] {
         let geniv = self.raw().geniv;
         if geniv.is_null() {
-            return false;
+            return &[];
         }
         // SAFETY: Not null, so it is a static C string.
-        unsafe { CStr::from_char_ptr(geniv.cast()) }.to_bytes() == b"seqiv"
+        unsafe { CStr::from_char_ptr(geniv.cast()) }.to_bytes()
+    }
+
+    /// ICV length in bits; `None` without authentication.
+    pub fn icv_bits(&self) -> Option<u32> {
+        // SAFETY: Null or valid as long as the state.
+        if let Some(aead) = unsafe { self.raw().aead.as_ref() } {
+            return Some(aead.alg_icv_len);
+        }
+        // SAFETY: Null or valid as long as the state.
+        unsafe { self.raw().aalg.as_ref() }.map(|auth| auth.alg_trunc_len)
     }
 
     /// The AEAD, if the state has one.
     pub fn aead(&self) -> Option<Aead<'_>> {
-        let aead = self.raw().aead;
-        if aead.is_null() {
-            return None;
-        }
-        // SAFETY: Not null, so it is valid as long as the state; `alg_key` has `alg_key_len` bits.
-        unsafe {
-            let name = &raw const (*aead).alg_name;
-            let key = core::slice::from_raw_parts(
-                (&raw const (*aead).alg_key).cast::<u8>(),
-                ((*aead).alg_key_len / 8) as usize,
-            );
-            Some(Aead {
-                name: CStr::from_char_ptr(name.cast()).to_bytes(),
-                key,
-                icv_bits: (*aead).alg_icv_len,
-            })
-        }
+        // SAFETY: Null or valid as long as the state.
+        let aead = unsafe { self.raw().aead.as_ref() }?;
+        Some(Aead {
+            name: name(&aead.alg_name),
+            // SAFETY: `alg_key` has `alg_key_len` bits.
+            key: unsafe { key(aead.alg_key.as_ptr(), aead.alg_key_len) },
+            icv_bits: aead.alg_icv_len,
+        })
     }
+}
+
+/// An algorithm's name without the zeros behind it.
+fn name(field: &[c_char]) -> &[u8] {
+    let end = field.iter().position(|&c| c == 0).unwrap_or(field.len());
+    field.get(..end).unwrap_or_default()
+}
+
+/// # Safety
+///
+/// `ptr` points to `bits` valid bits that do not change during `'a`.
+unsafe fn key<'a>(ptr: *const c_char, bits: u32) -> &'a [u8] {
+    // SAFETY: By the contract.
+    unsafe { core::slice::from_raw_parts(ptr.cast(), (bits / 8) as usize) }
 }
 
 /// `bytes` without the stale ones behind an IPv4 address.

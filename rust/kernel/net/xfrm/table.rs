@@ -224,6 +224,27 @@ impl<D> StateTable<D> {
         unsafe { State::try_get(state) }
     }
 
+    /// The first live state with an id above `after`; for a walk over all of them.
+    pub fn next_live(&self, direction: Direction, after: u32) -> Option<(Handle, ARef<State>)> {
+        let slots = self.slots(direction).lock();
+        for (index, slot) in slots.list.iter().enumerate().skip(after as usize) {
+            let Some(state) = slot.state else {
+                continue;
+            };
+            // SAFETY: A state in the table is not freed: it is detached first, under this lock.
+            if let Some(state) = unsafe { State::try_get(state) } {
+                let id = u32::try_from(index).ok()?.wrapping_add(1);
+                let handle = Handle {
+                    id,
+                    direction,
+                    epoch: slot.epoch,
+                };
+                return Some((handle, state));
+            }
+        }
+        None
+    }
+
     /// Whether `handle` names the live outgoing state `x` of this device. No sleeping.
     pub fn is_outgoing(&self, handle: Handle, x: &State) -> bool {
         if handle.direction != Direction::Out {

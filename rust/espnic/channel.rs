@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel: one receive and one transmit queue with the NAPI context that serves both.
+
+use crate::{
+    nic::Nic,
+    rx::Rx,
+    tx::Tx, //
+};
+use kernel::prelude::*;
+use kernel_net::{
+    net::{
+        device::Device,
+        napi::Poll, //
+    },
+    new_lock,
+    sync::SpinLockBh,
+    virtio::queue::{
+        RxQueue,
+        TxQueue, //
+    }, //
+};
+
+/// The channel's queues; the stack knows both by the channel's number.
+#[pin_data]
+pub(crate) struct Channel {
+    #[pin]
+    pub(crate) rx: SpinLockBh<Rx>,
+    #[pin]
+    pub(crate) tx: SpinLockBh<Tx>,
+}
+
+impl Channel {
+    pub(crate) fn new(index: u16, rx: RxQueue, tx: TxQueue) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                rx <- new_lock!(Rx::new(rx)),
+                tx <- new_lock!(Tx::new(index, tx)),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Frees what was sent, receives what came; returns the number of received packets.
+    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) -> u32 {
+        self.tx.lock().clean(dev, poll.budget());
+        let done = crate::rx::receive(self, dev.data(), poll);
+        if done < poll.budget() && poll.complete(done) {
+            let rx = self.rx.lock().enable_events();
+            let tx = self.tx.lock().enable_events();
+            if rx || tx {
+                poll.napi().schedule();
+            }
+        }
+        done
+    }
+
+    /// Changes the sizes of the rings, in descriptors. NAPI and transmission are off. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the queues; `ENODEV` during a reset.
+    pub(crate) fn resize(&self, rx: u32, tx: u32) -> Result {
+        // Out of the lock, because resizing sleeps; nobody else uses the queues now.
+        let mut queue = self.rx.lock().queue.take().ok_or(ENODEV)?;
+        let resized_rx = queue.resize(rx);
+        self.rx.lock().queue = Some(queue);
+        let mut queue = self.tx.lock().queue.take().ok_or(ENODEV)?;
+        let resized_tx = queue.resize(tx);
+        self.tx.lock().queue = Some(queue);
+        resized_rx.and(resized_tx)
+    }
+
+    /// Gives the queues back to be dropped; for a reset.
+    pub(crate) fn take_queues(&self) {
+        let rx = self.rx.lock().queue.take();
+        let tx = self.tx.lock().queue.take();
+        // Outside the locks: dropping the last queue sleeps.
+        drop((rx, tx));
+    }
+
+    /// Takes new queues after a reset.
+    pub(crate) fn set_queues(&self, rx: RxQueue, tx: TxQueue) {
+        self.rx.lock().queue = Some(rx);
+        self.tx.lock().queue = Some(tx);
+    }
+}

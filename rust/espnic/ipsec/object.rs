@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An SA as the NIC gets it.
+
+use super::check::Supported;
+use espnic_wire::{
+    cap,
+    sa::{
+        self,
+        SaObject,
+        SaTail, //
+    },
+    U16,
+    U32,
+    U64, //
+};
+use kernel_net::{
+    net::xfrm::{
+        Direction,
+        Handle,
+        State, //
+    },
+    random, //
+};
+use zerocopy::FromZeros;
+
+/// The NIC's name for `handle`: object type and id.
+pub(super) fn name(handle: Handle) -> (u16, u32) {
+    match handle.direction {
+        Direction::In => (sa::OBJ_INB_SA, handle.id),
+        Direction::Out => (sa::OBJ_OUTB_SA, handle.id),
+    }
+}
+
+/// The SA object for `x`. It holds the key: erase it after use.
+pub(super) fn describe(x: &State, handle: Handle, supported: &Supported<'_>) -> SaObject {
+    let mut object = SaObject::new_zeroed();
+    let std = &mut object.std;
+    std.mode = supported.mode;
+    std.obj_id = U32::new(handle.id);
+    std.spi = U32::new(x.spi());
+    std.options = U64::new(u64::from(supported.options));
+    let tail = &mut object.tail;
+    tail.tail_len = U16::new(SaTail::LEN);
+    tail.tail_flags = U16::new(sa::TAIL_CRYPTO_ONLY | sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR);
+    tail.peer_family = supported.family;
+    tail.epoch = U16::new(handle.epoch);
+    tail.peer_dst = x.destination();
+    tail.peer_src = x.source();
+    if let Some(encap) = supported.encapsulation {
+        tail.encap_mode = sa::ENCAP_UDP;
+        std.udp_sport = U16::new(encap.source_port);
+        std.udp_dport = U16::new(encap.destination_port);
+    }
+    supported.algorithm.write(&mut object);
+    match handle.direction {
+        Direction::In => describe_inbound(&mut object, x, supported),
+        Direction::Out => describe_outbound(&mut object, supported),
+    }
+    object
+}
+
+fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>) {
+    object.std.direction = sa::DIR_IN;
+    if supported.options & cap::OPT_ESN != 0 {
+        // What the NIC infers the high halves from. It checks no replays.
+        object.std.replay_win_sz = U32::new(x.replay_window().max(1));
+        object.tail.seq = U64::new(x.highest_seen());
+        object.tail.tail_flags |= U16::new(sa::TAIL_SEQ_VALID);
+    }
+}
+
+fn describe_outbound(object: &mut SaObject, supported: &Supported<'_>) {
+    object.std.direction = sa::DIR_OUT;
+    if supported.algorithm.kind == cap::KIND_CIPHER {
+        // CBC needs unpredictable IVs (RFC 3602 section 3): those of the NIC.
+        object.tail.iv_mode = sa::IV_DEVICE;
+    } else {
+        // Drawn anew for every installation: no IV of an earlier one, or of software under the
+        // same key, comes again.
+        object.tail.iv_mode = sa::IV_SEQ_XOR;
+        object.tail.iv_xor = U64::new(random::u64());
+    }
+}

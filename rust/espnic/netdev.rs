@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The NIC as the network stack sees it: the callbacks, each one call further.
+
+use crate::{
+    ipsec::Sa,
+    nic::Nic,
+    stats, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+use kernel_net::{
+    net::{
+        device::{
+            self,
+            feature as netif,
+            Device,
+            Stats64, //
+        },
+        ethtool::{
+            self,
+            Limited, //
+        },
+        napi::Poll,
+        netlink::ExtAck,
+        skbuff::{
+            PeekSkb,
+            SkBuff, //
+        },
+        xfrm, //
+    }, //
+};
+
+impl device::Operations for Nic {
+    fn open(dev: &Device<Self>) -> Result {
+        dev.data().start(dev)
+    }
+
+    fn stop(dev: &Device<Self>) {
+        dev.data().halt(dev);
+    }
+
+    fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff) {
+        if let Some(channel) = dev.data().channel(queue) {
+            crate::tx::transmit(dev, channel, skb);
+        }
+    }
+
+    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> u32 {
+        match dev.data().channel(poll.index()) {
+            Some(channel) => channel.poll(dev, poll),
+            None => 0,
+        }
+    }
+
+    fn queue_event(dev: &Device<Self>, queue: u16) {
+        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
+        // queue.
+        match dev.napi(usize::from(queue / 2)) {
+            Some(napi) => napi.schedule(),
+            None => dev.data().control.drain(),
+        }
+    }
+
+    fn work(dev: &Device<Self>) {
+        let nic = dev.data();
+        nic.ipsec.tell_sequence(&nic.control);
+        let log = (*nic.vdev).as_ref();
+        if !nic.vdev.needs_reset() {
+            if dev.is_running() {
+                nic.update_carrier(dev);
+            }
+            return;
+        }
+        dev_warn!(log, "the NIC asks for a reset\n");
+        match dev.recover() {
+            Ok(()) => nic.ipsec.count_reset(),
+            Err(error) => dev_err!(
+                log,
+                "the reset failed: {:?}; bind the driver again\n",
+                error
+            ),
+        }
+    }
+
+    fn features_check(skb: &PeekSkb<'_>, features: u64) -> u64 {
+        if skb.is_gso_udp_esp() {
+            features & !(netif::TSO | netif::TSO6 | netif::GSO_ESP)
+        } else {
+            features
+        }
+    }
+
+    fn reset_prepare(dev: &Device<Self>) {
+        dev.data().reset_prepare(dev);
+    }
+
+    fn reset_done(dev: &Device<Self>) -> Result {
+        dev.data().reset_done(dev)
+    }
+
+    fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
+        stats::interface(dev.data(), stats);
+    }
+}
+
+impl ethtool::Operations for Nic {
+    const DRIVER: &'static CStr = c"espnic";
+
+    const STATISTICS: &'static [&'static CStr] = stats::NAMES;
+
+    fn statistics(dev: &Device<Self>, out: &mut ethtool::Statistics<'_>) {
+        stats::all(dev.data(), out);
+    }
+
+    fn channels(dev: &Device<Self>) -> Limited {
+        let nic = dev.data();
+        Limited {
+            now: nic.active.load(Relaxed),
+            max: u32::try_from(nic.channels.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn set_channels(dev: &Device<Self>, count: u32) -> Result {
+        let nic = dev.data();
+        let running = dev.is_running();
+        if running {
+            nic.halt(dev);
+        }
+        let result = nic.set_active(dev, count);
+        if running {
+            nic.start(dev)?;
+        }
+        result
+    }
+
+    fn rings(dev: &Device<Self>) -> (Limited, Limited) {
+        let Some(channel) = dev.data().channel(0) else {
+            return Default::default();
+        };
+        let rx = channel.rx.lock().queue.as_ref().map(|queue| queue.size());
+        let tx = channel.tx.lock().queue.as_ref().map(|queue| queue.size());
+        (rx.unwrap_or_default(), tx.unwrap_or_default())
+    }
+
+    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32) -> Result {
+        let nic = dev.data();
+        let running = dev.is_running();
+        if running {
+            nic.halt(dev);
+        }
+        let resized = nic
+            .channels
+            .iter()
+            .try_for_each(|channel| channel.resize(rx, tx));
+        if running {
+            nic.start(dev)?;
+        }
+        resized
+    }
+}
+
+impl xfrm::Operations for Nic {
+    type Sa = Sa;
+
+    fn states(&self) -> &xfrm::StateTable<Self::Sa> {
+        &self.ipsec.states
+    }
+
+    fn state_add(
+        dev: &Device<Self>,
+        x: &xfrm::State,
+        handle: xfrm::Handle,
+        extack: &mut ExtAck,
+    ) -> Result {
+        let nic = dev.data();
+        nic.ipsec.add(&nic.control, x, handle, extack)
+    }
+
+    fn state_advance_esn(dev: &Device<Self>, x: &xfrm::State, handle: xfrm::Handle) {
+        if dev.data().ipsec.sequence_moved(x, handle) {
+            dev.schedule_work();
+        }
+    }
+
+    fn state_delete(dev: &Device<Self>, handle: xfrm::Handle) {
+        let nic = dev.data();
+        nic.ipsec.delete(&nic.control, handle);
+    }
+
+    fn state_free(dev: &Device<Self>, handle: xfrm::Handle) {
+        let nic = dev.data();
+        nic.ipsec.free(&nic.control, handle);
+    }
+}
