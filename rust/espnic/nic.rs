@@ -58,6 +58,8 @@ pub(crate) struct Nic {
     pub(crate) channels: KVec<Pin<KBox<Channel>>>,
     /// How many channels the stack uses. Changes under RTNL.
     pub(crate) active: Atomic<u32>,
+    /// Whether traffic runs: between [`Self::start`] and [`Self::halt`]. Changes under RTNL.
+    started: Atomic<bool>,
     #[pin]
     pub(crate) ipsec: Ipsec,
     #[pin]
@@ -90,6 +92,7 @@ impl Nic {
             header,
             channels,
             active: Atomic::new(active),
+            started: Atomic::new(false),
             ipsec <- Ipsec::new(),
             control <- Control::new(control),
             vdev,
@@ -147,12 +150,17 @@ impl Nic {
                 dev.start_queue(index);
             }
         }
+        self.started.store(true, Relaxed);
         self.update_carrier(dev);
         Ok(())
     }
 
-    /// Stops traffic. RTNL held, interface up or going down.
+    /// Stops traffic, unless it is stopped already: the interface may go down during a reset. RTNL
+    /// held.
     pub(crate) fn halt(&self, dev: &Device<Self>) {
+        if !self.started.xchg(false, Relaxed) {
+            return;
+        }
         dev.set_carrier(false);
         dev.disable_tx();
         dev.napis().iter().for_each(|napi| napi.disable());
@@ -168,9 +176,7 @@ impl Nic {
     /// Before a reset: nothing uses the queues any more, and they are dropped.
     pub(crate) fn reset_prepare(&self, dev: &Device<Self>) {
         let guard = rtnl::lock();
-        if dev.is_running() {
-            self.halt(dev);
-        }
+        self.halt(dev);
         drop(guard);
         self.ipsec.reset_prepare();
         self.channels
