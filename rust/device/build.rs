@@ -6,9 +6,9 @@
 use std::env;
 use std::path::PathBuf;
 
-/// The AES-GCM calls that one packet needs, and what leads to them.
+/// What leads to the functions of the manager.
 const FUNCTIONS: &str =
-    "alloc_mb_mgr|init_mb_mgr_auto|free_mb_mgr|imb_get_errno|imb_get_version_str";
+    "alloc_mb_mgr|init_mb_mgr_auto|free_mb_mgr|imb_get_errno|imb_get_version_str|imb_hmac_ipad_opad";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -19,9 +19,9 @@ fn main() {
     let bindings = bindgen::Builder::default()
         .header_contents("wrapper.h", "#include <intel-ipsec-mb.h>\n")
         .allowlist_function(FUNCTIONS)
-        .allowlist_type("IMB_MGR|gcm_key_data|gcm_context_data")
-        // Only its function pointers are used.
-        .opaque_type("IMB_JOB|gcm_key_data|gcm_context_data")
+        .allowlist_type("IMB_MGR|IMB_JOB|gcm_key_data|gcm_context_data")
+        // Only the library looks into them.
+        .opaque_type("gcm_key_data|gcm_context_data|chacha20_poly1305_context_data")
         .derive_debug(false)
         .generate_comments(false)
         .generate();

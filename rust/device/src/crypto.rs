@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The ciphers of the NIC: AES-GCM by intel-ipsec-mb (x86-64) or by aws-lc (everywhere).
+//! The ciphers of the NIC, by intel-ipsec-mb (x86-64) or by aws-lc (everywhere).
 //!
-//! Both stand behind [`espnic_esp::aead::Aead`], so the engine knows neither. `unsafe` is needed for
-//! intel-ipsec-mb only and is confined to that module.
+//! All stand behind [`espnic_esp::engine::Transform`], so the engine knows none of them. `unsafe` is
+//! needed to call the libraries and is confined to two modules.
 
 pub mod aws_lc;
+pub mod cbc_hmac;
+#[allow(unsafe_code)]
+pub mod evp_aead;
+pub mod gmac;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 pub mod ipsec_mb;
+mod iv;
 
-use espnic_esp::aead::{Aead, NONCE_LEN};
-use espnic_esp::engine::CipherError;
+use cbc_hmac::{EspCbcHmac, Hash};
+use espnic_esp::aead::{Aead, EspAead, NONCE_LEN, SALT_LEN, TAG_LEN};
+use espnic_esp::engine::{CipherError, Shape, Transform, LONG_IV_LEN};
+use gmac::EspGmac;
 use std::fmt;
 use std::str::FromStr;
+use zeroize::Zeroize;
 
 /// A crypto library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +35,12 @@ pub enum Backend {
 /// Why a key was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// AES has no key of this length.
-    #[error("an AES key has 16, 24 or 32 bytes")]
+    /// The algorithm has no key of this length.
+    #[error("the algorithm has no key of this length")]
     Length,
+    /// The algorithm has no ICV of this length.
+    #[error("the algorithm has no ICV of this length")]
+    Icv,
     /// The library cannot be used on this machine.
     #[error("the crypto library does not work on this machine")]
     Unavailable,
@@ -53,23 +64,120 @@ impl Backend {
 
     /// Whether the library is there and passes its own self-test.
     pub fn is_available(self) -> bool {
-        self.aes_gcm(&[0; 16]).is_ok()
+        self.aes_gcm(&[0; 16], TAG_LEN).is_ok()
     }
 
-    /// AES-GCM with a key of 16, 24 or 32 bytes. The key is expanded here, once.
+    /// AES-GCM with a key of 16, 24 or 32 bytes and an ICV of 8, 12 or 16. The key is expanded here,
+    /// once.
     ///
     /// # Errors
     ///
     /// See [`KeyError`].
-    pub fn aes_gcm(self, key: &[u8]) -> Result<Cipher, KeyError> {
+    pub fn aes_gcm(self, key: &[u8], icv_len: usize) -> Result<AnyAead, KeyError> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::IpsecMb => ipsec_mb::AesGcm::new(key).map(Cipher::IpsecMb),
+            Self::IpsecMb => ipsec_mb::AesGcm::new(key, icv_len).map(AnyAead::MbGcm),
             #[cfg(not(target_arch = "x86_64"))]
             Self::IpsecMb => Err(KeyError::Unavailable),
-            Self::AwsLc => aws_lc::AesGcm::new(key).map(Cipher::AwsLc),
+            Self::AwsLc => evp_aead::EvpAead::aes_gcm(key, icv_len).map(AnyAead::Evp),
         }
     }
+
+    /// ChaCha20-Poly1305 with a key of 32 bytes and an ICV of 16.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`].
+    pub fn chacha20_poly1305(self, key: &[u8]) -> Result<AnyAead, KeyError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb => ipsec_mb::ChaCha20Poly1305::new(key).map(AnyAead::MbChaCha),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::IpsecMb => Err(KeyError::Unavailable),
+            Self::AwsLc => evp_aead::EvpAead::chacha20_poly1305(key).map(AnyAead::Evp),
+        }
+    }
+
+    /// The transform of an SA. Keys are expanded here, once.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`]; also if there is a key that the suite does not use.
+    pub fn transform(self, suite: Suite, keys: &Keys<'_>) -> Result<Cipher, KeyError> {
+        let unused = match suite {
+            Suite::AesGcm { .. } | Suite::ChaCha20Poly1305 => keys.auth,
+            Suite::AesGmac => keys.cipher,
+            Suite::AesCbc(_) => &[],
+        };
+        if !unused.is_empty() {
+            return Err(KeyError::Length);
+        }
+        let esp_aead = |aead, icv_len| {
+            Cipher::Aead(EspAead {
+                aead,
+                salt: keys.salt,
+                icv_len,
+            })
+        };
+        match suite {
+            Suite::AesGcm { icv_len } => self
+                .aes_gcm(keys.cipher, icv_len.into())
+                .map(|aead| esp_aead(aead, icv_len)),
+            Suite::ChaCha20Poly1305 => self
+                .chacha20_poly1305(keys.cipher)
+                .map(|aead| esp_aead(aead, TAG_LEN as u8)),
+            Suite::AesGmac => self.aes_gcm(keys.auth, TAG_LEN).map(|gcm| {
+                Cipher::Gmac(EspGmac {
+                    gcm,
+                    salt: keys.salt,
+                })
+            }),
+            Suite::AesCbc(hash) => {
+                EspCbcHmac::new(self, keys.cipher, hash, keys.auth).map(Cipher::CbcHmac)
+            }
+        }
+    }
+}
+
+/// What protects the packets of an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// AES-GCM (RFC 4106).
+    AesGcm {
+        /// ICV in bytes: 8, 12 or 16.
+        icv_len: u8,
+    },
+    /// ChaCha20-Poly1305 (RFC 7634).
+    ChaCha20Poly1305,
+    /// AES-GMAC (RFC 4543): no encryption.
+    AesGmac,
+    /// AES-CBC (RFC 3602) with HMAC (RFC 2404, RFC 4868).
+    AesCbc(Hash),
+}
+
+impl Suite {
+    /// Lengths of the parts of a packet.
+    pub const fn shape(self) -> Shape {
+        match self {
+            Self::AesGcm { icv_len } => Shape::aead(icv_len),
+            Self::ChaCha20Poly1305 | Self::AesGmac => Shape::aead(TAG_LEN as u8),
+            Self::AesCbc(hash) => Shape {
+                iv_len: LONG_IV_LEN as u8,
+                icv_len: hash.icv_len() as u8,
+                block: 16,
+            },
+        }
+    }
+}
+
+/// Key material of an SA, borrowed from whoever erases it.
+pub struct Keys<'a> {
+    /// Key of the cipher or AEAD, without the salt; empty if there is none.
+    pub cipher: &'a [u8],
+    /// Key of the MAC; empty if there is none.
+    pub auth: &'a [u8],
+    /// Salt of AEADs and GMAC.
+    pub salt: [u8; SALT_LEN],
 }
 
 impl Default for Backend {
@@ -107,16 +215,20 @@ impl FromStr for Backend {
     }
 }
 
-/// A key of one of the backends. Keys are overwritten with zeroes when it is dropped.
-pub enum Cipher {
-    /// In intel-ipsec-mb.
+/// An AEAD of one of the backends. Its keys are overwritten with zeroes when it is dropped.
+pub enum AnyAead {
+    /// AES-GCM in intel-ipsec-mb.
     #[cfg(target_arch = "x86_64")]
-    IpsecMb(ipsec_mb::AesGcm),
-    /// In aws-lc.
-    AwsLc(aws_lc::AesGcm),
+    MbGcm(ipsec_mb::AesGcm),
+    /// ChaCha20-Poly1305 in intel-ipsec-mb.
+    #[cfg(target_arch = "x86_64")]
+    MbChaCha(ipsec_mb::ChaCha20Poly1305),
+    /// Any in aws-lc.
+    Evp(evp_aead::EvpAead),
 }
 
-impl Aead for Cipher {
+impl Aead for AnyAead {
+    #[inline]
     fn seal(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -126,11 +238,14 @@ impl Aead for Cipher {
     ) -> Result<(), CipherError> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::IpsecMb(gcm) => gcm.seal(nonce, aad, text, icv),
-            Self::AwsLc(gcm) => gcm.seal(nonce, aad, text, icv),
+            Self::MbGcm(aead) => aead.seal(nonce, aad, text, icv),
+            #[cfg(target_arch = "x86_64")]
+            Self::MbChaCha(aead) => aead.seal(nonce, aad, text, icv),
+            Self::Evp(aead) => aead.seal(nonce, aad, text, icv),
         }
     }
 
+    #[inline]
     fn open(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -140,8 +255,58 @@ impl Aead for Cipher {
     ) -> Result<(), CipherError> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::IpsecMb(gcm) => gcm.open(nonce, aad, text, icv),
-            Self::AwsLc(gcm) => gcm.open(nonce, aad, text, icv),
+            Self::MbGcm(aead) => aead.open(nonce, aad, text, icv),
+            #[cfg(target_arch = "x86_64")]
+            Self::MbChaCha(aead) => aead.open(nonce, aad, text, icv),
+            Self::Evp(aead) => aead.open(nonce, aad, text, icv),
+        }
+    }
+}
+
+/// The transform of an SA, with its keys, which are erased when it is dropped.
+pub enum Cipher {
+    /// AES-GCM or ChaCha20-Poly1305.
+    Aead(EspAead<AnyAead>),
+    /// AES-GMAC.
+    Gmac(EspGmac<AnyAead>),
+    /// AES-CBC with HMAC.
+    CbcHmac(EspCbcHmac),
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        match self {
+            Self::Aead(aead) => aead.salt.zeroize(),
+            Self::Gmac(gmac) => gmac.salt.zeroize(),
+            Self::CbcHmac(_) => (),
+        }
+    }
+}
+
+impl Transform for Cipher {
+    #[inline]
+    fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        match self {
+            Self::Aead(aead) => aead.seal(esn_hi, esp),
+            Self::Gmac(gmac) => gmac.seal(esn_hi, esp),
+            Self::CbcHmac(cbc) => cbc.seal(esn_hi, esp),
+        }
+    }
+
+    #[inline]
+    fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        match self {
+            Self::Aead(aead) => aead.open(esn_hi, esp),
+            Self::Gmac(gmac) => gmac.open(esn_hi, esp),
+            Self::CbcHmac(cbc) => cbc.open(esn_hi, esp),
+        }
+    }
+
+    fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
+        match self {
+            Self::Aead(aead) => aead.random_iv(),
+            Self::Gmac(gmac) => gmac.random_iv(),
+            Self::CbcHmac(cbc) => cbc.random_iv(),
         }
     }
 }

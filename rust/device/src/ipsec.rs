@@ -2,8 +2,8 @@
 
 //! Inline IPsec of one NIC: administration commands, SA tables and the processing of packets.
 //!
-//! What exists is the experimental crypto-only mode ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]) with
-//! AES-GCM. Standard SAs, for which the NIC would add and remove ESP itself, are refused, and the
+//! What exists is the experimental crypto-only mode ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard
+//! SAs, for which the NIC would add and remove ESP itself, are refused, and the
 //! capabilities say so.
 //!
 //! Commands are executed one at a time; packets of any number of queues are processed at the same
@@ -11,6 +11,7 @@
 //! when the command is answered, and its keys are erased by then.
 
 mod admin;
+mod algorithm;
 mod caps;
 mod counters;
 mod frames;

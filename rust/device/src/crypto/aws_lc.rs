@@ -1,82 +1,101 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! AES-GCM by aws-lc. ICVs of 16 bytes only: its safe interface cannot open shorter ones.
+//! AES-CBC and HMAC by aws-lc.
 
+use super::cbc_hmac::{Hash, CBC_START, IV_START};
 use super::KeyError;
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM, AES_192_GCM, AES_256_GCM};
-use espnic_esp::aead::{Aead, NONCE_LEN};
-use espnic_esp::engine::CipherError;
-use std::cell::RefCell;
+use aws_lc_rs::cipher::{
+    DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey, AES_128,
+    AES_192, AES_256,
+};
+use aws_lc_rs::hmac;
+use aws_lc_rs::iv::FixedLength;
+use espnic_esp::engine::{CipherError, LONG_IV_LEN};
 
-const ICV_LEN: usize = 16;
-
-thread_local! {
-    /// Where packets are decrypted to. aws-lc erases its output when the ICV is wrong, but a packet
-    /// that fails has to stay as it came.
-    static PLAINTEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Keys, expanded once. aws-lc erases them when they are dropped.
+pub struct CbcHmac {
+    encrypt: EncryptingKey,
+    decrypt: DecryptingKey,
+    mac: hmac::Key,
 }
 
-/// A key. aws-lc zeroises it when it is dropped.
-pub struct AesGcm(LessSafeKey);
-
-impl AesGcm {
-    /// Expands a key of 16, 24 or 32 bytes.
+impl CbcHmac {
+    /// With a cipher key of 16, 24 or 32 bytes and a MAC key of [`Hash::key_len`] bytes.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Length`].
-    pub fn new(key: &[u8]) -> Result<Self, KeyError> {
-        let algorithm = match key.len() {
-            16 => &AES_128_GCM,
-            24 => &AES_192_GCM,
-            32 => &AES_256_GCM,
+    /// See [`KeyError`].
+    pub fn new(cipher_key: &[u8], hash: Hash, mac_key: &[u8]) -> Result<Self, KeyError> {
+        let algorithm = match cipher_key.len() {
+            16 => &AES_128,
+            24 => &AES_192,
+            32 => &AES_256,
             _ => return Err(KeyError::Length),
         };
-        let key = UnboundKey::new(algorithm, key).map_err(|_| KeyError::Unavailable)?;
-        Ok(Self(LessSafeKey::new(key)))
+        if mac_key.len() != hash.key_len() {
+            return Err(KeyError::Length);
+        }
+        let mac = match hash {
+            Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Hash::Sha256 => hmac::HMAC_SHA256,
+            Hash::Sha384 => hmac::HMAC_SHA384,
+            Hash::Sha512 => hmac::HMAC_SHA512,
+        };
+        let key = || UnboundCipherKey::new(algorithm, cipher_key);
+        Ok(Self {
+            encrypt: key()
+                .and_then(EncryptingKey::cbc)
+                .map_err(|_| KeyError::Unavailable)?,
+            decrypt: key()
+                .and_then(DecryptingKey::cbc)
+                .map_err(|_| KeyError::Unavailable)?,
+            mac: hmac::Key::new(mac, mac_key),
+        })
     }
-}
 
-impl Aead for AesGcm {
-    fn seal(
+    /// See [`super::cbc_hmac::Keys::encrypt`].
+    pub(super) fn encrypt(
         &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
+        esp: &mut [u8],
+        end: usize,
+        hashed: usize,
         icv: &mut [u8],
     ) -> Result<(), CipherError> {
-        if icv.len() != ICV_LEN {
-            return Err(CipherError::Unsupported);
-        }
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), text);
-        icv.copy_from_slice(tag.map_err(|_| CipherError::Unsupported)?.as_ref());
+        let context = EncryptionContext::Iv128(iv(esp)?);
+        let text = esp
+            .get_mut(CBC_START..end)
+            .ok_or(CipherError::Unsupported)?;
+        self.encrypt
+            .less_safe_encrypt(text, context)
+            .map_err(|_| CipherError::Unsupported)?;
+        self.mac(esp.get(..hashed).ok_or(CipherError::Unsupported)?, icv)
+    }
+
+    /// See [`super::cbc_hmac::Keys::mac`].
+    pub(super) fn mac(&self, data: &[u8], icv: &mut [u8]) -> Result<(), CipherError> {
+        let tag = hmac::sign(&self.mac, data);
+        let tag = tag
+            .as_ref()
+            .get(..icv.len())
+            .ok_or(CipherError::Unsupported)?;
+        icv.copy_from_slice(tag);
         Ok(())
     }
 
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        icv: &[u8],
-    ) -> Result<(), CipherError> {
-        if icv.len() != ICV_LEN {
-            return Err(CipherError::Unsupported);
-        }
-        PLAINTEXT.with_borrow_mut(|plaintext| {
-            if plaintext.len() < text.len() {
-                plaintext.resize(text.len(), 0);
-            }
-            let plaintext = plaintext.get_mut(..text.len()).unwrap_or_default();
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            self.0
-                .open_separate_gather(nonce, Aad::from(aad), text, icv, plaintext)
-                .map_err(|_| CipherError::Auth)?;
-            text.copy_from_slice(plaintext);
-            Ok(())
-        })
+    /// See [`super::cbc_hmac::Keys::decrypt`].
+    pub(super) fn decrypt(&self, esp: &mut [u8], end: usize) -> Result<(), CipherError> {
+        let context = DecryptionContext::Iv128(iv(esp)?);
+        let text = esp
+            .get_mut(CBC_START..end)
+            .ok_or(CipherError::Unsupported)?;
+        self.decrypt
+            .decrypt(text, context)
+            .map_err(|_| CipherError::Unsupported)?;
+        Ok(())
     }
+}
+
+fn iv(esp: &[u8]) -> Result<FixedLength<LONG_IV_LEN>, CipherError> {
+    let iv: Option<&[u8; LONG_IV_LEN]> = esp.get(IV_START..).and_then(|rest| rest.first_chunk());
+    iv.map(FixedLength::from).ok_or(CipherError::Unsupported)
 }

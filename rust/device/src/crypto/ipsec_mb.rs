@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! AES-GCM by intel-ipsec-mb, one packet per call. The only module of the NIC with `unsafe`.
+//! intel-ipsec-mb, one packet per call. One of the two modules of the NIC with `unsafe`; its submodules
+//! have what the algorithms need.
 //!
-//! The library chooses the functions that fit the processor when a manager is initialised; they are
-//! taken out of it once (`Functions`) and are plain code afterwards: they work on the expanded key
-//! (read only), a context of the call and the caller's buffers, so a key can be used by several
-//! threads at once.
+//! The library chooses the functions that fit the processor when a manager is initialised. Those of
+//! AES-GCM and ChaCha20-Poly1305 are taken out of it once and are plain code afterwards: they work on
+//! the expanded key (read only), a context of the call and the caller's buffers, so a key can be used by
+//! several threads at once. AES-CBC with HMAC goes through jobs, which need a manager per thread.
+
+mod cbc_hmac;
+mod chacha;
+mod gcm;
+
+pub use cbc_hmac::CbcHmac;
+pub use chacha::ChaCha20Poly1305;
+pub use gcm::AesGcm;
 
 use super::KeyError;
-use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
-use espnic_esp::engine::CipherError;
-use std::mem::MaybeUninit;
-use std::sync::OnceLock;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use std::ptr::NonNull;
 
 /// What bindgen made of `intel-ipsec-mb.h`.
 #[allow(
@@ -29,182 +33,39 @@ mod sys {
     include!(concat!(env!("OUT_DIR"), "/ipsec_mb.rs"));
 }
 
-/// Expands a key: (key, expanded key).
-type Expand = unsafe extern "C" fn(*const std::ffi::c_void, *mut sys::gcm_key_data);
-/// Encrypts or decrypts a message: (key, context, out, in, length, nonce, AAD, its length, tag, its
-/// length).
-type Crypt = unsafe extern "C" fn(
-    *const sys::gcm_key_data,
-    *mut sys::gcm_context_data,
-    *mut u8,
-    *const u8,
-    u64,
-    *const u8,
-    *const u8,
-    u64,
-    *mut u8,
-    u64,
-);
+/// An initialised manager. Owned by one thread; dropped with it.
+struct Manager(NonNull<sys::IMB_MGR>);
 
-/// The functions for one key length.
-#[derive(Clone, Copy)]
-struct Functions {
-    expand: Expand,
-    encrypt: Crypt,
-    decrypt: Crypt,
-}
-
-impl Functions {
-    /// For AES-128, 192 and 256; `None` if the library does not work on this processor.
-    fn load() -> Option<[Self; 3]> {
+impl Manager {
+    /// `KeyError::Unavailable` if the library does not work on this processor.
+    fn new() -> Result<Self, KeyError> {
         // SAFETY: allocates and returns a manager, or null.
-        let manager = unsafe { sys::alloc_mb_mgr(0) };
-        if manager.is_null() {
-            return None;
+        let manager = NonNull::new(unsafe { sys::alloc_mb_mgr(0) }).ok_or(KeyError::Unavailable)?;
+        let manager = Self(manager);
+        // SAFETY: the manager is valid and ours; the second argument may be null.
+        unsafe { sys::init_mb_mgr_auto(manager.as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: the manager is valid.
+        match unsafe { sys::imb_get_errno(manager.as_ptr()) } {
+            0 => Ok(manager),
+            _ => Err(KeyError::Unavailable),
         }
-        // SAFETY: `manager` is valid and ours; the second argument may be null.
-        unsafe { sys::init_mb_mgr_auto(manager, std::ptr::null_mut()) };
-        // SAFETY: `manager` is valid.
-        let error = unsafe { sys::imb_get_errno(manager) };
-        // SAFETY: `manager` was allocated by the library and is not written to while we read it.
-        let functions = unsafe { manager.as_ref() }
-            .filter(|_| error == 0)
-            .and_then(|manager| {
-                let functions = |expand, encrypt, decrypt| {
-                    Some(Self {
-                        expand: expand?,
-                        encrypt: encrypt?,
-                        decrypt: decrypt?,
-                    })
-                };
-                Some([
-                    functions(manager.gcm128_pre, manager.gcm128_enc, manager.gcm128_dec)?,
-                    functions(manager.gcm192_pre, manager.gcm192_enc, manager.gcm192_dec)?,
-                    functions(manager.gcm256_pre, manager.gcm256_enc, manager.gcm256_dec)?,
-                ])
-            });
-        // SAFETY: `manager` came from `alloc_mb_mgr` and no reference to it is left. The functions
-        // belong to the library, not to the manager.
-        unsafe { sys::free_mb_mgr(manager) };
-        functions
     }
 
-    fn for_key(key: &[u8]) -> Result<Self, KeyError> {
-        static LOADED: OnceLock<Option<[Functions; 3]>> = OnceLock::new();
-        let index = match key.len() {
-            16 => 0,
-            24 => 1,
-            32 => 2,
-            _ => return Err(KeyError::Length),
-        };
-        let all = LOADED
-            .get_or_init(Self::load)
-            .ok_or(KeyError::Unavailable)?;
-        all.get(index).copied().ok_or(KeyError::Length)
+    fn as_ptr(&self) -> *mut sys::IMB_MGR {
+        self.0.as_ptr()
+    }
+
+    /// What the manager holds, to take function pointers out of it.
+    fn fields(&self) -> &sys::IMB_MGR {
+        // SAFETY: valid as long as `self`, and the library writes to it only in calls that are made
+        // with `as_ptr` while no reference from here is in use.
+        unsafe { self.0.as_ref() }
     }
 }
 
-/// Memory for `struct gcm_key_data`, which the library wants aligned to 64 bytes.
-#[derive(Zeroize, ZeroizeOnDrop)]
-#[repr(C, align(64))]
-struct ExpandedKey([u8; size_of::<sys::gcm_key_data>()]);
-
-const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<ExpandedKey>());
-
-/// A key, expanded once. Zeroised when it is dropped.
-pub struct AesGcm {
-    functions: Functions,
-    key: Box<ExpandedKey>,
-}
-
-impl AesGcm {
-    /// Expands a key of 16, 24 or 32 bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::Length`], or [`KeyError::Unavailable`] if the library fails its self-test.
-    pub fn new(key: &[u8]) -> Result<Self, KeyError> {
-        let functions = Functions::for_key(key)?;
-        let mut expanded = Box::new(ExpandedKey([0; size_of::<sys::gcm_key_data>()]));
-        let to: *mut ExpandedKey = &mut *expanded;
-        // SAFETY: `key` has the length that `for_key` chose the function for, and `to` points to
-        // memory with the size and alignment of `gcm_key_data` that nothing else uses.
-        unsafe { (functions.expand)(key.as_ptr().cast(), to.cast()) };
-        Ok(Self {
-            functions,
-            key: expanded,
-        })
-    }
-
-    /// Runs `function` over `text` in place and writes the tag that it computed to `tag`.
-    fn run(
-        &self,
-        function: Crypt,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), CipherError> {
-        // The tags that RFC 4106 section 6 has; the library accepts no others than 1 to 16 bytes.
-        if !matches!(tag.len(), 8 | 12 | TAG_LEN) {
-            return Err(CipherError::Unsupported);
-        }
-        let key: *const ExpandedKey = &*self.key;
-        let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
-        let text_ptr = text.as_mut_ptr();
-        // SAFETY:
-        // - `key` was filled by `expand` of the same key length and is only read;
-        // - `context` is private to this call and written before it is read;
-        // - input and output are the same `text.len()` bytes, which the library allows, and both
-        //   pointers come from one mutable borrow;
-        // - `nonce` has the 12 bytes that the library reads, `aad` and `tag` their lengths.
-        unsafe {
-            function(
-                key.cast(),
-                context.as_mut_ptr(),
-                text_ptr,
-                text_ptr,
-                text.len() as u64,
-                nonce.as_ptr(),
-                aad.as_ptr(),
-                aad.len() as u64,
-                tag.as_mut_ptr(),
-                tag.len() as u64,
-            );
-        }
-        Ok(())
-    }
-}
-
-impl Aead for AesGcm {
-    fn seal(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        icv: &mut [u8],
-    ) -> Result<(), CipherError> {
-        self.run(self.functions.encrypt, nonce, aad, text, icv)
-    }
-
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        icv: &[u8],
-    ) -> Result<(), CipherError> {
-        let mut computed = [0; TAG_LEN];
-        let computed = computed
-            .get_mut(..icv.len())
-            .ok_or(CipherError::Unsupported)?;
-        self.run(self.functions.decrypt, nonce, aad, text, computed)?;
-        if bool::from(computed.ct_eq(icv)) {
-            return Ok(());
-        }
-        // The library has decrypted before the tag was known. Encrypting with the same nonce brings
-        // the received bytes back.
-        self.run(self.functions.encrypt, nonce, aad, text, computed)?;
-        Err(CipherError::Auth)
+impl Drop for Manager {
+    fn drop(&mut self) {
+        // SAFETY: from `alloc_mb_mgr`, freed once. Functions taken out of it belong to the library.
+        unsafe { sys::free_mb_mgr(self.as_ptr()) };
     }
 }

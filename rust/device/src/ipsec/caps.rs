@@ -8,6 +8,7 @@
 
 use super::admin::Refused;
 use super::IpsecConfig;
+use crate::crypto::cbc_hmac::Hash;
 use espnic_wire::cap::{self, IpsecLimits, ListHdr, SaMode, XSaEntry};
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use espnic_wire::{bitmap, read_zero_extended};
@@ -66,17 +67,64 @@ impl DeviceCaps {
     }
 }
 
-/// AES-GCM with 16-byte ICV and keys of 128 and 256 bits, in tunnel and transport mode.
-fn x_entries() -> [XSaEntry; 2] {
-    [cap::MODE_ESP_TUNNEL, cap::MODE_ESP_TRANSPORT].map(|mode| XSaEntry {
+/// Key lengths of AES.
+const AES_KEYS: u32 = cap::length_bit(16 / 4) | cap::length_bit(24 / 4) | cap::length_bit(32 / 4);
+
+/// Kind, cipher or AEAD, MAC, key lengths and ICV lengths of all that crypto-only SAs can be.
+const SUITES: [(u8, u64, u64, u32, u32); 7] = [
+    (
+        cap::KIND_AEAD,
+        cap::AEAD_GCM as u64,
+        0,
+        AES_KEYS,
+        cap::length_bit(8) | cap::length_bit(12) | cap::length_bit(16),
+    ),
+    (
+        cap::KIND_AEAD,
+        cap::AEAD_CHACHA20_POLY1305 as u64,
+        0,
+        cap::length_bit(32 / 4),
+        cap::length_bit(16),
+    ),
+    (
+        cap::KIND_MAC,
+        0,
+        cap::MAC_GMAC_AES,
+        AES_KEYS,
+        cap::length_bit(16),
+    ),
+    cbc(cap::MAC_HMAC_SHA1, Hash::Sha1),
+    cbc(cap::MAC_HMAC_SHA256, Hash::Sha256),
+    cbc(cap::MAC_HMAC_SHA384, Hash::Sha384),
+    cbc(cap::MAC_HMAC_SHA512, Hash::Sha512),
+];
+
+const fn cbc(mac: u64, hash: Hash) -> (u8, u64, u64, u32, u32) {
+    let icv_lens = cap::length_bit(hash.icv_len());
+    (
+        cap::KIND_CIPHER,
+        cap::CIPHER_AES_CBC,
+        mac,
+        AES_KEYS,
+        icv_lens,
+    )
+}
+
+/// All suites in tunnel and in transport mode.
+fn x_entries() -> Vec<XSaEntry> {
+    let entry = |mode, (kind, algo, mac, key_lens, icv_lens): (u8, u64, u64, u32, u32)| XSaEntry {
         mode,
-        kind: cap::KIND_AEAD,
+        kind,
         flags: ((cap::OPT_ESN | cap::OPT_UDP_ENCAP) as u16).into(),
-        algo: (cap::AEAD_GCM as u16).into(),
-        key_lens: (cap::length_bit(16 / 4) | cap::length_bit(32 / 4)).into(),
-        icv_lens: cap::length_bit(16).into(),
-        ..XSaEntry::default()
-    })
+        algo: (algo as u16).into(),
+        mac: (mac as u16).into(),
+        key_lens: key_lens.into(),
+        icv_lens: icv_lens.into(),
+    };
+    [cap::MODE_ESP_TUNNEL, cap::MODE_ESP_TRANSPORT]
+        .into_iter()
+        .flat_map(|mode| SUITES.map(|suite| entry(mode, suite)))
+        .collect()
 }
 
 /// What the driver has set. What it has not set cannot be used.

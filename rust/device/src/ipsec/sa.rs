@@ -3,9 +3,9 @@
 //! One SA: the object as the driver gave it, checked, and what the data path needs of it.
 
 use super::admin::Refused;
-use crate::crypto::{Backend, Cipher, KeyError};
-use espnic_esp::aead::EspAead;
-use espnic_esp::engine::{Params, Shape};
+use super::algorithm;
+use crate::crypto::{Backend, Cipher, Suite};
+use espnic_esp::engine::{Params, LONG_IV_LEN};
 use espnic_esp::packet::{Address, Esp, Ports};
 use espnic_esp::seq;
 use espnic_wire::cap::{self, XSaEntry};
@@ -13,7 +13,7 @@ use espnic_wire::sa::{self, SaObject};
 use std::sync::atomic::{AtomicU64, Ordering};
 use subtle::ConstantTimeEq;
 use zerocopy::{FromBytes, IntoBytes};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Largest replay window, in packets.
 const MAX_WINDOW: u32 = 4096;
@@ -41,7 +41,7 @@ pub(super) struct Sa {
     dst: Address,
     udp: Option<Udp>,
     /// The expanded keys.
-    pub(super) cipher: EspAead<Cipher>,
+    pub(super) cipher: Cipher,
     /// The rest of what the engine needs.
     pub(super) params: Params,
     /// Inbound with ESN: replay window in packets, else 0.
@@ -57,12 +57,6 @@ struct Udp {
     ports: Ports,
     /// Ports are compared.
     check: bool,
-}
-
-impl Drop for Sa {
-    fn drop(&mut self) {
-        self.cipher.salt.zeroize();
-    }
 }
 
 impl Sa {
@@ -83,16 +77,11 @@ impl Sa {
         let view = view(&stored)?;
         check_crypto_only(view)?;
         check_direction(view, obj_type)?;
-        let key = check_algorithm(view, entries)?;
-        let cipher = backend.aes_gcm(key).map_err(|error| match error {
-            KeyError::Length => Refused::FIELD,
-            KeyError::Unavailable => Refused::RESOURCE,
-        })?;
-        let icv_len = view.tail.icv_len;
+        let (suite, cipher) = algorithm::choose(backend, view, entries)?;
         let params = Params {
-            shape: Shape::aead(icv_len),
+            shape: suite.shape(),
             esn: has_option(view, cap::OPT_ESN),
-            iv_xor: iv_xor(view)?,
+            iv_xor: iv_xor(view, suite)?,
         };
         Ok(Self {
             id,
@@ -101,11 +90,7 @@ impl Sa {
             tunnel: view.std.mode == cap::MODE_ESP_TUNNEL,
             dst: destination(view),
             udp: udp(view),
-            cipher: EspAead {
-                aead: cipher,
-                salt: view.std.salt,
-                icv_len,
-            },
+            cipher,
             params,
             window: view.std.replay_win_sz.get(),
             top: AtomicU64::new(given_seq(view).unwrap_or(0)),
@@ -306,37 +291,13 @@ fn check_direction(object: &SaObject, obj_type: u16) -> Result<(), Refused> {
     }
 }
 
-/// The driver has taken an entry with this mode, algorithm, key and ICV length, and these options.
-/// Returns the key.
-fn check_algorithm<'a>(object: &'a SaObject, entries: &[XSaEntry]) -> Result<&'a [u8], Refused> {
-    let (std, tail) = (&object.std, &object.tail);
-    let plain = std.cipher_algo.get() == 0 && std.auth_algo.get() == 0;
-    if !plain || std.auth_key.length.get() != 0 || tail.aead_algo.get() != cap::AEAD_GCM {
-        return Err(Refused::FIELD);
-    }
-    let key = std
-        .cipher_key
-        .data
-        .get(..usize::from(std.cipher_key.length.get()));
-    let key = key.ok_or(Refused::FIELD)?;
-    let fits = |entry: &XSaEntry| {
-        entry.mode == std.mode
-            && entry.kind == cap::KIND_AEAD
-            && u32::from(entry.algo.get()) == tail.aead_algo.get()
-            && std.options.get() & !u64::from(entry.flags.get()) == 0
-            && entry.allows(key.len(), usize::from(tail.icv_len))
-    };
-    if entries.iter().any(fits) {
-        Ok(key)
-    } else {
-        Err(Refused::FIELD)
-    }
-}
-
-fn iv_xor(object: &SaObject) -> Result<u64, Refused> {
-    match object.tail.iv_mode {
-        sa::IV_SEQ_XOR => Ok(object.tail.iv_xor.get()),
-        sa::IV_DEVICE => {
+/// See [`sa::SaTail::iv_mode`]; zero for IVs that are not made of the sequence number.
+fn iv_xor(object: &SaObject, suite: Suite) -> Result<u64, Refused> {
+    let long = usize::from(suite.shape().iv_len) == LONG_IV_LEN;
+    match (object.tail.iv_mode, long) {
+        (sa::IV_DEVICE, true) => Ok(0),
+        (sa::IV_SEQ_XOR, false) => Ok(object.tail.iv_xor.get()),
+        (sa::IV_DEVICE, false) => {
             let mut random = [0; 8];
             aws_lc_rs::rand::fill(&mut random).map_err(|_| Refused::RESOURCE)?;
             Ok(u64::from_ne_bytes(random))

@@ -3,6 +3,7 @@
 //! Tests through the public interface only: bytes of administration commands, frames, counters.
 
 mod admin;
+mod ciphers;
 mod hostile;
 mod nat;
 mod numbers;

@@ -115,14 +115,35 @@ fn capabilities_are_what_is_there() {
     let (got, data) = get(cap::X_IPSEC_SA);
     assert_eq!(got, DONE);
     let entries = cap::entries::<XSaEntry>(&data).unwrap();
-    assert_eq!(
-        entries.iter().map(|entry| entry.mode).collect::<Vec<_>>(),
-        [1, 2]
-    );
-    for entry in entries {
-        assert!(entry.allows(16, 16) && entry.allows(32, 16));
-        assert!(!entry.allows(24, 16) && !entry.allows(16, 12));
-    }
+    let algorithms: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.mode, entry.kind, entry.algo.get(), entry.mac.get()))
+        .collect();
+    let expected: Vec<_> = [1, 2]
+        .into_iter()
+        .flat_map(|mode| {
+            [
+                (mode, cap::KIND_AEAD, 1, 0),
+                (mode, cap::KIND_AEAD, 3, 0),
+                (mode, cap::KIND_MAC, 0, 41),
+                (mode, cap::KIND_CIPHER, 3, 2),
+                (mode, cap::KIND_CIPHER, 3, 4),
+                (mode, cap::KIND_CIPHER, 3, 5),
+                (mode, cap::KIND_CIPHER, 3, 6),
+            ]
+        })
+        .collect();
+    assert_eq!(algorithms, expected);
+    assert!(entries.iter().all(|entry| entry.flags.get() == 3));
+    let [gcm, chacha, gmac, sha1, .., sha512] = &entries[..7] else {
+        unreachable!()
+    };
+    assert!(gcm.allows(16, 8) && gcm.allows(24, 12) && gcm.allows(32, 16));
+    assert!(!gcm.allows(20, 16) && !gcm.allows(16, 4));
+    assert!(chacha.allows(32, 16) && !chacha.allows(16, 16) && !chacha.allows(32, 12));
+    assert!(gmac.allows(24, 16) && !gmac.allows(24, 12));
+    assert!(sha1.allows(16, 12) && !sha1.allows(16, 16));
+    assert!(sha512.allows(32, 32) && !sha512.allows(32, 16));
     for id in [0, 0x0800, 0x0805, 0x0fc1, u16::MAX] {
         assert_eq!(get(id), (MISSING, vec![]));
         assert_eq!(
@@ -209,16 +230,17 @@ fn the_driver_takes_no_more_than_is_offered() {
     more[8 + 8] = 0xff;
     assert_eq!(set(cap::X_IPSEC_SA, &more), INVALID_FIELD);
     more = offered.clone();
-    more[0] = 3;
+    more[0] += 1;
     assert_eq!(
         set(cap::X_IPSEC_SA, &more),
         INVALID_FIELD,
         "an entry of zeroes is not offered"
     );
-    // Only AES-256, only transport.
+    // Only AES-256-GCM, only transport.
     let mut less = offered.clone();
     less[0] = 1;
-    less.drain(8..24);
+    less.drain(8..8 + 7 * 16);
+    less.truncate(8 + 16);
     less[8 + 8] = 0x80;
     assert_eq!(set(cap::X_IPSEC_SA, &less), DONE);
     assert_eq!(
@@ -343,7 +365,7 @@ fn modify_changes_addresses_only() {
 
 #[test]
 fn what_is_not_supported_is_refused() {
-    let changes: [fn(&mut SaObject); 26] = [
+    let changes: [fn(&mut SaObject); 28] = [
         |object| object.std.mode = cap::MODE_AH_TUNNEL,
         |object| object.std.mode = 0,
         |object| object.std.direction = 3 - object.std.direction,
@@ -354,7 +376,9 @@ fn what_is_not_supported_is_refused() {
         |object| object.std.cipher_algo = 3.into(),
         |object| object.std.auth_algo = 2.into(),
         |object| object.std.auth_key.length = 20.into(),
-        |object| object.std.cipher_key.length = 24.into(),
+        |object| object.std.cipher_key.length = 20.into(),
+        |object| object.tail.aead_algo = cap::AEAD_CHACHA20_POLY1305.into(),
+        |object| object.tail.aead_algo = 0.into(),
         |object| object.std.cipher_key.length = 0.into(),
         |object| object.std.cipher_key.length = 64.into(),
         |object| object.std.packets_soft_limit = 1.into(),
@@ -365,7 +389,7 @@ fn what_is_not_supported_is_refused() {
         |object| object.tail.tail_flags = (object.tail.tail_flags.get() | 0x80).into(),
         |object| object.tail.aead_algo = cap::AEAD_CCM.into(),
         |object| object.tail.aead_algo = (0x1_0000 | cap::AEAD_GCM).into(),
-        |object| object.tail.icv_len = 12,
+        |object| object.tail.icv_len = 13,
         |object| object.tail.iv_mode = 2,
         |object| object.tail.encap_mode = wire::ENCAP_UDP,
         |object| object.tail.event_mask = 2.into(),

@@ -58,7 +58,7 @@ fn the_wire_is_what_rfc_4106_says() {
     let mut wire = clear.clone();
     send(&a, &hdr, &mut wire).unwrap();
     // Opened by hand, with the other library.
-    let other = Backend::AwsLc.aes_gcm(&[0x42; 16]).unwrap();
+    let other = Backend::AwsLc.aes_gcm(&[0x42; 16], 16).unwrap();
     let mut nonce = [9, 8, 7, 6, 0, 0, 0, 0, 0, 0, 0, 0];
     nonce[4..].copy_from_slice(&wire[42..50]);
     assert_eq!(

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! AES-CBC with HMAC in ESP (RFC 3602, RFC 2404, RFC 4868): encrypt, then authenticate.
+
+use super::{aws_lc, iv, Backend, KeyError};
+use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
+use espnic_esp::packet::ESP_HLEN;
+use subtle::ConstantTimeEq;
+
+#[cfg(target_arch = "x86_64")]
+use super::ipsec_mb;
+
+/// Where the IV starts in an ESP packet.
+pub(super) const IV_START: usize = ESP_HLEN;
+/// Where the text starts.
+pub(super) const CBC_START: usize = IV_START + LONG_IV_LEN;
+const BLOCK: usize = 16;
+
+/// The hash of an HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// HMAC-SHA-1-96.
+    Sha1,
+    /// HMAC-SHA-256-128.
+    Sha256,
+    /// HMAC-SHA-384-192.
+    Sha384,
+    /// HMAC-SHA-512-256.
+    Sha512,
+}
+
+impl Hash {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Key in bytes: as long as the hash (RFC 2404 section 3, RFC 4868 section 2.1.1).
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// ICV in bytes.
+    pub const fn icv_len(self) -> usize {
+        match self {
+            Self::Sha1 => 12,
+            Self::Sha256 => 16,
+            Self::Sha384 => 24,
+            Self::Sha512 => 32,
+        }
+    }
+}
+
+/// Keys in one of the backends.
+pub(super) enum Keys {
+    #[cfg(target_arch = "x86_64")]
+    IpsecMb(ipsec_mb::CbcHmac),
+    /// Boxed, because it is by far the largest.
+    AwsLc(Box<aws_lc::CbcHmac>),
+}
+
+impl Keys {
+    fn new(
+        backend: Backend,
+        cipher_key: &[u8],
+        hash: Hash,
+        mac_key: &[u8],
+    ) -> Result<Self, KeyError> {
+        match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::IpsecMb => {
+                ipsec_mb::CbcHmac::new(cipher_key, hash, mac_key).map(Self::IpsecMb)
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Backend::IpsecMb => Err(KeyError::Unavailable),
+            Backend::AwsLc => aws_lc::CbcHmac::new(cipher_key, hash, mac_key)
+                .map(|keys| Self::AwsLc(Box::new(keys))),
+        }
+    }
+
+    /// Encrypts `esp` from the text to `end`, then writes the MAC of the first `hashed` bytes.
+    fn encrypt(
+        &self,
+        esp: &mut [u8],
+        end: usize,
+        hashed: usize,
+        icv: &mut [u8],
+    ) -> Result<(), CipherError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb(keys) => keys.encrypt(esp, end, hashed, icv),
+            Self::AwsLc(keys) => keys.encrypt(esp, end, hashed, icv),
+        }
+    }
+
+    /// Writes the MAC of `data`.
+    pub(super) fn mac(&self, data: &[u8], icv: &mut [u8]) -> Result<(), CipherError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb(keys) => keys.mac(data, icv),
+            Self::AwsLc(keys) => keys.mac(data, icv),
+        }
+    }
+
+    /// Decrypts `esp` from the text to `end`.
+    fn decrypt(&self, esp: &mut [u8], end: usize) -> Result<(), CipherError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb(keys) => keys.decrypt(esp, end),
+            Self::AwsLc(keys) => keys.decrypt(esp, end),
+        }
+    }
+}
+
+/// AES-CBC with HMAC as an ESP transform.
+pub struct EspCbcHmac {
+    pub(super) keys: Keys,
+    icv_len: usize,
+}
+
+impl EspCbcHmac {
+    /// See [`Keys::new`].
+    pub(super) fn new(
+        backend: Backend,
+        cipher_key: &[u8],
+        hash: Hash,
+        mac_key: &[u8],
+    ) -> Result<Self, KeyError> {
+        Ok(Self {
+            keys: Keys::new(backend, cipher_key, hash, mac_key)?,
+            icv_len: hash.icv_len(),
+        })
+    }
+
+    /// End of the text, if the packet has the parts that it must have.
+    fn end(&self, esp: &[u8]) -> Result<usize, CipherError> {
+        let end = esp
+            .len()
+            .checked_sub(self.icv_len)
+            .ok_or(CipherError::Unsupported)?;
+        match end.checked_sub(CBC_START) {
+            Some(len) if len > 0 && len % BLOCK == 0 => Ok(end),
+            _ => Err(CipherError::Unsupported),
+        }
+    }
+}
+
+/// With ESN the high half is authenticated behind the packet (RFC 4303 section 2.2.1). The room for the
+/// ICV is there, so it holds the half while the MAC is computed. Returns how much to authenticate.
+fn append_high_half(esp: &mut [u8], end: usize, esn_hi: Option<u32>) -> usize {
+    let Some(hi) = esn_hi else {
+        return end;
+    };
+    if let Some(room) = esp.get_mut(end..).and_then(|icv| icv.first_chunk_mut()) {
+        *room = hi.to_be_bytes();
+    }
+    end + size_of::<u32>()
+}
+
+impl Transform for EspCbcHmac {
+    fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        let end = self.end(esp)?;
+        let hashed = append_high_half(esp, end, esn_hi);
+        let mut icv = [0; espnic_esp::engine::MAX_ICV_LEN];
+        let icv = icv
+            .get_mut(..self.icv_len)
+            .ok_or(CipherError::Unsupported)?;
+        self.keys.encrypt(esp, end, hashed, icv)?;
+        esp.get_mut(end..)
+            .ok_or(CipherError::Unsupported)?
+            .copy_from_slice(icv);
+        Ok(())
+    }
+
+    fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        let end = self.end(esp)?;
+        let mut icvs = [[0; espnic_esp::engine::MAX_ICV_LEN]; 2];
+        let [received, computed] = icvs.each_mut().map(|icv| icv.get_mut(..self.icv_len));
+        let (Some(received), Some(computed), Some(icv)) = (received, computed, esp.get(end..))
+        else {
+            return Err(CipherError::Unsupported);
+        };
+        received.copy_from_slice(icv);
+        let hashed = append_high_half(esp, end, esn_hi);
+        let result = self
+            .keys
+            .mac(esp.get(..hashed).unwrap_or_default(), computed);
+        if let Some(icv) = esp.get_mut(end..) {
+            icv.copy_from_slice(received);
+        }
+        result?;
+        if !bool::from(computed.ct_eq(received)) {
+            return Err(CipherError::Auth);
+        }
+        self.keys.decrypt(esp, end)
+    }
+
+    fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
+        iv::unpredictable()
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! AES-GCM.
+
+use super::super::KeyError;
+use super::{sys, Manager};
+use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
+use espnic_esp::engine::CipherError;
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Expands a key: (key, expanded key).
+type Expand = unsafe extern "C" fn(*const std::ffi::c_void, *mut sys::gcm_key_data);
+/// Encrypts or decrypts a message: (key, context, out, in, length, nonce, AAD, its length, tag, its
+/// length).
+type Crypt = unsafe extern "C" fn(
+    *const sys::gcm_key_data,
+    *mut sys::gcm_context_data,
+    *mut u8,
+    *const u8,
+    u64,
+    *const u8,
+    *const u8,
+    u64,
+    *mut u8,
+    u64,
+);
+
+/// The functions for one key length.
+#[derive(Clone, Copy)]
+struct Functions {
+    expand: Expand,
+    encrypt: Crypt,
+    decrypt: Crypt,
+}
+
+impl Functions {
+    /// For AES-128, 192 and 256; `None` if the library does not work on this processor.
+    fn load() -> Option<[Self; 3]> {
+        let manager = Manager::new().ok()?;
+        let all = manager.fields();
+        let functions = |expand, encrypt, decrypt| {
+            Some(Self {
+                expand: expand?,
+                encrypt: encrypt?,
+                decrypt: decrypt?,
+            })
+        };
+        Some([
+            functions(all.gcm128_pre, all.gcm128_enc, all.gcm128_dec)?,
+            functions(all.gcm192_pre, all.gcm192_enc, all.gcm192_dec)?,
+            functions(all.gcm256_pre, all.gcm256_enc, all.gcm256_dec)?,
+        ])
+    }
+
+    fn for_key(key: &[u8]) -> Result<Self, KeyError> {
+        static LOADED: OnceLock<Option<[Functions; 3]>> = OnceLock::new();
+        let index = match key.len() {
+            16 => 0,
+            24 => 1,
+            32 => 2,
+            _ => return Err(KeyError::Length),
+        };
+        let all = LOADED
+            .get_or_init(Self::load)
+            .ok_or(KeyError::Unavailable)?;
+        all.get(index).copied().ok_or(KeyError::Length)
+    }
+}
+
+/// Memory for `struct gcm_key_data`, which the library wants aligned to 64 bytes.
+#[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(C, align(64))]
+struct ExpandedKey([u8; size_of::<sys::gcm_key_data>()]);
+
+const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<ExpandedKey>());
+
+/// A key, expanded once. Zeroised when it is dropped.
+pub struct AesGcm {
+    functions: Functions,
+    key: Box<ExpandedKey>,
+    icv_len: usize,
+}
+
+impl AesGcm {
+    /// Expands a key of 16, 24 or 32 bytes; the ICV has 8, 12 or 16 (RFC 4106 section 6).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Length`], [`KeyError::Icv`], or [`KeyError::Unavailable`] if the library fails its
+    /// self-test.
+    pub fn new(key: &[u8], icv_len: usize) -> Result<Self, KeyError> {
+        if !matches!(icv_len, 8 | 12 | TAG_LEN) {
+            return Err(KeyError::Icv);
+        }
+        let functions = Functions::for_key(key)?;
+        let mut expanded = Box::new(ExpandedKey([0; size_of::<sys::gcm_key_data>()]));
+        let to: *mut ExpandedKey = &mut *expanded;
+        // SAFETY: `key` has the length that `for_key` chose the function for, and `to` points to
+        // memory with the size and alignment of `gcm_key_data` that nothing else uses.
+        unsafe { (functions.expand)(key.as_ptr().cast(), to.cast()) };
+        Ok(Self {
+            functions,
+            key: expanded,
+            icv_len,
+        })
+    }
+
+    /// Runs `function` over `text` in place and writes the tag that it computed to `tag`.
+    fn run(
+        &self,
+        function: Crypt,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), CipherError> {
+        if tag.len() != self.icv_len {
+            return Err(CipherError::Unsupported);
+        }
+        let key: *const ExpandedKey = &*self.key;
+        let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
+        let text_ptr = text.as_mut_ptr();
+        // SAFETY:
+        // - `key` was filled by `expand` of the same key length and is only read;
+        // - `context` is private to this call and written before it is read;
+        // - input and output are the same `text.len()` bytes, which the library allows, and both
+        //   pointers come from one mutable borrow;
+        // - `nonce` has the 12 bytes that the library reads, `aad` and `tag` their lengths.
+        unsafe {
+            function(
+                key.cast(),
+                context.as_mut_ptr(),
+                text_ptr,
+                text_ptr,
+                text.len() as u64,
+                nonce.as_ptr(),
+                aad.as_ptr(),
+                aad.len() as u64,
+                tag.as_mut_ptr(),
+                tag.len() as u64,
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Aead for AesGcm {
+    fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &mut [u8],
+    ) -> Result<(), CipherError> {
+        self.run(self.functions.encrypt, nonce, aad, text, icv)
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &[u8],
+    ) -> Result<(), CipherError> {
+        let mut computed = [0; TAG_LEN];
+        let computed = computed
+            .get_mut(..icv.len())
+            .ok_or(CipherError::Unsupported)?;
+        self.run(self.functions.decrypt, nonce, aad, text, computed)?;
+        if bool::from(computed.ct_eq(icv)) {
+            return Ok(());
+        }
+        // The library has decrypted before the tag was known. Encrypting with the same nonce brings
+        // the received bytes back.
+        self.run(self.functions.encrypt, nonce, aad, text, computed)?;
+        Err(CipherError::Auth)
+    }
+}

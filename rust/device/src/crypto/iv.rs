@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! IVs that nobody can predict (RFC 3602 section 3).
+//!
+//! Each thread encrypts a counter under a random key of its own (NIST SP 800-38A appendix C): as
+//! unpredictable as AES, never twice the same in a thread, and about as cheap as one block.
+
+use super::{AnyAead, Backend};
+use espnic_esp::aead::{Aead, TAG_LEN};
+use espnic_esp::engine::{CipherError, LONG_IV_LEN};
+use std::cell::RefCell;
+use zeroize::Zeroizing;
+
+struct Source {
+    key: AnyAead,
+    prefix: [u8; 4],
+    counter: u64,
+}
+
+thread_local! {
+    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
+}
+
+impl Source {
+    fn new() -> Result<Self, CipherError> {
+        let mut key = Zeroizing::new([0; 32]);
+        let mut prefix = [0; 4];
+        for random in [&mut key[..], &mut prefix] {
+            aws_lc_rs::rand::fill(random).map_err(|_| CipherError::Unsupported)?;
+        }
+        let key = Backend::default()
+            .aes_gcm(&key[..], TAG_LEN)
+            .map_err(|_| CipherError::Unsupported)?;
+        Ok(Self {
+            key,
+            prefix,
+            counter: 0,
+        })
+    }
+
+    /// The key stream of GCM is AES of (prefix, counter, block number), and these are never repeated.
+    fn next(&mut self) -> Result<[u8; LONG_IV_LEN], CipherError> {
+        self.counter += 1;
+        let nonce = espnic_esp::aead::nonce(&self.prefix, &self.counter.to_be_bytes());
+        let (mut block, mut tag) = ([0; LONG_IV_LEN], [0; TAG_LEN]);
+        self.key.seal(&nonce, &[], &mut block, &mut tag)?;
+        Ok(block)
+    }
+}
+
+/// The next IV.
+pub(super) fn unpredictable() -> Result<[u8; LONG_IV_LEN], CipherError> {
+    SOURCE.with_borrow_mut(|source| match source {
+        Some(source) => source.next(),
+        None => source.insert(Source::new()?).next(),
+    })
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! From the algorithms and keys of an SA object to its transform.
+
+use super::admin::Refused;
+use crate::crypto::cbc_hmac::Hash;
+use crate::crypto::{Backend, Cipher, KeyError, Keys, Suite};
+use espnic_wire::cap::{self, XSaEntry};
+use espnic_wire::sa::{Key, SaObject};
+use zeroize::Zeroizing;
+
+/// Longest key: HMAC-SHA-512.
+const MAX_KEY_LEN: usize = 64;
+
+/// The suite that `object` asks for, with its keys.
+///
+/// The driver has taken an entry with this mode, these algorithms, key and ICV lengths, and options; else
+/// the object is refused.
+pub(super) fn choose(
+    backend: Backend,
+    object: &SaObject,
+    entries: &[XSaEntry],
+) -> Result<(Suite, Cipher), Refused> {
+    let cipher_key = joined(&object.std.cipher_key, &object.tail.cipher_key_ext)?;
+    let auth_key = joined(&object.std.auth_key, &object.tail.auth_key_ext)?;
+    let (kind, suite) = suite(object).ok_or(Refused::FIELD)?;
+    let (algo, key_len) = match kind {
+        cap::KIND_AEAD => (object.tail.aead_algo.get().into(), cipher_key.len()),
+        cap::KIND_MAC => (0, auth_key.len()),
+        _ => (object.std.cipher_algo.get(), cipher_key.len()),
+    };
+    let taken = |entry: &XSaEntry| {
+        entry.mode == object.std.mode
+            && entry.kind == kind
+            && u64::from(entry.algo.get()) == algo
+            && u64::from(entry.mac.get()) == object.std.auth_algo.get()
+            && object.std.options.get() & !u64::from(entry.flags.get()) == 0
+            && entry.allows(key_len, object.tail.icv_len.into())
+    };
+    if !entries.iter().any(taken) {
+        return Err(Refused::FIELD);
+    }
+    let keys = Keys {
+        cipher: &cipher_key,
+        auth: &auth_key,
+        salt: object.std.salt,
+    };
+    let cipher = backend
+        .transform(suite, &keys)
+        .map_err(|error| match error {
+            KeyError::Length | KeyError::Icv => Refused::FIELD,
+            KeyError::Unavailable => Refused::RESOURCE,
+        })?;
+    Ok((suite, cipher))
+}
+
+/// Kind and suite, by algorithm ids alone.
+fn suite(object: &SaObject) -> Option<(u8, Suite)> {
+    let icv_len = object.tail.icv_len;
+    let algorithms = (
+        object.tail.aead_algo.get(),
+        object.std.cipher_algo.get(),
+        object.std.auth_algo.get(),
+    );
+    let cbc = |hash: Hash| {
+        (hash.icv_len() == usize::from(icv_len)).then_some((cap::KIND_CIPHER, Suite::AesCbc(hash)))
+    };
+    match algorithms {
+        (cap::AEAD_GCM, 0, 0) => Some((cap::KIND_AEAD, Suite::AesGcm { icv_len })),
+        (cap::AEAD_CHACHA20_POLY1305, 0, 0) => Some((cap::KIND_AEAD, Suite::ChaCha20Poly1305)),
+        (0, 0, cap::MAC_GMAC_AES) => Some((cap::KIND_MAC, Suite::AesGmac)),
+        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA1) => cbc(Hash::Sha1),
+        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA256) => cbc(Hash::Sha256),
+        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA384) => cbc(Hash::Sha384),
+        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA512) => cbc(Hash::Sha512),
+        _ => None,
+    }
+}
+
+/// A key from its two places.
+fn joined(key: &Key, ext: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    // The capacity is known, so no reallocation leaves key bytes behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_LEN));
+    bytes.extend_from_slice(&key.data);
+    bytes.extend_from_slice(ext);
+    let len = usize::from(key.length.get());
+    if len > bytes.len() {
+        return Err(Refused::FIELD);
+    }
+    bytes.truncate(len);
+    Ok(bytes)
+}
