@@ -55,6 +55,20 @@ impl Channel {
         done
     }
 
+    /// Has the online CPU number `nth` handle the queues' events. Traffic is stopped. Sleeps.
+    pub(crate) fn set_cpu(&self, nth: u32) {
+        let rx = self.rx.lock().queue.take();
+        let tx = self.tx.lock().queue.take();
+        if let Some(queue) = &rx {
+            queue.set_cpu(nth);
+        }
+        if let Some(queue) = &tx {
+            queue.set_cpu(nth);
+        }
+        self.rx.lock().queue = rx;
+        self.tx.lock().queue = tx;
+    }
+
     /// Changes the sizes of the rings, in descriptors. NAPI and transmission are off. Sleeps.
     ///
     /// # Errors

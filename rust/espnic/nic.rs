@@ -121,7 +121,8 @@ impl Nic {
             .map(|channel| &**channel)
     }
 
-    /// Tells the NIC and the stack how many channels to use. RTNL held or not registered yet.
+    /// Tells the NIC and the stack how many channels to use. Traffic is stopped, RTNL held or the
+    /// netdev not registered yet.
     ///
     /// # Errors
     ///
@@ -133,7 +134,18 @@ impl Nic {
         }
         dev.set_queues(count)?;
         self.active.store(count, Relaxed);
+        if count == cpu::online() {
+            self.pin_channels(dev, count);
+        }
         Ok(())
+    }
+
+    /// Gives each CPU a channel of its own.
+    fn pin_channels(&self, dev: &Device<Self>, count: u32) {
+        for ((nth, index), channel) in (0..count).zip(0u16..).zip(&self.channels) {
+            channel.set_cpu(nth);
+            dev.set_xps(index, nth);
+        }
     }
 
     /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up.

@@ -50,6 +50,8 @@ void espnic_helper_netif_tx_disable(struct net_device *dev);
 bool espnic_helper_netif_running(const struct net_device *dev);
 bool espnic_helper_netdev_xmit_more(void);
 unsigned int espnic_helper_num_online_cpus(void);
+void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
+void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue);
 void espnic_helper_rtnl_lock(void);
 void espnic_helper_rtnl_unlock(void);
 void espnic_helper_init_work(struct work_struct *work, work_func_t func);

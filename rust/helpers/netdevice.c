@@ -90,6 +90,11 @@ bool espnic_helper_netdev_xmit_more(void)
 	return netdev_xmit_more();
 }
 
+void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue)
+{
+	netif_set_xps_queue(dev, cpumask_of(cpumask_nth(nth, cpu_online_mask)), queue);
+}
+
 unsigned int espnic_helper_num_online_cpus(void)
 {
 	return num_online_cpus();

@@ -26,6 +26,11 @@ void espnic_helper_virtio_device_ready(struct virtio_device *vdev)
 	virtio_device_ready(vdev);
 }
 
+void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth)
+{
+	virtqueue_set_affinity(vq, cpumask_of(cpumask_nth(nth, cpu_online_mask)));
+}
+
 u8 espnic_helper_virtio_get_status(struct virtio_device *vdev)
 {
 	return vdev->config->get_status(vdev);

@@ -221,6 +221,15 @@ impl<T: Operations> Device<T> {
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
     }
 
+    /// Has the online CPU number `nth` transmit on `queue`. RTNL held, or not registered yet; `nth`
+    /// below [`crate::cpu::online`].
+    pub fn set_xps(&self, queue: u16, nth: u32) {
+        if nth < crate::cpu::online() {
+            // SAFETY: By the type invariant; there is such a CPU.
+            unsafe { bindings::netif_set_xps_cpu(self.as_raw(), nth, queue) }
+        }
+    }
+
     /// Keeps the stack from using the device, waiting for those who do. Sleeps.
     fn detach(&self) {
         // SAFETY: By the type invariant.

@@ -253,6 +253,13 @@ impl Queue {
         Limited { now, max }
     }
 
+    fn set_cpu(&self, nth: u32) {
+        if nth < crate::cpu::online() {
+            // SAFETY: The queue is live; there is such a CPU.
+            unsafe { bindings::virtqueue_set_cpu(self.vq.as_ptr(), nth) }
+        }
+    }
+
     fn resize(&mut self, size: u32, kind: Kind) -> Result {
         let recycle: unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void) = match kind {
             Kind::Receive => recycle_received,
@@ -326,6 +333,11 @@ impl RxQueue {
     /// `EOPNOTSUPP` if the device cannot reset single queues; else the ring is as it was, or broken.
     pub fn resize(&mut self, size: u32) -> Result {
         self.queue.resize(size, Kind::Receive)
+    }
+
+    /// Has the online CPU number `nth` handle the queue's events. Sleeps.
+    pub fn set_cpu(&self, nth: u32) {
+        self.queue.set_cpu(nth);
     }
 
     /// Whether there is room for another buffer.
@@ -433,6 +445,11 @@ impl TxQueue {
     /// As [`RxQueue::resize`].
     pub fn resize(&mut self, size: u32) -> Result {
         self.queue.resize(size, Kind::Transmit)
+    }
+
+    /// Has the online CPU number `nth` handle the queue's events. Sleeps.
+    pub fn set_cpu(&self, nth: u32) {
+        self.queue.set_cpu(nth);
     }
 
     /// Free descriptors. One packet takes at most [`Self::PACKET_MAX`].
