@@ -114,12 +114,11 @@ impl Ipsec {
     /// Agrees with the NIC on what is offloaded. Before the netdev is registered. Sleeps.
     pub(crate) fn set_up(&self, control: &Control) -> Result {
         let capabilities = Capabilities::negotiate(control)?;
-        // Object ids are below the limit, and id 0 is not used.
-        let slots = |limit: u32| limit.saturating_sub(1);
+        // Object ids are below the limits, as slots are.
         self.states
-            .set_limit(Direction::In, slots(capabilities.limit_in))?;
+            .set_limit(Direction::In, capabilities.limit_in)?;
         self.states
-            .set_limit(Direction::Out, slots(capabilities.limit_out))?;
+            .set_limit(Direction::Out, capabilities.limit_out)?;
         self.capabilities.populate(capabilities);
         Ok(())
     }
@@ -307,9 +306,9 @@ impl Ipsec {
     }
 
     fn for_each_live(&self, direction: Direction, mut action: impl FnMut(Handle, &State)) {
-        let mut after = 0;
-        while let Some((handle, x)) = self.states.next_live(direction, after) {
-            after = handle.id;
+        let mut from = 0;
+        while let Some((handle, x)) = self.states.next_live(direction, from) {
+            from = handle.id.saturating_add(1);
             action(handle, &x);
         }
     }

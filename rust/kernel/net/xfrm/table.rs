@@ -23,7 +23,7 @@ use kernel::{
 /// Never zero as a number, because zero means "not offloaded" to the stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Handle {
-    /// The slot, from 1; also the id of the device's object.
+    /// The slot, from 0; also the id of the device's object.
     pub id: u32,
     /// The direction; each has slots of its own.
     pub direction: Direction,
@@ -33,13 +33,15 @@ pub struct Handle {
 
 impl Handle {
     const OUT: u64 = 1 << 32;
+    /// Keeps the handle of slot 0 from being zero.
+    const VALID: u64 = 1 << 33;
 
     pub(crate) fn to_raw(self) -> c_ulong {
         let out = match self.direction {
             Direction::In => 0,
             Direction::Out => Self::OUT,
         };
-        ((u64::from(self.epoch) << 48) | out | u64::from(self.id)) as c_ulong
+        ((u64::from(self.epoch) << 48) | Self::VALID | out | u64::from(self.id)) as c_ulong
     }
 
     pub(crate) fn from_raw(raw: c_ulong) -> Self {
@@ -67,7 +69,7 @@ struct Slot<D> {
     data: Option<D>,
 }
 
-/// The slots of one direction; slot `id` is element `id - 1`.
+/// The slots of one direction, by id.
 struct Slots<D> {
     list: KVVec<Slot<D>>,
     limit: usize,
@@ -109,9 +111,8 @@ impl<D> Slots<D> {
     }
 
     fn get(&mut self, id: u32, epoch: u16) -> Option<&mut Slot<D>> {
-        let index = usize::try_from(id.checked_sub(1)?).ok()?;
         self.list
-            .get_mut(index)
+            .get_mut(id as usize)
             .filter(|s| s.taken && s.epoch == epoch)
     }
 }
@@ -166,7 +167,7 @@ impl<D> StateTable<D> {
     pub(super) fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
         let mut slots = self.slots(direction).lock();
         let index = slots.find_free().ok_or(ENOSPC)?;
-        let id = u32::try_from(index).map_err(|_| ENOSPC)?.wrapping_add(1);
+        let id = u32::try_from(index).map_err(|_| ENOSPC)?;
         let slot = slots.list.get_mut(index).ok_or(ENOSPC)?;
         slot.taken = true;
         slot.epoch = slot.epoch.wrapping_add(1);
@@ -224,16 +225,16 @@ impl<D> StateTable<D> {
         unsafe { State::try_get(state) }
     }
 
-    /// The first live state with an id above `after`; for a walk over all of them.
-    pub fn next_live(&self, direction: Direction, after: u32) -> Option<(Handle, ARef<State>)> {
+    /// The first live state with an id from `from` on; for a walk over all of them.
+    pub fn next_live(&self, direction: Direction, from: u32) -> Option<(Handle, ARef<State>)> {
         let slots = self.slots(direction).lock();
-        for (index, slot) in slots.list.iter().enumerate().skip(after as usize) {
+        for (index, slot) in slots.list.iter().enumerate().skip(from as usize) {
             let Some(state) = slot.state else {
                 continue;
             };
             // SAFETY: A state in the table is not freed: it is detached first, under this lock.
             if let Some(state) = unsafe { State::try_get(state) } {
-                let id = u32::try_from(index).ok()?.wrapping_add(1);
+                let id = u32::try_from(index).ok()?;
                 let handle = Handle {
                     id,
                     direction,
