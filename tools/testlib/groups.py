@@ -11,6 +11,7 @@ from .report import FAIL, PASS, SKIP, Result
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = TOOLS.parent
 GUEST_SECONDS = 3000
+REBOOT_SECONDS = 180
 LAST_LINES = 25
 
 KTAP = re.compile(r"^(?P<indent> *)(?P<not>not )?ok (?P<number>\d+)(?: -)? ?(?P<name>[^#]*)"
@@ -136,6 +137,15 @@ def guest(log, only):
     yield from program(command, log, "the guest")
 
 
+def reboot(log, _only):
+    """The guest reboots while the NIC is in use."""
+    log.unlink(missing_ok=True)
+    command = [str(TOOLS / "vm"), "--run-dir", str(log.parent / "reboot"),
+               "--timeout", str(REBOOT_SECONDS), "--reboots", "2",
+               "--copy", str(TOOLS / "guest/reboot-test"), "--", "/espnic/reboot-test"]
+    yield from program(command, log, "the guest")
+
+
 def tools(log, _only):
     """Tests of the tools."""
     log.unlink(missing_ok=True)
@@ -149,4 +159,4 @@ def demo(log, _only):
                         "the demonstration's own test")
 
 
-ALL = {"tools": tools, "host": host, "guest": guest, "demo": demo}
+ALL = {"tools": tools, "host": host, "guest": guest, "reboot": reboot, "demo": demo}

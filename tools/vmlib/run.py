@@ -61,7 +61,8 @@ def _add_module(archive, guest, release):
 def _contents(options, nics, guest, release):
     def fill(archive):
         archive.tree("espnic/start", common.TOOLS / "guest/start")
-        conf = [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
+        conf = [f"boots {1 + options.reboots}"]
+        conf += [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
         if options.no_module:
             conf.append("no-module")
         else:
@@ -193,7 +194,7 @@ def _run_dir(options):
     if options.run_dir:
         path = pathlib.Path(options.run_dir).resolve()
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("status", "note", "ready", "dmesg.log", "kernel.log"):
+        for name in ("status", "note", "ready", "boots", "dmesg.log", "kernel.log"):
             (path / name).unlink(missing_ok=True)
         return path
     base = common.CHECKOUT / "build/vm"
