@@ -113,8 +113,8 @@ pub trait Operations:
     /// held, may sleep; the stack's queues are detached already.
     fn reset_prepare(dev: &Device<Self>);
 
-    /// Takes the device into use again after a reset: new queues, then [`Device::ready`], then all
-    /// state that the device has lost. RTNL not held, may sleep.
+    /// Takes the device into use again after a reset: new queues, then [`virtio::Device::ready`],
+    /// then all state that the device has lost. RTNL not held, may sleep.
     fn reset_done(dev: &Device<Self>) -> Result;
 
     /// Adds up the interface's counters. No sleeping.
