@@ -3,7 +3,7 @@
 //! The ciphers of the NIC, by intel-ipsec-mb (x86-64) or by aws-lc (everywhere).
 //!
 //! All stand behind [`espnic_esp::engine::Transform`], so the engine knows none of them. `unsafe` is
-//! needed to call the libraries and is confined to two modules.
+//! needed to call the libraries, and to prefetch; it is confined to three modules.
 
 pub mod aws_lc;
 pub mod cbc_hmac;
@@ -14,6 +14,12 @@ pub mod gmac;
 #[allow(unsafe_code)]
 pub mod ipsec_mb;
 mod iv;
+
+#[allow(unsafe_code)]
+mod prefetch;
+mod same;
+
+pub use prefetch::Region;
 
 use cbc_hmac::{EspCbcHmac, Hash};
 use espnic_esp::aead::{Aead, EspAead, NONCE_LEN, SALT_LEN, TAG_LEN};
@@ -271,6 +277,24 @@ pub enum Cipher {
     Gmac(EspGmac<AnyAead>),
     /// AES-CBC with HMAC.
     CbcHmac(EspCbcHmac),
+}
+
+impl Cipher {
+    /// Where the expanded key is, as far as it is worth knowing.
+    pub fn region(&self) -> Region {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Aead(EspAead {
+                aead: AnyAead::MbGcm(gcm),
+                ..
+            })
+            | Self::Gmac(EspGmac {
+                gcm: AnyAead::MbGcm(gcm),
+                ..
+            }) => gcm.region(),
+            _ => Region::default(),
+        }
+    }
 }
 
 impl Drop for Cipher {

@@ -18,6 +18,7 @@ mod frames;
 mod objects;
 mod rx;
 mod sa;
+mod session;
 mod table;
 mod tx;
 
@@ -27,6 +28,7 @@ use crate::crypto::Backend;
 use admin::AdminState;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
+use session::Session;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use table::Tables;
 
@@ -140,17 +142,7 @@ impl Ipsec {
         longest: usize,
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
-        let before = out.len();
-        let result = tx::protect(&self.read_tables(), hdr, frame, longest, out);
-        match result {
-            Ok(()) => {
-                let frames = out.len().saturating_sub(before);
-                let bytes = out.iter().skip(before).map(|frame| frame.len()).sum();
-                self.counters.transmitted(hdr, frames, bytes);
-            }
-            Err(drop) => self.counters.dropped(drop),
-        }
-        result
+        self.session().transmit(hdr, frame, longest, out)
     }
 
     /// Processes a frame from the wire. ESP for which there is an SA is verified and decrypted in
@@ -159,7 +151,27 @@ impl Ipsec {
     ///
     /// [`espnic_wire::hdr::F_DATA_VALID`] is set if the checksum inside the packet is right.
     pub fn receive(&self, frame: &mut [u8], hdr: &mut NetHdr48) {
-        rx::process(&self.read_tables(), &self.counters, frame, hdr);
+        self.session().receive(frame, hdr);
+    }
+
+    /// [`Ipsec::transmit`] for every frame of a batch; returns how many were dropped. A batch costs less
+    /// than its frames one by one, the more so with many SAs.
+    pub fn transmit_all(
+        &self,
+        batch: &mut [(NetHdr48, Vec<u8>)],
+        longest: usize,
+        out: &mut Frames,
+    ) -> usize {
+        self.session().transmit_all(batch, longest, out)
+    }
+
+    /// [`Ipsec::receive`] for every frame of a batch, which costs less than its frames one by one.
+    pub fn receive_all(&self, batch: &mut [(NetHdr48, Vec<u8>)]) {
+        self.session().receive_all(batch);
+    }
+
+    fn session(&self) -> Session<'_> {
+        Session::new(self.read_tables(), &self.counters)
     }
 
     /// Name and value of every counter; `ipsec_sa_in` and `ipsec_sa_out` are the present numbers of

@@ -84,6 +84,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    #[inline]
     fn split(esp: &'a mut [u8], icv_len: u8) -> Option<Self> {
         let (header, rest) = esp.split_first_chunk_mut()?;
         let (iv, rest) = rest.split_first_chunk_mut()?;
@@ -99,6 +100,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The nonce for an explicit IV.
+#[inline]
 pub const fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
     let [a, b, c, d] = *salt;
     let [e, f, g, h, i, j, k, l] = *iv;
@@ -115,6 +117,7 @@ pub enum Aad {
 
 impl Aad {
     /// For a packet with this ESP header.
+    #[inline]
     pub const fn new(header: &[u8; ESP_HLEN], esn_hi: Option<u32>) -> Self {
         let Some(esn_hi) = esn_hi else {
             return Self::Short(*header);
@@ -125,6 +128,7 @@ impl Aad {
     }
 
     /// The bytes.
+    #[inline]
     pub const fn bytes(&self) -> &[u8] {
         match self {
             Self::Short(bytes) => bytes,

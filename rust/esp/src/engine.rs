@@ -128,6 +128,7 @@ pub struct Opened<'a> {
 }
 
 /// Padding that a text of `len` bytes needs so that with pad length and next header it fills blocks.
+#[inline]
 pub const fn padding(len: usize, shape: &Shape) -> usize {
     let over = match len
         .saturating_add(TRAILER_LEN)
@@ -208,6 +209,7 @@ pub fn open<'a, T: Transform + ?Sized>(
 }
 
 /// The packet has all its parts, and its text fills blocks.
+#[inline]
 fn check_length(esp: &[u8], shape: &Shape) -> Result<(), Error> {
     let text = esp
         .len()
@@ -227,6 +229,7 @@ const fn overhead(shape: &Shape) -> usize {
 }
 
 /// Padding, pad length, next header and ICV in bytes, according to the pad length in the clear text.
+#[inline]
 fn tail_len(esp: &[u8], shape: &Shape) -> Result<usize, Error> {
     let icv_len = usize::from(shape.icv_len);
     let end = esp.len().saturating_sub(icv_len);
@@ -240,6 +243,7 @@ fn tail_len(esp: &[u8], shape: &Shape) -> Result<usize, Error> {
     Ok(trailer.saturating_add(icv_len))
 }
 
+#[inline]
 fn opened<'a>(esp: &'a [u8], shape: &Shape, tail: usize) -> Option<Opened<'a>> {
     let start = ESP_HLEN.checked_add(shape.iv_len.into())?;
     let end = esp.len().checked_sub(tail)?;

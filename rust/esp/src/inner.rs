@@ -11,6 +11,7 @@ use crate::segment::{IPPROTO_IPIP, IPPROTO_IPV6};
 ///
 /// In tunnel mode the payload is an IP packet; fragments and extension headers are not looked at. In
 /// transport mode the addresses are those of the ESP packet.
+#[inline]
 pub fn checksum_is_right(opened: &Opened<'_>, tunnel: bool, src: &Address, dst: &Address) -> bool {
     let payload = opened.payload;
     match (tunnel, opened.next_header) {

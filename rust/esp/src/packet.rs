@@ -89,6 +89,21 @@ pub fn find(frame: &[u8]) -> Option<Esp> {
     }
 }
 
+/// The SPI that the frame has if it is an ESP packet; anything if it is not. For those who want to make
+/// ready for the packet before its turn comes.
+#[inline]
+pub fn peek_spi(frame: &[u8]) -> u32 {
+    let Some(head) = frame.first_chunk::<64>() else {
+        return 0;
+    };
+    let at = match (head[12], head[ETH_HLEN + 9]) {
+        (0x08, IPPROTO_UDP) => ETH_HLEN + IPV4_HLEN + UDP_HLEN,
+        (0x08, _) => ETH_HLEN + IPV4_HLEN,
+        _ => ETH_HLEN + IPV6_HLEN,
+    };
+    be32(head, at).unwrap_or(0)
+}
+
 /// Finds the ESP packet in a frame that is to be segmented: the length in its IP header has no
 /// meaning, the packet reaches to the end of the frame. Not in UDP.
 pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
@@ -170,6 +185,7 @@ impl Ip {
     }
 }
 
+#[inline]
 pub(crate) fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
     let src: [u8; N] = array(ip, at)?;
     let mut bytes = [0; 16];
@@ -177,14 +193,17 @@ pub(crate) fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Optio
     Some(Address { family, bytes })
 }
 
+#[inline]
 pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
 
+#[inline]
 pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_be_bytes)
 }
 
+#[inline]
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
@@ -304,6 +323,14 @@ mod tests {
             assert_eq!(find(&udp(payload)), None, "{payload}");
         }
         assert_eq!(find_unsegmented(&frame), None);
+    }
+
+    #[test]
+    fn peeking_finds_the_same_spi() {
+        for frame in [ipv4(30), ipv6(30), udp(30)] {
+            assert_eq!(peek_spi(&frame), find(&frame).unwrap().spi);
+            assert_eq!(peek_spi(&frame[..40]), 0);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! 64-bit sequence numbers and the IVs made of them.
 
 /// The 64-bit number with these halves.
+#[inline]
 pub const fn join(hi: u32, lo: u32) -> u64 {
     // Lossless: both halves have 32 bits.
     ((hi as u64) << 32) | lo as u64
@@ -33,6 +34,7 @@ pub const fn of_first_packet(header: u32, xo_low: u32, xo_hi: u32) -> u64 {
 ///
 /// `top` is the highest number that was verified, `window` the replay window in packets, at least 1.
 /// The result is the one that the stack, which has the same window, comes to (`xfrm_replay_seqhi()`).
+#[inline]
 pub const fn infer_hi(top: u64, window: u32, lo: u32) -> u32 {
     let top_lo = self::lo(top);
     let behind = window.saturating_sub(1);
@@ -49,6 +51,7 @@ pub const fn infer_hi(top: u64, window: u32, lo: u32) -> u32 {
 /// Whether the verified number `seq` is ahead of `top`, which then becomes `seq`.
 ///
 /// The difference counts with its sign: a number inferred to be below zero is not ahead.
+#[inline]
 pub const fn is_ahead(seq: u64, top: u64) -> bool {
     seq != top && seq.wrapping_sub(top) < 1 << 63
 }
@@ -57,6 +60,7 @@ pub const fn is_ahead(seq: u64, top: u64) -> bool {
 ///
 /// Unique under one key as long as `seq` is; `iv_xor`, drawn at random for every installation of an
 /// SA, keeps a key that is installed again, or used by software as well, from meeting the same IVs.
+#[inline]
 pub const fn iv(seq: u64, iv_xor: u64) -> [u8; 8] {
     (seq ^ iv_xor).to_be_bytes()
 }

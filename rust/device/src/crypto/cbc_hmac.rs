@@ -2,10 +2,10 @@
 
 //! AES-CBC with HMAC in ESP (RFC 3602, RFC 2404, RFC 4868): encrypt, then authenticate.
 
+use super::same::same;
 use super::{aws_lc, iv, Backend, KeyError};
 use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
 use espnic_esp::packet::ESP_HLEN;
-use subtle::ConstantTimeEq;
 
 #[cfg(target_arch = "x86_64")]
 use super::ipsec_mb;
@@ -192,7 +192,7 @@ impl Transform for EspCbcHmac {
             icv.copy_from_slice(received);
         }
         result?;
-        if !bool::from(computed.ct_eq(received)) {
+        if !same(computed, received) {
             return Err(CipherError::Auth);
         }
         self.keys.decrypt(esp, end)

@@ -65,17 +65,6 @@ counters! {
 }
 
 impl Counters {
-    /// Counts a frame of the guest, of which `frames` with `bytes` bytes went out.
-    pub(super) fn transmitted(&self, hdr: &NetHdr48, frames: usize, bytes: usize) {
-        self.tx_packets.add(frames as u64);
-        self.tx_bytes.add(bytes as u64);
-        if hdr.net.gso_type != hdr::GSO_NONE {
-            self.tx_gso.inc();
-        } else if hdr.has(hdr::F_NEEDS_CSUM) {
-            self.tx_csum.inc();
-        }
-    }
-
     /// Counts a frame of the guest that was dropped.
     pub(super) fn dropped(&self, drop: TxDrop) {
         match drop {
@@ -88,20 +77,68 @@ impl Counters {
         }
     }
 
-    /// Counts a frame from the wire for which there is an SA, and whether it has a verified checksum.
-    pub(super) fn received(&self, result: Result<bool, Error>, len: usize) {
-        match result {
-            Ok(checksum) => {
-                self.rx_packets.inc();
-                self.rx_bytes.add(len as u64);
-                if checksum {
-                    self.rx_csum_valid.inc();
-                }
-            }
-            Err(Error::Auth) => self.rx_auth_fail.inc(),
-            Err(Error::Format) => self.rx_format_fail.inc(),
-            Err(Error::Length) => self.rx_length_fail.inc(),
-            Err(Error::Unsupported) => self.rx_unsupported.inc(),
+    /// Counts a frame from the wire that has an SA and was refused.
+    pub(super) fn refused(&self, error: Error) {
+        match error {
+            Error::Auth => self.rx_auth_fail.inc(),
+            Error::Format => self.rx_format_fail.inc(),
+            Error::Length => self.rx_length_fail.inc(),
+            Error::Unsupported => self.rx_unsupported.inc(),
         }
+    }
+
+    /// Adds what a batch has counted.
+    pub(super) fn add(&self, tally: &Tally) {
+        let counts = [
+            (&self.tx_packets, tally.tx_packets),
+            (&self.tx_bytes, tally.tx_bytes),
+            (&self.tx_gso, tally.tx_gso),
+            (&self.tx_csum, tally.tx_csum),
+            (&self.rx_packets, tally.rx_packets),
+            (&self.rx_bytes, tally.rx_bytes),
+            (&self.rx_csum_valid, tally.rx_csum_valid),
+        ];
+        for (counter, count) in counts {
+            if count != 0 {
+                counter.add(count);
+            }
+        }
+    }
+}
+
+/// What went well in a batch. The counters themselves are shared by threads, and too slow to be
+/// written for every packet.
+#[derive(Default)]
+pub(super) struct Tally {
+    tx_packets: u64,
+    tx_bytes: u64,
+    tx_gso: u64,
+    tx_csum: u64,
+    rx_packets: u64,
+    rx_bytes: u64,
+    rx_csum_valid: u64,
+}
+
+impl Tally {
+    /// Counts a frame of the guest and the lengths of the frames that it became.
+    #[inline]
+    pub(super) fn transmitted(&mut self, hdr: &NetHdr48, sent: impl Iterator<Item = usize>) {
+        for len in sent {
+            self.tx_packets += 1;
+            self.tx_bytes += len as u64;
+        }
+        if hdr.net.gso_type != hdr::GSO_NONE {
+            self.tx_gso += 1;
+        } else if hdr.has(hdr::F_NEEDS_CSUM) {
+            self.tx_csum += 1;
+        }
+    }
+
+    /// Counts a frame from the wire that was decrypted, and whether it has a verified checksum.
+    #[inline]
+    pub(super) fn received(&mut self, checksum: bool, len: usize) {
+        self.rx_packets += 1;
+        self.rx_bytes += len as u64;
+        self.rx_csum_valid += u64::from(checksum);
     }
 }

@@ -2,7 +2,7 @@
 
 //! Inbound packets: from the wire to what the driver gets.
 
-use super::counters::Counters;
+use super::counters::{Counters, Tally};
 use super::sa::Sa;
 use super::table::Tables;
 use espnic_esp::engine::{self, Error};
@@ -12,7 +12,13 @@ use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
 
 /// See [`super::Ipsec::receive`].
-pub(super) fn process(tables: &Tables, counters: &Counters, frame: &mut [u8], hdr: &mut NetHdr48) {
+pub(super) fn process(
+    tables: &Tables,
+    counters: &Counters,
+    tally: &mut Tally,
+    frame: &mut [u8],
+    hdr: &mut NetHdr48,
+) {
     let Some(esp) = packet::find(frame) else {
         return;
     };
@@ -26,7 +32,10 @@ pub(super) fn process(tables: &Tables, counters: &Counters, frame: &mut [u8], hd
     let len = frame.len();
     let esn_hi = sa.infer_esn_hi(esp.seq);
     let result = open(sa, &esp, esn_hi, frame);
-    counters.received(result, len);
+    match result {
+        Ok(checksum) => tally.received(checksum, len),
+        Err(error) => counters.refused(error),
+    }
     fill(hdr, sa, &esp, esn_hi, result);
 }
 

@@ -3,31 +3,55 @@
 //! The SA tables.
 
 use super::sa::Sa;
+use crate::crypto::Region;
 use espnic_esp::packet::Esp;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+
+/// An SA, and where the memory is that its packets will need.
+#[derive(Clone)]
+struct Slot {
+    sa: Arc<Sa>,
+    keys: Region,
+}
+
+impl Slot {
+    /// Loads what a packet of the SA will need.
+    fn prefetch(&self) {
+        Region::of(self.sa.as_ref()).prefetch();
+        self.keys.prefetch();
+    }
+}
 
 /// SAs by object id.
 #[derive(Default)]
 struct Slots {
     /// Grows to the largest id that was used; ids are below the limit.
-    slots: Vec<Option<Arc<Sa>>>,
+    slots: Vec<Option<Slot>>,
     used: usize,
 }
 
 impl Slots {
-    fn get(&self, id: u32) -> Option<&Arc<Sa>> {
+    #[inline]
+    fn slot(&self, id: u32) -> Option<&Slot> {
         self.slots.get(usize::try_from(id).ok()?)?.as_ref()
     }
 
+    #[inline]
+    fn get(&self, id: u32) -> Option<&Arc<Sa>> {
+        self.slot(id).map(|slot| &slot.sa)
+    }
+
     /// Puts `sa` at its id and returns what was there.
-    fn put(&mut self, sa: Arc<Sa>) -> Option<Arc<Sa>> {
+    fn put(&mut self, sa: Arc<Sa>) -> Option<Slot> {
         let index = sa.id as usize;
         if self.slots.len() <= index {
             self.slots.resize(index + 1, None);
         }
-        let old = self.slots.get_mut(index)?.replace(sa);
+        let keys = sa.cipher.region();
+        let old = self.slots.get_mut(index)?.replace(Slot { sa, keys });
         self.used += usize::from(old.is_none());
         old
     }
@@ -35,7 +59,44 @@ impl Slots {
     fn take(&mut self, id: u32) -> Option<Arc<Sa>> {
         let old = self.slots.get_mut(usize::try_from(id).ok()?)?.take()?;
         self.used -= 1;
-        Some(old)
+        Some(old.sa)
+    }
+}
+
+/// Spreads SPIs, which IKE daemons draw at random and people count up. Whoever could choose them to
+/// collide has the right to create SAs, and harms only himself.
+#[derive(Default)]
+struct SpiHasher(u64);
+
+impl Hasher for SpiHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
+    }
+
+    #[inline]
+    fn write_u32(&mut self, value: u32) {
+        let product = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Ids of the SAs with one SPI, the oldest first. Few share an SPI, and only with other destinations or
+/// while one replaces the other.
+struct Ids {
+    first: u32,
+    rest: Vec<u32>,
+}
+
+impl Ids {
+    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        std::iter::once(self.first).chain(self.rest.iter().copied())
     }
 }
 
@@ -44,24 +105,39 @@ impl Slots {
 pub(super) struct Tables {
     outb: Slots,
     inb: Slots,
-    /// Inbound SAs by SPI, the oldest first. Few share an SPI, and only with other destinations or
-    /// while one replaces the other.
-    by_spi: HashMap<u32, Vec<Arc<Sa>>>,
+    by_spi: HashMap<u32, Ids, BuildHasherDefault<SpiHasher>>,
 }
 
 impl Tables {
     /// Outbound SA by id.
+    #[inline]
     pub(super) fn outbound(&self, id: u32) -> Option<&Sa> {
         self.outb.get(id).map(Arc::as_ref)
     }
 
     /// Inbound SA of a packet: the oldest that takes it.
+    #[inline]
     pub(super) fn inbound(&self, esp: &Esp) -> Option<&Sa> {
-        self.by_spi
-            .get(&esp.spi)?
-            .iter()
-            .find(|sa| sa.takes(esp))
-            .map(Arc::as_ref)
+        let ids = self.by_spi.get(&esp.spi)?;
+        let mut sas = ids.iter().filter_map(|id| self.inb.get(id));
+        sas.find(|sa| sa.takes(esp)).map(Arc::as_ref)
+    }
+
+    /// Loads what an outbound packet of SA `id` will need.
+    #[inline]
+    pub(super) fn prefetch_outbound(&self, id: u32) {
+        if let Some(slot) = self.outb.slot(id) {
+            slot.prefetch();
+        }
+    }
+
+    /// Loads what an inbound packet with this SPI will need.
+    #[inline]
+    pub(super) fn prefetch_inbound(&self, spi: u32) {
+        let ids = self.by_spi.get(&spi);
+        if let Some(slot) = ids.and_then(|ids| self.inb.slot(ids.first)) {
+            slot.prefetch();
+        }
     }
 
     /// Number of inbound and of outbound SAs.
@@ -78,19 +154,21 @@ impl Tables {
         }
     }
 
-    /// Adds an SA, or replaces the one with its id, which keeps its age.
+    /// Adds an SA, or replaces the one with its id, which has its SPI and keeps its age.
     pub(super) fn put(&mut self, obj_type: u16, sa: Sa) {
+        let (id, spi) = (sa.id, sa.spi);
         let sa = Arc::new(sa);
         if obj_type == OBJ_OUTB_SA {
             self.outb.put(sa);
-            return;
+        } else if self.inb.put(sa).is_none() {
+            match self.by_spi.get_mut(&spi) {
+                Some(ids) => ids.rest.push(id),
+                None => {
+                    let rest = Vec::new();
+                    self.by_spi.insert(spi, Ids { first: id, rest });
+                }
+            }
         }
-        let list = self.by_spi.entry(sa.spi).or_default();
-        match list.iter_mut().find(|other| other.id == sa.id) {
-            Some(other) => *other = Arc::clone(&sa),
-            None => list.push(Arc::clone(&sa)),
-        }
-        self.inb.put(sa);
     }
 
     /// Removes an SA. Its keys are erased when the last reference goes, which is here.
@@ -99,11 +177,13 @@ impl Tables {
             return self.outb.take(id).map(drop);
         }
         let sa = self.inb.take(id)?;
-        if let Some(list) = self.by_spi.get_mut(&sa.spi) {
-            list.retain(|other| other.id != id);
-            if list.is_empty() {
-                self.by_spi.remove(&sa.spi);
-            }
+        let ids = self.by_spi.get_mut(&sa.spi)?;
+        if ids.first != id {
+            ids.rest.retain(|&other| other != id);
+        } else if ids.rest.is_empty() {
+            self.by_spi.remove(&sa.spi);
+        } else {
+            ids.first = ids.rest.remove(0);
         }
         Some(())
     }

@@ -2,6 +2,7 @@
 
 //! ChaCha20-Poly1305.
 
+use super::super::same::same;
 use super::super::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
@@ -9,7 +10,6 @@ use espnic_esp::engine::CipherError;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 const KEY_LEN: usize = 32;
@@ -130,7 +130,7 @@ impl Aead for ChaCha20Poly1305 {
             return Err(CipherError::Unsupported);
         }
         let computed = self.run(self.functions.decrypt, nonce, aad, text);
-        if bool::from(computed[..].ct_eq(icv)) {
+        if same(&computed, icv) {
             return Ok(());
         }
         // The library has decrypted before the tag was known. Encrypting with the same nonce brings

@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! How fast the ESP engine of the NIC is, as ratios within one run.
+//!
+//! The engine (from frame and packet header to the frame for the wire, and back) is compared with the
+//! bare AES-GCM calls that it has to make, and many SAs with one. What is compared takes turns, so that
+//! both sides see the same machine; each figure is the median of many rounds. Frames are prepared
+//! outside the measured time.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use espnic_device::crypto::{AnyAead, Backend};
+use espnic_device::ipsec::{Frames, Ipsec, IpsecConfig};
+use espnic_esp::aead::Aead;
+use espnic_wire::admin::{Command, Reply, OPS_ALL};
+use espnic_wire::cap;
+use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::sa::{self, SaObject, SaTail};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Frames per batch, as the NIC takes them from a queue.
+const BATCH: usize = 64;
+/// Offset of the ESP header: Ethernet and IPv4.
+const ESP: usize = 34;
+/// Offset of the text: ESP header and IV.
+const TEXT: usize = ESP + 16;
+const ICV: usize = 16;
+const LONGEST: usize = 16384;
+
+/// Measure the ESP engine of espnic-device.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Milliseconds per measurement
+    #[arg(long, default_value_t = 400, value_name = "MS")]
+    time: u64,
+    /// SAs of the measurement with many SAs
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    sas: u32,
+    /// Crypto library of the engine: ipsec-mb (x86-64) or aws-lc [default: the fastest]
+    #[arg(long, value_name = "NAME")]
+    crypto: Option<Backend>,
+}
+
+/// One line of the result.
+struct Row {
+    name: String,
+    /// Nanoseconds per packet of what is judged, and of what it is compared with.
+    ns: [f64; 2],
+    /// The second divided by the first: 1 is as fast as.
+    ratio: f64,
+    /// What the ratio has to reach; none if it is for the record.
+    target: Option<f64>,
+}
+
+/// The median, in nanoseconds per packet.
+fn median(mut rounds: Vec<Duration>) -> f64 {
+    rounds.sort();
+    let middle = rounds.get(rounds.len() / 2).copied().unwrap_or_default();
+    middle.as_nanos() as f64 / BATCH as f64
+}
+
+/// Lets both sides take turns until the time is over. A side does one batch and returns how long the
+/// measured part took.
+fn compare(
+    name: String,
+    target: Option<f64>,
+    time: Duration,
+    judged: &mut dyn FnMut() -> Duration,
+    other: &mut dyn FnMut() -> Duration,
+) -> Row {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    while start.elapsed() < time || a.len() < 20 {
+        // Which goes first changes, because the second finds a warmer processor.
+        if a.len() % 2 == 0 {
+            a.push(judged());
+            b.push(other());
+        } else {
+            b.push(other());
+            a.push(judged());
+        }
+    }
+    let ns = [median(a), median(b)];
+    Row {
+        name,
+        ns,
+        ratio: ns[1] / ns[0],
+        target,
+    }
+}
+
+/// Small, fast, good enough to choose SAs with (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 32) * u64::from(limit) >> 32) as u32
+    }
+}
+
+/// Keys differ, as they do in life.
+fn key(id: u32) -> [u8; 16] {
+    let mut key = [0x42; 16];
+    key[..4].copy_from_slice(&id.to_le_bytes());
+    key
+}
+
+const fn spi(id: u32) -> u32 {
+    // Any bits, as an IKE daemon draws them, and none twice.
+    (id + 256).wrapping_mul(0x9e37_79b1) | 1 << 31
+}
+
+fn object(obj_type: u16, id: u32) -> SaObject {
+    let mut object = SaObject::new_zeroed();
+    object.std.mode = cap::MODE_ESP_TRANSPORT;
+    object.std.obj_id = id.into();
+    object.std.spi = spi(id).into();
+    object.std.cipher_key.length = 16.into();
+    object.std.cipher_key.data[..16].copy_from_slice(&key(id));
+    object.tail.tail_len = SaTail::LEN.into();
+    object.tail.aead_algo = cap::AEAD_GCM.into();
+    object.tail.icv_len = ICV as u8;
+    object.tail.iv_mode = sa::IV_SEQ_XOR;
+    object.tail.iv_xor = (0x5555_5555_5555 ^ u64::from(id)).into();
+    let mut flags = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
+    object.std.direction = sa::DIR_OUT;
+    if obj_type == sa::OBJ_INB_SA {
+        object.std.direction = sa::DIR_IN;
+        flags |= sa::TAIL_MATCH_ADDR;
+        object.tail.peer_family = 4;
+        object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+    }
+    object.tail.tail_flags = flags.into();
+    object
+}
+
+/// Executes a command; returns its result.
+fn command(ipsec: &Ipsec, command: Command<'_>) -> Result<Vec<u8>, String> {
+    let (mut readable, mut writable) = ([0; 1024], [0; 1024]);
+    let len = command
+        .write(&mut readable)
+        .map_err(|error| format!("{error:?}"))?;
+    let written = ipsec.admin(readable.get(..len).unwrap_or_default(), &mut writable);
+    let reply = Reply::parse(writable.get(..written).unwrap_or_default())
+        .map_err(|error| format!("{error:?}"))?;
+    if reply.status != 0 {
+        return Err(format!(
+            "command is refused: status {}, qualifier {}",
+            reply.status, reply.qualifier
+        ));
+    }
+    Ok(reply.result.to_vec())
+}
+
+/// An engine with `count` SAs of this type.
+fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Ipsec, String> {
+    let ipsec = Ipsec::new(IpsecConfig {
+        backend,
+        inb_sa_limit: count,
+        outb_sa_limit: count,
+        x_ipsec: true,
+    });
+    command(&ipsec, Command::ListUse(&OPS_ALL.to_le_bytes()))?;
+    for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA] {
+        let data = command(&ipsec, Command::DeviceCapGet(id))?;
+        command(&ipsec, Command::DriverCapSet { id, data: &data })?;
+    }
+    for id in 0..count {
+        let object = object(obj_type, id);
+        let create = Command::ObjCreate {
+            obj_type,
+            id,
+            object: object.as_bytes(),
+        };
+        command(&ipsec, create)?;
+    }
+    Ok(ipsec)
+}
+
+/// A frame with `len` bytes to encrypt, for an outbound SA.
+fn frame(id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0, 0x45, 0]);
+    let total = (TEXT - 14 + len + ICV) as u16;
+    frame.extend(total.to_be_bytes());
+    frame.extend([0, 0, 0x40, 0, 64, 50, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend(spi(id).to_be_bytes());
+    frame.extend(seq.to_be_bytes());
+    frame.resize(TEXT + len, 0xa5);
+    // No padding; the next header is one without a checksum to verify.
+    frame[TEXT + len - 2..].copy_from_slice(&[0, 59]);
+    frame.resize(TEXT + len + ICV, 0);
+    let mut hdr = NetHdr48::default();
+    hdr.net.flags = hdr::F_SECURITY | hdr::F_X_SEC;
+    hdr.out.resource_id = id.into();
+    hdr.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
+    hdr.sec.esp_offset = (ESP as u16).into();
+    hdr.sec.trailer_len = (2 + ICV as u16).into();
+    (hdr, frame)
+}
+
+/// Chooses the SA of each frame.
+type Choose<'a> = &'a mut dyn FnMut() -> u32;
+
+/// One batch through `Ipsec::transmit`.
+fn encrypt(ipsec: &Ipsec, out: &mut Frames, len: usize, choose: Choose<'_>) -> Duration {
+    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(choose(), n as u32, len)).collect();
+    let start = Instant::now();
+    ipsec.transmit_all(&mut batch, LONGEST, out);
+    let time = start.elapsed();
+    assert_eq!(out.len(), BATCH, "frames were dropped");
+    out.drain().for_each(drop);
+    time
+}
+
+/// One batch through `Ipsec::receive`, which `sender` has encrypted.
+fn decrypt(
+    ipsec: &Ipsec,
+    sender: &Ipsec,
+    out: &mut Frames,
+    len: usize,
+    choose: Choose<'_>,
+) -> Duration {
+    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(choose(), n as u32, len)).collect();
+    sender.transmit_all(&mut batch, LONGEST, out);
+    let mut batch: Vec<_> = out
+        .drain()
+        .map(|frame| (NetHdr48::default(), frame))
+        .collect();
+    let start = Instant::now();
+    ipsec.receive_all(&mut batch);
+    let time = start.elapsed();
+    let done = |(hdr, _): &(NetHdr48, Vec<u8>)| hdr.net.flags == hdr::F_SECURITY | hdr::F_X_SEC;
+    assert!(batch.iter().all(done), "packets were not decrypted");
+    time
+}
+
+/// A batch of bare calls over memory that is laid out like frames.
+fn bare(aead: &AnyAead, len: usize, call: &dyn Fn(&AnyAead, &mut [u8], &mut [u8])) -> Duration {
+    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(0, n as u32, len).1).collect();
+    let start = Instant::now();
+    for frame in &mut batch {
+        if let Some((text, icv)) = frame
+            .get_mut(TEXT..)
+            .and_then(|text| text.split_at_mut_checked(len))
+        {
+            call(aead, text, icv);
+        }
+    }
+    start.elapsed()
+}
+
+const NONCE: [u8; 12] = [7; 12];
+const AAD: [u8; 8] = [9; 8];
+
+fn bare_encrypt(aead: &AnyAead, text: &mut [u8], icv: &mut [u8]) {
+    // Cannot fail with these lengths; if it did, the figure would be too fast to believe.
+    let _ = std::hint::black_box(aead.seal(&NONCE, &AAD, text, icv));
+}
+
+/// Decryption and the ICV, without comparing it: the library's call alone.
+fn bare_decrypt(aead: &AnyAead, text: &mut [u8], icv: &mut [u8]) {
+    match aead {
+        #[cfg(target_arch = "x86_64")]
+        AnyAead::MbGcm(gcm) => {
+            let _ = std::hint::black_box(gcm.decrypt_unverified(&NONCE, &AAD, text, icv));
+        }
+        _ => {
+            let _ = std::hint::black_box(aead.open(&NONCE, &AAD, text, icv));
+        }
+    }
+}
+
+/// Engine against the bare calls of its own library and of aws-lc.
+fn against_libraries(backend: Backend, time: Duration) -> Result<Vec<Row>, String> {
+    let (sender, receiver) = (
+        engine(backend, sa::OBJ_OUTB_SA, 1)?,
+        engine(backend, sa::OBJ_INB_SA, 1)?,
+    );
+    let mut rows = Vec::new();
+    let mut libraries = vec![backend];
+    libraries.extend(Backend::ALL.iter().filter(|&&other| other != backend));
+    for library in libraries {
+        let aead = library
+            .aes_gcm(&key(0), ICV)
+            .map_err(|error| error.to_string())?;
+        for (len, target) in [(64, 0.5), (1400, 0.85), (9000, 0.95)] {
+            let target = (library == backend).then_some(target);
+            let (mut out, mut other) = (Frames::default(), Frames::default());
+            rows.push(compare(
+                format!("encrypt {len} B / bare {library}"),
+                target,
+                time,
+                &mut || encrypt(&sender, &mut out, len, &mut || 0),
+                &mut || bare(&aead, len, &bare_encrypt),
+            ));
+            rows.push(compare(
+                format!("decrypt {len} B / bare {library}"),
+                target,
+                time,
+                &mut || decrypt(&receiver, &sender, &mut other, len, &mut || 0),
+                &mut || bare(&aead, len, &bare_decrypt),
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+/// Many SAs against one; the engines with many come first.
+fn against_one_sa(
+    backend: Backend,
+    sas: u32,
+    time: Duration,
+) -> Result<(Vec<Row>, Memory), String> {
+    let before = resident();
+    let inbound = engine(backend, sa::OBJ_INB_SA, sas)?;
+    let memory = Memory::since(before, sas);
+    let outbound = engine(backend, sa::OBJ_OUTB_SA, sas)?;
+    let (one_out, one_in) = (
+        engine(backend, sa::OBJ_OUTB_SA, 1)?,
+        engine(backend, sa::OBJ_INB_SA, 1)?,
+    );
+    let mut rows = Vec::new();
+    let hot = sas / 2;
+    for (name, target, is_hot) in [("random", 0.8, false), ("one hot", 0.95, true)] {
+        let mut random = Random(0x0123_4567_89ab_cdef);
+        let mut choose = move || if is_hot { hot } else { random.below(sas) };
+        let (mut out, mut other) = (Frames::default(), Frames::default());
+        rows.push(compare(
+            format!("encrypt 1400 B, {sas} SAs, {name} / 1 SA"),
+            Some(target),
+            2 * time,
+            &mut || encrypt(&outbound, &mut out, 1400, &mut choose),
+            &mut || encrypt(&one_out, &mut other, 1400, &mut || 0),
+        ));
+        rows.push(compare(
+            format!("decrypt 1400 B, {sas} SAs, {name} / 1 SA"),
+            Some(target),
+            2 * time,
+            &mut || decrypt(&inbound, &outbound, &mut out, 1400, &mut choose),
+            &mut || decrypt(&one_in, &one_out, &mut other, 1400, &mut || 0),
+        ));
+    }
+    Ok((rows, memory))
+}
+
+/// What an SA takes in the NIC.
+struct Memory {
+    bytes_per_sa: f64,
+}
+
+impl Memory {
+    fn since(before: usize, sas: u32) -> Self {
+        Self {
+            bytes_per_sa: resident().saturating_sub(before) as f64 / f64::from(sas),
+        }
+    }
+}
+
+/// Resident bytes of this process; zero if they cannot be read.
+fn resident() -> usize {
+    let page = 4096;
+    std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<usize>().ok())
+        .unwrap_or(0)
+        * page
+}
+
+fn print_table(rows: &[Row], memory: &Memory) {
+    println!(
+        "{:48} {:>10} {:>10} {:>7} {:>7}",
+        "", "ns/packet", "against", "ratio", "target"
+    );
+    for row in rows {
+        let target = row
+            .target
+            .map_or_else(String::new, |target| format!("{target:.2}"));
+        let verdict = match row.target {
+            Some(target) if row.ratio < target => "missed",
+            _ => "",
+        };
+        println!(
+            "{:48} {:10.1} {:10.1} {:7.2} {:>7} {verdict}",
+            row.name, row.ns[0], row.ns[1], row.ratio, target
+        );
+    }
+    println!("memory per SA: {:.0} bytes", memory.bytes_per_sa);
+}
+
+fn print_json(backend: Backend, rows: &[Row], memory: &Memory) {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            serde_json::json!({
+                "name": row.name,
+                "ns": row.ns[0],
+                "against_ns": row.ns[1],
+                "ratio": row.ratio,
+                "target": row.target,
+                "reached": row.target.map(|target| row.ratio >= target),
+            })
+        })
+        .collect();
+    let object = serde_json::json!({
+        "crypto": backend.name(),
+        "batch": BATCH,
+        "rows": rows,
+        "memory_per_sa": memory.bytes_per_sa,
+    });
+    println!("{object}");
+}
+
+fn run(args: &Args) -> Result<(), String> {
+    let backend = args.crypto.unwrap_or_default();
+    let time = Duration::from_millis(args.time);
+    // First, while no memory has been freed that could be used again.
+    let (many, memory) = against_one_sa(backend, args.sas.max(2), time)?;
+    let mut rows = against_libraries(backend, time)?;
+    rows.extend(many);
+    if args.json {
+        print_json(backend, &rows, &memory);
+    } else {
+        print_table(&rows, &memory);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("espnic-bench-engine: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
