@@ -64,7 +64,7 @@ def command(options, nics, places, fds):
     append = ["console=ttyS0", "loglevel=5", "panic=-1", "oops=panic", "softlockup_panic=1",
               "random.trust_cpu=on", *options.append]
     words = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none",
-             "-action", f"reboot={'reset' if options.reboots else 'shutdown'}",
+             "-action", f"reboot={'reset' if getattr(options, 'reboots', 0) else 'shutdown'}",
              "-machine", "q35,memory-backend=mem", "-accel", machine, "-cpu", options.cpu,
              "-smp", str(options.cpus), "-m", options.mem,
              "-object", f"memory-backend-memfd,id=mem,size={options.mem},share=on",
