@@ -18,6 +18,7 @@ pub(crate) const NAMES: &[&CStr] = &[
     c"tx_packets",
     c"tx_bytes",
     c"tx_dropped",
+    c"tx_tso_packets",
     c"rx_packets",
     c"rx_bytes",
     c"rx_dropped",
@@ -71,6 +72,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         tx.packets,
         tx.bytes,
         tx.dropped,
+        tx.tso,
         rx.packets,
         rx.bytes,
         rx.dropped,
@@ -92,7 +94,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         control_errors,
         resets,
     ];
-    kernel::static_assert!(NAMES.len() == 23);
-    let values: [u64; 23] = values;
+    kernel::static_assert!(NAMES.len() == 24);
+    let values: [u64; 24] = values;
     values.into_iter().for_each(|value| out.push(value));
 }

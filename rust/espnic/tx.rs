@@ -32,8 +32,12 @@ use kernel_net::{
 /// What happened on the transmit side since the start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counters {
+    /// As on the wire: a packet that the NIC segments counts as its segments.
     pub(crate) packets: u64,
+    /// As given to the NIC.
     pub(crate) bytes: u64,
+    /// Packets that the NIC segments.
+    pub(crate) tso: u64,
     /// The queue had no room or did not take the packet.
     pub(crate) dropped: u64,
     pub(crate) ipsec: ipsec::tx::Counters,
@@ -57,7 +61,7 @@ pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
         .map(|request| ipsec::tx::describe(&nic.ipsec, &skb, &request, &mut header));
     let mut tx = channel.tx.lock();
     if let Some(result) = offloaded {
-        if !tx.counters.ipsec.count(result, skb.len()) {
+        if !tx.counters.ipsec.count(result, &skb) {
             // Dropping `skb` here frees it: without the NIC's crypto it is clear text.
             return;
         }
@@ -103,11 +107,14 @@ impl Tx {
             reclaim(queue, 0);
         }
         let len = u64::from(skb.len());
+        let gso = skb.gso();
+        let packets = gso.map_or(1, |gso| u64::from(gso.segments));
         skb.tx_timestamp();
         match queue.add(header, skb) {
             Ok(()) => {
-                self.counters.packets = self.counters.packets.wrapping_add(1);
+                self.counters.packets = self.counters.packets.wrapping_add(packets);
                 self.counters.bytes = self.counters.bytes.wrapping_add(len);
+                self.counters.tso = self.counters.tso.wrapping_add(u64::from(gso.is_some()));
             }
             Err(TxError::Full(_) | TxError::Unusable(_)) => {
                 self.counters.dropped = self.counters.dropped.wrapping_add(1);
@@ -165,6 +172,7 @@ impl Counters {
     pub(crate) fn add(&mut self, other: &Self) {
         self.packets = self.packets.wrapping_add(other.packets);
         self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.tso = self.tso.wrapping_add(other.tso);
         self.dropped = self.dropped.wrapping_add(other.dropped);
         self.ipsec.add(&other.ipsec);
     }

@@ -63,6 +63,7 @@ unsigned int espnic_helper_skb_shinfo_size(void);
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb);
 unsigned int espnic_helper_skb_headlen(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_size(const struct sk_buff *skb);
+u16 espnic_helper_skb_gso_segs(const struct sk_buff *skb);
 unsigned int espnic_helper_skb_gso_type(const struct sk_buff *skb);
 bool espnic_helper_skb_is_gso(const struct sk_buff *skb);
 u8 espnic_helper_skb_ip_summed(const struct sk_buff *skb);

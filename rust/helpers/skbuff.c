@@ -25,6 +25,11 @@ u16 espnic_helper_skb_gso_size(const struct sk_buff *skb)
 	return skb_shinfo(skb)->gso_size;
 }
 
+u16 espnic_helper_skb_gso_segs(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_segs;
+}
+
 unsigned int espnic_helper_skb_gso_type(const struct sk_buff *skb)
 {
 	return skb_shinfo(skb)->gso_type;

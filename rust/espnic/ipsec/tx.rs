@@ -51,12 +51,13 @@ pub(crate) enum Drop {
 }
 
 impl Counters {
-    /// Counts a packet of `len` bytes; false if it must be dropped.
-    pub(crate) fn count(&mut self, result: Result<(), Drop>, len: u32) -> bool {
+    /// Counts `skb`; false if it must be dropped.
+    pub(crate) fn count(&mut self, result: Result<(), Drop>, skb: &SkBuff) -> bool {
         match result {
             Ok(()) => {
-                self.packets = self.packets.wrapping_add(1);
-                self.bytes = self.bytes.wrapping_add(u64::from(len));
+                let packets = skb.gso().map_or(1, |gso| u64::from(gso.segments));
+                self.packets = self.packets.wrapping_add(packets);
+                self.bytes = self.bytes.wrapping_add(u64::from(skb.len()));
             }
             Err(Drop::Stale) => self.stale = self.stale.wrapping_add(1),
             Err(Drop::Format) => self.format = self.format.wrapping_add(1),

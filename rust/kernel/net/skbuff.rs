@@ -42,6 +42,8 @@ pub struct Gso {
     pub size: u16,
     /// The IP version around the TCP segment; `None` if it is not TCP.
     pub tcp: Option<Family>,
+    /// How many segments there will be.
+    pub segments: u16,
 }
 
 impl SkBuff {
@@ -116,10 +118,11 @@ impl SkBuff {
     /// `gso_size` alone counts: single packets may carry a GSO type (contract R2.22).
     pub fn gso(&self) -> Option<Gso> {
         // SAFETY: The skb is valid.
-        let (size, kind) = unsafe {
+        let (size, kind, segments) = unsafe {
             (
                 bindings::skb_gso_size(self.as_raw()),
                 bindings::skb_gso_type(self.as_raw()),
+                bindings::skb_gso_segs(self.as_raw()),
             )
         };
         if size == 0 {
@@ -132,7 +135,11 @@ impl SkBuff {
         } else {
             None
         };
-        Some(Gso { size, tcp })
+        Some(Gso {
+            size,
+            tcp,
+            segments: segments.max(1),
+        })
     }
 
     /// Offset of the transport header (for offloaded ESP: the ESP header) from the frame's start.
