@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from vmlib import common as vm
-from vmlib import image, initramfs, nic, qemu, run
+from vmlib import image, initramfs, kernels, nic, qemu, run
 
 from .common import FOLDER, PLUGIN, TRAFFIC, BenchError
 
@@ -201,7 +201,7 @@ class Machine:
         self.kernel_release = facts["KERNEL_RELEASE"]
         self.qemu = subprocess.run([qemu.PROGRAM, "--version"], check=True, text=True,
                                    capture_output=True).stdout.splitlines()[0]
-        guest = image.make(facts)
+        guest = image.make(kernels.stock())
         short = pathlib.Path(self._stack.enter_context(
             tempfile.TemporaryDirectory(prefix="espnic-")))  # socket paths must be short
         files = argparse.Namespace(

@@ -35,18 +35,19 @@ LEAVE_OUT = """
 # Modules that traffic, IPsec, tests and the image itself may want.
 MODULES = """
 arch crypto lib virt mm net fs/9p fs/erofs fs/netfs fs/overlayfs drivers/virtio
-drivers/block/virtio_blk.ko.xz drivers/char/hw_random drivers/net/*.ko.xz drivers/net/bonding
+drivers/block/virtio_blk.ko* drivers/char/hw_random drivers/net/*.ko* drivers/net/bonding
 drivers/net/ipvlan drivers/net/vxlan drivers/net/wireguard drivers/net/team drivers/net/ovpn
+drivers/net/netdevsim
 """.split()
 LEAVE_OUT_NET = {"bluetooth", "mac80211", "wireless", "nfc", "can", "ieee802154", "mac802154",
                  "sunrpc", "ceph", "tipc", "rxrpc", "batman-adv", "atm", "qrtr", "smc", "dccp"}
 
 
-def make(facts):
+def make(kernel):
     """The cached directory with root.erofs, boot.cpio and the guest's modules."""
-    key = common.digest(common.sandbox_root().parent.name, pathlib.Path(__file__),
+    key = common.digest(common.sandbox_root().parent.name, kernel.key, pathlib.Path(__file__),
                         pathlib.Path(initramfs.__file__), initramfs.INIT)
-    return common.cached(f"guest-{key}", lambda home: _build(home, facts["KERNEL_RELEASE"]))
+    return common.cached(f"guest-{key}", lambda home: _build(home, kernel))
 
 
 def _run(*command, **options):
@@ -57,13 +58,13 @@ def _run(*command, **options):
     return result.stdout
 
 
-def _build(home, release):
+def _build(home, kernel):
     common.say("making the guest image")
     stage = home / "stage"
     source = common.sandbox_root()
     excludes = [f"--exclude={pattern}" for pattern in LEAVE_OUT]
     _run("rsync", "-a", f"--link-dest={source}", *excludes, f"{source}/", f"{stage}/")
-    _modules(source, stage, release)
+    _modules(kernel, stage)
     for folder in ("host", "espnic", "dev", "proc", "sys", "run", "tmp"):
         (stage / folder).mkdir(exist_ok=True)
     etc = stage / "etc"
@@ -74,33 +75,34 @@ def _build(home, release):
         (etc / name).unlink(missing_ok=True)  # a hard link into the sandbox
         (etc / name).write_text(text, encoding="utf-8")
     _run("mkfs.erofs", "--quiet", "-T0", home / "root.erofs", stage)
-    initramfs.make_boot(home / "boot.cpio", stage, release)
-    (stage / "usr/lib/modules" / release).rename(home / "modules")
+    initramfs.make_boot(home / "boot.cpio", stage, kernel.release)
+    (stage / "usr/lib/modules" / kernel.release).rename(home / "modules")
     shutil.rmtree(stage)
 
 
-def _modules(source, stage, release):
+def _modules(kernel, stage):
     """Copy the wanted modules unpacked: loading them is quicker so."""
-    base = pathlib.Path("usr/lib/modules") / release
-    target = stage / base
+    target = stage / "usr/lib/modules" / kernel.release
     found = []
     for pattern in MODULES:
-        for start in (source / base / "kernel").glob(pattern):
-            found += [start] if start.is_file() else sorted(start.rglob("*.ko.xz"))
+        for start in (kernel.modules / "kernel").glob(pattern):
+            found += [start] if start.is_file() else sorted(start.rglob("*.ko*"))
     packed = []
     for path in found:
-        inside = path.relative_to(source / base)
+        inside = path.relative_to(kernel.modules)
         if inside.parts[1] == "net" and inside.parts[2] in LEAVE_OUT_NET:
             continue
         copy = target / inside
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-        packed.append(copy)
-    names = "\0".join(str(path) for path in packed)
-    _run("xargs", "-0", "-n", "40", "-P", str(os.cpu_count()), "xz", "-d", input=names)
+        if copy.suffix == ".xz":
+            packed.append(copy)
+    if packed:
+        names = "\0".join(str(path) for path in packed)
+        _run("xargs", "-0", "-n", "40", "-P", str(os.cpu_count()), "xz", "-d", input=names)
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
-        shutil.copy(source / base / name, target / name)
-    _run("depmod", "-b", stage, release)
+        shutil.copy(kernel.modules / name, target / name)
+    _run("depmod", "-b", stage, kernel.release)
 
 
 def add_module(home, release, module, work):

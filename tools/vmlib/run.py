@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from . import common, image, initramfs, nic, qemu
+from . import common, image, initramfs, kernels, nic, qemu
 
 # Kernel messages that make a run fail, whatever the command said.
 TROUBLE = re.compile(r"\bBUG: |kernel BUG at|\bWARNING: |\bOops\b(?!=)|general protection fault|"
@@ -44,29 +44,26 @@ class Places:
         return self.sockets / "control.sock"
 
 
-def _module():
-    path = common.CHECKOUT / "espnic.ko"
-    if not path.exists():
-        raise common.VmError("espnic.ko is not built; run: make modules")
-    return path
-
-
-def _add_module(archive, guest, release):
+def _add_module(archive, guest, release, module):
+    if not module.exists():
+        debug = " DEBUG=1" if "debug" in module.parts else ""
+        raise common.VmError(f"{module} is not built; run: make modules{debug}")
     with tempfile.TemporaryDirectory(prefix="modules-", dir=common.cache()) as work:
-        changed = image.add_module(guest, release, _module(), pathlib.Path(work))
+        changed = image.add_module(guest, release, module, pathlib.Path(work))
         for name, path in changed.items():
             archive.data(f"espnic/{name}", path.read_bytes())
 
 
-def _contents(options, nics, guest, release):
+def _contents(options, nics, guest, release, module=common.CHECKOUT / "espnic.ko"):
     def fill(archive):
         archive.tree("espnic/start", common.TOOLS / "guest/start")
-        conf = [f"boots {1 + options.reboots}"]
-        conf += [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
+        conf = [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
+        if reboots := getattr(options, "reboots", 0):
+            conf.append(f"boots {1 + reboots}")
         if options.no_module:
             conf.append("no-module")
         else:
-            _add_module(archive, guest, release)
+            _add_module(archive, guest, release, module)
         if options.shell:
             size = shutil.get_terminal_size()
             conf += ["shell", f"size {size.lines} {size.columns}"]
@@ -205,22 +202,22 @@ def _run_dir(options):
 def run(options):
     """Run options.command in a guest; the exit status is the command's."""
     started = time.monotonic()
-    facts = common.sandbox_facts()
-    guest = image.make(facts)
-    kernel = pathlib.Path(options.kernel) if options.kernel else \
-        common.sandbox_root() / facts["KERNEL_IMAGE"].lstrip("/")
-    if not kernel.exists():
-        raise common.VmError(f"there is no kernel image {kernel}")
+    kernel = kernels.debug() if options.debug else kernels.stock()
+    options.append = [*kernel.append, *options.append]
+    guest = image.make(kernel)
+    picture = pathlib.Path(options.kernel) if options.kernel else kernel.image
+    if not picture.exists():
+        raise common.VmError(f"there is no kernel image {picture}")
     run_dir = _run_dir(options)
     status = common.FAILED
     # Unix socket paths are short, so sockets do not go into the run directory.
     with tempfile.TemporaryDirectory(prefix="espnic-") as short:
         try:
-            places = Places(kernel, guest / "root.erofs", run_dir, pathlib.Path(short))
+            places = Places(picture, guest / "root.erofs", run_dir, pathlib.Path(short))
             nics = []
             if not options.no_device:
                 nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
-            contents = _contents(options, nics, guest, facts["KERNEL_RELEASE"])
+            contents = _contents(options, nics, guest, kernel.release, kernel.module)
             initramfs.make_run(places.initrd, guest / "boot.cpio", contents)
             status = _machine(options, nics, places, started)
         finally:

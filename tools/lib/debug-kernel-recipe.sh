@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Runs inside the sandbox: builds the debug kernel from the stock kernel's
+# source.  With clang, because gcc's KASAN and Rust exclude each other.  The
+# text of this file is part of the kernel's cache key.
+#
+# $1 folder to make: tree (KDIR), bzImage, modules, release
+# $2 kernel series   $3 configuration
+# stdout: everything; stderr: progress
+
+set -eu
+home=$1 series=$2 config=$3
+tree=$home/tree
+mkdir -p "$tree"
+cd "$tree"
+
+echo "unpacking linux-source-$series" >&2
+xz -dc -T0 "/usr/src/linux-source-$series.tar.xz" | tar -xf - --strip-components=1 \
+	--wildcards --wildcards-match-slash \
+	--exclude='*/Documentation/*/*' --exclude='*/LICENSES/*' \
+	--exclude='*/drivers/gpu/*.[ch]' --exclude='*/sound/*.[ch]' \
+	--exclude='*/arch/[!x]*/*.[chS]' --exclude='*/arch/xtensa/*.[chS]' --exclude='*.dts' --exclude='*.dtsi' \
+	--exclude='*/tools/testing/*' --exclude='*/tools/perf/*' --exclude='*/samples/*.c'
+
+build() {
+	make LLVM=1 -j"$(nproc)" "$@" </dev/null 2>&1
+}
+
+echo "configuring" >&2
+build KCONFIG_ALLCONFIG="$config" allnoconfig
+missing=$(grep '^CONFIG_' "$config" | grep -vxFf .config || true)
+if [ -n "$missing" ]; then
+	# shellcheck disable=SC2086 # a list of options
+	echo "not possible in Linux $series with this compiler:" $missing >&2
+	exit 1
+fi
+
+echo "compiling" >&2
+count=0
+{ build bzImage modules || touch failed; } | while IFS= read -r line; do
+	printf '%s\n' "$line"
+	count=$((count + 1))
+	[ $((count % 200)) != 0 ] || echo "$count steps done (of about 2000)" >&2
+done
+[ ! -e failed ] || exit 1
+
+echo "installing its modules" >&2
+make -s kernelrelease >"$home/release"
+build INSTALL_MOD_PATH="$home/install" INSTALL_MOD_STRIP=1 DEPMOD=true modules_install
+mv "$home/install/lib/modules/$(cat "$home/release")" "$home/modules"
+rm -r "$home/install" "$home/modules/build"
+cp arch/x86/boot/bzImage "$home/bzImage"
+
+# What modules are built with stays: headers, scripts, objtool, Rust metadata.
+echo "tidying up" >&2
+rm -f vmlinux vmlinux.* .tmp_vmlinux*
+find . \( -path ./scripts -o -path ./tools \) -prune -o \
+	\( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name '*.cmd' -o -name '*.mod.c' \) -type f -exec rm -f {} +
