@@ -22,6 +22,7 @@ help: ## list the targets
 	@echo
 	@echo "  KDIR=DIR            prepared kernel tree with Rust (default: the sandbox's)"
 	@echo "  W=1 CLIPPY=1 V=1    as in the kernel's build"
+	@echo "  DEBUG=1             with modules, test, shell: on a debug kernel (built first, 15 minutes)"
 	@echo "  ESPNIC_CACHE=DIR    where sandbox and kernel tree are kept (default: ~/.cache/espnic)"
 	@echo "  ESPNIC_MIRROR=URL   Debian mirror for the sandbox"
 
@@ -60,7 +61,11 @@ kbuild = kdir=$$(tools/kernel path) && $(SANDBOX) env -u MAKEFLAGS -u MFLAGS -u 
 	make --no-print-directory -j$(JOBS) KDIR="$$kdir" $(MAKEOVERRIDES) $(1)
 
 modules: ## build espnic.ko
+ifdef DEBUG
+	@kdir=$$(tools/kernel --debug path) && $(SANDBOX) sh tools/lib/debug-module.sh "$$kdir"
+else
 	@$(call kbuild,modules)
+endif
 
 modules_install: ## install espnic.ko (give INSTALL_MOD_PATH or KDIR)
 ifndef INSTALL_MOD_PATH
@@ -90,7 +95,7 @@ run: modules device ## the demonstration, from nothing to PASS or FAIL
 	@$(SANDBOX) tools/demo
 
 test: modules device ## host tests, kselftests in QEMU, the demonstration's own test
-	@$(SANDBOX) tools/run-tests
+	@$(SANDBOX) tools/run-tests $(if $(DEBUG),debug)
 
 check: ## format, lints, documentation, licence lines
 	@tools/kernel ensure
@@ -100,7 +105,7 @@ format: ## put all Rust files into the kernel's format
 	@$(SANDBOX) sh -c "git ls-files -z '*.rs' | xargs -0 rustfmt --edition 2021"
 
 shell: modules device ## a VM with the NICs and the module, to play in
-	@$(SANDBOX) tools/vm $(VM)
+	@$(SANDBOX) tools/vm $(if $(DEBUG),--debug) $(VM)
 
 bench: modules device ## guest instructions per packet and per byte
 	@$(SANDBOX) tools/bench $(BENCH)

@@ -12,6 +12,9 @@ TOOLS = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = TOOLS.parent
 GUEST_SECONDS = 3000
 REBOOT_SECONDS = 180
+DEBUG_SECONDS = 7200
+DEBUG_TEST_SECONDS = 1800
+DEBUG_LINES = 300
 LAST_LINES = 25
 
 KTAP = re.compile(r"^(?P<indent> *)(?P<not>not )?ok (?P<number>\d+)(?: -)? ?(?P<name>[^#]*)"
@@ -105,13 +108,13 @@ def _plan(lines, seen):
         yield line
 
 
-def program(command, log, title):
+def program(command, log, title, lines=LAST_LINES):
     """Results of a program that prints KTAP; a failure more if it ended badly."""
     status, seen, recent, bad = [], {}, [], 0
 
     def remember(line):
         recent.append(line)
-        del recent[:-LAST_LINES]
+        del recent[:-lines]
 
     for result in _ktap(_plan(_lines(command, log, status), seen), remember):
         if result.outcome == FAIL:
@@ -137,6 +140,18 @@ def guest(log, only):
     yield from program(command, log, "the guest")
 
 
+def debug(log, only):
+    """The selftests on the debug kernel; its complaints are failures of the test they came in."""
+    log.unlink(missing_ok=True)
+    command = [str(TOOLS / "vm"), "--debug", "--run-dir", str(log.parent / "debug"),
+               "--timeout", str(DEBUG_SECONDS), "--copy", str(TOOLS / "guest/debug-tests"),
+               "--copy", str(TOOLS / "vmlib/trouble.py"), "--",
+               "/espnic/debug-tests", "--override-timeout", str(DEBUG_TEST_SECONDS)]
+    for test in only:
+        command += ["-t", test]
+    yield from program(command, log, "the guest with the debug kernel", lines=DEBUG_LINES)
+
+
 def reboot(log, _only):
     """The guest reboots while the NIC is in use."""
     log.unlink(missing_ok=True)
@@ -159,4 +174,6 @@ def demo(log, _only):
                         "the demonstration's own test")
 
 
-ALL = {"tools": tools, "host": host, "guest": guest, "reboot": reboot, "demo": demo}
+ALL = {"tools": tools, "host": host, "guest": guest, "reboot": reboot, "demo": demo,
+       "debug": debug}
+DEFAULT = tuple(name for name in ALL if name != "debug")

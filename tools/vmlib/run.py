@@ -4,7 +4,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 import select
 import shlex
 import shutil
@@ -14,13 +13,10 @@ import sys
 import tempfile
 import time
 
-from . import common, image, initramfs, kernels, nic, qemu
+from . import common, image, initramfs, kernels, nic, qemu, trouble
 
 # Kernel messages that make a run fail, whatever the command said.
-TROUBLE = re.compile(r"\bBUG: |kernel BUG at|\bWARNING: |\bOops\b(?!=)|general protection fault|"
-                     r"Kernel panic|KASAN: |UBSAN: |inconsistent lock state|rcu: INFO: |"
-                     r"refcount_t: |unregister_netdevice: waiting|blocked for more than|"
-                     r"suspicious RCU usage|Bad page state|Unable to handle kernel|memory leak")
+TROUBLE = trouble.PATTERN
 TROUBLE_LINES = 40
 
 

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Runs inside the sandbox, in the checkout: builds the module for the debug
+# kernel whose tree is $1.  In a copy of the sources, because a build in another
+# folder wants a source tree without objects, and the stock kernel's are in ours.
+
+set -eu
+unset MAKEFLAGS MFLAGS MAKELEVEL
+copy=build/debug/module
+mkdir -p "$copy"
+rsync -a --exclude='*.o' --exclude='*.cmd' --exclude='*.d' --exclude='*.rmeta' \
+	--exclude='*_generated.rs' --exclude='/rust/device' Kbuild rust "$copy/"
+exec make --no-print-directory -C "$1" LLVM=1 M="$PWD/$copy" -j"$(nproc)" modules
