@@ -15,7 +15,6 @@ use kernel_net::{
     net::{
         device::{
             self,
-            feature as netif,
             Device,
             Stats64, //
         },
@@ -82,14 +81,6 @@ impl device::Operations for Nic {
                 "the reset failed: {:?}; bind the driver again\n",
                 error
             ),
-        }
-    }
-
-    fn features_check(skb: &PeekSkb<'_>, features: u64) -> u64 {
-        if skb.is_gso_udp_esp() {
-            features & !(netif::TSO | netif::TSO6 | netif::GSO_ESP)
-        } else {
-            features
         }
     }
 
@@ -177,6 +168,13 @@ impl xfrm::Operations for Nic {
     ) -> Result {
         let nic = dev.data();
         nic.ipsec.add(&nic.control, x, handle, extack)
+    }
+
+    fn offload_ok(skb: &PeekSkb<'_>, x: &xfrm::State) -> bool {
+        // The stack puts one ESP trailer behind a whole train of segments when ESP is in UDP, and
+        // segments after that: one segment too many, whose sequence number, and so whose IV, comes
+        // again (contract R2.8). Software segments first.
+        !(skb.is_gso() && x.encapsulation().is_some())
     }
 
     fn state_advance_esn(dev: &Device<Self>, x: &xfrm::State, handle: xfrm::Handle) {

@@ -22,10 +22,7 @@ use crate::{
             Napi,
             Poll, //
         },
-        skbuff::{
-            PeekSkb,
-            SkBuff, //
-        },
+        skbuff::SkBuff,
         xfrm, //
     },
     virtio, //
@@ -105,9 +102,6 @@ pub trait Operations:
     /// Work that could not be done elsewhere: after [`Device::schedule_work`], and when the virtio
     /// configuration (link status) may have changed. Process context.
     fn work(dev: &Device<Self>);
-
-    /// Restricts the offloads for one packet whose route said `features`. No sleeping.
-    fn features_check(skb: &PeekSkb<'_>, features: u64) -> u64;
 
     /// Stops using the device, because it will be reset: stops traffic, drops the queues. RTNL not
     /// held, may sleep; the stack's queues are detached already.
@@ -626,7 +620,6 @@ impl<T: Operations> Callbacks<T> {
         ndo_stop: Some(Self::stop),
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_get_stats64: Some(Self::get_stats64),
-        ndo_features_check: Some(Self::features_check),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         // SAFETY: All fields are optional functions.
@@ -665,18 +658,6 @@ impl<T: Operations> Callbacks<T> {
             T::start_xmit(dev, skb.queue(), skb);
         }
         bindings::netdev_tx_NETDEV_TX_OK
-    }
-
-    /// # Safety
-    ///
-    /// Called by the stack for a registered device with an skb that it keeps.
-    unsafe extern "C" fn features_check(
-        skb: *mut bindings::sk_buff,
-        _dev: *mut bindings::net_device,
-        features: bindings::netdev_features_t,
-    ) -> bindings::netdev_features_t {
-        // SAFETY: The skb is valid during the call.
-        T::features_check(&unsafe { PeekSkb::from_raw(skb) }, features)
     }
 
     /// # Safety

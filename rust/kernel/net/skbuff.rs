@@ -350,21 +350,9 @@ impl PeekSkb<'_> {
         Self(ptr, core::marker::PhantomData)
     }
 
-    /// Whether this is a packet to be segmented inside ESP inside UDP.
-    ///
-    /// The stack puts one ESP trailer behind all of it (contract 2.8), so it cannot be segmented
-    /// after that.
-    pub fn is_gso_udp_esp(&self) -> bool {
+    /// Whether the packet is still to be segmented.
+    pub fn is_gso(&self) -> bool {
         // SAFETY: The skb is valid.
-        if !unsafe { bindings::skb_is_gso(self.0.as_ptr()) } {
-            return false;
-        }
-        // SAFETY: The skb is valid.
-        if unsafe { bindings::xfrm_offload(self.0.as_ptr()) }.is_null() {
-            return false;
-        }
-        // SAFETY: The skb is valid and, with offload data, has a state that lives as long.
-        let state = unsafe { bindings::xfrm_input_state(self.0.as_ptr()).as_ref() };
-        state.is_some_and(|state| !state.encap.is_null())
+        unsafe { bindings::skb_is_gso(self.0.as_ptr()) }
     }
 }

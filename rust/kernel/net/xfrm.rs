@@ -21,7 +21,10 @@ use crate::{
             Operations as NetOperations, //
         },
         netlink::ExtAck,
-        skbuff::SkBuff, //
+        skbuff::{
+            PeekSkb,
+            SkBuff, //
+        }, //
     }, //
 };
 use core::marker::PhantomData;
@@ -61,6 +64,10 @@ pub trait Operations: Sized {
     where
         Self: NetOperations;
 
+    /// Whether the device can do this packet, which is not encapsulated yet; else software does it.
+    /// Per packet, no sleeping.
+    fn offload_ok(skb: &PeekSkb<'_>, x: &State) -> bool;
+
     /// The sequence state of an ESN state has moved; most calls need nothing done. Per packet, under
     /// the state's lock: no sleeping. Not called for a device under a bond.
     fn state_advance_esn(dev: &Device<Self>, x: &State, handle: Handle)
@@ -87,6 +94,7 @@ impl<T: NetOperations> Callbacks<T> {
         xdo_dev_state_add: Some(Self::state_add),
         xdo_dev_state_delete: Some(Self::state_delete),
         xdo_dev_state_free: Some(Self::state_free),
+        xdo_dev_offload_ok: Some(Self::offload_ok),
         xdo_dev_state_advance_esn: Some(Self::state_advance_esn),
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
@@ -162,6 +170,17 @@ impl<T: NetOperations> Callbacks<T> {
         let handle = Handle::from_raw(unsafe { (*x).xso.offload_handle });
         dev.data().states().detach(handle);
         T::state_free(dev, handle);
+    }
+
+    /// # Safety
+    ///
+    /// Called by XFRM with an skb that it keeps and a state that some device took.
+    unsafe extern "C" fn offload_ok(
+        skb: *mut bindings::sk_buff,
+        x: *mut bindings::xfrm_state,
+    ) -> bool {
+        // SAFETY: Both are valid during the call.
+        unsafe { T::offload_ok(&PeekSkb::from_raw(skb), State::from_raw(x)) }
     }
 
     /// # Safety
