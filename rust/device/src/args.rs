@@ -11,12 +11,13 @@ use clap::{CommandFactory, Parser};
 use log::LevelFilter;
 
 use crate::crypto::Backend;
-use crate::fault::{self, Direction, Kind};
-use crate::net::NetConfig;
+use crate::fault::request::Request;
+use crate::net::{NetConfig, MAX_PAIRS};
 
 /// MTU range of VIRTIO 1.4 section 5.1.4.1.
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65535;
 const DEFAULT_MTU: u16 = 1500;
+const DEFAULT_PAIRS: u16 = 2;
 /// An interface name has room for this many bytes (`IFNAMSIZ` with its zero byte).
 const MAX_IFNAME: usize = 15;
 
@@ -27,6 +28,7 @@ NIC keys:
   port=PORT         wire:NAME, tap:IFNAME or none [default: none]
   mac=ADDRESS       MAC address [default: 02:00:00:00:00:10 + number of the NIC]
   mtu=N             largest MTU, 68 to 65535 [default: 1500]
+  queues=N          queue pairs, 1 to 8 [default: 2]
   ipsec=on|off      offer inline IPsec; off is a plain virtio NIC [default: on]
   x-ipsec=on|off    offer the experimental extension with crypto-only SAs [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
@@ -34,8 +36,8 @@ NIC keys:
 Ports: NICs with the same wire:NAME are connected with each other. tap:IFNAME opens or
 creates a TAP interface of the host. A NIC with port none has no link.
 
-Faults: NIC:tx|rx:corrupt-icv|corrupt-payload:COUNT damages the next COUNT ESP frames
-that the NIC sends (tx) or receives (rx).
+Faults: NIC:FAULT with the words of a control request `fault NIC FAULT` joined by colons,
+like n0:tx:drop:3:every:5. The control request `help` lists them.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 if the NIC cannot start or run, 2 for a wrong
 command line.
@@ -104,6 +106,8 @@ pub struct NicSpec {
     pub mac: Option<[u8; 6]>,
     /// MTU.
     pub mtu: u16,
+    /// Queue pairs.
+    pub pairs: u16,
     /// `ipsec=on`
     pub ipsec: bool,
     /// `x-ipsec=on`
@@ -121,12 +125,8 @@ pub struct WireSpec(pub Vec<String>);
 pub struct FaultSpec {
     /// Name of the NIC.
     pub nic: String,
-    /// Direction.
-    pub direction: Direction,
-    /// Kind.
-    pub kind: Kind,
-    /// Number of frames.
-    pub count: u32,
+    /// What happens.
+    pub request: Request,
 }
 
 impl FromStr for NicSpec {
@@ -140,6 +140,7 @@ impl FromStr for NicSpec {
             port: None,
             mac: None,
             mtu: DEFAULT_MTU,
+            pairs: DEFAULT_PAIRS,
             ipsec: true,
             x_ipsec: true,
             admin_vq: true,
@@ -159,6 +160,7 @@ impl FromStr for NicSpec {
                 "port" => spec.port = Some(value.parse()?),
                 "mac" => spec.mac = Some(parse_mac(value)?),
                 "mtu" => spec.mtu = parse_mtu(value)?,
+                "queues" => spec.pairs = parse_pairs(value)?,
                 "ipsec" => spec.ipsec = parse_switch(key, value)?,
                 "x-ipsec" => spec.x_ipsec = parse_switch(key, value)?,
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
@@ -179,7 +181,7 @@ impl NicSpec {
                 .mac
                 .unwrap_or([2, 0, 0, 0, 0, 0x10u8.wrapping_add(index)]),
             mtu: self.mtu,
-            pairs: 1,
+            pairs: self.pairs,
             ipsec: self.ipsec,
             x_ipsec: self.x_ipsec,
             admin_vq: self.admin_vq,
@@ -224,20 +226,13 @@ impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let words: Vec<_> = text.split(':').collect();
-        let [nic, direction, kind, count] = words[..] else {
-            return Err(format!(
-                "not of the form NIC:{}",
-                fault::NAMES.replace(' ', ":")
-            ));
-        };
+        let (nic, fault) = text
+            .split_once(':')
+            .ok_or_else(|| format!("`{text}` is not NIC:FAULT; --help shows an example"))?;
+        let words: Vec<_> = fault.split(':').collect();
         Ok(Self {
             nic: parse_name(nic)?,
-            direction: direction.parse()?,
-            kind: kind.parse()?,
-            count: count
-                .parse()
-                .map_err(|_| format!("`{count}` is not a number of frames"))?,
+            request: Request::parse(&words)?,
         })
     }
 }
@@ -356,6 +351,13 @@ fn parse_mtu(text: &str) -> Result<u16, String> {
         .ok()
         .filter(|mtu| MTU_RANGE.contains(mtu))
         .ok_or_else(|| format!("`{text}` is not an MTU from 68 to 65535"))
+}
+
+fn parse_pairs(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|pairs| (1..=MAX_PAIRS).contains(pairs))
+        .ok_or_else(|| format!("`{text}` is not a number of queue pairs from 1 to {MAX_PAIRS}"))
 }
 
 fn parse_switch(key: &str, text: &str) -> Result<bool, String> {

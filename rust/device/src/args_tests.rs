@@ -49,8 +49,8 @@ fn everything_set() {
     assert_eq!(args.nics[0].port, Some(PortSpec::Tap("t0".into())));
     let fault = &args.faults[0];
     assert_eq!(
-        (fault.direction, fault.kind, fault.count),
-        (Direction::Tx, Kind::CorruptIcv, 3)
+        fault.request,
+        Request::parse(&["tx", "corrupt-icv", "3"]).unwrap()
     );
     assert_eq!(args.crypto, Some(Backend::AwsLc));
 }
@@ -145,12 +145,18 @@ fn wrong_command_lines_say_what_to_do() {
             &["--nic", N0, "--fault", "n0:up:corrupt-icv:1"],
             "not a direction",
         ),
-        (&["--nic", N0, "--fault", "n0:tx:melt:1"], "not a fault"),
+        (
+            &["--nic", N0, "--fault", "n0:tx:melt:1"],
+            "not a fault of frames",
+        ),
         (
             &["--nic", N0, "--fault", "n0:tx:corrupt-icv:-1"],
             "not a number",
         ),
-        (&["--nic", N0, "--fault", "n0:tx"], "not of the form"),
+        (&["--nic", N0, "--fault", "n0:tx"], "say fault NIC with"),
+        (&["--nic", N0, "--fault", "n0"], "not NIC:FAULT"),
+        (&["--nic", "name=n0,socket=s,queues=0"], "from 1 to 8"),
+        (&["--nic", "name=n0,socket=s,queues=9"], "from 1 to 8"),
         (&["--nic", N0, "--log-level", "loud"], "--log-level"),
         (&["--nic", N0, "--crypto", "rot13"], "--crypto"),
         (&["--nic", N0, "stray"], "stray"),

@@ -12,15 +12,16 @@ use std::thread;
 
 use serde_json::{json, Map, Value};
 
+use crate::fault::request::{Request, FORMS};
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
 
-/// The requests.
-pub const HELP: &[&str] = &[
+/// The requests, apart from the faults.
+const HELP: &[&str] = &[
     "stats [NIC]: counters of all NICs, or of one",
-    "fault NIC tx|rx corrupt-icv COUNT: flip a bit in the ICV of the next COUNT ESP frames; 0 stops",
-    "fault NIC tx|rx corrupt-payload COUNT: the same in the ciphertext",
-    "fault NIC clear: stop all faults",
+    "fault NIC FAULT: see faults; COUNT 0 ends one",
+    "link NIC up|down: plug the cable in or pull it out",
+    "reset NIC: stop until the driver resets the device, like a broken one",
     "capture flush: write everything captured so far to the file",
     "help: this list",
 ];
@@ -48,9 +49,17 @@ impl Control {
             ["stats", nic] => self
                 .nic(nic)
                 .map(|nic| self.stats(std::slice::from_ref(nic))),
-            ["fault", nic, ref fault @ ..] => self.nic(nic).and_then(|nic| set_fault(nic, fault)),
+            ["fault", nic, ref fault @ ..] => self.nic(nic).and_then(|nic| {
+                nic.set_fault(&Request::parse(fault)?);
+                Ok(Value::Null)
+            }),
+            ["link", nic, state @ ("up" | "down")] => self
+                .nic(nic)
+                .map(|nic| nic.plug(state == "up"))
+                .map(|()| Value::Null),
+            ["reset", nic] => self.nic(nic).map(|nic| nic.fail()).map(|()| Value::Null),
             ["capture", "flush"] => self.flush(),
-            ["help"] => Ok(json!({ "requests": HELP })),
+            ["help"] => Ok(json!({ "requests": HELP, "faults": FORMS })),
             [] => Err("empty request: say help for the list of requests".to_owned()),
             [word, ..] => Err(format!(
                 "`{word}` is not a request of this form: say help for the list"
@@ -134,27 +143,8 @@ impl Control {
     }
 }
 
-fn set_fault(nic: &Nic, words: &[&str]) -> Result<Value, String> {
-    match *words {
-        ["clear"] => nic.port.faults.clear(),
-        [direction, kind, count] => {
-            let (direction, kind) = (direction.parse()?, kind.parse()?);
-            let count = count
-                .parse()
-                .map_err(|_| format!("`{count}` is not a number of frames"))?;
-            nic.port.faults.set(direction, kind, count);
-        }
-        _ => {
-            return Err(format!(
-                "say fault NIC {}, or fault NIC clear",
-                crate::fault::NAMES
-            ))
-        }
-    }
-    Ok(Value::Null)
-}
-
 fn nic_stats(nic: &Nic) -> Value {
+    let active = nic.with_device(|device| device.net.active_pairs);
     let object = |list: Vec<(&'static str, u64)>| -> Map<String, Value> {
         list.into_iter()
             .map(|(name, value)| (name.to_owned(), value.into()))
@@ -164,6 +154,7 @@ fn nic_stats(nic: &Nic) -> Value {
     virtio.insert("interrupts".into(), nic.msix.signalled().into());
     json!({
         "link": nic.port.link_up(),
+        "queues": { "max": nic.config.pairs, "active": active },
         "port": object(nic.port.stats.list()),
         "virtio": virtio,
         "ipsec": object(nic.ipsec.counters()),

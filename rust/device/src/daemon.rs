@@ -183,9 +183,7 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
     }
     for fault in &args.faults {
         for nic in nics.iter().filter(|nic| nic.name == fault.nic) {
-            nic.port
-                .faults
-                .set(fault.direction, fault.kind, fault.count);
+            nic.set_fault(&fault.request);
         }
     }
     Ok(nics)
@@ -198,7 +196,7 @@ fn build_nic(
     capture: Option<(Arc<Capture>, u32)>,
     wires: &mut HashMap<String, Arc<Wire>>,
 ) -> Result<Nic, DaemonError> {
-    let wake = Arc::new(Wake::new()?);
+    let wake = Arc::new(Wake::default());
     let stats = Arc::new(PortStats::default());
     let inbox = Arc::new(Inbox::new(wake.clone(), stats.clone()));
     let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Faults on purpose: damage to the next frames of one direction of a NIC.
+//! Faults on purpose: what happens to the next ESP frames of one direction of a NIC.
 
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
+pub mod damage;
+pub mod request;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::ipsec::Frames;
 use crate::net::frame;
+use damage::Damage;
 
-/// IP protocol number of ESP.
-const ESP: u8 = 50;
-/// ESP header and IV of the AEAD algorithms; ciphertext follows.
-const ESP_CLEAR_LEN: usize = 16;
+/// How long a frame that is to be overtaken waits for another one.
+const REORDER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,60 +25,164 @@ pub enum Direction {
     Rx,
 }
 
-/// What is damaged.
+/// What happens to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One bit of the last byte of the ESP packet, which belongs to the ICV.
-    CorruptIcv,
-    /// One bit of the first ciphertext byte.
-    CorruptPayload,
+    /// It is lost.
+    Drop,
+    /// It comes twice.
+    Duplicate,
+    /// The next ESP frame overtakes it.
+    Reorder,
+    /// It comes later.
+    Delay(Duration),
+    /// It comes in another shape.
+    Damage(Damage),
 }
 
-/// The names by which faults are set.
-pub const NAMES: &str = "tx|rx corrupt-icv|corrupt-payload COUNT";
+/// A fault: `kind` happens to every `every`th ESP frame, `count` times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Direction.
+    pub direction: Direction,
+    /// What happens.
+    pub kind: Kind,
+    /// How often; 0 ends a fault of this kind.
+    pub count: u32,
+    /// 1 for all ESP frames; not 0.
+    pub every: u32,
+}
 
-impl FromStr for Direction {
-    type Err = String;
+struct Rule {
+    kind: Kind,
+    left: u32,
+    every: u32,
+    /// Frames up to the next one that is hit, that one included.
+    until: u32,
+}
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "tx" => Ok(Self::Tx),
-            "rx" => Ok(Self::Rx),
-            _ => Err(format!("`{word}` is not a direction: say tx or rx")),
+impl Rule {
+    /// Whether the present ESP frame is hit.
+    fn hits(&mut self) -> bool {
+        self.until = self.until.saturating_sub(1);
+        if self.until > 0 {
+            return false;
         }
+        self.until = self.every;
+        self.left = self.left.saturating_sub(1);
+        true
     }
 }
 
-impl FromStr for Kind {
-    type Err = String;
+/// A frame that is held back.
+struct Held {
+    frame: Vec<u8>,
+    due: Instant,
+    /// Also goes on behind the next ESP frame.
+    overtaken: bool,
+}
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "corrupt-icv" => Ok(Self::CorruptIcv),
-            "corrupt-payload" => Ok(Self::CorruptPayload),
-            _ => Err(format!(
-                "`{word}` is not a fault: say corrupt-icv or corrupt-payload"
-            )),
+/// The faults of one direction.
+#[derive(Default)]
+struct Line {
+    rules: Vec<Rule>,
+    held: Vec<Held>,
+}
+
+impl Line {
+    fn set(&mut self, fault: &Fault) {
+        let same = |kind: &Kind| std::mem::discriminant(kind);
+        self.rules.retain(|rule| match (rule.kind, fault.kind) {
+            (Kind::Damage(old), Kind::Damage(new)) => old != new,
+            (old, new) => same(&old) != same(&new),
+        });
+        if fault.count > 0 {
+            self.rules.push(Rule {
+                kind: fault.kind,
+                left: fault.count,
+                every: fault.every,
+                until: fault.every,
+            });
         }
+    }
+
+    /// Lets `frame` pass to `out`, or does to it what is to be done. Returns the number of faults.
+    fn pass(&mut self, mut frame: Vec<u8>, out: &mut Frames) -> u64 {
+        if frame::esp(&frame).is_none() {
+            out.push(frame);
+            return 0;
+        }
+        let overtakes = self.held.iter().any(|held| held.overtaken);
+        let (mut faults, mut copies, mut due) = (0, 1, None);
+        let mut reordered = false;
+        for rule in &mut self.rules {
+            // The frame that overtakes is not overtaken itself.
+            if (rule.kind == Kind::Reorder && overtakes) || !rule.hits() {
+                continue;
+            }
+            faults += 1;
+            match rule.kind {
+                Kind::Drop => copies = 0,
+                Kind::Duplicate => copies *= 2,
+                Kind::Reorder => reordered = true,
+                Kind::Delay(time) => due = Some(Instant::now() + time),
+                Kind::Damage(damage) => damage.apply(&mut frame),
+            }
+        }
+        self.rules.retain(|rule| rule.left > 0);
+        if reordered {
+            due = due.or(Some(Instant::now() + REORDER_PATIENCE));
+        }
+        for copy in 0..copies {
+            let frame = match copy + 1 < copies {
+                true => frame.clone(),
+                false => std::mem::take(&mut frame),
+            };
+            match due {
+                Some(due) => self.held.push(Held {
+                    frame,
+                    due,
+                    overtaken: reordered,
+                }),
+                None => out.push(frame),
+            }
+        }
+        if overtakes {
+            self.release(out, |held| held.overtaken);
+        }
+        faults
+    }
+
+    /// Lets those held frames go on that `which` says, in the order of their coming.
+    fn release(&mut self, out: &mut Frames, which: impl Fn(&Held) -> bool) {
+        let (go, stay) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition::<Vec<_>, _>(which);
+        self.held = stay;
+        go.into_iter().for_each(|held| out.push(held.frame));
     }
 }
 
 #[derive(Default)]
 struct Pending {
-    corrupt_icv: AtomicU32,
-    corrupt_payload: AtomicU32,
+    line: Mutex<Line>,
+    /// There are rules or frames in `line`.
+    active: AtomicBool,
 }
 
 impl Pending {
-    fn counter(&self, kind: Kind) -> &AtomicU32 {
-        match kind {
-            Kind::CorruptIcv => &self.corrupt_icv,
-            Kind::CorruptPayload => &self.corrupt_payload,
-        }
+    /// Changes the line and remembers whether anything is in it.
+    fn change<R>(&self, action: impl FnOnce(&mut Line) -> R) -> R {
+        let mut line: MutexGuard<'_, Line> =
+            self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = action(&mut line);
+        let active = !line.rules.is_empty() || !line.held.is_empty();
+        self.active.store(active, Ordering::Relaxed);
+        result
     }
 }
 
-/// The faults of one NIC that are still to come.
+/// The faults of one NIC that are still to come. Costs next to nothing while there are none.
 #[derive(Default)]
 pub struct Faults {
     tx: Pending,
@@ -82,44 +190,54 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Damages the next `count` ESP frames; 0 stops it.
-    pub fn set(&self, direction: Direction, kind: Kind, count: u32) {
-        self.pending(direction)
-            .counter(kind)
-            .store(count, Ordering::Relaxed);
+    /// Sets a fault in place of the one of the same kind and direction.
+    pub fn set(&self, fault: &Fault) {
+        self.pending(fault.direction).change(|line| line.set(fault));
     }
 
-    /// Stops all faults.
+    /// Ends all faults. Frames that are held back still come.
     pub fn clear(&self) {
-        for direction in [Direction::Tx, Direction::Rx] {
-            for kind in [Kind::CorruptIcv, Kind::CorruptPayload] {
-                self.set(direction, kind, 0);
-            }
+        for pending in [&self.tx, &self.rx] {
+            pending.change(|line| line.rules.clear());
         }
     }
 
-    /// Damages `frame` if a fault is pending and it is ESP; says whether it did.
-    pub fn apply(&self, direction: Direction, frame: &mut [u8]) -> bool {
+    /// Does to `frames` what is to be done, and adds those that were held back before and are due.
+    /// Returns the number of faults.
+    pub fn apply(&self, direction: Direction, frames: &mut Frames) -> u64 {
         let pending = self.pending(direction);
-        let mut damaged = false;
-        for kind in [Kind::CorruptIcv, Kind::CorruptPayload] {
-            let counter = pending.counter(kind);
-            if counter.load(Ordering::Relaxed) == 0 {
-                continue;
+        if !pending.active.load(Ordering::Relaxed) {
+            return 0;
+        }
+        pending.change(|line| {
+            let batch: Vec<_> = frames.drain().collect();
+            let mut faults = 0;
+            for frame in batch {
+                faults += line.pass(frame, frames);
             }
-            let Some(byte) = target(kind, frame) else {
-                continue;
-            };
-            let took = |left: u32| left.checked_sub(1);
-            if counter
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, took)
-                .is_ok()
-            {
-                *byte ^= 1;
-                damaged = true;
+            let now = Instant::now();
+            line.release(frames, |held| held.due <= now);
+            faults
+        })
+    }
+
+    /// When the next frame that is held back is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        let active = |pending: &&Pending| pending.active.load(Ordering::Relaxed);
+        [&self.tx, &self.rx]
+            .into_iter()
+            .filter(active)
+            .filter_map(|pending| pending.change(|line| line.held.iter().map(|h| h.due).min()))
+            .min()
+    }
+
+    /// Throws away what is held back.
+    pub fn discard(&self) {
+        for pending in [&self.tx, &self.rx] {
+            if pending.active.load(Ordering::Relaxed) {
+                pending.change(|line| line.held.clear());
             }
         }
-        damaged
     }
 
     fn pending(&self, direction: Direction) -> &Pending {
@@ -130,63 +248,6 @@ impl Faults {
     }
 }
 
-fn target(kind: Kind, frame: &mut [u8]) -> Option<&mut u8> {
-    let packet = frame::parse(frame)?;
-    if packet.protocol != ESP || packet.fragment {
-        return None;
-    }
-    let esp = frame.get_mut(packet.transport..packet.end)?;
-    match kind {
-        Kind::CorruptIcv => esp.last_mut(),
-        Kind::CorruptPayload => esp.get_mut(ESP_CLEAR_LEN),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Ethernet, IPv4 with protocol 50 and 40 bytes of ESP, 6 bytes of Ethernet padding.
-    fn esp_frame() -> Vec<u8> {
-        let mut frame = vec![0; 14];
-        frame[12..].copy_from_slice(&[0x08, 0x00]);
-        frame.extend([
-            0x45, 0, 0, 60, 0, 0, 0, 0, 64, ESP, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
-        ]);
-        frame.extend([0; 46]);
-        frame
-    }
-
-    fn damaged(faults: &Faults, direction: Direction) -> Option<usize> {
-        let mut frame = esp_frame();
-        let told = faults.apply(direction, &mut frame);
-        let at = frame.iter().zip(esp_frame()).position(|(a, b)| *a != b);
-        assert_eq!(told, at.is_some());
-        at
-    }
-
-    #[test]
-    fn counts_down_per_direction() {
-        let faults = Faults::default();
-        faults.set(Direction::Tx, Kind::CorruptIcv, 2);
-        assert_eq!(damaged(&faults, Direction::Rx), None);
-        assert_eq!(damaged(&faults, Direction::Tx), Some(14 + 60 - 1));
-        assert_eq!(damaged(&faults, Direction::Tx), Some(14 + 60 - 1));
-        assert_eq!(damaged(&faults, Direction::Tx), None);
-        faults.set(Direction::Rx, Kind::CorruptPayload, 5);
-        assert_eq!(damaged(&faults, Direction::Rx), Some(14 + 20 + 16));
-        faults.clear();
-        assert_eq!(damaged(&faults, Direction::Rx), None);
-    }
-
-    #[test]
-    fn other_frames_are_left_alone() {
-        let faults = Faults::default();
-        faults.set(Direction::Tx, Kind::CorruptIcv, 1);
-        let mut udp = esp_frame();
-        udp[14 + 9] = 17;
-        assert!(!faults.apply(Direction::Tx, &mut udp));
-        assert!(!faults.apply(Direction::Tx, &mut [0; 10]));
-        assert!(damaged(&faults, Direction::Tx).is_some());
-    }
-}
+#[path = "fault/tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ pub mod csum;
 pub mod ctrl;
 pub mod frame;
 pub mod rx;
+pub mod steer;
 pub mod tx;
 
 use std::collections::VecDeque;
@@ -22,8 +23,8 @@ use crate::virtio::{DeviceType, Virtio};
 
 /// Chains that are processed before the lock is given back.
 const BATCH: usize = 64;
-/// Bytes of an Ethernet frame beyond the MTU: addresses, type, one VLAN tag.
-pub const L2_OVERHEAD: usize = 18;
+/// Most queue pairs of a NIC.
+pub const MAX_PAIRS: u16 = 8;
 
 /// What distinguishes one NIC from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct NetConfig {
     pub mac: [u8; 6],
     /// Largest MTU, 68 to 65535.
     pub mtu: u16,
-    /// Queue pairs.
+    /// Queue pairs, 1 to [`MAX_PAIRS`].
     pub pairs: u16,
     /// Inline IPsec is offered.
     pub ipsec: bool,
@@ -43,14 +44,14 @@ pub struct NetConfig {
 }
 
 impl NetConfig {
-    /// Index of the control queue. Without `MQ` there is only one pair in front of it.
-    pub fn ctrl_queue(&self) -> u16 {
-        2 * self.pairs
+    /// Number of ordinary queues: all pairs and the control queue.
+    fn queues(&self) -> u16 {
+        2 * self.pairs + 1
     }
 
-    /// Index of the administration queue.
+    /// Index of the administration queue, which does not depend on what is negotiated.
     pub fn admin_queue(&self) -> u16 {
-        self.ctrl_queue() + 1
+        self.queues()
     }
 
     /// Offered features.
@@ -67,7 +68,12 @@ impl NetConfig {
             feature::STATUS,
             feature::CTRL_VQ,
             feature::RING_RESET,
+            feature::HOST_TSO4,
+            feature::HOST_TSO6,
         ];
+        if self.pairs > 1 {
+            bits.push(feature::MQ);
+        }
         if self.ipsec {
             bits.extend([feature::OUT_NET_HEADER, feature::IPSEC]);
         }
@@ -85,7 +91,7 @@ impl NetConfig {
         DeviceType {
             offered: self.features(),
             acceptable,
-            queues: self.ctrl_queue() + 1,
+            queues: self.queues(),
             admin_queues: self.admin_vq.into(),
             // Configuration, every receive and transmit queue, control, administration, and one for
             // the driver to play with.
@@ -99,19 +105,44 @@ impl NetConfig {
 fn acceptable(features: u128) -> bool {
     let requires =
         |bit, required: &[u32]| features & mask(bit) == 0 || feature::has_all(features, required);
-    requires(feature::IPSEC, feature::IPSEC_REQUIRES)
+    requires(feature::HOST_TSO4, &[feature::CSUM])
+        && requires(feature::HOST_TSO6, &[feature::CSUM])
+        && requires(feature::MQ, &[feature::CTRL_VQ])
+        && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
 }
 
 /// Working state of the data plane.
-#[derive(Default)]
 pub struct NetState {
-    /// Frames that came out of the inbox and wait for receive buffers.
-    pub pending: VecDeque<Vec<u8>>,
+    /// Queue pairs that the driver uses: 1 after a reset.
+    pub active_pairs: u16,
+    /// Frames that wait for receive buffers, by queue pair.
+    pub pending: Vec<VecDeque<Vec<u8>>>,
+    /// Frames that came out of the inbox and have no queue yet.
+    pub arrived: Frames,
+    /// Buffers of frames that were delivered.
+    pub done: Vec<Vec<u8>>,
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
     /// Frames on their way to the port.
     pub wire: Frames,
+    /// A frame that is to be segmented.
+    pub large: Vec<u8>,
+}
+
+impl NetState {
+    /// Of a NIC with `pairs` queue pairs, after a reset.
+    pub fn new(pairs: u16) -> Self {
+        Self {
+            active_pairs: 1,
+            pending: (0..pairs).map(|_| VecDeque::new()).collect(),
+            arrived: Frames::default(),
+            done: Vec::new(),
+            chains: Vec::new(),
+            wire: Frames::default(),
+            large: Vec::new(),
+        }
+    }
 }
 
 /// Virtio device and network device together, behind the gate.
@@ -126,6 +157,15 @@ impl Device {
     /// Length of the packet header.
     pub fn hdr_len(&self) -> HdrLen {
         HdrLen::of(self.virtio.negotiated())
+    }
+
+    /// Queue pairs in front of the control queue: without `MQ` there is only one, whatever the device
+    /// has.
+    pub fn pairs(&self, config: &NetConfig) -> u16 {
+        match self.virtio.has(feature::MQ) {
+            true => config.pairs,
+            false => 1,
+        }
     }
 }
 
@@ -147,9 +187,11 @@ pub fn process(nic: &Nic, device: &mut Device) -> bool {
 fn run_queues(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     let mut busy = ctrl::run(nic, device)?;
     busy |= ctrl::run_admin(nic, device)?;
-    for pair in 0..nic.config.pairs {
+    for pair in 0..device.net.active_pairs {
         busy |= tx::run(nic, device, pair)?;
     }
+    // What was held back on purpose may be due.
+    nic.port.send(&mut device.net.wire);
     busy |= rx::run(nic, device)?;
     Ok(busy)
 }
@@ -198,13 +240,38 @@ mod tests {
     }
 
     #[test]
+    fn several_pairs_need_a_control_queue() {
+        assert_eq!(config().features() & mask(feature::MQ), 0);
+        let all = NetConfig {
+            pairs: 2,
+            ..config()
+        }
+        .features();
+        assert_ne!(all & mask(feature::MQ), 0);
+        assert!(acceptable(all));
+        let plain = mask(feature::VERSION_1) | mask(feature::MQ);
+        assert!(!acceptable(plain));
+        assert!(acceptable(plain | mask(feature::CTRL_VQ)));
+    }
+
+    #[test]
+    fn segmentation_needs_checksums() {
+        for bit in [feature::HOST_TSO4, feature::HOST_TSO6] {
+            let plain = mask(feature::VERSION_1) | mask(bit);
+            assert!(!acceptable(plain));
+            assert!(acceptable(plain | mask(feature::CSUM)));
+        }
+    }
+
+    #[test]
     fn ipsec_needs_its_requirements() {
         let all = config().features();
+        let tso = mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6);
         assert!(acceptable(all));
         assert!(acceptable(mask(feature::VERSION_1)));
         for bit in [feature::CSUM, feature::GUEST_CSUM] {
             assert!(
-                !acceptable(all & !mask(bit) & !mask(feature::X_IPSEC)),
+                !acceptable((all & !mask(bit) & !mask(feature::X_IPSEC)) & !tso),
                 "{bit}"
             );
         }
@@ -218,7 +285,9 @@ mod tests {
 
     #[test]
     fn vectors_suffice() {
-        assert_eq!(config().device_type().vectors, 6);
-        assert_eq!(config().device_type().queues, 3);
+        for (pairs, vectors, queues) in [(1, 6, 3), (2, 8, 5), (8, 20, 17)] {
+            let kind = NetConfig { pairs, ..config() }.device_type();
+            assert_eq!((kind.vectors, kind.queues), (vectors, queues));
+        }
     }
 }

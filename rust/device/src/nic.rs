@@ -2,12 +2,14 @@
 
 //! One NIC: what its PCI function, its worker and the control socket share.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use espnic_wire::feature;
 
+use crate::fault::request::Request;
 use crate::gate::Gate;
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
@@ -57,6 +59,7 @@ impl Nic {
         wake: Arc<Wake>,
     ) -> Self {
         let kind = config.device_type();
+        let net = NetState::new(config.pairs);
         Self {
             name: name.to_owned(),
             config,
@@ -70,7 +73,7 @@ impl Nic {
             wake,
             device: Gate::new(Device {
                 virtio: Virtio::new(kind),
-                net: NetState::default(),
+                net,
             }),
             stopping: AtomicBool::new(false),
         }
@@ -96,6 +99,7 @@ impl Nic {
     pub fn reset(&self, device: &mut Device) {
         device.virtio.reset();
         net::rx::discard(self, device);
+        device.net.active_pairs = 1;
         self.ipsec.reset();
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();
@@ -104,14 +108,45 @@ impl Nic {
     /// The driver broke a rule of the queues: count it and ask for a reset.
     pub fn driver_error(&self, device: &mut Device, error: RingError) {
         self.stats.ring_error(error).inc();
-        self.stats.needs_reset.inc();
         log::warn!(
             "{}: driver error, the device needs a reset: {error}",
             self.name
         );
+        self.needs_reset(device);
+    }
+
+    /// Stops and waits for a reset; tells the driver so.
+    fn needs_reset(&self, device: &mut Device) {
+        self.stats.needs_reset.inc();
         if device.virtio.needs_reset() {
             self.interrupt_config(device.virtio.config_vector());
         }
+    }
+
+    /// Fails on purpose: the device stops, and only a reset by the driver brings it back.
+    pub fn fail(&self) {
+        log::info!("{}: stops on purpose until it is reset", self.name);
+        self.with_device(|device| self.needs_reset(device));
+    }
+
+    /// Plugs the cable in or pulls it out.
+    pub fn plug(&self, up: bool) {
+        log::info!("{}: link {}", self.name, if up { "up" } else { "down" });
+        self.with_device(|device| {
+            if self.port.plug(up) {
+                device.virtio.config_changed();
+                self.interrupt_config(device.virtio.config_vector());
+            }
+        });
+    }
+
+    /// Sets or ends faults.
+    pub fn set_fault(&self, request: &Request) {
+        match request {
+            Request::Frames(fault) => self.port.faults.set(fault),
+            Request::Clear => self.port.faults.clear(),
+        }
+        self.kick();
     }
 
     /// Tells the driver about used buffers.
@@ -149,7 +184,17 @@ impl Nic {
         })
     }
 
+    /// Works until it shall stop. What fails in between ends at the driver, which has to reset the
+    /// device, and not with the NIC.
     fn work(&self) {
+        while !self.stopping.load(Ordering::SeqCst) {
+            if catch_unwind(AssertUnwindSafe(|| self.work_on())).is_err() {
+                self.recover();
+            }
+        }
+    }
+
+    fn work_on(&self) {
         while !self.stopping.load(Ordering::SeqCst) {
             if self.batch() {
                 continue;
@@ -160,12 +205,22 @@ impl Nic {
                 self.wake.cancel();
                 continue;
             }
-            self.wake.sleep();
+            self.wake.sleep(self.port.faults.next_due());
         }
     }
 
     fn batch(&self) -> bool {
         net::process(self, &mut self.device.data())
+    }
+
+    /// The data plane failed somewhere: whatever it was doing is not done.
+    fn recover(&self) {
+        self.stats.worker_restarts.inc();
+        log::error!("{}: the worker failed and starts again", self.name);
+        self.with_device(|device| {
+            device.net = NetState::new(self.config.pairs);
+            self.needs_reset(device);
+        });
     }
 }
 
@@ -180,7 +235,7 @@ impl Drop for Worker {
         self.nic.stopping.store(true, Ordering::SeqCst);
         self.nic.kick();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            log::error!("{}: the worker had panicked", self.nic.name);
+            log::error!("{}: the worker had failed for good", self.nic.name);
         }
     }
 }

@@ -3,123 +3,26 @@
 //! The wire side of a NIC: ports, the inbox that frames from the wire wait in, and the capture.
 
 pub mod capture;
+pub mod inbox;
 pub mod tap;
+pub mod wake;
 pub mod wire;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use vmm_sys_util::eventfd::EventFd;
+use std::sync::Arc;
 
 use crate::fault::{Direction, Faults};
+use crate::ipsec::Frames;
 use crate::stats::PortStats;
 use capture::Capture;
-
-/// Most frames, and most bytes, that wait in an inbox.
-const INBOX_FRAMES: usize = 1024;
-const INBOX_BYTES: usize = 8 << 20;
-
-/// Wakes a worker that sleeps, and costs next to nothing while it works.
-pub struct Wake {
-    event: EventFd,
-    asleep: AtomicBool,
-}
-
-impl Wake {
-    /// A new one; fails if the process has no descriptor left.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            event: EventFd::new(0)?,
-            asleep: AtomicBool::new(true),
-        })
-    }
-
-    /// There is work.
-    pub fn wake(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst) {
-            if let Err(error) = self.event.write(1) {
-                log::error!("cannot wake a worker: {error}");
-            }
-        }
-    }
-
-    /// The worker announces that it is about to sleep; it looks for work once more, then calls
-    /// [`Self::sleep`].
-    pub fn prepare(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-    }
-
-    /// Sleeps until somebody woke the worker since the last [`Self::prepare`].
-    pub fn sleep(&self) {
-        if let Err(error) = self.event.read() {
-            log::error!("cannot sleep: {error}");
-            std::thread::yield_now();
-        }
-    }
-
-    /// Work was found after [`Self::prepare`].
-    pub fn cancel(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
-    }
-}
-
-#[derive(Default)]
-struct Waiting {
-    frames: VecDeque<Vec<u8>>,
-    bytes: usize,
-}
-
-/// Frames from the wire, on their way to one NIC. Bounded: what does not fit is dropped and counted.
-pub struct Inbox {
-    waiting: Mutex<Waiting>,
-    wake: Arc<Wake>,
-    stats: Arc<PortStats>,
-}
-
-impl Inbox {
-    /// An empty inbox whose owner `wake` wakes.
-    pub fn new(wake: Arc<Wake>, stats: Arc<PortStats>) -> Self {
-        Self {
-            waiting: Mutex::default(),
-            wake,
-            stats,
-        }
-    }
-
-    /// Puts a frame in, or drops it.
-    pub fn push(&self, frame: Vec<u8>) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.frames.len() >= INBOX_FRAMES || waiting.bytes + frame.len() > INBOX_BYTES {
-            self.stats.rx_drop_overflow.inc();
-            return;
-        }
-        self.stats.rx_frames.inc();
-        self.stats.rx_bytes.add(frame.len() as u64);
-        waiting.bytes += frame.len();
-        waiting.frames.push_back(frame);
-        drop(waiting);
-        self.wake.wake();
-    }
-
-    /// Moves up to `count` frames to the end of `to`.
-    pub fn take(&self, count: usize, to: &mut VecDeque<Vec<u8>>) {
-        let mut waiting = lock(&self.waiting);
-        let count = count.min(waiting.frames.len());
-        let taken: usize = waiting.frames.iter().take(count).map(Vec::len).sum();
-        waiting.bytes = waiting.bytes.saturating_sub(taken);
-        to.extend(waiting.frames.drain(..count));
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub use inbox::Inbox;
+pub use wake::Wake;
 
 /// Where a NIC's frames go.
 pub trait Port: Send + Sync {
-    /// Sends a frame; `false` if the port could not take it. Does not block.
-    fn send(&self, frame: Vec<u8>) -> bool;
+    /// Sends all `frames` and returns the number of those that the port could not take. Empties
+    /// `frames`, which may get other buffers in exchange. Does not block.
+    fn send(&self, frames: &mut Frames) -> usize;
     /// Whether anything is connected.
     fn link_up(&self) -> bool;
 }
@@ -128,8 +31,10 @@ pub trait Port: Send + Sync {
 pub struct Unplugged;
 
 impl Port for Unplugged {
-    fn send(&self, _frame: Vec<u8>) -> bool {
-        false
+    fn send(&self, frames: &mut Frames) -> usize {
+        let count = frames.len();
+        frames.truncate(0);
+        count
     }
 
     fn link_up(&self) -> bool {
@@ -141,6 +46,8 @@ impl Port for Unplugged {
 pub struct Attachment {
     port: Box<dyn Port>,
     capture: Option<(Arc<Capture>, u32)>,
+    /// Somebody has pulled the plug.
+    unplugged: AtomicBool,
     /// Counters of the wire side.
     pub stats: Arc<PortStats>,
     /// Damage to come.
@@ -157,6 +64,7 @@ impl Attachment {
         Self {
             port,
             capture,
+            unplugged: AtomicBool::new(false),
             stats,
             faults: Faults::default(),
         }
@@ -164,35 +72,53 @@ impl Attachment {
 
     /// Whether the NIC has link.
     pub fn link_up(&self) -> bool {
-        self.port.link_up()
+        !self.unplugged.load(Ordering::Relaxed) && self.port.link_up()
     }
 
-    /// Sends a frame of this NIC to the wire. The capture shows it as it goes out, damage included.
-    pub fn send(&self, mut frame: Vec<u8>) {
-        if !self.port.link_up() {
-            self.stats.tx_drop_no_link.inc();
+    /// Plugs the cable in or pulls it out. Says whether that changed the link.
+    pub fn plug(&self, up: bool) -> bool {
+        let before = self.link_up();
+        self.unplugged.store(!up, Ordering::Relaxed);
+        before != self.link_up()
+    }
+
+    /// Sends frames of this NIC to the wire, and what was held back before and is due now. The
+    /// capture shows them as they go out, damage included.
+    pub fn send(&self, frames: &mut Frames) {
+        self.stats
+            .tx_faults
+            .add(self.faults.apply(Direction::Tx, frames));
+        let count = frames.len();
+        if count == 0 {
             return;
         }
-        if self.faults.apply(Direction::Tx, &mut frame) {
-            self.stats.tx_faults.inc();
+        if !self.link_up() {
+            self.stats.tx_drop_no_link.add(count as u64);
+            frames.truncate(0);
+            return;
         }
         if let Some((capture, interface)) = &self.capture {
-            capture.write(*interface, &frame);
+            capture.write(*interface, frames.iter().map(Vec::as_slice));
         }
-        let len = frame.len() as u64;
-        if self.port.send(frame) {
-            self.stats.tx_frames.inc();
-            self.stats.tx_bytes.add(len);
-        } else {
-            self.stats.tx_drop_port.inc();
+        let bytes: usize = frames.iter().map(Vec::len).sum();
+        let lost = self.port.send(frames);
+        if lost < count {
+            self.stats.tx_bytes.add(bytes as u64);
         }
+        self.stats.tx_frames.add(count.saturating_sub(lost) as u64);
+        self.stats.tx_drop_port.add(lost as u64);
     }
 
-    /// A frame has arrived from the wire and is about to be looked at.
-    pub fn received(&self, frame: &mut [u8]) {
-        if self.faults.apply(Direction::Rx, frame) {
-            self.stats.rx_faults.inc();
+    /// Frames have arrived from the wire and are about to be looked at. Adds what was held back
+    /// before and is due now.
+    pub fn received(&self, frames: &mut Frames) {
+        if !frames.is_empty() && !self.link_up() {
+            self.stats.rx_drop_no_link.add(frames.len() as u64);
+            frames.truncate(0);
         }
+        self.stats
+            .rx_faults
+            .add(self.faults.apply(Direction::Rx, frames));
     }
 }
 
@@ -201,39 +127,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_inbox_counts_what_it_drops() {
-        let stats = Arc::new(PortStats::default());
-        let inbox = Inbox::new(Arc::new(Wake::new().unwrap()), stats.clone());
-        for _ in 0..INBOX_FRAMES + 3 {
-            inbox.push(vec![0; 60]);
-        }
-        assert_eq!(stats.rx_frames.get(), INBOX_FRAMES as u64);
-        assert_eq!(stats.rx_drop_overflow.get(), 3);
-        let mut frames = VecDeque::new();
-        inbox.take(10, &mut frames);
-        assert_eq!(frames.len(), 10);
-        inbox.push(vec![0; 60]);
-        assert_eq!(stats.rx_drop_overflow.get(), 3);
-        inbox.take(usize::MAX, &mut frames);
-        assert_eq!(frames.len(), INBOX_FRAMES + 1);
-        assert_eq!(lock(&inbox.waiting).bytes, 0);
-    }
-
-    #[test]
-    fn waking_before_sleep_is_not_lost() {
-        let wake = Wake::new().unwrap();
-        wake.prepare();
-        wake.wake();
-        wake.wake();
-        wake.sleep();
-    }
-
-    #[test]
     fn no_link_no_frames() {
         let stats = Arc::new(PortStats::default());
         let attachment = Attachment::new(Box::new(Unplugged), None, stats.clone());
-        attachment.send(vec![0; 60]);
-        assert!(!attachment.link_up());
+        let mut frames = Frames::default();
+        frames.push(vec![0; 60]);
+        attachment.send(&mut frames);
+        assert!(!attachment.link_up() && frames.is_empty());
         assert_eq!((stats.tx_drop_no_link.get(), stats.tx_frames.get()), (1, 0));
+    }
+
+    /// Takes every other frame.
+    struct Choosy;
+
+    impl Port for Choosy {
+        fn send(&self, frames: &mut Frames) -> usize {
+            let count = frames.len();
+            frames.truncate(0);
+            count / 2
+        }
+
+        fn link_up(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_pulled_plug_stops_both_directions() {
+        let stats = Arc::new(PortStats::default());
+        let attachment = Attachment::new(Box::new(Choosy), None, stats.clone());
+        let mut frames = Frames::default();
+        let mut exchange = || {
+            frames.push(vec![0; 60]);
+            frames.push(vec![0; 60]);
+            attachment.send(&mut frames);
+            frames.push(vec![0; 60]);
+            attachment.received(&mut frames);
+            let left = frames.len();
+            frames.truncate(0);
+            left
+        };
+        assert_eq!(exchange(), 1);
+        assert_eq!((stats.tx_frames.get(), stats.tx_drop_port.get()), (1, 1));
+        assert!(attachment.plug(false) && !attachment.plug(false));
+        assert_eq!(exchange(), 0);
+        assert_eq!((stats.tx_frames.get(), stats.tx_drop_no_link.get()), (1, 2));
+        assert_eq!(stats.rx_drop_no_link.get(), 1);
+        assert!(attachment.plug(true));
+        assert_eq!(exchange(), 1);
     }
 }

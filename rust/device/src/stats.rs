@@ -49,6 +49,8 @@ counters! {
         tx_frames,
         /// See `tx_frames`.
         tx_bytes,
+        /// Frames that plain frames were cut into.
+        tx_segments,
         /// Frames and bytes put into the guest's buffers.
         rx_frames,
         /// See `rx_frames`.
@@ -59,7 +61,7 @@ counters! {
         tx_drop_long,
         /// Checksum request that points outside the frame.
         tx_drop_csum,
-        /// Segmentation request; it was not offered.
+        /// Segmentation request that was not negotiated or is malformed.
         tx_drop_gso,
         /// Frame for an SA that could not be protected; never sent.
         tx_drop_ipsec,
@@ -69,6 +71,8 @@ counters! {
         rx_drop_long,
         /// Frame from the wire larger than the driver's buffer.
         rx_drop_no_room,
+        /// Frame from the wire for a queue for which too many wait already.
+        rx_drop_no_buffers,
         /// Frames for which the IP checksums were found right.
         rx_csum_valid,
         /// Control and administration commands.
@@ -83,6 +87,8 @@ counters! {
         queue_resets,
         /// Times the device gave up until a reset.
         needs_reset,
+        /// Times the data plane failed and was started again.
+        worker_restarts,
         /// Ring outside memory or misaligned.
         ring_invalid,
         /// Index out of range.
@@ -135,9 +141,11 @@ counters! {
         tx_drop_port,
         /// Frame from the wire that the full inbox could not take.
         rx_drop_overflow,
-        /// Frames damaged on purpose before they went to the wire.
+        /// Frame from the wire while nothing was connected.
+        rx_drop_no_link,
+        /// Faults on purpose in frames on their way to the wire.
         tx_faults,
-        /// Frames damaged on purpose after they came from the wire.
+        /// Faults on purpose in frames that came from the wire.
         rx_faults,
     }
 }

@@ -142,6 +142,12 @@ impl Virtio {
         fresh && self.status & status::DRIVER_OK != 0
     }
 
+    /// The device configuration has changed (2.5.2): what a driver has read of it does not fit together
+    /// with what it reads from now on.
+    pub fn config_changed(&mut self) {
+        self.config_generation = self.config_generation.wrapping_add(1);
+    }
+
     /// Publishes a new view of guest memory. The caller holds the device exclusively, so when this
     /// returns nobody uses the old one any more.
     pub fn set_memory(&mut self, mem: Arc<GuestMap>) {

@@ -171,6 +171,11 @@ fn the_control_socket_answers_several_connections() {
         "fault n1 rx corrupt-payload 4294967295",
         "fault n0 tx corrupt-icv 0",
         "fault n0 clear",
+        "fault n1 rx drop 3 every 2",
+        "fault n1 delay 10 3",
+        "link n0 down",
+        "link n0 up",
+        "reset n1",
         "capture flush",
         "  capture   flush\r",
     ] {
@@ -194,7 +199,10 @@ fn bad_requests_are_answered() {
         ("fault n0 tx corrupt-icv -1", "not a number"),
         ("fault n0 tx corrupt-icv 4294967296", "not a number"),
         ("fault n0 up corrupt-icv 1", "say tx or rx"),
-        ("fault n0 tx explode 1", "say corrupt-icv"),
+        ("fault n0 tx explode 1", "say tx|rx drop"),
+        ("link n0", "say help"),
+        ("link n0 sideways", "say help"),
+        ("reset n9", "use one of"),
         ("capture start", "say help"),
     ] {
         let reply = ask(&mut connection, request);

@@ -42,7 +42,8 @@ fn without_port_there_is_no_link() {
 #[test]
 fn all_128_feature_bits_are_shown_and_none_beyond() {
     let mut driver = nic();
-    assert_eq!(driver.offered(), driver::ipsec() | mask(feature::ADMIN_VQ));
+    let all = driver::ipsec() | driver::tso() | mask(feature::ADMIN_VQ);
+    assert_eq!(driver.offered(), all);
     for select in [4u32, 5, u32::MAX] {
         driver.write(reg::DEVICE_FEATURE_SELECT, select.into(), 4);
         assert_eq!(driver.read(reg::DEVICE_FEATURE, 4), 0);
@@ -58,6 +59,7 @@ fn good_subsets_are_accepted() {
         driver::plain(),
         ipsec_only,
         driver::ipsec(),
+        driver::plain() | driver::tso(),
     ] {
         assert!(driver.negotiate(features), "{features:#x}");
         assert!(driver.negotiate(features), "again: {features:#x}");
@@ -403,7 +405,7 @@ fn plain_nics_hide_ipsec() {
         ..config(1)
     };
     let mut driver = Rig::default().nic(plain);
-    assert_eq!(driver.offered(), driver::plain());
+    assert_eq!(driver.offered(), driver::plain() | driver::tso());
     assert_eq!(driver.read(reg::ADMIN_QUEUE_NUM, 2), 0);
     driver.select(3);
     assert_eq!(driver.read(reg::QUEUE_SIZE, 2), 0);

@@ -9,7 +9,6 @@ mod support;
 use std::fs::File;
 use std::sync::Arc;
 
-use espnic_device::fault::{Direction, Kind};
 use espnic_device::net::NetConfig;
 use espnic_device::ports::capture::Capture;
 use espnic_wire::feature::{self, mask};
@@ -146,7 +145,7 @@ fn a_frame_that_no_ring_can_hold_is_dropped() {
 #[test]
 fn without_buffers_the_inbox_overflows_and_counts() {
     let (mut a, b) = pair(driver::plain(), driver::plain());
-    for _ in 0..1500 {
+    for _ in 0..4500 {
         a.send(&plain_hdr(), &packets::udp(1));
         a.reset();
         a.start(driver::plain());
@@ -156,7 +155,7 @@ fn without_buffers_the_inbox_overflows_and_counts() {
         b.counter("port.rx_frames"),
         b.counter("port.rx_drop_overflow"),
     );
-    assert_eq!(taken + dropped, 1500);
+    assert_eq!(taken + dropped, 4500);
     assert!(dropped > 0);
 }
 
@@ -226,17 +225,13 @@ fn checksum_requests_outside_the_frame_are_dropped() {
 }
 
 #[test]
-fn frames_of_wrong_length_and_segmentation_are_dropped() {
+fn frames_of_wrong_length_are_dropped() {
     let (mut a, mut b) = pair(driver::plain(), driver::plain());
     b.post_rx(4000);
     a.send(&plain_hdr(), &[0; 13]);
     assert_eq!(a.counter("tx_drop_short"), 1);
     a.send(&plain_hdr(), &[0; 1519]);
     assert_eq!(a.counter("tx_drop_long"), 1);
-    let mut hdr = plain_hdr();
-    hdr.net.gso_type = hdr::GSO_TCPV4;
-    a.send(&hdr, &packets::udp(10));
-    assert_eq!(a.counter("tx_drop_gso"), 1);
     let (at, data) = (a.buffer(5), [0; 5]);
     a.put(at, &data);
     a.chain(TX, &[(at, 5, 0)]);
@@ -445,27 +440,6 @@ fn the_capture_shows_each_frame_once() {
         }
     }
     assert_eq!(seen, [(0, packets::udp(1)), (1, packets::udp(2))]);
-}
-
-#[test]
-fn faults_damage_esp_on_its_way() {
-    let (mut a, mut b) = pair(driver::plain(), driver::plain());
-    let mut esp = packets::udp(64);
-    esp[14 + 9] = 50;
-    for (nic, direction) in [(a.nic(), Direction::Tx), (b.nic(), Direction::Rx)] {
-        nic.port.faults.set(direction, Kind::CorruptIcv, 1);
-    }
-    b.post_rx(1600);
-    b.post_rx(1600);
-    a.send(&plain_hdr(), &packets::udp(64));
-    assert_eq!(b.receive().unwrap().1, packets::udp(64));
-    // Damaged twice in the same bit: as sent.
-    a.send(&plain_hdr(), &esp);
-    assert_eq!(b.receive().unwrap().1, esp);
-    assert_eq!(
-        (a.counter("port.tx_faults"), b.counter("port.rx_faults")),
-        (1, 1)
-    );
 }
 
 #[test]

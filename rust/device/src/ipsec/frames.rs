@@ -27,6 +27,13 @@ impl Frames {
         &mut self.frames[at]
     }
 
+    /// An empty buffer, which may have come from [`Self::recycle`].
+    pub fn spare(&mut self) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
     /// Number of frames.
     pub fn len(&self) -> usize {
         self.frames.len()
@@ -38,7 +45,7 @@ impl Frames {
     }
 
     /// The frames.
-    pub fn iter(&self) -> impl Iterator<Item = &Vec<u8>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vec<u8>> {
         self.frames.iter()
     }
 
@@ -80,7 +87,10 @@ mod tests {
         let at = first.as_ptr();
         frames.recycle(first);
         assert_eq!(frames.add(90).as_ptr(), at);
-        assert!(!frames.is_empty());
+        frames.truncate(0);
+        let spare = frames.spare();
+        assert_eq!((spare.as_ptr(), spare.len()), (at, 0));
+        assert!(frames.is_empty());
         // Not without end.
         for _ in 0..2 * MOST_SPARE {
             frames.recycle(Vec::new());

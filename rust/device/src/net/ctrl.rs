@@ -6,11 +6,11 @@
 use espnic_wire::{admin, ctrl, feature};
 use zeroize::Zeroizing;
 
-use super::{Device, BATCH};
+use super::{rx, tx, Device, BATCH};
 use crate::memory::GuestMap;
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::RingError;
+use crate::virtio::queue::{RingError, MAX_QUEUE_SIZE};
 
 const CTRL_HDR: usize = size_of::<ctrl::CtrlHdr>();
 const ACK: usize = 1;
@@ -21,9 +21,33 @@ const MIN_WRITABLE: usize = size_of::<admin::ReplyHdr>();
 /// Answers a batch of control commands. `false` if there was none.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     let x_admin = device.virtio.has(feature::X_IPSEC);
-    run_queue(nic, device, nic.config.ctrl_queue(), |mem, chain| {
-        command(nic, mem, chain, x_admin)
-    })
+    let mq = device.virtio.has(feature::MQ);
+    let index = 2 * device.pairs(&nic.config);
+    let mut active = device.net.active_pairs;
+    let busy = run_queue(nic, device, index, |mem, chain| {
+        command(nic, mem, chain, x_admin, mq.then_some(&mut active))
+    })?;
+    if active != device.net.active_pairs {
+        set_pairs(nic, device, active)?;
+    }
+    Ok(busy)
+}
+
+/// Uses another number of queue pairs from now on. What the driver had put into the transmit queues that
+/// go out of use is sent.
+fn set_pairs(nic: &Nic, device: &mut Device, active: u16) -> Result<(), RingError> {
+    for pair in active..device.net.active_pairs {
+        // A driver that keeps a queue full does not keep the device.
+        for _ in 0..=usize::from(MAX_QUEUE_SIZE) / BATCH {
+            if !tx::run(nic, device, pair)? {
+                break;
+            }
+        }
+    }
+    log::debug!("{}: {active} active queue pairs", nic.name);
+    device.net.active_pairs = active;
+    rx::steer_again(device);
+    Ok(())
 }
 
 /// Answers a batch of administration commands. `false` if there was none.
@@ -37,7 +61,7 @@ fn run_queue(
     nic: &Nic,
     device: &mut Device,
     index: u16,
-    answer: impl Fn(&GuestMap, &Chain) -> Result<u32, RingError>,
+    mut answer: impl FnMut(&GuestMap, &Chain) -> Result<u32, RingError>,
 ) -> Result<bool, RingError> {
     let mem = device.virtio.memory();
     let Device { virtio, net } = device;
@@ -62,8 +86,15 @@ fn run_queue(
     Ok(count > 0 || more)
 }
 
-/// Carries out one control command; returns the bytes written.
-fn command(nic: &Nic, mem: &GuestMap, chain: &Chain, x_admin: bool) -> Result<u32, RingError> {
+/// Carries out one control command; returns the bytes written. `active` is there if the number of active
+/// queue pairs can be set.
+fn command(
+    nic: &Nic,
+    mem: &GuestMap,
+    chain: &Chain,
+    x_admin: bool,
+    active: Option<&mut u16>,
+) -> Result<u32, RingError> {
     let (readable, writable) = lengths(chain);
     if writable < ACK {
         // No room for an answer: an error of the driver that hurts nobody but itself.
@@ -71,30 +102,55 @@ fn command(nic: &Nic, mem: &GuestMap, chain: &Chain, x_admin: bool) -> Result<u3
         return Ok(0);
     }
     let mut hdr = [0; CTRL_HDR];
-    let known = readable >= CTRL_HDR && {
+    if readable >= CTRL_HDR {
         chain.read(mem, 0, &mut hdr)?;
-        hdr == [ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC] && x_admin
-    };
-    let limits = MIN_READABLE..=ctrl::X_ADMIN_MAX;
-    let fits = limits.contains(&readable.saturating_sub(CTRL_HDR))
-        && (MIN_WRITABLE..=ctrl::X_ADMIN_MAX).contains(&(writable - ACK));
-    if !known || !fits {
-        log::debug!("{}: control command {hdr:?} refused", nic.name);
-        nic.stats.ctrl_refused.inc();
-        chain.write(mem, 0, &[ctrl::ERR])?;
-        return Ok(ACK as u32);
     }
-    let written = execute(
-        nic,
-        mem,
-        chain,
-        CTRL_HDR,
-        readable - CTRL_HDR,
-        ACK,
-        writable - ACK,
-    )?;
-    chain.write(mem, 0, &[ctrl::OK])?;
-    Ok((ACK + written) as u32)
+    let data = readable.saturating_sub(CTRL_HDR);
+    let written = match (hdr, active) {
+        ([ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC], _) if x_admin => {
+            x_admin_command(nic, mem, chain, data, writable - ACK)?
+        }
+        ([ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET], Some(active)) => {
+            let mut pairs = [0; 2];
+            let len = data.min(pairs.len());
+            chain.read(
+                mem,
+                CTRL_HDR as u64,
+                pairs.get_mut(..len).unwrap_or_default(),
+            )?;
+            let pairs = u16::from_le_bytes(pairs);
+            let valid = data >= 2 && (1..=nic.config.pairs).contains(&pairs);
+            valid.then(|| *active = pairs).map(|()| 0)
+        }
+        _ => None,
+    };
+    let ack = match written {
+        Some(_) => ctrl::OK,
+        None => {
+            log::debug!("{}: control command {hdr:?} refused", nic.name);
+            nic.stats.ctrl_refused.inc();
+            ctrl::ERR
+        }
+    };
+    chain.write(mem, 0, &[ack])?;
+    Ok((ACK + written.unwrap_or(0)) as u32)
+}
+
+/// Carries out an administration command in a control command; returns the bytes written behind the ack,
+/// or `None` for lengths that are not allowed.
+fn x_admin_command(
+    nic: &Nic,
+    mem: &GuestMap,
+    chain: &Chain,
+    readable: usize,
+    writable: usize,
+) -> Result<Option<usize>, RingError> {
+    let fits = (MIN_READABLE..=ctrl::X_ADMIN_MAX).contains(&readable)
+        && (MIN_WRITABLE..=ctrl::X_ADMIN_MAX).contains(&writable);
+    if !fits {
+        return Ok(None);
+    }
+    execute(nic, mem, chain, CTRL_HDR, readable, ACK, writable).map(Some)
 }
 
 /// Carries out one command of the administration queue; returns the bytes written.

@@ -3,15 +3,23 @@
 //! Reception: from the wire to the guest's queue.
 //!
 //! Frames wait in the inbox until the driver gives buffers; what the inbox cannot hold is dropped and
-//! counted there.
+//! counted there. With several active queue pairs each has frames of its own waiting, so that a queue
+//! without buffers does not stop the others.
+
+use std::collections::VecDeque;
 
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{csum, Device, NetState, BATCH, L2_OVERHEAD};
+use super::{csum, frame, steer, Device, NetState, BATCH};
 use crate::memory::GuestMap;
 use crate::nic::Nic;
+use crate::virtio::chain::Chain;
 use crate::virtio::queue::{RingError, VirtQueue};
+use crate::virtio::Virtio;
+
+/// Most frames that wait for one queue while others are served.
+const MAX_PENDING: usize = 1024;
 
 /// What the driver agreed to.
 struct Rules {
@@ -31,14 +39,23 @@ enum Delivery {
 
 /// Throws away what waits, because the driver is not ready or resets the device.
 pub fn discard(nic: &Nic, device: &mut Device) {
-    nic.inbox.take(usize::MAX, &mut device.net.pending);
+    let NetState {
+        pending,
+        arrived,
+        done,
+        ..
+    } = &mut device.net;
+    nic.inbox.take(usize::MAX, arrived, done);
+    let waiting: usize = pending.iter().map(VecDeque::len).sum();
     nic.stats
         .rx_drop_not_ready
-        .add(device.net.pending.len() as u64);
-    device.net.pending.clear();
+        .add((waiting + arrived.len()) as u64);
+    arrived.truncate(0);
+    pending.iter_mut().for_each(VecDeque::clear);
+    nic.port.faults.discard();
 }
 
-/// Delivers a batch. `false` if nothing could be delivered.
+/// Delivers a batch to the active queue pairs. `false` if nothing came and nothing could be delivered.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     let rules = Rules {
         hdr_len: device.hdr_len(),
@@ -46,28 +63,86 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
         csum: device.virtio.has(feature::GUEST_CSUM),
         ipsec: device.virtio.has(feature::IPSEC),
     };
-    let mem = device.virtio.memory();
-    let Device { virtio, net } = device;
-    // Steering is for several pairs; one pair has nothing to choose from.
-    let Some((queue, vector)) = virtio.queue(0) else {
-        return Ok(false);
-    };
-    if net.pending.is_empty() {
-        nic.inbox.take(BATCH, &mut net.pending);
-        for frame in &mut net.pending {
-            nic.port.received(frame);
-        }
+    let active = device.net.active_pairs;
+    let mut busy = arrive(nic, device, active);
+    for pair in 0..active {
+        busy |= run_queue(nic, device, &rules, pair)?;
     }
-    queue.disable_kicks(&mem)?;
-    let mut count = 0;
-    while let Some(frame) = net.pending.pop_front() {
-        match deliver(nic, net, queue, &mem, &rules, &frame)? {
-            Delivery::Done => count += 1,
-            Delivery::NoBuffer => {
-                net.pending.push_front(frame);
-                break;
+    Ok(busy)
+}
+
+/// Takes a batch out of the inbox and spreads it over the queues of `active` pairs.
+fn arrive(nic: &Nic, device: &mut Device, active: u16) -> bool {
+    let Device { virtio, net } = device;
+    let waiting = net.pending.iter().any(|pending| !pending.is_empty());
+    // One queue leaves in the inbox what it has no buffers for.
+    let count = if active == 1 && waiting { 0 } else { BATCH };
+    nic.inbox.take(count, &mut net.arrived, &mut net.done);
+    let some = !net.arrived.is_empty();
+    nic.port.received(&mut net.arrived);
+    for frame in net.arrived.drain() {
+        let pending = choose(virtio, active, &frame)
+            .and_then(|pair| net.pending.get_mut(usize::from(pair)))
+            .filter(|pending| pending.len() < MAX_PENDING);
+        match pending {
+            Some(pending) => pending.push_back(frame),
+            None => {
+                nic.stats.rx_drop_no_buffers.inc();
+                net.done.push(frame);
             }
         }
+    }
+    some
+}
+
+/// The pair that `frame` goes to: of the `active` ones with a running receive queue the one that its
+/// hash names, or one behind it (V51). `None` if no queue runs.
+fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
+    let first = match active {
+        1 => 0,
+        _ => (steer::hash(frame) % u64::from(active)) as u16,
+    };
+    (first..active)
+        .chain(0..first)
+        .find(|pair| virtio.queue(2 * pair).is_some())
+}
+
+/// Steers the waiting frames anew, because the number of active pairs has changed.
+pub fn steer_again(device: &mut Device) {
+    let Device { virtio, net } = device;
+    let waiting: Vec<_> = net.pending.iter_mut().flat_map(|p| p.drain(..)).collect();
+    for frame in waiting {
+        let pair = choose(virtio, net.active_pairs, &frame).unwrap_or(0);
+        if let Some(pending) = net.pending.get_mut(usize::from(pair)) {
+            pending.push_back(frame);
+        }
+    }
+}
+
+/// Delivers what waits for one queue. `false` if nothing could be delivered.
+fn run_queue(nic: &Nic, device: &mut Device, rules: &Rules, pair: u16) -> Result<bool, RingError> {
+    let mem = device.virtio.memory();
+    let Device { virtio, net } = device;
+    let Some((queue, vector)) = virtio.queue(2 * pair) else {
+        return Ok(false);
+    };
+    let NetState {
+        pending,
+        chains,
+        done,
+        ..
+    } = net;
+    let Some(pending) = pending.get_mut(usize::from(pair)) else {
+        return Ok(false);
+    };
+    queue.disable_kicks(&mem)?;
+    let mut count = 0;
+    while let Some(frame) = pending.front_mut() {
+        match deliver(nic, chains, queue, &mem, rules, frame)? {
+            Delivery::Done => count += 1,
+            Delivery::NoBuffer => break,
+        }
+        done.extend(pending.pop_front());
     }
     if queue.publish(&mem)? {
         nic.interrupt_queue(vector);
@@ -77,18 +152,18 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
 
 fn deliver(
     nic: &Nic,
-    net: &mut NetState,
+    chains: &mut Vec<Chain>,
     queue: &mut VirtQueue,
     mem: &GuestMap,
     rules: &Rules,
-    frame: &[u8],
+    frame: &mut [u8],
 ) -> Result<Delivery, RingError> {
-    if frame.len() > usize::from(nic.config.mtu) + L2_OVERHEAD {
+    if frame.len() > frame::longest(frame, nic.config.mtu) {
         nic.stats.rx_drop_long.inc();
         return Ok(Delivery::Done);
     }
     let need = (rules.hdr_len.bytes() + frame.len()) as u64;
-    let count = match gather(net, queue, mem, rules, need)? {
+    let count = match gather(chains, queue, mem, rules, need)? {
         Gathered::Chains(count) => count,
         Gathered::TooFew => return Ok(Delivery::NoBuffer),
         Gathered::NoRoom => {
@@ -96,24 +171,23 @@ fn deliver(
             return Ok(Delivery::Done);
         }
     };
-    let mut frame = std::borrow::Cow::Borrowed(frame);
     let mut hdr = NetHdr48::default();
     if rules.ipsec {
-        nic.ipsec.receive(frame.to_mut(), &mut hdr);
+        nic.ipsec.receive(frame, &mut hdr);
     }
-    if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(&frame) {
+    if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame) {
         nic.stats.rx_csum_valid.inc();
         hdr.net.flags |= hdr::F_DATA_VALID;
     }
     hdr.net.num_buffers = (count as u16).into();
-    fill(net, queue, mem, hdr.prefix(rules.hdr_len), &frame, count)?;
+    fill(chains, queue, mem, hdr.prefix(rules.hdr_len), frame, count)?;
     nic.stats.rx_frames.inc();
     nic.stats.rx_bytes.add(frame.len() as u64);
     Ok(Delivery::Done)
 }
 
 enum Gathered {
-    /// So many chains in `net.chains` have room for the frame.
+    /// So many chains have room for the frame.
     Chains(usize),
     /// The driver has not given enough; nothing was taken, and the driver will notify.
     TooFew,
@@ -123,7 +197,7 @@ enum Gathered {
 
 /// Takes chains until they hold `need` bytes.
 fn gather(
-    net: &mut NetState,
+    chains: &mut Vec<Chain>,
     queue: &mut VirtQueue,
     mem: &GuestMap,
     rules: &Rules,
@@ -135,10 +209,10 @@ fn gather(
             queue.unpop(count as u16);
             return Ok(Gathered::NoRoom);
         }
-        if net.chains.len() <= count {
-            net.chains.push(Default::default());
+        if chains.len() <= count {
+            chains.push(Chain::default());
         }
-        let Some(chain) = net.chains.get_mut(count) else {
+        let Some(chain) = chains.get_mut(count) else {
             return Ok(Gathered::TooFew);
         };
         if !queue.pop(mem, chain)? {
@@ -164,14 +238,14 @@ fn gather(
 
 /// Writes header and frame across the first `count` chains and marks them used.
 fn fill(
-    net: &NetState,
+    chains: &[Chain],
     queue: &mut VirtQueue,
     mem: &GuestMap,
     hdr: &[u8],
     mut frame: &[u8],
     count: usize,
 ) -> Result<(), RingError> {
-    for (index, chain) in net.chains.iter().take(count).enumerate() {
+    for (index, chain) in chains.iter().take(count).enumerate() {
         let skip = if index == 0 { hdr.len() } else { 0 };
         if index == 0 {
             chain.write(mem, 0, hdr)?;

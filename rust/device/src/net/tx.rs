@@ -3,67 +3,125 @@
 //! Transmission: from the guest's queue to the wire.
 
 use espnic_esp::checksum;
+use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{frame, Device, BATCH, L2_OVERHEAD};
+use super::{frame, Device, NetState, BATCH};
 use crate::ipsec::Frames;
 use crate::memory::GuestMap;
 use crate::nic::Nic;
+use crate::stats::Counter;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::RingError;
+use crate::virtio::queue::{RingError, VirtQueue};
+use crate::virtio::Virtio;
+
+/// Longest frame that is to be segmented: the largest IP packet, and room for what goes around it.
+const MAX_GSO_FRAME: usize = 65535 + 255;
+/// Most segments of one frame. A driver that wants 64 KiB in packets of less than 32 bytes does not
+/// want a network but this process's time.
+const MAX_SEGMENTS: usize = 2048;
 
 /// What a frame is checked and changed by; the same for all frames until the next reset.
 struct Rules {
     hdr_len: HdrLen,
-    max_frame: usize,
+    mtu: u16,
     csum: bool,
     ipsec: bool,
+    tso4: bool,
+    tso6: bool,
+}
+
+impl Rules {
+    fn new(virtio: &Virtio, mtu: u16) -> Self {
+        Self {
+            hdr_len: HdrLen::of(virtio.negotiated()),
+            mtu,
+            csum: virtio.has(feature::CSUM),
+            ipsec: virtio.has(feature::IPSEC),
+            tso4: virtio.has(feature::HOST_TSO4),
+            tso6: virtio.has(feature::HOST_TSO6),
+        }
+    }
+
+    /// Longest frame that the driver may hand over.
+    fn longest(&self) -> usize {
+        match self.tso4 || self.tso6 {
+            true => MAX_GSO_FRAME,
+            false => usize::from(self.mtu) + frame::MAX_L2_LEN,
+        }
+    }
+
+    /// IP version of the packets that `hdr` wants segmented; `None` if that was not negotiated or
+    /// `hdr` is incomplete.
+    fn segmented_family(&self, hdr: &NetHdr48, len: usize) -> Option<u8> {
+        let size = usize::from(hdr.net.gso_size.get());
+        let fits = hdr.has(hdr::F_NEEDS_CSUM)
+            && usize::from(hdr.net.csum_offset.get()) == checksum::TCP_FIELD
+            && size > 0
+            && len / size < MAX_SEGMENTS;
+        match hdr.net.gso_type {
+            hdr::GSO_TCPV4 if fits && self.tso4 => Some(4),
+            hdr::GSO_TCPV6 if fits && self.tso6 => Some(6),
+            _ => None,
+        }
+    }
 }
 
 /// Sends a batch of queue pair `pair`. `false` if there was nothing to send.
 pub fn run(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
-    let rules = Rules {
-        hdr_len: device.hdr_len(),
-        max_frame: usize::from(nic.config.mtu) + L2_OVERHEAD,
-        csum: device.virtio.has(feature::CSUM),
-        ipsec: device.virtio.has(feature::IPSEC),
-    };
+    let rules = Rules::new(&device.virtio, nic.config.mtu);
     let mem = device.virtio.memory();
     let Device { virtio, net } = device;
     let Some((queue, vector)) = virtio.queue(2 * pair + 1) else {
         return Ok(false);
     };
-    let mut chain = net.chains.pop().unwrap_or_default();
     queue.disable_kicks(&mem)?;
-    let mut count = 0;
-    while count < BATCH && queue.pop(&mem, &mut chain)? {
-        count += 1;
-        if chain.writable_len() > 0 {
-            return Err(RingError::Direction);
-        }
-        take(nic, &mem, &chain, &rules, &mut net.wire)?;
-        for frame in net.wire.drain() {
-            nic.port.send(frame);
-        }
-        queue.push_used(&mem, chain.head(), 0)?;
-    }
+    let mut chain = net.chains.pop().unwrap_or_default();
+    let batch = take_batch(nic, net, queue, &mem, &rules, &mut chain);
+    net.chains.push(chain);
+    // Also after an error: what is complete is on its way.
+    nic.port.send(&mut net.wire);
+    let count = batch?;
     let notify = queue.publish(&mem)?;
     let more = count == 0 && queue.enable_kicks(&mem)?;
-    net.chains.push(chain);
     if notify {
         nic.interrupt_queue(vector);
     }
     Ok(count > 0 || more)
 }
 
-/// Appends the frame in `chain`, ready for the wire, to `out`, unless it must not go there.
+/// Moves up to [`BATCH`] frames to `net.wire`, or on to the port; returns how many there were.
+fn take_batch(
+    nic: &Nic,
+    net: &mut NetState,
+    queue: &mut VirtQueue,
+    mem: &GuestMap,
+    rules: &Rules,
+    chain: &mut Chain,
+) -> Result<usize, RingError> {
+    let mut count = 0;
+    while count < BATCH && queue.pop(mem, chain)? {
+        count += 1;
+        if chain.writable_len() > 0 {
+            return Err(RingError::Direction);
+        }
+        take(nic, mem, chain, rules, net)?;
+        if net.wire.len() >= BATCH {
+            nic.port.send(&mut net.wire);
+        }
+        queue.push_used(mem, chain.head(), 0)?;
+    }
+    Ok(count)
+}
+
+/// Appends the frame in `chain`, ready for the wire, to `net.wire`, unless it must not go there.
 fn take(
     nic: &Nic,
     mem: &GuestMap,
     chain: &Chain,
     rules: &Rules,
-    out: &mut Frames,
+    net: &mut NetState,
 ) -> Result<(), RingError> {
     let stats = &nic.stats;
     let hdr_len = rules.hdr_len.bytes();
@@ -75,36 +133,106 @@ fn take(
         stats.tx_drop_short.inc();
         return Ok(());
     };
-    if len > rules.max_frame {
+    if len > rules.longest() {
         stats.tx_drop_long.inc();
         return Ok(());
     }
     let mut bytes = [0; size_of::<NetHdr48>()];
     chain.read(mem, 0, bytes.get_mut(..hdr_len).unwrap_or_default())?;
     let hdr = NetHdr48::read(&bytes, rules.hdr_len).unwrap_or_default();
-    let mut frame = vec![0; len];
-    chain.read(mem, hdr_len as u64, &mut frame)?;
-    if hdr.net.gso_type != hdr::GSO_NONE {
-        stats.tx_drop_gso.inc();
+    // Frames that are segmented stay in the buffer, others move on with it.
+    let gso = hdr.net.gso_type != hdr::GSO_NONE;
+    let mut frame = match gso {
+        true => std::mem::take(&mut net.large),
+        false => net.wire.spare(),
+    };
+    frame.resize(len, 0);
+    let read = chain.read(mem, hdr_len as u64, &mut frame);
+    if read.is_ok() {
+        match prepare(nic, rules, &hdr, &mut frame, &mut net.wire) {
+            Ok(()) => {
+                stats.tx_frames.inc();
+                stats.tx_bytes.add(len as u64);
+            }
+            Err(drop) => drop.inc(),
+        }
+    }
+    if gso {
+        net.large = frame;
+    } else if frame.capacity() > 0 {
+        net.wire.recycle(frame);
+    }
+    read
+}
+
+/// Appends `frame`, or its segments, to `out`; takes it if it goes as it is. Otherwise nothing is
+/// appended, and the counter of the reason is returned.
+fn prepare<'a>(
+    nic: &'a Nic,
+    rules: &Rules,
+    hdr: &NetHdr48,
+    frame: &mut Vec<u8>,
+    out: &mut Frames,
+) -> Result<(), &'a Counter> {
+    let stats = &nic.stats;
+    let longest = frame::longest(frame, rules.mtu);
+    let family = match hdr.net.gso_type {
+        hdr::GSO_NONE if frame.len() > longest => return Err(&stats.tx_drop_long),
+        hdr::GSO_NONE => None,
+        _ => Some(
+            rules
+                .segmented_family(hdr, frame.len())
+                .ok_or(&stats.tx_drop_gso)?,
+        ),
+    };
+    if rules.ipsec && hdr.has(hdr::F_SECURITY) {
+        return nic
+            .ipsec
+            .transmit(hdr, frame, longest, out)
+            .map_err(|error| {
+                log::trace!("{}: frame for an SA is dropped: {error}", nic.name);
+                &stats.tx_drop_ipsec
+            });
+    }
+    if let Some(family) = family {
+        let count = segment(hdr, frame, family, longest, out).ok_or(&stats.tx_drop_gso)?;
+        stats.tx_segments.add(count as u64);
         return Ok(());
     }
-    let secured = rules.ipsec && hdr.has(hdr::F_SECURITY);
-    if secured {
-        if let Err(error) = nic.ipsec.transmit(&hdr, &mut frame, rules.max_frame, out) {
-            log::trace!("{}: frame for an SA is dropped: {error}", nic.name);
-            stats.tx_drop_ipsec.inc();
-            return Ok(());
-        }
-    } else {
-        if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !complete_csum(&hdr, &mut frame) {
-            stats.tx_drop_csum.inc();
-            return Ok(());
-        }
-        out.push(frame);
+    if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !complete_csum(hdr, frame) {
+        return Err(&stats.tx_drop_csum);
     }
-    stats.tx_frames.inc();
-    stats.tx_bytes.add(len as u64);
+    out.push(std::mem::take(frame));
     Ok(())
+}
+
+/// Appends the segments of `frame` to `out` and returns their number. `None`, and nothing is appended,
+/// if the headers are not what `hdr` says or a segment would be longer than `longest`.
+fn segment(
+    hdr: &NetHdr48,
+    frame: &[u8],
+    family: u8,
+    longest: usize,
+    out: &mut Frames,
+) -> Option<usize> {
+    let request = Request {
+        family,
+        tcp: hdr.net.csum_start.get().into(),
+        size: hdr.net.gso_size.get().into(),
+    };
+    let segments = Segments::plain(frame, &request).ok()?;
+    if segments.longest() > longest {
+        return None;
+    }
+    let before = out.len();
+    for index in 0..segments.count() {
+        let to = out.add(segments.len(index));
+        if segments.write(index, to).is_err() {
+            out.truncate(before);
+            return None;
+        }
+    }
+    Some(segments.count())
 }
 
 /// Completes the checksum, which reaches to the end of the frame.

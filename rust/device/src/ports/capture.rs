@@ -60,19 +60,24 @@ impl Capture {
         })
     }
 
-    /// Appends a frame. An error is logged once and ends the capture, not the NIC.
-    pub fn write(&self, interface: u32, frame: &[u8]) {
+    /// Appends frames. An error is logged once and ends the capture, not the NIC.
+    pub fn write<'a>(&self, interface: u32, frames: impl IntoIterator<Item = &'a [u8]>) {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let block = EnhancedPacketBlock {
-            interface_id: interface,
-            timestamp: now,
-            original_len: frame.len() as u32,
-            data: Cow::Borrowed(frame),
-            options: Vec::new(),
-        };
-        self.with_output(|writer| writer.write_pcapng_block(block).map(drop).map_err(to_io));
+        self.with_output(|writer| {
+            for frame in frames {
+                let block = EnhancedPacketBlock {
+                    interface_id: interface,
+                    timestamp: now,
+                    original_len: frame.len() as u32,
+                    data: Cow::Borrowed(frame),
+                    options: Vec::new(),
+                };
+                writer.write_pcapng_block(block).map_err(to_io)?;
+            }
+            Ok(())
+        });
     }
 
     /// Writes everything captured so far to the file.
@@ -132,8 +137,8 @@ mod tests {
         let before = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();
-        capture.write(1, &[0xab; 61]);
-        capture.write(0, &[0xcd; 1514]);
+        capture.write(1, [&[0xab; 61][..]]);
+        capture.write(0, [&[0xcd; 1514][..]]);
         capture.flush();
 
         let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();

@@ -9,6 +9,7 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use super::capture::Capture;
 use super::{Inbox, Port};
+use crate::ipsec::Frames;
 
 /// Largest frame that a TAP interface can deliver: MTU 65535, Ethernet header, VLAN tag.
 const MAX_FRAME: usize = 65535 + 18;
@@ -46,15 +47,17 @@ impl TapPort {
 }
 
 impl Port for TapPort {
-    fn send(&self, frame: Vec<u8>) -> bool {
-        // A TAP write puts the frame into the host's receive queue and does not wait.
-        match self.device.send(&frame) {
-            Ok(_) => true,
-            Err(error) => {
+    fn send(&self, frames: &mut Frames) -> usize {
+        let mut lost = 0;
+        for frame in frames.iter() {
+            // A TAP write puts the frame into the host's receive queue and does not wait.
+            if let Err(error) = self.device.send(frame) {
                 log::debug!("TAP interface takes no frame: {error}");
-                false
+                lost += 1;
             }
         }
+        frames.truncate(0);
+        lost
     }
 
     fn link_up(&self) -> bool {
@@ -69,9 +72,9 @@ fn receive(device: &SyncDevice, name: &str, inbox: &Inbox, capture: Option<&(Arc
             Ok(len) => {
                 let frame = buffer.get(..len).unwrap_or_default();
                 if let Some((capture, interface)) = capture {
-                    capture.write(*interface, frame);
+                    capture.write(*interface, [frame]);
                 }
-                inbox.push(frame.to_vec());
+                inbox.copy(frame);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {

@@ -5,6 +5,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Inbox, Port};
+use crate::ipsec::Frames;
 
 /// The wire.
 #[derive(Default)]
@@ -31,7 +32,7 @@ pub struct WirePort {
 }
 
 impl Port for WirePort {
-    fn send(&self, frame: Vec<u8>) -> bool {
+    fn send(&self, frames: &mut Frames) -> usize {
         let ends = self
             .wire
             .ends
@@ -39,13 +40,15 @@ impl Port for WirePort {
             .unwrap_or_else(PoisonError::into_inner);
         let mut others = ends.iter().enumerate().filter(|(end, _)| *end != self.own);
         let Some((_, first)) = others.next() else {
-            return false;
+            let count = frames.len();
+            frames.truncate(0);
+            return count;
         };
         for (_, inbox) in others {
-            inbox.push(frame.clone());
+            frames.iter().for_each(|frame| inbox.copy(frame));
         }
-        first.push(frame);
-        true
+        first.push(frames);
+        0
     }
 
     fn link_up(&self) -> bool {
@@ -61,7 +64,6 @@ impl Port for WirePort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::Wake;
     use crate::stats::PortStats;
 
     #[test]
@@ -70,13 +72,12 @@ mod tests {
         let stats: Vec<_> = (0..3).map(|_| Arc::new(PortStats::default())).collect();
         let ports: Vec<_> = stats
             .iter()
-            .map(|stats| {
-                let wake = Arc::new(Wake::new().unwrap());
-                wire.connect(Arc::new(Inbox::new(wake, stats.clone())))
-            })
+            .map(|stats| wire.connect(Arc::new(Inbox::new(Arc::default(), stats.clone()))))
             .collect();
         assert!(ports[1].link_up());
-        assert!(ports[1].send(vec![7; 60]));
+        let mut frames = Frames::default();
+        frames.push(vec![7; 60]);
+        assert_eq!((ports[1].send(&mut frames), frames.len()), (0, 0));
         let received: Vec<_> = stats.iter().map(|stats| stats.rx_frames.get()).collect();
         assert_eq!(received, [1, 0, 1]);
     }
@@ -84,9 +85,10 @@ mod tests {
     #[test]
     fn alone_on_the_wire_there_is_no_link() {
         let wire = Arc::new(Wire::default());
-        let wake = Arc::new(Wake::new().unwrap());
-        let port = wire.connect(Arc::new(Inbox::new(wake, Arc::default())));
+        let port = wire.connect(Arc::new(Inbox::new(Arc::default(), Arc::default())));
         assert!(!port.link_up());
-        assert!(!port.send(vec![0; 60]));
+        let mut frames = Frames::default();
+        frames.push(vec![0; 60]);
+        assert_eq!((port.send(&mut frames), frames.len()), (1, 0));
     }
 }

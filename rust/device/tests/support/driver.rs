@@ -34,8 +34,10 @@ pub const QUEUE_SIZE: u16 = 16;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Every queue has this much room for its rings.
 const RING_ROOM: u64 = 0x4000;
+/// Queues of a NIC with as many pairs as there can be.
+const MAX_RINGS: u64 = 18;
 /// Buffers are taken from here on.
-const BUFFERS: u64 = MEM_START + 0x2_0000;
+const BUFFERS: u64 = MEM_START + 0x5_0000;
 const BUFFERS_END: u64 = MAP_BORDER + 0x10_0000;
 
 /// What stock virtio_net takes.
@@ -55,6 +57,11 @@ pub fn plain() -> u128 {
     ]
     .into_iter()
     .fold(0, |set, bit| set | mask(bit))
+}
+
+/// Segmentation by the device.
+pub fn tso() -> u128 {
+    mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6)
 }
 
 /// Everything for IPsec.
@@ -101,15 +108,21 @@ pub struct Driver {
     nic: Option<Arc<Nic>>,
     pub function: Box<dyn Function>,
     pub memory: Memory,
-    pub rings: [Ring; 4],
+    pub rings: Vec<Ring>,
     /// Interrupt receivers: every signal writes eight bytes.
     pub vectors: Vec<UnixStream>,
     pub features: u128,
     /// How long to wait for a NIC of another process.
     pub patience: Duration,
     next_buffer: u64,
-    /// Buffers in the RX queue: descriptor to address and length.
-    rx_buffers: Vec<(u16, u64, u32)>,
+    rx_buffers: Vec<RxBuffer>,
+}
+
+/// A buffer in an RX queue.
+struct RxBuffer {
+    queue: u16,
+    head: u16,
+    address: u64,
 }
 
 impl Driver {
@@ -130,7 +143,7 @@ impl Driver {
             nic,
             function,
             memory: Memory::new(),
-            rings: [ring(0), ring(1), ring(2), ring(3)],
+            rings: (0..MAX_RINGS).map(ring).collect(),
             vectors: Vec::new(),
             features: 0,
             patience: PATIENCE,
@@ -255,10 +268,15 @@ impl Driver {
 
     /// From reset to `DRIVER_OK`.
     pub fn start(&mut self, features: u128) {
+        let admin = features & mask(feature::ADMIN_VQ) != 0;
+        self.start_queues(features, if admin { 4 } else { 3 });
+    }
+
+    /// The same with this number of queues.
+    pub fn start_queues(&mut self, features: u128, count: u16) {
         assert!(self.negotiate(features));
         self.write(reg::CONFIG_VECTOR, 0, 2);
-        let admin = features & mask(feature::ADMIN_VQ) != 0;
-        for queue in 0..if admin { 4 } else { 3 } {
+        for queue in 0..count {
             self.enable(queue);
         }
         self.set_status(status::DRIVER_OK);
@@ -384,6 +402,11 @@ impl Driver {
 
     /// Puts header and frame into one chain of the TX queue and waits until it is used.
     pub fn send(&mut self, hdr: &NetHdr48, frame: &[u8]) {
+        self.send_on(TX, hdr, frame);
+    }
+
+    /// The same in another queue.
+    pub fn send_on(&mut self, queue: u16, hdr: &NetHdr48, frame: &[u8]) {
         let hdr = hdr.prefix(self.hdr_len()).to_vec();
         let (at, data) = (
             self.buffer(hdr.len() as u32),
@@ -392,47 +415,65 @@ impl Driver {
         self.put(at, &hdr);
         self.put(data, frame);
         let head = self.chain(
-            TX,
+            queue,
             &[(at, hdr.len() as u32, 0), (data, frame.len() as u32, 0)],
         );
-        self.kick(TX);
-        assert_eq!(self.next_used(TX), Some((head, 0)));
+        self.kick(queue);
+        assert_eq!(self.next_used(queue), Some((head, 0)));
     }
 
     pub fn post_rx(&mut self, len: u32) {
+        self.post_rx_on(RX, len);
+    }
+
+    pub fn post_rx_on(&mut self, queue: u16, len: u32) {
         let address = self.buffer(len);
-        self.post_rx_at(address, len);
+        let head = self.chain(queue, &[(address, len, WRITE)]);
+        self.rx_buffers.push(RxBuffer {
+            queue,
+            head,
+            address,
+        });
     }
 
     pub fn post_rx_at(&mut self, address: u64, len: u32) {
         let head = self.chain(RX, &[(address, len, WRITE)]);
-        self.rx_buffers.push((head, address, len));
+        self.rx_buffers.push(RxBuffer {
+            queue: RX,
+            head,
+            address,
+        });
     }
 
     /// The next received frame and its header.
     pub fn receive(&mut self) -> Option<(NetHdr48, Vec<u8>)> {
+        self.receive_on(RX)
+    }
+
+    /// The same from another queue.
+    pub fn receive_on(&mut self, queue: u16) -> Option<(NetHdr48, Vec<u8>)> {
         self.settle();
         let hdr_len = self.hdr_len();
-        let first = self.used_buffer()?;
+        let first = self.used_buffer(queue)?;
         let hdr = NetHdr48::read(&first, hdr_len).unwrap();
         let mut frame = first[hdr_len.bytes()..].to_vec();
         for _ in 1..hdr.net.num_buffers.get() {
             frame.extend(
-                self.used_buffer()
+                self.used_buffer(queue)
                     .expect("all buffers of a frame are used together"),
             );
         }
         Some((hdr, frame))
     }
 
-    fn used_buffer(&mut self) -> Option<Vec<u8>> {
-        let (id, len) = self.next_used(RX)?;
+    fn used_buffer(&mut self, queue: u16) -> Option<Vec<u8>> {
+        let (id, len) = self.next_used(queue)?;
         let at = self
             .rx_buffers
             .iter()
-            .position(|(head, ..)| *head == id)
+            .position(|buffer| (buffer.queue, buffer.head) == (queue, id))
             .unwrap();
-        let (_, address, _) = self.rx_buffers.remove(at);
+        let address = self.rx_buffers.remove(at).address;
         Some(self.get(address, len as usize))
     }
 

@@ -105,12 +105,13 @@ impl Rig {
         self.build(config, |_| Box::new(Unplugged))
     }
 
-    fn build(
+    /// A NIC with a port of the test's own.
+    pub fn build(
         &mut self,
         config: NetConfig,
         port: impl FnOnce(Arc<Inbox>) -> Box<dyn Port>,
     ) -> driver::Driver {
-        let wake = Arc::new(Wake::new().unwrap());
+        let wake = Arc::new(Wake::default());
         let stats = Arc::new(PortStats::default());
         let inbox = Arc::new(Inbox::new(wake.clone(), stats.clone()));
         let capture = self.capture.clone().map(|capture| (capture, self.count));

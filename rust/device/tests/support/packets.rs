@@ -2,7 +2,7 @@
 
 //! Frames for tests.
 
-use espnic_device::net::csum;
+use espnic_esp::checksum::{self, Sum};
 
 /// UDP over IPv4 with a payload of `len` bytes; the checksum field holds the pseudo header's sum.
 pub fn udp_partial(len: usize) -> Vec<u8> {
@@ -27,11 +27,46 @@ pub const UDP_FIELD: u16 = 6;
 pub fn udp(len: usize) -> Vec<u8> {
     let mut frame = udp_partial(len);
     let end = frame.len();
-    assert!(csum::complete(
+    assert!(checksum::complete(
         &mut frame,
         UDP_START.into(),
         UDP_FIELD.into(),
         end
     ));
+    frame
+}
+
+/// TCP over IPv4 or IPv6 from port `port` with `len` bytes of data; the checksum field holds the pseudo
+/// header's sum, the length being that of all data.
+pub fn tcp_partial(v6: bool, port: u16, len: usize) -> Vec<u8> {
+    let tcp_len = len + 20;
+    let mut frame = vec![2, 0, 0, 0, 0, 0x11, 2, 0, 0, 0, 0, 0x10];
+    if v6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+        frame.extend((tcp_len as u16).to_be_bytes());
+        frame.extend([6, 64]);
+        frame.extend([0xfd; 16]);
+        frame.extend([0xfe; 16]);
+    } else {
+        frame.extend([0x08, 0x00, 0x45, 0]);
+        frame.extend((tcp_len as u16 + 20).to_be_bytes());
+        frame.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    }
+    let addresses = if v6 { 22..54 } else { 26..34 };
+    let pseudo = Sum::of(&frame[addresses]).plus(6).plus(tcp_len as u32);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0x14, 0x51, 0, 0, 0x10, 0, 0, 0, 0, 0, 0x50, 0x18, 1, 0]);
+    frame.extend(pseudo.folded().to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend((0..len).map(|byte| byte as u8));
+    frame
+}
+
+/// ESP over IPv4 with this SPI and sequence number, for which there is no SA.
+pub fn esp(spi: u32, seq: u32) -> Vec<u8> {
+    let mut frame = udp(64);
+    frame[23] = 50;
+    frame[34..38].copy_from_slice(&spi.to_be_bytes());
+    frame[38..42].copy_from_slice(&seq.to_be_bytes());
     frame
 }

@@ -129,6 +129,9 @@ pub fn read_reply(connection: &mut BufReader<UnixStream>) -> Value {
 /// A function behind a vfio-user socket, used as QEMU does.
 pub struct Remote(Client);
 
+/// MSI-X vectors of a NIC with two queue pairs.
+const VECTORS: u16 = 8;
+
 impl Remote {
     pub fn connect(path: &Path) -> Self {
         Self(Client::new(path).unwrap())
@@ -155,7 +158,7 @@ impl Function for Remote {
     }
 
     fn vectors(&self) -> u16 {
-        6
+        VECTORS
     }
 
     fn read(&mut self, region: Region, offset: u64, data: &mut [u8]) {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The words by which faults are set, on the command line and at the control socket.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::damage::Damage;
+use super::{Direction, Fault, Kind};
+
+/// What can be said, one form per line.
+pub const FORMS: &[&str] = &[
+    "tx|rx drop|duplicate|reorder|corrupt-icv|corrupt-payload|bad-length COUNT [every N]",
+    "tx|rx delay MS COUNT [every N]",
+    "clear",
+];
+
+/// A fault of a NIC, or the end of faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Something happens to ESP frames.
+    Frames(Fault),
+    /// All faults end.
+    Clear,
+}
+
+impl Request {
+    /// Parses the words after the name of the NIC.
+    pub fn parse(words: &[&str]) -> Result<Self, String> {
+        let (words, every) = match *words {
+            [ref words @ .., "every", every] => (words, positive(every)?),
+            _ => (words, 1),
+        };
+        let frames = |direction: &str, kind, count: &str| {
+            Ok(Self::Frames(Fault {
+                direction: direction.parse()?,
+                kind,
+                count: number(count)?,
+                every,
+            }))
+        };
+        match *words {
+            ["clear"] => Ok(Self::Clear),
+            ["delay", ms, count] => frames("tx", delay(ms)?, count),
+            [direction, "delay", ms, count] => frames(direction, delay(ms)?, count),
+            [direction, kind, count] => frames(direction, kind.parse()?, count),
+            _ => Err(format!("say fault NIC with {}", FORMS.join(", or "))),
+        }
+    }
+}
+
+fn delay(ms: &str) -> Result<Kind, String> {
+    Ok(Kind::Delay(Duration::from_millis(number(ms)?.into())))
+}
+
+fn number(word: &str) -> Result<u32, String> {
+    word.parse()
+        .map_err(|_| format!("`{word}` is not a number from 0 to {}", u32::MAX))
+}
+
+fn positive(word: &str) -> Result<u32, String> {
+    match number(word)? {
+        0 => Err("every 0 is no frame at all: say every 1 for each".into()),
+        value => Ok(value),
+    }
+}
+
+impl FromStr for Direction {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "tx" => Ok(Self::Tx),
+            "rx" => Ok(Self::Rx),
+            _ => Err(format!("`{word}` is not a direction: say tx or rx")),
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "drop" => Ok(Self::Drop),
+            "duplicate" => Ok(Self::Duplicate),
+            "reorder" => Ok(Self::Reorder),
+            "corrupt-icv" => Ok(Self::Damage(Damage::Icv)),
+            "corrupt-payload" => Ok(Self::Damage(Damage::Payload)),
+            "bad-length" => Ok(Self::Damage(Damage::Length)),
+            _ => Err(format!(
+                "`{word}` is not a fault of frames: say {}",
+                FORMS.join(", or ")
+            )),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Segmentation of plain TCP (HOST_TSO4, HOST_TSO6).
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use espnic_device::net::csum;
+use espnic_wire::feature::{self, mask};
+use espnic_wire::hdr::{self, NetHdr48};
+use support::driver::{self, Driver};
+use support::{config, packets, Rig};
+
+const SIZE: usize = 1000;
+
+fn tso() -> u128 {
+    driver::plain() | driver::tso()
+}
+
+fn pair(features: u128) -> (Driver, Driver) {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    a.start(features);
+    b.start(driver::plain());
+    (a, b)
+}
+
+fn gso(v6: bool, size: usize) -> NetHdr48 {
+    let mut hdr = NetHdr48::default();
+    hdr.net.flags = hdr::F_NEEDS_CSUM;
+    hdr.net.gso_type = if v6 { hdr::GSO_TCPV6 } else { hdr::GSO_TCPV4 };
+    hdr.net.gso_size = (size as u16).into();
+    hdr.net.csum_start = if v6 { 54 } else { 34 }.into();
+    hdr.net.csum_offset = 16.into();
+    hdr
+}
+
+#[test]
+fn large_packets_become_packets_of_the_wire() {
+    for (v6, tag) in [(false, false), (true, false), (false, true)] {
+        let (mut a, mut b) = pair(tso());
+        let mut frame = packets::tcp_partial(v6, 1000, 10 * SIZE + 1);
+        let mut hdr = gso(v6, SIZE);
+        if tag {
+            frame.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
+            hdr.net.csum_start = 38.into();
+        }
+        let head = frame.len() - (10 * SIZE + 1);
+        for _ in 0..11 {
+            b.post_rx(1600);
+        }
+        a.send(&hdr, &frame);
+        let mut data = Vec::new();
+        for index in 0..11 {
+            let (hdr, segment) = b.receive().unwrap();
+            let len = if index < 10 { SIZE } else { 1 };
+            assert_eq!(segment.len(), head + len);
+            assert_eq!(hdr.net.flags, hdr::F_DATA_VALID, "{index}");
+            assert_eq!(hdr.net.gso_type, hdr::GSO_NONE);
+            assert!(csum::validated(&segment));
+            data.extend_from_slice(&segment[head..]);
+        }
+        assert!(b.receive().is_none());
+        assert_eq!(data, frame[head..]);
+        assert_eq!((a.counter("tx_frames"), a.counter("tx_segments")), (1, 11));
+        assert_eq!(a.counter("port.tx_frames"), 11);
+    }
+}
+
+#[test]
+fn the_largest_packets_and_the_longest_segments_pass() {
+    let (mut a, b) = pair(tso());
+    a.send(&gso(false, 1460), &packets::tcp_partial(false, 1, 65_495));
+    assert_eq!(
+        (a.counter("tx_segments"), a.counter("tx_drop_gso")),
+        (45, 0)
+    );
+    // One byte more than the MTU has room for.
+    a.send(&gso(false, 1461), &packets::tcp_partial(false, 1, 3000));
+    a.send(&gso(true, 1441), &packets::tcp_partial(true, 1, 3000));
+    assert_eq!(
+        (a.counter("tx_segments"), a.counter("tx_drop_gso")),
+        (45, 2)
+    );
+    a.send(&gso(true, 1440), &packets::tcp_partial(true, 1, 3000));
+    assert_eq!(a.counter("tx_segments"), 48);
+    assert_eq!(b.counter("needs_reset"), 0);
+}
+
+#[test]
+fn malformed_requests_are_dropped() {
+    let (mut a, mut b) = pair(tso());
+    b.post_rx(1600);
+    let good = packets::tcp_partial(false, 1, 3000);
+    let broken: [fn(&mut NetHdr48); 12] = [
+        |hdr| hdr.net.flags = 0,
+        |hdr| hdr.net.gso_size = 0.into(),
+        |hdr| hdr.net.gso_size = 1.into(),
+        |hdr| hdr.net.gso_size = 2900.into(),
+        |hdr| hdr.net.gso_size = 0xffff.into(),
+        |hdr| hdr.net.gso_type = hdr::GSO_TCPV6,
+        |hdr| hdr.net.gso_type = 3,
+        |hdr| hdr.net.gso_type = 5,
+        |hdr| hdr.net.gso_type |= 0x80,
+        |hdr| hdr.net.csum_start = 35.into(),
+        |hdr| hdr.net.csum_start = 0xffff.into(),
+        |hdr| hdr.net.csum_offset = 6.into(),
+    ];
+    for (number, spoil) in broken.iter().enumerate() {
+        let mut hdr = gso(false, SIZE);
+        spoil(&mut hdr);
+        a.send(&hdr, &good);
+        assert_eq!(a.counter("tx_drop_gso"), number as u64 + 1);
+    }
+    // Protocol, IHL, TCP header length beyond the frame, EtherType.
+    for (at, value) in [(23, 17), (14, 0x46), (46, 0xf0), (12, 0x86)] {
+        let mut frame = packets::tcp_partial(false, 1, 20);
+        frame[at] = value;
+        let before = a.counter("tx_drop_gso");
+        a.send(&gso(false, SIZE), &frame);
+        assert_eq!(a.counter("tx_drop_gso"), before + 1, "{at}");
+    }
+    a.send(&gso(false, SIZE), &vec![0; 65535 + 256]);
+    assert_eq!(a.counter("tx_drop_long"), 1);
+    // Long frames only with segmentation.
+    a.send(&NetHdr48::default(), &good);
+    assert_eq!(a.counter("tx_drop_long"), 2);
+    assert!(b.receive().is_none());
+    assert_eq!((a.counter("needs_reset"), a.counter("tx_frames")), (0, 0));
+}
+
+#[test]
+fn segmentation_needs_its_feature() {
+    for (features, v6) in [
+        (driver::plain(), false),
+        (driver::plain(), true),
+        (driver::plain() | mask(feature::HOST_TSO6), false),
+        (driver::plain() | mask(feature::HOST_TSO4), true),
+    ] {
+        let (mut a, b) = pair(features);
+        a.send(&gso(v6, 500), &packets::tcp_partial(v6, 1, 1000));
+        assert_eq!(a.counter("tx_drop_gso"), 1);
+        assert_eq!(b.counter("port.rx_frames"), 0);
+    }
+}
