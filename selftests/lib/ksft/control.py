@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import select
 import time
 
@@ -18,6 +19,7 @@ class Control:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self._pending = b""
+        self._words = None
         self._drain()
         defer(os.close, self._fd)
 
@@ -53,6 +55,13 @@ class Control:
         if reply.get("ok") is not True:
             raise Failure(f"the NIC refused {line!r}: {reply.get('error')}")
         return reply
+
+    def help(self):
+        """All words of the requests that the NIC lists."""
+        if self._words is None:
+            text = json.dumps(self.request("help"))
+            self._words = set(re.findall(r"[a-z][a-z-]+", text))
+        return self._words
 
     def stats(self, nic):
         """The NIC's IPsec counters, by name."""

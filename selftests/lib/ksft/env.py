@@ -21,7 +21,10 @@ from .sniff import Sniffer
 DUT4, PEER4 = "192.0.2.1", "192.0.2.2"
 DUT6, PEER6 = "2001:db8:77::1", "2001:db8:77::2"
 DUT_INNER4, PEER_INNER4 = "198.51.100.1", "203.0.113.1"
-ADDRESSES = {DUT4, PEER4, DUT6, PEER6, DUT_INNER4, PEER_INNER4}
+DUT_INNER6, PEER_INNER6 = "2001:db8:a::1", "2001:db8:b::1"
+DUT_VLAN4, PEER_VLAN4 = "192.0.2.129", "192.0.2.130"
+ADDRESSES = {DUT4, PEER4, DUT6, PEER6, DUT_INNER4, PEER_INNER4, DUT_INNER6, PEER_INNER6,
+             DUT_VLAN4, PEER_VLAN4}
 UPPER = "upper0"
 SETTLE = 0.25
 
@@ -68,25 +71,31 @@ class Setup:
     def connect(self):
         """Move NETIF to its namespace, give it its addresses and bring it up."""
         self.init.ip(f"link set {self.netif} netns {self.dut.path}")
-        self.dut.ip("link set lo up", f"addr replace {DUT_INNER4}/32 dev lo")
         self.configure()
 
     def configure(self):
         """Addresses, neighbour and route of NETIF; needed again after every link down."""
-        self.dut.ip(*_address_lines(self.netif, self.mtu, DUT4, DUT6, PEER4, PEER6,
+        self.dut.ip("link set lo up", f"addr replace {DUT_INNER4}/32 dev lo",
+                    f"addr replace {DUT_INNER6}/128 dev lo nodad",
+                    *_address_lines(self.netif, self.mtu, DUT4, DUT6, PEER4, PEER6,
                                     self.peer_mac),
                     f"route replace {PEER_INNER4}/32 via {PEER4} dev {self.netif} "
-                    f"src {DUT_INNER4}")
+                    f"src {DUT_INNER4}",
+                    f"route replace {PEER_INNER6}/128 via {PEER6} dev {self.netif} "
+                    f"src {DUT_INNER6}")
 
     def _connect_peer(self, tap):
         self.init.ip(f"link set {self.peerif} netns {self.wire.path}")
         if tap:
             self._make_tap()
         self.peer.ip("link set lo up", f"addr replace {PEER_INNER4}/32 dev lo",
+                     f"addr replace {PEER_INNER6}/128 dev lo nodad",
                      *_address_lines(self.peerdev, self.mtu, PEER4, PEER6, DUT4, DUT6,
                                      self.netif_mac),
                      f"route replace {DUT_INNER4}/32 via {DUT4} dev {self.peerdev} "
-                     f"src {PEER_INNER4}")
+                     f"src {PEER_INNER4}",
+                     f"route replace {DUT_INNER6}/128 via {DUT6} dev {self.peerdev} "
+                     f"src {PEER_INNER6}")
 
     def _make_tap(self):
         self.peerdev = UPPER
@@ -128,6 +137,24 @@ class Setup:
         if not self.control:
             raise Skip("ESPNIC_CONTROL is not set: no access to the NIC's faults and counters")
         return self.control
+
+    def need_request(self, *words):
+        """Skip unless the NIC's control socket lists a request with these words."""
+        control = self.need_control()
+        missing = [word for word in words if word not in control.help()]
+        if missing:
+            raise Skip(f"the NIC's control socket does not know: {', '.join(missing)}")
+        return control
+
+    def features(self):
+        """`ethtool -k` of NETIF, True for on."""
+        return netif.ethtool_features(self.dut, self.netif)
+
+    def feature(self, name, state):
+        """Switch a feature of NETIF for the rest of the case."""
+        before = "on" if self.features().get(name) else "off"
+        defer(self.dut.cmd, "ethtool", "-K", self.netif, name, before)
+        self.dut.cmd("ethtool", "-K", self.netif, name, state)
 
     def need_capture(self):
         """Skip without the NIC's capture."""

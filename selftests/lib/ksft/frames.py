@@ -5,9 +5,10 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-ETH_IPV4, ETH_IPV6 = 0x0800, 0x86DD
+ETH_IPV4, ETH_VLAN, ETH_IPV6 = 0x0800, 0x8100, 0x86DD
 PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ESP, PROTO_ICMPV6 = 1, 6, 17, 50, 58
-ETH_LEN, IPV4_LEN, IPV6_LEN, ESP_LEN, IV_LEN = 14, 20, 40, 8, 8
+ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, ESP_LEN, IV_LEN = 14, 20, 40, 8, 8, 8
+ENCAP_PORT = 4500
 
 
 @dataclass(frozen=True)
@@ -20,28 +21,49 @@ class Packet:
     dst: str
     proto: int
     payload: bytes
-    offset: int  # of the payload in the frame
+    offset: int  # of the payload in the frame without VLAN tag
     fragment: bool
+
+    @property
+    def _esp(self):
+        """The ESP packet, out of its UDP datagram if it is in one (RFC 3948)."""
+        if self.proto == PROTO_ESP:
+            return self.payload
+        if self.proto == PROTO_UDP and len(self.payload) >= UDP_LEN + ESP_LEN + IV_LEN:
+            target, inner = struct.unpack_from("!2xH4xI", self.payload)
+            if target == ENCAP_PORT and inner:
+                return self.payload[UDP_LEN:]
+        return b""
 
     @property
     def esp(self):
         """True for ESP with a whole header and IV, not a later fragment."""
-        return self.proto == PROTO_ESP and len(self.payload) >= ESP_LEN + IV_LEN
+        return len(self._esp) >= ESP_LEN + IV_LEN
+
+    @property
+    def encapsulated(self):
+        """True for ESP in UDP."""
+        return self.esp and self.proto == PROTO_UDP
 
     @property
     def spi(self):
         """SPI of an ESP packet."""
-        return struct.unpack_from("!I", self.payload, 0)[0]
+        return struct.unpack_from("!I", self._esp, 0)[0]
 
     @property
     def seq(self):
         """Sequence number of an ESP packet, the 32 bits of the header."""
-        return struct.unpack_from("!I", self.payload, 4)[0]
+        return struct.unpack_from("!I", self._esp, 4)[0]
 
     @property
     def iv(self):
         """The 8 bytes of explicit IV of an AES-GCM ESP packet (RFC 4106 section 3.1)."""
-        return self.payload[ESP_LEN:ESP_LEN + IV_LEN]
+        return self._esp[ESP_LEN:ESP_LEN + IV_LEN]
+
+    @property
+    def long_iv(self):
+        """The 16 bytes of explicit IV of an AES-CBC ESP packet (RFC 3602 section 3)."""
+        return self._esp[ESP_LEN:ESP_LEN + 2 * IV_LEN]
 
 
 def mac_text(raw):
@@ -73,7 +95,9 @@ def _ipv6(frame, macs):
 
 
 def parse(frame):
-    """The IP packet of an untagged frame, or None for everything else."""
+    """The IP packet of a frame with at most one VLAN tag, or None for everything else."""
+    if frame[12:14] == ETH_VLAN.to_bytes(2, "big"):
+        frame = frame[:12] + frame[16:]
     if len(frame) < ETH_LEN + IPV4_LEN:
         return None
     kind = struct.unpack_from("!H", frame, 12)[0]

@@ -188,6 +188,10 @@ class Datagrams:
         except OSError:
             return False
 
+    def option(self, level, name, value):
+        """Set an option of the sending socket."""
+        self._out.setsockopt(level, name, value)
+
     def receive(self, timeout=2.0):
         """The next datagram, or None after timeout seconds."""
         self._in.settimeout(timeout)

@@ -2,13 +2,14 @@
 """SAs and policies of a protected flow, and the XFRM error counters."""
 
 import itertools
-import os
+import re
 from dataclasses import dataclass, field
 
-from . import proc
+from . import algo, proc
+from .ktap import Failure
 
 AEAD = "rfc4106(gcm(aes))"
-SALT_LEN = 4
+ENCAP_PORT = 4500
 # Larger than a train of segments: another CPU's packet, numbered later, may overtake a whole train.
 WINDOW = "replay-window 512"
 _spis = itertools.count(0x1000)
@@ -29,11 +30,17 @@ class Sa:
     key: bytes
     mode: str = "transport"
     reqid: int = 1
+    algorithm: algo.Algorithm = algo.gcm()
+    selector: str = ""  # needed where inner and outer family differ
+    encap: int = 0  # UDP port on both ends
 
     def add(self, extra="", verb="add"):
         """Arguments of `ip` that install it; extra goes to the end."""
+        words = f"{self.selector} {self.algorithm.words(self.key)}"
+        if self.encap:
+            words += f" encap espinudp {self.encap} {self.encap} 0.0.0.0"
         return (f"xfrm state {verb} src {self.src} dst {self.dst} proto esp spi {self.spi:#x} "
-                f"reqid {self.reqid} mode {self.mode} aead {AEAD} 0x{self.key.hex()} 128 {extra}")
+                f"reqid {self.reqid} mode {self.mode} {words} {extra}")
 
     def delete(self):
         """Arguments of `ip` that remove it."""
@@ -46,7 +53,7 @@ class Sa:
 
 def new_key(bits):
     """A random AES key of this many bits and a salt behind it."""
-    return os.urandom(bits // 8 + SALT_LEN)
+    return algo.gcm(bits).new_key()
 
 
 def offload(netif, direction):
@@ -69,19 +76,31 @@ class Flow:
     dut_inner: str = ""
     peer_inner: str = ""
     reqid: int = 1
+    algorithm: algo.Algorithm | None = None
+    encap: int = 0
     out: Sa = field(init=False)
     in_: Sa = field(init=False)
 
     def __post_init__(self):
         self.dut_inner = self.dut_inner or self.dut
         self.peer_inner = self.peer_inner or self.peer
-        self.out = Sa(self.dut, self.peer, new_spi(), new_key(self.bits), self.mode, self.reqid)
-        self.in_ = Sa(self.peer, self.dut, new_spi(), new_key(self.bits), self.mode, self.reqid)
+        self.algorithm = self.algorithm or algo.gcm(self.bits)
+        self.out = self.new_sa(outbound=True)
+        self.in_ = self.new_sa(outbound=False)
+
+    def new_sa(self, outbound):
+        """An SA of this flow with a key and an SPI of its own."""
+        ends = [(self.dut, self.dut_inner), (self.peer, self.peer_inner)]
+        (src, inner_src), (dst, inner_dst) = ends if outbound else reversed(ends)
+        selector = f"sel src {inner_src} dst {inner_dst}" if (":" in src) != (":" in inner_src) \
+            else ""
+        return Sa(src, dst, new_spi(), self.algorithm.new_key(), self.mode, self.reqid,
+                  self.algorithm, selector, self.encap)
 
     @property
     def name(self):
         """Short description for messages."""
-        return f"{self.mode} {self.dut} - {self.peer} AES-{self.bits}"
+        return f"{self.mode} {self.dut} - {self.peer} {self.algorithm.name}"
 
     def _policy(self, sa, direction):
         if sa is self.out:
@@ -112,6 +131,24 @@ class Flow:
         """Install everything on both sides."""
         peer.ip(*self.peer_states(), *self.peer_policies())
         dut.ip(*self.dut_states(netif), *self.dut_policies())
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Sequence numbers of an ESN state, 64 bits."""
+
+    seq: int
+    oseq: int
+
+
+def numbers(ns, sa):
+    """What `ip` shows of an ESN state's sequence numbers."""
+    text = state_text(ns, sa) or ""
+    found = re.search(r"seq-hi (\w+), seq (\w+), oseq-hi (\w+), oseq (\w+)", text)
+    if not found:
+        raise Failure(f"no extended sequence numbers in {text!r}")
+    seq_hi, seq, oseq_hi, oseq = (int(word, 16) for word in found.groups())
+    return Numbers(seq_hi << 32 | seq, oseq_hi << 32 | oseq)
 
 
 def flush(*namespaces):

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Modes and families: tunnels of all four kinds, ESP in UDP, and what must fall to software.
+
+Which path was taken is proved from the wire and from two independent counters: the NIC's engine
+must have worked on all ESP packets of a case, or on none.
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import algo, env, esp, ktap, traffic, xfrm  # noqa: E402
+
+COUNT = 5
+STREAM = 256 * 1024
+VLAN = 7
+IP_OPTIONS = socket.IP_OPTIONS
+NO_OPERATIONS = bytes([1, 1, 1, 0])
+
+
+def _case(cfg, flow):
+    ktap.diag(flow.name)
+    esp.protect(cfg, flow)
+    return esp.exercise(cfg, flow)
+
+
+def tunnel_4_in_4(cfg):
+    """IPv4 in IPv4."""
+    _case(cfg, esp.inner4(outer=4))
+
+
+def tunnel_6_in_4(cfg):
+    """IPv6 in IPv4."""
+    _case(cfg, esp.inner6(outer=4))
+
+
+def tunnel_4_in_6(cfg):
+    """IPv4 in IPv6."""
+    _case(cfg, esp.inner4(outer=6))
+
+
+def tunnel_6_in_6(cfg):
+    """IPv6 in IPv6, CBC."""
+    _case(cfg, esp.inner6(outer=6, algorithm=algo.cbc(256, "sha256")))
+
+
+def tunnel_any_inner(cfg):
+    """A tunnel for both families at once (`flag af-unspec`)."""
+    flow = esp.inner4(outer=4)
+    other = esp.inner6(outer=4)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    window = f"{xfrm.WINDOW} flag af-unspec"
+    cfg.peer.ip(flow.in_.add("flag af-unspec"), flow.out.add(window), *flow.peer_policies(),
+                *other.peer_policies())
+    cfg.dut.ip(flow.out.add("flag af-unspec " + xfrm.offload(cfg.netif, "out")),
+               flow.in_.add("flag af-unspec " + xfrm.offload(cfg.netif, "in")),
+               *flow.dut_policies(), *other.dut_policies())
+    watch = cfg.watch()
+    for one in (flow, other):
+        traffic.ping(cfg.dut, one.dut_inner, one.peer_inner, [0, 100, 1000])
+    watch.stop().prove_offload(6)
+
+
+def _udp(cfg, **kwargs):
+    """Single packets are the NIC's. Trains of segments are software's, because the stack gives
+    them a trailer that they must not have; both kinds share the SA, and no number may repeat."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT, **kwargs)
+    ktap.diag(flow.name)
+    esp.protect(cfg, flow)
+    watch = cfg.watch()
+    count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, esp.SIZES)
+    count += traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, esp.SIZES)
+    watch.stop().prove_offload(count)
+    for mac in (cfg.netif_mac, cfg.peer_mac):
+        ktap.check(all(packet.encapsulated for packet in watch.esp(mac)), "ESP without UDP")
+    watch = cfg.watch()
+    traffic.tcp(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, STREAM)
+    watch.stop().prove_no_errors()
+    sent, received = watch.esp(cfg.netif_mac), watch.esp(cfg.peer_mac)
+    ktap.at_least(len(sent), STREAM // 1460, "ESP packets of the TCP stream")
+    for what in ("seq", "long_iv" if flow.algorithm.block == 16 else "iv"):
+        ktap.equal(len({getattr(packet, what) for packet in sent}), len(sent),
+                   f"different values of {what}")
+    ktap.equal(watch.driver.get("ipsec_rx_packets"), len(received), "packets decrypted")
+
+
+def udp_transport(cfg):
+    """ESP in UDP, transport mode."""
+    _udp(cfg)
+
+
+def udp_tunnel(cfg):
+    """ESP in UDP, tunnel mode."""
+    _udp(cfg, mode="tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4)
+
+
+def udp_cbc(cfg):
+    """ESP in UDP, AES-CBC with HMAC-SHA1."""
+    _udp(cfg, algorithm=algo.cbc(128, "sha1"))
+
+
+def _in_software(cfg, watch, sent, received=None):
+    """All went well, with so many ESP packets encrypted and decrypted by the stack, none by the NIC.
+
+    received=None: the NIC has decrypted all of them.
+    """
+    watch.stop().prove_no_errors()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), sent, "ESP packets sent")
+    ktap.equal(len(watch.esp(cfg.peer_mac)), received or sent, "ESP packets received")
+    decrypted = 0 if received else sent
+    for who, stats in (("driver", watch.driver), ("NIC", watch.nic)):
+        if stats or who == "driver":
+            ktap.equal(stats.get("ipsec_tx_packets", 0), 0, f"{who}: packets encrypted")
+            ktap.equal(stats.get("ipsec_rx_packets", 0), decrypted, f"{who}: packets decrypted")
+
+
+def nested(cfg):
+    """ESP in ESP: the stack encrypts both; of what comes in, the NIC decrypts the outer one.
+
+    Without GRO, which forgets the outer SA when it meets the inner ESP, offloaded or not.
+    """
+    cfg.feature("gro", "off")
+    inside = xfrm.Flow(env.DUT_INNER4, env.PEER_INNER4, reqid=1)
+    outside = esp.inner4(outer=4, reqid=2)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    template = "tmpl src {} dst {} proto esp reqid {} mode {}".format
+    for ns, own in ((cfg.dut, True), (cfg.peer, False)):
+        for outbound in (True, False):
+            pair = [(flow.out if outbound == own else flow.in_) for flow in (inside, outside)]
+            words = " ".join(template(sa.src, sa.dst, sa.reqid, sa.mode) for sa in pair)
+            ns.ip(f"xfrm policy add src {pair[0].src} dst {pair[0].dst} "
+                  f"dir {'out' if outbound else 'in'} {words}")
+        for flow in (inside, outside):
+            ns.ip(*(flow.dut_states(cfg.netif) if own else flow.peer_states()))
+    for flow in (inside, outside):
+        esp.shown_as_offloaded(cfg, flow)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT_INNER4, env.PEER_INNER4, [0, 56, 300, 800, 1000])
+    _in_software(cfg, watch, COUNT)
+
+
+def _make_vlan(cfg):
+    for ns, dev, name, own, other, other_mac in (
+            (cfg.dut, cfg.netif, "dutvlan", env.DUT_VLAN4, env.PEER_VLAN4, cfg.peer_mac),
+            (cfg.peer, cfg.peerdev, "peervlan", env.PEER_VLAN4, env.DUT_VLAN4, cfg.netif_mac)):
+        result = ns.run("ip", "link", "add", "link", dev, "name", name, "type", "vlan", "id",
+                        str(VLAN))
+        if result.returncode:
+            raise ktap.Skip(f"needs VLAN devices: {result.stderr.strip()}")
+        ktap.defer(ns.ip, f"link del {name}")
+        ns.ip(f"link set {name} addrgenmode none", f"link set {name} up",
+              f"addr add {own}/32 dev {name}", f"route add {other}/32 dev {name} src {own}",
+              f"neigh replace {other} lladdr {other_mac} dev {name} nud permanent")
+
+
+def vlan_over_offloading_device(cfg):
+    """SAs of the NIC, but the route goes over a VLAN on top of it: software, both ways."""
+    _make_vlan(cfg)
+    esp.protect(cfg, xfrm.Flow(env.DUT_VLAN4, env.PEER_VLAN4))
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT_VLAN4, env.PEER_VLAN4, [56] * COUNT)
+    _in_software(cfg, watch, COUNT, COUNT)
+
+
+def vlan_device(cfg):
+    """SAs of the VLAN device, which offloads nothing: the stack makes software SAs of them."""
+    _make_vlan(cfg)
+    flow = xfrm.Flow(env.DUT_VLAN4, env.PEER_VLAN4)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    flow.install(cfg.dut, cfg.peer, "dutvlan")
+    ktap.check("offload" not in xfrm.state_text(cfg.dut, flow.out), "shown as offloaded")
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT_VLAN4, env.PEER_VLAN4, [56] * COUNT)
+    _in_software(cfg, watch, COUNT, COUNT)
+
+
+def ip_options(cfg):
+    """Packets with IPv4 options: software, both ways; those without stay in the NIC."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    esp.protect(cfg, flow)
+    links = [traffic.Datagrams(cfg.dut, env.DUT4, cfg.peer, env.PEER4),
+             traffic.Datagrams(cfg.peer, env.PEER4, cfg.dut, env.DUT4)]
+    watch = cfg.watch()
+    for link in links:
+        ktap.defer(link.close)
+        link.option(socket.IPPROTO_IP, IP_OPTIONS, NO_OPERATIONS)
+        for _ in range(COUNT):
+            ktap.check(link.send(b"espnic options") and link.receive() == b"espnic options",
+                       "a datagram with IPv4 options did not arrive")
+    _in_software(cfg, watch, COUNT, COUNT)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [56] * COUNT)
+    watch.stop().prove_offload(COUNT)
+
+
+def fragments(cfg):
+    """A ping larger than the MTU: the stack encrypts it, then cuts it, and the other way."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    esp.protect(cfg, flow)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [3000])
+    watch.stop().prove_no_errors()
+    ktap.equal(watch.driver.get("ipsec_tx_packets", 0), 0, "packets encrypted by the NIC")
+    ktap.equal(watch.driver.get("ipsec_rx_packets", 0), 0, "packets decrypted by the NIC")
+    parts = [packet for packet in watch.packets() if packet.fragment]
+    ktap.at_least(len(parts), 6, "fragments on the wire")
+
+
+CASES = [tunnel_4_in_4, tunnel_6_in_4, tunnel_4_in_6, tunnel_6_in_6, tunnel_any_inner,
+         udp_transport, udp_tunnel, udp_cbc, nested, vlan_over_offloading_device, vlan_device,
+         ip_options, fragments]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

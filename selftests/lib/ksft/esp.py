@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Steps that many tests of offloaded ESP have in common."""
+
+import socket
+import struct
+
+from . import env, netlink, traffic, xfrm
+from .ktap import check, contains, defer
+
+UDP_ENCAP, ENCAP_ESPINUDP, IP_XFRM_POLICY = 100, 2, 17
+SIZES = [*range(0, 18), 500, 1000, 1300]
+STREAM = 48 * 1024
+
+
+def shown_as_offloaded(cfg, flow):
+    """Fail unless `ip xfrm state` shows both SAs as offloaded."""
+    for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
+        text = xfrm.state_text(cfg.dut, sa)
+        check(text, f"the {direction} SA does not exist")
+        wanted = f"crypto offload parameters: dev {cfg.netif} dir {direction} mode crypto"
+        contains(text, wanted, "ip xfrm state")
+
+
+def _encap_socket(ns, port, bypass):
+    """The socket without which the stack takes ESP in UDP for plain UDP.
+
+    With bypass its own policies let the datagrams themselves pass: in transport mode the flow's
+    policies apply to them, too.
+    """
+    with ns:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    defer(sock.close)
+    sock.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, ENCAP_ESPINUDP)
+    for direction in (0, 1) if bypass else ():  # struct xfrm_userpolicy_info: in and out, allow
+        policy = struct.pack("=40xH118xB7x", socket.AF_INET, direction)
+        sock.setsockopt(socket.IPPROTO_IP, IP_XFRM_POLICY, policy)
+    sock.bind(("0.0.0.0", port))
+
+
+def protect(cfg, flow, offload=True):
+    """Install a flow, offloaded at the side under test; it is removed with the case."""
+    defer(xfrm.flush, cfg.dut, cfg.peer)
+    if flow.encap:
+        for ns in (cfg.dut, cfg.peer):
+            _encap_socket(ns, flow.encap, flow.mode == "transport")
+    flow.install(cfg.dut, cfg.peer, cfg.netif if offload else None)
+    if offload:
+        shown_as_offloaded(cfg, flow)
+
+
+def protect_esn(cfg, flow, window, sent, received, peer_window=None):
+    """The same with extended sequence numbers.
+
+    sent and received are the last numbers that the side under test is to have sent and received.
+    """
+    defer(xfrm.flush, cfg.dut, cfg.peer)
+    cfg.peer.ip(*flow.peer_policies())
+    cfg.dut.ip(*flow.dut_policies())
+    netlink.add_sa(cfg.peer, flow.in_, netlink.Esn(oseq=received), "out")
+    netlink.add_sa(cfg.peer, flow.out, netlink.Esn(peer_window or window, seq=sent), "in")
+    netlink.add_sa(cfg.dut, flow.in_, netlink.Esn(window, seq=received), "in", cfg.netif)
+    netlink.add_sa(cfg.dut, flow.out, netlink.Esn(oseq=sent), "out", cfg.netif)
+    shown_as_offloaded(cfg, flow)
+
+
+def exercise(cfg, flow, sizes=None, stream=STREAM):
+    """Pings of all paddings from either end and TCP both ways, all of it in the NIC."""
+    sizes = sizes or SIZES
+    dut, peer = flow.dut_inner, flow.peer_inner
+    watch = cfg.watch()
+    count = traffic.ping(cfg.dut, dut, peer, sizes)
+    count += traffic.ping(cfg.peer, peer, dut, sizes[-3:])
+    traffic.tcp(cfg.dut, dut, cfg.peer, peer, stream)
+    watch.stop().prove_offload(count)
+    return watch
+
+
+def inner4(outer=4, **kwargs):
+    """A tunnel with IPv4 in it."""
+    ends = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
+    return xfrm.Flow(*ends, "tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4, **kwargs)
+
+
+def inner6(outer=6, **kwargs):
+    """A tunnel with IPv6 in it."""
+    ends = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
+    return xfrm.Flow(*ends, "tunnel", dut_inner=env.DUT_INNER6, peer_inner=env.PEER_INNER6,
+                     **kwargs)
