@@ -22,6 +22,8 @@ const DEFAULT_PAIRS: u16 = 2;
 const MAX_IFNAME: usize = 15;
 
 const AFTER_HELP: &str = "\
+Requests to a running process: espnic-device ctl --help
+
 NIC keys:
   name=NAME         name in logs, captures and the control socket (required)
   socket=PATH       unix socket for QEMU's vfio-user-pci (required)
@@ -37,7 +39,7 @@ Ports: NICs with the same wire:NAME are connected with each other. tap:IFNAME op
 creates a TAP interface of the host. A NIC with port none has no link.
 
 Faults: NIC:FAULT with the words of a control request `fault NIC FAULT` joined by colons,
-like n0:tx:drop:3:every:5. The control request `help` lists them.
+like n0:tx:drop:3:every:5. The control request `help` lists them all.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 if the NIC cannot start or run, 2 for a wrong
 command line.

@@ -14,6 +14,7 @@ mod admin;
 mod algorithm;
 mod caps;
 mod counters;
+pub mod faults;
 mod frames;
 mod objects;
 mod rx;
@@ -27,6 +28,7 @@ pub use frames::Frames;
 use crate::crypto::Backend;
 use admin::AdminState;
 use counters::Counters;
+use faults::Faults;
 use espnic_wire::hdr::NetHdr48;
 use session::Session;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -86,6 +88,8 @@ pub struct Ipsec {
     state: Mutex<AdminState>,
     tables: RwLock<Tables>,
     counters: Counters,
+    /// Faults on purpose.
+    pub faults: Faults,
 }
 
 impl Ipsec {
@@ -96,6 +100,7 @@ impl Ipsec {
             state: Mutex::new(AdminState::new(config.x_ipsec)),
             tables: RwLock::new(Tables::default()),
             counters: Counters::default(),
+            faults: Faults::default(),
         }
     }
 
@@ -171,7 +176,7 @@ impl Ipsec {
     }
 
     fn session(&self) -> Session<'_> {
-        Session::new(self.read_tables(), &self.counters)
+        Session::new(self.read_tables(), &self.counters, &self.faults)
     }
 
     /// Name and value of every counter; `ipsec_sa_in` and `ipsec_sa_out` are the present numbers of
@@ -181,6 +186,7 @@ impl Ipsec {
         let mut list = self.counters.list();
         list.push(("ipsec_sa_in", inb as u64));
         list.push(("ipsec_sa_out", outb as u64));
+        list.push(("ipsec_faults", self.faults.made()));
         list
     }
 

@@ -13,6 +13,7 @@
 pub mod args;
 pub mod control;
 pub mod crypto;
+pub mod ctl;
 pub mod daemon;
 pub mod fault;
 pub mod function;

@@ -6,9 +6,11 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use log::LevelFilter;
 
 use espnic_device::args::Args;
+use espnic_device::ctl::{self, CtlArgs};
 use espnic_device::daemon;
 
 /// The vfio-user crate reports every connection in detail at level info; here that is debugging.
@@ -25,10 +27,24 @@ fn start_log(level: LevelFilter) {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(ctl::NAME) {
+        return control();
+    }
     let args = Args::from_command_line();
     start_log(args.log_level);
-    match daemon::run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+    finish(daemon::run(&args).map(|()| true))
+}
+
+/// `espnic-device ctl`
+fn control() -> ExitCode {
+    let args = CtlArgs::parse_from(std::env::args_os().skip(1));
+    finish(ctl::run(&args, &mut std::io::stdout()))
+}
+
+fn finish(result: Result<bool, impl std::fmt::Display>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("espnic-device: {error}");
             ExitCode::FAILURE

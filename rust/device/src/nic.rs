@@ -144,7 +144,14 @@ impl Nic {
     pub fn set_fault(&self, request: &Request) {
         match request {
             Request::Frames(fault) => self.port.faults.set(fault),
-            Request::Clear => self.port.faults.clear(),
+            Request::CorruptPadding(count) => self.ipsec.faults.corrupt_padding(*count),
+            Request::SaLimit(limit) => self.ipsec.faults.limit_sas(*limit),
+            Request::RefuseAlgorithm(algorithm) => self.ipsec.faults.refuse(*algorithm),
+            Request::SaDeleteRequest(count) => self.ipsec.faults.request_deletion(*count),
+            Request::Clear => {
+                self.port.faults.clear();
+                self.ipsec.faults.clear();
+            }
         }
         self.kick();
     }

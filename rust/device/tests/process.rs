@@ -185,6 +185,51 @@ fn the_control_socket_answers_several_connections() {
 }
 
 #[test]
+fn ctl_sends_requests() {
+    let daemon = Daemon::start();
+    let control = daemon.path("control").display().to_string();
+    let ctl = |words: &[&str]| run(&[&["ctl", "--control", &control], words].concat());
+    let output = ctl(&["stats", "n1"]);
+    assert_eq!(output.status.code(), Some(0));
+    let reply: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&reply["ok"], &reply["nics"]["n1"]["link"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(
+        reply["nics"]["n1"]["queues"],
+        json!({ "max": 2, "active": 1 })
+    );
+    for words in [
+        "fault n0 tx drop 3 every 5",
+        "fault n0 tx corrupt-padding 3",
+        "fault n0 sa-limit 3",
+        "fault n0 refuse-algorithm aes-gcm",
+        "fault n0 sa-delete-request 1",
+        "link n0 down",
+    ] {
+        let output = ctl(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        assert_eq!(output.stdout, b"{\"ok\":true}\n");
+    }
+    let down = ctl(&["stats", "n0"]);
+    let reply: serde_json::Value = serde_json::from_slice(&down.stdout).unwrap();
+    assert_eq!(reply["nics"]["n0"]["link"], false);
+    let output = ctl(&["fault", "n0", "tx", "drop", "-1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout)
+        .unwrap()
+        .contains("not a number"));
+    // Wrong command lines, and nobody there.
+    assert_eq!(ctl(&[]).status.code(), Some(2));
+    assert_eq!(run(&["ctl", "stats"]).status.code(), Some(2));
+    assert_eq!(run(&["ctl", "--help"]).status.code(), Some(0));
+    let nobody = run(&["ctl", "--control", "/nonexistent/control", "stats"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("nobody listens at"));
+}
+
+#[test]
 fn bad_requests_are_answered() {
     let daemon = Daemon::start();
     let mut connection = daemon.connect();

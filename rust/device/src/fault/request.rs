@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use super::damage::Damage;
 use super::{Direction, Fault, Kind};
+use crate::ipsec::faults::Algorithm;
 
 /// What can be said, one form per line.
 pub const FORMS: &[&str] = &[
     "tx|rx drop|duplicate|reorder|corrupt-icv|corrupt-payload|bad-length COUNT [every N]",
     "tx|rx delay MS COUNT [every N]",
+    "tx corrupt-padding COUNT",
+    "sa-limit N|none",
+    "refuse-algorithm aes-gcm|chacha20-poly1305|aes-gmac|aes-cbc|none",
+    "sa-delete-request COUNT",
     "clear",
 ];
 
@@ -20,6 +25,14 @@ pub const FORMS: &[&str] = &[
 pub enum Request {
     /// Something happens to ESP frames.
     Frames(Fault),
+    /// So many packets get a wrong pad length before they are encrypted.
+    CorruptPadding(u32),
+    /// The tables are full with so many SAs per direction.
+    SaLimit(Option<u32>),
+    /// No new SA can have this algorithm.
+    RefuseAlgorithm(Option<Algorithm>),
+    /// With so many packets the driver is asked to delete their SA.
+    SaDeleteRequest(u32),
     /// All faults end.
     Clear,
 }
@@ -27,6 +40,9 @@ pub enum Request {
 impl Request {
     /// Parses the words after the name of the NIC.
     pub fn parse(words: &[&str]) -> Result<Self, String> {
+        if let Some(request) = Self::of_ipsec(words) {
+            return request;
+        }
         let (words, every) = match *words {
             [ref words @ .., "every", every] => (words, positive(every)?),
             _ => (words, 1),
@@ -40,12 +56,31 @@ impl Request {
             }))
         };
         match *words {
-            ["clear"] => Ok(Self::Clear),
             ["delay", ms, count] => frames("tx", delay(ms)?, count),
             [direction, "delay", ms, count] => frames(direction, delay(ms)?, count),
             [direction, kind, count] => frames(direction, kind.parse()?, count),
             _ => Err(format!("say fault NIC with {}", FORMS.join(", or "))),
         }
+    }
+
+    /// The faults that are not of frames on the wire; `None` for other words.
+    fn of_ipsec(words: &[&str]) -> Option<Result<Self, String>> {
+        let request = match *words {
+            ["sa-limit", "none"] => Ok(Self::SaLimit(None)),
+            ["sa-limit", limit] => number(limit).map(|limit| Self::SaLimit(Some(limit))),
+            ["refuse-algorithm", "none"] => Ok(Self::RefuseAlgorithm(None)),
+            ["refuse-algorithm", name] => {
+                Algorithm::from_str(name).map(|name| Self::RefuseAlgorithm(Some(name)))
+            }
+            ["sa-delete-request", count] => number(count).map(Self::SaDeleteRequest),
+            ["tx", "corrupt-padding", count] => number(count).map(Self::CorruptPadding),
+            ["rx", "corrupt-padding", ..] => Err("only the NIC that encrypts can make padding \
+                wrong: say tx corrupt-padding to the sender"
+                .into()),
+            ["clear"] => Ok(Self::Clear),
+            _ => return None,
+        };
+        Some(request)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::request::Request;
 use super::*;
+use crate::ipsec::faults::Algorithm;
 
 /// Ethernet, IPv4 with protocol 50 and 40 bytes of ESP, 6 bytes of Ethernet padding.
 fn esp(number: u8) -> Vec<u8> {
@@ -204,7 +205,25 @@ fn words_are_checked() {
             every: 9,
         }))
     );
+    assert_eq!(parse("sa-limit 3"), Ok(Request::SaLimit(Some(3))));
+    assert_eq!(parse("sa-limit none"), Ok(Request::SaLimit(None)));
+    assert_eq!(
+        parse("refuse-algorithm aes-cbc"),
+        Ok(Request::RefuseAlgorithm(Some(Algorithm::AesCbc)))
+    );
+    assert_eq!(
+        parse("sa-delete-request 4"),
+        Ok(Request::SaDeleteRequest(4))
+    );
+    assert_eq!(
+        parse("tx corrupt-padding 4"),
+        Ok(Request::CorruptPadding(4))
+    );
     for (text, message) in [
+        ("rx corrupt-padding 4", "only the NIC that encrypts"),
+        ("sa-limit x", "not a number"),
+        ("sa-limit 3 every 2", "say fault NIC with"),
+        ("refuse-algorithm des", "aes-gcm"),
         ("", "say fault NIC with"),
         ("tx drop", "say fault NIC with"),
         ("tx drop -1", "not a number"),

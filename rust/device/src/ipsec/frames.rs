@@ -49,6 +49,11 @@ impl Frames {
         self.frames.iter()
     }
 
+    /// The frames, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Vec<u8>> {
+        self.frames.iter_mut()
+    }
+
     /// Takes all frames out.
     pub fn drain(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
         self.frames.drain(..)

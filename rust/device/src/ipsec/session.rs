@@ -3,6 +3,7 @@
 //! A batch of packets: the tables are locked and the counters written once for all of them.
 
 use super::counters::{Counters, Tally};
+use super::faults::Faults;
 use super::frames::Frames;
 use super::table::Tables;
 use super::{rx, tx, TxDrop};
@@ -21,14 +22,20 @@ type Batch = [(NetHdr48, Vec<u8>)];
 pub(super) struct Session<'a> {
     tables: RwLockReadGuard<'a, Tables>,
     counters: &'a Counters,
+    faults: &'a Faults,
     tally: Tally,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(tables: RwLockReadGuard<'a, Tables>, counters: &'a Counters) -> Self {
+    pub(super) fn new(
+        tables: RwLockReadGuard<'a, Tables>,
+        counters: &'a Counters,
+        faults: &'a Faults,
+    ) -> Self {
         Self {
             tables,
             counters,
+            faults,
             tally: Tally::default(),
         }
     }
@@ -45,6 +52,8 @@ impl<'a> Session<'a> {
         let result = tx::protect(&self.tables, hdr, frame, longest, out);
         match result {
             Ok(()) => {
+                let sent = out.iter_mut().skip(before);
+                self.faults.spoil(&self.tables, hdr, sent);
                 let sent = out.iter().skip(before);
                 self.tally.transmitted(hdr, sent.map(|frame| frame.len()));
             }
@@ -78,6 +87,7 @@ impl<'a> Session<'a> {
     /// See [`super::Ipsec::receive`].
     pub(super) fn receive(&mut self, frame: &mut [u8], hdr: &mut NetHdr48) {
         rx::process(&self.tables, self.counters, &mut self.tally, frame, hdr);
+        self.faults.mark(hdr);
     }
 
     /// See [`super::Ipsec::receive_all`].

@@ -4,6 +4,7 @@
 
 mod admin;
 mod ciphers;
+mod faults;
 mod hostile;
 mod nat;
 mod numbers;
