@@ -15,9 +15,9 @@ use kernel_net::{
     },
     new_lock,
     sync::SpinLockBh,
-    virtio::queue::{
-        RxQueue,
-        TxQueue, //
+    virtio::{
+        receive::RxQueue,
+        transmit::TxQueue, //
     }, //
 };
 

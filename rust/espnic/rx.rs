@@ -21,7 +21,7 @@ use kernel_net::{
             SkBuff, //
         }, //
     },
-    virtio::queue::RxQueue, //
+    virtio::receive::RxQueue, //
 };
 
 const ETH_HLEN: u32 = 14;
@@ -86,7 +86,9 @@ impl Rx {
 
     /// Asks for events again; true if there is work already.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue.as_mut().is_some_and(RxQueue::enable_events)
+        self.queue
+            .as_mut()
+            .is_some_and(|queue| queue.enable_events())
     }
 
     /// Moves up to `limit` packets to `batch` and returns how many frames were taken.

@@ -23,7 +23,7 @@ use kernel_net::{
         },
         xfrm::state::Family, //
     },
-    virtio::queue::{
+    virtio::transmit::{
         TxError,
         TxQueue, //
     }, //
@@ -141,7 +141,9 @@ impl Tx {
 
     /// Asks for events again; true if there is work already.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue.as_mut().is_some_and(TxQueue::enable_events)
+        self.queue
+            .as_mut()
+            .is_some_and(|queue| queue.enable_events())
     }
 }
 

@@ -7,6 +7,8 @@
 
 pub mod control;
 pub mod queue;
+pub mod receive;
+pub mod transmit;
 
 use crate::{
     bindings,

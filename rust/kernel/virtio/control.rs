@@ -9,6 +9,7 @@ use crate::{
 };
 use core::{
     mem::MaybeUninit,
+    ops::Deref,
     ptr::addr_of_mut, //
 };
 use kernel::{
@@ -77,7 +78,15 @@ impl Drop for Exchange {
 
 /// The control queue.
 pub struct ControlQueue {
-    pub(crate) queue: Queue,
+    pub(super) queue: Queue,
+}
+
+impl Deref for ControlQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
 }
 
 impl ControlQueue {
@@ -135,10 +144,5 @@ impl ControlQueue {
         let mut exchange: KBox<Exchange> = unsafe { KBox::from_raw(token.as_ptr().cast()) };
         exchange.written = len;
         Some(exchange)
-    }
-
-    /// Whether the queue can never be used again without a reset.
-    pub fn is_broken(&self) -> bool {
-        self.queue.is_broken()
     }
 }

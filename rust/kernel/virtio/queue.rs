@@ -28,18 +28,20 @@ use crate::{
             ControlQueue,
             Exchange, //
         },
+        receive::RxQueue,
+        transmit::TxQueue,
         DeviceRef, //
     }, //
 };
-use core::{
-    mem::MaybeUninit,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     prelude::*,
     sync::Arc, //
 };
+
+/// Frees one token of a queue that is resized.
+pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void);
 
 /// What a queue carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -215,26 +217,9 @@ unsafe extern "C" fn queue_callback<T: Operations>(vq: *mut bindings::virtqueue)
     unsafe { with_ready(net.cast(), |dev| T::queue_event(dev, index as u16)) }
 }
 
-/// # Safety
-///
-/// Called by the virtio core with a token of a receive queue that the device does not use any more.
-unsafe extern "C" fn recycle_received(_vq: *mut bindings::virtqueue, token: *mut c_void) {
-    // SAFETY: By the contract.
-    unsafe { free_token(Kind::Receive, token) }
-}
-
-/// # Safety
-///
-/// Called by the virtio core with a token of a transmit queue that the device does not use any
-/// more.
-unsafe extern "C" fn recycle_transmitted(_vq: *mut bindings::virtqueue, token: *mut c_void) {
-    // SAFETY: By the contract.
-    unsafe { free_token(Kind::Transmit, token) }
-}
-
-/// One virtqueue.
-pub(crate) struct Queue {
-    pub(crate) vq: NonNull<bindings::virtqueue>,
+/// What receive, transmit and control queues have in common.
+pub struct Queue {
+    pub(super) vq: NonNull<bindings::virtqueue>,
     _set: Arc<QueueSet>,
 }
 
@@ -242,7 +227,8 @@ pub(crate) struct Queue {
 unsafe impl Send for Queue {}
 
 impl Queue {
-    fn size(&self) -> Limited {
+    /// The ring's size now and at most, in descriptors.
+    pub fn size(&self) -> Limited {
         // SAFETY: The queue is live.
         let (now, max) = unsafe {
             (
@@ -253,33 +239,30 @@ impl Queue {
         Limited { now, max }
     }
 
-    fn set_cpu(&self, nth: u32) {
+    /// Has the online CPU number `nth` handle the queue's events. Sleeps.
+    pub fn set_cpu(&self, nth: u32) {
         if nth < crate::cpu::online() {
             // SAFETY: The queue is live; there is such a CPU.
             unsafe { bindings::virtqueue_set_cpu(self.vq.as_ptr(), nth) }
         }
     }
 
-    fn resize(&mut self, size: u32, kind: Kind) -> Result {
-        let recycle: unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void) = match kind {
-            Kind::Receive => recycle_received,
-            Kind::Transmit => recycle_transmitted,
-            Kind::Control => return Err(EINVAL),
-        };
-        // SAFETY: The queue is live and we are its only user.
+    /// Changes the ring's size; `recycle` frees what the queue holds. Sleeps.
+    pub(super) fn resize(&mut self, size: u32, recycle: Recycle) -> Result {
+        // SAFETY: The queue is live and we are its only user; `recycle` belongs to the queue's kind.
         to_result(unsafe {
             bindings::virtqueue_resize(self.vq.as_ptr(), size, Some(recycle), None)
         })
     }
 
     /// Free descriptors.
-    fn free(&self) -> u32 {
+    pub fn free(&self) -> u32 {
         // SAFETY: The queue is live.
         unsafe { self.vq.as_ref().num_free }
     }
 
     /// Tells the device about new buffers, if it wants to know.
-    pub(crate) fn kick(&mut self) {
+    pub fn kick(&mut self) {
         // SAFETY: The queue is live and we are its only user.
         if unsafe { bindings::virtqueue_kick_prepare(self.vq.as_ptr()) } {
             // SAFETY: The queue is live.
@@ -288,20 +271,21 @@ impl Queue {
     }
 
     /// Returns the next token and the number of bytes that the device wrote.
-    pub(crate) fn get(&mut self) -> Option<(NonNull<c_void>, u32)> {
+    pub(super) fn get(&mut self) -> Option<(NonNull<c_void>, u32)> {
         let mut len = 0;
         // SAFETY: The queue is live and we are its only user.
         let token = unsafe { bindings::virtqueue_get_buf(self.vq.as_ptr(), &mut len) };
         NonNull::new(token).map(|t| (t, len))
     }
 
-    pub(crate) fn disable_events(&mut self) {
+    /// Asks the device not to report used buffers.
+    pub fn disable_events(&mut self) {
         // SAFETY: The queue is live.
         unsafe { bindings::virtqueue_disable_cb(self.vq.as_ptr()) }
     }
 
-    /// Asks for events again; true if there are used buffers already.
-    fn enable_events(&mut self) -> bool {
+    /// Asks for a report of the next used buffer; true if there is one already.
+    pub fn enable_events(&mut self) -> bool {
         // SAFETY: The queue is live and we are its only user.
         unsafe {
             let seen = bindings::virtqueue_enable_cb_prepare(self.vq.as_ptr());
@@ -309,262 +293,9 @@ impl Queue {
         }
     }
 
-    pub(crate) fn is_broken(&self) -> bool {
+    /// Whether the queue can never be used again without a reset.
+    pub fn is_broken(&self) -> bool {
         // SAFETY: The queue is live.
         unsafe { bindings::virtqueue_is_broken(self.vq.as_ptr()) }
     }
-}
-
-/// A receive queue: holds empty buffers for the device to fill.
-pub struct RxQueue {
-    queue: Queue,
-}
-
-impl RxQueue {
-    /// The ring's size now and at most, in descriptors.
-    pub fn size(&self) -> Limited {
-        self.queue.size()
-    }
-
-    /// Changes the ring's size; the queue is empty after that. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` if the device cannot reset single queues; else the ring is as it was, or broken.
-    pub fn resize(&mut self, size: u32) -> Result {
-        self.queue.resize(size, Kind::Receive)
-    }
-
-    /// Has the online CPU number `nth` handle the queue's events. Sleeps.
-    pub fn set_cpu(&self, nth: u32) {
-        self.queue.set_cpu(nth);
-    }
-
-    /// Whether there is room for another buffer.
-    pub fn has_room(&self) -> bool {
-        self.queue.free() > 0
-    }
-
-    /// Gives `buffer` to the device.
-    ///
-    /// # Errors
-    ///
-    /// The buffer, if the queue is full or broken.
-    pub fn add(&mut self, buffer: RxBuffer) -> Result<(), RxBuffer> {
-        let mut sg = MaybeUninit::<bindings::scatterlist>::uninit();
-        let data = buffer.data();
-        let token = buffer.into_raw();
-        // SAFETY: `sg` is one entry, the memory has `capacity` bytes and stays valid until the
-        // queue returns the token.
-        let ret = unsafe {
-            bindings::sg_init_table(sg.as_mut_ptr(), 1);
-            bindings::sg_set_buf(sg.as_mut_ptr(), data.cast(), RxBuffer::capacity());
-            bindings::virtqueue_add_inbuf(
-                self.queue.vq.as_ptr(),
-                sg.as_mut_ptr(),
-                1,
-                token.cast(),
-                kernel::bindings::GFP_ATOMIC,
-            )
-        };
-        if ret == 0 {
-            return Ok(());
-        }
-        // SAFETY: The queue did not take the token that we just made.
-        match unsafe { RxBuffer::from_raw(token) } {
-            Some(buffer) => Err(buffer),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes the next filled buffer and the number of bytes in it, at most the capacity.
-    pub fn take(&mut self) -> Option<(RxBuffer, u32)> {
-        let (token, len) = self.queue.get()?;
-        // SAFETY: Tokens of this queue are receive buffers.
-        let buffer = unsafe { RxBuffer::from_raw(token.as_ptr().cast()) }?;
-        Some((buffer, len.min(RxBuffer::capacity())))
-    }
-
-    /// Tells the device about new buffers.
-    pub fn kick(&mut self) {
-        self.queue.kick();
-    }
-
-    /// Asks the device not to report filled buffers.
-    pub fn disable_events(&mut self) {
-        self.queue.disable_events();
-    }
-
-    /// Asks for reports again; true if there are filled buffers already.
-    pub fn enable_events(&mut self) -> bool {
-        self.queue.enable_events()
-    }
-}
-
-/// The most pieces of one packet: the header, the linear part and the fragments.
-const TX_PIECES: usize = 19;
-
-/// A transmit queue: holds packets until the device has sent them.
-pub struct TxQueue {
-    queue: Queue,
-    /// Scratch memory for [`Self::add`].
-    sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
-}
-
-// SAFETY: The scratch memory holds no pointers between calls.
-unsafe impl Send for TxQueue {}
-
-/// Why a packet could not be queued; the packet is given back.
-pub enum TxError {
-    /// There is no room; try again after [`TxQueue::take`].
-    Full(SkBuff),
-    /// The packet has too many pieces, or the queue is broken.
-    Unusable(SkBuff),
-}
-
-impl TxQueue {
-    /// The longest header in bytes: what fits into the skb's control block.
-    pub const HEADER_MAX: usize = 48;
-
-    fn new(queue: Queue) -> Result<Self> {
-        Ok(Self {
-            queue,
-            sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
-        })
-    }
-
-    /// The ring's size now and at most, in descriptors.
-    pub fn size(&self) -> Limited {
-        self.queue.size()
-    }
-
-    /// Changes the ring's size; packets in the queue are lost. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// As [`RxQueue::resize`].
-    pub fn resize(&mut self, size: u32) -> Result {
-        self.queue.resize(size, Kind::Transmit)
-    }
-
-    /// Has the online CPU number `nth` handle the queue's events. Sleeps.
-    pub fn set_cpu(&self, nth: u32) {
-        self.queue.set_cpu(nth);
-    }
-
-    /// Free descriptors. One packet takes at most [`Self::PACKET_MAX`].
-    pub fn free(&self) -> u32 {
-        self.queue.free()
-    }
-
-    /// The most descriptors that a packet takes.
-    pub const PACKET_MAX: u32 = TX_PIECES as u32;
-
-    /// Queues `skb` behind the virtio header `header`.
-    ///
-    /// # Errors
-    ///
-    /// The packet, see [`TxError`].
-    pub fn add(&mut self, header: &[u8], skb: SkBuff) -> Result<(), TxError> {
-        let raw = skb.as_raw();
-        let sg: *mut bindings::scatterlist = self.sg.as_mut_ptr().cast();
-        // SAFETY: The skb is valid.
-        let pieces = unsafe { bindings::skb_nr_frags(raw) }.saturating_add(2);
-        if header.len() > Self::HEADER_MAX || pieces > Self::PACKET_MAX {
-            return Err(TxError::Unusable(skb));
-        }
-        // SAFETY: `sg` has room for `pieces` entries.
-        let Some(used) = (unsafe { list_packet(sg, pieces, header, raw) }) else {
-            return Err(TxError::Unusable(skb));
-        };
-        // SAFETY: The packet's memory stays valid until the queue returns the token.
-        let ret = unsafe {
-            bindings::virtqueue_add_outbuf(
-                self.queue.vq.as_ptr(),
-                sg,
-                used,
-                raw.cast(),
-                kernel::bindings::GFP_ATOMIC,
-            )
-        };
-        if ret == 0 {
-            let _ = skb.into_raw();
-            Ok(())
-        } else if ret == ENOSPC.to_errno() {
-            Err(TxError::Full(skb))
-        } else {
-            Err(TxError::Unusable(skb))
-        }
-    }
-
-    /// Takes the next packet that the device has sent.
-    pub fn take(&mut self) -> Option<SkBuff> {
-        let (token, _) = self.queue.get()?;
-        // SAFETY: Tokens of this queue are skbs.
-        unsafe { SkBuff::from_raw(token.as_ptr().cast()) }
-    }
-
-    /// Tells the device about new packets.
-    pub fn kick(&mut self) {
-        self.queue.kick();
-    }
-
-    /// Asks the device not to report sent packets.
-    pub fn disable_events(&mut self) {
-        self.queue.disable_events();
-    }
-
-    /// Asks for a report of the next sent packet; true if there is one already.
-    pub fn enable_events(&mut self) -> bool {
-        self.queue.enable_events()
-    }
-
-    /// Asks for a report when most of the queued packets are sent; false if they are already.
-    pub fn enable_events_delayed(&mut self) -> bool {
-        // SAFETY: The queue is live and we are its only user.
-        unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.vq.as_ptr()) }
-    }
-}
-
-/// Lists the header and the packet in `sg` and returns how many entries they take.
-///
-/// The header goes right in front of the packet if there is room that nobody shares, which saves an
-/// entry; else into the skb's control block.
-///
-/// # Safety
-///
-/// `sg` has room for `pieces` entries: two more than the packet has fragments. `skb` is valid and ours
-/// alone, `header` at most [`TxQueue::HEADER_MAX`] bytes long.
-unsafe fn list_packet(
-    sg: *mut bindings::scatterlist,
-    pieces: u32,
-    header: &[u8],
-    skb: *mut bindings::sk_buff,
-) -> Option<u32> {
-    let len = header.len() as u32;
-    // SAFETY: The skb is valid.
-    if unsafe { bindings::skb_can_push(skb, len) } {
-        // SAFETY: There are `len` bytes of room in front that are ours; the packet is as before when
-        // the function returns. `sg` has room for `pieces - 1` entries.
-        let used = unsafe {
-            let room = bindings::skb_push(skb, len).cast::<u8>();
-            core::ptr::copy_nonoverlapping(header.as_ptr(), room, header.len());
-            bindings::sg_init_table(sg, pieces.saturating_sub(1));
-            let used = bindings::skb_to_sgvec(skb, sg, 0, (*skb).len as c_int);
-            bindings::skb_pull(skb, len);
-            used
-        };
-        return u32::try_from(used).ok();
-    }
-    // SAFETY: The control block of an skb in transmission belongs to the driver, and sharing of skbs
-    // is turned off for the device. It has `HEADER_MAX` bytes.
-    let cb: *mut u8 = unsafe { core::ptr::addr_of_mut!((*skb).cb) }.cast();
-    // SAFETY: Both are valid for the header's length and do not overlap; `sg` has room.
-    let used = unsafe {
-        core::ptr::copy_nonoverlapping(header.as_ptr(), cb, header.len());
-        bindings::sg_init_table(sg, pieces);
-        bindings::sg_set_buf(sg, cb.cast(), len);
-        bindings::skb_to_sgvec(skb, sg.add(1), 0, (*skb).len as c_int)
-    };
-    u32::try_from(used).ok()?.checked_add(1)
 }

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C callbacks of `struct net_device_ops`.
+
+use super::{
+    Device,
+    Operations,
+    Stats64, //
+};
+use crate::{
+    bindings,
+    net::skbuff::SkBuff, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
+
+/// The table and its functions.
+pub(super) struct Callbacks<T>(PhantomData<T>);
+
+impl<T: Operations> Callbacks<T> {
+    pub(super) const NETDEV_OPS: bindings::net_device_ops = bindings::net_device_ops {
+        ndo_open: Some(Self::open),
+        ndo_stop: Some(Self::stop),
+        ndo_start_xmit: Some(Self::start_xmit),
+        ndo_get_stats64: Some(Self::get_stats64),
+        ndo_validate_addr: Some(bindings::eth_validate_addr),
+        ndo_set_mac_address: Some(bindings::eth_mac_addr),
+        // SAFETY: All fields are optional functions.
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device.
+    unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        from_result(|| T::open(dev).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device.
+    unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: Registered devices have initialised data.
+        T::stop(unsafe { Device::from_raw(dev) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device with an skb that it gives away.
+    unsafe extern "C" fn start_xmit(
+        skb: *mut bindings::sk_buff,
+        dev: *mut bindings::net_device,
+    ) -> bindings::netdev_tx_t {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::from_raw(dev) };
+        // SAFETY: The stack gives us a valid skb, and NETDEV_TX_OK says that we own it.
+        if let Some(skb) = unsafe { SkBuff::from_raw(skb) } {
+            T::start_xmit(dev, skb.queue(), skb);
+        }
+        bindings::netdev_tx_NETDEV_TX_OK
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device with a structure to fill.
+    unsafe extern "C" fn get_stats64(
+        dev: *mut bindings::net_device,
+        out: *mut bindings::rtnl_link_stats64,
+    ) {
+        let mut stats = Stats64::default();
+        // SAFETY: Registered devices have initialised data.
+        T::stats64(unsafe { Device::from_raw(dev) }, &mut stats);
+        // SAFETY: The stack passes a structure for us to fill.
+        let out = unsafe { &mut *out };
+        out.rx_packets = stats.rx_packets;
+        out.rx_bytes = stats.rx_bytes;
+        out.tx_packets = stats.tx_packets;
+        out.tx_bytes = stats.tx_bytes;
+        out.rx_dropped = stats.rx_dropped;
+        out.tx_dropped = stats.tx_dropped;
+        out.rx_errors = stats.rx_errors;
+    }
+}
