@@ -13,7 +13,7 @@ pub mod tx;
 use std::collections::VecDeque;
 
 use espnic_wire::feature::{self, mask};
-use espnic_wire::hdr::HdrLen;
+use espnic_wire::hdr::{HdrLen, NetHdr48};
 
 use crate::ipsec::Frames;
 use crate::nic::Nic;
@@ -112,14 +112,19 @@ fn acceptable(features: u128) -> bool {
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
 }
 
+/// A received frame, and what the driver is told of it.
+pub type Received = (NetHdr48, Vec<u8>);
+
 /// Working state of the data plane.
 pub struct NetState {
     /// Queue pairs that the driver uses: 1 after a reset.
     pub active_pairs: u16,
     /// Frames that wait for receive buffers, by queue pair.
-    pub pending: Vec<VecDeque<Vec<u8>>>,
-    /// Frames that came out of the inbox and have no queue yet.
+    pub pending: Vec<VecDeque<Received>>,
+    /// Frames that came out of the inbox.
     pub arrived: Frames,
+    /// The same on their way through IPsec to a queue.
+    pub received: Vec<Received>,
     /// Buffers of frames that were delivered.
     pub done: Vec<Vec<u8>>,
     /// Scratch space, kept so that nothing is allocated per packet.
@@ -137,6 +142,7 @@ impl NetState {
             active_pairs: 1,
             pending: (0..pairs).map(|_| VecDeque::new()).collect(),
             arrived: Frames::default(),
+            received: Vec::new(),
             done: Vec::new(),
             chains: Vec::new(),
             wire: Frames::default(),

@@ -64,15 +64,15 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
         ipsec: device.virtio.has(feature::IPSEC),
     };
     let active = device.net.active_pairs;
-    let mut busy = arrive(nic, device, active);
+    let mut busy = arrive(nic, device, &rules, active);
     for pair in 0..active {
         busy |= run_queue(nic, device, &rules, pair)?;
     }
     Ok(busy)
 }
 
-/// Takes a batch out of the inbox and spreads it over the queues of `active` pairs.
-fn arrive(nic: &Nic, device: &mut Device, active: u16) -> bool {
+/// Takes a batch out of the inbox, does IPsec and spreads it over the queues of `active` pairs.
+fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
     let Device { virtio, net } = device;
     let waiting = net.pending.iter().any(|pending| !pending.is_empty());
     // One queue leaves in the inbox what it has no buffers for.
@@ -80,12 +80,18 @@ fn arrive(nic: &Nic, device: &mut Device, active: u16) -> bool {
     nic.inbox.take(count, &mut net.arrived, &mut net.done);
     let some = !net.arrived.is_empty();
     nic.port.received(&mut net.arrived);
-    for frame in net.arrived.drain() {
+    let frames = net.arrived.drain();
+    net.received
+        .extend(frames.map(|frame| (NetHdr48::default(), frame)));
+    if rules.ipsec {
+        nic.ipsec.receive_all(&mut net.received);
+    }
+    for (hdr, frame) in net.received.drain(..) {
         let pending = choose(virtio, active, &frame)
             .and_then(|pair| net.pending.get_mut(usize::from(pair)))
             .filter(|pending| pending.len() < MAX_PENDING);
         match pending {
-            Some(pending) => pending.push_back(frame),
+            Some(pending) => pending.push_back((hdr, frame)),
             None => {
                 nic.stats.rx_drop_no_buffers.inc();
                 net.done.push(frame);
@@ -111,10 +117,10 @@ fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
 pub fn steer_again(device: &mut Device) {
     let Device { virtio, net } = device;
     let waiting: Vec<_> = net.pending.iter_mut().flat_map(|p| p.drain(..)).collect();
-    for frame in waiting {
-        let pair = choose(virtio, net.active_pairs, &frame).unwrap_or(0);
+    for received in waiting {
+        let pair = choose(virtio, net.active_pairs, &received.1).unwrap_or(0);
         if let Some(pending) = net.pending.get_mut(usize::from(pair)) {
-            pending.push_back(frame);
+            pending.push_back(received);
         }
     }
 }
@@ -137,12 +143,12 @@ fn run_queue(nic: &Nic, device: &mut Device, rules: &Rules, pair: u16) -> Result
     };
     queue.disable_kicks(&mem)?;
     let mut count = 0;
-    while let Some(frame) = pending.front_mut() {
-        match deliver(nic, chains, queue, &mem, rules, frame)? {
+    while let Some((hdr, frame)) = pending.front() {
+        match deliver(nic, chains, queue, &mem, rules, *hdr, frame)? {
             Delivery::Done => count += 1,
             Delivery::NoBuffer => break,
         }
-        done.extend(pending.pop_front());
+        done.extend(pending.pop_front().map(|(_, frame)| frame));
     }
     if queue.publish(&mem)? {
         nic.interrupt_queue(vector);
@@ -156,7 +162,8 @@ fn deliver(
     queue: &mut VirtQueue,
     mem: &GuestMap,
     rules: &Rules,
-    frame: &mut [u8],
+    mut hdr: NetHdr48,
+    frame: &[u8],
 ) -> Result<Delivery, RingError> {
     if frame.len() > frame::longest(frame, nic.config.mtu) {
         nic.stats.rx_drop_long.inc();
@@ -171,10 +178,6 @@ fn deliver(
             return Ok(Delivery::Done);
         }
     };
-    let mut hdr = NetHdr48::default();
-    if rules.ipsec {
-        nic.ipsec.receive(frame, &mut hdr);
-    }
     if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame) {
         nic.stats.rx_csum_valid.inc();
         hdr.net.flags |= hdr::F_DATA_VALID;
