@@ -20,6 +20,11 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::{pump, Memory, MAP_BORDER, MEM_START};
 
+// No test uses all of them.
+#[allow(unused_imports)]
+pub use super::features::{ipsec, plain, tso};
+pub use super::ring::Ring;
+
 pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 pub const INDIRECT: u16 = 4;
@@ -39,69 +44,6 @@ const MAX_RINGS: u64 = 18;
 /// Buffers are taken from here on.
 const BUFFERS: u64 = MEM_START + 0x5_0000;
 const BUFFERS_END: u64 = MAP_BORDER + 0x10_0000;
-
-/// What stock virtio_net takes.
-pub fn plain() -> u128 {
-    [
-        feature::VERSION_1,
-        feature::INDIRECT_DESC,
-        feature::EVENT_IDX,
-        feature::CSUM,
-        feature::GUEST_CSUM,
-        feature::MAC,
-        feature::MTU,
-        feature::MRG_RXBUF,
-        feature::STATUS,
-        feature::CTRL_VQ,
-        feature::RING_RESET,
-    ]
-    .into_iter()
-    .fold(0, |set, bit| set | mask(bit))
-}
-
-/// Segmentation by the device.
-pub fn tso() -> u128 {
-    mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6)
-}
-
-/// Everything for IPsec.
-pub fn ipsec() -> u128 {
-    plain() | mask(feature::OUT_NET_HEADER) | mask(feature::IPSEC) | mask(feature::X_IPSEC)
-}
-
-/// The guest's view of one queue.
-#[derive(Clone, Copy)]
-pub struct Ring {
-    pub size: u16,
-    pub base: u64,
-    pub avail_idx: u16,
-    pub used_seen: u16,
-    next_desc: u16,
-}
-
-impl Ring {
-    pub fn new(base: u64, size: u16) -> Self {
-        Self {
-            size,
-            base,
-            avail_idx: 0,
-            used_seen: 0,
-            next_desc: 0,
-        }
-    }
-
-    pub fn desc(&self) -> u64 {
-        self.base
-    }
-
-    pub fn avail(&self) -> u64 {
-        self.base + 0x2000
-    }
-
-    pub fn used(&self) -> u64 {
-        self.base + 0x3000
-    }
-}
 
 pub struct Driver {
     /// The NIC, if it is in this process; else its own threads work.

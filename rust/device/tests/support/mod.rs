@@ -12,8 +12,10 @@
 )]
 
 pub mod driver;
+pub mod features;
 pub mod packets;
 pub mod remote;
+pub mod ring;
 
 use std::fs::File;
 use std::sync::Arc;

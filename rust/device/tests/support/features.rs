@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Sets of features that drivers take.
+
+use espnic_wire::feature::{self, mask};
+
+/// What stock virtio_net takes.
+pub fn plain() -> u128 {
+    [
+        feature::VERSION_1,
+        feature::INDIRECT_DESC,
+        feature::EVENT_IDX,
+        feature::CSUM,
+        feature::GUEST_CSUM,
+        feature::MAC,
+        feature::MTU,
+        feature::MRG_RXBUF,
+        feature::STATUS,
+        feature::CTRL_VQ,
+        feature::RING_RESET,
+    ]
+    .into_iter()
+    .fold(0, |set, bit| set | mask(bit))
+}
+
+/// Segmentation by the device.
+pub fn tso() -> u128 {
+    mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6)
+}
+
+/// Everything for IPsec.
+pub fn ipsec() -> u128 {
+    plain() | mask(feature::OUT_NET_HEADER) | mask(feature::IPSEC) | mask(feature::X_IPSEC)
+}
