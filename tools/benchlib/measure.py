@@ -78,8 +78,8 @@ class Result:
         return statistics.median(function(one) for one in self.transfers)
 
     def frames(self, one):
-        """Frames that carried the data, as the NIC counted them; acknowledgements excluded."""
-        return one.nic["virtio"][f"{self.direction}_frames"]
+        """Frames on the wire that carried the data, as the NIC counted them."""
+        return one.nic["port"][f"{self.direction}_frames"]
 
     @property
     def per_byte(self):
@@ -247,8 +247,8 @@ def _difference(before, after):
 
 def prove(row, direction, size, moved):
     """Raise unless the traffic was carried as the row says."""
-    virtio, ipsec, guest = moved["nic"]["virtio"], moved["nic"]["ipsec"], moved["guest"]
-    frames = virtio[f"{direction}_frames"]
+    port, ipsec, guest = moved["nic"]["port"], moved["nic"]["ipsec"], moved["guest"]
+    frames = port[f"{direction}_frames"]
     if frames < size // MTU:
         raise BenchError(f"{row.title}: {size} bytes in {frames} frames; the wire was not "
                          f"segmented to MTU {MTU}, or another interface was used")
@@ -256,12 +256,12 @@ def prove(row, direction, size, moved):
     if errors:
         raise BenchError(f"{row.title}: XFRM errors {errors}")
     for way in ("tx", "rx"):
-        wanted = virtio[f"{way}_frames"] if row.sa == "nic" else 0
+        wanted = port[f"{way}_frames"] if row.sa == "nic" else 0
         counts = {"NIC": ipsec[f"ipsec_{way}_packets"],
                   "driver": guest.get(f"ipsec_{way}_packets", 0)}
         for who, count in counts.items():
             if count != wanted:
-                raise BenchError(f"{row.title}: {way} {virtio[f'{way}_frames']} frames, of which "
+                raise BenchError(f"{row.title}: {way} {port[f'{way}_frames']} frames, of which "
                                  f"the {who} counts {count} as offloaded ESP instead of {wanted}")
     # A software SA may count a packet before it is segmented, so bytes are compared.
     if row.sa and moved["states"][direction] < size:

@@ -20,7 +20,7 @@ def moved(way, frames, offloaded, state_bytes=0):
     """Counters of a transfer: FRAMES in the direction WAY and ten the other way."""
     counts = {"tx": 10, "rx": 10, way: frames}
     esp = {f"ipsec_{side}_packets": count if offloaded else 0 for side, count in counts.items()}
-    return {"nic": {"virtio": {f"{side}_frames": count for side, count in counts.items()},
+    return {"nic": {"port": {f"{side}_frames": count for side, count in counts.items()},
                     "ipsec": esp},
             "guest": {**esp, "XfrmInError": 0},
             "states": {"tx": state_bytes, "rx": state_bytes}}
@@ -28,7 +28,7 @@ def moved(way, frames, offloaded, state_bytes=0):
 
 def result(name, direction, instructions):
     """A row with one transfer of a MiB in 1000 packets per figure."""
-    nic = {"virtio": {"tx_frames": 1000, "rx_frames": 1000, "interrupts": 10}}
+    nic = {"port": {"tx_frames": 1000, "rx_frames": 1000}, "virtio": {"interrupts": 10}}
     return measure.Result(ROWS[name], direction, [
         measure.Transfer(MIB, measure.Phase(number, 0, 1.0), nic) for number in instructions])
 
