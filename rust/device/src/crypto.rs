@@ -234,7 +234,7 @@ pub enum AnyAead {
 }
 
 impl Aead for AnyAead {
-    #[inline]
+    #[inline(always)]
     fn seal(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -251,7 +251,7 @@ impl Aead for AnyAead {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(
         &self,
         nonce: &[u8; NONCE_LEN],

@@ -4,6 +4,7 @@
 
 use crate::engine::{CipherError, Transform, IV_LEN, LONG_IV_LEN};
 use crate::packet::ESP_HLEN;
+use crate::seq;
 
 /// Salt in bytes (RFC 4106 section 4).
 pub const SALT_LEN: usize = 4;
@@ -56,18 +57,26 @@ pub struct EspAead<A> {
 }
 
 impl<A: Aead> Transform for EspAead<A> {
-    #[inline]
+    #[inline(always)]
     fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
-        let (nonce, aad) = (nonce(&self.salt, parts.iv), Aad::new(parts.header, esn_hi));
-        self.aead.seal(&nonce, aad.bytes(), parts.text, parts.icv)
+        let nonce = nonce(&self.salt, parts.iv);
+        let Some(hi) = esn_hi else {
+            return self.aead.seal(&nonce, parts.header, parts.text, parts.icv);
+        };
+        let aad = extended(parts.header, hi);
+        self.aead.seal(&nonce, &aad, parts.text, parts.icv)
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
-        let (nonce, aad) = (nonce(&self.salt, parts.iv), Aad::new(parts.header, esn_hi));
-        self.aead.open(&nonce, aad.bytes(), parts.text, parts.icv)
+        let nonce = nonce(&self.salt, parts.iv);
+        let Some(hi) = esn_hi else {
+            return self.aead.open(&nonce, parts.header, parts.text, parts.icv);
+        };
+        let aad = extended(parts.header, hi);
+        self.aead.open(&nonce, &aad, parts.text, parts.icv)
     }
 
     fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
@@ -101,38 +110,23 @@ impl<'a> Parts<'a> {
 
 /// The nonce for an explicit IV.
 #[inline]
-pub const fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
-    let [a, b, c, d] = *salt;
-    let [e, f, g, h, i, j, k, l] = *iv;
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+pub fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
+    // In words that ciphers read it in: what was written in other parts than it is read in costs more than
+    // a small packet.
+    let iv = u64::from_le_bytes(*iv);
+    let start = u64::from(u32::from_le_bytes(*salt)) | (iv << 32);
+    let mut nonce = [0; NONCE_LEN];
+    let (low, high) = nonce.split_at_mut(8);
+    low.copy_from_slice(&start.to_le_bytes());
+    high.copy_from_slice(&seq::hi(iv).to_le_bytes());
+    nonce
 }
 
-/// Additional authenticated data (RFC 4106 section 5).
-pub enum Aad {
-    /// SPI and sequence number.
-    Short([u8; ESP_HLEN]),
-    /// With the high half of the sequence number between them.
-    Extended([u8; ESP_HLEN + 4]),
-}
-
-impl Aad {
-    /// For a packet with this ESP header.
-    #[inline]
-    pub const fn new(header: &[u8; ESP_HLEN], esn_hi: Option<u32>) -> Self {
-        let Some(esn_hi) = esn_hi else {
-            return Self::Short(*header);
-        };
-        let [s0, s1, s2, s3, l0, l1, l2, l3] = *header;
-        let [h0, h1, h2, h3] = esn_hi.to_be_bytes();
-        Self::Extended([s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3])
-    }
-
-    /// The bytes.
-    #[inline]
-    pub const fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Short(bytes) => bytes,
-            Self::Extended(bytes) => bytes,
-        }
-    }
+/// Additional authenticated data with ESN (RFC 4106 section 5): the ESP header with the high half of the
+/// sequence number in its middle. Without ESN it is the header as it is.
+#[inline]
+const fn extended(header: &[u8; ESP_HLEN], esn_hi: u32) -> [u8; ESP_HLEN + 4] {
+    let [s0, s1, s2, s3, l0, l1, l2, l3] = *header;
+    let [h0, h1, h2, h3] = esn_hi.to_be_bytes();
+    [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3]
 }

@@ -222,6 +222,7 @@ fn check_length(esp: &[u8], shape: &Shape) -> Result<(), Error> {
 }
 
 /// Header, IV and ICV.
+#[inline]
 const fn overhead(shape: &Shape) -> usize {
     ESP_HLEN
         .saturating_add(shape.iv_len as usize)

@@ -2,7 +2,7 @@
 
 //! The checksum inside a decrypted packet.
 
-use crate::checksum;
+use crate::checksum::{self, IPPROTO_TCP, IPPROTO_UDP};
 use crate::engine::Opened;
 use crate::packet::{address, be16, Address, IPV4_FRAGMENT, IPV4_HLEN, IPV6_HLEN};
 use crate::segment::{IPPROTO_IPIP, IPPROTO_IPV6};
@@ -10,15 +10,21 @@ use crate::segment::{IPPROTO_IPIP, IPPROTO_IPV6};
 /// Whether the payload is TCP or UDP with a checksum that was looked at and is right.
 ///
 /// In tunnel mode the payload is an IP packet; fragments and extension headers are not looked at. In
-/// transport mode the addresses are those of the ESP packet.
+/// transport mode the addresses are those of the ESP packet, which `addresses` gives.
 #[inline]
-pub fn checksum_is_right(opened: &Opened<'_>, tunnel: bool, src: &Address, dst: &Address) -> bool {
+pub fn checksum_is_right(
+    opened: &Opened<'_>,
+    tunnel: bool,
+    addresses: impl FnOnce() -> Option<[Address; 2]>,
+) -> bool {
     let payload = opened.payload;
     match (tunnel, opened.next_header) {
-        (false, protocol) => checksum::is_right(protocol, src, dst, payload),
+        (false, protocol @ (IPPROTO_TCP | IPPROTO_UDP)) => {
+            addresses().is_some_and(|[src, dst]| checksum::is_right(protocol, &src, &dst, payload))
+        }
         (true, IPPROTO_IPIP) => ipv4(payload).unwrap_or(false),
         (true, IPPROTO_IPV6) => ipv6(payload).unwrap_or(false),
-        (true, _) => false,
+        _ => false,
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) const IPV4_HLEN: usize = 20;
 /// IPv6 header without extension headers.
 pub(crate) const IPV6_HLEN: usize = 40;
 const UDP_HLEN: usize = 8;
+// From the start of the frame.
+const IPV4_SRC: usize = ETH_HLEN + 12;
+const IPV4_DST: usize = ETH_HLEN + 16;
+const IPV6_SRC: usize = ETH_HLEN + 8;
+const IPV6_DST: usize = ETH_HLEN + 24;
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// More fragments, or a fragment offset.
@@ -58,10 +63,37 @@ pub struct Esp {
     pub seq: u32,
     /// UDP encapsulation.
     pub udp: Option<Ports>,
-    /// Source address of the outer IP header.
-    pub src: Address,
-    /// Destination address of the outer IP header.
-    pub dst: Address,
+    /// The outer IP header is IPv6, else IPv4. Its addresses stay where they are, because copies would
+    /// take longer than anything else that is done to find a packet.
+    pub v6: bool,
+}
+
+impl Esp {
+    /// Whether the packet, which was found in `frame`, goes to `address`.
+    #[inline]
+    pub fn is_to(&self, frame: &[u8], address: &Address) -> bool {
+        let [a, b, c, d, ..] = address.bytes;
+        if self.v6 {
+            address.family == 6 && array(frame, IPV6_DST) == Some(address.bytes)
+        } else {
+            address.family == 4 && array(frame, IPV4_DST) == Some([a, b, c, d])
+        }
+    }
+
+    /// Source and destination address of the outer IP header of the packet, which was found in `frame`.
+    pub fn addresses(&self, frame: &[u8]) -> Option<[Address; 2]> {
+        if self.v6 {
+            Some([
+                address::<16>(frame, IPV6_SRC, 6)?,
+                address::<16>(frame, IPV6_DST, 6)?,
+            ])
+        } else {
+            Some([
+                address::<4>(frame, IPV4_SRC, 4)?,
+                address::<4>(frame, IPV4_DST, 4)?,
+            ])
+        }
+    }
 }
 
 /// Finds the ESP packet in an Ethernet frame; `None` if there is none of the supported form or it
@@ -69,13 +101,14 @@ pub struct Esp {
 ///
 /// What is in UDP may be anything: whether it is ESP is known only when there is an SA with this SPI
 /// and these ports. Packets with a non-ESP marker and keepalives are never taken for ESP.
-#[inline]
+// Always: as a call it would return its result through memory, and reading that back stalls.
+#[inline(always)]
 pub fn find(frame: &[u8]) -> Option<Esp> {
     let ip = Ip::parse(frame)?;
     let packet = frame.get(ip.payload..ip.end)?;
     match ip.protocol {
         IPPROTO_ESP => ip.esp(packet, None),
-        IPPROTO_UDP if ip.src.family == 4 => {
+        IPPROTO_UDP if !ip.v6 => {
             let ports = Ports {
                 src: be16(packet, 0)?,
                 dst: be16(packet, 2)?,
@@ -125,51 +158,44 @@ struct Ip {
     /// End by the header's own length.
     end: usize,
     protocol: u8,
-    src: Address,
-    dst: Address,
+    v6: bool,
 }
 
 impl Ip {
     /// Of an untagged frame with IPv4 without options and not fragmented, or with IPv6.
-    #[inline]
+    #[inline(always)]
     fn parse(frame: &[u8]) -> Option<Self> {
         let ip = frame.get(ETH_HLEN..)?;
-        let (header, len, protocol, src, dst) = match be16(frame, 12)? {
+        let (header, len, protocol) = match be16(frame, 12)? {
             ETHERTYPE_IPV4 => {
                 let ip: &[u8; IPV4_HLEN] = ip.first_chunk()?;
                 if ip[0] != 0x45 || be16(ip, 6)? & IPV4_FRAGMENT != 0 {
                     return None;
                 }
-                let addresses = (address::<4>(ip, 12, 4)?, address::<4>(ip, 16, 4)?);
-                (IPV4_HLEN, be16(ip, 2)?, ip[9], addresses.0, addresses.1)
+                (IPV4_HLEN, be16(ip, 2)?, ip[9])
             }
             ETHERTYPE_IPV6 => {
                 let ip: &[u8; IPV6_HLEN] = ip.first_chunk()?;
                 if ip[0] >> 4 != 6 {
                     return None;
                 }
-                let addresses = (address::<16>(ip, 8, 6)?, address::<16>(ip, 24, 6)?);
-                (IPV6_HLEN, be16(ip, 4)?, ip[6], addresses.0, addresses.1)
+                (IPV6_HLEN, be16(ip, 4)?, ip[6])
             }
             _ => return None,
         };
+        let v6 = header == IPV6_HLEN;
         let payload = ETH_HLEN.checked_add(header)?;
-        let before = if header == IPV4_HLEN {
-            ETH_HLEN
-        } else {
-            payload
-        };
+        let before = if v6 { payload } else { ETH_HLEN };
         Some(Self {
             payload,
             end: before.checked_add(len.into())?,
             protocol,
-            src,
-            dst,
+            v6,
         })
     }
 
     /// The ESP packet in the payload `packet`, behind UDP if there are ports.
-    #[inline]
+    #[inline(always)]
     fn esp(&self, packet: &[u8], udp: Option<Ports>) -> Option<Esp> {
         let skip = if udp.is_some() { UDP_HLEN } else { 0 };
         let header: &[u8; ESP_HLEN] = packet.get(skip..)?.first_chunk()?;
@@ -179,8 +205,7 @@ impl Ip {
             spi: be32(header, 0)?,
             seq: be32(header, 4)?,
             udp,
-            src: self.src,
-            dst: self.dst,
+            v6: self.v6,
         })
     }
 }
@@ -259,31 +284,24 @@ mod tests {
         let esp = find(&frame).unwrap();
         assert_eq!((esp.offset, esp.end), (34, 58));
         assert_eq!((esp.spi, esp.seq), (0x4321, 0x8765_4321));
-        assert_eq!(esp.src.bytes[..5], [10, 0, 0, 1, 0]);
-        assert_eq!(
-            (esp.dst.family, &esp.dst.bytes[..5]),
-            (4, &[10, 0, 0, 2, 0][..])
-        );
+        let [src, dst] = esp.addresses(&frame).unwrap();
+        assert_eq!(src.bytes[..5], [10, 0, 0, 1, 0]);
+        assert_eq!((dst.family, &dst.bytes[..5]), (4, &[10, 0, 0, 2, 0][..]));
+        assert!(esp.is_to(&frame, &dst) && !esp.is_to(&frame, &src));
+        assert!(!esp.is_to(&frame, &Address { family: 6, ..dst }));
     }
 
     #[test]
     fn finds_esp_in_ipv6() {
-        let esp = find(&ipv6(24)).unwrap();
+        let frame = ipv6(24);
+        let esp = find(&frame).unwrap();
         assert_eq!((esp.offset, esp.end, esp.spi), (54, 78, 0x4321));
-        assert_eq!(
-            esp.src,
-            Address {
-                family: 6,
-                bytes: [0xfd; 16]
-            }
-        );
-        assert_eq!(
-            esp.dst,
-            Address {
-                family: 6,
-                bytes: [0xfe; 16]
-            }
-        );
+        let [src, dst] = [0xfd, 0xfe].map(|byte| Address {
+            family: 6,
+            bytes: [byte; 16],
+        });
+        assert_eq!(esp.addresses(&frame), Some([src, dst]));
+        assert!(esp.is_to(&frame, &dst) && !esp.is_to(&frame, &src));
     }
 
     /// ESP in UDP over IPv4.

@@ -42,6 +42,9 @@ struct Args {
     /// SAs of the measurement with many SAs
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     sas: u32,
+    /// Only measurements whose name contains this
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    only: String,
     /// Crypto library of the engine: ipsec-mb (x86-64) or aws-lc [default: the fastest]
     #[arg(long, value_name = "NAME")]
     crypto: Option<Backend>,
@@ -65,18 +68,29 @@ fn median(mut rounds: Vec<Duration>) -> f64 {
     middle.as_nanos() as f64 / BATCH as f64
 }
 
+/// What the user wants of it.
+struct Plan {
+    backend: Backend,
+    time: Duration,
+    sas: u32,
+    only: String,
+}
+
 /// Lets both sides take turns until the time is over. A side does one batch and returns how long the
 /// measured part took.
 fn compare(
+    plan: &Plan,
     name: String,
     target: Option<f64>,
-    time: Duration,
     judged: &mut dyn FnMut() -> Duration,
     other: &mut dyn FnMut() -> Duration,
-) -> Row {
+) -> Option<Row> {
+    if !name.contains(&plan.only) {
+        return None;
+    }
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let start = Instant::now();
-    while start.elapsed() < time || a.len() < 20 {
+    while start.elapsed() < plan.time || a.len() < 20 {
         // Which goes first changes, because the second finds a warmer processor.
         if a.len() % 2 == 0 {
             a.push(judged());
@@ -87,12 +101,12 @@ fn compare(
         }
     }
     let ns = [median(a), median(b)];
-    Row {
+    Some(Row {
         name,
         ns,
         ratio: ns[1] / ns[0],
         target,
-    }
+    })
 }
 
 /// Small, fast, good enough to choose SAs with (xorshift64).
@@ -103,7 +117,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        ((self.0 >> 32) * u64::from(limit) >> 32) as u32
+        (((self.0 >> 32) * u64::from(limit)) >> 32) as u32
     }
 }
 
@@ -116,7 +130,7 @@ fn key(id: u32) -> [u8; 16] {
 
 const fn spi(id: u32) -> u32 {
     // Any bits, as an IKE daemon draws them, and none twice.
-    (id + 256).wrapping_mul(0x9e37_79b1) | 1 << 31
+    (id + 256).wrapping_mul(0x9e37_79b1)
 }
 
 fn object(obj_type: u16, id: u32) -> SaObject {
@@ -244,8 +258,11 @@ fn decrypt(
     time
 }
 
+/// A bare call: text and ICV.
+type Call = fn(&AnyAead, &mut [u8], &mut [u8]);
+
 /// A batch of bare calls over memory that is laid out like frames.
-fn bare(aead: &AnyAead, len: usize, call: &dyn Fn(&AnyAead, &mut [u8], &mut [u8])) -> Duration {
+fn bare(aead: &AnyAead, len: usize, call: Call) -> Duration {
     let mut batch: Vec<_> = (0..BATCH).map(|n| frame(0, n as u32, len).1).collect();
     let start = Instant::now();
     for frame in &mut batch {
@@ -281,7 +298,8 @@ fn bare_decrypt(aead: &AnyAead, text: &mut [u8], icv: &mut [u8]) {
 }
 
 /// Engine against the bare calls of its own library and of aws-lc.
-fn against_libraries(backend: Backend, time: Duration) -> Result<Vec<Row>, String> {
+fn against_libraries(plan: &Plan) -> Result<Vec<Row>, String> {
+    let backend = plan.backend;
     let (sender, receiver) = (
         engine(backend, sa::OBJ_OUTB_SA, 1)?,
         engine(backend, sa::OBJ_INB_SA, 1)?,
@@ -296,19 +314,19 @@ fn against_libraries(backend: Backend, time: Duration) -> Result<Vec<Row>, Strin
         for (len, target) in [(64, 0.5), (1400, 0.85), (9000, 0.95)] {
             let target = (library == backend).then_some(target);
             let (mut out, mut other) = (Frames::default(), Frames::default());
-            rows.push(compare(
+            rows.extend(compare(
+                plan,
                 format!("encrypt {len} B / bare {library}"),
                 target,
-                time,
                 &mut || encrypt(&sender, &mut out, len, &mut || 0),
-                &mut || bare(&aead, len, &bare_encrypt),
+                &mut || bare(&aead, len, bare_encrypt),
             ));
-            rows.push(compare(
+            rows.extend(compare(
+                plan,
                 format!("decrypt {len} B / bare {library}"),
                 target,
-                time,
                 &mut || decrypt(&receiver, &sender, &mut other, len, &mut || 0),
-                &mut || bare(&aead, len, &bare_decrypt),
+                &mut || bare(&aead, len, bare_decrypt),
             ));
         }
     }
@@ -316,11 +334,8 @@ fn against_libraries(backend: Backend, time: Duration) -> Result<Vec<Row>, Strin
 }
 
 /// Many SAs against one; the engines with many come first.
-fn against_one_sa(
-    backend: Backend,
-    sas: u32,
-    time: Duration,
-) -> Result<(Vec<Row>, Memory), String> {
+fn against_one_sa(plan: &Plan) -> Result<(Vec<Row>, Memory), String> {
+    let (backend, sas) = (plan.backend, plan.sas);
     let before = resident();
     let inbound = engine(backend, sa::OBJ_INB_SA, sas)?;
     let memory = Memory::since(before, sas);
@@ -335,17 +350,17 @@ fn against_one_sa(
         let mut random = Random(0x0123_4567_89ab_cdef);
         let mut choose = move || if is_hot { hot } else { random.below(sas) };
         let (mut out, mut other) = (Frames::default(), Frames::default());
-        rows.push(compare(
+        rows.extend(compare(
+            plan,
             format!("encrypt 1400 B, {sas} SAs, {name} / 1 SA"),
             Some(target),
-            2 * time,
             &mut || encrypt(&outbound, &mut out, 1400, &mut choose),
             &mut || encrypt(&one_out, &mut other, 1400, &mut || 0),
         ));
-        rows.push(compare(
+        rows.extend(compare(
+            plan,
             format!("decrypt 1400 B, {sas} SAs, {name} / 1 SA"),
             Some(target),
-            2 * time,
             &mut || decrypt(&inbound, &outbound, &mut out, 1400, &mut choose),
             &mut || decrypt(&one_in, &one_out, &mut other, 1400, &mut || 0),
         ));
@@ -421,14 +436,18 @@ fn print_json(backend: Backend, rows: &[Row], memory: &Memory) {
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    let backend = args.crypto.unwrap_or_default();
-    let time = Duration::from_millis(args.time);
+    let plan = Plan {
+        backend: args.crypto.unwrap_or_default(),
+        time: Duration::from_millis(args.time),
+        sas: args.sas.max(2),
+        only: args.only.clone(),
+    };
     // First, while no memory has been freed that could be used again.
-    let (many, memory) = against_one_sa(backend, args.sas.max(2), time)?;
-    let mut rows = against_libraries(backend, time)?;
+    let (many, memory) = against_one_sa(&plan)?;
+    let mut rows = against_libraries(&plan)?;
     rows.extend(many);
     if args.json {
-        print_json(backend, &rows, &memory);
+        print_json(plan.backend, &rows, &memory);
     } else {
         print_table(&rows, &memory);
     }

@@ -22,9 +22,7 @@ pub(super) fn create(
     if ipsec.read_tables().get(obj_type, id).is_some() {
         return Err(Refused::EXISTS);
     }
-    ipsec
-        .faults
-        .admit(&ipsec.read_tables(), obj_type, object)?;
+    ipsec.faults.admit(&ipsec.read_tables(), obj_type, object)?;
     // Outside the write lock: expanding a key takes longer than a packet.
     let sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
     ipsec.write_tables().put(obj_type, sa);

@@ -12,6 +12,7 @@ use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
 
 /// See [`super::Ipsec::receive`].
+#[inline]
 pub(super) fn process(
     tables: &Tables,
     counters: &Counters,
@@ -22,7 +23,7 @@ pub(super) fn process(
     let Some(esp) = packet::find(frame) else {
         return;
     };
-    let Some(sa) = tables.inbound(&esp) else {
+    let Some(sa) = tables.inbound(&esp, frame) else {
         // Anything can be in UDP.
         if esp.udp.is_none() {
             counters.rx_no_sa.inc();
@@ -40,16 +41,21 @@ pub(super) fn process(
 }
 
 /// Opens the packet; tells whether the checksum inside it is right.
+#[inline]
 fn open(sa: &Sa, esp: &Esp, esn_hi: u32, frame: &mut [u8]) -> Result<bool, Error> {
-    let packet = frame.get_mut(esp.offset..esp.end).ok_or(Error::Length)?;
+    let (head, rest) = frame
+        .split_at_mut_checked(esp.offset)
+        .ok_or(Error::Length)?;
+    let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
     let opened = engine::open(&sa.cipher, &sa.params, esn_hi, packet)?;
     sa.verified(esn_hi, esp.seq);
-    Ok(inner::checksum_is_right(
-        &opened, sa.tunnel, &esp.src, &esp.dst,
-    ))
+    Ok(inner::checksum_is_right(&opened, sa.tunnel, || {
+        esp.addresses(head)
+    }))
 }
 
 /// Says in `hdr` what became of a packet that has an SA.
+#[inline]
 fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool, Error>) {
     let sec_status = match result {
         Ok(_) => hdr::SEC_OK,
@@ -67,13 +73,13 @@ fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool
     }
     hdr.out.resource_id = sa.id.into();
     hdr.out.resource_type = wire::OBJ_INB_SA.into();
-    hdr.sec = SecExt {
-        sec_op: hdr::SEC_OP_CRYPTO_ONLY,
-        sec_status,
-        // At most 54.
-        esp_offset: (esp.offset as u16).into(),
-        esn_hi: esn_hi.into(),
-        epoch: sa.epoch.into(),
-        ..SecExt::default()
-    };
+    // Field by field: a record that is built first and copied then costs more than all of this.
+    let sec = &mut hdr.sec;
+    *sec = SecExt::default();
+    sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
+    sec.sec_status = sec_status;
+    // At most 54.
+    sec.esp_offset = (esp.offset as u16).into();
+    sec.esn_hi = esn_hi.into();
+    sec.epoch = sa.epoch.into();
 }

@@ -98,14 +98,15 @@ impl Sa {
         })
     }
 
-    /// Whether an inbound packet with the SPI of this SA belongs to it.
-    pub(super) fn takes(&self, esp: &Esp) -> bool {
+    /// Whether an inbound packet with the SPI of this SA, found in `frame`, belongs to it.
+    #[inline]
+    pub(super) fn takes(&self, esp: &Esp, frame: &[u8]) -> bool {
         let encapsulated = match (&self.udp, esp.udp) {
             (None, None) => true,
             (Some(udp), Some(ports)) => !udp.check || udp.ports.dst == ports.dst,
             _ => false,
         };
-        encapsulated && self.dst == esp.dst
+        encapsulated && esp.is_to(frame, &self.dst)
     }
 
     /// Whether an outbound packet may have this encapsulation.

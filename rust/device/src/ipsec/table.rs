@@ -94,12 +94,6 @@ struct Ids {
     rest: Vec<u32>,
 }
 
-impl Ids {
-    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        std::iter::once(self.first).chain(self.rest.iter().copied())
-    }
-}
-
 /// All SAs of a NIC.
 #[derive(Default)]
 pub(super) struct Tables {
@@ -115,12 +109,16 @@ impl Tables {
         self.outb.get(id).map(Arc::as_ref)
     }
 
-    /// Inbound SA of a packet: the oldest that takes it.
+    /// Inbound SA of a packet that was found in `frame`: the oldest that takes it.
     #[inline]
-    pub(super) fn inbound(&self, esp: &Esp) -> Option<&Sa> {
+    pub(super) fn inbound(&self, esp: &Esp, frame: &[u8]) -> Option<&Sa> {
         let ids = self.by_spi.get(&esp.spi)?;
-        let mut sas = ids.iter().filter_map(|id| self.inb.get(id));
-        sas.find(|sa| sa.takes(esp)).map(Arc::as_ref)
+        let taking = |id| self.inb.get(id).filter(|sa| sa.takes(esp, frame));
+        let sa = match taking(ids.first) {
+            Some(sa) => sa,
+            None => ids.rest.iter().find_map(|&id| taking(id))?,
+        };
+        Some(sa.as_ref())
     }
 
     /// Loads what an outbound packet of SA `id` will need.

@@ -46,6 +46,7 @@ pub(super) fn protect(
 }
 
 /// One packet that has its final shape.
+#[inline]
 fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
     let esp = packet::find(frame).ok_or(TxDrop::Format)?;
     check(sa, hdr, &esp)?;
@@ -61,6 +62,7 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
 }
 
 /// A packet that becomes many.
+#[inline(never)]
 fn segmented(
     sa: &Sa,
     hdr: &NetHdr48,
@@ -111,6 +113,7 @@ fn segmented(
 }
 
 /// The packet is for the SA that has the object id now, and ESP is where the header says.
+#[inline]
 fn check(sa: &Sa, hdr: &NetHdr48, esp: &Esp) -> Result<(), TxDrop> {
     if sa.epoch != hdr.sec.epoch.get() || sa.spi != esp.spi {
         return Err(TxDrop::Stale);
@@ -139,6 +142,7 @@ fn complete_checksum(
     }
 }
 
+#[inline]
 fn seal(sa: &Sa, esn_hi: u32, trailer_len: usize, packet: &mut [u8]) -> Result<(), TxDrop> {
     engine::seal(&sa.cipher, &sa.params, esn_hi, trailer_len, packet).map_err(|error| match error {
         Error::Length | Error::Format => TxDrop::Format,
