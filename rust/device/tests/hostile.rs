@@ -7,6 +7,7 @@
 
 mod support;
 
+use espnic_device::net::NetConfig;
 use espnic_device::virtio::status;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;
@@ -204,6 +205,9 @@ fn notifications_of_queues_that_do_not_exist() {
     assert_eq!(driver.counter("kicks"), 3);
 }
 
+/// Queues of a NIC with two pairs.
+const QUEUES: usize = 6;
+
 /// Rings full of random bytes, with addresses and lengths that are often plausible.
 fn random_descriptor() -> impl Strategy<Value = (u64, u32, u16, u16)> {
     let address = prop_oneof![
@@ -220,17 +224,23 @@ proptest! {
 
     #[test]
     fn random_rings_neither_panic_nor_hang(
-        features in prop_oneof![Just(driver::plain()), Just(driver::ipsec() | mask(feature::ADMIN_VQ))],
+        features in prop_oneof![
+            Just(driver::plain()),
+            Just(driver::plain() | driver::tso() | mask(feature::MQ)),
+            Just(driver::ipsec() | driver::tso() | mask(feature::ADMIN_VQ)),
+            Just(driver::ipsec() | driver::tso() | mask(feature::ADMIN_VQ) | mask(feature::MQ)),
+        ],
         tables in proptest::collection::vec(
-            proptest::collection::vec(random_descriptor(), usize::from(driver::QUEUE_SIZE)), 4),
-        heads in proptest::collection::vec(proptest::collection::vec(0u16..18, 1..20), 4),
+            proptest::collection::vec(random_descriptor(), usize::from(driver::QUEUE_SIZE)), QUEUES),
+        heads in proptest::collection::vec(proptest::collection::vec(0u16..18, 1..20), QUEUES),
         indirect in proptest::collection::vec(random_descriptor(), 8),
         noise in proptest::collection::vec(any::<u8>(), 256),
         registers in proptest::collection::vec((0u64..64, any::<u64>(), 0usize..4), 0..10),
     ) {
         let mut rig = Rig::default();
-        let (mut driver, mut peer) = (rig.nic(config(1)), rig.nic(config(2)));
-        driver.start(features);
+        let two = NetConfig { pairs: 2, ..config(1) };
+        let (mut driver, mut peer) = (rig.nic(two), rig.nic(config(2)));
+        driver.start_queues(features, QUEUES as u16);
         peer.start(driver::plain());
         for at in 0..40 {
             driver.put(MEM_START + 0x2_0000 + at * 256, &noise);
@@ -238,7 +248,7 @@ proptest! {
         for (index, &(address, len, flags, next)) in indirect.iter().enumerate() {
             driver.desc(MEM_START + 0x3_0000, index as u16, address, len, flags, next);
         }
-        for queue in 0..4u16 {
+        for queue in 0..QUEUES as u16 {
             let table = driver.rings[usize::from(queue)].desc();
             for (index, &(address, len, flags, next)) in tables[usize::from(queue)].iter().enumerate() {
                 let address = if flags & INDIRECT != 0 { MEM_START + 0x3_0000 } else { address };

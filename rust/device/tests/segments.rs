@@ -9,6 +9,7 @@ mod support;
 use espnic_device::net::csum;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
+use proptest::prelude::*;
 use support::driver::{self, Driver};
 use support::{config, packets, Rig};
 
@@ -142,5 +143,45 @@ fn segmentation_needs_its_feature() {
         a.send(&gso(v6, 500), &packets::tcp_partial(v6, 1, 1000));
         assert_eq!(a.counter("tx_drop_gso"), 1);
         assert_eq!(b.counter("port.rx_frames"), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_longer_than_the_mtu_is_sent(
+        v6: bool,
+        len in 0usize..9000,
+        hdr in prop_oneof![3 => Just(None), 1 => any::<[u8; 12]>().prop_map(Some)],
+        size in 1usize..2000,
+        damage in prop::collection::vec((0usize..80, any::<u8>()), 0..3),
+    ) {
+        let mut rig = Rig::default();
+        let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+        a.start(tso());
+        b.start(driver::plain());
+        let mut request = gso(v6, size);
+        if let Some(bytes) = hdr {
+            let random = NetHdr48::read(&bytes, a.hdr_len()).unwrap();
+            request.net = random.net;
+        }
+        let mut frame = packets::tcp_partial(v6, 1, len);
+        for (at, byte) in damage {
+            if let Some(to) = frame.get_mut(at) {
+                *to = byte;
+            }
+        }
+        a.send(&request, &frame);
+        prop_assert_eq!(a.counter("needs_reset"), 0);
+        let (frames, bytes) = (a.counter("port.tx_frames"), a.counter("port.tx_bytes"));
+        prop_assert!(bytes <= frames * 1522);
+        for _ in 0..driver::QUEUE_SIZE {
+            b.post_rx(1600);
+        }
+        while let Some((_, frame)) = b.receive() {
+            prop_assert!(frame.len() <= 1522);
+        }
+        prop_assert_eq!(b.counter("rx_drop_long"), 0);
     }
 }
