@@ -26,6 +26,7 @@ use crate::control::{
 };
 use capability::Capabilities;
 use check::Supported;
+use espnic_esp::seq;
 use espnic_wire::{
     admin::Command,
     sa::SaObject, //
@@ -83,8 +84,10 @@ pub(crate) struct Ipsec {
 /// What the driver keeps for an SA.
 pub(crate) struct Sa {
     life: Life,
-    /// ESN, inbound: the high half of the sequence number that the NIC was told.
+    /// ESN, inbound: the high half of the sequence number that the NIC was told, or is about to be.
     esn_hi: u32,
+    /// ESN, inbound: the number that the NIC must be told.
+    untold: Option<u64>,
 }
 
 /// How far the life of an SA's object has come.
@@ -190,7 +193,8 @@ impl Ipsec {
         create(control, x, handle, supported)?;
         let sa = Sa {
             life: Life::Live(destroy),
-            esn_hi: esn_hi(x),
+            esn_hi: seq::hi(x.highest_seen()),
+            untold: None,
         };
         self.states.set_data(handle, sa);
         Ok(())
@@ -243,18 +247,25 @@ impl Ipsec {
         }
     }
 
-    /// Compares the high half of an inbound ESN state with what the NIC knows; true if the NIC must
-    /// be told by [`Self::tell_sequence`]. Per packet, no sleeping.
+    /// Compares the high half of an inbound ESN state with what the NIC was told; true if the NIC
+    /// must be told by [`Self::tell_sequence`]. Per packet, under the state's lock, no sleeping.
     ///
     /// The NIC follows the numbers by itself; this is for jumps that it cannot see, such as
     /// `XFRM_MSG_NEWAE`.
     pub(crate) fn sequence_moved(&self, x: &State, handle: Handle) -> bool {
-        let hi = esn_hi(x);
-        handle.direction == Direction::In
-            && self
-                .states
-                .with_data(handle, |sa| sa.esn_hi != hi)
-                .unwrap_or(false)
+        if handle.direction != Direction::In {
+            return false;
+        }
+        let number = x.highest_seen_locked();
+        let moved = self.states.with_data(handle, |sa| {
+            let moved = sa.esn_hi != seq::hi(number);
+            if moved {
+                sa.esn_hi = seq::hi(number);
+                sa.untold = Some(number);
+            }
+            moved
+        });
+        moved.unwrap_or(false)
     }
 
     /// Tells the NIC the sequence numbers that have moved. Sleeps.
@@ -264,26 +275,24 @@ impl Ipsec {
             return;
         }
         self.for_each_live(Direction::In, |handle, x| {
-            let hi = esn_hi(x);
-            let told = self.states.with_data(handle, |sa| sa.esn_hi);
-            if told.is_some_and(|told| told != hi) && self.modify(control, x, handle).is_ok() {
-                self.states.with_data(handle, |sa| sa.esn_hi = hi);
+            let untold = self.states.with_data(handle, |sa| sa.untold.take());
+            if let Some(number) = untold.flatten() {
+                if self.modify(control, x, handle, number).is_err() {
+                    // The NIC goes on with the numbers that it sees.
+                    self.control_errors.fetch_add(1, Relaxed);
+                }
             }
         });
     }
 
-    fn modify(&self, control: &Control, x: &State, handle: Handle) -> Result {
+    fn modify(&self, control: &Control, x: &State, handle: Handle, number: u64) -> Result {
         let supported = self.check(x).map_err(|_| EINVAL)?;
         let (obj_type, id) = object::name(handle);
-        send_object(control, x, handle, &supported, |object| {
-            Command::ObjModify {
-                obj_type,
-                id,
-                object,
-            }
-        })
-        .inspect_err(|_| {
-            self.control_errors.fetch_add(1, Relaxed);
+        let object = object::describe(x, handle, &supported, number);
+        send_object(control, object, |object| Command::ObjModify {
+            obj_type,
+            id,
+            object,
         })
     }
 
@@ -327,14 +336,12 @@ impl Ipsec {
             destroy,
             deleted: false,
         };
-        let esn_hi = esn_hi(x);
-        self.states.set_data(
-            handle,
-            Sa {
-                life: reviving,
-                esn_hi,
-            },
-        );
+        let sa = Sa {
+            life: reviving,
+            esn_hi: seq::hi(x.highest_seen()),
+            untold: None,
+        };
+        self.states.set_data(handle, sa);
         let created = self
             .check(x)
             .map_err(|_| EINVAL)
@@ -357,7 +364,7 @@ impl Ipsec {
             Life::Reviving { destroy, .. } => Life::Live(destroy),
             other => other,
         };
-        self.states.set_data(handle, Sa { life, esn_hi });
+        self.states.set_data(handle, Sa { life, ..sa });
     }
 
     /// Counts a reset that the NIC has survived.
@@ -366,29 +373,23 @@ impl Ipsec {
     }
 }
 
-/// The high half of the number that an inbound ESN state has seen; 0 for others.
-fn esn_hi(x: &State) -> u32 {
-    espnic_esp::seq::hi(x.highest_seen())
-}
-
 fn create(control: &Control, x: &State, handle: Handle, supported: &Supported<'_>) -> Result {
     let (obj_type, id) = object::name(handle);
-    send_object(control, x, handle, supported, |object| Command::ObjCreate {
+    let object = object::describe(x, handle, supported, x.highest_seen());
+    send_object(control, object, |object| Command::ObjCreate {
         obj_type,
         id,
         object,
     })
 }
 
-/// Sends the command that `command` makes of the SA's object, and erases the object.
+/// Sends the command that `command` makes of an SA object, and erases the object.
 fn send_object(
     control: &Control,
-    x: &State,
-    handle: Handle,
-    supported: &Supported<'_>,
+    object: SaObject,
     command: impl for<'a> FnOnce(&'a [u8]) -> Command<'a>,
 ) -> Result {
-    let mut object = KBox::new(object::describe(x, handle, supported), GFP_KERNEL)?;
+    let mut object = KBox::new(object, GFP_KERNEL)?;
     let answer = control.execute(&command(object.as_bytes()), size_of::<SaObject>(), 0);
     random::erase(object.as_mut_bytes());
     answer?.result().map(|_| ())

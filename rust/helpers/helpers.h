@@ -102,6 +102,8 @@ struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb);
 struct xfrm_state *espnic_helper_xfrm_input_state(struct sk_buff *skb);
 bool espnic_helper_xfrm_state_tryget(struct xfrm_state *x);
 void espnic_helper_xfrm_state_put(struct xfrm_state *x);
+void espnic_helper_xfrm_state_lock(struct xfrm_state *x);
+void espnic_helper_xfrm_state_unlock(struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_dir(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_type(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x);

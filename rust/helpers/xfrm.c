@@ -20,6 +20,16 @@ void espnic_helper_xfrm_state_put(struct xfrm_state *x)
 	xfrm_state_put(x);
 }
 
+void espnic_helper_xfrm_state_lock(struct xfrm_state *x)
+{
+	spin_lock_bh(&x->lock);
+}
+
+void espnic_helper_xfrm_state_unlock(struct xfrm_state *x)
+{
+	spin_unlock_bh(&x->lock);
+}
+
 u8 espnic_helper_xfrm_offload_dir(const struct xfrm_state *x)
 {
 	return x->xso.dir;

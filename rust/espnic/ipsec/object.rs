@@ -33,7 +33,14 @@ pub(super) fn name(handle: Handle) -> (u16, u32) {
 }
 
 /// The SA object for `x`. It holds the key: erase it after use.
-pub(super) fn describe(x: &State, handle: Handle, supported: &Supported<'_>) -> SaObject {
+///
+/// `seen` is the highest sequence number that an inbound state has seen.
+pub(super) fn describe(
+    x: &State,
+    handle: Handle,
+    supported: &Supported<'_>,
+    seen: u64,
+) -> SaObject {
     let mut object = SaObject::new_zeroed();
     let std = &mut object.std;
     std.mode = supported.mode;
@@ -54,18 +61,18 @@ pub(super) fn describe(x: &State, handle: Handle, supported: &Supported<'_>) -> 
     }
     supported.algorithm.write(&mut object);
     match handle.direction {
-        Direction::In => describe_inbound(&mut object, x, supported),
+        Direction::In => describe_inbound(&mut object, x, supported, seen),
         Direction::Out => describe_outbound(&mut object, supported),
     }
     object
 }
 
-fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>) {
+fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>, seen: u64) {
     object.std.direction = sa::DIR_IN;
     if supported.options & cap::OPT_ESN != 0 {
         // What the NIC infers the high halves from. It checks no replays.
         object.std.replay_win_sz = U32::new(x.replay_window().max(1));
-        object.tail.seq = U64::new(x.highest_seen());
+        object.tail.seq = U64::new(seen);
         object.tail.tail_flags |= U16::new(sa::TAIL_SEQ_VALID);
     }
 }

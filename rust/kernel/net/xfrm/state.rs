@@ -246,11 +246,21 @@ impl State {
         }
     }
 
-    /// The highest 64-bit number that an inbound state has seen; 32 bits without ESN.
-    ///
-    /// Moves on while packets come; a value that is a little old does for inferring high halves.
+    /// The highest 64-bit number that an inbound state has seen; 32 bits without ESN. Takes the state's
+    /// lock: not for callbacks that hold it.
     pub fn highest_seen(&self) -> u64 {
-        // SAFETY: Null or valid as long as the state; both halves are plain integers.
+        // SAFETY: The state is live, and the caller does not hold its lock.
+        unsafe { bindings::xfrm_state_lock(self.as_raw()) };
+        let number = self.highest_seen_locked();
+        // SAFETY: Taken above.
+        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
+        number
+    }
+
+    /// As [`Self::highest_seen`], in a callback that holds the state's lock. Without the lock the
+    /// halves may not belong together.
+    pub fn highest_seen_locked(&self) -> u64 {
+        // SAFETY: Null or valid as long as the state.
         match unsafe { self.raw().replay_esn.as_ref() } {
             Some(esn) => (u64::from(esn.seq_hi) << 32) | u64::from(esn.seq),
             None => u64::from(self.raw().replay.seq),
