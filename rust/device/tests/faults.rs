@@ -17,9 +17,10 @@ use espnic_device::pci;
 use espnic_device::ports::Port;
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
-use espnic_wire::hdr::NetHdr48;
-use support::driver::{self, Driver, TX};
-use support::{config, packets, pump, Rig};
+use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::sa;
+use support::driver::{self, Driver, CTRL, TX};
+use support::{config, packets, pump, sas, Rig};
 
 fn pair() -> (Driver, Driver) {
     let mut rig = Rig::default();
@@ -89,6 +90,42 @@ fn damage_is_in_the_frame() {
     b.post_rx(1600);
     a.send(&NetHdr48::default(), &esp);
     assert_eq!(b.receive().unwrap().1.len(), 34 + 16);
+}
+
+#[test]
+fn faults_of_sas_reach_the_driver() {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    a.start(driver::ipsec() | driver::tso());
+    b.start(driver::ipsec());
+    sas::set_up(&mut a, CTRL);
+    sas::set_up(&mut b, CTRL);
+    sas::create(&mut a, sa::OBJ_OUTB_SA, 3);
+    sas::create(&mut b, sa::OBJ_INB_SA, 4);
+    fault(a.nic(), "tx corrupt-padding 1");
+    fault(b.nic(), "sa-delete-request 2");
+    fault(b.nic(), "rx bad-length 1 every 3");
+    for _ in 0..5 {
+        b.post_rx(1600);
+    }
+    let (hdr, frame) = sas::esp_gso(3, 5 * 200, 200);
+    a.send(&hdr, &frame);
+    let seen: Vec<_> = std::iter::from_fn(|| b.receive())
+        .map(|(hdr, _)| (hdr.sec.sec_status, hdr.sec.ndis_flags))
+        .collect();
+    let (ok, asked) = (hdr::SEC_OK, hdr::NDIS_SA_DELETE_REQ);
+    assert_eq!(
+        seen,
+        [
+            (hdr::SEC_FORMAT, asked),
+            (ok, asked),
+            (hdr::SEC_LENGTH, 0),
+            (ok, 0),
+            (ok, 0)
+        ]
+    );
+    fault(a.nic(), "clear");
+    assert_eq!(b.counter("ipsec_faults"), 2);
 }
 
 /// Waits until `what` is true.

@@ -16,6 +16,7 @@ pub mod features;
 pub mod packets;
 pub mod remote;
 pub mod ring;
+pub mod sas;
 
 use std::fs::File;
 use std::sync::Arc;
