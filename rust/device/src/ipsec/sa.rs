@@ -48,8 +48,8 @@ pub(super) struct Sa {
     window: u32,
     /// Inbound with ESN: highest sequence number that was verified.
     top: AtomicU64,
-    /// The object as it was created.
-    object: Box<Zeroizing<[u8; size_of::<SaObject>()]>>,
+    /// The object as it was created, without the zeroes at its end. There are many SAs.
+    object: Zeroizing<Box<[u8]>>,
 }
 
 /// UDP encapsulation.
@@ -70,10 +70,7 @@ impl Sa {
         id: u32,
         object: &[u8],
     ) -> Result<Self, Refused> {
-        let mut stored = Box::new(Zeroizing::new([0; size_of::<SaObject>()]));
-        for (to, from) in stored.iter_mut().zip(object) {
-            *to = *from;
-        }
+        let stored = whole(object);
         let view = view(&stored)?;
         check_crypto_only(view)?;
         check_direction(view, obj_type)?;
@@ -94,7 +91,7 @@ impl Sa {
             params,
             window: view.std.replay_win_sz.get(),
             top: AtomicU64::new(given_seq(view).unwrap_or(0)),
-            object: stored,
+            object: Zeroizing::new(without_end(stored.as_slice()).into()),
         })
     }
 
@@ -143,7 +140,7 @@ impl Sa {
     /// The object as QUERY returns it: without keys and salt. The standard wants the keys too, but a
     /// NIC has no good reason to give them away.
     pub(super) fn query(&self) -> Result<Vec<u8>, Refused> {
-        let mut object = Box::new(Zeroizing::new(**self.object));
+        let mut object = whole(&self.object);
         SaObject::mut_from_bytes(object.as_mut_slice())
             .map_err(|_| Refused::FIELD)?
             .clear_keys();
@@ -153,17 +150,35 @@ impl Sa {
     /// Takes over from `old`, which a MODIFY replaces. Only addresses, UDP ports and the highest
     /// sequence number may differ; mode, SPI, algorithms, keys, window, epoch and IVs may not.
     pub(super) fn replace(&mut self, old: &Self) -> Result<(), Refused> {
-        let same = fixed(view(&self.object)?).ct_eq(&fixed(view(&old.object)?));
+        let (new, kept) = (whole(&self.object), whole(&old.object));
+        let same = fixed(view(&new)?).ct_eq(&fixed(view(&kept)?));
         if !bool::from(same) {
             return Err(Refused::FIELD);
         }
         // Also if the NIC drew it: one key, one sequence of IVs.
         self.params.iv_xor = old.params.iv_xor;
-        if given_seq(view(&self.object)?).is_none() {
+        if given_seq(view(&new)?).is_none() {
             self.top = old.top.load(Ordering::Relaxed).into();
         }
         Ok(())
     }
+}
+
+/// The object with the zeroes that it lacks. What it has too much, such as a replay bitmap, is not used.
+fn whole(object: &[u8]) -> Box<Zeroizing<[u8; size_of::<SaObject>()]>> {
+    let mut whole = Box::new(Zeroizing::new([0; size_of::<SaObject>()]));
+    for (to, from) in whole.iter_mut().zip(object) {
+        *to = *from;
+    }
+    whole
+}
+
+/// The object without the zeroes at its end.
+fn without_end(object: &[u8]) -> &[u8] {
+    let last = object.iter().rposition(|&byte| byte != 0);
+    object
+        .get(..last.map_or(0, |last| last + 1))
+        .unwrap_or_default()
 }
 
 fn view(object: &[u8; size_of::<SaObject>()]) -> Result<&SaObject, Refused> {

@@ -13,7 +13,9 @@ use std::sync::RwLockReadGuard;
 
 /// So many packets ahead of its turn, the memory of a packet's SA is loaded. Less does not hide the
 /// latency of memory, more does not fit the first-level cache.
-const AHEAD: usize = 4;
+const NEAR: usize = 4;
+/// So many packets ahead, the table that says where that memory is.
+const FAR: usize = 8;
 
 /// Frames with their headers.
 type Batch = [(NetHdr48, Vec<u8>)];
@@ -69,13 +71,15 @@ impl<'a> Session<'a> {
         longest: usize,
         out: &mut Frames,
     ) -> usize {
-        let (mut dropped, mut last) = (0, None);
+        let mut dropped = 0;
+        let (mut near, mut far) = (Ahead::new(NEAR), Ahead::new(FAR));
+        let id_of = |(hdr, _): &(NetHdr48, Vec<u8>)| hdr.out.resource_id.get();
         for index in 0..batch.len() {
-            if let Some((hdr, _)) = batch.get(index + AHEAD) {
-                let id = hdr.out.resource_id.get();
-                if last.replace(id) != Some(id) {
-                    self.tables.prefetch_outbound(id);
-                }
+            if let Some(id) = far.next(batch, index, id_of) {
+                self.tables.prefetch_outbound_slot(id);
+            }
+            if let Some(id) = near.next(batch, index, id_of) {
+                self.tables.prefetch_outbound(id);
             }
             if let Some((hdr, frame)) = batch.get_mut(index) {
                 dropped += usize::from(self.transmit(hdr, frame, longest, out).is_err());
@@ -92,18 +96,46 @@ impl<'a> Session<'a> {
 
     /// See [`super::Ipsec::receive_all`].
     pub(super) fn receive_all(&mut self, batch: &mut Batch) {
-        let mut last = None;
+        let (mut near, mut far) = (Ahead::new(NEAR), Ahead::new(FAR));
+        let spi_of = |(_, frame): &(NetHdr48, Vec<u8>)| packet::peek_spi(frame);
         for index in 0..batch.len() {
-            if let Some((_, frame)) = batch.get(index + AHEAD) {
-                let spi = packet::peek_spi(frame);
-                if last.replace(spi) != Some(spi) {
-                    self.tables.prefetch_inbound(spi);
-                }
+            if let Some(spi) = far.next(batch, index, spi_of) {
+                self.tables.prefetch_inbound_slot(spi);
+            }
+            if let Some(spi) = near.next(batch, index, spi_of) {
+                self.tables.prefetch_inbound(spi);
             }
             if let Some((hdr, frame)) = batch.get_mut(index) {
                 self.receive(frame, hdr);
             }
         }
+    }
+}
+
+/// Looks ahead in a batch for SAs.
+struct Ahead {
+    distance: usize,
+    last: Option<u32>,
+}
+
+impl Ahead {
+    fn new(distance: usize) -> Self {
+        Self {
+            distance,
+            last: None,
+        }
+    }
+
+    /// What names the SA of the packet ahead of `index`, unless it is that of the packet before.
+    #[inline]
+    fn next(
+        &mut self,
+        batch: &Batch,
+        index: usize,
+        name: impl FnOnce(&(NetHdr48, Vec<u8>)) -> u32,
+    ) -> Option<u32> {
+        let name = name(batch.get(index + self.distance)?);
+        (self.last.replace(name) != Some(name)).then_some(name)
     }
 }
 

@@ -18,6 +18,14 @@ struct Slot {
 }
 
 impl Slot {
+    fn new(sa: Sa) -> Self {
+        let keys = sa.cipher.region();
+        Self {
+            sa: Arc::new(sa),
+            keys,
+        }
+    }
+
     /// Loads what a packet of the SA will need.
     fn prefetch(&self) {
         Region::of(self.sa.as_ref()).prefetch();
@@ -44,16 +52,15 @@ impl Slots {
         self.slot(id).map(|slot| &slot.sa)
     }
 
-    /// Puts `sa` at its id and returns what was there.
-    fn put(&mut self, sa: Arc<Sa>) -> Option<Slot> {
-        let index = sa.id as usize;
+    /// Puts an SA at its id, in place of what was there.
+    fn put(&mut self, slot: Slot) {
+        let index = slot.sa.id as usize;
         if self.slots.len() <= index {
             self.slots.resize(index + 1, None);
         }
-        let keys = sa.cipher.region();
-        let old = self.slots.get_mut(index)?.replace(Slot { sa, keys });
-        self.used += usize::from(old.is_none());
-        old
+        if let Some(place) = self.slots.get_mut(index) {
+            self.used += usize::from(place.replace(slot).is_none());
+        }
     }
 
     fn take(&mut self, id: u32) -> Option<Arc<Sa>> {
@@ -87,11 +94,11 @@ impl Hasher for SpiHasher {
     }
 }
 
-/// Ids of the SAs with one SPI, the oldest first. Few share an SPI, and only with other destinations or
-/// while one replaces the other.
-struct Ids {
-    first: u32,
-    rest: Vec<u32>,
+/// The SAs with one SPI, the oldest first. Few share an SPI, and only with other destinations or while
+/// one replaces the other.
+struct SameSpi {
+    first: Slot,
+    rest: Vec<Slot>,
 }
 
 /// All SAs of a NIC.
@@ -99,7 +106,7 @@ struct Ids {
 pub(super) struct Tables {
     outb: Slots,
     inb: Slots,
-    by_spi: HashMap<u32, Ids, BuildHasherDefault<SpiHasher>>,
+    by_spi: HashMap<u32, SameSpi, BuildHasherDefault<SpiHasher>>,
 }
 
 impl Tables {
@@ -112,13 +119,12 @@ impl Tables {
     /// Inbound SA of a packet that was found in `frame`: the oldest that takes it.
     #[inline]
     pub(super) fn inbound(&self, esp: &Esp, frame: &[u8]) -> Option<&Sa> {
-        let ids = self.by_spi.get(&esp.spi)?;
-        let taking = |id| self.inb.get(id).filter(|sa| sa.takes(esp, frame));
-        let sa = match taking(ids.first) {
-            Some(sa) => sa,
-            None => ids.rest.iter().find_map(|&id| taking(id))?,
-        };
-        Some(sa.as_ref())
+        let same = self.by_spi.get(&esp.spi)?;
+        if same.first.sa.takes(esp, frame) {
+            return Some(&same.first.sa);
+        }
+        let slot = same.rest.iter().find(|slot| slot.sa.takes(esp, frame));
+        slot.map(|slot| slot.sa.as_ref())
     }
 
     /// Loads what an outbound packet of SA `id` will need.
@@ -129,12 +135,30 @@ impl Tables {
         }
     }
 
+    /// Loads what [`Tables::prefetch_outbound`] will need.
+    #[inline]
+    pub(super) fn prefetch_outbound_slot(&self, id: u32) {
+        if let Some(slot) = usize::try_from(id)
+            .ok()
+            .and_then(|id| self.outb.slots.get(id))
+        {
+            Region::of(slot).prefetch();
+        }
+    }
+
     /// Loads what an inbound packet with this SPI will need.
     #[inline]
     pub(super) fn prefetch_inbound(&self, spi: u32) {
-        let ids = self.by_spi.get(&spi);
-        if let Some(slot) = ids.and_then(|ids| self.inb.slot(ids.first)) {
-            slot.prefetch();
+        if let Some(same) = self.by_spi.get(&spi) {
+            same.first.prefetch();
+        }
+    }
+
+    /// Loads what [`Tables::prefetch_inbound`] will need, and the SA.
+    #[inline]
+    pub(super) fn prefetch_inbound_slot(&self, spi: u32) {
+        if let Some(same) = self.by_spi.get(&spi) {
+            Region::of(same.first.sa.as_ref()).prefetch();
         }
     }
 
@@ -154,18 +178,22 @@ impl Tables {
 
     /// Adds an SA, or replaces the one with its id, which has its SPI and keeps its age.
     pub(super) fn put(&mut self, obj_type: u16, sa: Sa) {
-        let (id, spi) = (sa.id, sa.spi);
-        let sa = Arc::new(sa);
+        let slot = Slot::new(sa);
         if obj_type == OBJ_OUTB_SA {
-            self.outb.put(sa);
-        } else if self.inb.put(sa).is_none() {
-            match self.by_spi.get_mut(&spi) {
-                Some(ids) => ids.rest.push(id),
-                None => {
-                    let rest = Vec::new();
-                    self.by_spi.insert(spi, Ids { first: id, rest });
-                }
-            }
+            self.outb.put(slot);
+            return;
+        }
+        let (id, spi) = (slot.sa.id, slot.sa.spi);
+        self.inb.put(slot.clone());
+        let Some(same) = self.by_spi.get_mut(&spi) else {
+            let rest = Vec::new();
+            self.by_spi.insert(spi, SameSpi { first: slot, rest });
+            return;
+        };
+        let mut all = std::iter::once(&mut same.first).chain(&mut same.rest);
+        match all.find(|other| other.sa.id == id) {
+            Some(other) => *other = slot,
+            None => same.rest.push(slot),
         }
     }
 
@@ -175,13 +203,13 @@ impl Tables {
             return self.outb.take(id).map(drop);
         }
         let sa = self.inb.take(id)?;
-        let ids = self.by_spi.get_mut(&sa.spi)?;
-        if ids.first != id {
-            ids.rest.retain(|&other| other != id);
-        } else if ids.rest.is_empty() {
+        let same = self.by_spi.get_mut(&sa.spi)?;
+        if same.first.sa.id != id {
+            same.rest.retain(|other| other.sa.id != id);
+        } else if same.rest.is_empty() {
             self.by_spi.remove(&sa.spi);
         } else {
-            ids.first = ids.rest.remove(0);
+            same.first = same.rest.remove(0);
         }
         Some(())
     }

@@ -236,6 +236,80 @@ fn among_equal_keys_the_oldest_serves() {
 }
 
 #[test]
+fn a_modified_sa_keeps_its_age() {
+    let (a, b) = default_pair();
+    let mut younger = object(OBJ_INB_SA);
+    younger.std.cipher_key.data[0] ^= 1;
+    assert_eq!(create(&b, OBJ_INB_SA, 9, &younger), DONE);
+    let (hdr, mut wire) = frame(1, 1, b"x");
+    send(&a, &hdr, &mut wire).unwrap();
+    let move_to = |id, object: &SaObject, last| {
+        let mut moved = *object;
+        moved.tail.peer_dst[3] = last;
+        let modify = Command::ObjModify {
+            obj_type: OBJ_INB_SA,
+            id,
+            object: moved.as_bytes(),
+        };
+        assert_eq!(status(&b, modify), DONE);
+    };
+    // The younger one goes away and comes back, then the older one does.
+    move_to(9, &younger, 50);
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_OK));
+    move_to(9, &younger, 2);
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_OK));
+    move_to(2, &object(OBJ_INB_SA), 50);
+    assert_eq!(received(&b, &mut wire.clone()), Some(hdr::SEC_AUTH));
+    move_to(2, &object(OBJ_INB_SA), 2);
+    assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
+}
+
+#[test]
+fn a_batch_is_its_packets() {
+    let (a, b) = default_pair();
+    let mut other = object(OBJ_OUTB_SA);
+    other.std.spi = 0x2002.into();
+    assert_eq!(create(&a, OBJ_OUTB_SA, 3, &other), DONE);
+    // Two SAs, an id that does not exist, and one frame that is none.
+    let mut batch: Vec<_> = (0..40u32)
+        .map(|n| {
+            let (mut hdr, mut frame) = frame(1, n, &[n as u8; 50]);
+            match n % 4 {
+                1 => {
+                    hdr.out.resource_id = 3.into();
+                    frame[34..38].copy_from_slice(&0x2002u32.to_be_bytes());
+                }
+                2 => hdr.out.resource_id = 70.into(),
+                3 => frame.truncate(20),
+                _ => (),
+            }
+            (hdr, frame)
+        })
+        .collect();
+    let one_by_one: Vec<_> = batch
+        .iter()
+        .filter_map(|(hdr, frame)| {
+            let mut frame = frame.clone();
+            send(&a, hdr, &mut frame).ok().map(|()| frame)
+        })
+        .collect();
+    let mut out = Frames::default();
+    assert_eq!(a.transmit_all(&mut batch, LONGEST, &mut out), 20);
+    let sent: Vec<_> = out.drain().collect();
+    assert_eq!(sent, one_by_one);
+    assert_eq!(counter(&a, "ipsec_tx_packets"), 40);
+    let mut batch: Vec<_> = sent
+        .into_iter()
+        .chain([vec![0; 10], vec![]])
+        .map(|frame| (NetHdr48::default(), frame))
+        .collect();
+    b.receive_all(&mut batch);
+    let decrypted = batch.iter().filter(|(hdr, _)| hdr.has(F_SECURITY)).count();
+    assert_eq!((decrypted, counter(&b, "ipsec_rx_no_sa")), (10, 10));
+    assert_eq!(counter(&b, "ipsec_rx_packets"), 10);
+}
+
+#[test]
 fn ipv6_is_found_by_its_whole_address() {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     let mut out = object(OBJ_OUTB_SA);
