@@ -107,5 +107,5 @@ format: ## put all Rust files into the kernel's format
 shell: modules device ## a VM with the NICs and the module, to play in
 	@$(SANDBOX) tools/vm $(if $(DEBUG),--debug) $(VM)
 
-bench: modules device ## guest instructions per packet and per byte
+bench: modules device ## what ESP offload costs, as ratios, and the targets
 	@$(SANDBOX) tools/bench $(BENCH)

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import json
 import pathlib
+import re
 import select
 import socket
 import subprocess
@@ -160,6 +161,11 @@ class Device:
                 raise BenchError(f"espnic-device is not ready, see {self._log}")
             time.sleep(0.02)
 
+    def memory(self):
+        """Bytes of its own memory that are resident; the guests' memory is not part of it."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"^RssAnon:\s+(\d+) kB", status, re.M)[1]) * 1024
+
     def check(self):
         """Raise if it ended."""
         if self._process.poll() is not None:
@@ -220,6 +226,8 @@ class Machine:
         for card, args, cpu in ((cards[0], ["-plugin", plugin], CPU), (cards[1], [], PEER_CPU)):
             self._guests.append(Guest(card.name, card, files, args, cpu))
             self._stack.callback(self._guests[-1].stop)
+        self.peer_folder = self._guests[1].run_dir
+        self.device_memory = self._device.memory
         self.dut_mac, self.peer_mac = (card.mac for card in cards)
         self.control = Control(files.control)
         self.dut, self.peer = (Channel(one.name, one.sock, deadline, self.check)

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import time
 
-FORMAT = 1
+FORMAT = 2
 IDLE_AGREEMENT = 0.05
 SPREAD_LIMIT = 0.05
 
@@ -110,12 +110,8 @@ def _transfer_data(one):
                     for group, counters in one.nic.items()}}
 
 
-def write(path, facts, idle, results, profiles):
-    """The result file, complete or not at all."""
-    data = {
-        "format": FORMAT,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "setting": facts,
+def _traffic_data(idle, results):
+    return {
         "idle_instructions_per_second": [round(rate) for rate in idle],
         "idle_phases_agree": _idle_difference(idle) <= IDLE_AGREEMENT,
         "results": [{
@@ -132,8 +128,15 @@ def write(path, facts, idle, results, profiles):
         } for target, direction, ratio in _ratios(results)],
         "notes": _warnings(idle, results),
     }
-    if profiles:
-        data["profiles"] = profiles.data()
+
+
+def write(path, facts, idle, results, more):
+    """The result file, complete or not at all; parts that were not measured are not in it."""
+    data = {"format": FORMAT, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "setting": facts}
+    if results:
+        data |= _traffic_data(idle, results)
+    data |= {name: part.data() for name, part in more.items() if part}
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(path.name + ".tmp")
     half.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from benchlib import common, measure, profile, report
+from benchlib import common, engine, measure, profile, report, states
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 MIB = measure.MIB
@@ -31,6 +31,14 @@ def result(name, direction, instructions):
     nic = {"port": {"tx_frames": 1000, "rx_frames": 1000}, "virtio": {"interrupts": 10}}
     return measure.Result(ROWS[name], direction, [
         measure.Transfer(MIB, measure.Phase(number, 0, 1.0), nic) for number in instructions])
+
+
+def states_of(nic_seconds, stack_seconds, engine_bytes=None):
+    """Fills of 1000 SAs: 400 bytes per SA in the driver, 1500 in the NIC's first fill."""
+    return states.States(1000, {
+        "nic": [states.Fill(one, 2_400_000, 0 if number else 1_500_000)
+                for number, one in enumerate(nic_seconds)],
+        "stack": [states.Fill(one, 2_000_000, 0) for one in stack_seconds]}, engine_bytes)
 
 
 class Proof(unittest.TestCase):
@@ -93,13 +101,110 @@ class Report(unittest.TestCase):
         """The result file is complete and has the same figures."""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "new/result.json"
-            report.write(path, {"mtu": 1500}, [100, 100], self.RESULTS, None)
+            report.write(path, {"mtu": 1500}, [100, 100], self.RESULTS,
+                         {"engine": engine.Engine(skipped="absent"), "profiles": None})
             data = json.loads(path.read_text(encoding="utf-8"))
             self.assertEqual([entry.name for entry in path.parent.iterdir()], ["result.json"])
         self.assertEqual(data["setting"], {"mtu": 1500})
         self.assertEqual([one["row"] for one in data["results"]], ["plain", "crypto", "software"])
         self.assertEqual([(one["against"], one["met"]) for one in data["ratios"]],
                          [("plain", True), ("software", True)])
+        self.assertEqual(data["engine"], {"skipped": "absent"})
+        self.assertNotIn("profiles", data)
+
+    def test_file_without_traffic(self):
+        """What was not measured is not in the file."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "result.json"
+            report.write(path, {}, [], [], {"states": states_of([1.0], [0.6])})
+            data = json.loads(path.read_text(encoding="utf-8"))
+        self.assertNotIn("results", data)
+        self.assertEqual((data["states"]["rate_ratio"], data["states"]["rate_met"]), (0.6, True))
+
+
+class Engine(unittest.TestCase):
+    """The answer of espnic-bench-engine."""
+
+    ROW = {"name": "encrypt 64 B / bare x", "ns": 20.0, "against_ns": 10.0, "ratio": 0.5,
+           "target": 0.5, "reached": False}
+
+    def parse(self, *rows):
+        """An answer with these rows."""
+        return engine.parse(json.dumps({"crypto": "x", "batch": 64, "rows": rows,
+                                        "memory_per_sa": 1000.0}))
+
+    def test_figures(self):
+        """Met, missed, for the record; the verdict is not the program's."""
+        parsed = self.parse(self.ROW, {**self.ROW, "ratio": 0.49, "reached": True},
+                            {**self.ROW, "target": None})
+        self.assertEqual([line.split("   ")[-1] for line in parsed.text().splitlines()[-3:]],
+                         [">= 0.50: met", ">= 0.50: missed", "for the record"])
+        self.assertEqual([row["reached"] for row in parsed.data()["rows"]], [True, False, None])
+        self.assertEqual(parsed.memory_per_sa, 1000)
+
+    def test_wrong(self):
+        """No figures are no result."""
+        for text in ("", "[]", '{"rows": []}', '{"rows": [{"name": "a"}]}'):
+            with self.subTest(text=text), self.assertRaises(common.BenchError):
+                engine.parse(text)
+        with self.assertRaises(common.BenchError):
+            self.parse({**self.ROW, "ratio": None})
+
+    def test_skipped(self):
+        """A skip says why and has no figures."""
+        skipped = engine.Engine(skipped="it is not built")
+        self.assertIn("skipped, it is not built", skipped.text())
+        self.assertIsNone(skipped.memory_per_sa)
+
+
+class States(unittest.TestCase):
+    """SAs in bulk."""
+
+    def test_figures(self):
+        """The median of the ratios; the first fill of the NIC; the larger of its two figures."""
+        found = states_of([1.0, 1.0, 2.0], [0.4, 0.6, 0.2])
+        self.assertEqual(found.data()["rate_ratio"], 0.4)
+        self.assertEqual((found.driver, found.process, found.memory), (400, 1500, 1900))
+        self.assertIn("0.40 (0.10 to 0.60), target >= 0.50: missed", found.text())
+        self.assertIn("in all 1900 bytes, target <= 2048: met", found.text())
+        found = states_of([1.0], [0.5], engine_bytes=1700)
+        self.assertIn("target >= 0.50: met", found.text())
+        self.assertIn("in all 2100 bytes, target <= 2048: missed", found.text())
+
+    def test_kernel_memory(self):
+        """Objects in use, large allocations, vmalloc and per-CPU memory."""
+        slabs = ("slabinfo - version: 2.1\n# name <active_objs> <num_objs> ...\n"
+                 "kmalloc-64 10 64 64 64 1 : tunables 0 0 0 : slabdata 1 1 0\n"
+                 "state 3 8 1024 8 2 : tunables 0 0 0 : slabdata 1 1 0\n")
+        other = "MemTotal: 9 kB\nSlab: 20 kB\nVmallocUsed: 16 kB\nPercpu: 4 kB\n"
+        self.assertEqual(states.kernel_memory(slabs, other),
+                         640 + 3072 + 20480 - 3 * 4096 + 20480)
+        with self.assertRaises(common.BenchError):
+            states.kernel_memory("", other)
+
+    def test_lines(self):
+        """Half of the SAs in each direction, no two alike, offload only where asked for."""
+        nic, stack = (list(states.lines(600, kind)) for kind in ("nic", "stack"))
+        self.assertEqual(sum("dir in" in line for line in nic), 300)
+        self.assertEqual(sum("dir out" in line for line in nic), 300)
+        self.assertFalse([line for line in stack if "offload" in line])
+        self.assertEqual(len({line.split("spi")[0] for line in nic}), 600)
+        self.assertEqual(len({line.split()[10] for line in nic}), 600)  # SPIs
+
+    def test_proof(self):
+        """The NIC and the driver must have all offloaded SAs, and none of the others."""
+        driver = {"ipsec_sa_added": 10, "ipsec_sa_refused": 0}
+        nic = {"ipsec_sa_in": 5, "ipsec_sa_out": 5}
+        none = {"ipsec_sa_in": 0, "ipsec_sa_out": 0}
+        states.prove("nic", 10, driver, nic)
+        states.prove("stack", 10, {**driver, "ipsec_sa_added": 0}, none)
+        for kind, driver_has, nic_has in (
+                ("nic", driver, {**nic, "ipsec_sa_in": 4}),
+                ("nic", {**driver, "ipsec_sa_added": 9}, nic),
+                ("nic", {**driver, "ipsec_sa_refused": 1}, nic),
+                ("stack", driver, none), ("stack", {**driver, "ipsec_sa_added": 0}, nic)):
+            with self.subTest(kind=kind), self.assertRaises(common.BenchError):
+                states.prove(kind, 10, driver_has, nic_has)
 
 
 class Profile(unittest.TestCase):
@@ -123,6 +228,8 @@ class Usage(unittest.TestCase):
         """Status 2 and a message."""
         common.build()
         for words in ([TOOLS / "bench", "--mib", "0"], [TOOLS / "bench", "--row", "bogus"],
+                      [TOOLS / "bench", "--states", "3"], [TOOLS / "bench", "--states", "8194"],
+                      [TOOLS / "bench", "--part", "bogus"],
                       [common.TRAFFIC], [common.TRAFFIC, "send", "192.0.2.1", "5001"],
                       [common.TRAFFIC, "send", "nowhere", "5001", "1"]):
             with self.subTest(words=words):

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The NIC's ESP engine against the bare calls of the crypto libraries, and many SAs against one.
+
+espnic-bench-engine measures; this runs it, checks its answer and reports it.
+"""
+
+import json
+import subprocess
+
+from vmlib import nic
+
+from .common import BenchError
+
+PROGRAM = "espnic-bench-engine"
+START_SECONDS = 60  # to make hundred thousand SAs, twice, and the shortest measurements
+FIELDS = {"name": str, "ns": (int, float), "against_ns": (int, float), "ratio": (int, float)}
+
+
+class Engine:
+    """What the program measured, or why it did not."""
+
+    def __init__(self, measured=None, skipped=""):
+        self._measured, self._skipped = measured, skipped
+
+    @property
+    def memory_per_sa(self):
+        """Bytes that an SA takes in the engine; None if that is not known."""
+        return (self._measured or {}).get("memory_per_sa") or None
+
+    def text(self):
+        """Table for people."""
+        if self._skipped:
+            return f"\nESP engine of the NIC: skipped, {self._skipped}"
+        lines = ["", f"ESP engine of the NIC, {self._measured['crypto']} "
+                 f"(median; batches of {self._measured['batch']} packets)", "",
+                 f"{'':<44} {'ns/packet':>9} {'against':>9} {'ratio':>6}   target"]
+        for row in self._measured["rows"]:
+            verdict = "for the record"
+            if row["target"] is not None:
+                verdict = f">= {row['target']:.2f}: {'met' if row['reached'] else 'missed'}"
+            lines.append(f"{row['name']:<44} {row['ns']:>9.1f} {row['against_ns']:>9.1f} "
+                         f"{row['ratio']:>6.3f}   {verdict}")
+        return "\n".join(lines)
+
+    def data(self):
+        """For the result file."""
+        return {"skipped": self._skipped} if self._skipped else self._measured
+
+
+def parse(text):
+    """The program's answer, checked; whether targets are reached is computed anew."""
+    try:
+        data = json.loads(text)
+        rows = data["rows"]
+        wrong = [row for row in rows for name, kind in FIELDS.items()
+                 if not isinstance(row[name], kind)]
+        if not rows or wrong:
+            raise ValueError(f"rows that cannot be right: {wrong}")
+        for row in rows:
+            row["reached"] = None if row["target"] is None else row["ratio"] >= row["target"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{PROGRAM} answered something else than its figures: {error!r}\n"
+                         f"{text[:500]}") from error
+    return Engine(data)
+
+
+def measure(deadline, milliseconds, sas):
+    """Run the program; an Engine that says so if it was not built."""
+    program = nic.program().with_name(PROGRAM)
+    if not program.exists():
+        return Engine(skipped=f"{PROGRAM} is not built")
+    deadline.say(f"the NIC's engine, {sas} SAs")
+    seconds = min(START_SECONDS + milliseconds / 10, deadline.left())
+    try:
+        done = subprocess.run([program, "--json", "--time", str(milliseconds), "--sas", str(sas)],
+                              check=False, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{PROGRAM} did not end within {seconds:.0f} s") from error
+    if done.returncode:
+        raise BenchError(f"{PROGRAM} failed with status {done.returncode}:\n{done.stderr.strip()}")
+    return parse(done.stdout)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""SAs in bulk: how quickly `ip -batch` adds them, and how much memory they take.
+
+Measured in the guest that runs without the plugin for counting, which would slow it down.
+"""
+
+import dataclasses
+import re
+import statistics
+import time
+
+from .common import BenchError
+from .measure import NETIF, env, xfrm
+
+RATE_TARGET = 0.50
+MEMORY_TARGET = 2048
+MOST = 8192  # the NIC takes 4096 SAs in each direction
+PAGE = 4096
+SETTLE_SECONDS = 1.0
+EMPTY_SECONDS = 30
+WORDS = {"nic": "offload dev {netif} dir {way}", "stack": ""}
+# The time is taken by the shell itself: starting a program would be part of it.
+TIMED = ("begin=$EPOCHREALTIME; ip -batch {file} || exit; end=$EPOCHREALTIME; "
+         "echo $(( ${{end/./}} - ${{begin/./}} ))")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fill:
+    """One table of SAs, made from an empty one."""
+
+    seconds: float
+    guest: int  # bytes of the guest kernel's memory, above those of the empty table
+    device: int  # the same for the NIC process
+
+
+@dataclasses.dataclass
+class States:
+    """What was measured; fills are in the order of time, one of each kind per round."""
+
+    count: int
+    fills: dict  # "nic" and "stack" to a list of fills
+    engine: float | None = None  # bytes per SA in the engine, as espnic-bench-engine says
+
+    def rate(self, kind):
+        """SAs per second, the median."""
+        return statistics.median(self.count / fill.seconds for fill in self.fills[kind])
+
+    @property
+    def rate_ratios(self):
+        """Rate of offloaded SAs divided by that of software SAs, per round."""
+        return [stack.seconds / nic.seconds
+                for nic, stack in zip(self.fills["nic"], self.fills["stack"], strict=True)]
+
+    @property
+    def driver(self):
+        """Bytes per SA that offloading takes in the guest, the largest of all rounds."""
+        return max(nic.guest - stack.guest for nic, stack in
+                   zip(self.fills["nic"], self.fills["stack"], strict=True)) / self.count
+
+    @property
+    def process(self):
+        """Bytes per SA in the NIC process; the first fill counts, later ones find free memory."""
+        return self.fills["nic"][0].device / self.count
+
+    @property
+    def memory(self):
+        """Bytes per SA in all; the larger of the NIC's two figures counts."""
+        return self.driver + max(self.process, self.engine or 0)
+
+    def text(self):
+        """Tables for people."""
+        ratio = statistics.median(self.rate_ratios)
+        stack = statistics.median(fill.guest for fill in self.fills["stack"]) / self.count
+        verdicts = [("missed", "met")[good] for good in
+                    (ratio >= RATE_TARGET, self.memory <= MEMORY_TARGET)]
+        engine = "not measured" if self.engine is None else f"{self.engine:.0f} bytes"
+        return "\n".join([
+            "", f"SAs in bulk: {self.count}, one half in each direction "
+            f"({len(self.fills['nic'])} times, from an empty table)",
+            f"  added per second: {self.rate('nic'):.0f} offloaded, {self.rate('stack'):.0f} in "
+            "software",
+            f"  offloaded / software: {ratio:.2f} ({min(self.rate_ratios):.2f} to "
+            f"{max(self.rate_ratios):.2f}), target >= {RATE_TARGET:.2f}: {verdicts[0]}",
+            f"  memory per SA: driver {self.driver:.0f} bytes, NIC process {self.process:.0f} "
+            f"bytes (engine alone: {engine})",
+            f"  in all {self.memory:.0f} bytes, target <= {MEMORY_TARGET}: {verdicts[1]}; "
+            f"the stack's own state: {stack:.0f} bytes"])
+
+    def data(self):
+        """For the result file."""
+        ratio = statistics.median(self.rate_ratios)
+        return {
+            "sas": self.count,
+            "adds_per_second": {kind: round(self.rate(kind), 1) for kind in self.fills},
+            "rate_ratio": round(ratio, 4), "rate_target": RATE_TARGET,
+            "rate_met": ratio >= RATE_TARGET,
+            "bytes_per_sa": {"driver": round(self.driver, 1), "process": round(self.process, 1),
+                             "engine": self.engine, "sum": round(self.memory, 1)},
+            "memory_target": MEMORY_TARGET, "memory_met": self.memory <= MEMORY_TARGET,
+            "fills": {kind: [dataclasses.asdict(fill) for fill in fills]
+                      for kind, fills in self.fills.items()},
+        }
+
+
+def kernel_memory(slabinfo, meminfo):
+    """Bytes in use by a kernel: slab objects, larger allocations, vmalloc, per-CPU memory."""
+    objects = pages = 0
+    for line in slabinfo.splitlines():
+        numbers = re.match(r"\S+ +(\d+) +\d+ +(\d+) +\d+ +(\d+) :.*: slabdata +\d+ +(\d+)", line)
+        if numbers:
+            active, size, per_slab, slabs = map(int, numbers.groups())
+            objects += active * size
+            pages += slabs * per_slab
+    kib = {name: int(value) for name, value in re.findall(r"^(\w+): +(\d+) kB", meminfo, re.M)}
+    if not objects:
+        raise BenchError("the guest's /proc/slabinfo cannot be read")
+    # What kmalloc takes from the page allocator directly is part of Slab, but of no cache.
+    large = kib["Slab"] * 1024 - pages * PAGE
+    return objects + large + (kib["VmallocUsed"] + kib["Percpu"]) * 1024
+
+
+def lines(count, kind):
+    """Arguments of `ip` for SAs, every other one inbound, each with an address of its own."""
+    for number in range(count):
+        far = f"198.18.{number >> 8}.{number & 255}"
+        way = ("out", "in")[number & 1]
+        ends = (env.PEER4, far) if way == "out" else (far, env.PEER4)
+        sa = xfrm.Sa(*ends, xfrm.new_spi(), xfrm.new_key(128), reqid=number + 1)
+        window = "replay-window 32 " if way == "in" else ""
+        yield sa.add(window + WORDS[kind].format(netif=NETIF, way=way))
+
+
+def prove(kind, count, driver, nic):
+    """Raise unless all SAs, or none, were put into the NIC, by its own count and the driver's."""
+    wanted = count if kind == "nic" else 0
+    found = {"driver added": driver["ipsec_sa_added"], "driver refused": driver["ipsec_sa_refused"],
+             "NIC has": nic["ipsec_sa_in"] + nic["ipsec_sa_out"]}
+    if found != {"driver added": wanted, "driver refused": 0, "NIC has": wanted}:
+        raise BenchError(f"{count} SAs were added, {wanted} of them offloaded, but {found}")
+
+
+class Bulk:
+    """Measures in the guest named peer."""
+
+    def __init__(self, machine, deadline):
+        self._m, self._deadline = machine, deadline
+
+    def measure(self, count, rounds):
+        """Tables of COUNT SAs, offloaded and in software by turns."""
+        for kind in WORDS:
+            text = "\n".join(lines(count, kind)) + "\n"
+            (self._m.peer_folder / f"batch-{kind}").write_text(text, encoding="ascii")
+            self._m.peer.run(f"cp /host/batch-{kind} /tmp")
+        self._fill("stack", count)  # the kernel's hash tables grow, and stay
+        fills = {"nic": [], "stack": []}
+        for number in range(rounds):
+            for kind in ("nic", "stack") if number % 2 == 0 else ("stack", "nic"):
+                fill = self._fill(kind, count)
+                fills[kind].append(fill)
+                self._deadline.say(f"{count} SAs, {kind}, {number + 1}/{rounds}: "
+                                   f"{fill.seconds:.2f} s, guest {fill.guest / count:.0f} and "
+                                   f"device {fill.device / count:.0f} bytes per SA")
+        return States(count, fills)
+
+    def _fill(self, kind, count):
+        self._deadline.left()
+        guest, device, counters = self._memory(), self._m.device_memory(), self._counters()
+        micros = int(self._m.peer.run(TIMED.format(file=f"/tmp/batch-{kind}")))
+        after = self._counters()
+        prove(kind, count, {name: after[name] - counters[name] for name in after}, self._nic())
+        time.sleep(SETTLE_SECONDS)
+        fill = Fill(micros / 1e6, self._memory() - guest, self._m.device_memory() - device)
+        self._empty()
+        return fill
+
+    def _memory(self):
+        return kernel_memory(self._m.peer.run("cat /proc/slabinfo"),
+                             self._m.peer.run("cat /proc/meminfo"))
+
+    def _counters(self):
+        text = self._m.peer.run(f"ethtool -S {NETIF}")
+        return {name: int(value) for name, value in re.findall(r"(ipsec_sa_\w+): (\d+)", text)}
+
+    def _nic(self):
+        return self._m.control.stats("peer")["ipsec"]
+
+    def _empty(self):
+        """Delete all, and wait until that is done, for it goes on behind the command."""
+        self._m.peer.ip("xfrm state flush")
+        end = time.monotonic() + EMPTY_SECONDS
+        while self._nic()["ipsec_sa_in"] + self._nic()["ipsec_sa_out"]:
+            if time.monotonic() > end:
+                raise BenchError(f"the NIC still has SAs {EMPTY_SECONDS} s after their deletion")
+            time.sleep(0.1)
+        time.sleep(SETTLE_SECONDS)
