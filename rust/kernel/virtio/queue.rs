@@ -37,6 +37,7 @@ use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     prelude::*,
+    str::CString,
     sync::Arc, //
 };
 
@@ -57,6 +58,8 @@ enum Kind {
 struct QueueSet {
     dev: DeviceRef,
     queues: KVec<(NonNull<bindings::virtqueue>, Kind)>,
+    /// The queues refer to their names.
+    names: KVec<CString>,
 }
 
 // SAFETY: The set only deletes the queues, which any thread may do.
@@ -133,15 +136,13 @@ impl Queues {
     /// The netdev made for `T` is the private data of `dev`.
     fn find<T: Operations>(dev: &virtio::Device, pairs: u16, control: bool) -> Result<Self> {
         let kinds = queue_kinds(pairs, control)?;
+        let mut set = QueueSet {
+            dev: dev.into(),
+            queues: KVec::with_capacity(kinds.len(), GFP_KERNEL)?,
+            names: queue_names(&kinds)?,
+        };
         let mut infos = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
-        let mut found: KVec<*mut bindings::virtqueue> =
-            KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
-        for &kind in &kinds {
-            let name = match kind {
-                Kind::Receive => c"input",
-                Kind::Transmit => c"output",
-                Kind::Control => c"control",
-            };
+        for name in &set.names {
             infos.push(
                 bindings::virtqueue_info {
                     name: name.to_bytes_with_nul().as_ptr().cast(),
@@ -150,23 +151,19 @@ impl Queues {
                 },
                 GFP_KERNEL,
             )?;
-            found.push(core::ptr::null_mut(), GFP_KERNEL)?;
         }
-        let mut set = QueueSet {
-            dev: dev.into(),
-            queues: KVec::with_capacity(kinds.len(), GFP_KERNEL)?,
-        };
+        let mut found = KVec::from_elem(Found(core::ptr::null_mut()), kinds.len(), GFP_KERNEL)?;
         // From here on `set` cleans up: resetting and deleting no queues does no harm.
         // SAFETY: Both arrays have one element per queue.
         to_result(unsafe {
             bindings::virtio_find_vqs(
                 dev.as_raw(),
                 kinds.len() as u32,
-                found.as_mut_ptr(),
+                found.as_mut_ptr().cast(),
                 infos.as_mut_ptr(),
             )
         })?;
-        for (&vq, &kind) in found.iter().zip(&kinds) {
+        for (&Found(vq), &kind) in found.iter().zip(&kinds) {
             let vq = NonNull::new(vq).ok_or(ENOENT)?;
             set.queues.push((vq, kind), GFP_KERNEL)?;
         }
@@ -192,6 +189,27 @@ impl Queues {
         }
         Ok(this)
     }
+}
+
+/// A place for the transport to leave a queue.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Found(*mut bindings::virtqueue);
+
+/// Names for logs and for `/proc/interrupts`: `input.0`, `output.0`, and so on.
+fn queue_names(kinds: &[Kind]) -> Result<KVec<CString>> {
+    let mut names = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
+    for (index, kind) in kinds.iter().enumerate() {
+        // Queues come in pairs.
+        let pair = index / 2;
+        let name = match kind {
+            Kind::Receive => CString::try_from_fmt(fmt!("input.{pair}"))?,
+            Kind::Transmit => CString::try_from_fmt(fmt!("output.{pair}"))?,
+            Kind::Control => CString::try_from_fmt(fmt!("control"))?,
+        };
+        names.push(name, GFP_KERNEL)?;
+    }
+    Ok(names)
 }
 
 fn queue_kinds(pairs: u16, control: bool) -> Result<KVec<Kind>> {

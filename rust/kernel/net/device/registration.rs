@@ -204,12 +204,9 @@ impl<T: Operations> Unregistered<T> {
         let private = self.private();
         // SAFETY: The private area was initialised in `new`.
         let parent = unsafe { &(*private).parent };
-        // A running recovery comes to its end before the reset; what it enabled is over after it.
         // SAFETY: The work was initialised in `new`.
-        unsafe { bindings::cancel_work_sync(addr_of_mut!((*private).work).cast()) };
+        unsafe { bindings::disable_work_sync(addr_of_mut!((*private).work).cast()) };
         parent.reset();
-        // SAFETY: As above; nobody schedules the work any more.
-        unsafe { bindings::cancel_work_sync(addr_of_mut!((*private).work).cast()) };
         // SAFETY: The private area was initialised in `new`.
         if unsafe { &(*private).ready }.load(Acquire) {
             // SAFETY: As above.
@@ -255,6 +252,11 @@ impl<T: Operations> Registration<T> {
     /// Unregisters the device, resets the virtio device and drops the driver's data. Sleeps.
     pub fn shutdown(&self) {
         if self.registered.xchg(false, Full) {
+            let private = self.device.private();
+            // A recovery touches what unregistering takes down: one that runs comes to its end
+            // first, and none begins.
+            // SAFETY: The work was initialised in `new`.
+            unsafe { bindings::disable_work_sync(addr_of_mut!((*private).work).cast()) };
             // SAFETY: The device is registered.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };
             self.device.drop_data();
