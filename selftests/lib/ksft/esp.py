@@ -48,7 +48,7 @@ def protect(cfg, flow, offload=True):
         shown_as_offloaded(cfg, flow)
 
 
-def protect_esn(cfg, flow, window, sent, received, peer_window=None):
+def protect_esn(cfg, flow, window, sent, received, *, peer_window=None):
     """The same with extended sequence numbers.
 
     sent and received are the last numbers that the side under test is to have sent and received.
@@ -75,14 +75,18 @@ def exercise(cfg, flow, sizes=None, stream=STREAM):
     return watch
 
 
+def ends(outer):
+    """The outer addresses of both sides."""
+    return (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
+
+
 def inner4(outer=4, **kwargs):
     """A tunnel with IPv4 in it."""
-    ends = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
-    return xfrm.Flow(*ends, "tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4, **kwargs)
+    return xfrm.Flow(*ends(outer), "tunnel", dut_inner=env.DUT_INNER4,
+                     peer_inner=env.PEER_INNER4, **kwargs)
 
 
 def inner6(outer=6, **kwargs):
     """A tunnel with IPv6 in it."""
-    ends = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
-    return xfrm.Flow(*ends, "tunnel", dut_inner=env.DUT_INNER6, peer_inner=env.PEER_INNER6,
-                     **kwargs)
+    return xfrm.Flow(*ends(outer), "tunnel", dut_inner=env.DUT_INNER6,
+                     peer_inner=env.PEER_INNER6, **kwargs)

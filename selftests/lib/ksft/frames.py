@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 
 ETH_IPV4, ETH_VLAN, ETH_IPV6 = 0x0800, 0x8100, 0x86DD
-PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ESP, PROTO_ICMPV6 = 1, 6, 17, 50, 58
+PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_FRAGMENT, PROTO_ESP, PROTO_ICMPV6 = 1, 6, 17, 44, 50, 58
+FRAGMENT_LEN = 8
 ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, ESP_LEN, IV_LEN = 14, 20, 40, 8, 8, 8
 ENCAP_PORT = 4500
 
@@ -91,7 +92,11 @@ def _ipv6(frame, macs):
         return None
     src, dst = (str(ipaddress.IPv6Address(frame[ETH_LEN + o:ETH_LEN + o + 16])) for o in (8, 24))
     proto = frame[ETH_LEN + 6]
-    return Packet(*macs, src, dst, proto, frame[start:start + length], start, proto == 44)
+    payload = frame[start:start + length]
+    if proto == PROTO_FRAGMENT and length >= FRAGMENT_LEN:
+        return Packet(*macs, src, dst, payload[0], payload[FRAGMENT_LEN:], start + FRAGMENT_LEN,
+                      True)
+    return Packet(*macs, src, dst, proto, payload, start, False)
 
 
 def parse(frame):

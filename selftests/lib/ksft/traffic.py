@@ -204,3 +204,43 @@ class Datagrams:
         """Close both ends."""
         self._out.close()
         self._in.close()
+
+
+class Stream:
+    """Datagrams from one end to the other, a few hundred per second, while `with` lasts."""
+
+    def __init__(self, ns_from, src, ns_to, dst, data=b"espnic stream" * 20):
+        self._link, self._data = Datagrams(ns_from, src, ns_to, dst), data
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self.sent = 0
+
+    def _send(self):
+        while not self._stop.is_set():
+            self.sent += self._link.send(self._data)
+            self._stop.wait(0.003)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self._stop.set()
+        self._thread.join()
+        self._link.close()
+
+    def advance(self, count):
+        """Wait until this many more datagrams have arrived."""
+        self.received()
+        arrived, deadline = 0, time.monotonic() + 10
+        while arrived < count:
+            if time.monotonic() > deadline:
+                raise Failure(f"only {arrived} of {count} datagrams arrived within 10 s")
+            arrived += self._link.receive(0.5) is not None
+
+    def received(self):
+        """Number of datagrams that wait to be received; they are taken away."""
+        count = 0
+        while self._link.receive(0.0005) is not None:
+            count += 1
+        return count

@@ -38,7 +38,7 @@ def _crossed(cfg, flow, times=1):
 def _cross(cfg, flow, window, base=WRAP - BEFORE):
     """Pings and TCP from just below 2^32 to above it, all in the NIC."""
     ktap.diag(f"{flow.name}, window {window}")
-    esp.protect_esn(cfg, flow, window, base, base, max(window, 512))
+    esp.protect_esn(cfg, flow, window, base, base, peer_window=max(window, 512))
     watch = cfg.watch()
     count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * (BEFORE + 5))
     traffic.tcp(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, STREAM)
@@ -144,7 +144,7 @@ def replayed(cfg):
 def _shuffled(cfg, flow, window, prepare):
     """Bursts both ways across 2^32 while packets are lost or overtaken: those that arrive at
     the side under test are all accepted, and nothing fails its ICV."""
-    esp.protect_esn(cfg, flow, window, WRAP - BURST * 2, WRAP - BURST * 2, 4096)
+    esp.protect_esn(cfg, flow, window, WRAP - BURST * 2, WRAP - BURST * 2, peer_window=4096)
     prepare()
     links = [traffic.Datagrams(cfg.peer, flow.peer, cfg.dut, flow.dut),
              traffic.Datagrams(cfg.dut, flow.dut, cfg.peer, flow.peer)]

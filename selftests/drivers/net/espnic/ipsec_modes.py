@@ -102,9 +102,9 @@ def udp_cbc(cfg):
 
 
 def _in_software(cfg, watch, sent, received=None):
-    """All went well, with so many ESP packets encrypted and decrypted by the stack, none by the NIC.
+    """All went well, and the stack encrypted all ESP packets, none the NIC.
 
-    received=None: the NIC has decrypted all of them.
+    received=None: the NIC has decrypted as many.
     """
     watch.stop().prove_no_errors()
     ktap.equal(len(watch.esp(cfg.netif_mac)), sent, "ESP packets sent")

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The NIC asks for a reset while SAs are in use, and its table of SAs is full.
+
+After a reset every SA must be in the NIC again and traffic go on, without an IV that was used
+before. An SA for which there is no room must be refused, not silently left to software.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import algo, env, esp, ktap, proc, traffic, xfrm  # noqa: E402
+
+ROUNDS = 4
+OTHERS, FEW = 20, 6
+LIMIT = 10
+RESET_TIME = 10.0
+
+
+def _resets(cfg):
+    """Resets that the driver has mastered; -1 in the middle of one, when there are no counters."""
+    try:
+        return cfg.driver_counters().get("nic_resets", 0)
+    except proc.CmdError:
+        return -1
+
+
+def _reset(cfg, wait=True):
+    """Have the NIC ask for a reset, and wait until traffic can go on."""
+    before = _resets(cfg)
+    cfg.need_request("reset").request("reset", cfg.nic)
+    if wait:
+        proc.wait_until(lambda: _resets(cfg) > before, "the driver resets the NIC", RESET_TIME)
+
+
+def _expect_live(cfg, count, when):
+    def live():
+        stats = cfg.nic_counters()
+        return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
+    try:
+        proc.wait_until(lambda: live() == count, when, timeout=5)
+    except ktap.Failure as failure:
+        raise ktap.Failure(f"{when}: the NIC holds {live()} SAs, not {count}") from failure
+
+
+def _start(cfg, *flows):
+    cfg.need_request("reset")
+    for flow in flows:
+        esp.protect(cfg, flow)
+
+
+def _works(cfg, flow, count=5):
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * count)
+    watch.stop().prove_offload(count)
+
+
+def _unique(packets, what="iv"):
+    values = [getattr(packet, what) for packet in packets]
+    ktap.diag(f"{len(values)} packets")
+    ktap.equal(len(set(values)), len(values), f"different values of {what}")
+
+
+def all_sas_come_back(cfg):
+    """SAs of several kinds, and unused ones, are in the NIC again and work."""
+    flows = [xfrm.Flow(env.DUT4, env.PEER4, reqid=1),
+             xfrm.Flow(env.DUT6, env.PEER6, reqid=2, algorithm=algo.cbc(256, "sha384")),
+             esp.inner4(reqid=3, algorithm=algo.CHACHA)]
+    _start(cfg, *flows)
+    others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(OTHERS)]
+    cfg.dut.ip(*[line for other in others for line in other.dut_states(cfg.netif)])
+    count = 2 * (len(flows) + OTHERS)
+    _expect_live(cfg, count, "before the reset")
+    for _ in range(2):
+        _reset(cfg)
+        _expect_live(cfg, count, "after the reset")
+        watch = cfg.watch()
+        for flow in flows:
+            traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * 5)
+        watch.stop().prove_offload(5 * len(flows))
+    xfrm.flush(cfg.dut)
+    _expect_live(cfg, 0, "after a flush")
+
+
+def under_traffic(cfg):
+    """Resets while TCP and datagrams flow: the TCP stream is whole, no IV comes twice, nothing
+    goes out in clear, and only packets may be lost that were in the NIC at that moment."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _start(cfg, flow)
+    watch = cfg.watch()
+    before = _resets(cfg)
+    with traffic.Stream(cfg.dut, env.DUT4, cfg.peer, env.PEER4) as out, \
+            traffic.Stream(cfg.peer, env.PEER4, cfg.dut, env.DUT4) as back:
+        for _ in range(ROUNDS):
+            _reset(cfg)
+            for stream in (out, back):
+                stream.advance(20)
+        traffic.tcp(cfg.dut, env.DUT4, cfg.peer, env.PEER4, 256 * 1024)
+    ktap.at_least(_resets(cfg) - before, ROUNDS, "resets")
+    watch.stop().prove_no_plaintext()
+    sent = watch.esp(cfg.netif_mac)
+    _unique(sent)
+    _unique(sent, "seq")
+    ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
+    ktap.equal(watch.peer_errors, {}, "XFRM errors of the peer")
+    _expect_live(cfg, 2, "after the resets")
+    _works(cfg, flow)
+
+
+def same_key(cfg):
+    """Reset, software, and installing the key again, in turns: no IV comes twice under it."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _start(cfg, flow)
+    watch = cfg.watch()
+    for _ in range(3):
+        traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * 20)
+        _reset(cfg)
+        traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * 20)
+        cfg.feature("esp-hw-offload", "off")
+        traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * 20)
+        cfg.feature("esp-hw-offload", "on")
+        cfg.dut.ip(flow.out.delete(), flow.out.add(xfrm.offload(cfg.netif, "out")))
+        cfg.peer.ip(flow.out.delete(), flow.out.add(xfrm.WINDOW))
+    watch.stop().prove_no_errors()
+    sent = watch.esp(cfg.netif_mac)
+    ktap.at_least(len(sent), 180, "ESP packets sent")
+    _unique(sent)
+
+
+def extended_numbers(cfg):
+    """An ESN SA far from zero comes back with the numbers that it had."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    cfg.need_request("reset")
+    start = (5 << 32) - 10
+    esp.protect_esn(cfg, flow, 64, start, start)
+    for _ in range(3):
+        _works(cfg, flow)
+        _reset(cfg)
+    _works(cfg, flow)
+    ktap.equal(xfrm.numbers(cfg.dut, flow.in_).seq >> 32, 5, "high half of the number received")
+
+
+def link_down_meanwhile(cfg):
+    """Link down while the NIC is being reset, and up again."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _start(cfg, flow)
+    ktap.defer(cfg.configure)
+    for pause in (0, 0.005, 0.02):
+        _reset(cfg, wait=False)
+        time.sleep(pause)
+        cfg.dut.ip(f"link set {cfg.netif} down")
+        cfg.configure()
+        time.sleep(env.SETTLE)
+        xfrm.flush(cfg.dut, cfg.peer)
+        _expect_live(cfg, 0, "after link down")
+        flow = xfrm.Flow(env.DUT4, env.PEER4)
+        flow.install(cfg.dut, cfg.peer, cfg.netif)
+        _works(cfg, flow)
+
+
+def add_and_delete_meanwhile(cfg):
+    """SAs come and go during resets: each add works or says why not, and the NIC ends with
+    exactly those that the kernel shows."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _start(cfg, flow)
+    refused = 0
+    for _ in range(ROUNDS):
+        others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(FEW)]
+        _reset(cfg, wait=False)
+        for other in others:
+            for sa, line in zip((other.out, other.in_), other.dut_states(cfg.netif), strict=True):
+                result = cfg.dut.run("ip", *line.replace("'", "").split())
+                if result.returncode:
+                    ktap.contains(result.stderr, "reset", "message during a reset")
+                    refused += 1
+                else:
+                    cfg.dut.ip(sa.delete())
+    ktap.diag(f"{refused} SAs refused during resets")
+    proc.wait_until(lambda: cfg.dut.cmd("ip", "xfrm", "state").count("proto esp") == 2, "2 SAs")
+    _expect_live(cfg, 2, "after the resets")
+    _works(cfg, flow)
+
+
+def driver_unbound_meanwhile(cfg):
+    """The driver is unbound right after the NIC asked for a reset."""
+    _start(cfg, xfrm.Flow(env.DUT4, env.PEER4))
+    _reset(cfg, wait=False)
+    with cfg.driver_away():
+        pass
+    xfrm.flush(cfg.dut, cfg.peer)
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    flow.install(cfg.dut, cfg.peer, cfg.netif)
+    _works(cfg, flow)
+
+
+def table_limit(cfg):
+    """The NIC takes exactly as many SAs as it has room for; the next is refused with the reason
+    and does not exist, not even in software; when one goes there is room again."""
+    control = cfg.need_request("sa-limit")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    esp.protect(cfg, flow)
+    control.fault(cfg.nic, "sa-limit", LIMIT)
+    others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(LIMIT)]
+    results = [(other.out, cfg.dut.run("ip", *other.out.add(
+        xfrm.offload(cfg.netif, "out")).split())) for other in others]
+    added = [sa for sa, result in results if result.returncode == 0]
+    refused = [(sa, result) for sa, result in results if result.returncode]
+    ktap.diag(f"{len(added)} added, {len(refused)} refused")
+    ktap.check(added and refused, "the limit has no effect")
+    for sa, result in refused:
+        ktap.contains(result.stderr, "full", "message for an SA too many")
+        ktap.check(xfrm.state_text(cfg.dut, sa) is None, "a refused SA exists")
+    ktap.equal(len(added) + 1, LIMIT, "outbound SAs that fit")
+    _works(cfg, flow)
+    cfg.dut.ip(added[0].delete())
+    _expect_live(cfg, len(added) + 1, "after a deletion")
+    cfg.dut.ip(refused[0][0].add(xfrm.offload(cfg.netif, "out")))
+    ktap.contains(xfrm.state_text(cfg.dut, refused[0][0]), "crypto offload parameters", "new SA")
+
+
+def algorithm_refused(cfg):
+    """An algorithm that the NIC refuses when asked: a clear error, and others still work."""
+    control = cfg.need_request("refuse-algorithm")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    esp.protect(cfg, flow)
+    control.fault(cfg.nic, "refuse-algorithm", "aes-gcm")
+    other = xfrm.Flow(env.DUT4, env.PEER4, reqid=9)
+    result = cfg.dut.run("ip", *other.out.add(xfrm.offload(cfg.netif, "out")).split())
+    ktap.check(result.returncode, "an SA was accepted that the NIC refused")
+    ktap.contains(result.stderr, "refused", "message")
+    ktap.check(xfrm.state_text(cfg.dut, other.out) is None, "a refused SA exists")
+    _works(cfg, flow)
+    control.request("fault", cfg.nic, "refuse-algorithm", "none")
+    cfg.dut.ip(other.out.add(xfrm.offload(cfg.netif, "out")))
+
+
+CASES = [all_sas_come_back, under_traffic, same_key, extended_numbers, link_down_meanwhile,
+         add_and_delete_meanwhile, driver_unbound_meanwhile, table_limit, algorithm_refused]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
