@@ -92,7 +92,7 @@ pub struct Shape {
     /// ICV, at most [`MAX_ICV_LEN`].
     pub icv_len: u8,
     /// The text from behind the IV through next header is a multiple of this: [`ESP_ALIGN`], or the
-    /// block size of the cipher.
+    /// block size of the cipher. A power of two.
     pub block: u8,
 }
 
@@ -130,17 +130,16 @@ pub struct Opened<'a> {
 /// Padding that a text of `len` bytes needs so that with pad length and next header it fills blocks.
 #[inline]
 pub const fn padding(len: usize, shape: &Shape) -> usize {
-    let over = match len
-        .saturating_add(TRAILER_LEN)
-        .checked_rem(shape.block as usize)
-    {
-        Some(over) => over,
-        None => 0,
-    };
-    match over {
+    match beyond_blocks(len.saturating_add(TRAILER_LEN), shape) {
         0 => 0,
         over => (shape.block as usize).saturating_sub(over),
     }
+}
+
+/// Bytes by which a text of `len` bytes exceeds whole blocks, whose size is a power of two.
+#[inline]
+const fn beyond_blocks(len: usize, shape: &Shape) -> usize {
+    len & (shape.block as usize).saturating_sub(1)
 }
 
 /// Encrypts the packet `esp` in place.
@@ -215,7 +214,7 @@ fn check_length(esp: &[u8], shape: &Shape) -> Result<(), Error> {
         .len()
         .checked_sub(overhead(shape))
         .ok_or(Error::Length)?;
-    if text < TRAILER_LEN || text.checked_rem(shape.block.into()) != Some(0) {
+    if text < TRAILER_LEN || beyond_blocks(text, shape) != 0 {
         return Err(Error::Length);
     }
     Ok(())

@@ -294,7 +294,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_unchanged(
         mut esp in prop::collection::vec(any::<u8>(), 0..200), trailer_len: usize, icv_len in 0u8..40,
-        long_iv: bool, block in 0u8..20
+        long_iv: bool, block in prop::sample::select(vec![1u8, 4, 16])
     ) {
         let gcm = Gcm::esp(&[7; 16]);
         let sent = esp.clone();

@@ -17,6 +17,7 @@ use espnic_wire::sa as wire;
 /// single frame is moved out of `frame`.
 ///
 /// After an error `out` is as it was.
+#[inline]
 pub(super) fn protect(
     tables: &Tables,
     hdr: &NetHdr48,
