@@ -15,6 +15,7 @@ use kernel_net::{
     net::{
         device::{
             self,
+            feature as netif,
             Device,
             Stats64, //
         },
@@ -81,6 +82,15 @@ impl device::Operations for Nic {
                 "the reset failed: {:?}; bind the driver again\n",
                 error
             ),
+        }
+    }
+
+    fn fix_features(features: u64) -> u64 {
+        // Encrypting in software, the stack would leave the inner checksum to us all the same.
+        if features & netif::HW_ESP == 0 {
+            features & !(netif::HW_ESP_TX_CSUM | netif::GSO_ESP)
+        } else {
+            features
         }
     }
 

@@ -104,6 +104,10 @@ pub trait Operations:
     /// configuration (link status) may have changed. Process context.
     fn work(dev: &Device<Self>);
 
+    /// Takes features away from `features` that do not work without others that are missing. RTNL
+    /// held.
+    fn fix_features(features: u64) -> u64;
+
     /// Stops using the device, because it will be reset: stops traffic, drops the queues. RTNL not
     /// held, may sleep; the stack's queues are detached already.
     fn reset_prepare(dev: &Device<Self>);

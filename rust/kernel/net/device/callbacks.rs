@@ -26,6 +26,7 @@ impl<T: Operations> Callbacks<T> {
         ndo_stop: Some(Self::stop),
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_get_stats64: Some(Self::get_stats64),
+        ndo_fix_features: Some(Self::fix_features),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         // SAFETY: All fields are optional functions.
@@ -64,6 +65,16 @@ impl<T: Operations> Callbacks<T> {
             T::start_xmit(dev, skb.queue(), skb);
         }
         bindings::netdev_tx_NETDEV_TX_OK
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack.
+    unsafe extern "C" fn fix_features(
+        _dev: *mut bindings::net_device,
+        features: bindings::netdev_features_t,
+    ) -> bindings::netdev_features_t {
+        T::fix_features(features)
     }
 
     /// # Safety
