@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, traffic, xfrm  # noqa: E402
+from ksft import env, ktap, proc, traffic, xfrm  # noqa: E402
 
 COUNT = 5
 BROKEN = 3
@@ -162,9 +162,110 @@ def corrupted_icv_sent(cfg):
     _control_run(cfg, direction)
 
 
+def _expect(cfg, watch, dut=None, driver=None, nic=None, peer=None):
+    """Exactly these errors were counted, in each of the places."""
+    watch.stop()
+    ktap.equal(watch.dut_errors, dut or {}, "XFRM errors of the side under test")
+    ktap.equal(watch.peer_errors, peer or {}, "XFRM errors of the peer")
+    for name, count in (driver or {}).items():
+        ktap.equal(watch.driver.get(name, 0), count, f"driver's {name}")
+    if cfg.control:
+        for name, count in (nic or {}).items():
+            ktap.equal(watch.nic.get(name, 0), count, f"NIC's {name}")
+
+
+def bad_length_received(cfg):
+    """The packet's length cannot be one of ESP: CRYPTO_INVALID_PACKET_SYNTAX, which is counted
+    as XfrmInBufferError and not as a failed check of the SA."""
+    control = cfg.need_request("bad-length")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _install(cfg, flow)
+    direction = Direction(cfg, flow, received=True)
+    _control_run(cfg, direction)
+    watch = cfg.watch()
+    control.fault(cfg.nic, "rx", "bad-length", BROKEN)
+    ktap.equal(direction.burst(), COUNT - BROKEN, "datagrams delivered with fault bad-length")
+    _expect(cfg, watch, dut={"XfrmInBufferError": BROKEN},
+            driver={"ipsec_rx_format_failed": BROKEN, "ipsec_rx_auth_failed": 0})
+    ktap.equal(_failed_of(cfg, flow.in_), 0, "integrity failures of the SA")
+    _control_run(cfg, direction)
+
+
+def bad_padding_sent(cfg):
+    """The NIC sends a right ICV over a pad length that cannot be: the peer refuses the packet."""
+    control = cfg.need_request("corrupt-padding")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _install(cfg, flow)
+    direction = Direction(cfg, flow, received=False)
+    _control_run(cfg, direction)
+    watch = cfg.watch()
+    control.fault(cfg.nic, "tx", "corrupt-padding", BROKEN)
+    ktap.equal(direction.burst(), COUNT - BROKEN, "datagrams with fault corrupt-padding")
+    _expect(cfg, watch, peer={ERROR: BROKEN})
+    _control_run(cfg, direction)
+
+
+def no_sa_received(cfg):
+    """An SPI that no SA has: left alone by the NIC, XfrmInNoStates."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _install(cfg, flow)
+    direction = Direction(cfg, flow, received=True)
+    _control_run(cfg, direction)
+    cfg.dut.ip(flow.in_.delete())
+    watch = cfg.watch()
+    ktap.equal(direction.burst(), 0, "datagrams delivered without an SA")
+    _expect(cfg, watch, dut={"XfrmInNoStates": COUNT}, driver={"ipsec_rx_packets": 0},
+            nic={"ipsec_rx_no_sa": COUNT})
+
+
+def replayed(cfg):
+    """Packets that come twice: decrypted twice by the NIC, refused by the stack's window."""
+    control = cfg.need_request("duplicate")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _install(cfg, flow)
+    direction = Direction(cfg, flow, received=True)
+    _control_run(cfg, direction)
+    watch = cfg.watch()
+    control.fault(cfg.nic, "rx", "duplicate", BROKEN)
+    ktap.equal(direction.burst(), COUNT, "datagrams delivered with fault duplicate")
+    _expect(cfg, watch, dut={"XfrmInStateSeqError": BROKEN},
+            driver={"ipsec_rx_packets": COUNT + BROKEN, "ipsec_rx_auth_failed": 0})
+    _control_run(cfg, direction)
+
+
+def delete_request(cfg):
+    """The NIC wishes that the SA be deleted (a hint): packets are delivered all the same."""
+    control = cfg.need_request("sa-delete-request")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _install(cfg, flow)
+    direction = Direction(cfg, flow, received=True)
+    watch = cfg.watch()
+    control.fault(cfg.nic, "sa-delete-request", COUNT)
+    ktap.equal(direction.burst(), COUNT, "datagrams delivered")
+    _expect(cfg, watch, driver={"ipsec_rx_packets": COUNT})
+    _control_run(cfg, direction)
+
+
+def link_lost(cfg):
+    """The cable is pulled: the carrier is gone, the SAs stay, and go on when it is back."""
+    control = cfg.need_request("link")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _install(cfg, flow)
+    direction = Direction(cfg, flow, received=False)
+    _control_run(cfg, direction)
+    carrier = cfg.dut.cmd, "ip", "-br", "link", "show", cfg.netif
+    ktap.defer(control.request, "link", cfg.nic, "up")
+    control.request("link", cfg.nic, "down")
+    proc.wait_until(lambda: "NO-CARRIER" in carrier[0](*carrier[1:]), "the carrier goes")
+    control.request("link", cfg.nic, "up")
+    proc.wait_until(lambda: "NO-CARRIER" not in carrier[0](*carrier[1:]), "the carrier comes")
+    _control_run(cfg, direction)
+
+
 CASES = [wrong_key_received_v4, wrong_key_received_v6, wrong_key_received_tunnel, wrong_key_sent,
          corrupted_icv_received_v4, corrupted_icv_received_v6, corrupted_payload_received,
-         corrupted_icv_sent]
+         corrupted_icv_sent, bad_length_received, bad_padding_sent, no_sa_received, replayed,
+         delete_request, link_lost]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
