@@ -6,6 +6,7 @@ After each event the table of the NIC must hold exactly the SAs that `ip xfrm st
 new SAs must work.
 """
 
+import dataclasses
 import sys
 import threading
 from pathlib import Path
@@ -152,6 +153,25 @@ def update(cfg):
     _works(cfg, flow)
 
 
+def update_other_key_under_traffic(cfg):
+    """An update with other keys, again and again under traffic: the kernel keeps the old keys,
+    and the copy that it makes and throws away does not disturb the NIC's live SA."""
+    flow = _install(cfg)
+    watch = cfg.watch()
+    background = Background(cfg)
+    for _ in range(ROUNDS):
+        before = background.sent
+        for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
+            other = dataclasses.replace(sa, key=xfrm.new_key(128))
+            cfg.dut.ip(other.add(xfrm.offload(cfg.netif, direction), "update"))
+        proc.wait_until(lambda b=before: background.sent > b + 5, "background traffic")
+    background.stop()
+    watch.stop().prove_offload(ROUNDS * 5)
+    _expect_live(cfg, 2, "after the updates")
+    ktap.equal(_shown(cfg), 2, "SAs after the updates")
+    _works(cfg, flow)
+
+
 def duplicate_add(cfg):
     """A second add of the same SA is refused and leaves the first one alone."""
     flow = _install(cfg)
@@ -261,8 +281,9 @@ def unbind_with_sas(cfg):
     _restart(cfg)
 
 
-CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update, duplicate_add, flush,
-         hard_expiry, same_key_again, many_sas, table_full, netns_move, unbind_with_sas]
+CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update,
+         update_other_key_under_traffic, duplicate_add, flush, hard_expiry, same_key_again,
+         many_sas, table_full, netns_move, unbind_with_sas]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

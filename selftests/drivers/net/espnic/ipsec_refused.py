@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, netif, xfrm  # noqa: E402
+from ksft import algo, env, esp, ktap, netif, xfrm  # noqa: E402
 
 SPI = 0x7001
 GENERIC = "Device failed to offload this state"
@@ -74,6 +74,34 @@ def accepted(cfg):
                 xfrm.flush(cfg.dut)
 
 
+def accepted_all(cfg):
+    """Everything that the NIC offers is shown as offloaded: all algorithms, tunnels, ESP in UDP."""
+    everything = [algo.gcm(bits, icv) for bits in (128, 192, 256) for icv in (64, 96, 128)]
+    everything += [algo.CHACHA, *[algo.gmac(bits) for bits in (128, 192, 256)]]
+    everything += [algo.cbc(bits, mac) for bits in (128, 192, 256) for mac in algo.HASHES]
+    flows = [xfrm.Flow(*esp.ends(outer), algorithm=one) for one in everything for outer in (4, 6)]
+    flows += [make(outer=outer) for make in (esp.inner4, esp.inner6) for outer in (4, 6)]
+    flows += [xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT)]
+    ktap.defer(xfrm.flush, cfg.dut)
+    for flow in flows:
+        cfg.dut.ip(*flow.dut_states(cfg.netif))
+        esp.shown_as_offloaded(cfg, flow)
+        cfg.dut.ip(flow.out.delete(), flow.in_.delete())
+
+
+def wrong_lengths(cfg):
+    """Keys and ICVs of other lengths, mostly refused by the stack, never accepted."""
+    gmac = algo.gmac(128)
+    for words in (_aead(xfrm.AEAD, 168, 128), _aead(xfrm.AEAD, 160, 80),
+                  _aead(gmac.kernel_name, 160, 96),
+                  _aead(algo.CHACHA.kernel_name, 160, 128)):
+        for direction in ("out", "in"):
+            result, name = _add(cfg, direction, words)
+            exists = cfg.dut.run("ip", "xfrm", "state", "get", *name.split())
+            xfrm.flush(cfg.dut)
+            ktap.check(result.returncode and exists.returncode, f"accepted: {words}")
+
+
 def other_aead(cfg):
     """AES-CCM."""
     _refused(cfg, "AEAD", algorithm=_aead("rfc4309(ccm(aes))", 152, 128), directions=["out"])
@@ -124,8 +152,8 @@ def ah_and_ipcomp(cfg):
              directions=["out"])
 
 
-CASES = [accepted, other_aead, other_mac, null_and_hmac, udp_encapsulation, beet,
-         packet_offload, sequence_wrap, ah_and_ipcomp]
+CASES = [accepted, accepted_all, wrong_lengths, other_aead, other_mac, null_and_hmac,
+         udp_encapsulation, beet, packet_offload, sequence_wrap, ah_and_ipcomp]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup().need_offload())
