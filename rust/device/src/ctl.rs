@@ -23,7 +23,13 @@ Example: espnic-device ctl --control /tmp/control fault n0 tx drop 3 every 5";
 
 /// Send a request to a running espnic-device and print its reply, a JSON object
 #[derive(Debug, Parser)]
-#[command(name = "espnic-device ctl", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(
+    name = "espnic-device ctl",
+    bin_name = "espnic-device ctl",
+    version,
+    after_help = AFTER_HELP,
+    max_term_width = 100
+)]
 pub struct CtlArgs {
     /// The control socket of the process
     #[arg(long, value_name = "PATH")]

@@ -223,7 +223,11 @@ fn ctl_sends_requests() {
     // Wrong command lines, and nobody there.
     assert_eq!(ctl(&[]).status.code(), Some(2));
     assert_eq!(run(&["ctl", "stats"]).status.code(), Some(2));
-    assert_eq!(run(&["ctl", "--help"]).status.code(), Some(0));
+    let help = run(&["ctl", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8(help.stdout)
+        .unwrap()
+        .contains("Usage: espnic-device ctl --control"));
     let nobody = run(&["ctl", "--control", "/nonexistent/control", "stats"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(stderr(&nobody).contains("nobody listens at"));
