@@ -79,6 +79,9 @@ impl virtio::Driver for Driver {
             pr_err!("the NIC offers IPsec without checksum offload or mergeable buffers\n");
             return Err(ENODEV);
         }
+        // Administration commands travel in the control queue. The core would use the queue for
+        // commands of groups that the NIC does not have, and say so in the log.
+        dev.clear_feature(feature::ADMIN_VQ);
         if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
             dev.clear_feature(feature::X_IPSEC);
         }

@@ -108,10 +108,10 @@ impl ControlQueue {
                 (addr_of_mut!((*raw).ack).cast(), 1),
                 ((*raw).answer.as_mut_ptr().cast(), (*raw).answer.len()),
             ];
-            // The standard forbids empty buffers.
+            // The standard forbids empty buffers; only the answer, which is the last, can be empty.
             let inputs = if (*raw).answer.is_empty() { 1 } else { 2 };
             let mut lists = [core::ptr::null_mut(); 4];
-            for (i, (ptr, len)) in parts.into_iter().enumerate() {
+            for (i, (ptr, len)) in parts.into_iter().enumerate().take(2 + inputs as usize) {
                 let sg = base.add(i);
                 bindings::sg_init_table(sg, 1);
                 bindings::sg_set_buf(sg, ptr, len as u32);
