@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+from vmlib import nic
+
 from .report import FAIL, PASS, SKIP, Result
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
@@ -149,6 +151,10 @@ def debug(log, only):
                "/espnic/debug-tests", "--override-timeout", str(DEBUG_TEST_SECONDS)]
     for test in only:
         command += ["-t", test]
+    # With an administration queue, virtio's core allocates under its lock at every probe, the
+    # stock driver's included: a splat that is not ours and switches lockdep off.
+    for spec in reversed(nic.DEFAULT):
+        command[1:1] = ["--nic", f"{spec},admin-vq=off"]
     yield from program(command, log, "the guest with the debug kernel", lines=DEBUG_LINES)
 
 
