@@ -36,9 +36,10 @@ def result(name, direction, instructions):
 def states_of(nic_seconds, stack_seconds, engine_bytes=None):
     """Fills of 1000 SAs: 400 bytes per SA in the driver, 1500 in the NIC's first fill."""
     return states.States(1000, {
-        "nic": [states.Fill(one, 2_400_000, 0 if number else 1_500_000)
+        "nic": [states.Fill((one, one, 9.0), 2_400_000, 0 if number else 1_500_000)
                 for number, one in enumerate(nic_seconds)],
-        "stack": [states.Fill(one, 2_000_000, 0) for one in stack_seconds]}, engine_bytes)
+        "stack": [states.Fill((one, 0.1, one), 2_000_000, 0) for one in stack_seconds],
+    }, engine_bytes)
 
 
 class Proof(unittest.TestCase):
@@ -161,11 +162,15 @@ class States(unittest.TestCase):
     """SAs in bulk."""
 
     def test_figures(self):
-        """The median of the ratios; the first fill of the NIC; the larger of its two figures."""
+        """The median of all steps; the first fill of the NIC; the larger of its two figures."""
         found = states_of([1.0, 1.0, 2.0], [0.4, 0.6, 0.2])
-        self.assertEqual(found.data()["rate_ratio"], 0.4)
+        self.assertAlmostEqual(found.rate("nic"), 1000 / 8 / 2)
+        self.assertAlmostEqual(found.rate("stack"), 1000 / 8 / 0.2)
+        found = states_of([1.0, 1.0, 1.0], [0.4, 0.6, 0.2])
+        self.assertEqual(found.data()["rate_ratio"], 0.2)
         self.assertEqual((found.driver, found.process, found.memory), (400, 1500, 1900))
-        self.assertIn("0.40 (0.10 to 0.60), target >= 0.50: missed", found.text())
+        self.assertIn("0.20 (single rounds 0.20 to 0.60, quickest steps 0.10), "
+                      "target >= 0.50: missed", found.text())
         self.assertIn("in all 1900 bytes, target <= 2048: met", found.text())
         found = states_of([1.0], [0.5], engine_bytes=1700)
         self.assertIn("target >= 0.50: met", found.text())
@@ -228,7 +233,7 @@ class Usage(unittest.TestCase):
         """Status 2 and a message."""
         common.build()
         for words in ([TOOLS / "bench", "--mib", "0"], [TOOLS / "bench", "--row", "bogus"],
-                      [TOOLS / "bench", "--states", "3"], [TOOLS / "bench", "--states", "8194"],
+                      [TOOLS / "bench", "--states", "24"], [TOOLS / "bench", "--states", "8194"],
                       [TOOLS / "bench", "--part", "bogus"],
                       [common.TRAFFIC], [common.TRAFFIC, "send", "192.0.2.1", "5001"],
                       [common.TRAFFIC, "send", "nowhere", "5001", "1"]):
