@@ -13,7 +13,7 @@ STEP = 25
 SMALL_RING = 64
 PER_SA = 40
 FEATURES = ["esp-hw-offload", "esp-tx-csum-hw-offload", "tx-esp-segmentation",
-            "tx-tcp-segmentation", "tx-checksum-ip-generic", "tx-scatter-gather", "gro"]
+            "tx-tcp-segmentation", "tx-checksum-ip-generic", "tx-scatter-gather"]
 NEEDED = {"esp-tx-csum-hw-offload": "esp-hw-offload"}
 
 
@@ -225,7 +225,7 @@ def offload_off_then_link_down(cfg):
 
 
 CASES = [channels, channels_refused, channels_while_down, rings, rings_refused,
-         sa_stays_on_one_queue, offload_off_then_link_down]
+         sa_stays_on_one_queue, features_toggled, offload_off_then_link_down]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
