@@ -2,7 +2,7 @@
 
 //! The control socket: one request per line, one JSON object per line as reply.
 //!
-//! A request is a line of words; [`HELP`] lists them. A reply has `"ok": true`, or `"ok": false` and
+//! A request is a line of words; `help` lists them. A reply has `"ok": true`, or `"ok": false` and
 //! a sentence in `"error"`. Several connections may be open at once.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
