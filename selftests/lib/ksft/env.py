@@ -243,6 +243,11 @@ class Watch:
         parsed = (parse(frame) for _, frame in self.tap_frames)
         return [packet for packet in parsed if packet]
 
+    def frames_sent(self, mac):
+        """How many frames of any kind this MAC address sent, at the tap."""
+        source = bytes.fromhex(mac.replace(":", ""))
+        return sum(frame[6:12] == source for _, frame in self.tap_frames)
+
     def esp(self, mac):
         """ESP packets at the tap that this MAC address sent."""
         return [packet for packet in self.packets() if packet.esp and packet.smac == mac]
