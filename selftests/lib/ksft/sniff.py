@@ -20,7 +20,7 @@ HEADER = struct.Struct("=IIIHH")  # status, length, captured, offsets: frame, ne
 ADDRESS_AT = 32  # of struct sockaddr_ll, behind struct tpacket2_hdr
 PACKET_TYPE_AT = ADDRESS_AT + 10
 PACKET_OUTGOING = 4
-FRAME, BLOCK, FRAMES = 16384, 65536, 4096
+FRAME, BLOCK, FRAMES = 16384, 65536, 8192
 
 
 class Sniffer:
