@@ -71,7 +71,6 @@ void espnic_helper_skb_set_ip_summed(struct sk_buff *skb, u8 ip_summed);
 int espnic_helper_skb_checksum_start_offset(const struct sk_buff *skb);
 u16 espnic_helper_skb_csum_offset(const struct sk_buff *skb);
 int espnic_helper_skb_transport_offset(const struct sk_buff *skb);
-int espnic_helper_skb_linearize(struct sk_buff *skb);
 int espnic_helper_skb_copy_bits(const struct sk_buff *skb, int offset, void *to, int len);
 void espnic_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
 void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len);
@@ -93,7 +92,6 @@ unsigned long espnic_helper_spin_lock_irqsave(spinlock_t *lock);
 bool espnic_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 void espnic_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 void espnic_helper_init_completion(struct completion *done);
-void espnic_helper_reinit_completion(struct completion *done);
 bool espnic_helper_wait_for_completion_ms(struct completion *done, unsigned int ms);
 void espnic_helper_memzero_explicit(void *buf, size_t len);
 

@@ -65,11 +65,6 @@ int espnic_helper_skb_transport_offset(const struct sk_buff *skb)
 	return skb_transport_offset(skb);
 }
 
-int espnic_helper_skb_linearize(struct sk_buff *skb)
-{
-	return skb_linearize(skb);
-}
-
 int espnic_helper_skb_copy_bits(const struct sk_buff *skb, int offset, void *to, int len)
 {
 	return skb_copy_bits(skb, offset, to, len);

@@ -38,11 +38,6 @@ void espnic_helper_init_completion(struct completion *done)
 	init_completion(done);
 }
 
-void espnic_helper_reinit_completion(struct completion *done)
-{
-	reinit_completion(done);
-}
-
 bool espnic_helper_wait_for_completion_ms(struct completion *done, unsigned int ms)
 {
 	return wait_for_completion_timeout(done, msecs_to_jiffies(ms)) != 0;
