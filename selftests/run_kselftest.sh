@@ -86,7 +86,7 @@ timeout_of() {
 		echo "$override"
 	else
 		_setting=$(sed -n 's/^timeout=//p' "$HERE/$1/settings" 2>/dev/null)
-		echo "${_setting:-$DEFAULT_TIMEOUT}"
+		echo $((${_setting:-$DEFAULT_TIMEOUT} * ${KSFT_TIME_SCALE:-1}))
 	fi
 }
 

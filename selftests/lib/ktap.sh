@@ -39,9 +39,10 @@ need_programs() {
 	done
 }
 
-# Run a command until it succeeds, at most $1 seconds; returns its last status.
+# Run a command until it succeeds, at most $1 seconds (of an ordinary machine, KSFT_TIME_SCALE
+# stretches them); returns its last status.
 retry() {
-	_tries=$(($1 * 10))
+	_tries=$(($1 * 10 * ${KSFT_TIME_SCALE:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		_tries=$((_tries - 1))
@@ -50,14 +51,21 @@ retry() {
 	done
 }
 
+# Print a result. With KSFT_KMSG it is also left in the kernel's log, so that a harness can tell
+# which of the kernel's messages came before it.
+_result() {
+	[ -z "${KSFT_KMSG:-}" ] || echo "<5>$KSFT_KMSG$1" >/dev/kmsg
+	echo "$1${2:-}"
+}
+
 _ktap_case() {
 	rm -f "$KTAP_TMP/skip"
 	_status=0
 	("$2") || _status=$?
 	case $_status in
-	"$KTAP_PASS") echo "ok $1 $2"; _passed=$((_passed + 1)) ;;
-	"$KTAP_SKIP") echo "ok $1 $2 # SKIP $(cat "$KTAP_TMP/skip")"; _skipped=$((_skipped + 1)) ;;
-	*) echo "not ok $1 $2"; _failed=$((_failed + 1)) ;;
+	"$KTAP_PASS") _result "ok $1 $2"; _passed=$((_passed + 1)) ;;
+	"$KTAP_SKIP") _result "ok $1 $2" " # SKIP $(cat "$KTAP_TMP/skip")"; _skipped=$((_skipped + 1)) ;;
+	*) _result "not ok $1 $2"; _failed=$((_failed + 1)) ;;
 	esac
 }
 

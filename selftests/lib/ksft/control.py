@@ -8,8 +8,9 @@ import select
 import time
 
 from .ktap import Failure, defer
+from .pace import scaled
 
-TIMEOUT = 10.0
+TIMEOUT = scaled(10)
 
 
 class Control:
@@ -36,7 +37,7 @@ class Control:
         while b"\n" not in self._pending:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._fd], [], [], left)[0]:
-                raise Failure(f"the NIC did not answer on {self.path} within {TIMEOUT} s")
+                raise Failure(f"the NIC did not answer on {self.path} within {TIMEOUT:g} s")
             try:
                 data = os.read(self._fd, 65536)
             except BlockingIOError:

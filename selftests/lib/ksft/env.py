@@ -15,6 +15,7 @@ from .control import Control
 from .frames import parse
 from .ktap import Skip, check, defer, diag, equal
 from .netns import Netns
+from .pace import scaled
 from .pcapng import Reader
 from .sniff import Sniffer
 
@@ -26,7 +27,7 @@ DUT_VLAN4, PEER_VLAN4 = "192.0.2.129", "192.0.2.130"
 ADDRESSES = {DUT4, PEER4, DUT6, PEER6, DUT_INNER4, PEER_INNER4, DUT_INNER6, PEER_INNER6,
              DUT_VLAN4, PEER_VLAN4}
 UPPER = "upper0"
-SETTLE = 0.25
+SETTLE = scaled(0.25)
 
 
 class Setup:

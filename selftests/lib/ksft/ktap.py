@@ -8,6 +8,7 @@ raises, and is skipped when it raises Skip. Exit status as kselftest wants it:
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -74,6 +75,17 @@ def contains(text, part, what):
         raise Failure(f"{what}: {part!r} not found in {text!r}")
 
 
+def _mark(text):
+    """Leave a line in the kernel's log, where a harness asks for it.
+
+    It can then tell which of the kernel's messages came before the result.
+    """
+    prefix = os.environ.get("KSFT_KMSG")
+    if prefix:
+        with open("/dev/kmsg", "w", encoding="ascii", errors="replace") as log:
+            log.write(f"<5>{prefix}{text}\n")
+
+
 def _terminate(signum, _frame):
     """Turn a timeout's SIGTERM into an exception so that cleanups still run."""
     raise SystemExit(128 + signum)
@@ -99,6 +111,7 @@ def _run_case(number, case, cfg):
             diag(error)
     word = "not ok" if outcome == FAIL else "ok"
     note = f" # SKIP {reason}" if outcome == SKIP else ""
+    _mark(f"{word} {number} {name}")
     print(f"{word} {number} {name}{note}", flush=True)
     diag(f"{name}: {time.monotonic() - start:.1f} s")
     return outcome

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 
 from .ktap import Failure
+from .pace import scaled
 
 NETLINK_XFRM = 6
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
@@ -57,7 +58,7 @@ def _request(ns, kind, flags, body):
     with ns, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM) as sock:
         sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        sock.settimeout(30)
+        sock.settimeout(scaled(30))
         flags |= NLM_F_REQUEST | NLM_F_ACK
         sock.send(HEADER.pack(HEADER.size + len(body), kind, flags, 1, 0) + body)
         reply = sock.recv(65536)

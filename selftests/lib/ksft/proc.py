@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from .ktap import Failure, Skip, defer
+from .pace import scaled
 
 
 class CmdError(Failure):
@@ -41,11 +42,12 @@ def cmd(*argv, stdin=None, timeout=60):
 
 def run(*argv, stdin=None, timeout=60):
     """Run a program and return the result, whatever its exit status."""
+    timeout = scaled(timeout)
     try:
         return subprocess.run(argv, input=stdin, capture_output=True, text=True,
                               timeout=timeout, check=False)
     except subprocess.TimeoutExpired as expired:
-        raise Failure(f"`{' '.join(argv)}` did not end within {timeout} s") from expired
+        raise Failure(f"`{' '.join(argv)}` did not end within {timeout:g} s") from expired
 
 
 def spawn(*argv, **kwargs):
@@ -61,7 +63,7 @@ def stop(process):
     if process.poll() is None:
         process.terminate()
     try:
-        return process.communicate(timeout=10)
+        return process.communicate(timeout=scaled(10))
     except ValueError:  # communicate() was called before and closed the pipes
         return "", ""
     except subprocess.TimeoutExpired:
@@ -71,13 +73,14 @@ def stop(process):
 
 def wait_until(condition, what, timeout=10.0, step=0.05):
     """Poll condition until it is true; its value is returned."""
+    timeout = scaled(timeout)
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise Failure(f"waited {timeout} s in vain: {what}")
+            raise Failure(f"waited {timeout:g} s in vain: {what}")
         time.sleep(step)
 
 

@@ -10,10 +10,11 @@ import threading
 import time
 
 from .ktap import Failure
+from .pace import scaled
 
 IPV6_CHECKSUM = 7
 ECHO = {4: (8, 0), 6: (128, 129)}  # request and reply types
-TCP_TIMEOUT = 30.0
+TCP_TIMEOUT = scaled(30)
 
 
 def family_of(address):
@@ -61,7 +62,7 @@ class Pinger:
 
     def receive(self, timeout):
         """(sequence number, data) of the next reply to us, or None after timeout seconds."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + scaled(timeout)
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -93,7 +94,7 @@ def ping(ns, src, dst, sizes=(56,), timeout=5.0):
         for size in sizes:
             if not pinger.exchange(os.urandom(size), timeout):
                 raise Failure(f"{ns.label}: no reply to a ping of {size} bytes "
-                              f"from {src} to {dst} within {timeout} s")
+                              f"from {src} to {dst} within {scaled(timeout):g} s")
     finally:
         pinger.close()
     return len(sizes)
@@ -194,7 +195,7 @@ class Datagrams:
 
     def receive(self, timeout=2.0):
         """The next datagram, or None after timeout seconds."""
-        self._in.settimeout(timeout)
+        self._in.settimeout(scaled(timeout))
         try:
             return self._in.recv(65536)
         except TimeoutError:
@@ -232,10 +233,10 @@ class Stream:
     def advance(self, count):
         """Wait until this many more datagrams have arrived."""
         self.received()
-        arrived, deadline = 0, time.monotonic() + 10
+        arrived, deadline = 0, time.monotonic() + scaled(10)
         while arrived < count:
             if time.monotonic() > deadline:
-                raise Failure(f"only {arrived} of {count} datagrams arrived within 10 s")
+                raise Failure(f"only {arrived} of {count} datagrams arrived in time")
             arrived += self._link.receive(0.5) is not None
 
     def received(self):

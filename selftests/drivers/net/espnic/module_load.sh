@@ -53,7 +53,8 @@ connect() {
 }
 
 ping_works() {
-	ip netns exec "$DUT" ping -q -c 2 -i 0.05 -W 2 192.0.2.2 >/dev/null
+	ip netns exec "$DUT" ping -q -c 2 -i 0.05 -W $((2 * ${KSFT_TIME_SCALE:-1})) \
+		192.0.2.2 >/dev/null
 }
 
 setup() {
