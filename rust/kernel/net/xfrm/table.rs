@@ -207,13 +207,13 @@ impl<D> StateTable<D> {
         slots.get(handle.id, handle.epoch)?.data.as_mut().map(f)
     }
 
-    /// Frees the slot for another state: the device does not know the old one any more.
+    /// Frees the slot for another state: the device does not know the old one any more. Forgets the
+    /// state, if that has not been done: an add that is refused releases before it is detached.
     pub fn release(&self, handle: Handle) {
         let mut slots = self.slots(handle.direction).lock();
         if let Some(slot) = slots.get(handle.id, handle.epoch) {
-            if slot.state.is_none() {
-                slot.taken = false;
-            }
+            slot.state = None;
+            slot.taken = false;
         }
     }
 

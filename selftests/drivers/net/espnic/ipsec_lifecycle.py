@@ -18,6 +18,7 @@ from ksft.netns import Netns  # noqa: E402
 ROUNDS = 5
 MANY = 64
 TABLE_LIMIT, BATCH = 16384, 256
+REFUSED = 30
 EXPECTED_LOSSES = {"XfrmInNoStates", "XfrmOutNoStates", "XfrmInStateInvalid",
                    "XfrmOutStateInvalid", "XfrmAcquireError", "XfrmOutBundleGenError",
                    "XfrmOutBundleCheckError", "XfrmInStateSeqError"}
@@ -239,19 +240,22 @@ def _bring_back(cfg, old, new):
     cfg.connect()
 
 
-def table_full(cfg):
-    """The SA that finds no room in the NIC is refused with the reason; the others work on."""
-    flow = _install(cfg)
+def _fill(cfg):
+    """Add SAs until one is refused, which must be for want of room; returns how many there are."""
     for _ in range(0, TABLE_LIMIT, BATCH):
         others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=2) for _ in range(BATCH)]
         lines = [other.out.add(xfrm.offload(cfg.netif, "out")) for other in others]
         result = cfg.dut.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
         if result.returncode:
-            break
-    else:
-        raise ktap.Skip(f"{TABLE_LIMIT} SAs do not fill the NIC's table")
-    ktap.contains(result.stderr, "full", "message for an SA too many")
-    shown = _shown(cfg)
+            ktap.contains(result.stderr, "full", "message for an SA too many")
+            return _shown(cfg)
+    raise ktap.Skip(f"{TABLE_LIMIT} SAs do not fill the NIC's table")
+
+
+def table_full(cfg):
+    """The SA that finds no room in the NIC is refused with the reason; the others work on."""
+    flow = _install(cfg)
+    shown = _fill(cfg)
     ktap.diag(f"{shown} SAs fit")
     _expect_live(cfg, shown, "with a full table")
     _works(cfg, flow)
@@ -259,9 +263,26 @@ def table_full(cfg):
     _expect_live(cfg, 0, "after a flush")
 
 
-def netns_move(cfg):
-    """Moving the interface to another namespace removes its SAs; new ones work there."""
-    _install(cfg)
+def refused_take_no_room(cfg):
+    """SAs that are refused, for what they are and as duplicates, leave no trace in the tables:
+    as many fit afterwards as before."""
+    flow = _install(cfg)
+    before = _fill(cfg)
+    xfrm.flush(cfg.dut)
+    _expect_live(cfg, 0, "after a flush")
+    cfg.dut.ip(*flow.dut_states(cfg.netif), *flow.dut_policies())
+    wrap = " extra-flag oseq-may-wrap"
+    lines = [flow.new_sa(outbound=True).add(xfrm.offload(cfg.netif, "out") + wrap),
+             flow.out.add(xfrm.offload(cfg.netif, "out"))] * REFUSED
+    for line in lines:
+        ktap.check(cfg.dut.run("ip", *line.split()).returncode, "an SA was not refused")
+    _expect_live(cfg, 2, "after the refused ones")
+    ktap.equal(_fill(cfg), before, "SAs that fit")
+    _works(cfg, flow)
+
+
+def _move(cfg):
+    """Move the interface to a new namespace, where cfg goes on."""
     old, new = cfg.dut, Netns("dut2")
     ktap.defer(_bring_back, cfg, old, new)
     old.ip(f"link set {cfg.netif} netns {new.path}")
@@ -270,6 +291,12 @@ def netns_move(cfg):
     new.ip("link set lo up", f"addr replace {env.DUT_INNER4}/32 dev lo")
     _expect_live(cfg, 0, "after the move")
     cfg.configure()
+
+
+def netns_move(cfg):
+    """Moving the interface to another namespace removes its SAs; new ones work there."""
+    _install(cfg)
+    _move(cfg)
     _restart(cfg)
 
 
@@ -281,9 +308,71 @@ def unbind_with_sas(cfg):
     _restart(cfg)
 
 
+def unbind_with_offload_off(cfg):
+    """The same while esp-hw-offload is off, when link down alone would not remove them."""
+    _install(cfg)
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, "esp-hw-offload", "off")
+    with cfg.driver_away():
+        ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
+    ktap.check(cfg.features().get("esp-hw-offload"), "a new interface starts without offload")
+    _restart(cfg)
+
+
+def _end_under_traffic(cfg, end, times=2):
+    """Something ends all SAs while packets flow both ways; nothing is sent in clear, and every
+    time new SAs work."""
+    _install(cfg)
+    for _ in range(times):
+        background = Background(cfg)
+        proc.wait_until(lambda b=background: b.sent > 20, "background traffic")
+        watch = cfg.watch()
+        end()
+        before = background.sent
+        proc.wait_until(lambda b=background, n=before: b.sent > n + 5, "background traffic")
+        background.stop()
+        watch.stop().prove_no_plaintext()
+        _expect_live(cfg, 0, "after the end of all SAs")
+        xfrm.flush(cfg.dut, cfg.peer)
+        flow = xfrm.Flow(env.DUT4, env.PEER4)
+        flow.install(cfg.dut, cfg.peer, cfg.netif)
+        _works(cfg, flow)
+
+
+def flush_under_traffic(cfg):
+    """A flush while packets flow both ways."""
+    _end_under_traffic(cfg, lambda: cfg.dut.ip("xfrm state flush"), ROUNDS)
+
+
+def ifdown_under_traffic(cfg):
+    """Link down while packets flow both ways."""
+    def down_and_up():
+        cfg.dut.ip(f"link set {cfg.netif} down")
+        ktap.equal(_shown(cfg), 0, "SAs after link down")
+        cfg.configure()
+
+    ktap.defer(cfg.configure)
+    _end_under_traffic(cfg, down_and_up, ROUNDS)
+
+
+def netns_move_under_traffic(cfg):
+    """A move to another namespace while packets flow both ways."""
+    _end_under_traffic(cfg, lambda: _move(cfg), 1)
+
+
+def unbind_under_traffic(cfg):
+    """The driver is unbound while packets flow both ways."""
+    def unbind():
+        with cfg.driver_away():
+            ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
+
+    _end_under_traffic(cfg, unbind)
+
+
 CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update,
          update_other_key_under_traffic, duplicate_add, flush, hard_expiry, same_key_again,
-         many_sas, table_full, netns_move, unbind_with_sas]
+         many_sas, table_full, refused_take_no_room, netns_move, unbind_with_sas,
+         unbind_with_offload_off, flush_under_traffic, ifdown_under_traffic,
+         netns_move_under_traffic, unbind_under_traffic]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
