@@ -15,11 +15,14 @@ use super::{
 };
 use espnic_wire::cap;
 use kernel::prelude::*;
-use kernel_net::net::xfrm::state::{
-    Encapsulation,
-    Family,
-    Mode,
-    State, //
+use kernel_net::net::xfrm::{
+    state::{
+        Encapsulation,
+        Family,
+        Mode,
+        State, //
+    },
+    Direction, //
 };
 
 const IPPROTO_ESP: u8 = 50;
@@ -59,6 +62,10 @@ pub(super) fn supported<'a>(
     }
     if x.has_tfc_padding() {
         return Err(c"espnic: traffic flow confidentiality padding is not supported");
+    }
+    if x.direction() == Some(Direction::In) && x.has_mark() {
+        // The NIC finds the SA before the packet can have a mark.
+        return Err(c"espnic: a mark on an inbound state is not supported");
     }
     if x.is_esn() && x.replay_window() > REPLAY_WINDOW_MAX {
         return Err(c"espnic: replay windows of more than 4096 packets are not supported");

@@ -295,6 +295,11 @@ impl State {
         !self.raw().calg.is_null()
     }
 
+    /// Whether only packets with a mark belong to the state.
+    pub fn has_mark(&self) -> bool {
+        self.raw().mark.m != 0
+    }
+
     /// Whether traffic flow confidentiality padding is on.
     pub fn has_tfc_padding(&self) -> bool {
         self.raw().tfcpad != 0

@@ -126,6 +126,11 @@ def udp_encapsulation(cfg):
     _refused(cfg, "encap", extra="encap espinudp 4500 4500 ::", outer=6)
 
 
+def tcp_encapsulation(cfg):
+    """ESP in TCP: refused by the core, where it does not know it, or by the driver."""
+    _refused(cfg, "encap", by_driver=False, extra="encap espintcp 4500 4500 0.0.0.0")
+
+
 def beet(cfg):
     """BEET mode."""
     _refused(cfg, "mode", mode="beet", extra=f"sel src {env.DUT4}/32 dst {env.PEER4}/32",
@@ -144,6 +149,31 @@ def sequence_wrap(cfg):
     _refused(cfg, "wrap", extra="extra-flag oseq-may-wrap", directions=["out"])
 
 
+def mark(cfg):
+    """A mark that selects inbound packets: the NIC decides before there is one. Outbound, where
+    the stack selects, it is accepted."""
+    _refused(cfg, "mark", extra="mark 7 mask 0xff", directions=["in"])
+    result, _ = _add(cfg, "out", extra="mark 7 mask 0xff")
+    xfrm.flush(cfg.dut)
+    ktap.equal(result.returncode, 0, f"outbound with a mark ({result.stderr.strip()})")
+
+
+def interface_id(cfg):
+    """The id of an xfrm interface, inbound: the core says so."""
+    _refused(cfg, "if_id", by_driver=False, extra="if_id 5", directions=["in"])
+
+
+def policy(cfg):
+    """Offload of a policy: the core says so."""
+    line = (f"xfrm policy add src {env.DUT4} dst {env.PEER4} dir out offload packet "
+            f"dev {cfg.netif} tmpl src {env.DUT4} dst {env.PEER4} proto esp reqid 9 mode transport")
+    result = cfg.dut.run("ip", *line.split())
+    shown = cfg.dut.cmd("ip", "xfrm", "policy")
+    xfrm.flush(cfg.dut)
+    ktap.check(result.returncode and not shown, "a policy was offloaded")
+    ktap.contains(result.stderr, "Policy offload is not supported", "message")
+
+
 def ah_and_ipcomp(cfg):
     """Protocols other than ESP: the core says so."""
     sha = f"auth-trunc 'hmac(sha256)' 0x{'a5' * 32} 128"
@@ -153,7 +183,8 @@ def ah_and_ipcomp(cfg):
 
 
 CASES = [accepted, accepted_all, wrong_lengths, other_aead, other_mac, null_and_hmac,
-         udp_encapsulation, beet, packet_offload, sequence_wrap, ah_and_ipcomp]
+         udp_encapsulation, tcp_encapsulation, beet, packet_offload, sequence_wrap, mark,
+         interface_id, policy, ah_and_ipcomp]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup().need_offload())
