@@ -9,7 +9,7 @@ ETH_IPV4, ETH_VLAN, ETH_IPV6 = 0x0800, 0x8100, 0x86DD
 PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_FRAGMENT, PROTO_ESP, PROTO_ICMPV6 = 1, 6, 17, 44, 50, 58
 FRAGMENT_LEN = 8
 ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, ESP_LEN, IV_LEN = 14, 20, 40, 8, 8, 8
-ENCAP_PORT = 4500
+ENCAP_PORTS = {4500, 4501}  # that of RFC 3948, and another one that tests use
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Packet:
             return self.payload
         if self.proto == PROTO_UDP and len(self.payload) >= UDP_LEN + ESP_LEN + IV_LEN:
             target, inner = struct.unpack_from("!2xH4xI", self.payload)
-            if target == ENCAP_PORT and inner:
+            if target in ENCAP_PORTS and inner:
                 return self.payload[UDP_LEN:]
         return b""
 

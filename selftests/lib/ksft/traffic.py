@@ -27,7 +27,8 @@ def _socket(ns, family, kind, proto=0):
         return socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind, proto)
 
 
-def _checksum(data):
+def checksum(data):
+    """The checksum of the Internet (RFC 1071), complemented."""
     data += b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -56,7 +57,7 @@ class Pinger:
         kind = ECHO[self._family][0]
         header = struct.pack("!BBHHH", kind, 0, 0, self._id, self._seq)
         if self._family == 4:
-            header = struct.pack("!BBHHH", kind, 0, _checksum(header + data), self._id, self._seq)
+            header = struct.pack("!BBHHH", kind, 0, checksum(header + data), self._id, self._seq)
         self._socket.sendto(header + data, (self._dst, 0))
         return self._seq
 
@@ -179,7 +180,8 @@ class Datagrams:
         self._in.bind((dst, 0))
         self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._out.bind((src, 0))
-        self._target = (dst, self._in.getsockname()[1])
+        self.port = self._in.getsockname()[1]
+        self._target = (dst, self.port)
 
     def send(self, data):
         """Send one datagram; an error of the network stack is not an error here."""
@@ -188,6 +190,10 @@ class Datagrams:
             return True
         except OSError:
             return False
+
+    def redirect(self, dst):
+        """Send to another address from now on."""
+        self._target = (dst, self.port)
 
     def option(self, level, name, value):
         """Set an option of the sending socket."""

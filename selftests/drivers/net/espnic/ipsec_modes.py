@@ -16,6 +16,7 @@ from ksft import algo, env, esp, ktap, traffic, xfrm  # noqa: E402
 COUNT = 5
 STREAM = 256 * 1024
 VLAN = 7
+OTHER_PORT = 4501
 IP_OPTIONS = socket.IP_OPTIONS
 NO_OPERATIONS = bytes([1, 1, 1, 0])
 
@@ -66,7 +67,8 @@ def tunnel_any_inner(cfg):
 def _udp(cfg, **kwargs):
     """Single packets are the NIC's. Trains of segments are software's, because the stack gives
     them a trailer that they must not have; both kinds share the SA, and no number may repeat."""
-    flow = xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT, **kwargs)
+    kwargs.setdefault("encap", xfrm.ENCAP_PORT)
+    flow = xfrm.Flow(env.DUT4, env.PEER4, **kwargs)
     ktap.diag(flow.name)
     esp.protect(cfg, flow)
     watch = cfg.watch()
@@ -99,6 +101,11 @@ def udp_tunnel(cfg):
 def udp_cbc(cfg):
     """ESP in UDP, AES-CBC with HMAC-SHA1."""
     _udp(cfg, algorithm=algo.cbc(128, "sha1"))
+
+
+def udp_other_port(cfg):
+    """ESP in UDP on a port of its own, which nothing but the SA tells from other UDP."""
+    _udp(cfg, encap=OTHER_PORT)
 
 
 def _in_software(cfg, watch, sent, received=None):
@@ -209,8 +216,8 @@ def fragments(cfg):
 
 
 CASES = [tunnel_4_in_4, tunnel_6_in_4, tunnel_4_in_6, tunnel_6_in_6, tunnel_any_inner,
-         udp_transport, udp_tunnel, udp_cbc, nested, vlan_over_offloading_device, vlan_device,
-         ip_options, fragments]
+         udp_transport, udp_tunnel, udp_cbc, udp_other_port, nested, vlan_over_offloading_device,
+         vlan_device, ip_options, fragments]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0
+"""ESP packets made by hand and put on the wire, for what no sound sender would send.
+
+They are encrypted by the kernel's crypto API (AF_ALG), so the ICV is right whatever is inside.
+"""
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from . import traffic
+from .frames import ETH_IPV4, ETH_IPV6, PROTO_ESP, PROTO_UDP
+from .ktap import Skip, defer
+
+SALT_LEN, IV_LEN = 4, 8
+TTL, IDENT, DONT_FRAGMENT = 64, 0x4242, 0x4000
+TRAILER_LEN, ALIGNMENT = 2, 4
+
+
+def _gcm(key, nonce, aad, text, icv_len):
+    """Ciphertext and ICV."""
+    try:
+        with socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET) as sock:
+            sock.bind(("aead", "gcm(aes)"))
+            sock.setsockopt(socket.SOL_ALG, socket.ALG_SET_KEY, key)
+            sock.setsockopt(socket.SOL_ALG, socket.ALG_SET_AEAD_AUTHSIZE, None, icv_len)
+            operation, _ = sock.accept()
+    except OSError as error:
+        raise Skip(f"needs AEADs from AF_ALG: {error}") from error
+    with operation:
+        operation.sendmsg_afalg([aad + text], op=socket.ALG_OP_ENCRYPT, iv=nonce,
+                                assoclen=len(aad))
+        return operation.recv(len(aad) + len(text) + icv_len)[len(aad):]
+
+
+def udp(source, target, data, ends=()):
+    """A UDP datagram; its checksum covers the addresses, or there is none without them."""
+    length = 8 + len(data)
+    if not ends:
+        return struct.pack("!HHHH", source, target, length, 0) + data
+    pseudo = b"".join(_address(end) for end in ends) + struct.pack("!HH", length, PROTO_UDP)
+    start = struct.pack("!HHH", source, target, length)
+    total = traffic.checksum(pseudo + start + b"\0\0" + data)
+    return start + struct.pack("!H", total or 0xFFFF) + data
+
+
+def _address(text):
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+@dataclass(frozen=True)
+class Esp:
+    """An ESP packet of an AES-GCM SA. Unless told otherwise it is one that RFC 4303 allows.
+
+    padding None: as much as needed; pad_len None: its length.
+    """
+
+    payload: bytes
+    next_header: int = PROTO_UDP
+    padding: bytes | None = None
+    pad_len: int | None = None
+
+    def _text(self):
+        padding = self.padding
+        if padding is None:
+            padding = bytes(range(1, needed_padding(self.payload) + 1))
+        pad_len = len(padding) if self.pad_len is None else self.pad_len
+        return self.payload + padding + bytes([pad_len, self.next_header])
+
+    def seal(self, sa, number):
+        """The packet under an SA, with this sequence number."""
+        header, iv = struct.pack("!II", sa.spi, number), os.urandom(IV_LEN)
+        key, salt = sa.key[:-SALT_LEN], sa.key[-SALT_LEN:]
+        return header + iv + _gcm(key, salt + iv, header, self._text(),
+                                  sa.algorithm.icv_bits // 8)
+
+
+def needed_padding(payload):
+    """How much padding fills the last word."""
+    return -(len(payload) + TRAILER_LEN) % ALIGNMENT
+
+
+def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT):
+    """An IP packet; with the flags and offset of a fragment, if told so (IPv4)."""
+    ends = _address(src) + _address(dst)
+    if ":" in dst:
+        return struct.pack("!IHBB", 6 << 28, len(payload), proto, TTL) + ends + payload
+    words = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), IDENT, fragment, TTL, proto)
+    total = traffic.checksum(words + b"\0\0" + ends)
+    return words + struct.pack("!H", total) + ends + payload
+
+
+class Injector:
+    """Puts packets on the wire as if the peer had sent them to the side under test."""
+
+    def __init__(self, cfg):
+        with cfg.wire:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        defer(self._socket.close)
+        self._socket.bind((cfg.peerif, 0))
+        self._macs = bytes.fromhex((cfg.netif_mac + cfg.peer_mac).replace(":", ""))
+
+    def send(self, src, dst, proto, payload):
+        """An IP packet with this payload."""
+        kind = ETH_IPV6 if ":" in dst else ETH_IPV4
+        self._socket.send(self._macs + struct.pack("!H", kind) + ip(src, dst, proto, payload))
+
+    def esp(self, sa, esp, number, dst=None, ports=None):
+        """An ESP packet under an SA; to another destination, and in UDP, if told so."""
+        proto, packet = PROTO_ESP, esp.seal(sa, number)
+        if ports:
+            proto, packet = PROTO_UDP, udp(*ports, packet)
+        self.send(sa.src, dst or sa.dst, proto, packet)
