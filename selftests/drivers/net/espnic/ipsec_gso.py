@@ -219,8 +219,26 @@ def exact_mtu_tunnel(cfg):
     _exact(cfg, xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT))
 
 
+def lost_segments(cfg):
+    """Segments are lost, both ways: what TCP sends again is what it sent, because nobody encrypts
+    in the memory that it keeps (contract R2.9)."""
+    _need_gso(cfg)
+    control = cfg.need_request("drop")
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    esp.protect(cfg, flow)
+    for direction in ("tx", "rx"):
+        control.fault(cfg.nic, direction, "drop", 1000, "every", 50)
+    watch = cfg.watch()
+    traffic.tcp(cfg.dut, flow.dut, cfg.peer, flow.peer, STREAM)
+    watch.stop().prove_no_errors()
+    ktap.at_least(watch.driver.get("tx_tso_packets", 0), 5, "packets that the NIC segmented")
+    lost = watch.driver["ipsec_tx_packets"] - len(watch.esp(cfg.netif_mac))
+    ktap.at_least(lost, 5, "packets that were lost")
+
+
 CASES = [features, transport_v4, transport_v6_chacha, transport_cbc, tunnels, across_2_32, jumbo,
-         esp_segmentation_off, tso_off, checksum_off, exact_mtu_transport, exact_mtu_tunnel]
+         esp_segmentation_off, tso_off, checksum_off, exact_mtu_transport, exact_mtu_tunnel,
+         lost_segments]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

@@ -207,6 +207,22 @@ def hard_expiry(cfg):
     ktap.equal(_shown(cfg), 1, "SAs after the hard limit")
 
 
+def time_expiry(cfg):
+    """SAs that come to the end of their time while packets flow die by themselves, in the NIC too:
+    they are deleted in the softirq of a timer."""
+    flow = _install(cfg)
+    _works(cfg, flow)
+    cfg.dut.ip(flow.out.delete(), flow.in_.delete())
+    background = Background(cfg)
+    limit = " limit time-soft 1 limit time-hard 2"
+    cfg.dut.ip(*[line + limit for line in flow.dut_states(cfg.netif)])
+    _expect_live(cfg, 2, "before the end of their time")
+    proc.wait_until(lambda: _shown(cfg) == 0, "the SAs expire")
+    _expect_live(cfg, 0, "after the end of their time")
+    background.stop()
+    _restart(cfg)
+
+
 def same_key_again(cfg):
     """Delete and add with the same key, SPI and addresses, several times."""
     flow = _install(cfg)
@@ -369,8 +385,8 @@ def unbind_under_traffic(cfg):
 
 
 CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update,
-         update_other_key_under_traffic, duplicate_add, flush, hard_expiry, same_key_again,
-         many_sas, table_full, refused_take_no_room, netns_move, unbind_with_sas,
+         update_other_key_under_traffic, duplicate_add, flush, hard_expiry, time_expiry,
+         same_key_again, many_sas, table_full, refused_take_no_room, netns_move, unbind_with_sas,
          unbind_with_offload_off, flush_under_traffic, ifdown_under_traffic,
          netns_move_under_traffic, unbind_under_traffic]
 

@@ -64,6 +64,19 @@ def tunnel_any_inner(cfg):
     watch.stop().prove_offload(6)
 
 
+def flags(cfg):
+    """Flags that only concern the outer IP header, which is the stack's: no reason to refuse."""
+    flow = esp.inner4(outer=4)
+    out, in_ = (f"{words} {xfrm.offload(cfg.netif, direction)}" for words, direction in (
+        ("flag noecn nopmtudisc extra-flag dont-encap-dscp", "out"),
+        ("flag noecn decap-dscp icmp", "in")))
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+    cfg.dut.ip(flow.out.add(out), flow.in_.add(in_), *flow.dut_policies())
+    esp.shown_as_offloaded(cfg, flow)
+    esp.exercise(cfg, flow)
+
+
 def _udp(cfg, **kwargs):
     """Single packets are the NIC's. Trains of segments are software's, because the stack gives
     them a trailer that they must not have; both kinds share the SA, and no number may repeat."""
@@ -216,8 +229,8 @@ def fragments(cfg):
 
 
 CASES = [tunnel_4_in_4, tunnel_6_in_4, tunnel_4_in_6, tunnel_6_in_6, tunnel_any_inner,
-         udp_transport, udp_tunnel, udp_cbc, udp_other_port, nested, vlan_over_offloading_device,
-         vlan_device, ip_options, fragments]
+         flags, udp_transport, udp_tunnel, udp_cbc, udp_other_port, nested,
+         vlan_over_offloading_device, vlan_device, ip_options, fragments]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

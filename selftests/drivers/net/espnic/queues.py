@@ -224,8 +224,24 @@ def offload_off_then_link_down(cfg):
     watch.stop().prove_offload(5)
 
 
+def added_while_offload_off(cfg):
+    """SAs that are added while esp-hw-offload is off: the NIC only receives until it is on."""
+    cfg.feature("esp-hw-offload", "off")
+    esp.protect(cfg, xfrm.Flow(env.DUT4, env.PEER4))
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [56] * 5)
+    watch.stop().prove_no_errors()
+    ktap.equal(watch.driver.get("ipsec_tx_packets", 0), 0, "packets encrypted by the NIC")
+    ktap.equal(watch.driver.get("ipsec_rx_packets", 0), 5, "packets decrypted by the NIC")
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, "esp-hw-offload", "on")
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [56] * 5)
+    watch.stop().prove_offload(5)
+
+
 CASES = [channels, channels_refused, channels_while_down, rings, rings_refused,
-         sa_stays_on_one_queue, features_toggled, offload_off_then_link_down]
+         sa_stays_on_one_queue, features_toggled, offload_off_then_link_down,
+         added_while_offload_off]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
