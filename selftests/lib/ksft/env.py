@@ -27,6 +27,7 @@ DUT_VLAN4, PEER_VLAN4 = "192.0.2.129", "192.0.2.130"
 ADDRESSES = {DUT4, PEER4, DUT6, PEER6, DUT_INNER4, PEER_INNER4, DUT_INNER6, PEER_INNER6,
              DUT_VLAN4, PEER_VLAN4}
 UPPER = "upper0"
+QUIET, QUIET_TRIES = scaled(0.03), 5
 SETTLE = scaled(0.25)
 
 
@@ -219,10 +220,24 @@ class Watch:
         self._cfg = cfg
         self.tap_frames, self.nic_frames = [], []
         cfg.captured()
-        if cfg.sniffer:
-            cfg.sniffer.frames()
-        self._nic, self._driver = cfg.nic_counters(), cfg.driver_counters()
+        self._driver = self._start(cfg)
+        self._nic = cfg.nic_counters()
         self._dut, self._peer = xfrm.counters(cfg.dut), xfrm.counters(cfg.peer)
+
+    @staticmethod
+    def _start(cfg):
+        """The driver's counters at a moment when no frame is between it and the tap: one that is
+        counted before and seen later would be one too many. In the middle of traffic there is no
+        such moment."""
+        if not cfg.sniffer:
+            return cfg.driver_counters()
+        for _ in range(QUIET_TRIES):
+            cfg.sniffer.frames()
+            counters = cfg.driver_counters()
+            time.sleep(QUIET)
+            if not cfg.sniffer.frames():
+                break
+        return counters
 
     def stop(self):
         """End of the observation: wait for packets under way, then read everything."""
