@@ -27,7 +27,7 @@ Requests to a running process: espnic-device ctl --help
 NIC keys:
   name=NAME         name in logs, captures and the control socket (required)
   socket=PATH       unix socket for QEMU's vfio-user-pci (required)
-  port=PORT         wire:NAME, tap:IFNAME or none [default: none]
+  port=PORT         wire:NAME, switch:NAME, tap:IFNAME or none [default: none]
   mac=ADDRESS       MAC address [default: 02:00:00:00:00:10 + number of the NIC]
   mtu=N             largest MTU, 68 to 65535 [default: 1500]
   queues=N          queue pairs, 1 to 8 [default: 2]
@@ -35,8 +35,9 @@ NIC keys:
   x-ipsec=on|off    offer the experimental extension with crypto-only SAs [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
 
-Ports: NICs with the same wire:NAME are connected with each other. tap:IFNAME opens or
-creates a TAP interface of the host. A NIC with port none has no link.
+Ports: NICs with the same wire:NAME receive all that one of them sends. At switch:NAME a frame
+goes to the NIC that has its destination address, once that is known. tap:IFNAME opens or creates
+a TAP interface of the host. A NIC with port none has no link.
 
 Faults: NIC:FAULT with the words of a control request `fault NIC FAULT` joined by colons,
 like n0:tx:drop:3:every:5. The control request `help` lists them all.
@@ -89,6 +90,8 @@ pub struct Args {
 pub enum PortSpec {
     /// A wire inside the process.
     Wire(String),
+    /// A switch inside the process.
+    Switch(String),
     /// A TAP interface.
     Tap(String),
     /// Nothing.
@@ -198,12 +201,13 @@ impl FromStr for PortSpec {
         match text.split_once(':') {
             None if text == "none" => Ok(Self::None),
             Some(("wire", name)) => parse_name(name).map(Self::Wire),
+            Some(("switch", name)) => parse_name(name).map(Self::Switch),
             Some(("tap", name)) if (1..=MAX_IFNAME).contains(&name.len()) => {
                 Ok(Self::Tap(name.to_owned()))
             }
             Some(("tap", name)) => Err(format!("`{name}` cannot name an interface")),
             _ => Err(format!(
-                "`{text}` is not a port: say wire:NAME, tap:IFNAME or none"
+                "`{text}` is not a port: say wire:NAME, switch:NAME, tap:IFNAME or none"
             )),
         }
     }
@@ -243,6 +247,7 @@ impl Display for PortSpec {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wire(name) => write!(f, "wire:{name}"),
+            Self::Switch(name) => write!(f, "switch:{name}"),
             Self::Tap(name) => write!(f, "tap:{name}"),
             Self::None => f.write_str("none"),
         }

@@ -63,6 +63,14 @@ fn wire_option_connects() {
 }
 
 #[test]
+fn ports_are_shown_as_they_are_given() {
+    for text in ["wire:w0", "switch:s0", "tap:tap0", "none"] {
+        let port: PortSpec = text.parse().unwrap();
+        assert_eq!(port.to_string(), text);
+    }
+}
+
+#[test]
 fn wrong_command_lines_say_what_to_do() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "--nic"),
@@ -99,7 +107,7 @@ fn wrong_command_lines_say_what_to_do() {
         ),
         (
             &["--nic", "name=n0,socket=/s,port=lan"],
-            "wire:NAME, tap:IFNAME or none",
+            "wire:NAME, switch:NAME, tap:IFNAME or none",
         ),
         (
             &["--nic", "name=n0,socket=/s,port=tap:a-very-long-interface"],

@@ -20,6 +20,7 @@ use crate::function::NicFunction;
 use crate::ipsec::{Ipsec, IpsecConfig};
 use crate::nic::{Nic, Worker};
 use crate::ports::capture::Capture;
+use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
 use crate::ports::wire::Wire;
 use crate::ports::{Attachment, Inbox, Port, Unplugged, Wake};
@@ -164,7 +165,7 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
         return Err(DaemonError::Crypto(backend.name()));
     }
     log::info!("crypto library: {}", backend.name());
-    let mut wires = HashMap::new();
+    let mut networks = Networks::default();
     let mut nics = Vec::new();
     for (index, spec) in args.nics.iter().enumerate() {
         let capture = capture.map(|capture| (capture.clone(), index as u32));
@@ -178,7 +179,7 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
             index as u8,
             ipsec,
             capture,
-            &mut wires,
+            &mut networks,
         )?));
     }
     for fault in &args.faults {
@@ -189,12 +190,19 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
     Ok(nics)
 }
 
+/// What connects the NICs of the process, by name.
+#[derive(Default)]
+struct Networks {
+    wires: HashMap<String, Arc<Wire>>,
+    switches: HashMap<String, Arc<Switch>>,
+}
+
 fn build_nic(
     spec: &NicSpec,
     index: u8,
     ipsec: Ipsec,
     capture: Option<(Arc<Capture>, u32)>,
-    wires: &mut HashMap<String, Arc<Wire>>,
+    networks: &mut Networks,
 ) -> Result<Nic, DaemonError> {
     let wake = Arc::new(Wake::default());
     let stats = Arc::new(PortStats::default());
@@ -202,7 +210,15 @@ fn build_nic(
     let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {
         PortSpec::None => Box::new(Unplugged),
         PortSpec::Wire(name) => Box::new(
-            wires
+            networks
+                .wires
+                .entry(name.clone())
+                .or_default()
+                .connect(inbox.clone()),
+        ),
+        PortSpec::Switch(name) => Box::new(
+            networks
+                .switches
                 .entry(name.clone())
                 .or_default()
                 .connect(inbox.clone()),

@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod inbox;
+pub mod switch;
 pub mod tap;
 pub mod wake;
 pub mod wire;
