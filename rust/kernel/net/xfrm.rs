@@ -27,7 +27,10 @@ use crate::{
         }, //
     }, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::addr_of, //
+};
 use kernel::{
     prelude::*,
     sync::aref::ARef, //
@@ -69,7 +72,7 @@ pub trait Operations: Sized {
     fn offload_ok(skb: &PeekSkb<'_>, x: &State) -> bool;
 
     /// The sequence state of an ESN state has moved; most calls need nothing done. Per packet, under
-    /// the state's lock: no sleeping. Not called for a device under a bond.
+    /// the state's lock: no sleeping.
     fn state_advance_esn(dev: &Device<Self>, x: &State, handle: Handle)
     where
         Self: NetOperations;
@@ -198,9 +201,15 @@ impl<T: NetOperations> Callbacks<T> {
     unsafe extern "C" fn state_advance_esn(x: *mut bindings::xfrm_state) {
         // SAFETY: The state is valid during the call.
         let (netdev, handle) = unsafe { ((*x).xso.dev, (*x).xso.offload_handle) };
-        // SAFETY: The state holds a reference to its device.
-        let ours = !netdev.is_null() && unsafe { (*netdev).xfrmdev_ops } == Self::ops();
-        if ours {
+        // SAFETY: As above. Only a bond writes this field, without the state's lock when it frees
+        // a dead state.
+        let under_bond = unsafe { core::ptr::read_volatile(addr_of!((*x).xso.real_dev)) };
+        let ours = |dev: *mut bindings::net_device| {
+            // SAFETY: The state holds a reference to its device, and what is below a bond does not
+            // go before the bond's RCU section ends, in which this is called.
+            !dev.is_null() && unsafe { (*dev).xfrmdev_ops } == Self::ops()
+        };
+        if let Some(netdev) = [netdev, under_bond].into_iter().find(|&dev| ours(dev)) {
             // SAFETY: The callbacks say that the device was made for `T`; it is registered.
             let dev = unsafe { Device::<T>::from_raw(netdev) };
             // SAFETY: The state is valid during the call.
