@@ -13,6 +13,7 @@ use super::{
     },
     capability::Capabilities, //
 };
+use crate::nic::Nic;
 use espnic_wire::cap;
 use kernel::prelude::*;
 use kernel_net::net::xfrm::{
@@ -103,6 +104,10 @@ fn encapsulation(x: &State, family: u8) -> Result<Option<Encapsulation>, &'stati
     match x.encapsulation() {
         None => Ok(None),
         Some(encap) if !encap.is_udp => Err(c"espnic: only UDP encapsulation can be offloaded"),
+        // A bond does not ask `offload_ok`, which keeps trains of segments from the NIC.
+        Some(_) if !x.names_device_of::<Nic>() => {
+            Err(c"espnic: ESP in UDP is not supported under a bond")
+        }
         Some(_) if family != 4 => Err(c"espnic: UDP encapsulation over IPv6 is not supported"),
         Some(encap) => Ok(Some(encap)),
     }

@@ -2,8 +2,14 @@
 
 //! `struct xfrm_state`: one SA.
 
-use super::Direction;
-use crate::bindings;
+use super::{
+    Callbacks,
+    Direction, //
+};
+use crate::{
+    bindings,
+    net::device::Operations as NetOperations, //
+};
 use core::ptr::NonNull;
 use kernel::{
     prelude::*,
@@ -167,6 +173,15 @@ impl State {
     /// The offload handle; of another driver perhaps, so check it before use.
     pub fn handle(&self) -> super::Handle {
         super::Handle::from_raw(self.raw().xso.offload_handle)
+    }
+
+    /// Whether the device that the user named is one of `T`'s, not one above it such as a bond.
+    ///
+    /// Valid while the state is offloaded, or is being added.
+    pub fn names_device_of<T: NetOperations>(&self) -> bool {
+        // SAFETY: An offloaded state holds a reference to its device; else there is none.
+        let dev = unsafe { self.raw().xso.dev.as_ref() };
+        dev.is_some_and(|dev| core::ptr::eq(dev.xfrmdev_ops, Callbacks::<T>::ops()))
     }
 
     /// The protocol: 50 ESP, 51 AH, 108 IPComp.
