@@ -131,12 +131,17 @@ def program(command, log, title, lines=LAST_LINES):
         yield Result(f"{title} ends well", FAIL, f"exit status {status[0]}\n{_tail(log)}")
 
 
+def _nics(more=""):
+    """Options of tools/vm for the NICs of the selftests."""
+    return [word for spec in nic.TESTS for word in ("--nic", spec + more)]
+
+
 def guest(log, only):
-    """The selftests, in one boot of the default VM."""
+    """The selftests, in one boot of a VM."""
     log.unlink(missing_ok=True)
     folder = log.parent / "guest"
-    command = [str(TOOLS / "vm"), "--run-dir", str(folder), "--timeout", str(GUEST_SECONDS), "--",
-               "/espnic/selftests/run_kselftest.sh"]
+    command = [str(TOOLS / "vm"), *_nics(), "--run-dir", str(folder),
+               "--timeout", str(GUEST_SECONDS), "--", "/espnic/selftests/run_kselftest.sh"]
     for test in only:
         command += ["-t", test]
     yield from program(command, log, "the guest")
@@ -145,16 +150,15 @@ def guest(log, only):
 def debug(log, only):
     """The selftests on the debug kernel; its complaints are failures of the test they came in."""
     log.unlink(missing_ok=True)
-    command = [str(TOOLS / "vm"), "--debug", "--run-dir", str(log.parent / "debug"),
+    # With an administration queue, virtio's core allocates under its lock at every probe, the
+    # stock driver's included: a splat that is not ours and switches lockdep off.
+    command = [str(TOOLS / "vm"), "--debug", *_nics(",admin-vq=off"),
+               "--run-dir", str(log.parent / "debug"),
                "--timeout", str(DEBUG_SECONDS), "--copy", str(TOOLS / "guest/debug-tests"),
                "--copy", str(TOOLS / "vmlib/trouble.py"), "--",
                "/espnic/debug-tests", "--override-timeout", str(DEBUG_TEST_SECONDS)]
     for test in only:
         command += ["-t", test]
-    # With an administration queue, virtio's core allocates under its lock at every probe, the
-    # stock driver's included: a splat that is not ours and switches lockdep off.
-    for spec in reversed(nic.DEFAULT):
-        command[1:1] = ["--nic", f"{spec},admin-vq=off"]
     yield from program(command, log, "the guest with the debug kernel", lines=DEBUG_LINES)
 
 

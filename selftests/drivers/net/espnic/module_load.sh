@@ -36,6 +36,7 @@ loaded() {
 
 load() {
 	if [ -n "$ESPNIC_KO" ]; then insmod "$ESPNIC_KO"; else modprobe $DRIVER; fi || return 1
+	[ -z "$NETIF2" ] || adopt "$DEVICE2" "$NETIF2" || return 1
 	adopt "$DEVICE" "$NETIF"
 }
 
@@ -59,6 +60,7 @@ ping_works() {
 
 setup() {
 	DEVICE=$(bus_device "$NETIF")
+	[ -z "$NETIF2" ] || DEVICE2=$(bus_device "$NETIF2")
 	PEER_DEVICE=$(bus_device "$PEERIF")
 	PEER_DRIVER=$(driver_of "$PEER_DEVICE")
 	MAC=$(cat "/sys/class/net/$NETIF/address")
