@@ -20,6 +20,7 @@ mod objects;
 mod rx;
 mod sa;
 mod session;
+mod sparse;
 mod table;
 mod tx;
 

@@ -4,6 +4,7 @@
 
 use super::admin::Refused;
 use super::algorithm;
+use super::sparse::{Sparse, Whole};
 use crate::crypto::{Backend, Cipher, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};
 use espnic_esp::packet::{Address, Esp, Ports};
@@ -48,8 +49,8 @@ pub(super) struct Sa {
     window: u32,
     /// Inbound with ESN: highest sequence number that was verified.
     top: AtomicU64,
-    /// The object as it was created, without the zeroes at its end. There are many SAs.
-    object: Zeroizing<Box<[u8]>>,
+    /// The object as it was created.
+    object: Sparse,
 }
 
 /// UDP encapsulation.
@@ -91,7 +92,7 @@ impl Sa {
             params,
             window: view.std.replay_win_sz.get(),
             top: AtomicU64::new(given_seq(view).unwrap_or(0)),
-            object: Zeroizing::new(without_end(stored.as_slice()).into()),
+            object: Sparse::new(&stored),
         })
     }
 
@@ -140,7 +141,7 @@ impl Sa {
     /// The object as QUERY returns it: without keys and salt. The standard wants the keys too, but a
     /// NIC has no good reason to give them away.
     pub(super) fn query(&self) -> Result<Vec<u8>, Refused> {
-        let mut object = whole(&self.object);
+        let mut object = self.object.whole();
         SaObject::mut_from_bytes(object.as_mut_slice())
             .map_err(|_| Refused::FIELD)?
             .clear_keys();
@@ -150,7 +151,7 @@ impl Sa {
     /// Takes over from `old`, which a MODIFY replaces. Only addresses, UDP ports and the highest
     /// sequence number may differ; mode, SPI, algorithms, keys, window, epoch and IVs may not.
     pub(super) fn replace(&mut self, old: &Self) -> Result<(), Refused> {
-        let (new, kept) = (whole(&self.object), whole(&old.object));
+        let (new, kept) = (self.object.whole(), old.object.whole());
         let same = fixed(view(&new)?).ct_eq(&fixed(view(&kept)?));
         if !bool::from(same) {
             return Err(Refused::FIELD);
@@ -165,20 +166,12 @@ impl Sa {
 }
 
 /// The object with the zeroes that it lacks. What it has too much, such as a replay bitmap, is not used.
-fn whole(object: &[u8]) -> Box<Zeroizing<[u8; size_of::<SaObject>()]>> {
+fn whole(object: &[u8]) -> Whole {
     let mut whole = Box::new(Zeroizing::new([0; size_of::<SaObject>()]));
     for (to, from) in whole.iter_mut().zip(object) {
         *to = *from;
     }
     whole
-}
-
-/// The object without the zeroes at its end.
-fn without_end(object: &[u8]) -> &[u8] {
-    let last = object.iter().rposition(|&byte| byte != 0);
-    object
-        .get(..last.map_or(0, |last| last + 1))
-        .unwrap_or_default()
 }
 
 fn view(object: &[u8; size_of::<SaObject>()]) -> Result<&SaObject, Refused> {
