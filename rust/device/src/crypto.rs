@@ -3,8 +3,10 @@
 //! The ciphers of the NIC, by intel-ipsec-mb (x86-64) or by aws-lc (everywhere).
 //!
 //! All stand behind [`espnic_esp::engine::Transform`], so the engine knows none of them. `unsafe` is
-//! needed to call the libraries, and to prefetch; it is confined to three modules.
+//! needed to call the libraries, to place keys and to prefetch; it is confined to four modules.
 
+#[allow(unsafe_code)]
+mod arena;
 pub mod aws_lc;
 pub mod cbc_hmac;
 #[allow(unsafe_code)]
@@ -19,6 +21,7 @@ mod iv;
 mod prefetch;
 mod same;
 
+pub(crate) use arena::{Arena, Placed};
 pub use prefetch::Region;
 
 use cbc_hmac::{EspCbcHmac, Hash};
@@ -233,6 +236,17 @@ pub enum AnyAead {
     Evp(evp_aead::EvpAead),
 }
 
+impl AnyAead {
+    /// Where the expanded key is, as far as it is worth knowing.
+    pub fn region(&self) -> Region {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::MbGcm(gcm) => gcm.region(),
+            _ => Region::default(),
+        }
+    }
+}
+
 impl Aead for AnyAead {
     #[inline(always)]
     fn seal(
@@ -283,16 +297,9 @@ impl Cipher {
     /// Where the expanded key is, as far as it is worth knowing.
     pub fn region(&self) -> Region {
         match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Aead(EspAead {
-                aead: AnyAead::MbGcm(gcm),
-                ..
-            })
-            | Self::Gmac(EspGmac {
-                gcm: AnyAead::MbGcm(gcm),
-                ..
-            }) => gcm.region(),
-            _ => Region::default(),
+            Self::Aead(esp) => esp.aead.region(),
+            Self::Gmac(esp) => esp.gcm.region(),
+            Self::CbcHmac(_) => Region::default(),
         }
     }
 }
@@ -308,7 +315,7 @@ impl Drop for Cipher {
 }
 
 impl Transform for Cipher {
-    #[inline]
+    #[inline(always)]
     fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         match self {
             Self::Aead(aead) => aead.seal(esn_hi, esp),
@@ -317,7 +324,7 @@ impl Transform for Cipher {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         match self {
             Self::Aead(aead) => aead.open(esn_hi, esp),

@@ -21,6 +21,7 @@ mod rx;
 mod sa;
 mod session;
 mod sparse;
+mod spi;
 mod table;
 mod tx;
 

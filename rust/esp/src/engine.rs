@@ -160,9 +160,11 @@ pub fn seal<T: Transform + ?Sized>(
     trailer_len: usize,
     esp: &mut [u8],
 ) -> Result<(), Error> {
-    let shape = &params.shape;
-    check_length(esp, shape)?;
-    if tail_len(esp, shape)? != trailer_len {
+    let shape = params.shape;
+    let text = text(esp, &shape)?;
+    let (payload, _) = take_apart(text)?;
+    let behind = text.len().saturating_sub(payload);
+    if behind.saturating_add(shape.icv_len.into()) != trailer_len {
         return Err(Error::Format);
     }
     let (header, rest) = esp
@@ -192,12 +194,18 @@ pub fn open<'a, T: Transform + ?Sized>(
     esn_hi: u32,
     esp: &'a mut [u8],
 ) -> Result<Opened<'a>, Error> {
-    let shape = &params.shape;
-    check_length(esp, shape)?;
+    let shape = params.shape;
+    text(esp, &shape)?;
     let esn_hi = params.esn.then_some(esn_hi);
     transform.open(esn_hi, esp)?;
-    match tail_len(esp, shape) {
-        Ok(tail) => opened(esp, shape, tail).ok_or(Error::Format),
+    match text(esp, &shape).and_then(take_apart) {
+        Ok((len, next_header)) => Ok(Opened {
+            payload: esp
+                .get(start(&shape)..)
+                .and_then(|rest| rest.get(..len))
+                .ok_or(Error::Format)?,
+            next_header,
+        }),
         Err(error) => {
             // Nobody may see the plaintext of a packet that is refused. Sealing it again restores the
             // ciphertext; the ICV, which was right, comes out as it is.
@@ -207,54 +215,34 @@ pub fn open<'a, T: Transform + ?Sized>(
     }
 }
 
-/// The packet has all its parts, and its text fills blocks.
+/// Header and IV.
 #[inline]
-fn check_length(esp: &[u8], shape: &Shape) -> Result<(), Error> {
-    let text = esp
-        .len()
-        .checked_sub(overhead(shape))
-        .ok_or(Error::Length)?;
-    if text < TRAILER_LEN || beyond_blocks(text, shape) != 0 {
-        return Err(Error::Length);
+const fn start(shape: &Shape) -> usize {
+    ESP_HLEN.saturating_add(shape.iv_len as usize)
+}
+
+/// Payload, padding, pad length and next header of a packet that has all its parts, and whose text fills
+/// blocks.
+#[inline]
+fn text<'a>(esp: &'a [u8], shape: &Shape) -> Result<&'a [u8], Error> {
+    let end = esp.len().checked_sub(shape.icv_len.into());
+    let text = end.and_then(|end| esp.get(start(shape)..end));
+    match text {
+        Some(text) if text.len() >= TRAILER_LEN && beyond_blocks(text.len(), shape) == 0 => {
+            Ok(text)
+        }
+        _ => Err(Error::Length),
     }
-    Ok(())
 }
 
-/// Header, IV and ICV.
+/// Length of the payload in a clear text, and the next header.
 #[inline]
-const fn overhead(shape: &Shape) -> usize {
-    ESP_HLEN
-        .saturating_add(shape.iv_len as usize)
-        .saturating_add(shape.icv_len as usize)
-}
-
-/// Padding, pad length, next header and ICV in bytes, according to the pad length in the clear text.
-#[inline]
-fn tail_len(esp: &[u8], shape: &Shape) -> Result<usize, Error> {
-    let icv_len = usize::from(shape.icv_len);
-    let end = esp.len().saturating_sub(icv_len);
-    let Some([.., pad_len, _next_header]) = esp.get(..end) else {
+fn take_apart(text: &[u8]) -> Result<(usize, u8), Error> {
+    let [padded @ .., pad_len, next_header] = text else {
         return Err(Error::Length);
     };
-    let trailer = TRAILER_LEN.saturating_add(usize::from(*pad_len));
-    if trailer > esp.len().saturating_sub(overhead(shape)) {
-        return Err(Error::Format);
-    }
-    Ok(trailer.saturating_add(icv_len))
-}
-
-#[inline]
-fn opened<'a>(esp: &'a [u8], shape: &Shape, tail: usize) -> Option<Opened<'a>> {
-    let start = ESP_HLEN.checked_add(shape.iv_len.into())?;
-    let end = esp.len().checked_sub(tail)?;
-    let next_header = esp
-        .len()
-        .checked_sub(usize::from(shape.icv_len))?
-        .checked_sub(1)?;
-    Some(Opened {
-        payload: esp.get(start..end)?,
-        next_header: *esp.get(next_header)?,
-    })
+    let payload = padded.len().checked_sub((*pad_len).into());
+    Ok((payload.ok_or(Error::Format)?, *next_header))
 }
 
 #[cfg(test)]

@@ -166,25 +166,30 @@ impl Ip {
     #[inline(always)]
     fn parse(frame: &[u8]) -> Option<Self> {
         let ip = frame.get(ETH_HLEN..)?;
-        let (header, len, protocol) = match be16(frame, 12)? {
+        match be16(frame, 12)? {
             ETHERTYPE_IPV4 => {
                 let ip: &[u8; IPV4_HLEN] = ip.first_chunk()?;
                 if ip[0] != 0x45 || be16(ip, 6)? & IPV4_FRAGMENT != 0 {
                     return None;
                 }
-                (IPV4_HLEN, be16(ip, 2)?, ip[9])
+                Self::new(false, be16(ip, 2)?, ip[9])
             }
             ETHERTYPE_IPV6 => {
                 let ip: &[u8; IPV6_HLEN] = ip.first_chunk()?;
                 if ip[0] >> 4 != 6 {
                     return None;
                 }
-                (IPV6_HLEN, be16(ip, 4)?, ip[6])
+                Self::new(true, be16(ip, 4)?, ip[6])
             }
-            _ => return None,
-        };
-        let v6 = header == IPV6_HLEN;
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn new(v6: bool, len: u16, protocol: u8) -> Option<Self> {
+        let header = if v6 { IPV6_HLEN } else { IPV4_HLEN };
         let payload = ETH_HLEN.checked_add(header)?;
+        // The length in IPv6 is that of the payload.
         let before = if v6 { payload } else { ETH_HLEN };
         Some(Self {
             payload,

@@ -55,12 +55,14 @@ impl<A: Aead> EspGmac<A> {
 }
 
 impl<A: Aead> Transform for EspGmac<A> {
+    #[inline(never)]
     fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         self.with_parts(esn_hi, esp, |nonce, data, icv| {
             self.gcm.seal(nonce, data, &mut [], icv)
         })
     }
 
+    #[inline(never)]
     fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         self.with_parts(esn_hi, esp, |nonce, data, icv| {
             self.gcm.open(nonce, data, &mut [], icv)

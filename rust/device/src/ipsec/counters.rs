@@ -2,6 +2,7 @@
 
 //! Counters of inline IPsec. Names are stable: tests and people read them.
 
+use super::tx::Sent;
 use super::TxDrop;
 use crate::stats::Counter;
 use espnic_esp::engine::Error;
@@ -120,13 +121,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts a frame of the guest and the lengths of the frames that it became.
+    /// Counts a frame of the guest and what it became.
     #[inline]
-    pub(super) fn transmitted(&mut self, hdr: &NetHdr48, sent: impl Iterator<Item = usize>) {
-        for len in sent {
-            self.tx_packets += 1;
-            self.tx_bytes += len as u64;
-        }
+    pub(super) fn transmitted(&mut self, hdr: &NetHdr48, sent: Sent) {
+        self.tx_packets += sent.frames as u64;
+        self.tx_bytes += sent.bytes as u64;
         if hdr.net.gso_type != hdr::GSO_NONE {
             self.tx_gso += 1;
         } else if hdr.has(hdr::F_NEEDS_CSUM) {

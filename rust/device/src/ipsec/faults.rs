@@ -150,24 +150,29 @@ impl Faults {
     }
 
     /// Marks a received packet, whose header is `hdr`, if that is to be.
+    #[inline]
     pub(super) fn mark(&self, hdr: &mut NetHdr48) {
         if hdr.has(hdr::F_SECURITY) && self.take(&self.delete_requests) {
             hdr.sec.ndis_flags |= hdr::NDIS_SA_DELETE_REQ;
         }
     }
 
-    /// Gives encrypted `frames` a wrong pad length, if that is to be. They are what became of the frame
+    /// Whether encrypted frames may have to be given to [`Self::spoil`].
+    #[inline]
+    pub(super) fn spoil_padding(&self) -> bool {
+        self.padding.load(Ordering::Relaxed) != 0
+    }
+
+    /// Gives encrypted `frames` a wrong pad length, as long as that is to be. They are what became of the frame
     /// with the header `hdr`.
+    #[inline(never)]
     pub(super) fn spoil<'a>(
         &self,
         tables: &Tables,
         hdr: &NetHdr48,
         frames: impl Iterator<Item = &'a mut Vec<u8>>,
     ) {
-        if self.padding.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let Some(sa) = tables.outbound(hdr.out.resource_id.get()) else {
+        let Some(sa) = tables.outb.get(hdr.out.resource_id.get()) else {
             return;
         };
         let mut first = None;

@@ -5,6 +5,7 @@
 use super::admin::Refused;
 use super::caps::DriverCaps;
 use super::sa::Sa;
+use super::table;
 use super::Ipsec;
 use espnic_wire::admin::{ObjHdr, Request};
 
@@ -25,6 +26,7 @@ pub(super) fn create(
     ipsec.faults.admit(&ipsec.read_tables(), obj_type, object)?;
     // Outside the write lock: expanding a key takes longer than a packet.
     let sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
+    let sa = table::place(sa).ok_or(Refused::RESOURCE)?;
     ipsec.write_tables().put(obj_type, sa);
     Ok(Vec::new())
 }
@@ -37,13 +39,13 @@ pub(super) fn modify(
 ) -> Result<Vec<u8>, Refused> {
     let (hdr, flags, object) = request.obj();
     let (obj_type, id) = check(caps, &hdr, flags)?;
-    let old = ipsec
-        .read_tables()
-        .get(obj_type, id)
-        .cloned()
-        .ok_or(Refused::MISSING)?;
+    // Packets go on meanwhile; commands are executed one at a time, so nobody waits to write.
+    let tables = ipsec.read_tables();
+    let old = tables.get(obj_type, id).ok_or(Refused::MISSING)?;
     let mut sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
-    sa.replace(&old)?;
+    sa.replace(old)?;
+    drop(tables);
+    let sa = table::place(sa).ok_or(Refused::RESOURCE)?;
     ipsec.write_tables().put(obj_type, sa);
     Ok(Vec::new())
 }

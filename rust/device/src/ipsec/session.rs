@@ -5,17 +5,17 @@
 use super::counters::{Counters, Tally};
 use super::faults::Faults;
 use super::frames::Frames;
-use super::table::Tables;
+use super::table::{Slots, Tables};
 use super::{rx, tx, TxDrop};
 use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
 
+/// So many packets of a batch are looked at before the first one is processed.
+const CHUNK: usize = 64;
 /// So many packets ahead of its turn, the memory of a packet's SA is loaded. Less does not hide the
 /// latency of memory, more does not fit the first-level cache.
-const NEAR: usize = 4;
-/// So many packets ahead, the table that says where that memory is.
-const FAR: usize = 8;
+const NEAR: usize = 3;
 
 /// Frames with their headers.
 type Batch = [(NetHdr48, Vec<u8>)];
@@ -51,17 +51,20 @@ impl<'a> Session<'a> {
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
         let before = out.len();
-        let result = tx::protect(&self.tables, hdr, frame, longest, out);
-        match result {
-            Ok(()) => {
-                let sent = out.iter_mut().skip(before);
-                self.faults.spoil(&self.tables, hdr, sent);
-                let sent = out.iter().skip(before);
-                self.tally.transmitted(hdr, sent.map(|frame| frame.len()));
+        match tx::protect(&self.tables, hdr, frame, longest, out) {
+            Ok(sent) => {
+                self.tally.transmitted(hdr, sent);
+                if self.faults.spoil_padding() {
+                    let sent = out.iter_mut().skip(before);
+                    self.faults.spoil(&self.tables, hdr, sent);
+                }
+                Ok(())
             }
-            Err(drop) => self.counters.dropped(drop),
+            Err(drop) => {
+                self.counters.dropped(drop);
+                Err(drop)
+            }
         }
-        result
     }
 
     /// See [`super::Ipsec::transmit_all`].
@@ -72,16 +75,10 @@ impl<'a> Session<'a> {
         out: &mut Frames,
     ) -> usize {
         let mut dropped = 0;
-        let (mut near, mut far) = (Ahead::new(NEAR), Ahead::new(FAR));
-        let id_of = |(hdr, _): &(NetHdr48, Vec<u8>)| hdr.out.resource_id.get();
-        for index in 0..batch.len() {
-            if let Some(id) = far.next(batch, index, id_of) {
-                self.tables.prefetch_outbound_slot(id);
-            }
-            if let Some(id) = near.next(batch, index, id_of) {
-                self.tables.prefetch_outbound(id);
-            }
-            if let Some((hdr, frame)) = batch.get_mut(index) {
+        for chunk in batch.chunks_mut(CHUNK) {
+            let ahead = Ahead::outbound(&self.tables, chunk);
+            for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
+                ahead.prefetch(&self.tables.outb, index);
                 dropped += usize::from(self.transmit(hdr, frame, longest, out).is_err());
             }
         }
@@ -89,6 +86,7 @@ impl<'a> Session<'a> {
     }
 
     /// See [`super::Ipsec::receive`].
+    #[inline]
     pub(super) fn receive(&mut self, frame: &mut [u8], hdr: &mut NetHdr48) {
         rx::process(&self.tables, self.counters, &mut self.tally, frame, hdr);
         self.faults.mark(hdr);
@@ -96,46 +94,86 @@ impl<'a> Session<'a> {
 
     /// See [`super::Ipsec::receive_all`].
     pub(super) fn receive_all(&mut self, batch: &mut Batch) {
-        let (mut near, mut far) = (Ahead::new(NEAR), Ahead::new(FAR));
-        let spi_of = |(_, frame): &(NetHdr48, Vec<u8>)| packet::peek_spi(frame);
-        for index in 0..batch.len() {
-            if let Some(spi) = far.next(batch, index, spi_of) {
-                self.tables.prefetch_inbound_slot(spi);
-            }
-            if let Some(spi) = near.next(batch, index, spi_of) {
-                self.tables.prefetch_inbound(spi);
-            }
-            if let Some((hdr, frame)) = batch.get_mut(index) {
+        for chunk in batch.chunks_mut(CHUNK) {
+            let ahead = Ahead::inbound(&self.tables, chunk);
+            for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
+                ahead.prefetch(&self.tables.inb, index);
                 self.receive(frame, hdr);
             }
         }
     }
 }
 
-/// Looks ahead in a batch for SAs.
+/// The SAs that a chunk will probably need. All their places in the tables are loaded at once, so that
+/// none is waited for; their keys, which are many more bytes, shortly before they are needed.
 struct Ahead {
-    distance: usize,
-    last: Option<u32>,
+    /// [`NOTHING`] where the SA is that of the packet before, or unknown.
+    ids: [u32; CHUNK],
+    /// From here on there is nothing: most chunks have one SA.
+    end: usize,
 }
 
+/// No SA has this id.
+const NOTHING: u32 = u32::MAX;
+
 impl Ahead {
-    fn new(distance: usize) -> Self {
-        Self {
-            distance,
-            last: None,
+    #[inline]
+    fn outbound(tables: &Tables, chunk: &Batch) -> Self {
+        let ahead = Self::new(chunk, |(hdr, _)| hdr.out.resource_id.get());
+        ahead.load(&tables.outb);
+        ahead
+    }
+
+    #[inline]
+    fn inbound(tables: &Tables, chunk: &Batch) -> Self {
+        let mut ahead = Self::new(chunk, |(_, frame)| packet::peek_spi(frame));
+        for spi in ahead.ids() {
+            tables.by_spi.prefetch(spi);
+        }
+        for name in ahead.ids.iter_mut().take(ahead.end) {
+            *name = tables.by_spi.ids(*name).next().unwrap_or(NOTHING);
+        }
+        ahead.load(&tables.inb);
+        ahead
+    }
+
+    /// `name` is what names the SA of a packet: an id, or an SPI, from which an id has to be made.
+    #[inline]
+    fn new(chunk: &Batch, name: impl Fn(&(NetHdr48, Vec<u8>)) -> u32) -> Self {
+        let (mut ids, mut end, mut last) = ([NOTHING; CHUNK], 0, NOTHING);
+        for (index, (id, packet)) in ids.iter_mut().zip(chunk).enumerate() {
+            let name = name(packet);
+            if name != last {
+                (*id, last) = (name, name);
+                end = index + 1;
+            }
+        }
+        Self { ids, end }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        let known = self.ids.iter().take(self.end).copied();
+        known.filter(|&id| id != NOTHING)
+    }
+
+    /// Loads the places of all SAs, and what the first packets need.
+    #[inline]
+    fn load(&self, slots: &Slots) {
+        self.ids().for_each(|id| slots.prefetch_place(id));
+        for id in self.ids.iter().take(NEAR.min(self.end)) {
+            slots.prefetch(*id);
         }
     }
 
-    /// What names the SA of the packet ahead of `index`, unless it is that of the packet before.
+    /// To be called before the packet with this index.
     #[inline]
-    fn next(
-        &mut self,
-        batch: &Batch,
-        index: usize,
-        name: impl FnOnce(&(NetHdr48, Vec<u8>)) -> u32,
-    ) -> Option<u32> {
-        let name = name(batch.get(index + self.distance)?);
-        (self.last.replace(name) != Some(name)).then_some(name)
+    fn prefetch(&self, slots: &Slots, index: usize) {
+        let index = index + NEAR;
+        if index < self.end {
+            if let Some(&id) = self.ids.get(index) {
+                slots.prefetch(id);
+            }
+        }
     }
 }
 

@@ -13,6 +13,13 @@ use espnic_esp::{checksum, seq};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa as wire;
 
+/// What a frame became.
+pub(super) struct Sent {
+    pub(super) frames: usize,
+    /// In all of them.
+    pub(super) bytes: usize,
+}
+
 /// Encrypts `frame` and appends what goes to the wire to `out`: one frame, or all segments of it. A
 /// single frame is moved out of `frame`.
 ///
@@ -24,7 +31,7 @@ pub(super) fn protect(
     frame: &mut Vec<u8>,
     longest: usize,
     out: &mut Frames,
-) -> Result<(), TxDrop> {
+) -> Result<Sent, TxDrop> {
     if !hdr.has(hdr::F_X_SEC) || hdr.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
         return Err(TxDrop::Unsupported);
     }
@@ -32,15 +39,17 @@ pub(super) fn protect(
         return Err(TxDrop::NoSa);
     }
     let sa = tables
-        .outbound(hdr.out.resource_id.get())
+        .outb
+        .get(hdr.out.resource_id.get())
         .ok_or(TxDrop::NoSa)?;
     if hdr.net.gso_type == hdr::GSO_NONE {
         if frame.len() > longest {
             return Err(TxDrop::Long);
         }
         single(sa, hdr, frame)?;
+        let bytes = frame.len();
         out.push(std::mem::take(frame));
-        return Ok(());
+        return Ok(Sent { frames: 1, bytes });
     }
     let before = out.len();
     segmented(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
@@ -56,7 +65,7 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
         return Err(TxDrop::Format);
     }
     if hdr.has(hdr::F_NEEDS_CSUM) {
-        complete_checksum(sa, hdr, &esp, trailer_len, frame)?;
+        complete_checksum(sa, hdr, esp.offset, trailer_len, frame)?;
     }
     let packet = frame.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
     seal(sa, hdr.sec.esn_hi.get(), trailer_len, packet)
@@ -70,7 +79,7 @@ fn segmented(
     frame: &[u8],
     longest: usize,
     out: &mut Frames,
-) -> Result<(), TxDrop> {
+) -> Result<Sent, TxDrop> {
     let family = match hdr.net.gso_type {
         hdr::GSO_TCPV4 => 4,
         hdr::GSO_TCPV6 => 6,
@@ -102,6 +111,10 @@ fn segmented(
     if segments.longest() > longest {
         return Err(TxDrop::Long);
     }
+    let mut sent = Sent {
+        frames: segments.count(),
+        bytes: 0,
+    };
     for index in 0..segments.count() {
         let segment = out.add(segments.len(index));
         segments.write(index, segment)?;
@@ -109,8 +122,9 @@ fn segmented(
         let trailer_len = segments.trailer_len(index);
         let packet = segment.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
         seal(sa, seq::hi(number), trailer_len, packet)?;
+        sent.bytes += segments.len(index);
     }
-    Ok(())
+    Ok(sent)
 }
 
 /// The packet is for the SA that has the object id now, and ESP is where the header says.
@@ -126,14 +140,15 @@ fn check(sa: &Sa, hdr: &NetHdr48, esp: &Esp) -> Result<(), TxDrop> {
 }
 
 /// The checksum inside the payload, which ends where the trailer starts.
+#[inline(never)]
 fn complete_checksum(
     sa: &Sa,
     hdr: &NetHdr48,
-    esp: &Esp,
+    esp_offset: usize,
     trailer_len: usize,
     frame: &mut [u8],
 ) -> Result<(), TxDrop> {
-    let payload = esp.offset + ESP_HLEN + usize::from(sa.params.shape.iv_len);
+    let payload = esp_offset + ESP_HLEN + usize::from(sa.params.shape.iv_len);
     let start = usize::from(hdr.net.csum_start.get());
     let offset = usize::from(hdr.net.csum_offset.get());
     let end = frame.len().checked_sub(trailer_len);

@@ -2,6 +2,7 @@
 
 //! AES-GCM.
 
+use super::super::arena::{Arena, Placed};
 use super::super::same::same;
 use super::super::{KeyError, Region};
 use super::{sys, Manager};
@@ -111,7 +112,7 @@ impl Wide {
 /// A key, expanded once. Zeroised when it is dropped.
 pub struct AesGcm {
     functions: Functions,
-    key: Box<ExpandedKey>,
+    key: Placed<ExpandedKey>,
     icv_len: usize,
 }
 
@@ -123,11 +124,14 @@ impl AesGcm {
     /// [`KeyError::Length`], [`KeyError::Icv`], or [`KeyError::Unavailable`] if the library fails its
     /// self-test.
     pub fn new(key: &[u8], icv_len: usize) -> Result<Self, KeyError> {
+        static KEYS: Arena<ExpandedKey> = Arena::new();
         if !matches!(icv_len, 8 | 12 | TAG_LEN) {
             return Err(KeyError::Icv);
         }
         let functions = Functions::for_key(key)?;
-        let mut expanded = Box::new(ExpandedKey([0; size_of::<sys::gcm_key_data>()]));
+        let mut expanded = KEYS
+            .put(ExpandedKey([0; size_of::<sys::gcm_key_data>()]))
+            .ok_or(KeyError::Unavailable)?;
         let to: *mut ExpandedKey = &mut *expanded;
         // SAFETY: `key` has the length that `for_key` chose the function for, and `to` points to
         // memory with the size and alignment of `gcm_key_data` that nothing else uses.
@@ -189,23 +193,6 @@ impl AesGcm {
     pub fn region(&self) -> Region {
         Region::of(&*self.key)
     }
-
-    /// Decrypts `text` in place and writes the ICV that it should have to `icv`. Whoever calls this
-    /// compares it, or measures how fast the library is.
-    ///
-    /// # Errors
-    ///
-    /// [`CipherError::Unsupported`] if `icv` has another length than those of this key.
-    #[inline(always)]
-    pub fn decrypt_unverified(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-        icv: &mut [u8],
-    ) -> Result<(), CipherError> {
-        self.run(self.functions.decrypt, nonce, aad, text, icv)
-    }
 }
 
 impl Aead for AesGcm {
@@ -232,7 +219,7 @@ impl Aead for AesGcm {
         let computed = computed
             .get_mut(..icv.len())
             .ok_or(CipherError::Unsupported)?;
-        self.decrypt_unverified(nonce, aad, text, computed)?;
+        self.run(self.functions.decrypt, nonce, aad, text, computed)?;
         if same(computed, icv) {
             return Ok(());
         }

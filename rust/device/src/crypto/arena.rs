@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Memory for SAs and expanded keys, close together: with many SAs the processor cannot remember where
+//! all their pages are, and finding a page out again takes as long as a packet. So they are in regions of
+//! the size of a huge page, and a region that is full becomes one. It has `unsafe` because it hands out memory.
+
+use std::alloc::{alloc, dealloc, Layout};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A huge page of x86-64 and of most others.
+const REGION: usize = 2 << 20;
+
+/// Places for values of one type, of which none is ever freed with something in it.
+pub(crate) struct Arena<T> {
+    regions: Mutex<BTreeMap<usize, Part>>,
+    of: PhantomData<T>,
+}
+
+/// One region.
+struct Part {
+    base: NonNull<u8>,
+    /// Places from here on have never been used, and have no memory yet.
+    fresh: usize,
+    /// Places that were used.
+    free: Vec<usize>,
+}
+
+// SAFETY: the memory belongs to the arena, not to a thread.
+unsafe impl Send for Part {}
+
+impl<T> Arena<T> {
+    const COUNT: usize = REGION / size_of::<T>();
+    const LAYOUT: Layout = {
+        assert!(Self::COUNT > 0 && align_of::<T>() <= REGION);
+        match Layout::from_size_align(REGION, REGION) {
+            Ok(layout) => layout,
+            Err(_) => panic!("the size is a power of two"),
+        }
+    };
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            regions: Mutex::new(BTreeMap::new()),
+            of: PhantomData,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Part>> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `value` into a place; `None` if there is no memory.
+    pub(crate) fn put(&'static self, value: T) -> Option<Placed<T>> {
+        let mut regions = self.lock();
+        let open = regions.values_mut().find(|part| part.has_room::<T>());
+        let part = match open {
+            Some(part) => part,
+            None => {
+                // SAFETY: the layout has a size.
+                let base = NonNull::new(unsafe { alloc(Self::LAYOUT) })?;
+                regions.entry(base.as_ptr() as usize).or_insert(Part {
+                    base,
+                    fresh: 0,
+                    free: Vec::new(),
+                })
+            }
+        };
+        let at = part.take::<T>();
+        // SAFETY: `at` is below `COUNT`, so the place is within the region; it is aligned, because the
+        // region is and sizes are multiples of alignments; and nobody else has it.
+        let at = unsafe { part.base.cast::<T>().add(at) };
+        // SAFETY: as above.
+        unsafe { at.write(value) };
+        Some(Placed { arena: self, at })
+    }
+
+    fn take_back(&self, at: NonNull<T>) {
+        let mut regions = self.lock();
+        let base = at.as_ptr() as usize & !(REGION - 1);
+        let last = regions.len() == 1;
+        let Some(part) = regions.get_mut(&base) else {
+            return;
+        };
+        part.free
+            .push((at.as_ptr() as usize - base) / size_of::<T>());
+        // One is kept for the next key.
+        if part.free.len() == part.fresh && !last {
+            let base_ptr = part.base.as_ptr();
+            regions.remove(&base);
+            // SAFETY: from `alloc` with this layout, and no place of it is in use.
+            unsafe { dealloc(base_ptr, Self::LAYOUT) };
+        }
+    }
+}
+
+impl Part {
+    fn has_room<T>(&self) -> bool {
+        !self.free.is_empty() || self.fresh < Arena::<T>::COUNT
+    }
+
+    /// A place that nobody has; there is room.
+    fn take<T>(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.fresh += 1;
+            if self.fresh == Arena::<T>::COUNT {
+                self.make_huge();
+            }
+            self.fresh - 1
+        })
+    }
+
+    /// Makes one page of the region. Not earlier, because a huge page takes all of its memory at once.
+    /// Kernels that cannot do it leave the region as it is.
+    fn make_huge(&self) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the region is ours, and its content stays as it is.
+        unsafe {
+            libc::madvise(self.base.as_ptr().cast(), REGION, libc::MADV_COLLAPSE);
+        }
+    }
+}
+
+/// A value in an arena.
+pub(crate) struct Placed<T: 'static> {
+    arena: &'static Arena<T>,
+    at: NonNull<T>,
+}
+
+// SAFETY: owns its value, as a box does.
+unsafe impl<T: Send> Send for Placed<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Placed<T> {}
+
+impl<T> Deref for Placed<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the place has a value and is ours until we are dropped.
+        unsafe { self.at.as_ref() }
+    }
+}
+
+impl<T> DerefMut for Placed<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as for `deref`.
+        unsafe { self.at.as_mut() }
+    }
+}
+
+impl<T> Drop for Placed<T> {
+    fn drop(&mut self) {
+        // SAFETY: the place has a value, which nobody uses any more.
+        unsafe { self.at.drop_in_place() };
+        self.arena.take_back(self.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::{Zeroize, ZeroizeOnDrop};
+
+    #[derive(Zeroize, ZeroizeOnDrop)]
+    #[repr(align(64))]
+    struct Value([u8; 1264]);
+
+    #[test]
+    fn places_are_apart_and_used_again() {
+        static ARENA: Arena<Value> = Arena::new();
+        let count = 2 * Arena::<Value>::COUNT + 3;
+        let byte = |n: usize| (n % 251) as u8;
+        let fill = || (0..count).map(|n| Some(ARENA.put(Value([byte(n); 1264])).unwrap()));
+        let mut values: Vec<_> = fill().collect();
+        let whole = |values: &[Option<Placed<Value>>]| {
+            let right = |(n, value): (usize, &Option<Placed<Value>>)| {
+                value
+                    .as_ref()
+                    .is_none_or(|value| value.0 == [byte(n); 1264])
+            };
+            values.iter().enumerate().all(right)
+        };
+        assert!(whole(&values));
+        assert_eq!(ARENA.lock().len(), 3);
+        for value in values.iter_mut().step_by(2) {
+            *value = None;
+        }
+        assert!(whole(&values));
+        for n in (0..count).step_by(2) {
+            values[n] = ARENA.put(Value([byte(n); 1264]));
+        }
+        assert!(whole(&values));
+        assert_eq!(ARENA.lock().len(), 3);
+        values.clear();
+        assert_eq!(ARENA.lock().len(), 1);
+    }
+
+    #[test]
+    fn what_was_there_is_erased() {
+        static ARENA: Arena<Value> = Arena::new();
+        let _kept = ARENA.put(Value([1; 1264])).unwrap();
+        let value = ARENA.put(Value([2; 1264])).unwrap();
+        let at = value.at;
+        drop(value);
+        // SAFETY: the region is still there, because of the other value, and its memory was written.
+        assert!(unsafe { at.as_ref() }.0.iter().all(|&byte| byte == 0));
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Inbound SAs by SPI: a flat table, eight entries to a cache line, so that one load from memory finds
+//! an SA among any number.
+//!
+//! Open addressing with linear probing. What belongs to the same place keeps its order, so SAs with one
+//! SPI stand in the order of their creation.
+
+use crate::crypto::Region;
+
+/// Smallest table.
+const LEAST: usize = 16;
+
+/// What is in a place. No SA has SPI 0 (RFC 4303 section 2.1), which marks a free place.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Entry {
+    spi: u32,
+    id: u32,
+}
+
+/// Ids of SAs by SPI. Few share an SPI, and only with other destinations or while one replaces the other.
+#[derive(Default)]
+pub(super) struct SpiIndex {
+    /// A power of two, or none.
+    places: Vec<Entry>,
+    used: usize,
+}
+
+impl SpiIndex {
+    /// Where an SPI belongs. SPIs are drawn at random by IKE daemons and counted up by people; this spreads
+    /// both. Whoever could choose them to collide has the right to create SAs, and harms only himself.
+    #[inline]
+    fn home(&self, spi: u32) -> usize {
+        let product = u64::from(spi).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (product >> 32) as usize & self.mask()
+    }
+
+    #[inline]
+    fn mask(&self) -> usize {
+        self.places.len().wrapping_sub(1)
+    }
+
+    /// The ids of the SAs with this SPI, the oldest first.
+    #[inline]
+    pub(super) fn ids(&self, spi: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut at = self.home(spi);
+        std::iter::from_fn(move || loop {
+            let entry = self.places.get(at).filter(|entry| entry.spi != 0)?;
+            at = (at + 1) & self.mask();
+            if entry.spi == spi {
+                return Some(entry.id);
+            }
+        })
+    }
+
+    /// Loads what [`Self::ids`] will read.
+    #[inline]
+    pub(super) fn prefetch(&self, spi: u32) {
+        if let Some(entry) = self.places.get(self.home(spi)) {
+            Region::of(entry).prefetch();
+        }
+    }
+
+    /// Adds an SA, which is younger than those with the same SPI.
+    pub(super) fn insert(&mut self, spi: u32, id: u32) {
+        // A quarter stays free: searches end at a free place.
+        if (self.used + 1) * 4 > self.places.len() * 3 {
+            self.grow();
+        }
+        self.put(Entry { spi, id });
+        self.used += 1;
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let mut at = self.home(entry.spi);
+        while let Some(place) = self.places.get_mut(at) {
+            if place.spi == 0 {
+                *place = entry;
+                return;
+            }
+            at = (at + 1) & self.mask();
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = (self.places.len() * 2).max(LEAST);
+        let old = std::mem::replace(&mut self.places, vec![Entry::default(); len]);
+        // From a free place on, so that a run that goes around the end keeps its order.
+        let start = old.iter().position(|entry| entry.spi == 0).unwrap_or(0);
+        let (end, begin) = old.split_at(start);
+        for &entry in begin.iter().chain(end).filter(|entry| entry.spi != 0) {
+            self.put(entry);
+        }
+    }
+
+    /// Removes an SA; those behind it close the gap.
+    pub(super) fn remove(&mut self, spi: u32, id: u32) {
+        let Some(mut gap) = self.find(Entry { spi, id }) else {
+            return;
+        };
+        self.used -= 1;
+        let mut at = gap;
+        loop {
+            at = (at + 1) & self.mask();
+            let entry = self.places.get(at).copied().unwrap_or_default();
+            if entry.spi == 0 {
+                break;
+            }
+            // It may move unless its home is between the gap and its place.
+            let from_home = at.wrapping_sub(self.home(entry.spi)) & self.mask();
+            let from_gap = at.wrapping_sub(gap) & self.mask();
+            if from_home >= from_gap {
+                self.set(gap, entry);
+                gap = at;
+            }
+        }
+        self.set(gap, Entry::default());
+    }
+
+    fn set(&mut self, at: usize, entry: Entry) {
+        if let Some(place) = self.places.get_mut(at) {
+            *place = entry;
+        }
+    }
+
+    fn find(&self, wanted: Entry) -> Option<usize> {
+        let mut at = self.home(wanted.spi);
+        loop {
+            let entry = self.places.get(at).filter(|entry| entry.spi != 0)?;
+            if *entry == wanted {
+                return Some(at);
+            }
+            at = (at + 1) & self.mask();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against a list in the order of creation, with few SPIs, so that they collide.
+        #[test]
+        fn finds_what_a_list_finds(steps in proptest::collection::vec((any::<bool>(), 1..12u32, 0..4u32), 0..300)) {
+            let (mut index, mut list) = (SpiIndex::default(), Vec::<Entry>::new());
+            for (step, (add, spi, which)) in steps.into_iter().enumerate() {
+                // Neighbours and equal low bits.
+                let spi = if spi < 8 { spi } else { (spi << 29) | 1 };
+                if add {
+                    let entry = Entry { spi, id: step as u32 };
+                    index.insert(entry.spi, entry.id);
+                    list.push(entry);
+                } else if let Some(at) = list.iter().position(|entry| entry.spi == spi && entry.id % 4 == which) {
+                    index.remove(spi, list.remove(at).id);
+                } else {
+                    index.remove(spi, u32::MAX);
+                }
+                for spi in list.iter().map(|entry| entry.spi).chain([spi, 77]) {
+                    let ids: Vec<_> = list.iter().filter(|entry| entry.spi == spi).map(|entry| entry.id).collect();
+                    prop_assert_eq!(index.ids(spi).collect::<Vec<_>>(), ids);
+                }
+                prop_assert_eq!(index.used, list.len());
+            }
+        }
+    }
+
+    #[test]
+    fn order_survives_growth_around_the_end() {
+        let mut index = SpiIndex::default();
+        index.insert(1, 0);
+        index.remove(1, 0);
+        // Enough to make the table grow twice; all with one SPI whose home is the last place.
+        let spi = (1..).find(|&spi| index.home(spi) == LEAST - 1).unwrap();
+        (0..40).for_each(|id| index.insert(spi, id));
+        assert!(index.ids(spi).eq(0..40));
+    }
+}
