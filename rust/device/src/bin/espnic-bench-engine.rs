@@ -258,43 +258,60 @@ fn decrypt(
     time
 }
 
-/// A bare call: text and ICV.
-type Call = fn(&AnyAead, &mut [u8], &mut [u8]);
-
-/// A batch of bare calls over memory that is laid out like frames.
-fn bare(aead: &AnyAead, len: usize, call: Call) -> Duration {
-    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(0, n as u32, len).1).collect();
-    let start = Instant::now();
-    for frame in &mut batch {
-        if let Some((text, icv)) = frame
-            .get_mut(TEXT..)
-            .and_then(|text| text.split_at_mut_checked(len))
-        {
-            call(aead, text, icv);
-        }
-    }
-    start.elapsed()
+/// A call of the library.
+#[derive(Clone, Copy, PartialEq)]
+enum Bare {
+    Encrypt,
+    /// With the comparison of the ICV, which no receiver can do without.
+    Decrypt,
 }
 
 const NONCE: [u8; 12] = [7; 12];
 const AAD: [u8; 8] = [9; 8];
 
-fn bare_encrypt(aead: &AnyAead, text: &mut [u8], icv: &mut [u8]) {
-    // Cannot fail with these lengths; if it did, the figure would be too fast to believe.
-    let _ = std::hint::black_box(aead.seal(&NONCE, &AAD, text, icv));
+impl Bare {
+    #[inline]
+    fn call(self, key: &AnyAead, frame: &mut [u8], len: usize) {
+        let (text, icv) = frame[TEXT..].split_at_mut(len);
+        let done = match self {
+            Self::Encrypt => key.seal(&NONCE, &AAD, text, icv),
+            Self::Decrypt => key.open(&NONCE, &AAD, text, icv),
+        };
+        assert_eq!(done, Ok(()), "the library has failed");
+    }
 }
 
-/// Decryption and the ICV, without comparing it: the library's call alone.
-fn bare_decrypt(aead: &AnyAead, text: &mut [u8], icv: &mut [u8]) {
-    match aead {
-        #[cfg(target_arch = "x86_64")]
-        AnyAead::MbGcm(gcm) => {
-            let _ = std::hint::black_box(gcm.decrypt_unverified(&NONCE, &AAD, text, icv));
-        }
-        _ => {
-            let _ = std::hint::black_box(aead.open(&NONCE, &AAD, text, icv));
+/// How far ahead bare calls with many keys load them.
+const AHEAD: usize = 3;
+
+/// A batch of bare calls over memory that is laid out like frames. Each is with the first of two equal
+/// keys; the second prepares what is decrypted.
+fn bare<'a>(len: usize, call: Bare, choose: &mut dyn FnMut() -> [&'a AnyAead; 2]) -> Duration {
+    let keys: Vec<_> = (0..BATCH).map(|_| choose()).collect();
+    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(0, n as u32, len).1).collect();
+    if call == Bare::Decrypt {
+        for ([_, key], frame) in keys.iter().zip(&mut batch) {
+            Bare::Encrypt.call(key, frame, len);
         }
     }
+    let same = keys.iter().all(|key| std::ptr::eq(key[0], keys[0][0]));
+    let regions: Vec<_> = keys
+        .iter()
+        .filter(|_| !same)
+        .map(|key| key[0].region())
+        .collect();
+    let start = Instant::now();
+    regions
+        .iter()
+        .take(AHEAD)
+        .for_each(|region| region.prefetch());
+    for (index, (key, frame)) in keys.iter().zip(&mut batch).enumerate() {
+        if let Some(region) = regions.get(index + AHEAD) {
+            region.prefetch();
+        }
+        call.call(key[0], frame, len);
+    }
+    start.elapsed()
 }
 
 /// Engine against the bare calls of its own library and of aws-lc.
@@ -319,14 +336,14 @@ fn against_libraries(plan: &Plan) -> Result<Vec<Row>, String> {
                 format!("encrypt {len} B / bare {library}"),
                 target,
                 &mut || encrypt(&sender, &mut out, len, &mut || 0),
-                &mut || bare(&aead, len, bare_encrypt),
+                &mut || bare(len, Bare::Encrypt, &mut || [&aead; 2]),
             ));
             rows.extend(compare(
                 plan,
                 format!("decrypt {len} B / bare {library}"),
                 target,
                 &mut || decrypt(&receiver, &sender, &mut other, len, &mut || 0),
-                &mut || bare(&aead, len, bare_decrypt),
+                &mut || bare(len, Bare::Decrypt, &mut || [&aead; 2]),
             ));
         }
     }
@@ -366,6 +383,32 @@ fn against_one_sa(plan: &Plan) -> Result<(Vec<Row>, Memory), String> {
         ));
     }
     Ok((rows, memory))
+}
+
+/// The library alone with many keys against one: what memory lets any engine reach.
+fn many_keys(plan: &Plan) -> Result<Vec<Row>, String> {
+    let keys = || {
+        let key = |id| plan.backend.aes_gcm(&key(id), ICV);
+        let keys: Result<Vec<_>, _> = (0..plan.sas).map(key).collect();
+        keys.map_err(|error| error.to_string())
+    };
+    let (keys, others) = (keys()?, keys()?);
+    let mut random = Random(0x0123_4567_89ab_cdef);
+    let mut choose = || {
+        let index = random.below(plan.sas) as usize;
+        [&keys[index], &others[index]]
+    };
+    let calls = [("encrypt", Bare::Encrypt), ("decrypt", Bare::Decrypt)];
+    let row = |(name, call): (&str, Bare)| {
+        compare(
+            plan,
+            format!("bare {name} 1400 B, {} keys, random / 1 key", plan.sas),
+            None,
+            &mut || bare(1400, call, &mut choose),
+            &mut || bare(1400, call, &mut || [&keys[0], &others[0]]),
+        )
+    };
+    Ok(calls.into_iter().filter_map(row).collect())
 }
 
 /// What an SA takes in the NIC.
@@ -446,6 +489,7 @@ fn run(args: &Args) -> Result<(), String> {
     let (many, memory) = against_one_sa(&plan)?;
     let mut rows = against_libraries(&plan)?;
     rows.extend(many);
+    rows.extend(many_keys(&plan)?);
     if args.json {
         print_json(plan.backend, &rows, &memory);
     } else {
