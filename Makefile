@@ -95,7 +95,7 @@ run: modules device ## the demonstration, from nothing to PASS or FAIL
 	@$(SANDBOX) tools/demo
 
 test: modules device ## host tests, kselftests in QEMU, the demonstration's own test
-	@$(SANDBOX) tools/run-tests $(if $(DEBUG),debug)
+	@$(SANDBOX) tools/run-tests $(if $(DEBUG),control debug)
 
 check: ## format, lints, documentation, licence lines
 	@tools/kernel ensure

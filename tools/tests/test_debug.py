@@ -3,12 +3,16 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 
+from testlib import groups
+from testlib.report import FAIL, PASS, Result
 from vmlib import trouble
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
@@ -65,6 +69,11 @@ class Patterns(unittest.TestCase):
         for line in HARMLESS:
             self.assertEqual(trouble.reports([f"[ 1.0] {line}"]), [], line)
 
+    def test_marks(self):
+        """The marks of tests end a report and are none themselves, whatever the test's name."""
+        lines = ["BUG: KASAN: a", f"{trouble.MARK}ok 1 WARNING: x", "fine"]
+        self.assertEqual(trouble.reports(lines), [lines[:1]])
+
     def test_two_reports(self):
         """The end of one report lets the next one begin."""
         lines = ["BUG: KASAN: a", "Call Trace:", "=" * 66, "fine", "WARNING: b", "---[ end trace 0",
@@ -77,6 +86,10 @@ class Script:
 
     def __init__(self):
         self.log, self.objects, self.marks = [], [], []
+
+    def say(self, *lines):
+        """Add lines to the log."""
+        self.log += [f"[ 5.0] {line}" for line in lines]
 
     def lines(self):
         """As Kmsg."""
@@ -98,7 +111,30 @@ class Guest(unittest.TestCase):
 
     def setUp(self):
         self.kernel, self.text = Script(), []
-        self.filter = _debug_tests().Filter(self.kernel, self.kernel, self.text.append)
+        self.filter = _debug_tests().Filter(self.kernel, self.kernel, self.text.append,
+                                            lambda _seconds: None)
+
+    def program(self, name, *lines):
+        """What the runner prints for one program, whose cases all mark their results."""
+        self.feed("TAP version 13", "1..1", f"# selftests: a: {name}", "  TAP version 13")
+        for line in lines:
+            self.case(line)
+
+    def case(self, line):
+        """One result, marked."""
+        self.kernel.say(f"{trouble.MARK}{line.partition(' # ')[0]}")
+        self.feed(f"  {line}")
+
+    def feed(self, *lines):
+        """Lines of the runner."""
+        for line in lines:
+            self.filter.line(line)
+
+    def end(self, name, result="ok 1"):
+        """The end of a program."""
+        self.feed(f"{result} selftests: a:{name}", "# Totals: pass:1", "# 1 cases passed",
+                  "1 passed, 0 failed, 0 skipped")
+        self.filter.program_end(f"a:{name}")
 
     def results(self):
         """Result lines so far."""
@@ -106,44 +142,135 @@ class Guest(unittest.TestCase):
 
     def test_no_complaint(self):
         """Results are passed on; one is added in front, and the plan has room for all."""
-        for line in ("TAP version 13", "1..1", "# selftests: a: b.py", "  1..1", "  ok 1 one",
-                     "ok 1 selftests: a:b.py"):
-            self.filter.line(line)
+        self.filter.start(1)
+        self.program("b.py", "ok 1 one", "ok 2 two # SKIP why")
+        self.end("b.py")
         self.assertEqual(self.results(), ["ok 1 the guest's start", "ok 1 one",
-                                          "ok 2 selftests: a:b.py"])
-        self.assertIn("1..4", self.text)
-        self.assertIn("ok 1 one", self.kernel.marks)
+                                          "ok 2 two # SKIP why", "ok 2 selftests: a:b.py"])
+        self.assertEqual([line for line in self.text if line.startswith("1..")], ["1..4"])
         self.assertFalse(self.filter.failed)
 
     def test_complaint_in_a_case(self):
         """The case and its program fail, the next case does not; the words are shown."""
-        for line in ("1..2", "# selftests: a: b.py", "  ok 1 one"):
-            self.filter.line(line)
-        self.kernel.log = ["[ 5.0] fine", "[ 5.1] BUG: KASAN: x", "[ 5.2] Call Trace:"]
-        for line in ("  ok 2 two # SKIP why", "  ok 3 three", "ok 1 selftests: a:b.py",
-                     "# selftests: a: c.py", "  ok 1 four", "ok 2 selftests: a:c.py"):
-            self.filter.line(line)
+        self.filter.start(2)
+        self.program("b.py", "ok 1 one")
+        self.kernel.say("fine", "BUG: KASAN: x", "Call Trace:")
+        for line in ("ok 2 two # SKIP why", "ok 3 three"):
+            self.case(line)
+        self.end("b.py")
+        self.program("c.py", "ok 1 four")
+        self.end("c.py")
         self.assertEqual(self.results()[1:],
                          ["ok 1 one", "not ok 2 two # the kernel complained", "ok 3 three",
                           "not ok 2 selftests: a:b.py", "ok 1 four", "ok 3 selftests: a:c.py"])
-        where = self.text.index("  # kernel: [ 5.1] BUG: KASAN: x")
+        where = self.text.index("  # kernel: [ 5.0] BUG: KASAN: x")
         self.assertTrue(self.text[where + 2].startswith("  not ok 2 two"))
         self.assertTrue(self.filter.failed)
 
+    def test_complaint_after_the_mark(self):
+        """What the kernel says before its log is read, but after a result, is the next case's."""
+        self.filter.start(1)
+        self.program("b.py")
+        self.kernel.say(f"{trouble.MARK}ok 1 one", "WARNING: early")
+        self.feed("  ok 1 one")
+        self.case("ok 2 two")
+        self.end("b.py")
+        self.assertEqual(self.results()[1:3], ["ok 1 one", "not ok 2 two # the kernel complained"])
+
     def test_complaint_at_the_start(self):
         """What the kernel said before the first test is a failure, too."""
-        self.kernel.log = ["[ 0.5] WARNING: CPU: 0 PID: 1 at x"]
-        self.filter.line("1..1")
+        self.kernel.say("WARNING: CPU: 0 PID: 1 at x")
+        self.filter.start(1)
         self.assertEqual(self.results(), ["not ok 1 the guest's start # the kernel complained"])
+
+    def test_complaint_besides_a_failure(self):
+        """Both reasons are in the result."""
+        self.filter.start(1)
+        self.program("b.py", "not ok 1 one")
+        self.kernel.say("ref_tracker: netdev@0123 has 1/1 users at")
+        self.end("b.py", "not ok 1")
+        self.assertEqual(self.results()[-1], "not ok 2 selftests: a:b.py # the kernel complained")
 
     def test_leak(self):
         """Memory that a program leaves behind fails the program."""
-        self.filter.line("1..1")
-        self.filter.line("  ok 1 one")
+        self.filter.start(1)
+        self.program("b.py", "ok 1 one")
         self.kernel.objects = [["unreferenced object 0xff (size 64):", "  backtrace:"]]
-        self.filter.line("ok 1 selftests: a:b.py")
+        self.end("b.py")
         self.assertEqual(self.results()[-1], "not ok 2 selftests: a:b.py # the kernel complained")
         self.assertIn("# kernel: unreferenced object 0xff (size 64):", self.text)
+
+    def test_dead_runner(self):
+        """A program without a result of its own is a failure."""
+        self.filter.start(1)
+        self.program("b.py", "ok 1 one")
+        self.filter.program_end("a:b.py")
+        self.assertEqual(self.results()[-1], "not ok 2 selftests: a:b.py # the runner died")
+
+
+class Control(unittest.TestCase):
+    """What is made of the provoked failures."""
+
+    def outcomes(self, *results):
+        """Outcomes of these results when case x/bad must fail with the word 'splat'."""
+        return [result.outcome for result in groups.blamed(results, {"x/bad": "splat"})]
+
+    def test_blamed(self):
+        """Only a failure with the right words is what was wanted."""
+        shown = "  # kernel: [ 1.0] splat here"
+        self.assertEqual(self.outcomes(Result("x/bad", FAIL, shown), Result("x/good", PASS)),
+                         [PASS, PASS])
+        self.assertEqual(self.outcomes(Result("x/bad", PASS), Result("x/good", FAIL)),
+                         [FAIL, FAIL])
+        self.assertEqual(self.outcomes(Result("x/bad", FAIL, "splat"),
+                                       Result("x/bad", FAIL, "  # kernel: another")), [FAIL, FAIL])
+
+    def test_every_case_is_known(self):
+        """Each provoked case of the guest's programs is in the table, and the other way round."""
+        found = set()
+        for path in (TOOLS / "guest/control").glob("*.sh"):
+            text = path.read_text(encoding="utf-8")
+            found |= {f"{path.name}/{name}" for name in
+                      re.findall(r"^(provoked_\w+)\(\)", text, re.MULTILINE)}
+            found |= {path.name} if path.name.startswith("provoked_") else set()
+        self.assertEqual(found, set(groups.PROVOKED))
+
+
+class TimeScale(unittest.TestCase):
+    """KSFT_TIME_SCALE, for tests that take longer on this kernel."""
+
+    def scaled(self, scale):
+        """What two seconds become."""
+        text = "from ksft import pace; print(pace.scaled(2))"
+        return subprocess.run([sys.executable, "-c", text], check=False, capture_output=True,
+                              text=True, env={"PYTHONPATH": str(TOOLS.parent / "selftests/lib"),
+                                              "PYTHONDONTWRITEBYTECODE": "1",
+                                              "KSFT_TIME_SCALE": scale})
+
+    def test_python(self):
+        """A whole number stretches limits; anything else is refused, nothing means 1."""
+        self.assertEqual([self.scaled(scale).stdout for scale in ("", "1", "4")],
+                         ["2\n", "2\n", "8\n"])
+        for scale in ("0", "-1", "1.5", "x"):
+            result = self.scaled(scale)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("KSFT_TIME_SCALE", result.stderr)
+
+    def test_runner(self):
+        """The limit of a program is stretched, and without that it holds."""
+        runner = (TOOLS.parent / "selftests/run_kselftest.sh").read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            (path / "run.sh").write_text(runner, encoding="utf-8")
+            (path / "slow").mkdir()
+            (path / "slow/settings").write_text("timeout=1\n", encoding="utf-8")
+            (path / "slow/a.sh").write_text("#!/bin/sh\nsleep 2\n", encoding="utf-8")
+            (path / "slow/a.sh").chmod(0o755)
+            results = [subprocess.run(["sh", path / "run.sh"], check=False, capture_output=True,
+                                      text=True, env={**os.environ, "KSFT_TIME_SCALE": scale})
+                       for scale in ("1", "20")]
+        self.assertIn("not ok 1 selftests: slow:a.sh # TIMEOUT 1 seconds", results[0].stdout)
+        self.assertEqual([result.returncode for result in results], [1, 0])
 
 
 class Recipe(unittest.TestCase):

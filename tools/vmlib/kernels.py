@@ -18,6 +18,7 @@ class Kernel:
     modules: pathlib.Path  # its folder in lib/modules
     module: pathlib.Path  # espnic.ko
     append: tuple = ()  # words for its command line
+    time_scale: int = 1  # how much longer than with an ordinary kernel everything may take
 
     @property
     def key(self):
@@ -35,9 +36,11 @@ def stock():
 
 
 # Unless told otherwise, KASAN reports the first error only, kmsg takes ten lines in five seconds
-# from programs, and the clock's watchdog believes that CPUs are never away.
+# from programs, and the clock's watchdog believes that CPUs are never away. Slabs that are checked
+# have no per-CPU arrays, in which kmemleak would find what was allocated from them last.
 DEBUG_APPEND = ("loglevel=7", "kasan_multi_shot", "printk.devkmsg=on", "log_buf_len=16M",
-                "tsc=nowatchdog")
+                "tsc=nowatchdog", "slab_debug=F")
+DEBUG_TIME_SCALE = 4
 DEBUG_MODULE = "build/debug/module/espnic.ko"
 
 
@@ -50,4 +53,4 @@ def debug():
     facts = dict(word.split("=", 1) for word in shlex.split(result.stdout))
     return Kernel(facts["KERNEL_RELEASE"], pathlib.Path(facts["KERNEL_IMAGE"]),
                   pathlib.Path(facts["KERNEL_MODULES"]), common.CHECKOUT / DEBUG_MODULE,
-                  DEBUG_APPEND)
+                  DEBUG_APPEND, DEBUG_TIME_SCALE)

@@ -50,10 +50,11 @@ def _add_module(archive, guest, release, module):
             archive.data(f"espnic/{name}", path.read_bytes())
 
 
-def _contents(options, nics, guest, release, module=common.CHECKOUT / "espnic.ko"):
+def _contents(options, nics, guest, release, module=common.CHECKOUT / "espnic.ko", time_scale=1):
     def fill(archive):
         archive.tree("espnic/start", common.TOOLS / "guest/start")
-        conf = [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
+        conf = [f"time-scale {time_scale}"]
+        conf += [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
         if reboots := getattr(options, "reboots", 0):
             conf.append(f"boots {1 + reboots}")
         if options.no_module:
@@ -213,7 +214,8 @@ def run(options):
             nics = []
             if not options.no_device:
                 nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
-            contents = _contents(options, nics, guest, kernel.release, kernel.module)
+            contents = _contents(options, nics, guest, kernel.release, kernel.module,
+                                 kernel.time_scale)
             initramfs.make_run(places.initrd, guest / "boot.cpio", contents)
             status = _machine(options, nics, places, started)
         finally:

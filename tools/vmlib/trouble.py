@@ -44,7 +44,7 @@ def reports(lines):
         elif room and MARK not in line:
             found[-1].append(line)
             room -= 1
-        elif PATTERN.search(line):
+        elif MARK not in line and PATTERN.search(line):
             found.append([line])
             room = MOST_LINES - 1
         else:
