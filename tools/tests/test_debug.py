@@ -103,6 +103,8 @@ class Script:
     def scan(self):
         """As Leaks."""
         found, self.objects = self.objects, []
+        if found:
+            self.say("kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)")
         return found
 
 
@@ -199,6 +201,8 @@ class Guest(unittest.TestCase):
         self.end("b.py")
         self.assertEqual(self.results()[-1], "not ok 2 selftests: a:b.py # the kernel complained")
         self.assertIn("# kernel: unreferenced object 0xff (size 64):", self.text)
+        self.program("c.py", "ok 1 two")
+        self.assertEqual(self.results()[-1], "ok 1 two")
 
     def test_dead_runner(self):
         """A program without a result of its own is a failure."""
