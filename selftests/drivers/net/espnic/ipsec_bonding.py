@@ -117,10 +117,14 @@ class Bond(env.Setup):
         """All SAs are in this interface's NIC, none in the other."""
         if not self.control:
             return
-        for slave, nic in zip(self.slaves, self.nics, strict=True):
-            stats = self.control.stats(nic)
-            ktap.equal(stats["ipsec_sa_in"] + stats["ipsec_sa_out"],
-                       count if slave == active else 0, f"SAs in the NIC of {slave}")
+        wanted = {slave: count if slave == active else 0 for slave in self.slaves}
+        # The stack deletes at once, but frees, for which the driver waits, later.
+        proc.wait_until(lambda: self._sas() == wanted, f"SAs in the NICs: {wanted}")
+
+    def _sas(self):
+        held = (self.control.stats(nic) for nic in self.nics)
+        return {slave: stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
+                for slave, stats in zip(self.slaves, held, strict=True)}
 
 
 def _sum(counters):
