@@ -46,9 +46,6 @@ const MTU_MIN: u32 = 68;
 const MTU_DEFAULT: u32 = 1500;
 const MTU_MAX: u32 = 65535;
 
-/// The most that an ESP trailer takes: padding, pad length, next header and ICV.
-const TRAILER_MAX: u16 = 15 + 2 + 32;
-
 /// The driver's data of one netdev.
 #[pin_data]
 pub(crate) struct Nic {
@@ -270,7 +267,8 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
         // What is missing here is missing for every packet inside ESP (contract R1.1).
         netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
     );
-    // The virtio header, and the trailer: without the room ESP packets are copied.
-    let header = header_length(dev).bytes() as u16;
-    net.set_needed_room(header, if offload { TRAILER_MAX } else { 0 });
+    // No tailroom for the ESP trailer: the stack would copy the head of each packet with fragments,
+    // which never has any, also of those whose trailers the NIC makes. Where a trailer is needed and
+    // has no room, the stack adds a fragment.
+    net.set_needed_headroom(header_length(dev).bytes() as u16);
 }

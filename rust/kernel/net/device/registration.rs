@@ -138,12 +138,11 @@ impl<T: Operations> Unregistered<T> {
         dev.mtu = initial;
     }
 
-    /// Sets the room before and behind packets that the driver needs, in bytes.
-    pub fn set_needed_room(&mut self, head: u16, tail: u16) {
+    /// Sets the room in front of packets that the driver needs, in bytes.
+    pub fn set_needed_headroom(&mut self, head: u16) {
         // SAFETY: The device is not registered, so this is the only user.
         let dev = unsafe { self.dev.as_mut() };
         dev.needed_headroom = head;
-        dev.needed_tailroom = tail;
     }
 
     /// Sets the MAC address; `None` draws a random one.
