@@ -18,6 +18,7 @@ use kernel_net::{
     net::{
         device::Device,
         skbuff::{
+            Gso,
             SkBuff,
             TxChecksum, //
         },
@@ -55,28 +56,29 @@ pub(crate) struct Tx {
 /// Transmits `skb` or drops and counts it.
 pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
     let nic = dev.data();
-    let mut header = plain_header(&skb);
+    let gso = skb.gso();
+    let mut header = plain_header(&skb, gso);
     let offloaded = skb
         .tx_offload()
-        .map(|request| ipsec::tx::describe(&nic.ipsec, &skb, &request, &mut header));
+        .map(|request| ipsec::tx::describe(&nic.ipsec, &skb, gso, &request, &mut header));
     let mut tx = channel.tx.lock();
     if let Some(result) = offloaded {
-        if !tx.counters.ipsec.count(result, &skb) {
+        if !tx.counters.ipsec.count(result, &skb, gso) {
             // Dropping `skb` here frees it: without the NIC's crypto it is clear text.
             return;
         }
     }
-    tx.send(dev, header.prefix(nic.header), skb);
+    tx.send(dev, header.prefix(nic.header), skb, gso);
 }
 
-fn plain_header(skb: &SkBuff) -> NetHdr48 {
+fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
     let mut header = NetHdr48::default();
     if let TxChecksum::Partial { start, offset } = skb.tx_checksum() {
         header.net.flags = hdr::F_NEEDS_CSUM;
         header.net.csum_start = U16::new(start);
         header.net.csum_offset = U16::new(offset);
     }
-    if let Some(gso) = skb.gso() {
+    if let Some(gso) = gso {
         header.net.gso_size = U16::new(gso.size);
         // We ask for TCP only; a packet with `GSO_NONE` and a size is dropped by the NIC.
         header.net.gso_type = match gso.tcp {
@@ -97,7 +99,7 @@ impl Tx {
         }
     }
 
-    fn send(&mut self, dev: &Device<Nic>, header: &[u8], skb: SkBuff) {
+    fn send(&mut self, dev: &Device<Nic>, header: &[u8], skb: SkBuff, gso: Option<Gso>) {
         let Some(queue) = &mut self.queue else {
             self.counters.dropped = self.counters.dropped.wrapping_add(1);
             return;
@@ -107,7 +109,6 @@ impl Tx {
             reclaim(queue, 0);
         }
         let len = u64::from(skb.len());
-        let gso = skb.gso();
         let packets = gso.map_or(1, |gso| u64::from(gso.segments));
         skb.tx_timestamp();
         match queue.add(header, skb) {

@@ -17,7 +17,10 @@ use espnic_wire::{
     U32, //
 };
 use kernel_net::net::{
-    skbuff::SkBuff,
+    skbuff::{
+        Gso,
+        SkBuff, //
+    },
     xfrm::{
         State,
         TxOffload, //
@@ -52,10 +55,15 @@ pub(crate) enum Drop {
 
 impl Counters {
     /// Counts `skb`; false if it must be dropped.
-    pub(crate) fn count(&mut self, result: Result<(), Drop>, skb: &SkBuff) -> bool {
+    pub(crate) fn count(
+        &mut self,
+        result: Result<(), Drop>,
+        skb: &SkBuff,
+        gso: Option<Gso>,
+    ) -> bool {
         match result {
             Ok(()) => {
-                let packets = skb.gso().map_or(1, |gso| u64::from(gso.segments));
+                let packets = gso.map_or(1, |gso| u64::from(gso.segments));
                 self.packets = self.packets.wrapping_add(packets);
                 self.bytes = self.bytes.wrapping_add(u64::from(skb.len()));
             }
@@ -82,6 +90,7 @@ impl Counters {
 pub(crate) fn describe(
     ipsec: &Ipsec,
     skb: &SkBuff,
+    gso: Option<Gso>,
     request: &TxOffload<'_>,
     header: &mut NetHdr48,
 ) -> Result<(), Drop> {
@@ -97,7 +106,7 @@ pub(crate) fn describe(
     header.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
     header.sec.esp_offset = U16::new(esp_offset);
     header.sec.esn_hi = U32::new(seq::hi(number));
-    match skb.gso() {
+    match gso {
         None => header.sec.trailer_len = U16::new(trailer_len(skb, esp_offset, request)?),
         // The NIC builds the trailers; the packet has none yet.
         Some(_) => header.sec.next_header = request.next_header,
