@@ -11,13 +11,17 @@ use espnic_wire::{
     ctrl, //
 };
 use kernel::{
+    alloc::Flags,
+    io::poll::read_poll_timeout_atomic,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::Delta, //
 };
 use kernel_net::{
     new_lock,
     sync::SpinLockIrq,
     virtio::control::{
+        zeroed,
         ControlQueue,
         Exchange,
         Waiter, //
@@ -28,6 +32,11 @@ use zerocopy::IntoBytes;
 /// How long a command may take, in milliseconds. The NIC answers within 100; the rest is for a
 /// busy host. Without an end the user's request would hold the lock of all XFRM requests.
 const TIMEOUT_MS: u32 = 5000;
+
+/// How often and after how many microseconds an answer is looked for before the sender sleeps: for most
+/// commands the NIC needs less time than an interrupt and a wake-up take.
+const POLLS: usize = 50;
+const POLL_MICROS: i64 = 2;
 
 /// Room for the readable part of a command without its variable data, in bytes.
 const COMMAND_ROOM: usize = 64;
@@ -41,7 +50,7 @@ pub(crate) struct Control {
 }
 
 /// A command that is ready to be sent, and where its answer will be.
-pub(crate) struct Prepared {
+struct Prepared {
     exchange: KBox<Exchange>,
     waiter: Arc<Waiter>,
 }
@@ -75,14 +84,15 @@ impl Control {
     }
 
     /// Writes `command`, whose variable data is `data_len` bytes long, for an answer with a result of
-    /// at most `result_len` bytes. Sleeps.
-    pub(crate) fn prepare(
+    /// at most `result_len` bytes. Sleeps only if `flags` allow it.
+    fn prepare(
         command: &Command<'_>,
         data_len: usize,
         result_len: usize,
+        flags: Flags,
     ) -> Result<Prepared> {
         let room = data_len.checked_add(COMMAND_ROOM).ok_or(EINVAL)?;
-        let mut request = KVec::from_elem(0, room, GFP_KERNEL)?;
+        let mut request = zeroed(room, flags)?;
         let len = command.write(&mut request).map_err(|_| EINVAL)?;
         request.truncate(len);
         let reply = size_of::<admin::ReplyHdr>();
@@ -90,7 +100,7 @@ impl Control {
             .checked_add(result_len)
             .and_then(|n| n.checked_next_multiple_of(8))
             .ok_or(EINVAL)?;
-        let waiter = Waiter::new()?;
+        let waiter = Waiter::new(flags)?;
         let mut head = [0; 2];
         head.copy_from_slice(ctrl::CtrlHdr::X_ADMIN.as_bytes());
         let exchange = KBox::new(
@@ -98,11 +108,11 @@ impl Control {
                 head,
                 request,
                 ack: ctrl::ERR,
-                answer: KVec::from_elem(0, answer_len, GFP_KERNEL)?,
+                answer: zeroed(answer_len, flags)?,
                 written: 0,
                 waiter: Some(waiter.clone()),
             },
-            GFP_KERNEL,
+            flags,
         )?;
         Ok(Prepared { exchange, waiter })
     }
@@ -112,7 +122,7 @@ impl Control {
     /// # Errors
     ///
     /// The command, if the queue is full, broken or absent.
-    pub(crate) fn send(&self, command: Prepared) -> Result<Arc<Waiter>, Prepared> {
+    fn send(&self, command: Prepared) -> Result<Arc<Waiter>, Prepared> {
         let Prepared { exchange, waiter } = command;
         let mut queue = self.queue.lock();
         let refused = match &mut *queue {
@@ -133,27 +143,64 @@ impl Control {
     /// # Errors
     ///
     /// `ETIMEDOUT`; the NIC may still do what it was told. `ENXIO` if the NIC was reset meanwhile.
-    pub(crate) fn wait(waiter: &Waiter) -> Result<Answer> {
-        if !waiter.done.wait_timeout(TIMEOUT_MS) {
+    pub(crate) fn wait(&self, waiter: &Waiter) -> Result<Answer> {
+        if !self.poll(waiter) && !waiter.done.wait_timeout(TIMEOUT_MS) {
             return Err(ETIMEDOUT);
         }
         waiter.exchange.lock().take().map(Answer).ok_or(ENXIO)
+    }
+
+    /// Looks for the answer for a while, without interrupts; true if it is there.
+    fn poll(&self, waiter: &Waiter) -> bool {
+        if let Some(queue) = &mut *self.queue.lock() {
+            queue.disable_events();
+        }
+        let look = || {
+            self.drain();
+            Ok(waiter.exchange.lock().is_some())
+        };
+        let step = Delta::from_micros(POLL_MICROS);
+        let found = read_poll_timeout_atomic(look, |found| *found, step, POLLS).is_ok();
+        // Also for others, who may sleep already.
+        let more = match &mut *self.queue.lock() {
+            Some(queue) => queue.enable_events(),
+            None => false,
+        };
+        if more {
+            self.drain();
+        }
+        found
+    }
+
+    /// Sends `command`; its answer comes to the returned waiter. Sleeps only if `flags` allow it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EBUSY` if the queue is full; `ENODEV` if it is broken or absent.
+    pub(crate) fn post(
+        &self,
+        command: &Command<'_>,
+        data_len: usize,
+        result_len: usize,
+        flags: Flags,
+    ) -> Result<Arc<Waiter>> {
+        let prepared = Self::prepare(command, data_len, result_len, flags)?;
+        self.send(prepared).map_err(|_| self.why_refused())
     }
 
     /// Sends `command` and waits for the answer. Sleeps.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EBUSY` if the queue is full; `ENODEV` if it is broken or absent; `ETIMEDOUT`.
+    /// Those of [`Self::post`] and of [`Self::wait`].
     pub(crate) fn execute(
         &self,
         command: &Command<'_>,
         data_len: usize,
         result_len: usize,
     ) -> Result<Answer> {
-        let prepared = Self::prepare(command, data_len, result_len)?;
-        let waiter = self.send(prepared).map_err(|_| self.why_refused())?;
-        Self::wait(&waiter)
+        let waiter = self.post(command, data_len, result_len, GFP_KERNEL)?;
+        self.wait(&waiter)
     }
 
     /// Tells the NIC to use `count` queue pairs. Sleeps.
@@ -162,7 +209,7 @@ impl Control {
     ///
     /// As [`Self::execute`]; `EIO` if the NIC refused.
     pub(crate) fn set_queue_pairs(&self, count: u16) -> Result {
-        let waiter = Waiter::new()?;
+        let waiter = Waiter::new(GFP_KERNEL)?;
         let mut request = KVec::new();
         request.extend_from_slice(&count.to_le_bytes(), GFP_KERNEL)?;
         let exchange = KBox::new(
@@ -179,7 +226,7 @@ impl Control {
         let waiter = self
             .send(Prepared { exchange, waiter })
             .map_err(|_| self.why_refused())?;
-        match Self::wait(&waiter)?.0.ack {
+        match self.wait(&waiter)?.0.ack {
             ctrl::OK => Ok(()),
             _ => Err(EIO),
         }
@@ -197,14 +244,14 @@ impl Control {
     }
 
     /// Why a command was not taken.
-    pub(crate) fn why_refused(&self) -> Error {
+    fn why_refused(&self) -> Error {
         match self.queue.lock().as_ref() {
             Some(queue) if !queue.is_broken() => EBUSY,
             _ => ENODEV,
         }
     }
 
-    /// Hands answers to those who wait. Hard interrupt.
+    /// Hands answers to those who wait. Any context.
     pub(crate) fn drain(&self) {
         let mut queue = self.queue.lock();
         let Some(queue) = &mut *queue else { return };

@@ -6,8 +6,9 @@
 //! the same epoch. The slot outlives both the state and the object:
 //!
 //! * [`Ipsec::add`] creates the object and waits for the NIC's word;
-//! * [`Ipsec::delete`], which must not sleep, posts the DESTROY that `add` has prepared;
-//! * [`Ipsec::free`] waits until the NIC has destroyed the object, then releases the slot.
+//! * [`Ipsec::delete`], which must not sleep, posts the DESTROY if there are memory and room for it;
+//! * [`Ipsec::free`] makes up for that, waits until the NIC has destroyed the object, then releases the
+//!   slot.
 //!
 //! If the NIC never answers, the slot stays taken, so that no packet of the old SA can be taken for
 //! one of a new SA. A reset of the NIC destroys all objects; [`Ipsec::reset_done`] creates those of the
@@ -20,10 +21,7 @@ mod object;
 pub(crate) mod rx;
 pub(crate) mod tx;
 
-use crate::control::{
-    Control,
-    Prepared, //
-};
+use crate::control::Control;
 use capability::Capabilities;
 use check::Supported;
 use espnic_esp::seq;
@@ -32,6 +30,7 @@ use espnic_wire::{
     sa::SaObject, //
 };
 use kernel::{
+    alloc::Flags,
     new_mutex,
     prelude::*,
     sync::{
@@ -60,7 +59,8 @@ use kernel_net::{
 };
 use zerocopy::IntoBytes;
 
-/// How often and after how many milliseconds a full control queue is tried again.
+/// How often and after how many milliseconds a command is sent again that found the control queue full
+/// or no memory.
 const SEND_RETRIES: u32 = 100;
 const SEND_RETRY_MS: i64 = 10;
 
@@ -92,10 +92,10 @@ pub(crate) struct Sa {
 
 /// How far the life of an SA's object has come.
 enum Life {
-    /// The object lives; the command to destroy it is ready.
-    Live(Prepared),
+    /// The object lives.
+    Live,
     /// The object is being created again after a reset; `deleted` if the state died meanwhile.
-    Reviving { destroy: Prepared, deleted: bool },
+    Reviving { deleted: bool },
     /// The command to destroy it was sent.
     Destroying(Arc<Waiter>),
 }
@@ -188,11 +188,9 @@ impl Ipsec {
         handle: Handle,
         supported: &Supported<'_>,
     ) -> Result {
-        let (obj_type, id) = object::name(handle);
-        let destroy = Control::prepare(&Command::ObjDestroy { obj_type, id }, 0, 0)?;
         create(control, x, handle, supported)?;
         let sa = Sa {
-            life: Life::Live(destroy),
+            life: Life::Live,
             esn_hi: seq::hi(x.highest_seen()),
             untold: None,
         };
@@ -207,15 +205,8 @@ impl Ipsec {
             return;
         };
         sa.life = match sa.life {
-            // If the queue has no room, `free` tries again.
-            Life::Live(destroy) => match control.send(destroy) {
-                Ok(waiter) => Life::Destroying(waiter),
-                Err(destroy) => Life::Live(destroy),
-            },
-            Life::Reviving { destroy, .. } => Life::Reviving {
-                destroy,
-                deleted: true,
-            },
+            Life::Live => post_destroy(control, handle, GFP_ATOMIC),
+            Life::Reviving { .. } => Life::Reviving { deleted: true },
             destroying => destroying,
         };
         self.states.set_data(handle, sa);
@@ -231,12 +222,10 @@ impl Ipsec {
             // The reset has destroyed it.
             _ if *resetting => Err(ENXIO),
             Life::Destroying(waiter) => Ok(waiter),
-            Life::Live(destroy) | Life::Reviving { destroy, .. } => {
-                send_patiently(control, destroy)
-            }
+            Life::Live | Life::Reviving { .. } => destroy_patiently(control, handle),
         };
         let done = destroyed
-            .and_then(|waiter| Control::wait(&waiter))
+            .and_then(|waiter| control.wait(&waiter))
             .and_then(|answer| answer.result().map(|_| ()));
         match done {
             // ENXIO: the NIC does not have it any more, because it was reset.
@@ -328,16 +317,12 @@ impl Ipsec {
         let Some(sa) = self.states.take_data(handle) else {
             return;
         };
-        let Life::Live(destroy) = sa.life else {
+        let Life::Live = sa.life else {
             self.states.set_data(handle, sa);
             return;
         };
-        let reviving = Life::Reviving {
-            destroy,
-            deleted: false,
-        };
         let sa = Sa {
-            life: reviving,
+            life: Life::Reviving { deleted: false },
             esn_hi: seq::hi(x.highest_seen()),
             untold: None,
         };
@@ -354,14 +339,8 @@ impl Ipsec {
             return;
         };
         let life = match sa.life {
-            Life::Reviving {
-                destroy,
-                deleted: true,
-            } => match control.send(destroy) {
-                Ok(waiter) => Life::Destroying(waiter),
-                Err(destroy) => Life::Live(destroy),
-            },
-            Life::Reviving { destroy, .. } => Life::Live(destroy),
+            Life::Reviving { deleted: true } => post_destroy(control, handle, GFP_KERNEL),
+            Life::Reviving { deleted: false } => Life::Live,
             other => other,
         };
         self.states.set_data(handle, Sa { life, ..sa });
@@ -395,18 +374,31 @@ fn send_object(
     answer?.result().map(|_| ())
 }
 
-fn send_patiently(control: &Control, mut command: Prepared) -> Result<Arc<Waiter>> {
+/// Tells the NIC to destroy the object of `handle`. Sleeps only if `flags` allow it.
+///
+/// # Errors
+///
+/// Those of [`Control::post`].
+fn destroy(control: &Control, handle: Handle, flags: Flags) -> Result<Arc<Waiter>> {
+    let (obj_type, id) = object::name(handle);
+    control.post(&Command::ObjDestroy { obj_type, id }, 0, 0, flags)
+}
+
+/// As [`destroy`]; if that is not possible now, [`Ipsec::free`] tries again.
+fn post_destroy(control: &Control, handle: Handle, flags: Flags) -> Life {
+    destroy(control, handle, flags).map_or(Life::Live, Life::Destroying)
+}
+
+/// As [`destroy`], for as long as a full queue or a lack of memory may take. Sleeps.
+fn destroy_patiently(control: &Control, handle: Handle) -> Result<Arc<Waiter>> {
     for _ in 0..SEND_RETRIES {
-        command = match control.send(command) {
-            Ok(waiter) => return Ok(waiter),
-            Err(command) => command,
-        };
-        if control.why_refused() != EBUSY {
-            break;
+        match destroy(control, handle, GFP_KERNEL) {
+            Err(EBUSY | ENOMEM) => {}
+            result => return result,
         }
         kernel::time::delay::fsleep(Delta::from_millis(SEND_RETRY_MS));
     }
-    Err(control.why_refused())
+    destroy(control, handle, GFP_KERNEL)
 }
 
 /// The sentence for an SA that the NIC did not create.

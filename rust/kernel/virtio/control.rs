@@ -9,10 +9,17 @@ use crate::{
 };
 use core::{
     mem::MaybeUninit,
-    ops::Deref,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
     ptr::addr_of_mut, //
 };
 use kernel::{
+    alloc::{
+        flags::__GFP_ZERO,
+        Flags, //
+    },
     prelude::*,
     sync::Arc, //
 };
@@ -55,15 +62,27 @@ impl Waiter {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn new() -> Result<Arc<Self>> {
+    pub fn new(flags: Flags) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 done <- Completion::new(),
                 exchange <- crate::new_lock!(None),
             }),
-            GFP_KERNEL,
+            flags,
         )
     }
+}
+
+/// `len` zero bytes for an [`Exchange`].
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn zeroed(len: usize, flags: Flags) -> Result<KVec<u8>> {
+    let mut bytes = KVec::with_capacity(len, flags | __GFP_ZERO)?;
+    // SAFETY: There are at least `len` bytes, which the allocator has cleared.
+    unsafe { bytes.inc_len(len) };
+    Ok(bytes)
 }
 
 impl Drop for Exchange {
@@ -86,6 +105,12 @@ impl Deref for ControlQueue {
 
     fn deref(&self) -> &Queue {
         &self.queue
+    }
+}
+
+impl DerefMut for ControlQueue {
+    fn deref_mut(&mut self) -> &mut Queue {
+        &mut self.queue
     }
 }
 
