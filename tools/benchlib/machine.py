@@ -20,8 +20,8 @@ from .common import FOLDER, PLUGIN, TRAFFIC, BenchError
 BOOT_SECONDS = 90
 COMMAND_SECONDS = 130
 MTU = 1500
-# No fast string instructions: the kernel would copy with one instruction per call.
-CPU = "max,la57=off,-erms,-fsrm"
+# No fast string instructions: the kernel would copy and clear with one instruction per call.
+CPU = "max,la57=off,-erms,-fsrm,-fsrs"
 PEER_CPU = "max,la57=off"
 
 
