@@ -15,7 +15,9 @@ use crate::{
     net::device::{
         reset_done,
         reset_prepare,
+        resume,
         schedule_work,
+        suspend,
         Operations,
         Registration, //
     }, //
@@ -268,8 +270,8 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*drv).probe = Some(Self::probe_callback);
             (*drv).remove = Some(Self::remove_callback);
             (*drv).config_changed = Some(Self::config_changed_callback);
-            (*drv).freeze = Some(Self::reset_prepare_callback);
-            (*drv).restore = Some(Self::reset_done_callback);
+            (*drv).freeze = Some(Self::freeze_callback);
+            (*drv).restore = Some(Self::restore_callback);
             (*drv).reset_prepare = Some(Self::reset_prepare_callback);
             (*drv).reset_done = Some(Self::reset_done_callback);
         }
@@ -319,7 +321,24 @@ impl<T: Driver> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the virtio core with a bound device, before suspend or reset.
+    /// Called by the virtio core with a bound device, before the machine sleeps.
+    unsafe extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The device is live; `priv` is null or the device made for `T::Net`.
+        unsafe { suspend::<T::Net>((*vdev).priv_.cast()) };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core after `freeze_callback`, with features negotiated anew.
+    unsafe extern "C" fn restore_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The device is live; `priv` is null or the device made for `T::Net`.
+        from_result(|| unsafe { resume::<T::Net>((*vdev).priv_.cast()) }.map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a bound device, before a reset.
     unsafe extern "C" fn reset_prepare_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The device is live; `priv` is null or the device made for `T::Net`.
         unsafe { reset_prepare::<T::Net>((*vdev).priv_.cast()) };

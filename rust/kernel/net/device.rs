@@ -387,3 +387,36 @@ pub(crate) unsafe fn reset_done<T: Operations>(ptr: *mut bindings::net_device) -
     };
     result
 }
+
+/// [`reset_prepare`] for a machine that goes to sleep: no work that resets or asks the device runs
+/// any more. Sleeps.
+///
+/// # Safety
+///
+/// As [`reset_prepare`]; [`resume`] follows, unless the device is unbound.
+pub(crate) unsafe fn suspend<T: Operations>(ptr: *mut bindings::net_device) {
+    // SAFETY: By the function's contract.
+    unsafe {
+        with_ready(ptr, |dev: &Device<T>| {
+            bindings::disable_work_sync(addr_of_mut!((*dev.private()).work).cast());
+        });
+        reset_prepare::<T>(ptr)
+    }
+}
+
+/// The counterpart of [`suspend`]; the stack stays detached after an error.
+///
+/// # Safety
+///
+/// As [`reset_done`], after [`suspend`].
+pub(crate) unsafe fn resume<T: Operations>(ptr: *mut bindings::net_device) -> Result {
+    // SAFETY: By the function's contract.
+    let result = unsafe { reset_done::<T>(ptr) };
+    // SAFETY: By the function's contract; `suspend` has disabled the work.
+    unsafe {
+        with_ready(ptr, |dev: &Device<T>| {
+            bindings::enable_work(addr_of_mut!((*dev.private()).work).cast());
+        })
+    };
+    result
+}
