@@ -304,6 +304,10 @@ impl<T: Driver> Adapter<T> {
         from_result(|| {
             let registration = T::probe(dev)?;
             dev.as_dev().set_drvdata(Ok::<_, Error>(registration))?;
+            // The core keeps what the driver before us has switched off: stock virtio_net leaves
+            // reports of changes off, and with them requests for a reset.
+            // SAFETY: The device is live, and what `config_changed_callback` needs is in place.
+            unsafe { bindings::virtio_config_driver_enable(vdev) };
             Ok(0)
         })
     }

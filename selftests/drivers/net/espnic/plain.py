@@ -138,8 +138,30 @@ def unbind_and_bind(cfg):
         _both_ways(cfg, env.DUT4, env.PEER4, [56, 1400])
 
 
+def _carrier(cfg, state):
+    """The NIC's link goes down or up, and the interface shows it."""
+    cfg.need_control().request("link", cfg.nic, state)
+    shown = "LOWER_UP" if state == "up" else "NO-CARRIER"
+    proc.wait_until(lambda: shown in cfg.dut.cmd("ip", "link", "show", cfg.netif),
+                    f"the interface shows that its link is {state}")
+
+
+def bind_after_stock(cfg):
+    """Stock virtio_net leaves reports of changes switched off; ours must hear of them again."""
+    cfg.need_control()
+    with cfg.driver_away():
+        netif.bind(cfg.device, "virtio_net", cfg.netif)
+        netif.unbind(cfg.device)
+    ktap.defer(cfg.control.request, "link", cfg.nic, "up")
+    for state in ("down", "up"):
+        _carrier(cfg, state)
+    cfg.configure()
+    _both_ways(cfg, env.DUT4, env.PEER4, [56, 1400])
+
+
 CASES = [ipv4, ipv6, fragments, jumbo, resolution, checksum_offload_off, ethtool_info,
-         ethtool_features, counters, mtu_limits, link_down_and_up, unbind_and_bind]
+         ethtool_features, counters, mtu_limits, link_down_and_up, unbind_and_bind,
+         bind_after_stock]
 
 
 def _setup():
