@@ -105,7 +105,7 @@ format: ## put all Rust files into the kernel's format
 	@$(SANDBOX) sh -c "git ls-files -z '*.rs' | xargs -0 rustfmt --edition 2021"
 
 shell: modules device ## a VM with the NICs and the module, to play in
-	@$(SANDBOX) tools/vm $(if $(DEBUG),--debug) $(VM)
+	@$(SANDBOX) tools/vm --ndis $(if $(DEBUG),--debug) $(VM)
 
 bench: modules device ## what ESP offload costs, as ratios, and the targets
 	@$(SANDBOX) tools/bench $(BENCH)

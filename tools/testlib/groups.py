@@ -143,7 +143,7 @@ def guest(log, only):
     """The selftests, in one boot of a VM."""
     log.unlink(missing_ok=True)
     folder = log.parent / "guest"
-    command = [str(TOOLS / "vm"), *_nics(), "--run-dir", str(folder),
+    command = [str(TOOLS / "vm"), "--ndis", *_nics(), "--run-dir", str(folder),
                "--timeout", str(GUEST_SECONDS), "--", "/espnic/selftests/run_kselftest.sh"]
     for test in only:
         command += ["-t", test]
@@ -155,7 +155,7 @@ def _debug_vm(log, folder, seconds, copies, words):
     log.unlink(missing_ok=True)
     # With an administration queue, virtio's core allocates under its lock at every probe, the
     # stock driver's included: a splat that is not ours and switches lockdep off.
-    command = [str(TOOLS / "vm"), "--debug", *_nics(",admin-vq=off"),
+    command = [str(TOOLS / "vm"), "--debug", "--ndis", *_nics(",admin-vq=off"),
                "--run-dir", str(log.parent / folder), "--timeout", str(seconds)]
     for copy in (TOOLS / "guest/debug-tests", TOOLS / "vmlib/trouble.py", *copies):
         command += ["--copy", str(copy)]

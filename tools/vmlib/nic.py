@@ -49,10 +49,14 @@ def parse(specs, sockets):
     return nics
 
 
+def target(name):
+    """Where cargo puts a program."""
+    return pathlib.Path(common.environment("CARGO_TARGET_DIR")) / "release" / name
+
+
 def program():
     """The daemon that cargo built."""
-    target = pathlib.Path(common.environment("CARGO_TARGET_DIR"))
-    path = target / "release/espnic-device"
+    path = target("espnic-device")
     if not path.exists():
         raise common.VmError("espnic-device is not built; run: make device")
     return path

@@ -61,6 +61,10 @@ def _contents(options, nics, guest, release, module=common.CHECKOUT / "espnic.ko
             conf.append("no-module")
         else:
             _add_module(archive, guest, release, module)
+        if getattr(options, "ndis", False):
+            conf.append("ndis")
+            if (tool := nic.target("espnic-ndis")).exists():
+                archive.tree("espnic/bin/espnic-ndis", tool)
         if options.shell:
             size = shutil.get_terminal_size()
             conf += ["shell", f"size {size.lines} {size.columns}"]

@@ -51,6 +51,11 @@ def diag(text):
         print(f"# {line}", flush=True)
 
 
+def rules(*names):
+    """Name the rules of Documentation/ndis-rules.csv that the current case proves if it passes."""
+    print("# rules:", *names, flush=True)
+
+
 def check(condition, text):
     """Fail the case with text unless condition is true."""
     if not condition:

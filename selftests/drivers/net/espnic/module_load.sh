@@ -34,8 +34,11 @@ loaded() {
 	[ -d /sys/module/$DRIVER ]
 }
 
+# Load the module as it was before, or with these parameters.
 load() {
-	if [ -n "$ESPNIC_KO" ]; then insmod "$ESPNIC_KO"; else modprobe $DRIVER; fi || return 1
+	[ $# -gt 0 ] || [ -z "$NDIS" ] || set -- "ndis=$NDIS"
+	if [ -n "$ESPNIC_KO" ]; then insmod "$ESPNIC_KO" "$@"; else modprobe $DRIVER "$@"; fi ||
+		return 1
 	[ -z "$NETIF2" ] || adopt "$DEVICE2" "$NETIF2" || return 1
 	adopt "$DEVICE" "$NETIF"
 }
@@ -64,6 +67,7 @@ setup() {
 	PEER_DEVICE=$(bus_device "$PEERIF")
 	PEER_DRIVER=$(driver_of "$PEER_DEVICE")
 	MAC=$(cat "/sys/class/net/$NETIF/address")
+	NDIS=$(cat /sys/module/$DRIVER/parameters/ndis 2>/dev/null)
 	[ "$(driver_of "$DEVICE")" = $DRIVER ] || skip_all "$NETIF is not driven by $DRIVER"
 	[ "$PEER_DRIVER" != $DRIVER ] || skip_all "$PEERIF is driven by $DRIVER, too"
 	DUT=espnic-dut-$$ PEER=espnic-peer-$$
@@ -115,6 +119,28 @@ load_again() {
 	[ "$(driver_of "$PEER_DEVICE")" = "$PEER_DRIVER" ] || fail "the other NIC changed hands"
 	connect
 	ping_works || fail "no traffic after loading"
+}
+
+# The device for OID requests is there only for whoever asks for it.
+ndis_device() {
+	[ -n "$NDIS" ] || skip "the module has no parameter ndis"
+	for _on in 0 1; do
+		rmmod $DRIVER || fail "rmmod failed"
+		[ ! -e /dev/espnic-ndis ] || fail "/dev/espnic-ndis outlived the module"
+		load ndis=$_on || fail "the module does not load with ndis=$_on"
+		connect
+		ping_works || fail "no traffic with ndis=$_on"
+		if [ $_on = 1 ]; then
+			[ -c /dev/espnic-ndis ] || fail "no /dev/espnic-ndis with ndis=1"
+			_mode=$(stat -c '%a %U' /dev/espnic-ndis)
+			[ "$_mode" = '600 root' ] || fail "/dev/espnic-ndis: $_mode"
+		else
+			[ ! -e /dev/espnic-ndis ] || fail "/dev/espnic-ndis without ndis=1"
+		fi
+	done
+	rmmod $DRIVER || fail "rmmod failed"
+	load || fail "the module did not load again"
+	connect
 }
 
 # A NIC that does not offer F_IPSEC is refused even if somebody asks for it by name.
@@ -173,5 +199,5 @@ rmmod_with_sas() {
 }
 
 setup
-ktap_run aliases license_and_description unload load_again other_nic_is_not_taken rebind \
-	rmmod_under_traffic rmmod_with_sas
+ktap_run aliases license_and_description unload load_again ndis_device other_nic_is_not_taken \
+	rebind rmmod_under_traffic rmmod_with_sas
