@@ -3,8 +3,17 @@
 //! NDIS IPsec offload version 2 (IPsecOV2).
 //!
 //! x64 layouts of the structures, the rules of a miniport as pure functions, and the envelope in
-//! which requests and records cross `/dev/espnic-ndis`. Nothing here allocates, panics or uses
-//! `unsafe`. Types that carry key material implement neither `Debug` nor `PartialEq`.
+//! which requests and records cross `/dev/espnic-ndis`.
+//!
+//! The layouts are those of 64-bit Windows. They are views on bytes: alignment 1, every padding
+//! named, little-endian fields, so that they hold on every host. Sizes and offsets are asserted at
+//! compile time. The names in the documentation are those of the public NDIS documentation
+//! (Microsoft's driver documentation and its headers `ndis.h` and `ntddndis.h`).
+//!
+//! Buffers come from somebody who is not trusted. No length, offset or pointer in them is used
+//! before it was compared with the buffer; a pointer inside a request buffer is an offset from the
+//! start of that buffer. Nothing here allocates, panics or uses `unsafe`. Types that carry key
+//! material implement neither `Debug` nor `PartialEq`.
 
 #![cfg_attr(not(any(kernel, test)), no_std)]
 #![forbid(unsafe_code)]
@@ -27,4 +36,40 @@
     )
 )]
 
+#[macro_use]
+mod named;
+
+pub mod algorithm;
+pub mod bytes;
 pub mod envelope;
+pub mod object;
+pub mod oid;
+pub mod sa;
+pub mod status;
+
+pub use bytes::Fault;
+pub use object::{Handle, ObjectHeader, Ptr};
+pub use oid::Oid;
+pub use status::Status;
+pub use zerocopy::little_endian::{U16, U32, U64};
+
+/// Version of the NDIS interface, as `MAJOR << 16 | MINOR`, for instance `0x0006_0014` for 6.20.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32);
+
+impl Version {
+    /// NDIS 6.0 (Windows Vista).
+    pub const V6_0: Self = Self(0x0006_0000);
+    /// NDIS 6.1 (Windows Server 2008): the first with IPsecOV2.
+    pub const V6_1: Self = Self(0x0006_0001);
+    /// NDIS 6.20 (Windows 7).
+    pub const V6_20: Self = Self(0x0006_0014);
+    /// NDIS 6.30 (Windows 8): the first with OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX.
+    pub const V6_30: Self = Self(0x0006_001e);
+    /// NDIS 6.50 (Windows 10).
+    pub const V6_50: Self = Self(0x0006_0032);
+    /// NDIS 6.70 (Windows 10, version 1703): IPsec offload is deprecated from here on.
+    pub const V6_70: Self = Self(0x0006_0046);
+    /// NDIS 6.83 (Windows 10, version 1903).
+    pub const V6_83: Self = Self(0x0006_0053);
+}
