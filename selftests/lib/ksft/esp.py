@@ -21,7 +21,7 @@ def shown_as_offloaded(cfg, flow):
         contains(text, wanted, "ip xfrm state")
 
 
-def _encap_socket(ns, port, bypass):
+def encap_socket(ns, port, bypass):
     """The socket without which the stack takes ESP in UDP for plain UDP.
 
     With bypass its own policies let the datagrams themselves pass: in transport mode the flow's
@@ -42,7 +42,7 @@ def protect(cfg, flow, offload=True):
     defer(xfrm.flush, cfg.dut, cfg.peer)
     if flow.encap:
         for ns in (cfg.dut, cfg.peer):
-            _encap_socket(ns, flow.encap, flow.mode == "transport")
+            encap_socket(ns, flow.encap, flow.mode == "transport")
     flow.install(cfg.dut, cfg.peer, cfg.netif if offload else None)
     if offload:
         shown_as_offloaded(cfg, flow)
@@ -54,13 +54,18 @@ def protect_esn(cfg, flow, window, sent, received, *, peer_window=None):
     sent and received are the last numbers that the side under test is to have sent and received.
     """
     defer(xfrm.flush, cfg.dut, cfg.peer)
-    cfg.peer.ip(*flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies())
-    netlink.add_sa(cfg.peer, flow.in_, netlink.Esn(oseq=received), "out")
-    netlink.add_sa(cfg.peer, flow.out, netlink.Esn(peer_window or window, seq=sent), "in")
+    peer_esn(cfg, flow, peer_window or window, sent, received)
     netlink.add_sa(cfg.dut, flow.in_, netlink.Esn(window, seq=received), "in", cfg.netif)
     netlink.add_sa(cfg.dut, flow.out, netlink.Esn(oseq=sent), "out", cfg.netif)
     shown_as_offloaded(cfg, flow)
+
+
+def peer_esn(cfg, flow, window, sent, received):
+    """The peer's half of that."""
+    cfg.peer.ip(*flow.peer_policies())
+    netlink.add_sa(cfg.peer, flow.in_, netlink.Esn(oseq=received), "out")
+    netlink.add_sa(cfg.peer, flow.out, netlink.Esn(window, seq=sent), "in")
 
 
 def exercise(cfg, flow, sizes=None, stream=STREAM):

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""SAs that live by OIDs: added, seen by ip xfrm, used by traffic, deleted.
+
+The peer is Linux's software ESP with states of `ip xfrm`. Everything that the wire carried is
+compared with the out-of-band records.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import algo, env, esp, ktap, ndis, oid, proc, traffic, xfrm  # noqa: E402
+
+GOOD = (1, 0, 0, 0)  # CryptoDone, NextCryptoDone, CryptoStatus, SaDeleteReq
+HEADER_INFO_SET, LSO_TYPE = 1 << 16, 1 << 30
+MSS_MASK, LSO_V2 = 0xFFFFF, 1
+
+
+def _miniport(cfg, flags=ndis.ALL):
+    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
+    miniport.enable()
+    miniport.read()
+    return miniport
+
+
+def _flow(outer=4, **kwargs):
+    return xfrm.Flow(*esp.ends(outer), **kwargs)
+
+
+def _received(bodies, packets, handle):
+    """Every ESP packet that came in has its record, which says that its check was right."""
+    records = [body for body in bodies if isinstance(body, ndis.Receive) and body.spi]
+    ktap.equal(sorted(body.number for body in records), sorted(one.seq for one in packets),
+               "sequence numbers of the receive records")
+    for body in records:
+        ktap.equal((body.handle, body.crypto, body.v1), (handle, GOOD, body.slot1),
+                   "handle, slot 1 and version 1 of a receive record")
+        ktap.equal(body.slot1 >> 32, 0, "upper half of slot 1")
+        ktap.equal(body.spi, packets[0].spi, "SPI of a receive record")
+        if not body.slot12 & HEADER_INFO_SET:
+            ktap.equal(body.slot12, 0, "slot 12 without HeaderInfoSet")
+
+
+def _sent(bodies, packets, handle):
+    """Every ESP packet that went out is in a send record, many of them in one for LSO."""
+    records = [body for body in bodies if isinstance(body, ndis.Send)]
+    one = packets[0]
+    words = (28 if one.encapsulated else 20) if ":" not in one.src else 40
+    numbers = {packet.seq for packet in packets}
+    for body in records:
+        ktap.equal((body.slot1, body.slot11, body.status), (handle, 0, 0),
+                   "slots 1 and 11 and status of a send record")
+        ktap.equal(body.slot12 >> 24, words // 4, "EspHeaderOffset of a send record")
+        ktap.equal(body.slot12 >> 16 & 0xFF, 0, "AhHeaderOffset of a send record")
+        ktap.equal(body.spi, one.spi, "SPI of a send record")
+        ktap.check(body.number in numbers, f"number {body.number} was not on the wire")
+        if body.slot2:
+            ktap.equal((body.slot2 >> 30 & 1, body.slot2 >> 31 & 1),
+                       (LSO_V2, int(body.family == 6)), "LSO type and IP version")
+            ktap.check(body.slot2 & MSS_MASK, "LSO without an MSS")
+    plain = [body for body in records if not body.slot2]
+    ktap.equal(len({body.number for body in records}), len(records), "send records with numbers")
+    ktap.check(plain and len(records) <= len(packets), f"{len(records)} send records for "
+               f"{len(packets)} packets")
+    if len(plain) == len(records):
+        ktap.equal(len(records), len(packets), "send records without LSO")
+
+
+def _listed(cfg, miniport, flow, handles):
+    """The list has both SAs as they were asked for."""
+    entries = miniport.list()
+    ktap.equal(set(handles) & set(entries), set(handles), "handles listed")
+    for handle, sa, direction in zip(handles, (flow.out, flow.in_), (2, 1), strict=True):
+        one = entries[handle]
+        ktap.equal((one.spi, one.direction, one.owner, one.reqid, one.icv_length),
+                   (sa.spi, direction, ndis.THIS, sa.reqid, sa.algorithm.icv_bits // 8),
+                   "SPI, direction, owner, reqid and ICV length in the list")
+        ktap.equal(one.mode, ndis.MODES[sa.mode], "mode in the list")
+        ktap.equal(one.ports if sa.encap else 0, (sa.encap, sa.encap) if sa.encap else 0,
+                   "UDP ports in the list")
+        ktap.check(one.packets, "no packets counted in the list")
+    ktap.equal(miniport.info()["offloaded"], len(entries), "SAs offloaded")
+
+
+def _live(cfg, flow, **kwargs):
+    """The whole life of a flow's two SAs."""
+    ktap.diag(flow.name)
+    miniport = _miniport(cfg)
+    if flow.encap:
+        for ns in (cfg.dut, cfg.peer):
+            esp.encap_socket(ns, flow.encap, flow.mode == "transport")
+    handles = ndis.protect(cfg, miniport, flow, **kwargs)
+    esp.shown_as_offloaded(cfg, flow)
+    watch = esp.exercise(cfg, flow)
+    bodies = miniport.settled((ndis.Receive, ndis.Send))
+    ktap.equal(miniport.info()["lost"], 0, "records lost")
+    _received(bodies, watch.esp(cfg.peer_mac), handles[1])
+    _sent(bodies, watch.esp(cfg.netif_mac), handles[0])
+    _listed(cfg, miniport, flow, handles)
+    miniport.delete(handles[1], handles[0])
+    ktap.equal(cfg.dut.cmd("ip", "xfrm", "state"), "", "states after the deletion")
+    ktap.equal(miniport.list(), {}, "SAs after the deletion")
+
+
+def transport_v4(cfg):
+    """IPv4 transport, AES-GCM-128, by ADD_SA_EX."""
+    ktap.rules("R29", "R48", "R55", "R58", "R59", "R65", "R67", "R69", "R71", "R72", "R73", "R81",
+               "R95", "R97", "R111", "R113", "R116", "R117", "R120")
+    _live(cfg, _flow())
+
+
+def transport_v4_list(cfg):
+    """The same by ADD_SA."""
+    ktap.rules("R44", "R45", "R46", "R48", "R55", "R58", "R59", "R71")
+    _live(cfg, _flow(), single=False)
+
+
+def transport_v6(cfg):
+    """IPv6 transport, AES-GCM-256, by ADD_SA."""
+    ktap.rules("R55", "R60")
+    _live(cfg, _flow(6, bits=256), single=False)
+
+
+def tunnel_v4(cfg):
+    """IPv4 in IPv4, AES-GCM-192."""
+    ktap.rules("R62", "R95", "R104")
+    _live(cfg, esp.inner4(bits=192))
+
+
+def tunnel_v6(cfg):
+    """IPv6 in IPv6."""
+    ktap.rules("R62")
+    _live(cfg, esp.inner6())
+
+
+def cbc_sha1(cfg):
+    """AES-CBC-128 with HMAC-SHA1: two keys in one buffer."""
+    ktap.rules("R57", "R59")
+    _live(cfg, _flow(algorithm=algo.cbc(128, "sha1")))
+
+
+def cbc_sha256(cfg):
+    """AES-CBC-256 with HMAC-SHA256, whose ICV has 16 bytes."""
+    ktap.rules("R57", "R59")
+    _live(cfg, _flow(6, algorithm=algo.cbc(256, "sha256")), single=False)
+
+
+def short_icv(cfg):
+    """AES-GCM with an ICV of 8 bytes, which AdditionalInfo says."""
+    ktap.rules("R58")
+    _live(cfg, _flow(algorithm=algo.gcm(128, 64)))
+
+
+def udp_transport(cfg):
+    """UDP-encapsulated transport on port 4500."""
+    ktap.rules("R63", "R129", "R132", "R137")
+    _live(cfg, _flow(encap=4500))
+
+
+def udp_tunnel(cfg):
+    """UDP-encapsulated tunnel."""
+    ktap.rules("R63", "R129", "R133", "R137")
+    _live(cfg, esp.inner4(encap=4500))
+
+
+def esn(cfg):
+    """Extended sequence numbers from the high half that ADD_SA_EX gives."""
+    ktap.rules("R64")
+    high, flow = 5, _flow()
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    miniport = _miniport(cfg)
+    cfg.dut.ip(*flow.dut_policies())
+    esp.peer_esn(cfg, flow, 512, high << 32, high << 32)
+    handles = [miniport.add(sa, inbound, esn=high)
+               for sa, inbound in ((flow.out, False), (flow.in_, True))]
+    esp.shown_as_offloaded(cfg, flow)
+    esp.exercise(cfg, flow)
+    for handle, sa, received in zip(handles, (flow.out, flow.in_), (False, True), strict=True):
+        numbers = xfrm.numbers(cfg.dut, sa)
+        wanted = numbers.seq if received else numbers.oseq
+        ktap.equal(wanted >> 32, high, "high half of the state's number")
+        ktap.equal(miniport.list()[handle].sequence, wanted, "number in the list")
+
+
+def derived_mode(cfg):
+    """Without a mode in the envelope the structure decides: no UDP, not told: transport."""
+    ktap.rules("R55")
+    miniport, flow = _miniport(cfg), _flow()
+    ktap.defer(xfrm.flush, cfg.dut)
+    answer = miniport.expect("SUCCESS", oid.ADD_SA_EX, oid.add_sa_ex(flow.out, False), reqid=1)
+    handle = oid.AddSaEx.get(answer.buffer, "OffloadHandle")
+    ktap.equal(miniport.list()[handle].mode, ndis.TRANSPORT, "mode")
+    ktap.contains(xfrm.state_text(cfg.dut, flow.out), "mode transport", "ip xfrm state")
+
+
+def mixed_with_ip_xfrm(cfg):
+    """The outbound SA by OID, the inbound one by ip xfrm, whose handle deletes it, too."""
+    ktap.rules("R73", "R76")
+    flow = _flow()
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    miniport = _miniport(cfg)
+    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+    cfg.dut.ip(*flow.dut_policies(), flow.in_.add(xfrm.offload(cfg.netif, "in")))
+    outbound = miniport.add(flow.out, False)
+    esp.exercise(cfg, flow)
+    others = [one for one in miniport.list().values() if one.handle != outbound]
+    ktap.equal([(one.spi, one.owner, one.direction) for one in others],
+               [(flow.in_.spi, ndis.XFRM, 1)], "SAs of ip xfrm in the list")
+    records = miniport.settled(ndis.Receive)
+    ktap.equal({body.handle for body in records if body.spi}, {others[0].handle},
+               "handle in the receive records")
+    cfg.dut.ip(flow.out.delete())
+    ktap.equal(set(miniport.list()), {others[0].handle}, "handles after ip xfrm deleted one")
+    miniport.delete(others[0].handle)
+    ktap.check(xfrm.state_text(cfg.dut, flow.in_) is None, "the SA of ip xfrm is still there")
+    miniport.delete(outbound)
+
+
+def closing_the_file(cfg):
+    """Closing deletes what was added through this file, and nothing else."""
+    flows = [_flow() for _ in range(3)]
+    ktap.defer(xfrm.flush, cfg.dut)
+    first, second = _miniport(cfg), _miniport(cfg)
+    cfg.dut.ip(flows[0].in_.add(xfrm.offload(cfg.netif, "in")))
+    one, two = first.add(flows[1].out, False), second.add(flows[2].out, False)
+    owners = {handle: entry.owner for handle, entry in first.list().items()}
+    ktap.equal((owners[one], owners[two]), (ndis.THIS, ndis.OTHER), "owners")
+    ktap.equal(sorted(owners.values()), [ndis.XFRM, ndis.THIS, ndis.OTHER], "all owners")
+    first.close()
+    proc.wait_until(lambda: one not in second.list(), "the SA goes with its file")
+    ktap.equal(xfrm.state_text(cfg.dut, flows[1].out), None, "state of the closed file")
+    for sa in (flows[0].in_, flows[2].out):
+        ktap.check(xfrm.state_text(cfg.dut, sa), "a state of somebody else is gone")
+
+
+def handles_are_new(cfg):
+    """No handle comes twice, and none is 0; a deleted one means nothing any more."""
+    ktap.rules("R74", "R76")
+    miniport, seen = _miniport(cfg), []
+    ktap.defer(xfrm.flush, cfg.dut)
+    for _ in range(64):
+        sa = _flow().out
+        seen.append(miniport.add(sa, False))
+        miniport.delete(seen[-1])
+        ktap.equal(xfrm.state_text(cfg.dut, sa), None, "state after its deletion")
+    ktap.equal(len(set(seen)), len(seen), "different handles")
+    ktap.check(0 not in seen, "a handle is 0")
+    sa = _flow().out
+    live = miniport.add(sa, False)
+    miniport.delete(*seen)
+    ktap.check(live in miniport.list() and xfrm.state_text(cfg.dut, sa),
+               "a dead handle deleted a living SA")
+    for handle in seen[:3]:
+        miniport.expect("INVALID_PARAMETER", oid.UPDATE_SA, oid.update_sa(handle, sa, 1))
+
+
+def under_traffic(cfg):
+    """SAs come and go while others carry traffic."""
+    ktap.rules("R31")
+    miniport, flow = _miniport(cfg, 0), _flow()
+    ndis.protect(cfg, miniport, flow)
+    with traffic.Stream(cfg.dut, flow.dut, cfg.peer, flow.peer) as stream:
+        stream.advance(10)
+        for _ in range(50):
+            other = _flow()
+            handles = [miniport.add(other.out, False), miniport.add(other.in_, True)]
+            miniport.delete(*reversed(handles))
+        stream.advance(10)
+    ktap.equal(miniport.read(), [], "records that nobody asked for")
+
+
+CASES = [transport_v4, transport_v4_list, transport_v6, tunnel_v4, tunnel_v6, cbc_sha1, cbc_sha256,
+         short_icv, udp_transport, udp_tunnel, esn, derived_mode, mixed_with_ip_xfrm,
+         closing_the_file, handles_are_new, under_traffic]
+
+
+def _setup():
+    ndis.need()
+    return env.Setup(tap=True).need_offload()
+
+
+if __name__ == "__main__":
+    ktap.main(CASES, _setup)
