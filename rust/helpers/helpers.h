@@ -8,9 +8,12 @@
 
 #include <linux/completion.h>
 #include <linux/etherdevice.h>
+#include <linux/capability.h>
 #include <linux/netdevice.h>
+#include <linux/nsproxy.h>
 #include <linux/random.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
@@ -52,6 +55,12 @@ bool espnic_helper_netdev_xmit_more(void);
 unsigned int espnic_helper_num_online_cpus(void);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue);
+struct net *espnic_helper_current_net(void);
+void espnic_helper_get_net(struct net *net);
+void espnic_helper_put_net(struct net *net);
+bool espnic_helper_net_admin(const struct net *net);
+void espnic_helper_dev_put(struct net_device *dev);
+struct net_device *espnic_helper_notifier_dev(void *info);
 void espnic_helper_rtnl_lock(void);
 void espnic_helper_rtnl_unlock(void);
 void espnic_helper_init_work(struct work_struct *work, work_func_t func);
@@ -93,6 +102,7 @@ bool espnic_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 void espnic_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 void espnic_helper_init_completion(struct completion *done);
 bool espnic_helper_wait_for_completion_ms(struct completion *done, unsigned int ms);
+void *espnic_helper_kzalloc(size_t size);
 void espnic_helper_memzero_explicit(void *buf, size_t len);
 
 /* xfrm.c */
@@ -105,5 +115,13 @@ void espnic_helper_xfrm_state_unlock(struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_dir(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_type(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x);
+struct net *espnic_helper_xs_net(struct xfrm_state *x);
+void espnic_helper_xfrm_cfg_lock(struct net *net);
+void espnic_helper_xfrm_cfg_unlock(struct net *net);
+void espnic_helper_xfrm_replay_notify_defaults(struct xfrm_state *x);
+void espnic_helper_xfrm_audit_state_add(struct xfrm_state *x, int result);
+void espnic_helper_xfrm_audit_state_delete(struct xfrm_state *x, int result);
+bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x);
+void espnic_helper_xfrm_advance_esn(struct xfrm_state *x);
 
 #endif /* ESPNIC_HELPERS_H */

@@ -119,3 +119,33 @@ bool espnic_helper_schedule_work(struct work_struct *work)
 {
 	return schedule_work(work);
 }
+
+struct net *espnic_helper_current_net(void)
+{
+	return current->nsproxy->net_ns;
+}
+
+void espnic_helper_get_net(struct net *net)
+{
+	get_net(net);
+}
+
+void espnic_helper_put_net(struct net *net)
+{
+	put_net(net);
+}
+
+bool espnic_helper_net_admin(const struct net *net)
+{
+	return ns_capable(net->user_ns, CAP_NET_ADMIN);
+}
+
+void espnic_helper_dev_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
+struct net_device *espnic_helper_notifier_dev(void *info)
+{
+	return netdev_notifier_info_to_dev(info);
+}

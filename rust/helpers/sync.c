@@ -47,3 +47,8 @@ void espnic_helper_memzero_explicit(void *buf, size_t len)
 {
 	memzero_explicit(buf, len);
 }
+
+void *espnic_helper_kzalloc(size_t size)
+{
+	return kzalloc(size, GFP_KERNEL);
+}

@@ -44,3 +44,45 @@ u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x)
 {
 	return x->xso.flags;
 }
+
+struct net *espnic_helper_xs_net(struct xfrm_state *x)
+{
+	return xs_net(x);
+}
+
+void espnic_helper_xfrm_cfg_lock(struct net *net)
+{
+	mutex_lock(&net->xfrm.xfrm_cfg_mutex);
+}
+
+void espnic_helper_xfrm_cfg_unlock(struct net *net)
+{
+	mutex_unlock(&net->xfrm.xfrm_cfg_mutex);
+}
+
+/* When key managers hear of the sequence numbers; the time is in units of 100 ms. */
+void espnic_helper_xfrm_replay_notify_defaults(struct xfrm_state *x)
+{
+	x->replay_maxdiff = xs_net(x)->xfrm.sysctl_aevent_rseqth;
+	x->replay_maxage = xs_net(x)->xfrm.sysctl_aevent_etime * HZ / XFRM_AE_ETH_M;
+}
+
+void espnic_helper_xfrm_audit_state_add(struct xfrm_state *x, int result)
+{
+	xfrm_audit_state_add(x, result, true);
+}
+
+void espnic_helper_xfrm_audit_state_delete(struct xfrm_state *x, int result)
+{
+	xfrm_audit_state_delete(x, result, true);
+}
+
+bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x)
+{
+	return xfrm_state_kern(x);
+}
+
+void espnic_helper_xfrm_advance_esn(struct xfrm_state *x)
+{
+	xfrm_dev_state_advance_esn(x);
+}

@@ -11,6 +11,8 @@
 
 mod bindings;
 pub mod cpu;
+#[cfg(espnic_ndis)]
+pub mod misc;
 pub mod net;
 pub mod random;
 pub mod rtnl;

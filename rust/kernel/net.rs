@@ -4,8 +4,12 @@
 
 pub mod device;
 pub mod ethtool;
+#[cfg(espnic_ndis)]
+pub mod namespace;
 pub mod napi;
 pub mod netlink;
+#[cfg(espnic_ndis)]
+pub mod notifier;
 pub mod skbuff;
 pub mod xfrm;
 

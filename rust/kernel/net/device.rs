@@ -33,6 +33,7 @@ use crate::{
         skbuff::SkBuff,
         xfrm, //
     },
+    rtnl,
     virtio, //
 };
 use core::{
@@ -252,6 +253,32 @@ impl<T: Operations> Device<T> {
         to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) })?;
         // SAFETY: As above.
         to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
+    }
+
+    /// The interface's index in its namespace.
+    pub fn index(&self) -> i32 {
+        // SAFETY: By the type invariant; it changes with the namespace only.
+        unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).ifindex)) }
+    }
+
+    /// The features that are on now (see [`feature`]).
+    pub fn features(&self) -> u64 {
+        // SAFETY: By the type invariant; a racing change gives either value.
+        unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).features)) }
+    }
+
+    /// Switches features on or off as the user can. Sleeps.
+    pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Guard) {
+        let dev = self.as_raw();
+        // SAFETY: By the type invariant; RTNL is held.
+        unsafe {
+            if on {
+                (*dev).wanted_features |= bits;
+            } else {
+                (*dev).wanted_features &= !bits;
+            }
+            bindings::netdev_update_features(dev);
+        }
     }
 
     /// The interface's MTU in bytes.

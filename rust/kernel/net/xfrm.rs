@@ -10,6 +10,10 @@
 //! device's idea of an SA back into a counted state; the callbacks here keep it right: a state is
 //! in the table from before `state_add` until `state_delete`, or `state_free` without it.
 
+#[cfg(espnic_ndis)]
+pub mod create;
+#[cfg(espnic_ndis)]
+pub mod modify;
 pub mod state;
 pub mod table;
 

@@ -282,6 +282,32 @@ impl State {
         }
     }
 
+    /// The 64-bit number that an outbound state has used last; 32 bits without ESN. Takes the state's
+    /// lock: not for callbacks that hold it.
+    pub fn last_sent(&self) -> u64 {
+        // SAFETY: The state is live, and the caller does not hold its lock.
+        unsafe { bindings::xfrm_state_lock(self.as_raw()) };
+        // SAFETY: Null or valid as long as the state.
+        let number = match unsafe { self.raw().replay_esn.as_ref() } {
+            Some(esn) => (u64::from(esn.oseq_hi) << 32) | u64::from(esn.oseq),
+            None => u64::from(self.raw().replay.oseq),
+        };
+        // SAFETY: Taken above.
+        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
+        number
+    }
+
+    /// Packets and bytes that the stack has counted.
+    pub fn usage(&self) -> (u64, u64) {
+        let counters = &self.raw().curlft;
+        (counters.packets, counters.bytes)
+    }
+
+    /// What policies name the state by.
+    pub fn reqid(&self) -> u32 {
+        self.raw().props.reqid
+    }
+
     /// The separate authentication algorithm, if the state has one.
     pub fn auth(&self) -> Option<Auth<'_>> {
         // SAFETY: Null or valid as long as the state.

@@ -225,6 +225,14 @@ impl<D> StateTable<D> {
         unsafe { State::try_get(state) }
     }
 
+    /// The state behind `handle`, unless it is deleted. No sleeping.
+    pub fn get(&self, handle: Handle) -> Option<ARef<State>> {
+        let mut slots = self.slots(handle.direction).lock();
+        let state = slots.get(handle.id, handle.epoch)?.state?;
+        // SAFETY: A state in the table is not freed: it is detached first, under this lock.
+        unsafe { State::try_get(state) }
+    }
+
     /// The first live state with an id from `from` on; for a walk over all of them.
     pub fn next_live(&self, direction: Direction, from: u32) -> Option<(Handle, ARef<State>)> {
         let slots = self.slots(direction).lock();

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Misc devices that keep their module loaded.
+//!
+//! The kernel crate's registration leaves the owner of the file operations out: a module could be
+//! unloaded under an open file. It also has no `poll` and no file mode.
+//!
+//! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
+
+use core::marker::PhantomData;
+use kernel::{
+    bindings,
+    error::to_result,
+    fs::{
+        file::flags::O_NONBLOCK,
+        File,
+        Kiocb,
+        LocalFile, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions, //
+    },
+    prelude::*,
+    sync::poll::PollTable,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+    ThisModule, //
+};
+
+/// There is something to read.
+pub const READABLE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
+
+/// A misc device that can be polled.
+pub trait Pollable: MiscDevice {
+    /// Registers for wake-ups and returns the events that are there, such as [`READABLE`].
+    fn poll(
+        device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        file: &File,
+        table: PollTable<'_>,
+    ) -> u32;
+}
+
+/// A registered misc device; an open file keeps the module loaded.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: Pollable> {
+    #[pin]
+    inner: Opaque<bindings::miscdevice>,
+    /// What `inner` points to.
+    operations: KBox<bindings::file_operations>,
+    _device: PhantomData<T>,
+}
+
+// SAFETY: The registration has no methods, and may be undone by any thread.
+unsafe impl<T: Pollable> Send for Registration<T> {}
+// SAFETY: As above.
+unsafe impl<T: Pollable> Sync for Registration<T> {}
+
+impl<T: Pollable> Registration<T> {
+    /// Registers `/dev/NAME` with the permissions `mode`. To be the last step of the module's
+    /// initialisation: a file that is open when it fails would outlive its operations.
+    ///
+    /// # Errors
+    ///
+    /// Those of `misc_register`; `ENOMEM`.
+    pub fn new(
+        name: &'static CStr,
+        mode: u16,
+        module: &'static ThisModule,
+    ) -> Result<impl PinInit<Self, Error>> {
+        let raw = MiscDeviceOptions { name }.into_raw::<T>();
+        // SAFETY: The kernel crate points to a static structure.
+        let mut operations = KBox::new(unsafe { *raw.fops }, GFP_KERNEL)?;
+        operations.owner = module.as_ptr();
+        operations.poll = Some(Self::poll);
+        let pointer: *const bindings::file_operations = &*operations;
+        Ok(try_pin_init!(Self {
+            operations,
+            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
+                // SAFETY: `slot` is valid for writes.
+                unsafe {
+                    slot.write(raw);
+                    (*slot).fops = pointer;
+                    (*slot).mode = mode;
+                }
+                // SAFETY: The structure is complete, and pinned until the drop deregisters it.
+                to_result(unsafe { bindings::misc_register(slot) })
+            }),
+            _device: PhantomData,
+        }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an open file of the device.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: The kernel crate's `open` stored the private data; it lives until `release`.
+        let device = unsafe { <T::Ptr as ForeignOwnable>::borrow((*file).private_data) };
+        // SAFETY: The file is open during the call.
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: Null or valid during the call.
+        T::poll(device, file, unsafe { PollTable::from_raw(table) })
+    }
+}
+
+#[pinned_drop]
+impl<T: Pollable> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered in `new`.
+        unsafe { bindings::misc_deregister(self.inner.get()) };
+    }
+}
+
+/// Whether the caller of `read` does not want to wait.
+pub fn is_nonblocking<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> bool {
+    // SAFETY: The control block and its file live during the read.
+    let file = unsafe { LocalFile::from_raw_file((*kiocb.as_raw()).ki_filp) };
+    file.flags() & O_NONBLOCK != 0
+}
