@@ -4,7 +4,6 @@
 //! SA. The numbers of authentication and encryption overlap, and null encryption is 1, not 0.
 
 use crate::U32;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 named! {
     /// IPSEC_OFFLOAD_V2_AUTHENTICATION_*: one algorithm or a mask of them. 0: none.
@@ -105,33 +104,19 @@ impl Encryption {
     }
 }
 
-/// IPSEC_OFFLOAD_V2_ALGORITHM_INFO: an algorithm and where its key is.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct AlgorithmInfo {
-    /// One [`Authentication`] or [`Encryption`], or 0 for a slot without one.
-    pub identifier: U32,
-    /// Length of the key in bytes.
-    pub key_length: U32,
-    /// Where the key starts, in bytes from the start of the SA's key buffer.
-    pub key_offset_bytes: U32,
-    /// AES-GCM: length of the ICV in bytes. Else zero.
-    pub additional_info: U32,
+layout! {
+    /// IPSEC_OFFLOAD_V2_ALGORITHM_INFO: an algorithm and where its key is.
+    pub struct AlgorithmInfo: 0x10 {
+        /// One [`Authentication`] or [`Encryption`], or 0 for a slot without one.
+        0x0: pub identifier: U32,
+        /// Length of the key in bytes.
+        0x4: pub key_length: U32,
+        /// Where the key starts, in bytes from the start of the SA's key buffer.
+        0x8: pub key_offset_bytes: U32,
+        /// AES-GCM: length of the ICV in bytes. Else zero.
+        0xc: pub additional_info: U32,
+    }
 }
-
-layout!(AlgorithmInfo, 0x10: identifier 0x0, key_length 0x4, key_offset_bytes 0x8, additional_info 0xc);
 
 impl AlgorithmInfo {
     /// The slot of an authentication algorithm.

@@ -40,10 +40,19 @@
 mod named;
 
 pub mod algorithm;
+pub mod attributes;
 pub mod bytes;
+pub mod encapsulation;
 pub mod envelope;
+pub mod indication;
+pub mod keyword;
+pub mod nbl;
 pub mod object;
+pub mod offload;
 pub mod oid;
+pub mod oob;
+pub mod parameters;
+pub mod request;
 pub mod sa;
 pub mod status;
 

@@ -48,9 +48,30 @@ macro_rules! named {
     };
 }
 
-/// Asserts size and offsets of a layout at compile time.
+/// A layout: size and offsets stand beside the fields and are asserted at compile time. Its default
+/// is all zeros.
 macro_rules! layout {
-    ($name:ty, $size:literal: $($field:ident $offset:literal),* $(,)?) => {
+    (
+        $(#[$attr:meta])*
+        pub struct $name:ident: $size:literal {
+            $($(#[$fattr:meta])* $offset:literal: pub $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$attr])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq,
+            zerocopy_derive::FromBytes, zerocopy_derive::Immutable, zerocopy_derive::IntoBytes,
+            zerocopy_derive::KnownLayout, zerocopy_derive::Unaligned,
+        )]
+        #[repr(C)]
+        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                zerocopy::FromZeros::new_zeroed()
+            }
+        }
+
         const _: () = {
             assert!(size_of::<$name>() == $size);
             assert!(align_of::<$name>() == 1);

@@ -24,31 +24,17 @@ named! {
     OFFLOAD_ENCAPSULATION = 0xa8, "NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION";
 }
 
-/// NDIS_OBJECT_HEADER.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct ObjectHeader {
-    /// [`ObjectType`].
-    pub object_type: u8,
-    /// Revision of the structure, from 1.
-    pub revision: u8,
-    /// Size of the structure in bytes, as its revision has it (NDIS_SIZEOF_*_REVISION_n).
-    pub size: U16,
+layout! {
+    /// NDIS_OBJECT_HEADER.
+    pub struct ObjectHeader: 0x4 {
+        /// [`ObjectType`].
+        0x0: pub object_type: u8,
+        /// Revision of the structure, from 1.
+        0x1: pub revision: u8,
+        /// Size of the structure in bytes, as its revision has it (NDIS_SIZEOF_*_REVISION_n).
+        0x2: pub size: U16,
+    }
 }
-
-layout!(ObjectHeader, 0x4: object_type 0x0, revision 0x1, size 0x2);
 
 impl ObjectHeader {
     /// A header.
@@ -93,8 +79,6 @@ impl ObjectHeader {
 )]
 #[repr(transparent)]
 pub struct Ptr(pub U64);
-
-layout!(Ptr, 0x8: );
 
 impl Ptr {
     /// NULL.

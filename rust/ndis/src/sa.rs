@@ -110,30 +110,16 @@ impl Address {
     }
 }
 
-/// The union of IPv4Endpoints and IPv6Endpoints. For an SA in tunnel mode: those of the tunnel. The
-/// byte order of IPAddr is not documented; it is taken as network order, here only.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct Endpoints {
-    /// SrcAddr, IPv6; its first half is SrcAddr and DestAddr of IPv4.
-    pub source: [u8; 16],
-    /// DestAddr, IPv6.
-    pub destination: [u8; 16],
+layout! {
+    /// The union of IPv4Endpoints and IPv6Endpoints. For an SA in tunnel mode: those of the tunnel. The
+    /// byte order of IPAddr is not documented; it is taken as network order, here only.
+    pub struct Endpoints: 0x20 {
+        /// SrcAddr, IPv6; its first half is SrcAddr and DestAddr of IPv4.
+        0x0: pub source: [u8; 16],
+        /// DestAddr, IPv6.
+        0x10: pub destination: [u8; 16],
+    }
 }
-
-layout!(Endpoints, 0x20: source 0x0, destination 0x10);
 
 impl Endpoints {
     /// SrcAddr and DestAddr of IPv4Endpoints.
@@ -151,39 +137,23 @@ impl Endpoints {
     }
 }
 
-/// IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION: the AH or the ESP of a bundle.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct SecurityAssociation {
-    /// [`ESN_SA`].
-    pub flags: U32,
-    /// [`Operation`].
-    pub operation: U32,
-    /// SPI.
-    pub spi: Spi,
-    /// Authentication algorithm, zeros for none.
-    pub authentication_algorithm: AlgorithmInfo,
-    /// Encryption algorithm, zeros for none.
-    pub encryption_algorithm: AlgorithmInfo,
-    /// With [`ESN_SA`]: upper 32 bits of the sequence number.
-    pub sequence_number_high_order: U32,
+layout! {
+    /// IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION: the AH or the ESP of a bundle.
+    pub struct SecurityAssociation: 0x30 {
+        /// [`ESN_SA`].
+        0x00: pub flags: U32,
+        /// [`Operation`].
+        0x04: pub operation: U32,
+        /// SPI.
+        0x08: pub spi: Spi,
+        /// Authentication algorithm, zeros for none.
+        0x0c: pub authentication_algorithm: AlgorithmInfo,
+        /// Encryption algorithm, zeros for none.
+        0x1c: pub encryption_algorithm: AlgorithmInfo,
+        /// With [`ESN_SA`]: upper 32 bits of the sequence number.
+        0x2c: pub sequence_number_high_order: U32,
+    }
 }
-
-layout!(SecurityAssociation, 0x30:
-    flags 0x00, operation 0x04, spi 0x08, authentication_algorithm 0x0c,
-    encryption_algorithm 0x1c, sequence_number_high_order 0x2c);
 
 impl SecurityAssociation {
     /// Operation.
@@ -197,35 +167,31 @@ impl SecurityAssociation {
     }
 }
 
-/// IPSEC_OFFLOAD_V2_ADD_SA up to KeyData, which has a variable length.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct AddSaFixed {
-    /// Type DEFAULT, revision 1.
-    pub header: ObjectHeader,
-    /// Zero.
-    pub padding: [u8; 4],
-    /// The next element, NULL for none.
-    pub next: Ptr,
-    /// Elements of SecAssoc that count: 1, or 2 for ESP and AH.
-    pub num_ext_hdrs: U32,
-    /// [`INBOUND`], [`IPV6`].
-    pub flags: U32,
-    /// Addresses.
-    pub endpoints: Endpoints,
-    /// Written by the miniport.
-    pub offload_handle: Ptr,
-    /// [`UdpEsp`].
-    pub udp_esp_encapsulation: U32,
-    /// ESP, AH, or ESP and then AH.
-    pub sec_assoc: [SecurityAssociation; MAX_EXTENSION_HEADERS],
-    /// Length of KeyData in bytes.
-    pub key_length: U32,
+layout! {
+    /// IPSEC_OFFLOAD_V2_ADD_SA up to KeyData, which has a variable length.
+    pub struct AddSaFixed: 0xa8 {
+        /// Type DEFAULT, revision 1.
+        0x00: pub header: ObjectHeader,
+        /// Zero.
+        0x04: pub padding: [u8; 4],
+        /// The next element, NULL for none.
+        0x08: pub next: Ptr,
+        /// Elements of SecAssoc that count: 1, or 2 for ESP and AH.
+        0x10: pub num_ext_hdrs: U32,
+        /// [`INBOUND`], [`IPV6`].
+        0x14: pub flags: U32,
+        /// Addresses.
+        0x18: pub endpoints: Endpoints,
+        /// Written by the miniport.
+        0x38: pub offload_handle: Ptr,
+        /// [`UdpEsp`].
+        0x40: pub udp_esp_encapsulation: U32,
+        /// ESP, AH, or ESP and then AH.
+        0x44: pub sec_assoc: [SecurityAssociation; MAX_EXTENSION_HEADERS],
+        /// Length of KeyData in bytes.
+        0xa4: pub key_length: U32,
+    }
 }
-
-layout!(AddSaFixed, 0xa8:
-    header 0x00, padding 0x04, next 0x08, num_ext_hdrs 0x10, flags 0x14, endpoints 0x18,
-    offload_handle 0x38, udp_esp_encapsulation 0x40, sec_assoc 0x44, key_length 0xa4);
 
 /// IPSEC_OFFLOAD_V2_ADD_SA as C declares it. The keys start in its tail padding.
 #[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
@@ -239,7 +205,11 @@ pub struct AddSa {
     pub padding: [u8; 7],
 }
 
-layout!(AddSa, 0xb0: fixed 0x00, key_data 0xa8, padding 0xa9);
+const _: () = {
+    assert!(size_of::<AddSa>() == 0xb0);
+    assert!(core::mem::offset_of!(AddSa, key_data) == 0xa8);
+    assert!(core::mem::offset_of!(AddSa, padding) == 0xa9);
+};
 
 impl AddSa {
     /// NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1.
@@ -248,42 +218,37 @@ impl AddSa {
     pub const HEADER: ObjectHeader = ObjectHeader::new(ObjectType::DEFAULT, 1, Self::SIZE_1);
 }
 
-/// IPSEC_OFFLOAD_V2_ADD_SA_EX (NDIS 6.30 and later).
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct AddSaEx {
-    /// Type DEFAULT, revision 1.
-    pub header: ObjectHeader,
-    /// Elements of SecAssoc that count: 1, or 2 for ESP and AH.
-    pub num_ext_hdrs: U32,
-    /// [`INBOUND`], [`IPV6`].
-    pub flags: U32,
-    /// Addresses.
-    pub endpoints: Endpoints,
-    /// Zero.
-    pub padding: [u8; 4],
-    /// Written by the miniport.
-    pub offload_handle: Ptr,
-    /// [`UdpEsp`].
-    pub udp_esp_encapsulation: U32,
-    /// ESP, AH, or ESP and then AH.
-    pub sec_assoc: [SecurityAssociation; MAX_EXTENSION_HEADERS],
-    /// Length of the keys in bytes.
-    pub key_length: U32,
-    /// Where the keys start, in bytes from the start of this structure.
-    pub key_offset: U32,
-    /// Reserved, of no influence.
-    pub source_switch_port_id: U32,
-    /// Reserved, of no influence.
-    pub vlan_id: U16,
-    /// Tail padding.
-    pub padding1: [u8; 6],
+layout! {
+    /// IPSEC_OFFLOAD_V2_ADD_SA_EX (NDIS 6.30 and later).
+    pub struct AddSaEx: 0xb0 {
+        /// Type DEFAULT, revision 1.
+        0x00: pub header: ObjectHeader,
+        /// Elements of SecAssoc that count: 1, or 2 for ESP and AH.
+        0x04: pub num_ext_hdrs: U32,
+        /// [`INBOUND`], [`IPV6`].
+        0x08: pub flags: U32,
+        /// Addresses.
+        0x0c: pub endpoints: Endpoints,
+        /// Zero.
+        0x2c: pub padding: [u8; 4],
+        /// Written by the miniport.
+        0x30: pub offload_handle: Ptr,
+        /// [`UdpEsp`].
+        0x38: pub udp_esp_encapsulation: U32,
+        /// ESP, AH, or ESP and then AH.
+        0x3c: pub sec_assoc: [SecurityAssociation; MAX_EXTENSION_HEADERS],
+        /// Length of the keys in bytes.
+        0x9c: pub key_length: U32,
+        /// Where the keys start, in bytes from the start of this structure.
+        0xa0: pub key_offset: U32,
+        /// Reserved, of no influence.
+        0xa4: pub source_switch_port_id: U32,
+        /// Reserved, of no influence.
+        0xa8: pub vlan_id: U16,
+        /// Tail padding.
+        0xaa: pub padding1: [u8; 6],
+    }
 }
-
-layout!(AddSaEx, 0xb0:
-    header 0x00, num_ext_hdrs 0x04, flags 0x08, endpoints 0x0c, padding 0x2c,
-    offload_handle 0x30, udp_esp_encapsulation 0x38, sec_assoc 0x3c, key_length 0x9c,
-    key_offset 0xa0, source_switch_port_id 0xa4, vlan_id 0xa8, padding1 0xaa);
 
 impl AddSaEx {
     /// NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1.
@@ -292,29 +257,25 @@ impl AddSaEx {
     pub const HEADER: ObjectHeader = ObjectHeader::new(ObjectType::DEFAULT, 1, Self::SIZE_1);
 }
 
-/// IPSEC_OFFLOAD_V2_UPDATE_SA. It names one SA: there is no list.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct UpdateSa {
-    /// Type DEFAULT, revision 1.
-    pub header: ObjectHeader,
-    /// Zero.
-    pub padding: [u8; 4],
-    /// The bundle.
-    pub offload_handle: Ptr,
-    /// [`Operation`] of the SA in the bundle.
-    pub operation: U32,
-    /// SPI of the SA in the bundle.
-    pub spi: Spi,
-    /// Upper 32 bits of the sequence number.
-    pub sequence_number_high_order: U32,
-    /// Tail padding.
-    pub padding1: [u8; 4],
+layout! {
+    /// IPSEC_OFFLOAD_V2_UPDATE_SA. It names one SA: there is no list.
+    pub struct UpdateSa: 0x20 {
+        /// Type DEFAULT, revision 1.
+        0x00: pub header: ObjectHeader,
+        /// Zero.
+        0x04: pub padding: [u8; 4],
+        /// The bundle.
+        0x08: pub offload_handle: Ptr,
+        /// [`Operation`] of the SA in the bundle.
+        0x10: pub operation: U32,
+        /// SPI of the SA in the bundle.
+        0x14: pub spi: Spi,
+        /// Upper 32 bits of the sequence number.
+        0x18: pub sequence_number_high_order: U32,
+        /// Tail padding.
+        0x1c: pub padding1: [u8; 4],
+    }
 }
-
-layout!(UpdateSa, 0x20:
-    header 0x00, padding 0x04, offload_handle 0x08, operation 0x10, spi 0x14,
-    sequence_number_high_order 0x18, padding1 0x1c);
 
 impl UpdateSa {
     /// NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1.
@@ -333,21 +294,19 @@ impl UpdateSa {
     }
 }
 
-/// IPSEC_OFFLOAD_V2_DELETE_SA.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct DeleteSa {
-    /// Type DEFAULT, revision 1.
-    pub header: ObjectHeader,
-    /// Zero.
-    pub padding: [u8; 4],
-    /// The next element, NULL for none.
-    pub next: Ptr,
-    /// The bundle.
-    pub offload_handle: Ptr,
+layout! {
+    /// IPSEC_OFFLOAD_V2_DELETE_SA.
+    pub struct DeleteSa: 0x18 {
+        /// Type DEFAULT, revision 1.
+        0x00: pub header: ObjectHeader,
+        /// Zero.
+        0x04: pub padding: [u8; 4],
+        /// The next element, NULL for none.
+        0x08: pub next: Ptr,
+        /// The bundle.
+        0x10: pub offload_handle: Ptr,
+    }
 }
-
-layout!(DeleteSa, 0x18: header 0x00, padding 0x04, next 0x08, offload_handle 0x10);
 
 impl DeleteSa {
     /// NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1.
