@@ -46,6 +46,7 @@ pub mod encapsulation;
 pub mod envelope;
 pub mod indication;
 pub mod keyword;
+pub mod model;
 pub mod nbl;
 pub mod object;
 pub mod offload;

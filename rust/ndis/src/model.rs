@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A miniport with IPsecOV2 as pure functions: what it reports, how it answers OIDs, what it does
+//! with packets.
+//!
+//! Numbers R1 to R137 and C1 to C34 in the comments are the rules and choices that
+//! `Documentation/ndis-rules.rst` lists with their sources.
+//!
+//! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
+//! * [`direct`], [`check`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
+//! * [`pending`]: requests that complete later;
+//! * [`receive`], [`flow`], [`packet`], [`table`]: the data path and its out-of-band words.
+//!
+//! The model has no locks, no memory and no clock of its own.
+
+pub mod adapter;
+mod algorithm;
+pub mod backend;
+pub mod bundle;
+pub mod capabilities;
+pub mod check;
+pub mod direct;
+pub mod flow;
+pub mod keywords;
+pub mod packet;
+pub mod pending;
+pub mod receive;
+pub mod table;
+
+pub use adapter::{Adapter, Effects, Hardware, Snapshot, State};
+pub use algorithm::SALT;
+pub use backend::{Backend, RemoveError, UpdateError};
+pub use bundle::{Ah, Bundle, Cipher, Esp, Integrity, Mode};
+pub use capabilities::Capabilities;
+pub use check::{Convention, IcvUnit, Salt};
+pub use direct::{Completion, Direct};
+pub use keywords::{Enabled, Keywords};
+pub use receive::{Check, Record, Report, Work};

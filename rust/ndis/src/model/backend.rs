@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the model needs from an adapter: its table of SAs.
+
+use super::bundle::Bundle;
+use crate::sa::{Operation, Spi};
+use crate::{Handle, Status};
+
+/// The SA table of an adapter.
+///
+/// Every method takes `&self` and may be called by several requests at the same time: direct
+/// requests are serialised neither among themselves nor with others (R31). The implementation has
+/// its own locks. Whether a method may sleep is between it and the caller of the model, which itself
+/// never blocks; a caller that must not sleep (R32) pends the request, see
+/// [`Pending`](super::pending::Pending).
+pub trait Backend {
+    /// Installs a bundle and names it. The handle was never used for another bundle before.
+    ///
+    /// # Errors
+    ///
+    /// * [`Status::RESOURCES`]: the table is full or memory is short. The model looks at
+    ///   [`offloaded`](Self::offloaded) first, but the last word, which must be atomic, is here.
+    /// * [`Status::NOT_ACCEPTED`], [`Status::REQUEST_ABORTED`]: the adapter is leaving or being
+    ///   reset. The whole request ends so, and everything that it installed is removed again.
+    /// * Any other: this bundle is not offloaded; other elements of the list still may be.
+    fn add(&self, bundle: &Bundle<'_>) -> Result<Handle, Status>;
+
+    /// Removes a bundle and frees what it holds. The handle is dead from then on (R76).
+    ///
+    /// # Errors
+    ///
+    /// See [`RemoveError`].
+    fn remove(&self, handle: Handle) -> Result<(), RemoveError>;
+
+    /// Sets the upper 32 bits of the sequence number of the SA in the bundle `handle` that has this
+    /// protocol and SPI; nothing else changes (R77). The same value again is no error.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpdateError`].
+    fn update(
+        &self,
+        handle: Handle,
+        operation: Operation,
+        spi: Spi,
+        high: u32,
+    ) -> Result<(), UpdateError>;
+
+    /// Bundles in the table now. An ESP and AH pair of one element counts once (R50).
+    fn offloaded(&self) -> u32;
+}
+
+/// Why a bundle was not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveError {
+    /// No bundle has this handle. The request succeeds all the same (C6).
+    Unknown,
+    /// The adapter is being reset or is leaving.
+    Leaving,
+    /// A reset cut the work short.
+    Aborted,
+}
+
+impl RemoveError {
+    /// The status of DELETE_SA: one of the four that it may have (R82).
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Unknown => Status::SUCCESS,
+            Self::Leaving => Status::NOT_ACCEPTED,
+            Self::Aborted => Status::REQUEST_ABORTED,
+        }
+    }
+}
+
+/// Why a sequence number was not updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateError {
+    /// No bundle has this handle (R78).
+    Unknown,
+    /// The bundle has no SA of this protocol and SPI (C26).
+    Mismatch,
+    /// The SA has no extended sequence numbers (R79).
+    NoEsn,
+    /// The value is lower than the SA's: packets would repeat their IV or be taken twice.
+    Backward,
+    /// The adapter is being reset or is leaving.
+    Leaving,
+    /// A reset cut the work short.
+    Aborted,
+}
+
+impl UpdateError {
+    /// The status of UPDATE_SA.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Unknown | Self::Mismatch | Self::NoEsn | Self::Backward => {
+                Status::INVALID_PARAMETER
+            }
+            Self::Leaving => Status::NOT_ACCEPTED,
+            Self::Aborted => Status::REQUEST_ABORTED,
+        }
+    }
+}

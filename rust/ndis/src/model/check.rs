@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Checks of one bundle, from the bytes of the request to a [`Bundle`] (R53-R64).
+//!
+//! NDIS checks nothing (R37). A structure that contradicts itself is INVALID_DATA (a buffer that is
+//! too short INVALID_LENGTH); a form or algorithm outside of the current configuration is
+//! NOT_SUPPORTED, also when it has only just left it (R52, C27, C32).
+
+use super::bundle::{Ah, Bundle, Cipher, Esp, Integrity, Mode};
+use super::capabilities::Capabilities;
+use crate::algorithm::{AlgorithmInfo, Encryption};
+use crate::sa::{BundleView, Operation, SecurityAssociation, Spi, UdpEsp, ESN_SA, INBOUND, IPV6};
+use crate::Status;
+
+/// Where the salt of AES-GCM and AES-GMAC is. The documentation does not say (C13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Salt {
+    /// KeyLength counts the key and the 4 bytes of salt that follow it: 20, 28 or 36.
+    #[default]
+    InKeyLength,
+    /// KeyLength counts the key alone: 16, 24 or 32; the 4 bytes of salt follow in the key buffer.
+    BehindKey,
+}
+
+/// Unit of AdditionalInfo, the ICV length of AES-GCM. The documentation does not say (C13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IcvUnit {
+    /// 8, 12 or 16.
+    #[default]
+    Bytes,
+    /// 64, 96 or 128.
+    Bits,
+}
+
+/// How to read what the documentation leaves open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Convention {
+    /// Place of the salt.
+    pub salt: Salt,
+    /// Unit of the ICV length.
+    pub icv_unit: IcvUnit,
+}
+
+/// Checks a bundle against itself and against the current configuration.
+///
+/// `mode` is what the sender says about transport and tunnel.
+///
+/// # Errors
+///
+/// [`Status::INVALID_DATA`], [`Status::INVALID_LENGTH`] or [`Status::NOT_SUPPORTED`].
+pub fn bundle<'a>(
+    view: &BundleView<'a>,
+    config: &Capabilities,
+    mode: Mode,
+    convention: Convention,
+) -> Result<Bundle<'a>, Status> {
+    require(view.flags & !(INBOUND | IPV6) == 0)?;
+    let (esp, ah) = parts(view)?;
+    let udp = udp(view.udp_esp, ah.is_some())?;
+    let mode = resolve(mode, udp)?;
+    let keys = Keys { view, convention };
+    // The AH part makes up for an ESP part without integrity (C18).
+    let esp = match esp {
+        Some(sa) => Some(keys.esp(sa, ah.is_some())?),
+        None => None,
+    };
+    let ah = match ah {
+        Some(sa) => Some(keys.ah(sa)?),
+        None => None,
+    };
+    let bundle = Bundle {
+        inbound: view.is_inbound(),
+        source: view.source(),
+        destination: view.destination(),
+        udp,
+        mode,
+        esp,
+        ah,
+    };
+    support(covers(&bundle, config, view.is_ipv6()))?;
+    Ok(bundle)
+}
+
+/// Whether a configuration has everything that a bundle needs. The transport asks this as well
+/// before it offloads an SA (R28).
+pub fn covers(bundle: &Bundle<'_>, config: &Capabilities, ipv6: bool) -> bool {
+    let esn = bundle.esp.is_some_and(|esp| esp.esn.is_some())
+        || bundle.ah.is_some_and(|ah| ah.esn.is_some());
+    let nested = matches!(
+        bundle.udp,
+        UdpEsp::TRANSPORT_OVER_UDP_TUNNEL | UdpEsp::UDP_TRANSPORT_OVER_TUNNEL
+    );
+    let protocols = match (&bundle.esp, &bundle.ah) {
+        (Some(_), Some(_)) => config.ah_esp_combined,
+        (Some(_), None) => config.esp,
+        (None, Some(_)) => config.ah,
+        (None, None) => false,
+    };
+    protocols
+        && (!ipv6 || config.ipv6)
+        && (!esn || config.esn)
+        && (!nested || config.transport_tunnel_combined)
+        && config.udp_esp.0 & bundle.udp.0 == bundle.udp.0
+        && match bundle.mode {
+            Mode::ByPacket => config.transport || config.tunnel,
+            Mode::Transport => config.transport,
+            Mode::Tunnel => config.tunnel,
+        }
+        && bundle.esp.is_none_or(|esp| covers_esp(&esp, config))
+        && bundle
+            .ah
+            .is_none_or(|ah| config.authentication.contains(ah.integrity.algorithm))
+}
+
+fn covers_esp(esp: &Esp<'_>, config: &Capabilities) -> bool {
+    // ESP without a cipher is null encryption in all but name.
+    let cipher = esp
+        .cipher
+        .map_or(Encryption::NONE, |cipher| cipher.algorithm);
+    config.encryption.contains(cipher)
+        && esp
+            .integrity
+            .is_none_or(|integrity| config.authentication.contains(integrity.algorithm))
+}
+
+fn require(holds: bool) -> Result<(), Status> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Status::INVALID_DATA)
+    }
+}
+
+fn support(holds: bool) -> Result<(), Status> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Status::NOT_SUPPORTED)
+    }
+}
+
+type Parts<'a> = (
+    Option<&'a SecurityAssociation>,
+    Option<&'a SecurityAssociation>,
+);
+
+/// The ESP and the AH element: one of them, or ESP and then AH (R53, R54).
+fn parts<'a>(view: &BundleView<'a>) -> Result<Parts<'a>, Status> {
+    let associations = view.associations().map_err(|fault| fault.status())?;
+    match associations {
+        [one] if one.operation() == Operation::ESP => Ok((Some(one), None)),
+        [one] if one.operation() == Operation::AH => Ok((None, Some(one))),
+        [esp, ah] if esp.operation() == Operation::ESP && ah.operation() == Operation::AH => {
+            Ok((Some(esp), Some(ah)))
+        }
+        _ => Err(Status::INVALID_DATA),
+    }
+}
+
+/// UDP encapsulation is nothing or one subtype, and goes with a single ESP only (R53, R63).
+fn udp(udp: UdpEsp, has_ah: bool) -> Result<UdpEsp, Status> {
+    require(udp.name().is_some() && (udp == UdpEsp::NONE || !has_ah))?;
+    Ok(udp)
+}
+
+/// The mode that the subtype implies, if the sender does not say another (C14).
+fn resolve(mode: Mode, udp: UdpEsp) -> Result<Mode, Status> {
+    let implied = match udp {
+        UdpEsp::TRANSPORT => Mode::Transport,
+        UdpEsp::TUNNEL => Mode::Tunnel,
+        _ => return Ok(mode),
+    };
+    require(mode == Mode::ByPacket || mode == implied)?;
+    Ok(implied)
+}
+
+/// Reads algorithms with their keys.
+struct Keys<'v, 'a> {
+    view: &'v BundleView<'a>,
+    convention: Convention,
+}
+
+impl<'a> Keys<'_, 'a> {
+    fn esp(&self, sa: &SecurityAssociation, has_ah: bool) -> Result<Esp<'a>, Status> {
+        let cipher = self.cipher(&sa.encryption_algorithm)?;
+        let integrity = self.integrity(&sa.authentication_algorithm)?;
+        let combined = cipher.is_some_and(|cipher| cipher.algorithm.is_combined());
+        // A combined-mode cipher stands alone; without one, somebody has to authenticate (R57, C18).
+        require(!(combined && integrity.is_some()))?;
+        require(combined || integrity.is_some() || (has_ah && cipher.is_some()))?;
+        require(self.disjoint(sa))?;
+        Ok(Esp {
+            spi: spi(sa)?,
+            cipher,
+            integrity,
+            esn: esn(sa)?,
+        })
+    }
+
+    fn ah(&self, sa: &SecurityAssociation) -> Result<Ah<'a>, Status> {
+        require(sa.encryption_algorithm.is_zero())?;
+        let integrity = self.integrity(&sa.authentication_algorithm)?;
+        Ok(Ah {
+            spi: spi(sa)?,
+            integrity: integrity.ok_or(Status::INVALID_DATA)?,
+            esn: esn(sa)?,
+        })
+    }
+
+    /// `None` for a slot that is not used (identifier 0).
+    fn cipher(&self, info: &AlgorithmInfo) -> Result<Option<Cipher<'a>>, Status> {
+        let algorithm = info.encryption();
+        if algorithm.is_empty() {
+            return Ok(None);
+        }
+        let key = algorithm.key_length().ok_or(Status::INVALID_DATA)?;
+        let salt_length = algorithm.salt_length();
+        let material = self.material(info, key, salt_length)?;
+        let icv_length = if algorithm.is_combined() {
+            self.gcm_icv(info.additional_info.get())?
+        } else {
+            0
+        };
+        Ok(Some(Cipher {
+            algorithm,
+            material,
+            salt_length,
+            icv_length,
+        }))
+    }
+
+    /// `None` for a slot that is not used (identifier 0).
+    fn integrity(&self, info: &AlgorithmInfo) -> Result<Option<Integrity<'a>>, Status> {
+        let algorithm = info.authentication();
+        if algorithm.is_empty() {
+            return Ok(None);
+        }
+        let key = algorithm.key_length().ok_or(Status::INVALID_DATA)?;
+        Ok(Some(Integrity {
+            algorithm,
+            key: self.material(info, key, algorithm.salt_length())?,
+            icv_length: algorithm.icv_length(),
+        }))
+    }
+
+    /// The key and the salt behind it, inside the SA's key buffer (R59).
+    fn material(&self, info: &AlgorithmInfo, key: usize, salt: usize) -> Result<&'a [u8], Status> {
+        let whole = key.checked_add(salt).ok_or(Status::INVALID_DATA)?;
+        let mut range = *info;
+        let named = match self.convention.salt {
+            Salt::InKeyLength => whole,
+            Salt::BehindKey => {
+                range.key_length = u32::try_from(whole)
+                    .map_err(|_| Status::INVALID_DATA)?
+                    .into();
+                key
+            }
+        };
+        require(usize::try_from(info.key_length.get()) == Ok(named))?;
+        self.view.key(&range).map_err(|fault| fault.status())
+    }
+
+    /// Whether the two keys follow one another rather than share bytes (R59).
+    fn disjoint(&self, sa: &SecurityAssociation) -> bool {
+        let (cipher, integrity) = (&sa.encryption_algorithm, &sa.authentication_algorithm);
+        if cipher.identifier.get() == 0 || integrity.identifier.get() == 0 {
+            return true;
+        }
+        let behind = match self.convention.salt {
+            Salt::InKeyLength => 0,
+            Salt::BehindKey => integrity.authentication().salt_length(),
+        };
+        let span = |info: &AlgorithmInfo, behind: usize| {
+            let start = u64::from(info.key_offset_bytes.get());
+            let length = u64::from(info.key_length.get()).saturating_add(behind as u64);
+            (start, start.saturating_add(length))
+        };
+        // Only ciphers that stand alone have a salt, so that only the integrity key may.
+        let (one, other) = (span(cipher, 0), span(integrity, behind));
+        one.1 <= other.0 || other.1 <= one.0
+    }
+
+    /// ICV length of AES-GCM in bytes (R58).
+    fn gcm_icv(&self, info: u32) -> Result<u32, Status> {
+        match (self.convention.icv_unit, info) {
+            (IcvUnit::Bytes, 8) | (IcvUnit::Bits, 64) => Ok(8),
+            (IcvUnit::Bytes, 12) | (IcvUnit::Bits, 96) => Ok(12),
+            (IcvUnit::Bytes, 16) | (IcvUnit::Bits, 128) => Ok(16),
+            _ => Err(Status::INVALID_DATA),
+        }
+    }
+}
+
+/// SPI 0 is never on the wire (RFC 4303 section 2.1), and behind UDP it would mean IKE.
+fn spi(sa: &SecurityAssociation) -> Result<Spi, Status> {
+    require(sa.spi.get() != 0)?;
+    Ok(sa.spi)
+}
+
+/// The first upper 32 bits of an ESN SA (R64).
+fn esn(sa: &SecurityAssociation) -> Result<Option<u32>, Status> {
+    require(sa.flags.get() & !ESN_SA == 0)?;
+    Ok(sa.is_esn().then(|| sa.sequence_number_high_order.get()))
+}

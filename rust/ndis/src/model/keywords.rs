@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The registry keywords of one adapter and what they enable (R3-R7, R14).
+
+use crate::keyword::{self, IPSEC_V1_IPV4, IPSEC_V2, IPSEC_V2_IPV4};
+use crate::parameters::{IpsecSetting, OffloadParameters};
+
+/// Values of the standardised keywords; `None` for one that the registry does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keywords {
+    /// `*IPsecOffloadV1IPv4`.
+    pub v1_ipv4: Option<u32>,
+    /// `*IPsecOffloadV2`: both IP versions.
+    pub v2: Option<u32>,
+    /// `*IPsecOffloadV2IPv4`: adapters that offload IPv4 only.
+    pub v2_ipv4: Option<u32>,
+}
+
+/// Which protocols are enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enabled {
+    /// AH, both directions.
+    pub ah: bool,
+    /// ESP, both directions.
+    pub esp: bool,
+}
+
+impl Enabled {
+    /// Both protocols.
+    pub const BOTH: Self = Self {
+        ah: true,
+        esp: true,
+    };
+    /// Neither.
+    pub const NEITHER: Self = Self {
+        ah: false,
+        esp: false,
+    };
+
+    /// What a keyword enables (R4). One that is missing enables both, which is the default (R5);
+    /// so does a value that has no meaning.
+    pub fn by_keyword(value: Option<u32>) -> Self {
+        value
+            .and_then(keyword::setting)
+            .map_or(Self::BOTH, |setting| Self::BOTH.with(setting))
+    }
+
+    /// What is enabled after a setting (R8). `NO_CHANGE` leaves it as it was.
+    #[must_use]
+    pub fn with(self, setting: IpsecSetting) -> Self {
+        setting.enabled().map_or(self, |(ah, esp)| Self { ah, esp })
+    }
+}
+
+impl Keywords {
+    /// Reads every keyword there is, including those that no user interface shows (R3).
+    pub fn read(mut registry: impl FnMut(&'static str) -> Option<u32>) -> Self {
+        Self {
+            v1_ipv4: registry(IPSEC_V1_IPV4),
+            v2: registry(IPSEC_V2),
+            v2_ipv4: registry(IPSEC_V2_IPV4),
+        }
+    }
+
+    /// The value of a keyword, `None` inside for one that is not set; `None` for an unknown name.
+    pub fn get(&self, name: &str) -> Option<Option<u32>> {
+        match name {
+            IPSEC_V1_IPV4 => Some(self.v1_ipv4),
+            IPSEC_V2 => Some(self.v2),
+            IPSEC_V2_IPV4 => Some(self.v2_ipv4),
+            _ => None,
+        }
+    }
+
+    /// Sets or removes a keyword; `false` for an unknown name or a value without a meaning.
+    pub fn set(&mut self, name: &str, value: Option<u32>) -> bool {
+        let place = match name {
+            IPSEC_V1_IPV4 => &mut self.v1_ipv4,
+            IPSEC_V2 => &mut self.v2,
+            IPSEC_V2_IPV4 => &mut self.v2_ipv4,
+            _ => return false,
+        };
+        if value.is_some_and(|value| keyword::setting(value).is_none()) {
+            return false;
+        }
+        *place = value;
+        true
+    }
+
+    /// What enables version 2 on this adapter: one keyword for both IP versions where IPv6 is
+    /// offloaded (R6), the other where only IPv4 is (R7).
+    pub fn enabled(&self, ipv6: bool) -> Enabled {
+        Enabled::by_keyword(if ipv6 { self.v2 } else { self.v2_ipv4 })
+    }
+
+    /// Stores the settings of OID_TCP_OFFLOAD_PARAMETERS, as NDIS does before it passes them on
+    /// (R14); "no change" leaves a keyword alone.
+    pub fn store(&mut self, parameters: &OffloadParameters) {
+        let pairs = [
+            (&mut self.v1_ipv4, parameters.ipsec_v1()),
+            (&mut self.v2, parameters.ipsec_v2()),
+            (&mut self.v2_ipv4, parameters.ipsec_v2_ipv4()),
+        ];
+        for (place, setting) in pairs {
+            if let Some(value) = keyword::value(setting) {
+                *place = Some(value);
+            }
+        }
+    }
+}

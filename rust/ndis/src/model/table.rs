@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Offloaded SAs as the data path sees them: no keys, only what shapes and matches packets.
+
+use super::bundle::{Bundle, Mode};
+use super::packet::Protected;
+use crate::algorithm::Encryption;
+use crate::sa::{Address, Operation, Spi, UdpEsp};
+use crate::Handle;
+
+/// One offloaded bundle without its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloaded {
+    /// Inbound, else outbound.
+    pub inbound: bool,
+    /// Source address; unspecified matches every one.
+    pub source: Address,
+    /// Destination address; unspecified matches every one.
+    pub destination: Address,
+    /// UDP encapsulation.
+    pub udp: UdpEsp,
+    /// Transport, tunnel, or as each packet says.
+    pub mode: Mode,
+    /// Shape of the ESP part.
+    pub esp: Option<EspShape>,
+    /// Shape of the AH part.
+    pub ah: Option<AhShape>,
+}
+
+/// What ESP of an SA looks like in a packet. Lengths in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EspShape {
+    /// SPI.
+    pub spi: Spi,
+    /// Initialisation vector.
+    pub iv: usize,
+    /// Integrity value, 0 if the AH part authenticates alone.
+    pub icv: usize,
+    /// Payload and trailer fill a multiple of this.
+    pub alignment: usize,
+    /// Where the initialisation vector comes from.
+    pub iv_source: IvSource,
+}
+
+/// What AH of an SA looks like in a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AhShape {
+    /// SPI.
+    pub spi: Spi,
+    /// Integrity value, in bytes.
+    pub icv: usize,
+}
+
+/// Who fills in the initialisation vector. It is always the NIC (R107 by analogy, C28).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IvSource {
+    /// There is none.
+    None,
+    /// From the sequence number, so that none repeats under a key: AES-GCM.
+    Sequence,
+    /// Unpredictable: ciphers in CBC mode.
+    Random,
+}
+
+impl Offloaded {
+    /// What the data path keeps of a bundle.
+    pub fn of(bundle: &Bundle<'_>) -> Self {
+        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            inbound: bundle.inbound,
+            source: bundle.source,
+            destination: bundle.destination,
+            udp: bundle.udp,
+            mode: bundle.mode,
+            esp: bundle.esp.map(|esp| {
+                let cipher = esp
+                    .cipher
+                    .map_or(Encryption::NONE, |cipher| cipher.algorithm);
+                let combined = esp.cipher.map_or(0, |cipher| cipher.icv_length);
+                let separate = esp.integrity.map_or(0, |integrity| integrity.icv_length);
+                EspShape {
+                    spi: esp.spi,
+                    iv: cipher.iv_length(),
+                    icv: size(combined.max(separate)),
+                    alignment: cipher.alignment(),
+                    iv_source: match cipher {
+                        _ if cipher.is_combined() => IvSource::Sequence,
+                        Encryption::NONE => IvSource::None,
+                        _ => IvSource::Random,
+                    },
+                }
+            }),
+            ah: bundle.ah.map(|ah| AhShape {
+                spi: ah.spi,
+                icv: size(ah.integrity.icv_length),
+            }),
+        }
+    }
+
+    /// Whether something checks integrity; no packet goes without (R106).
+    pub fn authenticates(&self) -> bool {
+        self.ah.is_some() || self.esp.is_some_and(|esp| esp.icv > 0)
+    }
+
+    /// The SPI of one protocol.
+    pub fn spi(&self, operation: Operation) -> Option<Spi> {
+        match operation {
+            Operation::AH => self.ah.map(|ah| ah.spi),
+            _ => self.esp.map(|esp| esp.spi),
+        }
+    }
+
+    /// Whether the addresses are those of the SA: an address that the SA has must be equal (R113),
+    /// one that it leaves open does not matter (R61, C15).
+    pub fn accepts(&self, source: Address, destination: Address) -> bool {
+        let fits = |own: Address, packet: Address| own.is_unspecified() || own == packet;
+        fits(self.source, source) && fits(self.destination, destination)
+    }
+
+    /// Whether this is the inbound SA of a received packet, by SPI and addresses. The protocol is
+    /// compared later, since a difference has a CryptoStatus of its own. With an AH and ESP pair,
+    /// AH comes first in the packet.
+    pub fn receives(&self, packet: &Protected, inner: bool) -> bool {
+        let first = self.ah.map(|ah| ah.spi).or(self.esp.map(|esp| esp.spi));
+        self.inbound
+            && first == Some(packet.spi)
+            && self.accepts(packet.ip.source, packet.ip.destination)
+            && self.encapsulates(packet.udp, inner)
+    }
+
+    /// Whether the subtype allows a packet with or without UDP header at this depth (R132-R135):
+    /// 0x1 and 0x2 have UDP in front of their only ESP, 0x4 in front of the outer, 0x8 of the inner.
+    fn encapsulates(&self, udp: bool, inner: bool) -> bool {
+        match self.udp {
+            UdpEsp::TRANSPORT | UdpEsp::TUNNEL => udp && !inner,
+            UdpEsp::TRANSPORT_OVER_UDP_TUNNEL => udp != inner,
+            UdpEsp::UDP_TRANSPORT_OVER_TUNNEL => udp == inner,
+            _ => !udp,
+        }
+    }
+}
+
+/// Finds offloaded bundles; the NIC's table as the data path uses it (R65).
+pub trait Lookup {
+    /// The bundle that a handle names.
+    fn by_handle(&self, handle: Handle) -> Option<Offloaded>;
+
+    /// A bundle for which `hits` holds.
+    fn find(&self, hits: impl Fn(&Offloaded) -> bool) -> Option<(Handle, Offloaded)>;
+}
