@@ -101,10 +101,11 @@ class Injector:
         self._socket.bind((cfg.peerif, 0))
         self._macs = bytes.fromhex((cfg.netif_mac + cfg.peer_mac).replace(":", ""))
 
-    def send(self, src, dst, proto, payload):
-        """An IP packet with this payload."""
+    def send(self, src, dst, proto, payload, fragment=DONT_FRAGMENT):
+        """An IP packet with this payload; with the flags and offset of a fragment, if told so."""
         kind = ETH_IPV6 if ":" in dst else ETH_IPV4
-        self._socket.send(self._macs + struct.pack("!H", kind) + ip(src, dst, proto, payload))
+        self._socket.send(self._macs + struct.pack("!H", kind) +
+                          ip(src, dst, proto, payload, fragment))
 
     def esp(self, sa, esp, number, dst=None, ports=None):
         """An ESP packet under an SA; to another destination, and in UDP, if told so."""

@@ -174,10 +174,15 @@ def _close(fd):
         os.close(fd)
 
 
+def bind_index(fd, index, flags=0):
+    """BIND to an interface of this thread's namespace."""
+    fcntl.ioctl(fd, BIND, struct.pack("=II", index, flags))
+
+
 def bind_fd(fd, ns, name, flags=ALL):
-    """BIND, with the index that an interface has in a namespace, from there."""
+    """BIND to an interface of a namespace."""
     with ns:
-        fcntl.ioctl(fd, BIND, struct.pack("=II", socket.if_nametoindex(name), flags))
+        bind_index(fd, socket.if_nametoindex(name), flags)
 
 
 class Ndis:

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Capabilities, their configuration by OIDs, keywords and ethtool, and the indications."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import algo, env, esp, ktap, ndis, oid, proc, traffic, xfrm  # noqa: E402
+
+ESP_FEATURE = "esp-hw-offload"
+KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4, ndis.DISABLE_TASK_OFFLOAD,
+            ndis.ENABLED_OFFLOAD)
+
+
+def _restore(cfg):
+    """Leave the adapter as a fresh one: no keywords, all offloads on."""
+    with_keywords = ndis.Ndis(cfg.dut, cfg.netif, 0)
+    for name in KEYWORDS:
+        with_keywords.set_keyword(name, None)
+    with_keywords.restart((6, 30))
+    with_keywords.enable()
+    with_keywords.close()
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, ESP_FEATURE, "on")
+
+
+def _miniport(cfg, flags=ndis.INDICATIONS):
+    ktap.defer(_restore, cfg)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
+    miniport.enable()
+    miniport.read()
+    return miniport
+
+
+def _flow():
+    return xfrm.Flow(env.DUT4, env.PEER4)
+
+
+def _indications(miniport):
+    return miniport.settled(ndis.Status)
+
+
+def _one_indication(miniport, config):
+    """Exactly one indication came, with what is enabled now."""
+    found = _indications(miniport)
+    ktap.equal([body.status for body in found], [oid.CURRENT_CONFIG_INDICATION], "indications")
+    told = found[0].offload
+    ktap.equal((told["Type"], told["Ah"], told["Esp"]), (oid.TYPE_OFFLOAD, 0, int(config)),
+               "type, Ah and Esp of the indication")
+    ktap.equal(told, miniport.query(oid.CURRENT_CONFIG), "indication against the query")
+    return told
+
+
+def _esp_works(cfg, miniport, status="SUCCESS"):
+    """An SA can be added, or is refused with a status."""
+    sa = _flow().out
+    answer = miniport.expect(status, oid.ADD_SA_EX, oid.add_sa_ex(sa, False),
+                             **miniport.envelope(sa, False))
+    handle = oid.AddSaEx.get(answer.buffer, "OffloadHandle")
+    ktap.equal(bool(handle), status == "SUCCESS", "a handle came")
+    if handle:
+        miniport.delete(handle)
+    ktap.equal(cfg.dut.cmd("ip", "xfrm", "state"), "", "states")
+
+
+def capabilities(cfg):
+    """The hardware's capabilities: what the NIC and XFRM can do, and nothing else."""
+    ktap.rules("R1", "R18", "R19", "R22", "R23", "R26")
+    miniport = _miniport(cfg)
+    found = miniport.query(oid.HARDWARE_CAPABILITIES)
+    ktap.diag(found)
+    ktap.equal(found["Type"], oid.TYPE_OFFLOAD, "type")
+    ktap.check(found["Revision"] >= 2, f"revision {found['Revision']} has no IPsecV2")
+    wanted = {"IPv6Supported": 1, "IPv4Options": 0, "IPv6NonIPsecExtensionHeaders": 0, "Ah": 0,
+              "Esp": 1, "AhEspCombined": 0, "Transport": 1, "Tunnel": 1,
+              "TransportTunnelCombined": 0, "ExtendedSequenceNumbers": 1, "padding": 0,
+              "UdpEsp": oid.UDP_TRANSPORT | oid.UDP_TUNNEL,
+              "AuthenticationAlgorithms": oid.SHA1 | oid.SHA256,
+              "EncryptionAlgorithms": oid.GCM128 | oid.GCM192 | oid.GCM256 | oid.CBC128 |
+              oid.CBC192 | oid.CBC256}
+    ktap.equal({name: found[name] for name in wanted}, wanted, "NDIS_IPSEC_OFFLOAD_V2")
+    ktap.check(found["Encapsulation"] & oid.IEEE_802_3, "no 802.3 in Encapsulation")
+    ktap.check(found["SaOffloadCapacity"], "no capacity")
+    ktap.equal(miniport.info()["capacity"], found["SaOffloadCapacity"], "capacity")
+    current = miniport.query(oid.CURRENT_CONFIG)
+    for name in ("Esp", "Tunnel", "EncryptionAlgorithms", "AuthenticationAlgorithms"):
+        ktap.equal(current[name], found[name], f"{name}, current against hardware")
+
+
+def every_algorithm(cfg):
+    """Each algorithm in the mask can really be offloaded."""
+    ktap.rules("R60")
+    miniport = _miniport(cfg)
+    offered = miniport.query(oid.CURRENT_CONFIG)["EncryptionAlgorithms"]
+    kinds = [algo.gcm(bits, icv) for bits in (128, 192, 256) for icv in (64, 96, 128)]
+    kinds += [algo.cbc(bits, mac) for bits in (128, 192, 256) for mac in ("sha1", "sha256")]
+    used = 0
+    for algorithm in kinds:
+        for sa in (one := xfrm.Flow(env.DUT4, env.PEER4, algorithm=algorithm)).out, one.in_:
+            handle = miniport.add(sa, sa is one.in_)
+            entry = miniport.list()[handle]
+            ktap.equal(entry.icv_length, algorithm.icv_bits // 8, f"ICV of {algorithm.name}")
+            used |= entry.encryption
+            miniport.delete(handle)
+    ktap.equal(used, offered, "ciphers tried against those offered")
+
+
+def buffer_sizes(cfg):
+    """A query buffer that is too small, and one that is larger than need be."""
+    ktap.rules("R20")
+    miniport = _miniport(cfg)
+    for number in (oid.CURRENT_CONFIG, oid.HARDWARE_CAPABILITIES):
+        full = miniport.expect("SUCCESS", number, bytes(4096), path=ndis.NORMAL, kind=ndis.QUERY)
+        header = oid.Offload.unpack(full.buffer)
+        ktap.equal(full.done, header["Size"], "bytes written against the header's size")
+        ktap.equal(header["Size"], oid.OFFLOAD_SIZES[header["Revision"]], "size of the revision")
+        ktap.equal(bytes(full.buffer[full.done:]), bytes(4096 - full.done), "bytes behind it")
+        for size in (0, 1, 4, full.done - 1):
+            answer = miniport.request(number, b"\x5A" * size, path=ndis.NORMAL, kind=ndis.QUERY)
+            ktap.equal((answer.name, answer.needed), ("BUFFER_TOO_SHORT", full.done),
+                       f"status and bytes needed with {size} bytes")
+            ktap.equal(bytes(answer.buffer), b"\x5A" * size, "a buffer that is too short")
+
+
+def versions(cfg):
+    """NDIS 6.1 to 6.30: revisions of NDIS_OFFLOAD, and both ways to add an SA."""
+    ktap.rules("R22", "R71")
+    miniport = _miniport(cfg)
+    for version, revision in (((6, 1), 2), ((6, 20), 2), ((6, 30), 3)):
+        miniport.restart(version)
+        miniport.enable()
+        ktap.equal(miniport.info()["ndis_version"], version[0] << 16 | version[1], "version")
+        found = miniport.query(oid.CURRENT_CONFIG)
+        ktap.equal(found["Revision"], revision, f"revision with NDIS {version}")
+        miniport.delete(miniport.add(_flow().out, False, single=version == (6, 30)))
+
+
+def parameters(cfg):
+    """OID_TCP_OFFLOAD_PARAMETERS switches ESP off and on, with an indication each time."""
+    ktap.rules("R8", "R9", "R11", "R14", "R28")
+    miniport = _miniport(cfg)
+    for value, on in ((oid.DISABLED, False), (oid.NO_CHANGE, False), (oid.ESP_ENABLED, True),
+                      (oid.NO_CHANGE, True), (oid.AH_ENABLED, False), (oid.BOTH_ENABLED, True)):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
+        _one_indication(miniport, on)
+        ktap.equal(cfg.features()[ESP_FEATURE], on, f"{ESP_FEATURE} after IPsecV2 = {value}")
+        _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
+        ktap.equal(miniport.query(oid.HARDWARE_CAPABILITIES)["Esp"], 1, "hardware's Esp")
+
+
+def parameters_for_ipv4(cfg):
+    """IPsecV2IPv4 means nothing to an adapter that can do IPv6."""
+    ktap.rules("R6")
+    miniport = _miniport(cfg)
+    for value in (oid.DISABLED, oid.AH_ENABLED):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2IPv4": value}))
+        _one_indication(miniport, True)
+        _esp_works(cfg, miniport)
+
+
+def parameters_refused(cfg):
+    """Values, flags and lengths that do not exist change nothing and are not indicated."""
+    ktap.rules("R12", "R13", "R37", "R38")
+    miniport = _miniport(cfg)
+    for changes in ({"IPsecV2": 5}, {"IPsecV2": 0xFF}, {"Flags": 2}, {"Flags": 0x80000000},
+                    {"Type": 0x81}, {"Revision": 0}):
+        answer = miniport.request(oid.PARAMETERS, oid.parameters(changes=changes),
+                                  path=ndis.NORMAL)
+        ktap.check(answer.name == "INVALID_DATA" or "Revision" in changes and
+                   answer.name in ("INVALID_LENGTH", "UNSUPPORTED_REVISION"),
+                   f"status with {changes}: {answer.name}")
+    for size in (0, 4, 0x13):
+        answer = miniport.request(oid.PARAMETERS, oid.parameters(), path=ndis.NORMAL, length=size)
+        ktap.equal(answer.name, "INVALID_LENGTH", f"status with {size} bytes")
+    ktap.equal(_indications(miniport), [], "indications")
+    _esp_works(cfg, miniport)
+
+
+def keywords(cfg):
+    """The keyword decides what the adapter comes up with: 0 none, 1 AH, 2 ESP, 3 both."""
+    ktap.rules("R2", "R3", "R4", "R5", "R6")
+    miniport = _miniport(cfg)
+    for value, on in ((0, False), (1, False), (2, True), (3, True), (None, True)):
+        miniport.set_keyword(ndis.IPSEC_V2, value)
+        ktap.equal(miniport.keyword(ndis.IPSEC_V2), value, "keyword")
+        miniport.restart()
+        miniport.enable()
+        ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Esp"], int(on), f"Esp with {value}")
+        ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Ah"], 0, f"Ah with {value}")
+        ktap.equal(miniport.query(oid.HARDWARE_CAPABILITIES)["Esp"], 1, "hardware's Esp")
+        _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
+    miniport.set_keyword(ndis.IPSEC_V2_IPV4, 0)
+    miniport.restart()
+    miniport.enable()
+    _esp_works(cfg, miniport)
+
+
+def keywords_are_stored(cfg):
+    """A set is stored, one less than in the structure, unless it says not to; a restart brings the
+    adapter up with it."""
+    ktap.rules("R14")
+    miniport = _miniport(cfg)
+    for flags, value, stored in ((0, oid.DISABLED, 0), (0, oid.BOTH_ENABLED, 3),
+                                 (0, oid.NO_CHANGE, 3), (oid.SKIP_REGISTRY, oid.DISABLED, 3),
+                                 (0, oid.ESP_ENABLED, 2)):
+        miniport.set_normal(oid.PARAMETERS,
+                            oid.parameters(changes={"IPsecV2": value, "Flags": flags}))
+        ktap.equal(miniport.keyword(ndis.IPSEC_V2), stored, "keyword")
+    miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": oid.DISABLED}))
+    miniport.restart()
+    miniport.enable()
+    ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Esp"], 0, "Esp after the restart")
+
+
+def keywords_outlive_the_file(cfg):
+    """Keywords belong to the adapter."""
+    ktap.rules("R14")
+    first = _miniport(cfg)
+    first.set_keyword(ndis.IPSEC_V2, 2)
+    first.close()
+    second = ndis.Ndis(cfg.dut, cfg.netif)
+    ktap.equal(second.keyword(ndis.IPSEC_V2), 2, "keyword for the next file")
+
+
+def system_wide_switches(cfg):
+    """DisableTaskOffload = 1 and EnabledOffload = 0 turn IPsec offload off."""
+    ktap.rules("R3")
+    miniport = _miniport(cfg)
+    for name, off in ((ndis.DISABLE_TASK_OFFLOAD, 1), (ndis.ENABLED_OFFLOAD, 0)):
+        for value, on in ((off, False), (1 - off, True), (None, True)):
+            miniport.set_keyword(name, value)
+            miniport.restart()
+            miniport.enable()
+            _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
+
+
+def encapsulation(cfg):
+    """Nothing is processed until OID_OFFLOAD_ENCAPSULATION says what frames look like."""
+    ktap.rules("R10", "R15", "R16", "R17", "R66")
+    miniport = _miniport(cfg)
+    miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation())
+    _one_indication(miniport, True)
+    for kind in (oid.LLC_SNAP_ROUTED, 0x80000000, 0):
+        miniport.expect("INVALID_PARAMETER", oid.ENCAPSULATION, oid.encapsulation(kind),
+                        f"encapsulation {kind:#x}", path=ndis.NORMAL)
+    ktap.equal(_indications(miniport), [], "indications after a refused set")
+    _esp_works(cfg, miniport)
+    miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation(enabled=oid.SET_OFF))
+    _one_indication(miniport, False)
+    _esp_works(cfg, miniport, "NOT_SUPPORTED")
+    miniport.enable()
+    _one_indication(miniport, True)
+    _esp_works(cfg, miniport)
+
+
+def ethtool(cfg):
+    """`ethtool -K` from outside is indicated to every bound file, and refuses SAs."""
+    ktap.rules("R9", "R28", "R52")
+    miniport, second = _miniport(cfg), ndis.Ndis(cfg.dut, cfg.netif, ndis.INDICATIONS)
+    silent = ndis.Ndis(cfg.dut, cfg.netif, 0)
+    for state, on in (("off", False), ("on", True)):
+        cfg.dut.cmd("ethtool", "-K", cfg.netif, ESP_FEATURE, state)
+        _one_indication(miniport, on)
+        _one_indication(second, on)
+        _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, "rx-gro-list", "on")
+    ktap.defer(cfg.dut.cmd, "ethtool", "-K", cfg.netif, "rx-gro-list", "off")
+    ktap.equal(_indications(miniport), [], "indications of another feature")
+    ktap.equal(silent.read(), [], "records that nobody asked for")
+
+
+def off_with_sas(cfg):
+    """ESP is switched off while SAs are in use: traffic goes on, protected, and it comes back."""
+    ktap.rules("R28", "R92")
+    miniport, flow = _miniport(cfg, 0), _flow()
+    ndis.protect(cfg, miniport, flow)
+    esp.exercise(cfg, flow)
+    miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": oid.DISABLED}))
+    watch = cfg.watch()
+    traffic.reachable(cfg.dut, flow.dut, flow.peer)
+    watch.stop().prove_no_plaintext()
+    miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": oid.BOTH_ENABLED}))
+    watch = cfg.watch()
+    proc.wait_until(lambda: traffic.reachable(cfg.dut, flow.dut, flow.peer), "traffic comes back")
+    watch.stop().prove_no_plaintext()
+
+
+CASES = [capabilities, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
+         parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
+         system_wide_switches, encapsulation, ethtool, off_with_sas]
+
+
+def _setup():
+    ndis.need()
+    return env.Setup(tap=True).need_offload()
+
+
+if __name__ == "__main__":
+    ktap.main(CASES, _setup)

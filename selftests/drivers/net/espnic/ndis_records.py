@@ -1,0 +1,342 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Out-of-band records: each CryptoStatus that the NIC can make, packets that it leaves alone, the
+request to delete an SA, and the ring that the records wait in.
+"""
+
+import errno
+import os
+import select
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import (  # noqa: E402
+    env,
+    esp,
+    forge,
+    frames,
+    ktap,
+    ndis,
+    netlink,
+    oid,
+    pace,
+    traffic,
+    xfrm,
+)
+
+COUNT, BROKEN = 5, 3
+GOOD, UNTOUCHED = (1, 0, oid.CRYPTO_OK, 0), (0, 0, 0, 0)
+MORE_FRAGMENTS = 0x2000
+
+
+def _miniport(cfg, flags=ndis.ALL):
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
+    miniport.enable()
+    miniport.read()
+    return miniport
+
+
+def _v4():
+    return xfrm.Flow(env.DUT4, env.PEER4)
+
+
+def _v6():
+    return xfrm.Flow(env.DUT6, env.PEER6)
+
+
+def _burst(cfg, flow, count=COUNT):
+    """Datagrams of the peer; how many arrived."""
+    link = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
+    try:
+        for number in range(count):
+            ktap.check(link.send(b"espnic record %d" % number), "a datagram was not sent")
+        arrived = 0
+        while arrived < count and link.receive(0.5) is not None:
+            arrived += 1
+        return arrived
+    finally:
+        link.close()
+
+
+def _received(miniport):
+    """Receive records of ESP packets that came since the last call."""
+    return [body for body in miniport.settled(ndis.Receive) if body.spi]
+
+
+def _statuses(miniport, handle):
+    """CryptoDone, NextCryptoDone, CryptoStatus and SaDeleteReq of these packets."""
+    found = _received(miniport)
+    for body in found:
+        ktap.equal((body.handle, body.v1, body.slot1 >> 32), (handle, body.slot1, 0),
+                   "handle, version 1 and upper half of slot 1")
+        if body.crypto[:3] != GOOD[:3]:
+            ktap.equal(body.slot12, 0, "slot 12 of a packet whose check failed")
+    return sorted(body.crypto for body in found)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A case: the NIC damages BROKEN of COUNT packets, which shows as this CryptoStatus."""
+
+    name: str
+    make: object
+    fault: str
+    status: int
+    rules: tuple = ("R111", "R117", "R120", "R122", "R124")
+
+    @property
+    def __name__(self):
+        return self.name
+
+    def __call__(self, cfg):
+        ktap.rules(*self.rules)
+        control = cfg.need_request(self.fault)
+        miniport, flow = _miniport(cfg), self.make()
+        if flow.encap:
+            for ns in (cfg.dut, cfg.peer):
+                esp.encap_socket(ns, flow.encap, flow.mode == "transport")
+        inbound = ndis.protect(cfg, miniport, flow)[1]
+        ktap.equal(_burst(cfg, flow), COUNT, "datagrams without damage")
+        ktap.equal(_statuses(miniport, inbound), [GOOD] * COUNT, "records without damage")
+        control.fault(cfg.nic, "rx", self.fault, BROKEN)
+        ktap.equal(_burst(cfg, flow), COUNT - BROKEN, "datagrams with damage")
+        bad = (1, 0, self.status, 0)
+        ktap.equal(_statuses(miniport, inbound), sorted([bad] * BROKEN + [GOOD] * (COUNT - BROKEN)),
+                   "records with damage")
+
+
+DAMAGES = [
+    Damage("transport_icv", _v4, "corrupt-icv", oid.CRYPTO_TRANSPORT_ESP),
+    Damage("transport_payload_v6", _v6, "corrupt-payload", oid.CRYPTO_TRANSPORT_ESP),
+    Damage("tunnel_icv", esp.inner4, "corrupt-icv", oid.CRYPTO_TUNNEL_ESP),
+    Damage("tunnel_payload_v6", esp.inner6, "corrupt-payload", oid.CRYPTO_TUNNEL_ESP),
+    Damage("udp_transport_icv", lambda: xfrm.Flow(env.DUT4, env.PEER4, encap=4500), "corrupt-icv",
+           oid.CRYPTO_TRANSPORT_ESP),
+    Damage("bad_length", _v4, "bad-length", oid.CRYPTO_SYNTAX),
+    Damage("bad_length_tunnel", esp.inner4, "bad-length", oid.CRYPTO_SYNTAX),
+]
+
+
+def wrong_key(cfg):
+    """The peer has another key."""
+    ktap.rules("R111", "R122", "R124")
+    miniport, flow = _miniport(cfg), _v4()
+    inbound = ndis.protect(cfg, miniport, flow)[1]
+    other = xfrm.Sa(flow.in_.src, flow.in_.dst, flow.in_.spi, xfrm.new_key(128))
+    cfg.peer.ip(flow.in_.delete(), other.add())
+    ktap.equal(_burst(cfg, flow), 0, "datagrams delivered")
+    ktap.equal(_statuses(miniport, inbound), [(1, 0, oid.CRYPTO_TRANSPORT_ESP, 0)] * COUNT,
+               "records")
+
+
+def no_sa(cfg):
+    """An SPI that no offloaded SA has: no out-of-band data, whoever decrypts it."""
+    ktap.rules("R111", "R114", "R119", "R121")
+    miniport, flow = _miniport(cfg), _v4()
+    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+    cfg.dut.ip(*flow.dut_policies())
+    ktap.equal(_burst(cfg, flow), 0, "datagrams without an SA")
+    for arrived in (0, COUNT):
+        if arrived:  # an SA in software
+            cfg.dut.ip(flow.in_.add(xfrm.WINDOW))
+            miniport.read()
+            ktap.equal(_burst(cfg, flow), COUNT, "datagrams by software")
+        found = _received(miniport)
+        ktap.equal([(body.spi, body.handle, body.slot1, body.slot12, body.v1) for body in found],
+                   [(flow.in_.spi, 0, 0, 0, 0)] * COUNT, "records")
+
+
+def plain(cfg):
+    """Packets without IPsec have records without out-of-band data."""
+    ktap.rules("R111", "R114", "R119")
+    miniport = _miniport(cfg)
+    traffic.ping(cfg.dut, env.DUT4, env.PEER4, [56] * COUNT)
+    found = miniport.settled(ndis.Receive)
+    ktap.equal([(body.handle, body.slot1, body.slot12, body.spi) for body in found],
+               [(0, 0, 0, 0)] * COUNT, "records")
+
+
+def another_destination(cfg):
+    """The right SPI with another destination is not the SA's packet."""
+    ktap.rules("R113", "R114")
+    miniport, flow = _miniport(cfg), _v4()
+    inbound = ndis.protect(cfg, miniport, flow)[1]
+    injector = forge.Injector(cfg)
+    payload = forge.udp(1000, 2000, b"espnic")
+    injector.esp(flow.in_, forge.Esp(payload), 1, dst="192.0.2.77")
+    found = _received(miniport)
+    ktap.equal([(body.handle, body.crypto) for body in found], [(0, UNTOUCHED)],
+               "records of the wrong destination")
+    injector.esp(flow.in_, forge.Esp(payload), 2)
+    ktap.equal([(body.handle, body.crypto) for body in _received(miniport)], [(inbound, GOOD)],
+               "records of the right destination")
+
+
+def fragments(cfg):
+    """A fragment of an ESP packet is left alone."""
+    ktap.rules("R115", "R119", "R126")
+    miniport, flow = _miniport(cfg), _v4()
+    ndis.protect(cfg, miniport, flow)
+    injector = forge.Injector(cfg)
+    packet = forge.Esp(forge.udp(1000, 2000, bytes(64))).seal(flow.in_, 1)
+    injector.send(flow.in_.src, flow.in_.dst, frames.PROTO_ESP, packet[:48], MORE_FRAGMENTS)
+    found = miniport.settled(ndis.Receive)
+    ktap.equal([(body.handle, body.crypto, body.slot12) for body in found], [(0, UNTOUCHED, 0)],
+               "records")
+
+
+def ike_and_keepalive(cfg):
+    """Port 4500 without ESP behind it: IKE, and the one byte that keeps a NAT alive."""
+    ktap.rules("R129", "R130", "R131")
+    miniport = _miniport(cfg)
+    flow = xfrm.Flow(env.DUT4, env.PEER4, encap=4500)
+    miniport.add(flow.in_, True)
+    injector = forge.Injector(cfg)
+    for data in (bytes(4) + b"IKE packet of some length", b"\xFF",
+                 b"\0\0\x66\x66" + bytes(28)):
+        injector.send(flow.in_.src, flow.in_.dst, frames.PROTO_UDP, forge.udp(4500, 4500, data))
+    found = miniport.settled(ndis.Receive)
+    ktap.equal([(body.handle, body.crypto, body.slot12) for body in found],
+               [(0, UNTOUCHED, 0)] * 3, "records")
+
+
+def replayed(cfg):
+    """A packet that comes twice is not the NIC's business: both have a good record, and the stack
+    takes one."""
+    ktap.rules("R108", "R123")
+    control = cfg.need_request("duplicate")
+    miniport, flow = _miniport(cfg), _v4()
+    inbound = ndis.protect(cfg, miniport, flow)[1]
+    watch = cfg.watch()
+    control.fault(cfg.nic, "rx", "duplicate", BROKEN)
+    ktap.equal(_burst(cfg, flow), COUNT, "datagrams")
+    ktap.equal(_statuses(miniport, inbound), [GOOD] * (COUNT + BROKEN), "records")
+    ktap.equal(watch.stop().dut_errors, {"XfrmInStateSeqError": BROKEN}, "errors of the stack")
+
+
+def delete_request(cfg):
+    """The NIC asks for the deletion: seen in the record, the SA stays until the OIDs come, then
+    inbound goes first."""
+    ktap.rules("R86", "R87", "R88", "R90")
+    control = cfg.need_request("sa-delete-request")
+    miniport, flow = _miniport(cfg), _v4()
+    outbound, inbound = ndis.protect(cfg, miniport, flow)
+    control.fault(cfg.nic, "sa-delete-request", 1)
+    ktap.equal(_burst(cfg, flow), COUNT, "datagrams in spite of the request")
+    ktap.equal(_statuses(miniport, inbound), [GOOD] * (COUNT - 1) + [(*GOOD[:3], 1)], "records")
+    ktap.check(miniport.list()[inbound].flags & ndis.DELETE_REQUESTED, "no mark in the list")
+    esp.exercise(cfg, flow)
+    miniport.delete(inbound)
+    ktap.equal(set(miniport.list()), {outbound}, "SAs after the first deletion")
+    miniport.delete(outbound)
+    ktap.equal(miniport.list(), {}, "SAs after the second")
+
+
+def esn_round(cfg):
+    """Records have the number of the wire, 32 bits, in every round."""
+    miniport, flow = _miniport(cfg), _v4()
+    base = (2 << 32) - 3
+    cfg.dut.ip(*flow.dut_policies())
+    esp.peer_esn(cfg, flow, 64, base, base)
+    netlink.add_sa(cfg.dut, flow.in_, netlink.Esn(64, seq=base), "in", cfg.netif)
+    netlink.add_sa(cfg.dut, flow.out, netlink.Esn(oseq=base), "out", cfg.netif)
+    ktap.equal(_burst(cfg, flow), COUNT, "datagrams")
+    ktap.equal([body.number for body in _received(miniport)],
+               [0xFFFFFFFE, 0xFFFFFFFF, 0, 1, 2], "numbers")
+
+
+def what_was_asked_for(cfg):
+    """BIND says which records come; their numbers have no gap, and time goes forward."""
+    flow, files = _v4(), {}
+    for flags in (0, ndis.RECEIVED, ndis.SENT, ndis.INDICATIONS, ndis.ALL):
+        files[flags] = _miniport(cfg, flags)
+    ndis.protect(cfg, files[ndis.ALL], flow)
+    for miniport in files.values():
+        miniport.read()
+    before = time.monotonic_ns()
+    traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
+    time.sleep(env.SETTLE)
+    after = time.monotonic_ns()
+    for flags, kinds in ((0, set()), (ndis.RECEIVED, {2}), (ndis.SENT, {3}),
+                         (ndis.INDICATIONS, set()), (ndis.ALL, {2, 3})):
+        records = files[flags].read()
+        ktap.equal({one.kind for one in records}, kinds, f"kinds of records with flags {flags}")
+        ktap.equal(len(records), COUNT * len(kinds), f"records with flags {flags}")
+        numbers = [one.sequence for one in records]
+        ktap.equal(numbers, list(range(numbers[0], numbers[0] + len(numbers))) if numbers else [],
+                   "sequence of records")
+        times = [one.timestamp for one in records]
+        ktap.check(times == sorted(times) and all(before <= one <= after for one in times),
+                   f"times {times} between {before} and {after}")
+
+
+def too_many(cfg):
+    """A ring that nobody empties: the newest are lost, and counted."""
+    miniport, flow = _miniport(cfg, ndis.RECEIVED), _v4()
+    ndis.protect(cfg, miniport, flow)
+    lost_before = miniport.info()["lost"]
+    sent = 0
+    with traffic.Stream(cfg.peer, flow.peer, cfg.dut, flow.dut, b"espnic") as stream:
+        deadline = time.monotonic() + pace.scaled(30)
+        while miniport.info()["lost"] - lost_before < 100:
+            ktap.check(time.monotonic() < deadline, "the ring did not fill")
+            time.sleep(0.05)
+        sent = stream.sent
+    time.sleep(env.SETTLE)
+    info, records = miniport.info(), miniport.read()
+    ktap.diag(f"{sent} sent, {len(records)} records, {info['lost']} lost")
+    ktap.equal(len(records), ndis.RING, "records in the ring")
+    ktap.equal([one.lost for one in records], [0] * len(records), "lost before one of them")
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    time.sleep(env.SETTLE)
+    after = miniport.read()
+    ktap.equal(after[0].lost, info["lost"] - lost_before, "lost in front of the next record")
+    ktap.equal(after[0].sequence, records[-1].sequence + after[0].lost + 1 & 0xFFFFFFFF,
+               "number of the next record")
+
+
+def reading(cfg):
+    """Whole records only; no wait with O_NONBLOCK, poll() tells, a blocked reader is woken."""
+    miniport, flow = _miniport(cfg, ndis.RECEIVED), _v4()
+    ndis.protect(cfg, miniport, flow)
+    ktap.equal(select.select([miniport.fd], [], [], 0)[0], [], "readable without a record")
+    traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
+    ktap.equal(select.select([miniport.fd], [], [], pace.scaled(2))[0], [miniport.fd], "readable")
+    for size in (0, 1, 23, 71):
+        try:
+            data = os.read(miniport.fd, size)
+            ktap.check(not data and not size, f"{len(data)} of {size} bytes were read")
+        except OSError as error:
+            ktap.equal(error.errno, errno.EINVAL, f"read of {size} bytes")
+    time.sleep(env.SETTLE)
+    records = [record for size in (72, 100, 72 * 2 + 8) for record in
+               ndis.parse(os.read(miniport.fd, size))]
+    ktap.equal(len(records), 4, "records by three reads")
+    ktap.equal(len(miniport.read()), 1, "the last record")
+    os.set_blocking(miniport.fd, True)
+    ready = []
+    reader = threading.Thread(target=lambda: ready.append(os.read(miniport.fd, 4096)), daemon=True)
+    reader.start()
+    time.sleep(env.SETTLE)
+    ktap.check(not ready, "a read without a record returned")
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    reader.join(pace.scaled(5))
+    ktap.check(ready and ndis.parse(ready[0]), "the blocked reader was not woken")
+
+
+CASES = [*DAMAGES, wrong_key, no_sa, plain, another_destination, fragments, ike_and_keepalive,
+         replayed, delete_request, esn_round, what_was_asked_for, too_many, reading]
+
+
+def _setup():
+    ndis.need()
+    return env.Setup(tap=True).need_offload()
+
+
+if __name__ == "__main__":
+    ktap.main(CASES, _setup)
