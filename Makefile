@@ -86,8 +86,8 @@ clean: ## delete what was built here (tools/sandbox clean empties the cache)
 
 endif
 
-device: ## build the NIC, espnic-device
-	@$(CARGO) build --locked --release -p espnic-device
+device: ## build the NIC, espnic-device, and the tool espnic-ndis
+	@$(CARGO) build --locked --release -p espnic-device -p espnic-ndis
 
 sandbox: ## make sandbox and kernel tree unless they are cached
 	@tools/kernel ensure

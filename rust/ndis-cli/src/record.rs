@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Records of the device: apart, and in words.
+
+use espnic_ndis::envelope::{
+    self, Indication, Received, Sent, RECORD_INDICATION, RECORD_RECEIVED, RECORD_REMOVED,
+    RECORD_SENT,
+};
+use espnic_ndis::oob::{LargeSend, Receive, ReceiveHeader, SendHeader};
+use espnic_ndis::Status;
+use serde_json::{json, Value};
+use zerocopy::FromBytes;
+
+use crate::device::Error;
+use crate::offload;
+
+/// Head of a record.
+pub type Head = envelope::Record;
+
+/// A record.
+#[derive(Debug)]
+pub enum Record {
+    /// Status indication.
+    Indication(Head, Status, Vec<u8>),
+    /// OOB data of a received packet.
+    Received(Head, Received),
+    /// OOB data of a sent packet.
+    Sent(Head, Sent),
+    /// The adapter was removed.
+    Removed(Head),
+    /// A kind that a later module has.
+    Unknown(Head),
+}
+
+/// The records in what one `read()` returned.
+pub fn split(data: &[u8]) -> impl Iterator<Item = Result<Record, Error>> + '_ {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let result = take(rest);
+        rest = match &result {
+            Some((_, behind)) => behind,
+            None => &[],
+        };
+        let broken = || Error::Failed("the module returned a record that is not whole".into());
+        Some(result.map(|(record, _)| record).ok_or_else(broken))
+    })
+}
+
+/// The first record and what is behind it.
+fn take(data: &[u8]) -> Option<(Record, &[u8])> {
+    let (head, _) = Head::read_from_prefix(data).ok()?;
+    let length = usize::from(head.length);
+    let body = data.get(size_of::<Head>()..length)?;
+    let record = match head.kind {
+        RECORD_INDICATION => {
+            let (indication, buffer) = Indication::read_from_prefix(body).ok()?;
+            let buffer = buffer.get(..indication.buffer_length as usize)?;
+            Record::Indication(head, Status(indication.status), buffer.to_vec())
+        }
+        RECORD_RECEIVED => Record::Received(head, Received::read_from_prefix(body).ok()?.0),
+        RECORD_SENT => Record::Sent(head, Sent::read_from_prefix(body).ok()?.0),
+        RECORD_REMOVED => Record::Removed(head),
+        _ => Record::Unknown(head),
+    };
+    Some((record, data.get(length..)?))
+}
+
+/// SaDeleteReq of slot 1.
+pub fn sa_delete_req(slot1: u64) -> bool {
+    Receive::from_word(slot1).sa_delete_req
+}
+
+fn number(bytes: [u8; 4]) -> String {
+    format!("{:#010x}", u32::from_be_bytes(bytes))
+}
+
+fn word(value: u64) -> String {
+    format!("{value:#018x}")
+}
+
+fn handle(value: u64) -> Value {
+    if value == 0 {
+        Value::Null
+    } else {
+        json!(format!("{value:#x}"))
+    }
+}
+
+impl Record {
+    /// What it says.
+    pub fn json(&self) -> Value {
+        let (kind, head, mut value) = match self {
+            Self::Indication(head, status, buffer) => {
+                ("indication", head, indication(*status, buffer))
+            }
+            Self::Received(head, received) => ("received", head, receive(received)),
+            Self::Sent(head, sent) => ("sent", head, send(sent)),
+            Self::Removed(head) => ("removed", head, json!({})),
+            Self::Unknown(head) => ("unknown", head, json!({"kind": head.kind})),
+        };
+        if let Some(members) = value.as_object_mut() {
+            members.insert("record".into(), json!(kind));
+            members.insert("sequence".into(), json!(head.sequence));
+            members.insert("lost".into(), json!(head.lost));
+            let seconds = head.timestamp as f64 / 1e9;
+            members.insert("time".into(), json!(seconds));
+        }
+        value
+    }
+}
+
+fn indication(status: Status, buffer: &[u8]) -> Value {
+    json!({
+        "status": status.to_string(),
+        "code": format!("{:#010x}", status.0),
+        "offload": offload::json(buffer),
+    })
+}
+
+fn receive(received: &Received) -> Value {
+    let slot1 = Receive::from_word(received.slot1);
+    let header = ReceiveHeader::from_word(received.slot12).info();
+    json!({
+        "handle": handle(received.handle),
+        "spi": number(received.spi),
+        "esp_sequence": u32::from_be_bytes(received.sequence),
+        "length": received.length,
+        "family": received.family,
+        "crypto_done": slot1.crypto_done,
+        "next_crypto_done": slot1.next_crypto_done,
+        "crypto_status": slot1.status.0,
+        "crypto_status_name": slot1.status.to_string(),
+        "sa_delete_req": slot1.sa_delete_req,
+        "next_header": header.map(|(next_header, _)| next_header),
+        "pad_length": header.map(|(_, pad_length)| pad_length),
+        "slot1": word(received.slot1),
+        "slot12": word(received.slot12),
+        "slot1_v1": word(received.slot1_v1),
+    })
+}
+
+fn send(sent: &Sent) -> Value {
+    let header = SendHeader::from_word(sent.slot12);
+    let lso = LargeSend::from_word(sent.slot2).map(|lso| match lso {
+        LargeSend::V1 {
+            mss,
+            tcp_header_offset,
+        } => json!({"version": 1, "mss": mss, "tcp_header_offset": tcp_header_offset}),
+        LargeSend::V2 {
+            mss,
+            tcp_header_offset,
+            ..
+        } => json!({"version": 2, "mss": mss, "tcp_header_offset": tcp_header_offset}),
+    });
+    json!({
+        "handle": handle(sent.slot1),
+        "tunnel_handle": handle(sent.slot11),
+        "spi": number(sent.spi),
+        "esp_sequence": u32::from_be_bytes(sent.sequence),
+        "length": sent.length,
+        "family": sent.family,
+        "next_header": header.next_header,
+        "pad_length": header.pad_length,
+        "ah_offset": header.ah_offset,
+        "esp_offset": header.esp_offset,
+        "lso": lso,
+        "status": Status(sent.status).to_string(),
+        "slot1": word(sent.slot1),
+        "slot2": word(sent.slot2),
+        "slot11": word(sent.slot11),
+        "slot12": word(sent.slot12),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::{FromZeros, IntoBytes};
+
+    fn record(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut head = Head::new_zeroed();
+        head.length = (size_of::<Head>() + body.len()) as u16;
+        head.kind = kind;
+        head.sequence = 7;
+        head.lost = 2;
+        head.timestamp = 1_500_000_000;
+        [head.as_bytes(), body].concat()
+    }
+
+    fn one(data: &[u8]) -> Value {
+        split(data).next().unwrap().unwrap().json()
+    }
+
+    #[test]
+    fn a_received_packet_in_words() {
+        let mut received = Received::new_zeroed();
+        received.slot1 = 0x0003_0003;
+        received.slot12 = 0x0001_0206;
+        received.handle = 0x100_0001;
+        received.spi = 0x1000u32.to_be_bytes();
+        let value = one(&record(RECORD_RECEIVED, received.as_bytes()));
+        assert_eq!(value["record"], "received");
+        assert_eq!(value["lost"], 2);
+        assert_eq!(value["time"], 1.5);
+        assert_eq!(value["crypto_done"], true);
+        assert_eq!(value["sa_delete_req"], true);
+        assert_eq!(
+            value["crypto_status_name"],
+            "CRYPTO_TRANSPORT_ESP_AUTH_FAILED"
+        );
+        assert_eq!(value["next_header"], 6);
+        assert_eq!(value["pad_length"], 2);
+        assert_eq!(value["handle"], "0x1000001");
+    }
+
+    #[test]
+    fn a_sent_packet_in_words() {
+        let mut sent = Sent::new_zeroed();
+        sent.slot1 = 5;
+        sent.slot12 = 0x0b05_0206;
+        let value = one(&record(RECORD_SENT, sent.as_bytes()));
+        assert_eq!(value["esp_offset"], 44);
+        assert_eq!(value["ah_offset"], 20);
+        assert_eq!(value["lso"], Value::Null);
+        assert_eq!(value["tunnel_handle"], Value::Null);
+        assert_eq!(value["status"], "NDIS_STATUS_SUCCESS");
+    }
+
+    #[test]
+    fn records_follow_each_other_and_unknown_ones_are_named() {
+        let data = [record(RECORD_REMOVED, &[]), record(99, &[0; 16])].concat();
+        let kinds: Vec<Value> = split(&data).map(|one| one.unwrap().json()).collect();
+        assert_eq!(kinds[0]["record"], "removed");
+        assert_eq!(kinds[1]["kind"], 99);
+        assert_eq!(kinds.len(), 2);
+    }
+
+    #[test]
+    fn a_record_that_is_not_whole_is_an_error() {
+        let data = record(RECORD_RECEIVED, &[0; 48]);
+        for end in [4, 40, data.len() - 1] {
+            let mut found = split(&data[..end]);
+            assert!(found.next().unwrap().is_err());
+            assert!(found.next().is_none());
+        }
+        let mut indication = record(RECORD_INDICATION, &[0; 8]);
+        *indication.get_mut(28).unwrap() = 1; // buffer_length
+        assert!(split(&indication).next().unwrap().is_err());
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Answers for people and for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value};
+
+use crate::device::Error;
+
+/// Prints a value: as one line of JSON, or as text.
+pub fn print(json: bool, value: &Value) -> Result<(), Error> {
+    let text = if json {
+        format!("{value}\n")
+    } else {
+        text(value)
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::Failed(format!("cannot print: {error}")))
+}
+
+/// A value as text: a line per member, members of members indented, lists of objects as tables.
+pub fn text(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(members) if members.contains_key("record") => line(members, &mut out),
+        Value::Object(members) => block(members, 0, &mut out),
+        Value::Array(rows) => table(rows, 0, &mut out),
+        other => out = plain(other) + "\n",
+    }
+    out
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        Value::Array(values) if values.is_empty() => "none".into(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// Records are one line each, so that many can be read and searched.
+fn line(members: &Map<String, Value>, out: &mut String) {
+    let words: Vec<String> = members
+        .iter()
+        .filter(|(name, _)| *name != "offload")
+        .map(|(name, value)| match value {
+            Value::Object(inner) => inner
+                .iter()
+                .map(|(inner, value)| format!("{name}.{inner}={}", plain(value)))
+                .collect::<Vec<_>>()
+                .join(" "),
+            _ => format!("{name}={}", plain(value)),
+        })
+        .collect();
+    out.push_str(&words.join(" "));
+    out.push('\n');
+}
+
+fn block(members: &Map<String, Value>, depth: usize, out: &mut String) {
+    let width = members.keys().map(String::len).max().unwrap_or(0);
+    let indent = "  ".repeat(depth);
+    for (name, value) in members {
+        match value {
+            Value::Object(inner) => {
+                let _ = writeln!(out, "{indent}{name}:");
+                block(inner, depth + 1, out);
+            }
+            Value::Array(rows) if rows.iter().any(Value::is_object) => {
+                let _ = writeln!(out, "{indent}{name}:");
+                table(rows, depth + 1, out);
+            }
+            _ => {
+                let _ = writeln!(out, "{indent}{name:width$}  {}", plain(value));
+            }
+        }
+    }
+}
+
+fn table(rows: &[Value], depth: usize, out: &mut String) {
+    let Some(members) = rows.iter().find_map(Value::as_object) else {
+        return;
+    };
+    let names: Vec<&str> = members.keys().map(String::as_str).collect();
+    for line in columns(&names, rows).lines() {
+        let _ = writeln!(out, "{}{line}", "  ".repeat(depth));
+    }
+}
+
+/// A table with these columns.
+pub fn columns(names: &[&str], rows: &[Value]) -> String {
+    let mut lines = vec![names
+        .iter()
+        .map(|&name| name.into())
+        .collect::<Vec<String>>()];
+    for row in rows {
+        let cell = |name: &&str| row.get(name).map_or("-".into(), plain);
+        lines.push(names.iter().map(cell).collect());
+    }
+    let mut out = String::new();
+    let mut widths = vec![0; names.len()];
+    for cells in &lines {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for cells in &lines {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(cells) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn members_are_lines_and_lists_of_objects_are_tables() {
+        let value = json!({"status": "NDIS_STATUS_SUCCESS", "ok": true, "inner": {"a": 1, "long": null},
+            "sas": [{"spi": "0x1", "dir": "in"}, {"spi": "0x1000", "dir": "out"}]});
+        assert_eq!(
+            text(&value),
+            "inner:\n  a     1\n  long  -\nok      yes\nsas:\n  dir  spi\n  in   0x1\n  out  0x1000\n\
+             status  NDIS_STATUS_SUCCESS\n"
+        );
+    }
+
+    #[test]
+    fn a_record_is_one_line() {
+        let value = json!({"record": "removed", "sequence": 4, "header": {"set": false}});
+        assert_eq!(text(&value), "header.set=no record=removed sequence=4\n");
+    }
+
+    #[test]
+    fn empty_lists_say_so() {
+        assert_eq!(text(&json!({"algorithms": []})), "algorithms  none\n");
+        assert_eq!(text(&json!([])), "");
+    }
+}
