@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the tests share.
+
+/// Says which rules of Documentation/ndis-rules.csv the test checks. To be called at its end.
+pub fn rules(numbers: &[u8]) {
+    let names: Vec<String> = numbers.iter().map(|number| format!("R{number}")).collect();
+    println!("# rules: {}", names.join(" "));
+}
