@@ -11,7 +11,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from .ktap import Failure
+from .ktap import Failure, Skip, defer
 from .pace import scaled
 
 NETLINK_XFRM = 6
@@ -19,7 +19,10 @@ SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x100, 0x200, 0x400
 NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSGERR_ATTR_MSG = 2, 1
-XFRM_MSG_NEWSA, XFRM_MSG_NEWAE = 0x10, 0x1E
+XFRM_MSG_NEWSA, XFRM_MSG_DELSA, XFRM_MSG_NEWAE = 0x10, 0x11, 0x1E
+XFRMNLGRP_SA = 3
+NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
+AUDIT_SET, AUDIT_STATUS_ENABLED, AUDIT_MAC_IPSEC_EVENT = 1001, 1, 1415
 ALG_CRYPT, ENCAP, ALG_AEAD, ALG_AUTH_TRUNC = 2, 4, 18, 20
 REPLAY_ESN_VAL, OFFLOAD_DEV, SA_DIR = 23, 28, 33
 DIR_IN, DIR_OUT, OFFLOAD_INBOUND = 1, 2, 2
@@ -138,3 +141,65 @@ def set_numbers(ns, sa, esn):
     body = target + struct.pack("!I", sa.spi) + struct.pack("=HBx", family, PROTO_ESP)
     body += source + struct.pack("=II", 0, sa.reqid) + esn.attribute()
     _request(ns, XFRM_MSG_NEWAE, NLM_F_REPLACE, body)
+
+
+class Monitor:
+    """What key managers are told about SAs in a namespace, as `ip xfrm monitor` would show it."""
+
+    def __init__(self, ns):
+        with ns:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM)
+        defer(self._socket.close)
+        self._socket.bind((0, 1 << XFRMNLGRP_SA - 1))
+        self._socket.setblocking(False)
+
+    def messages(self):
+        """(type, SPI, attributes by number) of all messages since the last call."""
+        found = []
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except BlockingIOError:
+                return found
+            length, kind = HEADER.unpack_from(data)[:2]
+            body = data[HEADER.size:length]
+            spi_at, size = (72, 224) if kind == XFRM_MSG_NEWSA else (16, 24)
+            spi = struct.unpack_from("!I", body, spi_at)[0]
+            found.append((kind, spi, _attributes(body[size:])))
+
+
+class AuditLog:
+    """Records of the kernel's audit system, which is switched on for the rest of the case."""
+
+    def __init__(self):
+        self._control = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
+        self._log = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
+        for sock in (self._control, self._log):
+            defer(sock.close)
+            sock.settimeout(scaled(2))
+        try:
+            self._log.bind((0, 1 << AUDIT_NLGRP_READLOG - 1))
+            self._enable(1)
+        except OSError as error:
+            raise Skip(f"needs the kernel's audit system: {error}") from error
+        defer(self._enable, 0)
+
+    def _enable(self, on):
+        body = struct.pack("=II", AUDIT_STATUS_ENABLED, on).ljust(44, b"\0")
+        flags = NLM_F_REQUEST | NLM_F_ACK
+        self._control.send(HEADER.pack(HEADER.size + len(body), AUDIT_SET, flags, 1, 0) + body)
+        error = struct.unpack_from("=i", self._control.recv(4096), HEADER.size)[0]
+        if error:
+            raise OSError(-error, os.strerror(-error))
+
+    def events(self):
+        """Texts of the MAC_IPSEC_EVENT records since the last call."""
+        found = []
+        self._log.setblocking(False)
+        while True:
+            try:
+                data = self._log.recv(65536)
+            except BlockingIOError:
+                return found
+            if HEADER.unpack_from(data)[1] == AUDIT_MAC_IPSEC_EVENT:
+                found.append(data[HEADER.size:].rstrip(b"\0").decode(errors="replace"))

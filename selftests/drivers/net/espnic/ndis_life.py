@@ -6,11 +6,13 @@ The peer is Linux's software ESP with states of `ip xfrm`. Everything that the w
 compared with the out-of-band records.
 """
 
+import re
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, ktap, ndis, oid, proc, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, ktap, ndis, netlink, oid, proc, traffic, xfrm  # noqa: E402
 
 GOOD = (1, 0, 0, 0)  # CryptoDone, NextCryptoDone, CryptoStatus, SaDeleteReq
 HEADER_INFO_SET, LSO_TYPE = 1 << 16, 1 << 30
@@ -255,6 +257,55 @@ def handles_are_new(cfg):
         miniport.expect("INVALID_PARAMETER", oid.UPDATE_SA, oid.update_sa(handle, sa, 1))
 
 
+def announced(cfg):
+    """Key managers are told of these SAs what they are told of those of ip xfrm."""
+    miniport, monitor = _miniport(cfg), netlink.Monitor(cfg.dut)
+    ktap.defer(xfrm.flush, cfg.dut)
+    for esn_high in (None, 0):
+        by_oid, by_ip = _flow(), _flow()
+        handles = []
+        for sa, other, way in ((by_oid.out, by_ip.out, "out"), (by_oid.in_, by_ip.in_, "in")):
+            handles.append(miniport.add(sa, way == "in", esn=esn_high))
+            if esn_high is None:
+                cfg.dut.ip(other.add(xfrm.offload(cfg.netif, way)))
+            else:
+                netlink.add_sa(cfg.dut, other, netlink.Esn(512 if way == "in" else 0), way,
+                               cfg.netif)
+            told = monitor.messages()
+            ktap.equal([(kind, spi) for kind, spi, _ in told],
+                       [(netlink.XFRM_MSG_NEWSA, sa.spi), (netlink.XFRM_MSG_NEWSA, other.spi)],
+                       "messages of two additions")
+            mine, theirs = (attributes for _, _, attributes in told)
+            ktap.equal(set(mine), set(theirs), f"attributes, {way}")
+            for number in (netlink.OFFLOAD_DEV, netlink.SA_DIR, netlink.REPLAY_ESN_VAL):
+                ktap.equal(mine.get(number), theirs.get(number), f"attribute {number}, {way}")
+            ktap.equal(mine[netlink.ALG_AEAD].replace(sa.key, other.key),
+                       theirs[netlink.ALG_AEAD], f"algorithm, {way}")
+        miniport.delete(*reversed(handles))
+        ktap.equal([(kind, spi) for kind, spi, _ in monitor.messages()],
+                   [(netlink.XFRM_MSG_DELSA, by_oid.in_.spi),
+                    (netlink.XFRM_MSG_DELSA, by_oid.out.spi)], "messages of the deletions")
+
+
+def audited(cfg):
+    """Additions, refused ones and deletions are audited as those of ip xfrm."""
+    miniport, log = _miniport(cfg), netlink.AuditLog()
+    ktap.defer(xfrm.flush, cfg.dut)
+    sa, other = _flow().out, _flow().out
+    log.events()
+    miniport.delete(miniport.add(sa, False))
+    cfg.dut.ip(other.add(xfrm.offload(cfg.netif, "out")), other.delete())
+    time.sleep(env.SETTLE)
+    told = [re.sub(r".*?(op=\S+).*?( src=.*)", r"\1\2", text) for text in log.events()]
+    ktap.diag("\n".join(told))
+    ktap.equal(len(told), 4, "audit records")
+    for mine, theirs in zip(told[:2], told[2:], strict=True):
+        ktap.contains(mine, f"spi={sa.spi}", "audit record")
+        ktap.equal(mine.replace(f"{sa.spi:#x}", "SPI").replace(f"{sa.spi}", "SPI"),
+                   theirs.replace(f"{other.spi:#x}", "SPI").replace(f"{other.spi}", "SPI"),
+                   "audit record against that of ip xfrm")
+
+
 def under_traffic(cfg):
     """SAs come and go while others carry traffic."""
     ktap.rules("R31")
@@ -272,7 +323,8 @@ def under_traffic(cfg):
 
 CASES = [transport_v4, transport_v4_list, transport_v6, tunnel_v4, tunnel_v6, cbc_sha1, cbc_sha256,
          short_icv, udp_transport, udp_tunnel, esn, derived_mode, mixed_with_ip_xfrm,
-         closing_the_file, handles_are_new, under_traffic]
+         closing_the_file, handles_are_new, announced, audited,
+         under_traffic]
 
 
 def _setup():
