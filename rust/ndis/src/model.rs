@@ -9,7 +9,9 @@
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
 //! * [`direct`], [`check`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
 //! * [`pending`]: requests that complete later;
-//! * [`receive`], [`flow`], [`packet`], [`table`]: the data path and its out-of-band words.
+//! * [`send`], [`segment`], [`receive`], [`flow`], [`packet`], [`table`]: the data path and its
+//!   out-of-band words;
+//! * [`transport`], [`leave`]: what the side above does, and what happens when the NIC leaves.
 //!
 //! The model has no locks, no memory and no clock of its own.
 
@@ -22,10 +24,14 @@ pub mod check;
 pub mod direct;
 pub mod flow;
 pub mod keywords;
+pub mod leave;
 pub mod packet;
 pub mod pending;
 pub mod receive;
+pub mod segment;
+pub mod send;
 pub mod table;
+pub mod transport;
 
 pub use adapter::{Adapter, Effects, Hardware, Snapshot, State};
 pub use algorithm::SALT;
@@ -36,3 +42,5 @@ pub use check::{Convention, IcvUnit, Salt};
 pub use direct::{Completion, Direct};
 pub use keywords::{Enabled, Keywords};
 pub use receive::{Check, Record, Report, Work};
+pub use send::{Job, SendSlots, Verdict};
+pub use table::{Lookup, Offloaded};

@@ -131,3 +131,9 @@ impl Check {
         }
     }
 }
+
+/// Whether the NIC sets SaDeleteReq in what it receives: its table holds more bundles than `mark`.
+/// Asking is all that it does; both SAs stay in use until DELETE_SA comes (R88).
+pub const fn asks_for_room(offloaded: u32, mark: u32) -> bool {
+    offloaded > mark
+}
