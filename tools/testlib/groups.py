@@ -8,6 +8,7 @@ import sys
 
 from vmlib import nic
 
+from . import fidelity
 from .report import FAIL, PASS, SKIP, Result
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
@@ -42,28 +43,47 @@ def _tail(log):
     return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
-def host(log, _only):
-    """cargo test of the workspace, test by test."""
-    log.unlink(missing_ok=True)
-    status = []
-    crate = "?"
-    failed = {}
-    for line in _lines(["cargo", "test", "--locked", "--workspace", "--no-fail-fast",
-                        "--color", "never"], log, status):
+def cargo(lines, where):
+    """Results of cargo test --show-output; WHERE tells people about failures.
+
+    The output of a program's tests comes after its results, so the rules that a test names are
+    added to a result that was already passed on.
+    """
+    crate, results, shown = "?", {}, None
+    for line in lines:
         running = re.match(r"\s+(?:Running (?:unittests )?(\S+)|Doc-tests (\S+)) ?(?:\((.*)\))?",
                            line)
         if running:
             program = pathlib.Path(running[3] or running[2]).name
-            crate = re.sub(r"-[0-9a-f]{16}$", "", program)
+            crate, results, shown = re.sub(r"-[0-9a-f]{16}$", "", program), {}, None
             print(f"# {crate} {running[1] or 'documentation'}", flush=True)
-        test = re.match(r"test (\S.*) \.\.\. (ok|FAILED|ignored)(?:, (.*))?$", line)
-        if test:
-            name = f"{crate}: {test[1]}"
-            if test[2] == "FAILED":
-                failed[name] = f"see {log.relative_to(CHECKOUT)}"
-                yield Result(name, FAIL, failed[name])
-            else:
-                yield Result(name, PASS if test[2] == "ok" else SKIP, test[3] or "")
+        if re.match(r"(successes|failures):$", line):
+            shown = ""
+        if shown is None:
+            test = re.match(r"test (\S.*) \.\.\. (ok|FAILED|ignored)(?:, (.*))?$", line)
+            if test:
+                outcome = {"ok": PASS, "FAILED": FAIL}.get(test[2], SKIP)
+                result = Result(f"{crate}: {test[1]}", outcome,
+                                where if outcome == FAIL else test[3] or "")
+                results[re.sub(r" - should panic$", "", test[1])] = result
+                yield result
+            continue
+        output = re.match(r"---- (\S.*) stdout ----$", line)
+        if output:
+            shown = output[1]
+        elif shown in results:
+            results[shown].rules |= fidelity.rules_in(line)
+
+
+def host(log, _only):
+    """cargo test of the workspace, test by test."""
+    log.unlink(missing_ok=True)
+    status, failed = [], 0
+    lines = _lines(["cargo", "test", "--locked", "--workspace", "--no-fail-fast",
+                    "--color", "never", "--", "--show-output"], log, status)
+    for result in cargo(lines, f"see {log.relative_to(CHECKOUT)}"):
+        failed += result.outcome == FAIL
+        yield result
     if status[0] and not failed:
         yield Result("cargo test", FAIL, _tail(log))
 
@@ -115,17 +135,22 @@ def _plan(lines, seen):
 
 def program(command, log, title, lines=LAST_LINES):
     """Results of a program that prints KTAP; a failure more if it ended badly."""
-    status, seen, recent, bad = [], {}, [], 0
+    status, seen, recent, rules, bad = [], {}, [], set(), 0
 
     def remember(line):
         recent.append(line)
         del recent[:-lines]
+        if line.startswith("# selftests: "):
+            rules.clear()
+        rules.update(fidelity.rules_in(line))
 
     for result in _ktap(_plan(_lines(command, log, status), seen), remember):
         if result.outcome == FAIL:
             bad += 1
             result.detail = "\n".join(filter(None, [result.detail, *recent]))
+        result.rules = set(rules)
         recent.clear()
+        rules.clear()
         yield result
     if seen.get("plan") is None or seen.get("done", 0) != seen["plan"]:
         yield Result(f"{title} runs to its end", FAIL,

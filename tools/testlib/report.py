@@ -8,11 +8,15 @@ PASS, FAIL, SKIP = "pass", "fail", "skip"
 
 @dataclasses.dataclass
 class Result:
-    """One test; DETAIL is the reason of a skip, or the words of a failure."""
+    """One test; DETAIL is the reason of a skip, or the words of a failure.
+
+    RULES are the NDIS rules that the test says it checks.
+    """
 
     name: str
     outcome: str
     detail: str = ""
+    rules: set = dataclasses.field(default_factory=set)
 
 
 class Report:

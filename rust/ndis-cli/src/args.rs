@@ -231,6 +231,7 @@ pub struct Add {
     #[arg(long)]
     pub no_wait: bool,
 
+    /// What NDIS has no field for
     #[command(flatten)]
     pub envelope: Envelope,
     /// The SA, unless --list is given
@@ -372,6 +373,7 @@ pub struct Raw {
     /// RequestId
     #[arg(long, value_name = "N", value_parser = long_number, default_value = "0")]
     pub id: u64,
+    /// What NDIS has no field for
     #[command(flatten)]
     pub envelope: Envelope,
 }
