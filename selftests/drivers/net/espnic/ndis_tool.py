@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""espnic-ndis, the command-line tool: what a person would do with it, and the transport's answer
+to a request for deletion.
+"""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import env, esp, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
+
+TOOL = "espnic-ndis"
+
+
+def _flow(**kwargs):
+    return xfrm.Flow(env.DUT4, env.PEER4, **kwargs)
+
+
+def _miniport(cfg):
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    miniport = ndis.Ndis(cfg.dut, cfg.netif, 0)
+    miniport.enable()
+    return miniport
+
+
+def _words(cfg, sa, way, single=True):
+    """Arguments of `add`; the key is in a file."""
+    key = Path(cfg.folder, f"key-{sa.spi:x}")
+    key.write_text(sa.key.hex() + "\n", encoding="ascii")
+    words = (f"--dir {way} --src {sa.src} --dst {sa.dst} --spi {sa.spi:#x} "
+             f"--enc aes-gcm-{(len(sa.key) - 4) * 8} --enc-key @{key}")
+    if single:
+        words += f" --mode {sa.mode} --reqid {sa.reqid} --window 512"
+    return words.split()
+
+
+def _run(cfg, *words, status=0):
+    """The tool's JSON answer; it must end with a status."""
+    result = cfg.dut.run(TOOL, "-i", cfg.netif, "--json", *words)
+    ktap.equal(result.returncode, status, f"exit status of {' '.join(words)}: {result.stderr}")
+    return json.loads(result.stdout) if result.stdout else result.stderr
+
+
+class Process:
+    """The tool in the background: answers come as JSON, one per line."""
+
+    def __init__(self, cfg, *words):
+        self._process = cfg.dut.spawn(TOOL, "-i", cfg.netif, "--json", *words,
+                                      stdin=subprocess.PIPE)
+        self._lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self._lines.put(line)
+
+    def bound(self):
+        """Wait until it follows, which it does as soon as it sleeps in its loop."""
+        where = f"/proc/{self._process.pid}/wchan"
+        proc.wait_until(lambda: "nanosleep" in proc.read_file(where), f"{TOOL} waits for records")
+
+    def answer(self):
+        """The next answer."""
+        try:
+            return json.loads(self._lines.get(timeout=pace.scaled(5)))
+        except queue.Empty:
+            raise ktap.Failure(f"{TOOL} said nothing") from None
+
+    def ask(self, *words):
+        """A command of a session, and its answer."""
+        self._process.stdin.write(" ".join(words) + "\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def end(self):
+        """End of its standard input; the exit status."""
+        self._process.stdin.close()
+        return self._process.wait(pace.scaled(5))
+
+    def terminate(self):
+        """SIGTERM; the exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(pace.scaled(5))
+
+
+def capabilities(cfg):
+    """What it shows is what the bytes say."""
+    miniport = _miniport(cfg)
+    shown, text = _run(cfg, "capabilities"), ""
+    for name, number in (("hardware", oid.HARDWARE_CAPABILITIES), ("current", oid.CURRENT_CONFIG)):
+        found, text = miniport.query(number), json.dumps(shown[name])
+        ktap.contains(text, str(found["SaOffloadCapacity"]), f"{name}'s capacity")
+    plain = cfg.dut.cmd(TOOL, "-i", cfg.netif, "capabilities")
+    ktap.contains(plain, str(found["SaOffloadCapacity"]), "text without --json")
+    info = _run(cfg, "info")
+    ktap.equal(info["capacity"], found["SaOffloadCapacity"], "capacity of info")
+
+
+def session(cfg):
+    """A session adds, updates, lists and deletes; its end deletes the rest."""
+    flow, rest = _flow(), _flow().out
+    _miniport(cfg).close()
+    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+    cfg.dut.ip(*flow.dut_policies())
+    tool = Process(cfg, "session")
+    ktap.check(tool.ask("encapsulation", "on")["ok"], "encapsulation")
+    handles = []
+    for sa, way in ((flow.out, "out"), (flow.in_, "in"), (rest, "out")):
+        answer = tool.ask("add", *_words(cfg, sa, way))
+        ktap.equal((answer["ok"], answer["status"]), (True, "NDIS_STATUS_SUCCESS"), "answer")
+        handles.append(answer["handle"])
+    esp.exercise(cfg, flow)
+    listed = {one["handle"]: one for one in tool.ask("list")["sas"]}
+    ktap.equal(set(listed), set(handles), "handles listed")
+    ktap.equal([listed[one]["dir"] for one in handles], ["out", "in", "out"], "directions")
+    ktap.equal({one["owner"] for one in _run(cfg, "list")["sas"]}, {"ndis"}, "owner for others")
+    answer = tool.ask("update", handles[0], "--spi", f"{flow.out.spi:#x}", "--high", "7")
+    ktap.equal((answer["ok"], answer["status"]), (False, "NDIS_STATUS_INVALID_PARAMETER"),
+               "update of an SA without ESN")
+    ktap.check(tool.ask("delete", handles[1], handles[0])["ok"], "deletion")
+    ktap.equal([one["handle"] for one in tool.ask("list")["sas"]], handles[2:], "what is left")
+    ktap.equal(tool.end(), 1, "exit status of a session with a refused command")
+    ktap.equal(cfg.dut.cmd("ip", "xfrm", "state"), "", "states after the session")
+
+
+def add_stays(cfg):
+    """`add` keeps its SA until it is told to end; other processes see it, and may delete it."""
+    miniport, sas = _miniport(cfg), [_flow().out, _flow().out]
+    first, second = (Process(cfg, "add", *_words(cfg, sa, "out")) for sa in sas)
+    handles = [tool.answer()["handle"] for tool in (first, second)]
+    ktap.equal({hex(one) for one in miniport.list()}, set(handles), "handles")
+    ktap.equal(_run(cfg, "delete", handles[1])["status"], "NDIS_STATUS_SUCCESS", "deletion")
+    ktap.equal({hex(one) for one in miniport.list()}, {handles[0]}, "handles after a deletion")
+    ktap.equal((first.terminate(), second.terminate()), (0, 0), "exit statuses")
+    ktap.equal(miniport.list(), {}, "what is left")
+
+
+def add_list(cfg):
+    """A list of SAs in a file, one of which cannot be: NULL for that one, success for all."""
+    miniport = _miniport(cfg)
+    good, bad = _flow().in_, _flow().in_
+    path = Path(cfg.folder, "list")
+    words = [" ".join(_words(cfg, sa, "in", single=False)) for sa in (good, bad)]
+    path.write_text(f"# two SAs\n{words[0]}\n{words[1]} --udp transport-over-udp-tunnel\n",
+                    encoding="ascii")
+    tool = Process(cfg, "add", "--list", str(path), "--mode", "transport")
+    answer = tool.answer()
+    ktap.equal(answer["ok"], True, "answer")
+    ktap.equal([bool(one) for one in answer["handles"]], [True, False], "handles")
+    ktap.equal({hex(one) for one in miniport.list()}, {answer["handles"][0]}, "handles listed")
+    tool.terminate()
+
+
+def refused(cfg):
+    """Exit statuses: 1 with the NIC's word, 2 for a wrong command line; no key in what is said."""
+    _miniport(cfg)
+    words = _words(cfg, _flow().out, "out")
+    answer = _run(cfg, "add", *words, "--udp", "transport-over-udp-tunnel", status=1)
+    ktap.equal(answer["status"], "NDIS_STATUS_NOT_SUPPORTED", "status")
+    key = "0123456789abcdef" * 2 + "00112233"
+    for wrong in (["add", "--dir", "out"], ["nothing"], ["delete"],
+                  ["add", *words[:-2], "--enc-key", key + "zz"]):
+        text = _run(cfg, *wrong, status=2)
+        ktap.check(text and key not in text, f"what it says: {text}")
+    result = cfg.dut.run(TOOL, "-i", "nothing0", "list")
+    ktap.equal(result.returncode, 1, "exit status without such an interface")
+    result = cfg.dut.run(TOOL, "-i", "lo", "list")
+    ktap.equal(result.returncode, 1, "exit status with another interface")
+
+
+def raw(cfg):
+    """Any bytes to any OID; behind the handle of an addition nothing is shown."""
+    miniport, sa = _miniport(cfg), _flow().out
+    answer = _run(cfg, "raw", f"{oid.CURRENT_CONFIG:#x}", "--query", "--normal", "--length", "256")
+    wanted = miniport.request(oid.CURRENT_CONFIG, bytes(256), path=ndis.NORMAL, kind=ndis.QUERY)
+    ktap.equal(answer["buffer"], wanted.buffer.hex(), "buffer")
+    result = cfg.dut.run(TOOL, "-i", cfg.netif, "--json", "raw", f"{oid.ADD_SA_EX:#x}",
+                         bytes(oid.add_sa_ex(sa, False)).hex(), "--mode", "transport")
+    ktap.equal(result.returncode, 0, "exit status")
+    ktap.check(sa.key.hex() not in result.stdout, "the key was shown")
+    ktap.equal(cfg.dut.cmd("ip", "xfrm", "state"), "", "states when the process has ended")
+    answer = _run(cfg, "raw", "0xfc0302ff", status=1)
+    ktap.equal(answer["status"], "NDIS_STATUS_INVALID_OID", "status of an unknown OID")
+
+
+def follow(cfg):
+    """Records as they come."""
+    miniport, flow = _miniport(cfg), _flow()
+    outbound, inbound = ndis.protect(cfg, miniport, flow)
+    tool = Process(cfg, "follow", "--receive", "--send", "--count", "2")
+    tool.bound()
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    records = {one["record"]: one for one in (tool.answer(), tool.answer())}
+    ktap.equal(set(records), {"received", "sent"}, "kinds of records")
+    ktap.equal((records["sent"]["handle"], records["received"]["handle"]),
+               (hex(outbound), hex(inbound)), "handles")
+    ktap.equal((records["received"]["crypto_done"], records["received"]["crypto_status"]),
+               (True, 0), "CryptoDone and CryptoStatus")
+
+
+def answered(cfg):
+    """The NIC asks for the deletion of an SA: the tool deletes it, then its counterpart."""
+    ktap.rules("R86", "R87", "R88")
+    control = cfg.need_request("sa-delete-request")
+    miniport, flow, other = _miniport(cfg), _flow(), _flow()
+    kept = [miniport.add(sa, inbound) for sa, inbound in ((other.out, False), (other.in_, True))]
+    flow = _flow(reqid=7)
+    outbound, inbound = ndis.protect(cfg, miniport, flow)
+    tool = Process(cfg, "follow", "--receive", "--answer")
+    tool.bound()
+    esp.exercise(cfg, flow, sizes=[56], stream=1024)
+    control.fault(cfg.nic, "sa-delete-request", 1)
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    proc.wait_until(lambda: set(miniport.list()) == set(kept), "both SAs are deleted")
+    answers = []
+    while len(answers) < 2:
+        one = tool.answer()
+        if one["record"] == "answer":
+            answers.append((one["dir"], one["handle"], one["status"]))
+    ktap.equal(answers, [("in", hex(inbound), "NDIS_STATUS_SUCCESS"),
+                         ("out", hex(outbound), "NDIS_STATUS_SUCCESS")], "the two requests")
+    ktap.equal(tool.terminate(), 0, "exit status")
+
+
+def keywords(cfg):
+    """Keywords, a restart, and what holds then."""
+    miniport = _miniport(cfg)
+    ktap.defer(miniport.enable)
+    ktap.defer(miniport.restart)
+    ktap.defer(miniport.set_keyword, ndis.IPSEC_V2, None)
+    ktap.equal(_run(cfg, "keyword", "*IPsecOffloadV2", "0")["keywords"], {"*IPsecOffloadV2": 0},
+               "keyword")
+    ktap.equal(miniport.keyword(ndis.IPSEC_V2), 0, "keyword by ioctl")
+    _run(cfg, "restart")
+    ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Esp"], 0, "Esp after the restart")
+    answer = _run(cfg, "parameters", "--ipsec", "both")
+    ktap.equal(answer["indications"], ["NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG"], "indications")
+    ktap.equal(miniport.keyword(ndis.IPSEC_V2), 3, "keyword after the set")
+    ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Esp"], 1, "Esp after the set")
+
+
+CASES = [capabilities, session, add_stays, add_list, refused, raw, follow, answered, keywords]
+
+
+def _setup():
+    ndis.need()
+    proc.need(TOOL)
+    cfg = env.Setup(tap=True).need_offload()
+    folder = tempfile.TemporaryDirectory(prefix="espnic-")
+    ktap.defer(folder.cleanup)
+    cfg.folder = folder.name
+    return cfg
+
+
+if __name__ == "__main__":
+    ktap.main(CASES, _setup)
