@@ -66,7 +66,7 @@ def _esp_works(cfg, miniport, status="SUCCESS"):
 
 def capabilities(cfg):
     """The hardware's capabilities: what the NIC and XFRM can do, and nothing else."""
-    ktap.rules("R1", "R18", "R19", "R22", "R23", "R26")
+    ktap.rules("R1", "R18", "R19", "R22", "R23", "R24", "R25", "R26")
     miniport = _miniport(cfg)
     found = miniport.query(oid.HARDWARE_CAPABILITIES)
     ktap.diag(found)
@@ -83,6 +83,10 @@ def capabilities(cfg):
     ktap.check(found["Encapsulation"] & oid.IEEE_802_3, "no 802.3 in Encapsulation")
     ktap.check(found["SaOffloadCapacity"], "no capacity")
     ktap.equal(miniport.info()["capacity"], found["SaOffloadCapacity"], "capacity")
+    features = cfg.features()
+    ktap.equal(found["LsoSupported"], int(features["tx-esp-segmentation"]), "LsoSupported")
+    ktap.equal(bool(found["Flags"] & oid.COEXISTENCE), features["esp-tx-csum-hw-offload"],
+               "flags that allow checksum offload together with IPsec")
     current = miniport.query(oid.CURRENT_CONFIG)
     for name in ("Esp", "Tunnel", "EncryptionAlgorithms", "AuthenticationAlgorithms"):
         ktap.equal(current[name], found[name], f"{name}, current against hardware")
