@@ -25,6 +25,8 @@ use crate::control::Control;
 use capability::Capabilities;
 use check::Supported;
 use espnic_esp::seq;
+#[cfg(espnic_ndis)]
+use espnic_wire::cap::XSaEntry;
 use espnic_wire::{
     admin::Command,
     sa::SaObject, //
@@ -124,6 +126,24 @@ impl Ipsec {
             .set_limit(Direction::Out, capabilities.limit_out)?;
         self.capabilities.populate(capabilities);
         Ok(())
+    }
+
+    /// How many SAs of one direction the NIC takes.
+    #[cfg(espnic_ndis)]
+    pub(crate) fn limit(&self, direction: Direction) -> u32 {
+        match (self.capabilities.as_ref(), direction) {
+            (None, _) => 0,
+            (Some(capabilities), Direction::In) => capabilities.limit_in,
+            (Some(capabilities), Direction::Out) => capabilities.limit_out,
+        }
+    }
+
+    /// Whether the NIC does all that `entry` says.
+    #[cfg(espnic_ndis)]
+    pub(crate) fn offers(&self, entry: &XSaEntry) -> bool {
+        self.capabilities
+            .as_ref()
+            .is_some_and(|capabilities| capabilities.offers(entry))
     }
 
     /// Added, deleted and refused SAs, control commands that failed, resets of the NIC.

@@ -4,13 +4,19 @@
 //!
 //! It takes the devices of one PCI subsystem vendor that offer `VIRTIO_NET_F_IPSEC`. The files are
 //! named after what they do: `nic` ties everything to the netdev, `rx` and `tx` move packets,
-//! `control` talks to the NIC, `ipsec` holds the SA life cycle and the ESP parts of the data path.
+//! `control` talks to the NIC, `ipsec` holds the SA life cycle and the ESP parts of the data path,
+//! `ndis` is the interface of NDIS's IPsec offload to it.
 
 #![deny(unsafe_code)]
 
 mod channel;
 mod control;
 mod ipsec;
+#[cfg(espnic_ndis)]
+mod ndis;
+#[cfg(not(espnic_ndis))]
+#[path = "ndis_absent.rs"]
+mod ndis;
 mod netdev;
 mod nic;
 mod rx;
@@ -22,8 +28,11 @@ use espnic_wire::{
     pci, //
 };
 use kernel::{
+    driver,
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::atomic::Relaxed,
+    InPlaceModule,
+    ModuleMetadata, //
 };
 use kernel_net::{
     net::device::{
@@ -99,14 +108,40 @@ impl virtio::Driver for Driver {
         nic.set_active(device, nic.active.load(Relaxed))?;
         let offload = nic.set_up_ipsec();
         nic::configure(dev, &mut net, offload);
+        let device = net.device()?;
+        let nic = device.data();
+        nic.ndis.set_up(&nic.ipsec, device.features())?;
         net.register()
     }
 }
 
-kernel_net::module_virtio_driver! {
-    type: Driver,
+#[pin_data]
+struct Module {
+    #[pin]
+    _driver: driver::Registration<virtio::Adapter<Driver>>,
+    _ndis: Option<Pin<KBox<ndis::Registrations>>>,
+}
+
+impl InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
+            // The last one: see `kernel_net::misc`.
+            _ndis: ndis::Registrations::new(module)?,
+        })
+    }
+}
+
+module! {
+    type: Module,
     name: "espnic",
     authors: ["The espnic authors"],
     description: "virtio network driver with IPsec ESP offload",
     license: "GPL",
+    params: {
+        ndis: u8 {
+            default: 0,
+            description: "1: make /dev/espnic-ndis, NDIS IPsec offload requests to the NIC",
+        },
+    },
 }

@@ -177,7 +177,9 @@ impl xfrm::Operations for Nic {
         extack: &mut ExtAck,
     ) -> Result {
         let nic = dev.data();
-        nic.ipsec.add(&nic.control, x, handle, extack)
+        nic.ipsec.add(&nic.control, x, handle, extack)?;
+        nic.ndis.sa_added(handle);
+        Ok(())
     }
 
     fn offload_ok(skb: &PeekSkb<'_>, x: &xfrm::State) -> bool {
@@ -195,11 +197,13 @@ impl xfrm::Operations for Nic {
 
     fn state_delete(dev: &Device<Self>, handle: xfrm::Handle) {
         let nic = dev.data();
+        nic.ndis.sa_deleted(handle);
         nic.ipsec.delete(&nic.control, handle);
     }
 
     fn state_free(dev: &Device<Self>, handle: xfrm::Handle) {
         let nic = dev.data();
         nic.ipsec.free(&nic.control, handle);
+        nic.ndis.sa_freed(handle);
     }
 }

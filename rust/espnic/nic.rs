@@ -5,7 +5,8 @@
 use crate::{
     channel::Channel,
     control::Control,
-    ipsec::Ipsec, //
+    ipsec::Ipsec,
+    ndis::Ndis, //
 };
 use espnic_wire::{
     config::{
@@ -61,6 +62,7 @@ pub(crate) struct Nic {
     pub(crate) ipsec: Ipsec,
     #[pin]
     pub(crate) control: Control,
+    pub(crate) ndis: Ndis,
     pub(crate) vdev: DeviceRef,
 }
 
@@ -85,6 +87,7 @@ impl Nic {
         }
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
         let control = queues.control;
+        let ndis = Ndis::new()?;
         Ok(try_pin_init!(Self {
             header,
             channels,
@@ -92,6 +95,7 @@ impl Nic {
             started: Atomic::new(false),
             ipsec <- Ipsec::new(),
             control <- Control::new(control),
+            ndis,
             vdev,
         }))
     }
@@ -187,6 +191,7 @@ impl Nic {
         let guard = rtnl::lock();
         self.halt(dev);
         drop(guard);
+        self.ndis.set_resetting(true);
         self.ipsec.reset_prepare();
         self.channels
             .iter()
@@ -205,6 +210,7 @@ impl Nic {
         self.control.set_queue(queues.control);
         self.vdev.ready();
         self.ipsec.reset_done(&self.control)?;
+        self.ndis.set_resetting(false);
         let _guard = rtnl::lock();
         self.set_active(dev, self.active.load(Relaxed))?;
         if dev.is_running() {

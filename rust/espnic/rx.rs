@@ -205,6 +205,7 @@ fn deliver(
     } else if header.has(hdr::F_DATA_VALID) {
         skb.set_checksum_verified();
     }
+    nic.ndis.received(&nic.ipsec, header, &skb);
     let Some(mut skb) = ipsec::rx::mark(&nic.ipsec, header, skb, &mut counters.ipsec) else {
         return;
     };

@@ -58,9 +58,11 @@ pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
     let nic = dev.data();
     let gso = skb.gso();
     let mut header = plain_header(&skb, gso);
-    let offloaded = skb
-        .tx_offload()
-        .map(|request| ipsec::tx::describe(&nic.ipsec, &skb, gso, &request, &mut header));
+    let offloaded = skb.tx_offload().map(|request| {
+        let result = ipsec::tx::describe(&nic.ipsec, &skb, gso, &request, &mut header);
+        nic.ndis.sent(&skb, gso, &request, &header, result.is_ok());
+        result
+    });
     let mut tx = channel.tx.lock();
     if let Some(result) = offloaded {
         if !tx.counters.ipsec.count(result, &skb, gso) {

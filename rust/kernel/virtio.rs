@@ -365,11 +365,3 @@ impl<T: Driver> Adapter<T> {
         unsafe { schedule_work::<T::Net>((*vdev).priv_.cast()) }
     }
 }
-
-/// Declares a kernel module that is one virtio driver.
-#[macro_export]
-macro_rules! module_virtio_driver {
-    ($($f:tt)*) => {
-        ::kernel::module_driver!(<T>, $crate::virtio::Adapter<T>, { $($f)* });
-    };
-}

@@ -84,6 +84,12 @@ impl Capabilities {
         })
     }
 
+    /// Whether one entry of the NIC's list has all that `entry` says.
+    #[cfg(espnic_ndis)]
+    pub(super) fn offers(&self, entry: &XSaEntry) -> bool {
+        self.entries.iter().any(|offered| entry.is_within(offered))
+    }
+
     /// Whether the NIC does such an SA.
     pub(super) fn allows(&self, sa: &Supported<'_>) -> bool {
         let algorithm = &sa.algorithm;

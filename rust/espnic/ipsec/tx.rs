@@ -133,7 +133,7 @@ fn sequence_number(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Re
 
 /// Offset of the ESP header from the frame's start. With UDP around it, the stack's transport header
 /// is that of UDP.
-fn esp_offset(skb: &SkBuff, state: &State) -> Option<u16> {
+pub(crate) fn esp_offset(skb: &SkBuff, state: &State) -> Option<u16> {
     let offset = skb.transport_offset()?;
     match state.encapsulation() {
         Some(_) => offset.checked_add(UDP_HLEN),

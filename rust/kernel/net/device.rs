@@ -267,11 +267,12 @@ impl<T: Operations> Device<T> {
         unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).features)) }
     }
 
-    /// Switches features on or off as the user can. Sleeps.
+    /// Switches those of the features `bits` on or off that the user can switch. Sleeps.
     pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Guard) {
         let dev = self.as_raw();
         // SAFETY: By the type invariant; RTNL is held.
         unsafe {
+            let bits = bits & (*dev).hw_features;
             if on {
                 (*dev).wanted_features |= bits;
             } else {

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The NDIS layer: the NIC as a miniport driver's IPsec offload version 2, behind `/dev/espnic-ndis`.
+//!
+//! The rules are in the crate `espnic_ndis`; this module gives them the NIC. An SA that is added here
+//! is an XFRM state that the NIC offloads, made as `xfrm_user` makes one. `handles` numbers the SAs,
+//! `port` is the adapter as an open file sees it, `file` the device, `request` and `translate` do
+//! OID requests, `hardware` says what the NIC can, `oob` reports packets.
+//!
+//! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
+//! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
+//! taken under a lock of this module, and the notifier's calls come with it.
+
+mod file;
+mod handles;
+mod hardware;
+mod list;
+mod miniport;
+mod oob;
+mod port;
+mod request;
+mod translate;
+
+use crate::{
+    ipsec::Ipsec,
+    nic::Nic, //
+};
+use handles::Handles;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+use kernel_net::{
+    net::{
+        device::Device,
+        notifier,
+        xfrm::{
+            self,
+            Direction, //
+        }, //
+    },
+    new_lock,
+    sync::SpinLockBh, //
+};
+use miniport::Miniport;
+use port::{
+    Body,
+    Port, //
+};
+
+pub(crate) use file::Registrations;
+
+/// The NDIS side of a NIC; empty without the module parameter.
+pub(crate) struct Ndis(Option<Arc<Adapter>>);
+
+/// The adapter that open files bind to.
+#[pin_data]
+struct Adapter {
+    #[pin]
+    miniport: SpinLockBh<Miniport>,
+    /// The bound files.
+    #[pin]
+    ports: SpinLockBh<KVec<Arc<Port>>>,
+    /// What records the bound files want, together.
+    wants: Atomic<u32>,
+    #[pin]
+    handles: Handles,
+    /// Whether a request is changing the features, so that the notifier need not tell of it.
+    switching: Atomic<bool>,
+}
+
+impl Ndis {
+    /// Makes the NDIS side if the module parameter wants it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        if !file::is_enabled() {
+            return Ok(Self(None));
+        }
+        let adapter = Arc::pin_init(
+            pin_init!(Adapter {
+                miniport <- new_lock!(Miniport::new()),
+                ports <- new_lock!(KVec::new()),
+                wants: Atomic::new(0),
+                handles <- Handles::new(),
+                switching: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(Self(Some(adapter)))
+    }
+
+    /// Takes over what the driver and the NIC have agreed on. Before the netdev is registered.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn set_up(&self, ipsec: &Ipsec, features: u64) -> Result {
+        let Some(adapter) = &self.0 else {
+            return Ok(());
+        };
+        for direction in [Direction::In, Direction::Out] {
+            let limit = ipsec.limit(direction);
+            adapter.handles.set_limit(direction, limit)?;
+        }
+        let hardware = hardware::of(ipsec, features);
+        adapter.miniport.lock().initialize(hardware);
+        Ok(())
+    }
+
+    fn is(&self, adapter: &Arc<Adapter>) -> bool {
+        self.0.as_ref().is_some_and(|own| Arc::ptr_eq(own, adapter))
+    }
+
+    /// The NIC has taken a state.
+    pub(crate) fn sa_added(&self, handle: xfrm::Handle) {
+        if let Some(adapter) = &self.0 {
+            adapter.handles.added(handle);
+        }
+    }
+
+    /// A state of the NIC is dead. No sleeping.
+    pub(crate) fn sa_deleted(&self, handle: xfrm::Handle) {
+        if let Some(adapter) = &self.0 {
+            adapter.handles.deleted(handle);
+        }
+    }
+
+    /// The NIC has forgotten a state.
+    pub(crate) fn sa_freed(&self, handle: xfrm::Handle) {
+        if let Some(adapter) = &self.0 {
+            adapter.handles.freed(handle);
+        }
+    }
+
+    /// The NIC is reset from now on, or not any more.
+    pub(crate) fn set_resetting(&self, resetting: bool) {
+        if let Some(adapter) = &self.0 {
+            adapter.miniport.lock().set_resetting(resetting);
+        }
+    }
+
+    /// The adapter, if somebody wants the records of `kind` (`WANT_`).
+    fn listening(&self, kind: u32) -> Option<&Adapter> {
+        let adapter = self.0.as_deref()?;
+        (adapter.wants.load(Relaxed) & kind != 0).then_some(adapter)
+    }
+}
+
+impl Adapter {
+    /// Adds a port. RTNL is held, so that the interface cannot leave unnoticed.
+    fn attach(&self, port: Arc<Port>) -> Result {
+        let mut ports = KVec::new();
+        loop {
+            let room = self.ports.lock().len().saturating_add(1);
+            ports.reserve(room, GFP_KERNEL)?;
+            let mut list = self.ports.lock();
+            if list.len() >= room {
+                continue;
+            }
+            for old in list.drain_all() {
+                ports.push_within_capacity(old).map_err(|_| ENOMEM)?;
+            }
+            ports.push_within_capacity(port).map_err(|_| ENOMEM)?;
+            core::mem::swap(&mut *list, &mut ports);
+            self.update_wants(&list);
+            return Ok(());
+        }
+    }
+
+    /// Takes a port away again; nothing happens if it is not there.
+    fn detach(&self, port: &Port) {
+        let mut list = self.ports.lock();
+        let at = list.iter().position(|p| core::ptr::eq(&**p, port));
+        let removed = at.and_then(|at| list.remove(at).ok());
+        self.update_wants(&list);
+        drop(list);
+        // Outside the lock: freeing a port sleeps.
+        drop(removed);
+    }
+
+    fn update_wants(&self, ports: &[Arc<Port>]) {
+        let wants = ports.iter().fold(0, |wants, port| wants | port.wants);
+        self.wants.store(wants, Relaxed);
+    }
+
+    /// Stores a record in the ring of each bound file that wants such.
+    fn push(&self, body: &Body) {
+        self.ports.lock().iter().for_each(|port| port.push(body));
+    }
+
+    /// The interface leaves its namespace: the bound files lose it.
+    fn leave(&self) {
+        let ports = core::mem::replace(&mut *self.ports.lock(), KVec::new());
+        self.wants.store(0, Relaxed);
+        ports.iter().for_each(|port| port.remove());
+    }
+}
+
+impl notifier::Observer for Nic {
+    fn features_changed(dev: &Device<Self>) {
+        if let Some(adapter) = &dev.data().ndis.0 {
+            if !adapter.switching.load(Relaxed) {
+                adapter.follow_features(dev);
+            }
+        }
+    }
+
+    fn leaving(dev: &Device<Self>) {
+        if let Some(adapter) = &dev.data().ndis.0 {
+            adapter.leave();
+        }
+    }
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/espnic-ndis`: open files, ioctls, reading.
+
+use super::{
+    list,
+    port::Port,
+    request, //
+};
+use crate::nic::Nic;
+use espnic_ndis::envelope::{
+    Bind,
+    Info,
+    Keyword,
+    Request,
+    Restart,
+    INFO_ENCAPSULATION,
+    INFO_REMOVED,
+    IOCTL_BIND,
+    IOCTL_GET_KEYWORD,
+    IOCTL_INFO,
+    IOCTL_LIST,
+    IOCTL_REQUEST,
+    IOCTL_RESTART,
+    IOCTL_SET_KEYWORD,
+    VERSION,
+    WANT_ALL, //
+};
+use kernel::{
+    fs::{
+        File,
+        Kiocb, //
+    },
+    iov::IovIterDest,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceRegistration, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        poll::PollTable,
+        Arc,
+        SetOnce, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+use kernel_net::{
+    misc,
+    net::{
+        namespace::Namespace,
+        notifier,
+        operation_not_supported, //
+    },
+    rtnl, //
+};
+use zerocopy::{
+    FromBytes,
+    FromZeros,
+    IntoBytes, //
+};
+
+const NAME: &CStr = c"espnic-ndis";
+/// Read and write for root.
+const MODE: u16 = 0o600;
+
+/// The number of the last open file.
+static FILES: Atomic<u32> = Atomic::new(0);
+
+/// Whether the module parameter wants the device.
+pub(super) fn is_enabled() -> bool {
+    *crate::module_parameters::ndis.value() != 0
+}
+
+/// The device and what belongs to it.
+#[pin_data]
+pub(crate) struct Registrations {
+    #[pin]
+    _notifier: notifier::Registration<Nic>,
+    // The last one, see there.
+    #[pin]
+    _device: misc::Registration<OpenFile>,
+}
+
+impl Registrations {
+    /// Makes the device if the module parameter wants it.
+    pub(crate) fn new(module: &'static ThisModule) -> Result<Option<Pin<KBox<Self>>>> {
+        if !is_enabled() {
+            return Ok(None);
+        }
+        let device = misc::Registration::new(NAME, MODE, module)?;
+        let new = try_pin_init!(Self {
+            _notifier <- notifier::Registration::new(),
+            _device <- device,
+        });
+        KBox::pin_init(new, GFP_KERNEL).map(Some)
+    }
+}
+
+/// An open file.
+pub(super) struct OpenFile {
+    /// Its number, never 0.
+    number: u32,
+    port: SetOnce<Arc<Port>>,
+    requests: Atomic<u64>,
+    failed: Atomic<u64>,
+}
+
+#[vtable]
+impl MiscDevice for OpenFile {
+    type Ptr = KBox<Self>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        let number = FILES.fetch_add(1, Relaxed).wrapping_add(1);
+        let file = Self {
+            // After so many files one may be shared, which mixes up who deletes what.
+            number: number.max(1),
+            port: SetOnce::new(),
+            requests: Atomic::new(0),
+            failed: Atomic::new(0),
+        };
+        Ok(KBox::new(file, GFP_KERNEL)?)
+    }
+
+    fn release(device: KBox<Self>, _file: &File) {
+        if let Some(port) = device.port.as_ref() {
+            port.adapter.detach(port);
+            port.delete_own();
+        }
+    }
+
+    fn read_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        let port = kiocb.file().port.as_ref().ok_or(ENODEV)?;
+        let wait = !misc::is_nonblocking(&kiocb);
+        let mut done = 0usize;
+        while !iov.is_empty() {
+            let record = match port.pop(iov.len(), wait && done == 0) {
+                Ok(record) => record,
+                // At the end of what there is, or of what fits.
+                Err(_) if done != 0 => break,
+                Err(ENODEV) => break,
+                Err(error) => return Err(error),
+            };
+            if iov.copy_to_iter(record.get()) != record.get().len() {
+                return Err(EFAULT);
+            }
+            done = done.saturating_add(record.get().len());
+        }
+        Ok(done)
+    }
+
+    fn ioctl(device: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        let user = User(UserPtr::from_addr(arg));
+        match cmd {
+            IOCTL_BIND => device.bind(&user.read()?),
+            IOCTL_REQUEST => device.request(&user),
+            IOCTL_LIST => user.exchange(|list| list::fill(device.port()?, list)),
+            IOCTL_INFO => user.write(&device.info()?),
+            IOCTL_SET_KEYWORD => device.set_keyword(&user.read()?),
+            IOCTL_GET_KEYWORD => user.exchange(|keyword| device.keyword(keyword)),
+            IOCTL_RESTART => device.restart(&user.read()?),
+            _ => Err(ENOTTY),
+        }?;
+        Ok(0)
+    }
+}
+
+impl misc::Pollable for OpenFile {
+    fn poll(device: &Self, file: &File, table: PollTable<'_>) -> u32 {
+        let Some(port) = device.port.as_ref() else {
+            return 0;
+        };
+        table.register_wait(file, &port.readable);
+        if port.has_record() {
+            misc::READABLE
+        } else {
+            0
+        }
+    }
+}
+
+/// The caller's structure.
+struct User(UserPtr);
+
+impl User {
+    fn read<T: FromBytes + IntoBytes>(&self) -> Result<T> {
+        let mut value = T::new_zeroed();
+        UserSlice::new(self.0, size_of::<T>())
+            .reader()
+            .read_slice(value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    fn write<T: IntoBytes + zerocopy::Immutable>(&self, value: &T) -> Result {
+        UserSlice::new(self.0, size_of::<T>())
+            .writer()
+            .write_slice(value.as_bytes())
+    }
+
+    /// Has `act` answer in place.
+    fn exchange<T: FromBytes + IntoBytes + zerocopy::Immutable>(
+        &self,
+        act: impl FnOnce(&mut T) -> Result,
+    ) -> Result {
+        let mut value = self.read()?;
+        act(&mut value)?;
+        self.write(&value)
+    }
+}
+
+impl OpenFile {
+    fn port(&self) -> Result<&Port> {
+        self.port.as_ref().map(|port| &**port).ok_or(ENODEV)
+    }
+
+    fn bind(&self, bind: &Bind) -> Result {
+        if bind.flags & !WANT_ALL != 0 {
+            return Err(EINVAL);
+        }
+        let namespace = Namespace::current()?;
+        if !namespace.may_administrate() {
+            return Err(EPERM);
+        }
+        if self.port.as_ref().is_some() {
+            return Err(EBUSY);
+        }
+        // The interface cannot leave before the port can hear of it.
+        let _rtnl = rtnl::lock();
+        let dev = namespace.device::<Nic>(bind.ifindex)?;
+        let adapter = dev.data().ndis.0.clone();
+        let adapter = adapter.ok_or_else(operation_not_supported)?;
+        let port = Port::new(adapter, namespace, bind.ifindex, self.number, bind.flags)?;
+        port.adapter.attach(port.clone())?;
+        if self.port.populate(port.clone()) {
+            return Ok(());
+        }
+        // Another thread was faster.
+        port.adapter.detach(&port);
+        Err(EBUSY)
+    }
+
+    fn request(&self, user: &User) -> Result {
+        let port = self.port()?;
+        let mut request: Request = user.read()?;
+        request::check(&request)?;
+        let status = request::perform(port, &mut request, |answer| user.write(answer))?;
+        self.requests.fetch_add(1, Relaxed);
+        if status.0 & 0x8000_0000 != 0 {
+            self.failed.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn info(&self) -> Result<Info> {
+        let mut info = Info::new_zeroed();
+        info.version = VERSION;
+        info.requests = self.requests.load(Relaxed);
+        info.failed = self.failed.load(Relaxed);
+        let Some(port) = self.port.as_ref() else {
+            return Ok(info);
+        };
+        info.ifindex = port.index;
+        (info.records, info.lost) = port.counters();
+        let adapter = &port.adapter;
+        info.offloaded = adapter.handles.alive();
+        let miniport = adapter.miniport.lock();
+        info.ndis_version = miniport.version().0;
+        info.capacity = miniport.capacity();
+        if miniport.has_encapsulation() {
+            info.flags |= INFO_ENCAPSULATION;
+        }
+        drop(miniport);
+        if port.is_removed() {
+            info.flags |= INFO_REMOVED;
+        }
+        Ok(info)
+    }
+
+    fn set_keyword(&self, keyword: &Keyword) -> Result {
+        let port = self.port()?;
+        let _dev = port.device()?;
+        if keyword.reserved != 0 || keyword.present > 1 {
+            return Err(EINVAL);
+        }
+        let value = (keyword.present == 1).then_some(keyword.value);
+        port.adapter
+            .miniport
+            .lock()
+            .set_keyword(keyword.name, value)
+    }
+
+    fn keyword(&self, keyword: &mut Keyword) -> Result {
+        let port = self.port()?;
+        let _dev = port.device()?;
+        if keyword.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let value = port.adapter.miniport.lock().keyword(keyword.name)?;
+        keyword.present = u32::from(value.is_some());
+        keyword.value = value.unwrap_or(0);
+        Ok(())
+    }
+
+    fn restart(&self, restart: &Restart) -> Result {
+        let port = self.port()?;
+        let dev = port.device()?;
+        if restart.reserved != 0 {
+            return Err(EINVAL);
+        }
+        port.adapter.restart(&dev, restart.ndis_version)?;
+        // A miniport that halts leaves no SAs behind.
+        port.delete_sas(&dev, |owner| owner != 0);
+        Ok(())
+    }
+}

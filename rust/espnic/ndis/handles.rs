@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! OffloadHandles: numbers for the NIC's SAs, whoever made them.
+//!
+//! A number is never used again: it consists of a serial number, the direction and the slot of the
+//! driver's state table, so that finding an SA is one look into a table.
+
+use espnic_ndis::Handle;
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+use kernel_net::{
+    net::xfrm::{
+        self,
+        Direction, //
+    },
+    new_lock,
+    sync::SpinLockBh, //
+};
+
+const SERIAL_SHIFT: u32 = 24;
+const OUT: u64 = 1 << 23;
+const SLOT: u64 = OUT - 1;
+
+/// What is known of a slot of the state table.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// Zero while no SA is alive in the slot.
+    serial: u64,
+    /// The open file that made the SA, 0 for none.
+    owner: u32,
+    /// The slot's generation.
+    epoch: u16,
+    /// Deleted, but the NIC may have it still.
+    leaving: bool,
+    /// The NIC has asked for the deletion.
+    delete_requested: bool,
+}
+
+/// One SA of a walk through the table.
+pub(super) struct Found {
+    pub(super) number: Handle,
+    pub(super) state: xfrm::Handle,
+    pub(super) owner: u32,
+    pub(super) delete_requested: bool,
+}
+
+/// The numbers of a NIC.
+#[pin_data]
+pub(super) struct Handles {
+    #[pin]
+    incoming: SpinLockBh<KVVec<Entry>>,
+    #[pin]
+    outgoing: SpinLockBh<KVVec<Entry>>,
+    serial: Atomic<u64>,
+    alive: Atomic<u32>,
+    leaving: Atomic<u32>,
+}
+
+impl Handles {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            incoming <- new_lock!(KVVec::new()),
+            outgoing <- new_lock!(KVVec::new()),
+            serial: Atomic::new(1),
+            alive: Atomic::new(0),
+            leaving: Atomic::new(0),
+        })
+    }
+
+    /// Makes room for as many SAs as the state table has slots. Before the first SA. Sleeps.
+    pub(super) fn set_limit(&self, direction: Direction, limit: u32) -> Result {
+        let mut list = KVVec::new();
+        let limit = usize::try_from(u64::from(limit).min(SLOT)).map_err(|_| EINVAL)?;
+        list.resize(limit, Entry::default(), GFP_KERNEL)?;
+        let old = core::mem::replace(&mut *self.list(direction).lock(), list);
+        drop(old);
+        Ok(())
+    }
+
+    fn list(&self, direction: Direction) -> &SpinLockBh<KVVec<Entry>> {
+        match direction {
+            Direction::In => &self.incoming,
+            Direction::Out => &self.outgoing,
+        }
+    }
+
+    fn number(direction: Direction, slot: u32, serial: u64) -> Option<Handle> {
+        let direction = match direction {
+            Direction::In => 0,
+            Direction::Out => OUT,
+        };
+        let slot = u64::from(slot).checked_add(1)? & SLOT;
+        Handle::new((serial << SERIAL_SHIFT) | direction | slot)
+    }
+
+    /// Gives a new SA its number. Nobody owns it yet.
+    pub(super) fn added(&self, state: xfrm::Handle) {
+        let serial = self.serial.fetch_add(1, Relaxed);
+        let mut list = self.list(state.direction).lock();
+        if let Some(entry) = list.get_mut(state.id as usize) {
+            *entry = Entry {
+                serial,
+                epoch: state.epoch,
+                ..Entry::default()
+            };
+            self.alive.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The SA is dead, and its number with it.
+    pub(super) fn deleted(&self, state: xfrm::Handle) {
+        let mut list = self.list(state.direction).lock();
+        if let Some(entry) = entry(&mut list, state).filter(|entry| entry.serial != 0) {
+            entry.serial = 0;
+            entry.leaving = true;
+            self.alive.fetch_sub(1, Relaxed);
+            self.leaving.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The NIC has forgotten the SA.
+    pub(super) fn freed(&self, state: xfrm::Handle) {
+        self.deleted(state);
+        let mut list = self.list(state.direction).lock();
+        if let Some(entry) = entry(&mut list, state).filter(|entry| entry.leaving) {
+            entry.leaving = false;
+            self.leaving.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// How many SAs are alive.
+    pub(super) fn alive(&self) -> u32 {
+        self.alive.load(Relaxed)
+    }
+
+    /// Whether the NIC is about to forget SAs, so that there will be room.
+    pub(super) fn some_leave(&self) -> bool {
+        self.leaving.load(Relaxed) != 0
+    }
+
+    /// Makes the open file `owner` the owner of an SA.
+    pub(super) fn set_owner(&self, state: xfrm::Handle, owner: u32) {
+        let mut list = self.list(state.direction).lock();
+        if let Some(entry) = entry(&mut list, state) {
+            entry.owner = owner;
+        }
+    }
+
+    /// Notes that the NIC wants an SA deleted.
+    pub(super) fn set_delete_requested(&self, state: xfrm::Handle) {
+        let mut list = self.list(state.direction).lock();
+        if let Some(entry) = entry(&mut list, state) {
+            entry.delete_requested = true;
+        }
+    }
+
+    /// The number of a live SA.
+    pub(super) fn number_of(&self, state: xfrm::Handle) -> Option<Handle> {
+        let mut list = self.list(state.direction).lock();
+        let serial = entry(&mut list, state)?.serial;
+        drop(list);
+        if serial == 0 {
+            return None;
+        }
+        Self::number(state.direction, state.id, serial)
+    }
+
+    /// The live SA with this number.
+    pub(super) fn find(&self, number: Handle) -> Option<xfrm::Handle> {
+        let number = number.get();
+        let direction = match number & OUT {
+            0 => Direction::In,
+            _ => Direction::Out,
+        };
+        let id = u32::try_from((number & SLOT).checked_sub(1)?).ok()?;
+        let list = self.list(direction).lock();
+        let entry = list.get(id as usize)?;
+        (entry.serial != 0 && entry.serial == number >> SERIAL_SHIFT).then_some(xfrm::Handle {
+            id,
+            direction,
+            epoch: entry.epoch,
+        })
+    }
+
+    /// The first live SA in a slot from `from` on that `wanted` says yes to (given the owner).
+    pub(super) fn next(
+        &self,
+        direction: Direction,
+        from: u32,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<Found> {
+        let list = self.list(direction).lock();
+        let (slot, entry) = list
+            .iter()
+            .enumerate()
+            .skip(from as usize)
+            .find(|(_, entry)| entry.serial != 0 && wanted(entry.owner))?;
+        let id = u32::try_from(slot).ok()?;
+        Some(Found {
+            number: Self::number(direction, id, entry.serial)?,
+            state: xfrm::Handle {
+                id,
+                direction,
+                epoch: entry.epoch,
+            },
+            owner: entry.owner,
+            delete_requested: entry.delete_requested,
+        })
+    }
+}
+
+/// The entry of `state`, if the slot was not given to another since.
+fn entry(list: &mut KVVec<Entry>, state: xfrm::Handle) -> Option<&mut Entry> {
+    list.get_mut(state.id as usize)
+        .filter(|entry| entry.epoch == state.epoch)
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the NIC can do, in NDIS's words: nothing is claimed that it does not do.
+
+use crate::ipsec::Ipsec;
+use espnic_ndis::{
+    algorithm::{
+        Authentication,
+        Encryption, //
+    },
+    encapsulation::IEEE_802_3,
+    model::{
+        Capabilities,
+        Hardware, //
+    },
+    offload::{
+        two_bits,
+        Checksum,
+        ChecksumPart,
+        Lso,
+        LsoV1,
+        LsoV2,
+        Offload,
+        AND_TCP_CHECKSUM_COEXISTENCE,
+        AND_UDP_CHECKSUM_COEXISTENCE, //
+    },
+    sa::UdpEsp,
+    U32, //
+};
+use espnic_wire::{
+    cap::{
+        self,
+        length_bit,
+        XSaEntry, //
+    },
+    U16 as WireU16,
+    U32 as WireU32, //
+};
+use kernel_net::net::{
+    device::feature as netif,
+    xfrm::Direction, //
+};
+
+/// Two-bit fields of checksum offload: options, TCP options, TCP, UDP.
+const CHECKSUM_FIELDS: [u32; 4] = [0, 2, 4, 6];
+
+/// The longest TCP packet to be segmented, in bytes, and the least number of segments.
+const LSO_SIZE: u32 = 65535;
+const LSO_SEGMENTS: u32 = 2;
+
+/// Both modes: tunnel mode is a must (R23).
+const MODES: [u8; 2] = [cap::MODE_ESP_TRANSPORT, cap::MODE_ESP_TUNNEL];
+
+/// What the NIC can do while these features of the netdev are on.
+pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
+    let has = |bits: u64| features & bits == bits;
+    let coexistence = AND_TCP_CHECKSUM_COEXISTENCE | AND_UDP_CHECKSUM_COEXISTENCE;
+    Hardware {
+        others: Offload {
+            checksum: checksum(has(netif::HW_CSUM), has(netif::RXCSUM)),
+            lso_v1: LsoV1 {
+                ipv4: lso(has(netif::TSO)),
+                bits: U32::new(two_bits(0, has(netif::TSO))),
+            },
+            lso_v2: LsoV2 {
+                ipv4: lso(has(netif::TSO)),
+                ipv6: lso(has(netif::TSO6)),
+                ipv6_bits: U32::new(two_bits(2, has(netif::TSO6))),
+            },
+            flags: U32::new(if has(netif::HW_ESP_TX_CSUM) {
+                coexistence
+            } else {
+                0
+            }),
+            ..Offload::default()
+        },
+        ipsec: capabilities(ipsec, has(netif::GSO_ESP)),
+    }
+}
+
+fn checksum(transmit: bool, receive: bool) -> Checksum {
+    let part = |on: bool| ChecksumPart {
+        encapsulation: U32::new(if on { IEEE_802_3 } else { 0 }),
+        bits: U32::new(
+            CHECKSUM_FIELDS
+                .iter()
+                .fold(0, |bits, &shift| bits | two_bits(shift, on)),
+        ),
+    };
+    Checksum {
+        ipv4_transmit: part(transmit),
+        ipv4_receive: part(receive),
+        ipv6_transmit: part(transmit),
+        ipv6_receive: part(receive),
+    }
+}
+
+fn lso(on: bool) -> Lso {
+    let when = |value| U32::new(if on { value } else { 0 });
+    Lso {
+        encapsulation: when(IEEE_802_3),
+        max_offload_size: when(LSO_SIZE),
+        min_segment_count: when(LSO_SEGMENTS),
+    }
+}
+
+/// An AEAD with a 16-byte ICV.
+fn gcm(mode: u8, key_len: usize, options: u32) -> XSaEntry {
+    XSaEntry {
+        mode,
+        kind: cap::KIND_AEAD,
+        flags: WireU16::new(options as u16),
+        algo: WireU16::new(cap::AEAD_GCM as u16),
+        mac: WireU16::new(0),
+        key_lens: WireU32::new(length_bit(key_len / 4)),
+        icv_lens: WireU32::new(length_bit(16)),
+    }
+}
+
+fn cbc(mode: u8, key_len: usize, mac: u64, icv_len: usize) -> XSaEntry {
+    XSaEntry {
+        mode,
+        kind: cap::KIND_CIPHER,
+        flags: WireU16::new(0),
+        algo: WireU16::new(cap::CIPHER_AES_CBC as u16),
+        mac: WireU16::new(mac as u16),
+        key_lens: WireU32::new(length_bit(key_len / 4)),
+        icv_lens: WireU32::new(length_bit(icv_len)),
+    }
+}
+
+fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
+    let in_both = |entry: &dyn Fn(u8) -> XSaEntry| {
+        let mut modes = MODES.into_iter();
+        modes.all(|mode| ipsec.offers(&entry(mode)))
+    };
+    let sha_1 = |mode| cbc(mode, 16, cap::MAC_HMAC_SHA1, 12);
+    let sha_256 = |mode| cbc(mode, 16, cap::MAC_HMAC_SHA256, 16);
+    let has_cbc = |key_len| {
+        in_both(&|mode| cbc(mode, key_len, cap::MAC_HMAC_SHA1, 12))
+            && in_both(&|mode| cbc(mode, key_len, cap::MAC_HMAC_SHA256, 16))
+    };
+    let has_gcm = |key_len| in_both(&|mode| gcm(mode, key_len, 0));
+    let encryption = [
+        (Encryption::AES_GCM_128, has_gcm(16)),
+        (Encryption::AES_GCM_192, has_gcm(24)),
+        (Encryption::AES_GCM_256, has_gcm(32)),
+        (Encryption::AES_CBC_128, has_cbc(16)),
+        (Encryption::AES_CBC_192, has_cbc(24)),
+        (Encryption::AES_CBC_256, has_cbc(32)),
+    ];
+    let authentication = [
+        (Authentication::SHA_1, in_both(&sha_1)),
+        (Authentication::SHA_256, in_both(&sha_256)),
+    ];
+    let udp_esp = [
+        (UdpEsp::TRANSPORT, cap::MODE_ESP_TRANSPORT),
+        (UdpEsp::TUNNEL, cap::MODE_ESP_TUNNEL),
+    ];
+    let chosen = |list: &mut dyn Iterator<Item = (u32, bool)>| {
+        list.fold(0, |mask, (bit, on)| if on { mask | bit } else { mask })
+    };
+    let encryption = chosen(&mut encryption.into_iter().map(|(a, on)| (a.0, on)));
+    if encryption == 0 {
+        return Capabilities::NONE;
+    }
+    Capabilities {
+        encapsulation: IEEE_802_3,
+        ipv6: true,
+        esp: true,
+        transport: true,
+        tunnel: true,
+        lso,
+        esn: in_both(&|mode| gcm(mode, 16, cap::OPT_ESN)),
+        udp_esp: UdpEsp(chosen(&mut udp_esp.into_iter().map(|(form, mode)| {
+            (form.0, ipsec.offers(&gcm(mode, 16, cap::OPT_UDP_ENCAP)))
+        }))),
+        authentication: Authentication(chosen(
+            &mut authentication.into_iter().map(|(a, on)| (a.0, on)),
+        )),
+        encryption: Encryption(encryption),
+        // So many fit in whatever the directions are.
+        capacity: ipsec.limit(Direction::In).min(ipsec.limit(Direction::Out)),
+        ..Capabilities::NONE
+    }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The adapter's configuration: requests on the normal path, the netdev's features, indications.
+
+use super::{
+    hardware,
+    port::Body,
+    request::completed,
+    Adapter, //
+};
+use crate::nic::Nic;
+use espnic_ndis::{
+    envelope::{
+        Request,
+        INDICATION_BUFFER,
+        KEYWORD_IPSEC_V1_IPV4,
+        KEYWORD_IPSEC_V2,
+        KEYWORD_IPSEC_V2_IPV4,
+        QUERY,
+        SET, //
+    },
+    keyword,
+    model::{
+        self,
+        Capabilities,
+        Completion,
+        Effects,
+        Hardware,
+        Keywords,
+        Snapshot,
+        State, //
+    },
+    offload::Offload,
+    Oid,
+    Status,
+    Version, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+use kernel_net::{
+    net::{
+        device::{
+            feature as netif,
+            Device, //
+        },
+        operation_not_supported, //
+    },
+    rtnl, //
+};
+
+/// The features that IPsec offload stands for.
+const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;
+
+/// The versions that a miniport can come up with.
+const VERSIONS: [Version; 6] = [
+    Version::V6_1,
+    Version::V6_20,
+    Version::V6_30,
+    Version::V6_50,
+    Version::V6_70,
+    Version::V6_83,
+];
+
+/// The model of the adapter and what goes with it.
+pub(super) struct Miniport {
+    model: model::Adapter,
+    hardware: Hardware,
+}
+
+/// Indications to be made when the lock is released: codes with images.
+struct Indications {
+    hardware: Option<Body>,
+    current: Option<Body>,
+    /// Whether ESP is enabled now.
+    esp: bool,
+}
+
+impl Miniport {
+    pub(super) fn new() -> Self {
+        let hardware = Hardware {
+            others: Offload::default(),
+            ipsec: Capabilities::NONE,
+        };
+        Self {
+            model: model::Adapter::initialize(Version::V6_30, hardware, Keywords::default()),
+            hardware,
+        }
+    }
+
+    pub(super) fn initialize(&mut self, hardware: Hardware) {
+        self.hardware = hardware;
+        self.start(self.model.version());
+    }
+
+    fn start(&mut self, version: Version) {
+        let keywords = *self.model.keywords();
+        self.model = model::Adapter::initialize(version, self.hardware, keywords);
+    }
+
+    pub(super) fn set_resetting(&mut self, resetting: bool) {
+        self.model.set_state(match resetting {
+            true => State::Resetting,
+            false => State::Running,
+        });
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.model.snapshot()
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.model.version()
+    }
+
+    /// SaOffloadCapacity of the hardware.
+    pub(super) fn capacity(&self) -> u32 {
+        self.hardware.ipsec.capacity
+    }
+
+    /// Whether receive processing was set going.
+    pub(super) fn has_encapsulation(&self) -> bool {
+        self.model.processing()
+    }
+
+    /// Sets or deletes a registry keyword; it counts from the next restart.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for the system-wide keywords, which are the transport's; `EINVAL` for others
+    /// and for values without a meaning.
+    pub(super) fn set_keyword(&mut self, name: u32, value: Option<u32>) -> Result {
+        let name = keyword_name(name)?;
+        if self.model.keywords_mut().set(name, value) {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// The value of a registry keyword.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set_keyword`].
+    pub(super) fn keyword(&self, name: u32) -> Result<Option<u32>> {
+        let name = keyword_name(name)?;
+        self.model.keywords().get(name).ok_or(EINVAL)
+    }
+
+    fn indications(&self, effects: &Effects) -> Indications {
+        let image = |status: Status, image: &Offload| {
+            let mut buffer = [0; INDICATION_BUFFER];
+            let length = image.encode(self.model.version(), &mut buffer).ok()?;
+            Some(Body::Indication {
+                status: status.0,
+                length,
+                buffer,
+            })
+        };
+        Indications {
+            hardware: effects
+                .hardware_capabilities
+                .then(|| {
+                    let code = Status::TASK_OFFLOAD_HARDWARE_CAPABILITIES;
+                    image(code, self.model.hardware())
+                })
+                .flatten(),
+            current: effects
+                .current_config
+                .then(|| image(Status::TASK_OFFLOAD_CURRENT_CONFIG, self.model.current()))
+                .flatten(),
+            esp: self.model.snapshot().config.esp,
+        }
+    }
+}
+
+fn keyword_name(name: u32) -> Result<&'static str> {
+    use espnic_ndis::envelope::{
+        KEYWORD_DISABLE_TASK_OFFLOAD,
+        KEYWORD_ENABLED_OFFLOAD, //
+    };
+    match name {
+        KEYWORD_IPSEC_V2 => Ok(keyword::IPSEC_V2),
+        KEYWORD_IPSEC_V2_IPV4 => Ok(keyword::IPSEC_V2_IPV4),
+        KEYWORD_IPSEC_V1_IPV4 => Ok(keyword::IPSEC_V1_IPV4),
+        KEYWORD_DISABLE_TASK_OFFLOAD | KEYWORD_ENABLED_OFFLOAD => Err(operation_not_supported()),
+        _ => Err(EINVAL),
+    }
+}
+
+impl Adapter {
+    /// A request on the normal path.
+    pub(super) fn perform(
+        &self,
+        dev: &Device<Nic>,
+        request: &Request,
+        information: &mut [u8],
+    ) -> Completion {
+        let oid = Oid(request.oid);
+        match request.request_type {
+            QUERY => self.miniport.lock().model.query(oid, information),
+            SET => self.set(dev, oid, information),
+            _ => completed(Status::NOT_SUPPORTED),
+        }
+    }
+
+    fn set(&self, dev: &Device<Nic>, oid: Oid, information: &[u8]) -> Completion {
+        let mut miniport = self.miniport.lock();
+        let effects = miniport.model.set(oid, information);
+        let indications = miniport.indications(&effects);
+        drop(miniport);
+        if effects.changed {
+            self.switch_features(dev, indications.esp);
+        }
+        self.indicate(&indications);
+        effects.completion
+    }
+
+    fn indicate(&self, indications: &Indications) {
+        let both = [&indications.hardware, &indications.current];
+        both.into_iter().flatten().for_each(|body| self.push(body));
+    }
+
+    /// Makes the netdev's features those of the configuration.
+    fn switch_features(&self, dev: &Device<Nic>, esp: bool) {
+        let rtnl = rtnl::lock();
+        if (dev.features() & netif::HW_ESP != 0) != esp {
+            self.switching.store(true, Relaxed);
+            dev.want_features(FEATURES, esp, &rtnl);
+            self.switching.store(false, Relaxed);
+        }
+    }
+
+    /// Somebody changed the netdev's features. RTNL held.
+    pub(super) fn follow_features(&self, dev: &Device<Nic>) {
+        let features = dev.features();
+        let on = features & netif::HW_ESP != 0;
+        let mut miniport = self.miniport.lock();
+        // Without ESP the features that depend on it are off, which says nothing of the hardware.
+        if on {
+            let hardware = hardware::of(&dev.data().ipsec, features);
+            if hardware != miniport.hardware {
+                miniport.hardware = hardware;
+                let effects = miniport.model.hardware_changed(hardware);
+                let indications = miniport.indications(&effects);
+                drop(miniport);
+                self.indicate(&indications);
+                miniport = self.miniport.lock();
+            }
+        }
+        if miniport.model.snapshot().config.esp == on {
+            return;
+        }
+        let effects = miniport.model.external_change(on);
+        let indications = miniport.indications(&effects);
+        drop(miniport);
+        self.indicate(&indications);
+    }
+
+    /// Halts and initialises the miniport, from its keywords; `version` 0 keeps that.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a version that is not known.
+    pub(super) fn restart(&self, dev: &Device<Nic>, version: u32) -> Result {
+        let new = Version(version);
+        if version != 0 && !VERSIONS.contains(&new) {
+            return Err(EINVAL);
+        }
+        let mut miniport = self.miniport.lock();
+        let now = miniport.model.version();
+        miniport.start(if version == 0 { now } else { new });
+        let effects = Effects {
+            completion: completed(Status::SUCCESS),
+            changed: true,
+            hardware_capabilities: true,
+            current_config: true,
+            keywords: None,
+        };
+        let indications = miniport.indications(&effects);
+        drop(miniport);
+        self.switch_features(dev, indications.esp);
+        self.indicate(&indications);
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Out-of-band records of packets, for those who want them.
+
+use super::{
+    Adapter,
+    Body,
+    Ndis, //
+};
+use crate::ipsec::{
+    self,
+    Ipsec, //
+};
+use espnic_ndis::{
+    envelope::{
+        Received,
+        Sent,
+        WANT_RECEIVE,
+        WANT_SEND, //
+    },
+    model::{
+        packet::{
+            self,
+            Class,
+            Plain, //
+        },
+        Check,
+        Mode,
+        Report,
+        Work, //
+    },
+    oob::{
+        handle_word,
+        LargeSend,
+        SendHeader, //
+    },
+    Status, //
+};
+use espnic_wire::{
+    hdr::{
+        self,
+        NetHdr48, //
+    },
+    sa, //
+};
+use kernel_net::net::{
+    skbuff::{
+        Gso,
+        SkBuff, //
+    },
+    xfrm::{
+        self,
+        state::{
+            Family,
+            State, //
+        },
+        Direction,
+        TxOffload, //
+    }, //
+};
+use zerocopy::FromZeros;
+
+const ETH_HLEN: u16 = 14;
+/// Pad length and next header.
+const TRAILER_FIXED: u32 = 2;
+
+impl Ndis {
+    /// Records a received packet: what the NIC says of it, before the driver looks.
+    #[inline]
+    pub(crate) fn received(&self, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) {
+        if let Some(adapter) = self.listening(WANT_RECEIVE) {
+            if let Some(record) = received(adapter, ipsec, header, skb) {
+                adapter.push(&Body::Received(record));
+            }
+        }
+    }
+
+    /// Records a packet that the stack left to the NIC; `header` is what the NIC gets, if it gets it.
+    #[inline]
+    pub(crate) fn sent(
+        &self,
+        skb: &SkBuff,
+        gso: Option<Gso>,
+        request: &TxOffload<'_>,
+        header: &NetHdr48,
+        accepted: bool,
+    ) {
+        if let Some(adapter) = self.listening(WANT_SEND) {
+            let record = sent(adapter, skb, gso, request, header, accepted);
+            adapter.push(&Body::Sent(record));
+        }
+    }
+}
+
+/// `None` for packets that have nothing to do with IPsec, and for those that the driver drops.
+fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -> Option<Received> {
+    let mut record = Received::new_zeroed();
+    record.length = skb.len();
+    let frame = skb.head();
+    let packet = frame.get(usize::from(ETH_HLEN)..)?;
+    record.family = match packet.first()? >> 4 {
+        version @ (4 | 6) => version,
+        _ => 0,
+    };
+    if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
+        let offset = match packet::classify(packet) {
+            Class::Protected(found) => Some(found.offset),
+            Class::Plain(Plain::Ike | Plain::KeepAlive) => None,
+            Class::Plain(_) => return None,
+        };
+        // No SA: all words are zero.
+        if let Some(offset) = offset {
+            set_numbers(&mut record, packet.get(offset..)?);
+        }
+        return Some(record);
+    }
+    let esp = frame.get(usize::from(header.sec.esp_offset.get())..)?;
+    set_numbers(&mut record, esp);
+    let sa = xfrm::Handle {
+        id: header.out.resource_id.get(),
+        direction: Direction::In,
+        epoch: header.sec.epoch.get(),
+    };
+    let is_named = header.out.resource_type.get() == sa::OBJ_INB_SA;
+    let state = ipsec.states.get(sa).filter(|_| is_named);
+    let delete_request = header.sec.ndis_flags & hdr::NDIS_SA_DELETE_REQ != 0;
+    let mut report = Report {
+        sa_delete_request: delete_request,
+        ..Report::NONE
+    };
+    if let Some(check) = check(header) {
+        let state = state.as_ref()?;
+        report.work = work(header, state, check);
+        report.trailer = trailer(skb, packet, state);
+    }
+    if state.is_some() {
+        record.handle = handle_word(adapter.handles.number_of(sa));
+        if delete_request {
+            adapter.handles.set_delete_requested(sa);
+        }
+    }
+    let words = report.record();
+    record.slot1 = words.ipsec;
+    record.slot12 = words.header;
+    record.slot1_v1 = words.v1;
+    Some(record)
+}
+
+/// SPI and sequence number.
+fn set_numbers(record: &mut Received, esp: &[u8]) {
+    if let Some([s0, s1, s2, s3, n0, n1, n2, n3]) = esp.first_chunk() {
+        record.spi = [*s0, *s1, *s2, *s3];
+        record.sequence = [*n0, *n1, *n2, *n3];
+    }
+}
+
+/// How the NIC's check went; `None` if it left the packet as it came.
+fn check(header: &NetHdr48) -> Option<Check> {
+    if header.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
+        return None;
+    }
+    match (header.has(hdr::F_SECURITY_ERR), header.sec.sec_status) {
+        (false, hdr::SEC_OK) => Some(Check::Good),
+        (true, hdr::SEC_AUTH) => Some(Check::EspFailed),
+        (true, hdr::SEC_FORMAT | hdr::SEC_LENGTH) => Some(Check::Syntax),
+        _ => None,
+    }
+}
+
+fn work(header: &NetHdr48, state: &State, check: Check) -> Work {
+    if header.sec.ndis_flags & hdr::NDIS_NEXT_CRYPTO_DONE != 0 {
+        return Work::Nested {
+            tunnel: Check::Good,
+            transport: Some(check),
+        };
+    }
+    let mode = match state.is_tunnel() {
+        true => Mode::Tunnel,
+        false => Mode::Transport,
+    };
+    Work::Single { mode, check }
+}
+
+/// NextHeader and PadLength of a decrypted packet.
+fn trailer(skb: &SkBuff, packet: &[u8], state: &State) -> Option<(u8, u8)> {
+    // The frame may be padded behind the packet.
+    let length = u32::from(ETH_HLEN).checked_add(ip_length(packet)?)?;
+    let at = length
+        .min(skb.len())
+        .checked_sub(state.icv_bits()?.checked_div(8)?)?
+        .checked_sub(TRAILER_FIXED)?;
+    let mut fields = [0; 2];
+    skb.copy_bits(at, &mut fields).ok()?;
+    let [pad_length, next_header] = fields;
+    Some((next_header, pad_length))
+}
+
+/// Bytes of an IP packet, as its header says.
+fn ip_length(packet: &[u8]) -> Option<u32> {
+    let field = |at: usize| {
+        let bytes = packet.get(at..)?.first_chunk()?;
+        Some(u32::from(u16::from_be_bytes(*bytes)))
+    };
+    match packet.first()? >> 4 {
+        4 => field(2),
+        6 => field(4)?.checked_add(40),
+        _ => None,
+    }
+}
+
+fn sent(
+    adapter: &Adapter,
+    skb: &SkBuff,
+    gso: Option<Gso>,
+    request: &TxOffload<'_>,
+    header: &NetHdr48,
+    accepted: bool,
+) -> Sent {
+    let state = request.state;
+    let ipv6 = state.family() == Some(Family::V6);
+    let mut record = Sent::new_zeroed();
+    record.slot1 = handle_word(adapter.handles.number_of(state.handle()));
+    record.slot12 = send_header(state, request, header).word().unwrap_or(0);
+    if let Some(gso) = gso {
+        let large = LargeSend::V2 {
+            mss: u32::from(gso.size),
+            // Inside ESP, where the checksum of TCP begins.
+            tcp_header_offset: u32::from(header.net.csum_start.get()),
+            ipv6,
+        };
+        record.slot2 = large.word().unwrap_or(0);
+    }
+    let mut esp = [0; 8];
+    if let Some(offset) = ipsec::tx::esp_offset(skb, state) {
+        // What cannot be read stays zero.
+        let _ = skb.copy_bits(u32::from(offset), &mut esp);
+    }
+    let [s0, s1, s2, s3, n0, n1, n2, n3] = esp;
+    record.spi = [s0, s1, s2, s3];
+    record.sequence = [n0, n1, n2, n3];
+    record.length = skb.len();
+    record.family = if ipv6 { 6 } else { 4 };
+    record.status = match accepted {
+        true => Status::SUCCESS.0,
+        false => Status::FAILURE.0,
+    };
+    record
+}
+
+fn send_header(state: &State, request: &TxOffload<'_>, header: &NetHdr48) -> SendHeader {
+    let fixed = state.icv_bits().unwrap_or(0) / 8 + TRAILER_FIXED;
+    let padding = u32::from(header.sec.trailer_len.get()).saturating_sub(fixed);
+    SendHeader {
+        next_header: request.next_header,
+        pad_length: u8::try_from(padding).unwrap_or(0),
+        ah_offset: 0,
+        esp_offset: header.sec.esp_offset.get().saturating_sub(ETH_HLEN),
+    }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! OID requests.
+
+use super::{
+    port::Port,
+    translate, //
+};
+use crate::nic::Nic;
+use espnic_ndis::{
+    envelope::{
+        Request,
+        MAX_BUFFER,
+        MODE_DERIVE,
+        MODE_TRANSPORT,
+        MODE_TUNNEL,
+        PATH_DIRECT,
+        PATH_NORMAL, //
+    },
+    model::{
+        direct::{
+            self,
+            Direct, //
+        },
+        Backend,
+        Bundle,
+        Completion,
+        Convention,
+        Mode,
+        RemoveError,
+        UpdateError, //
+    },
+    oid::RequestType,
+    sa::{
+        AddSa,
+        AddSaEx,
+        Operation,
+        Spi, //
+    },
+    Handle,
+    Oid,
+    Status, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::aref::ARef,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+use kernel_net::{
+    net::{
+        device::Device,
+        xfrm::{
+            modify::AdvanceError,
+            Direction,
+            State, //
+        }, //
+    },
+    random, //
+};
+
+/// How often and after how many milliseconds an SA is tried again that found the table full of SAs
+/// which the NIC is about to forget.
+const ADD_RETRIES: u32 = 100;
+const ADD_RETRY_MS: i64 = 10;
+
+/// Information in the kernel: it may hold keys, and is erased at the end.
+struct Information(KVVec<u8>);
+
+impl Drop for Information {
+    fn drop(&mut self) {
+        random::erase(&mut self.0);
+    }
+}
+
+impl Information {
+    /// Copies the caller's information buffer.
+    fn read(request: &Request) -> Result<Self> {
+        let user = Self::user(request)?;
+        let length = request.buffer_length as usize;
+        let mut information = Self(KVVec::with_capacity(length, GFP_KERNEL)?);
+        user.read_all(&mut information.0, GFP_KERNEL)?;
+        Ok(information)
+    }
+
+    fn write_back(&self, request: &Request) -> Result {
+        Self::user(request)?.writer().write_slice(&self.0)
+    }
+
+    fn user(request: &Request) -> Result<UserSlice> {
+        let address = usize::try_from(request.buffer).map_err(|_| EFAULT)?;
+        let length = request.buffer_length as usize;
+        Ok(UserSlice::new(UserPtr::from_addr(address), length))
+    }
+}
+
+/// Checks the envelope; what is inside has statuses of its own.
+pub(super) fn check(request: &Request) -> Result {
+    let known = request.size as usize == size_of::<Request>()
+        && matches!(request.path, PATH_NORMAL | PATH_DIRECT)
+        && matches!(request.mode, MODE_DERIVE | MODE_TRANSPORT | MODE_TUNNEL)
+        && request.reserved == [0; 3]
+        && request.reserved2 == [0; 2];
+    known.then_some(()).ok_or(EINVAL)
+}
+
+/// Performs the request and has `answer` hand it back to the caller.
+pub(super) fn perform(
+    port: &Port,
+    request: &mut Request,
+    answer: impl FnOnce(&Request) -> Result,
+) -> Result<Status> {
+    let dev = match port.device() {
+        Err(ENODEV) => return complete(request, &completed(Status::NOT_ACCEPTED), answer),
+        result => result?,
+    };
+    if request.buffer_length > MAX_BUFFER {
+        return complete(request, &completed(Status::INVALID_LENGTH), answer);
+    }
+    let mut information = Information::read(request)?;
+    let completion = match request.path {
+        PATH_DIRECT => perform_direct(port, &dev, request, &mut information.0),
+        _ => port.adapter.perform(&dev, request, &mut information.0),
+    };
+    let answered = information
+        .write_back(request)
+        .and_then(|()| complete(request, &completion, answer));
+    if answered.is_err() && completion.status == Status::SUCCESS {
+        // Nobody would know the handles.
+        let backend = Requester {
+            port,
+            dev: &dev,
+            request,
+        };
+        backend.undo(&information.0);
+    }
+    answered
+}
+
+fn complete(
+    request: &mut Request,
+    completion: &Completion,
+    answer: impl FnOnce(&Request) -> Result,
+) -> Result<Status> {
+    request.status = completion.status.0;
+    request.bytes_done = completion.done;
+    request.bytes_needed = completion.needed;
+    answer(request)?;
+    Ok(completion.status)
+}
+
+pub(super) fn completed(status: Status) -> Completion {
+    Completion {
+        status,
+        done: 0,
+        needed: 0,
+    }
+}
+
+fn perform_direct(
+    port: &Port,
+    dev: &Device<Nic>,
+    request: &Request,
+    information: &mut [u8],
+) -> Completion {
+    let snapshot = port.adapter.miniport.lock().snapshot();
+    let direct = Direct {
+        oid: Oid(request.oid),
+        request_type: RequestType(request.request_type),
+        mode: match request.mode {
+            MODE_TRANSPORT => Mode::Transport,
+            MODE_TUNNEL => Mode::Tunnel,
+            _ => Mode::ByPacket,
+        },
+        convention: Convention::default(),
+    };
+    let backend = Requester { port, dev, request };
+    direct::request(&snapshot, &backend, &direct, information)
+}
+
+/// The NIC behind the model.
+struct Requester<'a> {
+    port: &'a Port,
+    dev: &'a Device<Nic>,
+    request: &'a Request,
+}
+
+impl Requester<'_> {
+    fn state(&self, handle: Handle) -> Option<ARef<State>> {
+        let handle = self.port.adapter.handles.find(handle)?;
+        self.dev.data().ipsec.states.get(handle)
+    }
+
+    /// Deletes the SAs that a request has added.
+    fn undo(&self, information: &[u8]) {
+        let remove = |handle: Option<Handle>| {
+            // One that is gone already needs nothing.
+            let _ = handle.map(|handle| self.remove(handle));
+        };
+        match Oid(self.request.oid) {
+            Oid::ADD_SA_EX => remove(AddSaEx::handle(information).ok().flatten()),
+            Oid::ADD_SA => {
+                let mut at = Some(0);
+                while let Some(Ok(element)) = at.map(|at| AddSa::parse(information, at)) {
+                    remove(element.fixed.offload_handle.handle());
+                    at = element.next();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn try_add(&self, bundle: &Bundle<'_>) -> Result<Result<Handle>, Status> {
+        let parameters = translate::parameters(bundle, self.request)?;
+        let handles = &self.port.adapter.handles;
+        let configuring = self.port.namespace.configure_xfrm();
+        let added = configuring.add(self.dev, &parameters, |x| {
+            handles.set_owner(x.handle(), self.port.owner);
+        });
+        Ok(added.and_then(|x| handles.number_of(x.handle()).ok_or(ENODEV)))
+    }
+}
+
+impl Backend for Requester<'_> {
+    fn add(&self, bundle: &Bundle<'_>) -> Result<Handle, Status> {
+        for _ in 0..ADD_RETRIES {
+            match self.try_add(bundle)? {
+                Err(ENOSPC) if self.port.adapter.handles.some_leave() => {}
+                result => return result.map_err(translate::add_status),
+            }
+            fsleep(Delta::from_millis(ADD_RETRY_MS));
+        }
+        self.try_add(bundle)?.map_err(translate::add_status)
+    }
+
+    fn remove(&self, handle: Handle) -> Result<(), RemoveError> {
+        let x = self.state(handle).ok_or(RemoveError::Unknown)?;
+        let configuring = self.port.namespace.configure_xfrm();
+        configuring.delete(&x).map_err(|error| match error {
+            ESRCH => RemoveError::Unknown,
+            _ => RemoveError::Aborted,
+        })
+    }
+
+    fn update(
+        &self,
+        handle: Handle,
+        operation: Operation,
+        spi: Spi,
+        high: u32,
+    ) -> Result<(), UpdateError> {
+        let x = self.state(handle).ok_or(UpdateError::Unknown)?;
+        if operation != Operation::ESP || spi.get() != x.spi() {
+            return Err(UpdateError::Mismatch);
+        }
+        let configuring = self.port.namespace.configure_xfrm();
+        configuring
+            .advance_sequence(&x, high)
+            .map_err(|error| match error {
+                AdvanceError::Dead => UpdateError::Unknown,
+                AdvanceError::NoEsn => UpdateError::NoEsn,
+                AdvanceError::Backward => UpdateError::Backward,
+            })?;
+        drop(configuring);
+        // The NIC knows it before the request is completed.
+        let nic = self.dev.data();
+        nic.ipsec.tell_sequence(&nic.control);
+        Ok(())
+    }
+
+    fn offloaded(&self) -> u32 {
+        self.port.adapter.handles.alive()
+    }
+}
+
+impl Port {
+    /// Deletes the SAs that this file has made; those of an interface that is gone are gone, too.
+    /// Sleeps.
+    pub(super) fn delete_own(&self) {
+        if let Ok(dev) = self.device_unchecked() {
+            self.delete_sas(&dev, |owner| owner == self.owner);
+        }
+    }
+
+    /// Deletes the SAs whose owners are `wanted` (0: no open file). Sleeps.
+    pub(super) fn delete_sas(&self, dev: &Device<Nic>, wanted: impl Fn(u32) -> bool) {
+        for direction in [Direction::In, Direction::Out] {
+            let mut from = 0;
+            while let Some(found) = self.adapter.handles.next(direction, from, &wanted) {
+                from = found.state.id.saturating_add(1);
+                if let Some(x) = dev.data().ipsec.states.get(found.state) {
+                    // Nothing can be done about one that must stay.
+                    let _ = self.namespace.configure_xfrm().delete(&x);
+                }
+            }
+        }
+    }
+}
