@@ -14,7 +14,7 @@ from .report import FAIL, PASS, Result
 
 LAST_RULE = 137
 NEEDED = ("host", "guest")  # groups whose tests prove rules
-COLUMNS = ["Rule", "Part", "Statement", "Tests", "Why not"]
+COLUMNS = ["Rule", "Part", "Statement", "Source", "Tests", "Why not"]
 LINE = re.compile(r"^\s*# rules:((?: R[0-9]+)+)\s*$")
 TEST = re.compile(r"``([^`]+)``")
 
@@ -46,7 +46,7 @@ def read(path):
     for number, cells in enumerate(lines[1:], 2):
         if len(cells) != len(COLUMNS):
             raise ValueError(f"{path}, row {number}: {len(cells)} cells instead of {len(COLUMNS)}")
-        rule, part, statement, tests, reason = cells
+        rule, part, statement, _source, tests, reason = cells
         rest = TEST.sub("", tests).strip()
         if rest:
             raise ValueError(f"{path}, row {number}: tests are written as ``GROUP: NAME``: {rest}")

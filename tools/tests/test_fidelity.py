@@ -131,9 +131,9 @@ class Table(unittest.TestCase):
 
     def test_read(self):
         """Tests are in double backquotes, words between them are an error."""
-        row, = self.rows("R1,Part,Words,``host: a: b`` ``guest: c/d``,")
+        row, = self.rows("R1,Part,Words,page,``host: a: b`` ``guest: c/d``,")
         self.assertEqual(row.tests, ("host: a: b", "guest: c/d"))
-        for line in ("R1,Part,Words,host: a,", "R1,Part,Words", "R1,Part,Words,``x`` y,"):
+        for line in ("R1,Part,Words,page,host: a,", "R1,Part,Words", "R1,Part,Words,,``x`` y,"):
             with self.assertRaises(ValueError):
                 self.rows(line)
 
@@ -214,8 +214,8 @@ class Programs(unittest.TestCase):
         done = {"host": [Result("a: b", PASS, rules={"R1"}), Result("c: d", SKIP)], "guest": []}
         with tempfile.TemporaryDirectory() as folder:
             path, table = pathlib.Path(folder) / "results.json", pathlib.Path(folder) / "table"
-            table.write_text(f"{HEAD}\nR1,First,words,``host: a: b``,\n"
-                             "R2,Second,words,``host: x``,\n", encoding="utf-8")
+            table.write_text(f"{HEAD}\nR1,First,words,page,``host: a: b``,\n"
+                             "R2,Second,words,page,``host: x``,\n", encoding="utf-8")
             words = [str(TOOLS / "check-fidelity"), "--results", str(path), "--table", str(table)]
             fidelity.save(path, done)
             self.assertEqual(fidelity.load(path), done)
