@@ -29,7 +29,9 @@ pub trait Backend {
     ///
     /// # Errors
     ///
-    /// See [`RemoveError`].
+    /// See [`RemoveError`]. A bundle that is still there is marked
+    /// ([`Offloaded::deleting`](super::table::Offloaded::deleting)) and receives nothing any more
+    /// (R85).
     fn remove(&self, handle: Handle) -> Result<(), RemoveError>;
 
     /// Sets the upper 32 bits of the sequence number of the SA in the bundle `handle` that has this

@@ -13,6 +13,8 @@ use crate::Handle;
 pub struct Offloaded {
     /// Inbound, else outbound.
     pub inbound: bool,
+    /// Its deletion was asked for but did not succeed: it receives nothing any more (R85).
+    pub deleting: bool,
     /// Source address; unspecified matches every one.
     pub source: Address,
     /// Destination address; unspecified matches every one.
@@ -68,6 +70,7 @@ impl Offloaded {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
             inbound: bundle.inbound,
+            deleting: false,
             source: bundle.source,
             destination: bundle.destination,
             udp: bundle.udp,
@@ -123,6 +126,7 @@ impl Offloaded {
     pub fn receives(&self, packet: &Protected, inner: bool) -> bool {
         let first = self.ah.map(|ah| ah.spi).or(self.esp.map(|esp| esp.spi));
         self.inbound
+            && !self.deleting
             && first == Some(packet.spi)
             && self.accepts(packet.ip.source, packet.ip.destination)
             && self.encapsulates(packet.udp, inner)

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Large send offload of IPsec packets.
+
+use crate::fixture::*;
+use crate::frame::*;
+use crate::rules;
+use crate::table::Table;
+use espnic_ndis::algorithm::{Authentication, Encryption};
+use espnic_ndis::model::segment::{Segment, Segments};
+use espnic_ndis::model::send::check;
+use espnic_ndis::model::{Capabilities, Lookup, Mode, SendSlots, Verdict};
+use espnic_ndis::oob::{LargeSend, SendHeader};
+use espnic_ndis::sa::build::Association;
+use espnic_ndis::{Handle, Status};
+
+const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
+
+/// A large packet: ESP header and IV, TCP header with options, payload, `tail` bytes of padding.
+fn large(table: &Table, handle: Handle, payload: usize, tail: usize) -> Vec<u8> {
+    let shape = table.by_handle(handle).unwrap().esp.unwrap();
+    let mut esp = framed(&shape, &[], TCP)[..8 + shape.iv].to_vec();
+    let mut tcp = vec![0; 32];
+    tcp[12] = 8 << 4;
+    esp.extend(tcp);
+    esp.extend(vec![7; payload]);
+    esp.extend(vec![0; tail]);
+    ipv4(ESP, &esp)
+}
+
+fn slots(handle: Handle, large: LargeSend, pad_length: u8) -> SendSlots {
+    let header = SendHeader {
+        next_header: TCP,
+        pad_length,
+        ah_offset: 0,
+        esp_offset: 20,
+    };
+    SendSlots {
+        ipsec: handle.get(),
+        large_send: large.word().unwrap(),
+        header: header.word().unwrap(),
+        tunnel: 0,
+    }
+}
+
+fn v2(mss: u32) -> LargeSend {
+    LargeSend::V2 {
+        mss,
+        tcp_header_offset: 50,
+        ipv6: false,
+    }
+}
+
+fn v1(mss: u32) -> LargeSend {
+    LargeSend::V1 {
+        mss,
+        tcp_header_offset: 50,
+    }
+}
+
+fn with(associations: &[Association<'_>], mode: Mode) -> (Table, Handle) {
+    let table = Table::new(8);
+    let handle = add(&table, &outbound(associations), mode);
+    (table, handle)
+}
+
+fn verdict(table: &Table, slots: &SendSlots, packet: &[u8]) -> Verdict {
+    check(true, &EVERYTHING, slots, packet, table)
+}
+
+fn segments(verdict: Verdict) -> Segments {
+    match verdict {
+        Verdict::Crypto(job) => job.segments.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_nic_builds_a_trailer_for_each_segment() {
+    rules(&[102, 103, 99]);
+    for cipher in [
+        Encryption::AES_CBC_128,
+        Encryption::NONE,
+        Encryption::DES_CBC,
+    ] {
+        let sa = [esp(0x100, cipher, Authentication::SHA_256)];
+        let (table, handle) = with(&sa, Mode::Transport);
+        for (payload, tail) in [(1, 0), (1000, 0), (1001, 3), (5432, 15), (3000, 255)] {
+            // No trailer at the end: with one, it would be a packet without LSO.
+            let packet = large(&table, handle, payload, tail);
+            let plan = segments(verdict(
+                &table,
+                &slots(handle, v2(1000), tail as u8),
+                &packet,
+            ));
+            // What the transport left at the end is dropped.
+            assert_eq!(plan.payload, payload);
+            let cut: Vec<Segment> = plan.iter().collect();
+            assert_eq!(cut.len(), payload.div_ceil(1000));
+            assert_eq!(cut.iter().map(|one| one.payload).sum::<usize>(), payload);
+            let mut at = plan.start;
+            for one in &cut {
+                assert_eq!(one.start, at);
+                at += one.payload;
+                let body = 32 + one.payload + one.pad_length + 2;
+                assert_eq!(body % cipher.alignment(), 0);
+                assert!(one.pad_length < cipher.alignment());
+            }
+            assert_eq!(at + tail, packet.len());
+        }
+    }
+}
+
+#[test]
+fn segments_count_on_from_the_packets_sequence_number() {
+    rules(&[102, 108]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let packet = large(&table, handle, 4500, 0);
+    let plan = segments(verdict(&table, &slots(handle, v2(1000), 0), &packet));
+    let numbers: Vec<u32> = plan.iter().map(|one| one.sequence).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn the_type_bit_tells_the_versions_apart() {
+    rules(&[110]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let packet = large(&table, handle, 4500, 0);
+    let version = |large| segments(verdict(&table, &slots(handle, large, 0), &packet)).version;
+    assert_eq!(version(v1(1000)), 1);
+    assert_eq!(version(v2(1000)), 2);
+    // The word says the IP version; an IPv4 packet is no IPv6 one.
+    let ipv6 = LargeSend::V2 {
+        mss: 1000,
+        tcp_header_offset: 50,
+        ipv6: true,
+    };
+    assert_eq!(verdict(&table, &slots(handle, ipv6, 0), &packet), FAIL);
+}
+
+#[test]
+fn lso_is_never_combined_with_a_tunnel() {
+    rules(&[104]);
+    let (table, tunnel) = with(&[gcm(0x100)], Mode::Tunnel);
+    let packet = large(&table, tunnel, 4500, 0);
+    assert_eq!(verdict(&table, &slots(tunnel, v2(1000), 0), &packet), FAIL);
+    // Nor if only the packet says that it is one, nor over a second SA.
+    let open = add(&table, &outbound(&[gcm(0x200)]), Mode::ByPacket);
+    let packet = large(&table, open, 4500, 0);
+    let mut inner_ip = slots(open, v2(1000), 0);
+    assert!(matches!(
+        verdict(&table, &inner_ip, &packet),
+        Verdict::Crypto(_)
+    ));
+    inner_ip.header = (inner_ip.header & !0xff) | u64::from(IPV4);
+    assert_eq!(verdict(&table, &inner_ip, &packet), FAIL);
+    let nested = SendSlots {
+        tunnel: tunnel.get(),
+        ..slots(open, v2(1000), 0)
+    };
+    assert_eq!(verdict(&table, &nested, &packet), FAIL);
+}
+
+#[test]
+fn lso_needs_the_capability() {
+    rules(&[24]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let packet = large(&table, handle, 4500, 0);
+    let slots = slots(handle, v2(1000), 0);
+    let without = Capabilities {
+        lso: false,
+        ..EVERYTHING
+    };
+    assert_eq!(check(true, &without, &slots, &packet, &table), FAIL);
+    assert!(matches!(
+        verdict(&table, &slots, &packet),
+        Verdict::Crypto(_)
+    ));
+}
+
+#[test]
+fn what_cannot_be_cut_is_refused() {
+    rules(&[103, 94]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    // No payload, padding longer than the payload, no whole TCP header.
+    for (payload, pad) in [(0, 0), (10, 10), (10, 200)] {
+        let packet = large(&table, handle, payload, 0);
+        assert_eq!(
+            verdict(&table, &slots(handle, v2(1000), pad), &packet),
+            FAIL
+        );
+    }
+    let mut packet = large(&table, handle, 100, 0);
+    packet[20 + 16 + 12] = 0xf0;
+    assert!(matches!(
+        verdict(&table, &slots(handle, v2(9), 0), &packet),
+        Verdict::Crypto(_)
+    ));
+    packet[20 + 16 + 12] = 0x40;
+    assert_eq!(verdict(&table, &slots(handle, v2(9), 0), &packet), FAIL);
+    // AH alone has no trailer to make.
+    let (table, handle) = with(&[ah(0x200, Authentication::SHA_1)], Mode::Transport);
+    let packet = ipv4(AH, &ah_of(&table, handle, &[0; 60], TCP));
+    let mut only_ah = slots(handle, v2(1000), 0);
+    only_ah.header = 0x0005_0006;
+    assert_eq!(verdict(&table, &only_ah, &packet), FAIL);
+    only_ah.large_send = 0;
+    assert!(matches!(
+        verdict(&table, &only_ah, &packet),
+        Verdict::Crypto(_)
+    ));
+}

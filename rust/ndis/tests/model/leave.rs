@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Removal and reset of the NIC.
+
+use crate::fixture::*;
+use crate::rules;
+use crate::table::Table;
+use espnic_ndis::model::leave::{begin_reset, end_reset, remove};
+use espnic_ndis::model::pending::{Kind, Pending, Slot};
+use espnic_ndis::model::{Adapter, Backend, Lookup, Mode, State};
+use espnic_ndis::{Handle, Oid, Status};
+
+/// An adapter with two SAs.
+fn two() -> (Adapter, Table, [Handle; 2]) {
+    let table = Table::new(8);
+    let handles = [
+        add(&table, &inbound(&[gcm(0x100)]), Mode::Transport),
+        add(&table, &outbound(&[gcm(0x200)]), Mode::Transport),
+    ];
+    (adapter(EVERYTHING), table, handles)
+}
+
+#[test]
+fn a_nic_that_leaves_removes_its_sas_by_itself() {
+    rules(&[89, 90, 40]);
+    let (mut adapter, table, handles) = two();
+    let before = adapter.snapshot();
+    let mut slots = [Slot::default(); 4];
+    let mut pending = Pending::new(&mut slots);
+    remove(&mut adapter, &table, &mut pending, |_| ());
+    // Nobody asked, and nobody sent a DELETE_SA.
+    assert_eq!(table.offloaded(), 0);
+    assert!(table.removed().is_empty());
+    assert!(handles
+        .iter()
+        .all(|handle| table.by_handle(*handle).is_none()));
+    assert_eq!(adapter.state(), State::Removed);
+    let refused = try_add(&adapter.snapshot(), &table, &outbound(&[gcm(0x300)]));
+    assert_eq!(refused.unwrap_err().status, Status::NOT_ACCEPTED);
+    // An addition that had been admitted before brings nothing back.
+    let late = try_add(&before, &table, &outbound(&[gcm(0x300)]));
+    assert_eq!(late.unwrap_err().status, Status::NOT_ACCEPTED);
+    assert_eq!(table.offloaded(), 0);
+    let mut buffer = delete_sa(&[Some(handles[0])]);
+    let done = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
+    assert_eq!(done.status, Status::NOT_ACCEPTED);
+}
+
+#[test]
+fn a_reset_aborts_requests_and_drops_the_sas() {
+    rules(&[41, 40]);
+    let (mut adapter, table, handles) = two();
+    let mut slots = [Slot::default(); 4];
+    let mut pending = Pending::new(&mut slots);
+    pending.accept(5, Kind::Add).unwrap();
+    let mut done = Vec::new();
+    begin_reset(&mut adapter, &table, &mut pending, |one| done.push(one));
+    assert_eq!(done.len(), 1);
+    assert_eq!(
+        (done[0].request_id, done[0].status),
+        (5, Status::REQUEST_ABORTED)
+    );
+    assert_eq!(table.offloaded(), 0);
+    let mut buffer = delete_sa(&[Some(handles[1])]);
+    let during = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
+    assert_eq!(during.status, Status::NOT_ACCEPTED);
+    end_reset(&mut adapter, &table);
+    // The old handles stay dead; new SAs can be added.
+    assert!(table.by_handle(handles[1]).is_none());
+    let new = try_add(&adapter.snapshot(), &table, &outbound(&[gcm(0x200)])).unwrap();
+    assert!(!handles.contains(&new));
+}
+
+#[test]
+fn sas_stay_over_a_pause() {
+    rules(&[65]);
+    let (mut adapter, table, handles) = two();
+    adapter.set_state(State::Paused);
+    assert!(handles
+        .iter()
+        .all(|handle| table.by_handle(*handle).is_some()));
+    adapter.set_state(State::Running);
+    // The table has the keys, so that packets need none.
+    assert_eq!(table.entry(handles[0]).unwrap().keys[0], KEY[..20]);
+    assert_eq!(table.offloaded(), 2);
+}

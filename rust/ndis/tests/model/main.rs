@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The miniport model against the rules of the reference: each test says which ones it checks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod add;
+mod config;
+mod delete;
+mod direct;
+mod fixture;
+mod form;
+mod frame;
+mod large_send;
+mod leave;
+mod parallel;
+mod parameters;
+mod pending;
+mod receive;
+mod record;
+mod send;
+mod table;
+mod transport;
+mod udp_esp;
+mod update;
+
+use support::rules;

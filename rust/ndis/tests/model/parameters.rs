@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! OID_TCP_OFFLOAD_PARAMETERS and OID_OFFLOAD_ENCAPSULATION.
+
+use crate::fixture::*;
+use crate::rules;
+use espnic_ndis::encapsulation::{Set, IEEE_802_3, IEEE_LLC_SNAP_ROUTED, NULL};
+use espnic_ndis::model::{Adapter, Capabilities, Effects, Hardware, Keywords, State};
+use espnic_ndis::offload::Offload;
+use espnic_ndis::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
+use espnic_ndis::{Oid, Status, Version, U32};
+
+/// A buffer with these settings: IPsecV1, IPsecV2, IPsecV2IPv4, Flags.
+fn settings(v1: u8, v2: u8, v2_ipv4: u8, flags: u32) -> Vec<u8> {
+    let parameters = OffloadParameters {
+        ipsec_v1: v1,
+        ipsec_v2: v2,
+        ipsec_v2_ipv4: v2_ipv4,
+        flags: U32::new(flags),
+        ..OffloadParameters::new(3).unwrap()
+    };
+    let mut buffer = vec![0; 0x1a];
+    assert_eq!(parameters.encode(&mut buffer), Ok(0x1a));
+    buffer
+}
+
+fn set(adapter: &mut Adapter, v2: u8) -> Effects {
+    adapter.set(Oid::PARAMETERS, &settings(0, v2, 0, 0))
+}
+
+fn enabled(adapter: &Adapter) -> (bool, bool) {
+    let config = adapter.snapshot().config;
+    // The report and what counts are always the same.
+    assert_eq!(Capabilities::from(&adapter.current().ipsec_v2), config);
+    (config.ah, config.esp)
+}
+
+#[test]
+fn settings_select_protocols_and_zero_leaves_them() {
+    rules(&[8]);
+    let mut adapter = adapter(EVERYTHING);
+    for (setting, expected) in [
+        (1, (false, false)),
+        (0, (false, false)),
+        (2, (true, false)),
+        (0, (true, false)),
+        (3, (false, true)),
+        (4, (true, true)),
+        (0, (true, true)),
+    ] {
+        let effects = set(&mut adapter, setting);
+        assert_eq!(effects.completion.status, Status::SUCCESS);
+        assert_eq!(enabled(&adapter), expected);
+    }
+}
+
+#[test]
+fn which_member_an_adapter_obeys() {
+    rules(&[6, 7]);
+    let mut both = adapter(EVERYTHING);
+    both.set(Oid::PARAMETERS, &settings(0, 0, 1, 0));
+    assert_eq!(enabled(&both), (true, true));
+    both.set(Oid::PARAMETERS, &settings(0, 1, 4, 0));
+    assert_eq!(enabled(&both), (false, false));
+    let mut ipv4 = adapter(Capabilities {
+        ipv6: false,
+        ..EVERYTHING
+    });
+    ipv4.set(Oid::PARAMETERS, &settings(0, 1, 0, 0));
+    assert_eq!(enabled(&ipv4), (true, true));
+    ipv4.set(Oid::PARAMETERS, &settings(0, 4, 3, 0));
+    assert_eq!(enabled(&ipv4), (false, true));
+}
+
+#[test]
+fn every_set_is_followed_by_an_indication_of_what_is_enabled() {
+    rules(&[9, 10, 11]);
+    let mut adapter = adapter(EVERYTHING);
+    for (setting, changed) in [(1, true), (1, false), (0, false), (4, true)] {
+        let effects = set(&mut adapter, setting);
+        assert!(effects.current_config && !effects.hardware_capabilities);
+        assert_eq!(effects.changed, changed);
+    }
+    set(&mut adapter, 3);
+    let current = Capabilities::from(&adapter.current().ipsec_v2);
+    assert!(current.esp && !current.ah && !current.ah_esp_combined);
+    let hardware = Capabilities::from(&adapter.hardware().ipsec_v2);
+    assert_eq!(hardware, EVERYTHING);
+    for (set, changed) in [(Set::ON, false), (Set::OFF, true), (Set::NO_CHANGE, false)] {
+        let effects = adapter.set(Oid::ENCAPSULATION, &encapsulate(set, IEEE_802_3));
+        assert_eq!(effects.completion.status, Status::SUCCESS);
+        assert!(effects.current_config);
+        assert_eq!(effects.changed, changed);
+    }
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    rules(&[12, 37, 38]);
+    let mut adapter = adapter(EVERYTHING);
+    let mut bad_header = settings(0, 1, 0, 0);
+    bad_header[0] = 0x96;
+    let mut bad_size = settings(0, 1, 0, 0);
+    bad_size[2] = 0x15;
+    for (buffer, status) in [
+        (settings(0, 5, 0, 0), Status::INVALID_DATA),
+        (settings(9, 1, 0, 0), Status::INVALID_DATA),
+        (settings(0, 1, 0xff, 0), Status::INVALID_DATA),
+        (settings(0, 1, 0, 2), Status::INVALID_DATA),
+        (settings(0, 1, 0, 0x8000_0001), Status::INVALID_DATA),
+        (bad_header, Status::INVALID_DATA),
+        (bad_size, Status::INVALID_DATA),
+        (
+            settings(0, 1, 0, 0)[..0x19].to_vec(),
+            Status::INVALID_LENGTH,
+        ),
+        (vec![], Status::INVALID_LENGTH),
+    ] {
+        let effects = adapter.set(Oid::PARAMETERS, &buffer);
+        assert_eq!(effects.completion.status, status);
+        assert!(!effects.current_config && !effects.changed && effects.keywords.is_none());
+        assert_eq!(enabled(&adapter), (true, true));
+        assert_eq!(adapter.keywords(), &Keywords::default());
+    }
+    // A miniport without any offload does not know the OID.
+    let nothing = Hardware {
+        others: Offload::default(),
+        ipsec: Capabilities::NONE,
+    };
+    let mut none = Adapter::initialize(Version::V6_30, nothing, Keywords::default());
+    assert_eq!(set(&mut none, 4).completion.status, Status::NOT_SUPPORTED);
+}
+
+#[test]
+fn parameters_cannot_be_queried() {
+    rules(&[13]);
+    let done = adapter(EVERYTHING).query(Oid::PARAMETERS, &mut [0; 512]);
+    assert_eq!(done.status, Status::NOT_SUPPORTED);
+    // Nor can the answers of NDIS be set.
+    for oid in [Oid::CURRENT_CONFIG, Oid::HARDWARE_CAPABILITIES] {
+        let effects = adapter(EVERYTHING).set(oid, &[0; 512]);
+        assert_eq!(effects.completion.status, Status::NOT_SUPPORTED);
+    }
+}
+
+#[test]
+fn the_keywords_follow_so_that_a_restart_keeps_the_settings() {
+    rules(&[14]);
+    let mut adapter = adapter(EVERYTHING);
+    let effects = adapter.set(Oid::PARAMETERS, &settings(2, 3, 1, 0));
+    let stored = Keywords {
+        v1_ipv4: Some(1),
+        v2: Some(2),
+        v2_ipv4: Some(0),
+    };
+    assert_eq!(effects.keywords, Some(stored));
+    assert_eq!(adapter.keywords(), &stored);
+    adapter.restart();
+    assert_eq!(enabled(&adapter), (false, true));
+    // No change leaves the keywords as well.
+    let effects = set(&mut adapter, 0);
+    assert_eq!(effects.keywords, Some(stored));
+    // With the flag the setting counts until the restart only.
+    let effects = adapter.set(Oid::PARAMETERS, &settings(0, 1, 0, SKIP_REGISTRY_UPDATE));
+    assert_eq!(effects.keywords, None);
+    assert_eq!(enabled(&adapter), (false, false));
+    adapter.restart();
+    assert_eq!(enabled(&adapter), (false, true));
+}
+
+#[test]
+fn receive_processing_waits_for_the_encapsulation() {
+    rules(&[15, 17]);
+    let mut adapter = adapter(EVERYTHING);
+    assert!(!adapter.processing());
+    set(&mut adapter, 4);
+    assert!(!adapter.processing());
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
+    assert!(adapter.processing());
+    set(&mut adapter, 1);
+    assert!(!adapter.processing());
+    set(&mut adapter, 4);
+    assert!(adapter.processing());
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::OFF, 0));
+    assert!(!adapter.processing());
+    set(&mut adapter, 4);
+    assert!(!adapter.processing());
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
+    assert!(adapter.processing());
+    adapter.restart();
+    assert!(!adapter.processing());
+}
+
+#[test]
+fn off_deactivates_all_offloads() {
+    rules(&[17, 11]);
+    let mut adapter = adapter(EVERYTHING);
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::OFF, 0));
+    assert_eq!(adapter.current(), &Offload::default());
+    assert_eq!(enabled(&adapter), (false, false));
+    assert_eq!(Capabilities::from(&adapter.hardware().ipsec_v2), EVERYTHING);
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
+    assert_eq!(enabled(&adapter), (true, true));
+    assert_eq!(adapter.current().lso_v2, adapter.hardware().lso_v2);
+}
+
+#[test]
+fn an_encapsulation_that_some_offload_supports() {
+    rules(&[16]);
+    let mut hardware = hardware(EVERYTHING);
+    hardware.others.checksum.ipv4_receive.encapsulation = U32::new(IEEE_LLC_SNAP_ROUTED);
+    let mut adapter = Adapter::initialize(Version::V6_30, hardware, Keywords::default());
+    for (set, encapsulation, status) in [
+        (Set::ON, IEEE_802_3, Status::SUCCESS),
+        (Set::ON, IEEE_LLC_SNAP_ROUTED, Status::SUCCESS),
+        (Set::ON, NULL, Status::INVALID_PARAMETER),
+        (Set::ON, 0, Status::INVALID_PARAMETER),
+        (Set(3), IEEE_802_3, Status::INVALID_PARAMETER),
+        (Set::OFF, 0, Status::SUCCESS),
+        (Set::NO_CHANGE, NULL, Status::SUCCESS),
+    ] {
+        let effects = adapter.set(Oid::ENCAPSULATION, &encapsulate(set, encapsulation));
+        assert_eq!(effects.completion.status, status);
+        assert_eq!(effects.current_config, status == Status::SUCCESS);
+    }
+    let short = encapsulate(Set::ON, IEEE_802_3)[..0x1b].to_vec();
+    let effects = adapter.set(Oid::ENCAPSULATION, &short);
+    assert_eq!(effects.completion.status, Status::INVALID_LENGTH);
+    assert_eq!(effects.completion.needed, 0x1c);
+}
+
+#[test]
+fn a_normal_request_meets_a_reset() {
+    rules(&[40, 39]);
+    let mut adapter = adapter(EVERYTHING);
+    adapter.set_state(State::Resetting);
+    assert_eq!(set(&mut adapter, 1).completion.status, Status::NOT_ACCEPTED);
+    adapter.set_state(State::Running);
+    assert_eq!(enabled(&adapter), (true, true));
+    assert_eq!(adapter.query(Oid(1), &mut []).status, Status::INVALID_OID);
+    assert_eq!(
+        adapter.set(Oid(1), &[]).completion.status,
+        Status::INVALID_OID
+    );
+}

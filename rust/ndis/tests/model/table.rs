@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! An SA table in memory, with its own lock, as an adapter has one.
+
+use espnic_ndis::model::leave::Empty;
+use espnic_ndis::model::{Backend, Bundle, Lookup, Offloaded, RemoveError, UpdateError};
+use espnic_ndis::sa::{Operation, Spi};
+use espnic_ndis::{Handle, Status};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// One bundle as the table keeps it.
+#[derive(Clone)]
+pub struct Entry {
+    pub shape: Offloaded,
+    /// Upper half of the sequence number of ESP and AH.
+    pub esp_high: Option<u32>,
+    pub ah_high: Option<u32>,
+    /// Keys: of the cipher with its salt, of the integrity algorithm of ESP, of AH.
+    pub keys: [Vec<u8>; 3],
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: BTreeMap<Handle, Entry>,
+    last_handle: u64,
+    closed: bool,
+    /// The addition with this number (from 0) fails like this.
+    refusals: BTreeMap<u64, Status>,
+    additions: u64,
+    /// Handles in the order in which they were removed.
+    removed: Vec<Handle>,
+    remove_error: Option<RemoveError>,
+}
+
+/// The table.
+pub struct Table {
+    inner: Mutex<Inner>,
+    capacity: usize,
+}
+
+impl Table {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            capacity,
+        }
+    }
+
+    /// The addition with this number (from 0) will fail like this.
+    pub fn refuse(&self, number: u64, status: Status) {
+        self.inner.lock().unwrap().refusals.insert(number, status);
+    }
+
+    /// Every removal will fail like this.
+    pub fn refuse_removal(&self, error: Option<RemoveError>) {
+        self.inner.lock().unwrap().remove_error = error;
+    }
+
+    pub fn entry(&self, handle: Handle) -> Option<Entry> {
+        self.inner.lock().unwrap().entries.get(&handle).cloned()
+    }
+
+    pub fn removed(&self) -> Vec<Handle> {
+        self.inner.lock().unwrap().removed.clone()
+    }
+}
+
+impl Backend for Table {
+    fn add(&self, bundle: &Bundle<'_>) -> Result<Handle, Status> {
+        let mut inner = self.inner.lock().unwrap();
+        let number = inner.additions;
+        inner.additions += 1;
+        if inner.closed {
+            return Err(Status::NOT_ACCEPTED);
+        }
+        if let Some(status) = inner.refusals.get(&number) {
+            return Err(*status);
+        }
+        if inner.entries.len() >= self.capacity {
+            return Err(Status::RESOURCES);
+        }
+        // No handle ever names two bundles, one after the other.
+        inner.last_handle += 0x10;
+        let handle = Handle::new(inner.last_handle).unwrap();
+        let esp = bundle.esp;
+        let entry = Entry {
+            shape: Offloaded::of(bundle),
+            esp_high: esp.and_then(|esp| esp.esn),
+            ah_high: bundle.ah.and_then(|ah| ah.esn),
+            keys: [
+                esp.and_then(|esp| esp.cipher)
+                    .map_or(vec![], |cipher| cipher.material.to_vec()),
+                esp.and_then(|esp| esp.integrity)
+                    .map_or(vec![], |integrity| integrity.key.to_vec()),
+                bundle.ah.map_or(vec![], |ah| ah.integrity.key.to_vec()),
+            ],
+        };
+        inner.entries.insert(handle, entry);
+        Ok(handle)
+    }
+
+    fn remove(&self, handle: Handle) -> Result<(), RemoveError> {
+        let mut inner = self.inner.lock().unwrap();
+        if let Some(error) = inner.remove_error {
+            if let Some(entry) = inner.entries.get_mut(&handle) {
+                entry.shape.deleting = true;
+            }
+            return Err(error);
+        }
+        inner.entries.remove(&handle).ok_or(RemoveError::Unknown)?;
+        inner.removed.push(handle);
+        Ok(())
+    }
+
+    fn update(
+        &self,
+        handle: Handle,
+        operation: Operation,
+        spi: Spi,
+        high: u32,
+    ) -> Result<(), UpdateError> {
+        let mut inner = self.inner.lock().unwrap();
+        let entry = inner.entries.get_mut(&handle);
+        let entry = entry.ok_or(UpdateError::Unknown)?;
+        if entry.shape.spi(operation) != Some(spi) {
+            return Err(UpdateError::Mismatch);
+        }
+        let now = match operation {
+            Operation::AH => entry.ah_high.as_mut(),
+            _ => entry.esp_high.as_mut(),
+        };
+        let now = now.ok_or(UpdateError::NoEsn)?;
+        if high < *now {
+            return Err(UpdateError::Backward);
+        }
+        *now = high;
+        Ok(())
+    }
+
+    fn offloaded(&self) -> u32 {
+        self.inner.lock().unwrap().entries.len() as u32
+    }
+}
+
+impl Lookup for Table {
+    fn by_handle(&self, handle: Handle) -> Option<Offloaded> {
+        self.entry(handle).map(|entry| entry.shape)
+    }
+
+    fn find(&self, hits: impl Fn(&Offloaded) -> bool) -> Option<(Handle, Offloaded)> {
+        let inner = self.inner.lock().unwrap();
+        inner
+            .entries
+            .iter()
+            .find(|(_, entry)| hits(&entry.shape))
+            .map(|(handle, entry)| (*handle, entry.shape))
+    }
+}
+
+impl Empty for Table {
+    fn close(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.closed = true;
+        inner.entries.clear();
+    }
+
+    fn open(&self) {
+        self.inner.lock().unwrap().closed = false;
+    }
+}
