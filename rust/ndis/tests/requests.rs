@@ -341,7 +341,7 @@ fn add_sa_ex() {
     assert_eq!(fault(AddSaEx::parse(&buffer[..0xa9])), length(0xaa));
     buffer[2] = 0xa9;
     assert_eq!(fault(AddSaEx::parse(&buffer)), Fault::Size);
-    rules(&[67, 69, 70]);
+    rules(&[69, 70]);
 }
 
 #[test]
