@@ -344,6 +344,10 @@ fn indication() {
     assert_eq!(read.status(), status);
     assert_eq!(contents, &config[..length]);
     assert!(StatusIndication::parse(&buffer[..end - 1]).is_err());
+    // The status buffer lies behind the structure.
+    buffer[0x30] = 0x6f;
+    let inside = StatusIndication::parse(&buffer).map(|_| ());
+    assert_eq!(inside, Err(Fault::Link));
     assert!(StatusIndication::encode(status, &config, &mut [0; 0x100]).is_err());
 }
 
