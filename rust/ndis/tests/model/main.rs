@@ -27,6 +27,7 @@ mod parameters;
 mod pending;
 mod receive;
 mod record;
+mod rubbish;
 mod send;
 mod table;
 mod transport;
