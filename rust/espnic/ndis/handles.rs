@@ -27,6 +27,9 @@ const SERIAL_SHIFT: u32 = 24;
 const OUT: u64 = 1 << 23;
 const SLOT: u64 = OUT - 1;
 
+/// The next serial number; of all NICs, so that no number comes again when one is bound anew.
+static SERIAL: Atomic<u64> = Atomic::new(1);
+
 /// What is known of a slot of the state table.
 #[derive(Clone, Copy, Default)]
 struct Entry {
@@ -57,7 +60,6 @@ pub(super) struct Handles {
     incoming: SpinLockBh<KVVec<Entry>>,
     #[pin]
     outgoing: SpinLockBh<KVVec<Entry>>,
-    serial: Atomic<u64>,
     alive: Atomic<u32>,
     leaving: Atomic<u32>,
 }
@@ -67,7 +69,6 @@ impl Handles {
         pin_init!(Self {
             incoming <- new_lock!(KVVec::new()),
             outgoing <- new_lock!(KVVec::new()),
-            serial: Atomic::new(1),
             alive: Atomic::new(0),
             leaving: Atomic::new(0),
         })
@@ -101,7 +102,7 @@ impl Handles {
 
     /// Gives a new SA its number. Nobody owns it yet.
     pub(super) fn added(&self, state: xfrm::Handle) {
-        let serial = self.serial.fetch_add(1, Relaxed);
+        let serial = SERIAL.fetch_add(1, Relaxed);
         let mut list = self.list(state.direction).lock();
         if let Some(entry) = list.get_mut(state.id as usize) {
             *entry = Entry {

@@ -224,7 +224,7 @@ impl Requester<'_> {
         let added = configuring.add(self.dev, &parameters, |x| {
             handles.set_owner(x.handle(), self.port.owner);
         });
-        Ok(added.and_then(|x| handles.number_of(x.handle()).ok_or(ENODEV)))
+        Ok(added.and_then(|x| handles.number_of(x.handle()).ok_or(ESRCH)))
     }
 }
 

@@ -250,7 +250,8 @@ pub const KEYWORD_DISABLE_TASK_OFFLOAD: u32 = 4;
 /// [`Keyword::name`]: the system-wide `EnabledOffload` of IPsec, likewise.
 pub const KEYWORD_ENABLED_OFFLOAD: u32 = 5;
 
-/// `struct espnic_ndis_keyword`. Keywords belong to the adapter and live as long as the module.
+/// `struct espnic_ndis_keyword`. Keywords belong to the adapter and live as long as it is bound to the
+/// driver.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub struct Keyword {
