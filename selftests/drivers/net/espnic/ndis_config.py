@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Capabilities, their configuration by OIDs, keywords and ethtool, and the indications."""
 
+import errno
 import sys
 from pathlib import Path
 
@@ -9,8 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import algo, env, esp, ktap, ndis, oid, proc, traffic, xfrm  # noqa: E402
 
 ESP_FEATURE = "esp-hw-offload"
-KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4, ndis.DISABLE_TASK_OFFLOAD,
-            ndis.ENABLED_OFFLOAD)
+KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4)
 
 
 def _restore(cfg):
@@ -227,16 +227,21 @@ def keywords_outlive_the_file(cfg):
     ktap.equal(second.keyword(ndis.IPSEC_V2), 2, "keyword for the next file")
 
 
-def system_wide_switches(cfg):
-    """DisableTaskOffload = 1 and EnabledOffload = 0 turn IPsec offload off."""
+def other_keywords(cfg):
+    """System-wide switches are no keywords of an adapter; other numbers mean nothing."""
     ktap.rules("R3")
     miniport = _miniport(cfg)
-    for name, off in ((ndis.DISABLE_TASK_OFFLOAD, 1), (ndis.ENABLED_OFFLOAD, 0)):
-        for value, on in ((off, False), (1 - off, True), (None, True)):
-            miniport.set_keyword(name, value)
-            miniport.restart()
-            miniport.enable()
-            _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
+    for name, wanted in ((ndis.DISABLE_TASK_OFFLOAD, errno.EOPNOTSUPP),
+                         (ndis.ENABLED_OFFLOAD, errno.EOPNOTSUPP), (0, errno.EINVAL),
+                         (6, errno.EINVAL)):
+        for call in (lambda name=name: miniport.keyword(name),
+                     lambda name=name: miniport.set_keyword(name, 1)):
+            try:
+                call()
+            except OSError as error:
+                ktap.equal(error.errno, wanted, f"errno of keyword {name}")
+            else:
+                raise ktap.Failure(f"keyword {name} exists")
 
 
 def encapsulation(cfg):
@@ -292,7 +297,7 @@ def off_with_sas(cfg):
 
 CASES = [capabilities, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
          parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
-         system_wide_switches, encapsulation, ethtool, off_with_sas]
+         other_keywords, encapsulation, ethtool, off_with_sas]
 
 
 def _setup():

@@ -4,6 +4,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
@@ -204,14 +205,15 @@ def in_use(cfg):
     for _ in range(5):
         new = _flow()
         outbound, inbound = ndis.protect(cfg, miniport, new)
+        watch = cfg.watch()
         with traffic.Stream(cfg.dut, flow.dut, cfg.peer, flow.peer) as stream, \
                 traffic.Stream(cfg.peer, flow.peer, cfg.dut, flow.dut) as back:
             stream.advance(5)
             back.advance(5)
-            watch = cfg.watch()
             miniport.delete(inbound)
             miniport.delete(outbound)
-            watch.stop().prove_no_plaintext()
+            time.sleep(env.SETTLE)
+        watch.stop().prove_no_plaintext()
         xfrm.flush(cfg.dut, cfg.peer)
 
 
