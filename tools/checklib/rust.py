@@ -13,7 +13,8 @@ from .common import CHECKOUT, Problem, kernel_tree, run, tracked
 COPY = CHECKOUT / "build/check/module"
 SOURCES = ("Kbuild", "rust", "Cargo.toml")
 # Crates of the module, as Kbuild names their objects.
-CRATES = ("rust/wire/src/lib", "rust/esp/src/lib", "rust/kernel/lib", "rust/espnic/main")
+CRATES = ("rust/wire/src/lib", "rust/esp/src/lib", "rust/ndis/src/lib", "rust/kernel/lib",
+          "rust/espnic/main")
 
 
 def rustfmt():
