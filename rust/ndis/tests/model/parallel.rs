@@ -36,7 +36,7 @@ fn requests_are_not_serialised() {
                 start.wait();
                 for round in 0..ROUNDS {
                     let at = adapter.lock().unwrap().snapshot();
-                    let handle = life(&at, table, thread << 16 | round << 1 | 1);
+                    let handle = life(&at, table, (thread << 16) | (round << 1) | 1);
                     assert!(seen.lock().unwrap().insert(handle), "a handle came twice");
                 }
             });
