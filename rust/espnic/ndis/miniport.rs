@@ -13,6 +13,8 @@ use espnic_ndis::{
     envelope::{
         Request,
         INDICATION_BUFFER,
+        KEYWORD_DISABLE_TASK_OFFLOAD,
+        KEYWORD_ENABLED_OFFLOAD,
         KEYWORD_IPSEC_V1_IPV4,
         KEYWORD_IPSEC_V2,
         KEYWORD_IPSEC_V2_IPV4,
@@ -40,12 +42,9 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 use kernel_net::{
-    net::{
-        device::{
-            feature as netif,
-            Device, //
-        },
-        operation_not_supported, //
+    net::device::{
+        feature as netif,
+        Device, //
     },
     rtnl, //
 };
@@ -67,6 +66,10 @@ const VERSIONS: [Version; 6] = [
 pub(super) struct Miniport {
     model: model::Adapter,
     hardware: Hardware,
+    /// The system-wide keywords. They are the transport's; XFRM knows none of them, so that the
+    /// miniport starts with IPsec offload disabled where they say so.
+    disable_task_offload: Option<u32>,
+    enabled_offload: Option<u32>,
 }
 
 /// Indications to be made when the lock is released: codes with images.
@@ -86,6 +89,8 @@ impl Miniport {
         Self {
             model: model::Adapter::initialize(Version::V6_30, hardware, Keywords::default()),
             hardware,
+            disable_task_offload: None,
+            enabled_offload: None,
         }
     }
 
@@ -97,6 +102,9 @@ impl Miniport {
     fn start(&mut self, version: Version) {
         let keywords = *self.model.keywords();
         self.model = model::Adapter::initialize(version, self.hardware, keywords);
+        if self.disable_task_offload == Some(1) || self.enabled_offload == Some(0) {
+            self.model.external_change(false);
+        }
     }
 
     pub(super) fn set_resetting(&mut self, resetting: bool) {
@@ -128,25 +136,32 @@ impl Miniport {
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` for the system-wide keywords, which are the transport's; `EINVAL` for others
-    /// and for values without a meaning.
+    /// `EINVAL` for an unknown keyword and for a value without a meaning.
     pub(super) fn set_keyword(&mut self, name: u32, value: Option<u32>) -> Result {
-        let name = keyword_name(name)?;
-        if self.model.keywords_mut().set(name, value) {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
+        let name = match name {
+            KEYWORD_DISABLE_TASK_OFFLOAD => {
+                return set_switch(&mut self.disable_task_offload, value)
+            }
+            KEYWORD_ENABLED_OFFLOAD => return set_switch(&mut self.enabled_offload, value),
+            name => keyword_name(name).ok_or(EINVAL)?,
+        };
+        let known = self.model.keywords_mut().set(name, value);
+        known.then_some(()).ok_or(EINVAL)
     }
 
     /// The value of a registry keyword.
     ///
     /// # Errors
     ///
-    /// As [`Self::set_keyword`].
+    /// `EINVAL` for an unknown keyword.
     pub(super) fn keyword(&self, name: u32) -> Result<Option<u32>> {
-        let name = keyword_name(name)?;
-        self.model.keywords().get(name).ok_or(EINVAL)
+        match name {
+            KEYWORD_DISABLE_TASK_OFFLOAD => Ok(self.disable_task_offload),
+            KEYWORD_ENABLED_OFFLOAD => Ok(self.enabled_offload),
+            name => keyword_name(name)
+                .and_then(|name| self.model.keywords().get(name))
+                .ok_or(EINVAL),
+        }
     }
 
     fn indications(&self, effects: &Effects) -> Indications {
@@ -176,17 +191,20 @@ impl Miniport {
     }
 }
 
-fn keyword_name(name: u32) -> Result<&'static str> {
-    use espnic_ndis::envelope::{
-        KEYWORD_DISABLE_TASK_OFFLOAD,
-        KEYWORD_ENABLED_OFFLOAD, //
-    };
+fn set_switch(switch: &mut Option<u32>, value: Option<u32>) -> Result {
+    if value.is_some_and(|value| value > 1) {
+        return Err(EINVAL);
+    }
+    *switch = value;
+    Ok(())
+}
+
+fn keyword_name(name: u32) -> Option<&'static str> {
     match name {
-        KEYWORD_IPSEC_V2 => Ok(keyword::IPSEC_V2),
-        KEYWORD_IPSEC_V2_IPV4 => Ok(keyword::IPSEC_V2_IPV4),
-        KEYWORD_IPSEC_V1_IPV4 => Ok(keyword::IPSEC_V1_IPV4),
-        KEYWORD_DISABLE_TASK_OFFLOAD | KEYWORD_ENABLED_OFFLOAD => Err(operation_not_supported()),
-        _ => Err(EINVAL),
+        KEYWORD_IPSEC_V2 => Some(keyword::IPSEC_V2),
+        KEYWORD_IPSEC_V2_IPV4 => Some(keyword::IPSEC_V2_IPV4),
+        KEYWORD_IPSEC_V1_IPV4 => Some(keyword::IPSEC_V1_IPV4),
+        _ => None,
     }
 }
 
