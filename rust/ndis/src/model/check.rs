@@ -58,7 +58,11 @@ pub fn bundle<'a>(
     let (esp, ah) = parts(view)?;
     let udp = udp(view.udp_esp, ah.is_some())?;
     let mode = resolve(mode, udp)?;
-    let keys = Keys { view, convention };
+    let keys = Keys {
+        view,
+        config,
+        convention,
+    };
     // The AH part makes up for an ESP part without integrity (C18).
     let esp = match esp {
         Some(sa) => Some(keys.esp(sa, ah.is_some())?),
@@ -177,6 +181,7 @@ fn resolve(mode: Mode, udp: UdpEsp) -> Result<Mode, Status> {
 /// Reads algorithms with their keys.
 struct Keys<'v, 'a> {
     view: &'v BundleView<'a>,
+    config: &'v Capabilities,
     convention: Convention,
 }
 
@@ -214,6 +219,8 @@ impl<'a> Keys<'_, 'a> {
             return Ok(None);
         }
         let key = algorithm.key_length().ok_or(Status::INVALID_DATA)?;
+        // Only what is supported has to be right in itself.
+        support(self.config.encryption.contains(algorithm))?;
         let salt_length = algorithm.salt_length();
         let material = self.material(info, key, salt_length)?;
         let icv_length = if algorithm.is_combined() {
@@ -236,6 +243,7 @@ impl<'a> Keys<'_, 'a> {
             return Ok(None);
         }
         let key = algorithm.key_length().ok_or(Status::INVALID_DATA)?;
+        support(self.config.authentication.contains(algorithm))?;
         Ok(Some(Integrity {
             algorithm,
             key: self.material(info, key, algorithm.salt_length())?,

@@ -222,8 +222,10 @@ impl<B: Backend> Adding<'_, B> {
     fn clear_list(&self, buffer: &mut [u8]) -> Result<(), Fault> {
         let mut at = Some(0);
         while let Some(offset) = at {
-            at = AddSa::parse(buffer, offset)?.next();
-            AddSa::set_handle(buffer, offset, None)?;
+            let next = AddSa::parse(buffer, offset).map(|element| element.next());
+            // Also in an element that ends the list because its header is wrong.
+            let _ = AddSa::set_handle(buffer, offset, None);
+            at = next?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 use crate::fixture::*;
 use crate::rules;
 use crate::table::Table;
-use espnic_ndis::algorithm::Encryption;
+use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::{direct, Backend, Capabilities, Lookup, Salt};
 use espnic_ndis::model::{Convention, Direct, IcvUnit, State};
 use espnic_ndis::sa::{AddSa, AddSaEx, AddSaFixed, Operation};
@@ -63,7 +63,8 @@ fn a_list_without_a_good_element_fails_like_its_first() {
         encryption: Encryption::AES_CBC_128,
         ..EVERYTHING
     };
-    let (unsupported, invalid) = ([gcm(0x100)], [gcm(0)]);
+    let invalid = [esp(0, Encryption::AES_CBC_128, Authentication::SHA_1)];
+    let unsupported = [gcm(0x100)];
     for (bundles, status) in [
         (
             [outbound(&unsupported), outbound(&invalid)],
@@ -139,6 +140,9 @@ fn a_list_that_cannot_be_followed_installs_nothing() {
         assert!(table.removed().is_empty());
         if !list.is_empty() {
             assert_eq!(handles(&list, &offsets[..1]), [None]);
+            // The element that ended the walk has no handle left either, as far as it is there.
+            let at = second + offset_of!(AddSaFixed, offload_handle);
+            assert_eq!(list[at..at + 8], [0; 8]);
         }
     }
 }
@@ -194,10 +198,7 @@ fn a_pair_of_ah_and_esp_takes_one_unit_and_one_handle() {
         ..EVERYTHING
     };
     let table = Table::new(1);
-    let pair = [
-        gcm(0x100),
-        ah(0x200, espnic_ndis::algorithm::Authentication::SHA_1),
-    ];
+    let pair = [gcm(0x100), ah(0x200, Authentication::SHA_1)];
     let handle = try_add(&snapshot(one), &table, &outbound(&pair)).unwrap();
     let shape = table.by_handle(handle).unwrap();
     assert!(shape.esp.is_some() && shape.ah.is_some());

@@ -107,11 +107,11 @@ pub fn gcm(spi: u32) -> Association<'static> {
 
 /// ESP with a cipher and an integrity algorithm of their usual key lengths.
 pub fn esp(spi: u32, cipher: Encryption, integrity: Authentication) -> Association<'static> {
-    let length = cipher.key_length().unwrap();
+    let length = cipher.key_length().unwrap() + cipher.salt_length();
     let other = integrity.key_length().unwrap() + integrity.salt_length();
     Association {
         authentication: Some(algorithm(integrity, 40, other, 0)),
-        encryption: Some(algorithm(cipher, 0, length, 0)),
+        encryption: Some(algorithm(cipher, 0, length, 16)),
         ..gcm(spi)
     }
 }

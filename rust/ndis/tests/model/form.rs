@@ -259,6 +259,12 @@ fn a_key_has_the_length_of_its_algorithm() {
             sa.encryption = Some(algorithm(cipher, 0, tried, 0));
             let good = status(EVERYTHING, &[sa]) == Status::SUCCESS;
             assert_eq!(good, tried == length);
+            // What is not supported is that, whatever its key.
+            let others = Capabilities {
+                encryption: Encryption::AES_GCM_128,
+                ..EVERYTHING
+            };
+            assert_eq!(status(others, &[sa]), Status::NOT_SUPPORTED);
         }
     }
 }
@@ -395,6 +401,18 @@ fn udp_encapsulation_is_one_reported_subtype() {
         assert_eq!(ends(others, &with(subtype)), expected);
         // The subtype is the SA's own: no other request comes before.
         assert_eq!(shape(&with(subtype)).udp, UdpEsp(subtype));
+    }
+    let apart = Capabilities {
+        transport_tunnel_combined: false,
+        ..EVERYTHING
+    };
+    for (subtype, status) in [
+        (1, Status::SUCCESS),
+        (2, Status::SUCCESS),
+        (4, Status::NOT_SUPPORTED),
+        (8, Status::NOT_SUPPORTED),
+    ] {
+        assert_eq!(ends(apart, &with(subtype)), status);
     }
     // UDP in both parts, and what has no name.
     for bad in [3, 5, 9, 12, 0x10, u32::MAX] {
