@@ -245,7 +245,7 @@ pub const KEYWORD_IPSEC_V2: u32 = 1;
 pub const KEYWORD_IPSEC_V2_IPV4: u32 = 2;
 /// [`Keyword::name`]: `*IPsecOffloadV1IPv4`.
 pub const KEYWORD_IPSEC_V1_IPV4: u32 = 3;
-/// [`Keyword::name`]: the system-wide `DisableTaskOffload`, the transport's: `EOPNOTSUPP`.
+/// [`Keyword::name`]: the system-wide `DisableTaskOffload`; here it is the adapter's.
 pub const KEYWORD_DISABLE_TASK_OFFLOAD: u32 = 4;
 /// [`Keyword::name`]: the system-wide `EnabledOffload` of IPsec, likewise.
 pub const KEYWORD_ENABLED_OFFLOAD: u32 = 5;

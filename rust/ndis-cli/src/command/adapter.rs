@@ -4,7 +4,8 @@
 
 use espnic_ndis::encapsulation::{Family, OffloadEncapsulation, Set};
 use espnic_ndis::envelope::{
-    KEYWORD_IPSEC_V1_IPV4, KEYWORD_IPSEC_V2, KEYWORD_IPSEC_V2_IPV4, QUERY, SET,
+    KEYWORD_DISABLE_TASK_OFFLOAD, KEYWORD_ENABLED_OFFLOAD, KEYWORD_IPSEC_V1_IPV4, KEYWORD_IPSEC_V2,
+    KEYWORD_IPSEC_V2_IPV4, QUERY, SET,
 };
 use espnic_ndis::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
 use espnic_ndis::{keyword as names, Oid, U32};
@@ -148,11 +149,13 @@ fn show_encapsulation(device: &Device, json: bool) -> Result<Done, Error> {
     Ok(Done::ok(outcome.status.is_success()))
 }
 
-/// Names and numbers of the adapter's keywords.
-const KEYWORDS: [(&str, u32); 3] = [
+/// Names and numbers of the keywords.
+const KEYWORDS: [(&str, u32); 5] = [
     (names::IPSEC_V2, KEYWORD_IPSEC_V2),
     (names::IPSEC_V2_IPV4, KEYWORD_IPSEC_V2_IPV4),
     (names::IPSEC_V1_IPV4, KEYWORD_IPSEC_V1_IPV4),
+    (names::DISABLE_TASK_OFFLOAD, KEYWORD_DISABLE_TASK_OFFLOAD),
+    (names::ENABLED_OFFLOAD, KEYWORD_ENABLED_OFFLOAD),
 ];
 
 /// A keyword by its name; upper or lower case and the asterisk do not matter.
