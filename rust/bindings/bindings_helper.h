@@ -12,7 +12,6 @@
 #include <linux/netdevice.h>
 #include <linux/random.h>
 #include <linux/scatterlist.h>
-#include <linux/security.h>
 #include <linux/skbuff.h>
 #include <linux/udp.h>
 #include <linux/virtio.h>

@@ -12,6 +12,7 @@
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/random.h>
+#include <linux/security.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -121,6 +122,7 @@ void espnic_helper_xfrm_cfg_unlock(struct net *net);
 void espnic_helper_xfrm_replay_notify_defaults(struct xfrm_state *x);
 void espnic_helper_xfrm_audit_state_add(struct xfrm_state *x, int result);
 void espnic_helper_xfrm_audit_state_delete(struct xfrm_state *x, int result);
+int espnic_helper_xfrm_security_delete(struct xfrm_state *x);
 bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x);
 void espnic_helper_xfrm_advance_esn(struct xfrm_state *x);
 

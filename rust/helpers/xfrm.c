@@ -77,6 +77,11 @@ void espnic_helper_xfrm_audit_state_delete(struct xfrm_state *x, int result)
 	xfrm_audit_state_delete(x, result, true);
 }
 
+int espnic_helper_xfrm_security_delete(struct xfrm_state *x)
+{
+	return security_xfrm_state_delete(x);
+}
+
 bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x)
 {
 	return xfrm_state_kern(x);

@@ -58,6 +58,7 @@ use kernel_net::{
     net::{
         device::Device,
         xfrm::{
+            create::REPLAY_WINDOW_MAX,
             modify::AdvanceError,
             Direction,
             State, //
@@ -106,6 +107,7 @@ pub(super) fn check(request: &Request) -> Result {
     let known = request.size as usize == size_of::<Request>()
         && matches!(request.path, PATH_NORMAL | PATH_DIRECT)
         && matches!(request.mode, MODE_DERIVE | MODE_TRANSPORT | MODE_TUNNEL)
+        && request.replay_window <= REPLAY_WINDOW_MAX
         && request.reserved == [0; 3]
         && request.reserved2 == [0; 2];
     known.then_some(()).ok_or(EINVAL)

@@ -112,7 +112,8 @@ pub struct Request {
     pub mode: u8,
     /// Zero.
     pub reserved: [u8; 3],
-    /// Replay window of inbound SAs in packets; 0 switches the check off.
+    /// Replay window of inbound SAs in packets, at most 4096; 0 switches the check off, but with
+    /// extended sequence numbers counts as 1.
     pub replay_window: u32,
     /// XFRM reqid, which policies name.
     pub reqid: u32,

@@ -33,6 +33,9 @@ use kernel::{
 
 const IPPROTO_ESP: u8 = 50;
 
+/// The largest replay window, in packets (`XFRMA_REPLAY_ESN_MAX`).
+pub const REPLAY_WINDOW_MAX: u32 = 4096;
+
 /// The algorithms of an ESP state, by their names in the kernel's crypto API. Has no `Debug`: it
 /// carries the key.
 #[derive(Clone, Copy)]
@@ -292,6 +295,9 @@ impl Draft {
         unsafe { bindings::xfrm_replay_notify_defaults(x) };
         let inbound = parameters.direction == Direction::In;
         let window = if inbound { parameters.replay_window } else { 0 };
+        if window > REPLAY_WINDOW_MAX {
+            return Err(EINVAL);
+        }
         let Some(high) = parameters.esn else {
             if window <= u32::BITS {
                 // SAFETY: Nobody else knows the state.

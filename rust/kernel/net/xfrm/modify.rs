@@ -81,7 +81,7 @@ impl<'a> Configuring<'a> {
         }
         // SAFETY: The state is live, and in the SAD unless it dies now.
         let result = unsafe {
-            to_result(bindings::security_xfrm_state_delete(x.as_raw())).and_then(|()| {
+            to_result(bindings::xfrm_security_delete(x.as_raw())).and_then(|()| {
                 if bindings::xfrm_state_kern(x.as_raw()) {
                     return Err(EPERM);
                 }
