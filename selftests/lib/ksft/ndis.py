@@ -39,8 +39,8 @@ LIST, KEYWORD, RESTART = struct.Struct("=QQIIII"), struct.Struct("=IIII"), struc
 ENTRY = struct.Struct("=QQQ16s16s4sIIIIIIIIIBBBB2s2s")
 INFO = struct.Struct("=IIIIQQQQII")
 RECORD = struct.Struct("=HHIIIQ")
-RECEIVED_BODY = struct.Struct("=QQQQ4sIIB3x")
-SENT_BODY = struct.Struct("=QQQQ4sIIB3xI4x")
+RECEIVED_BODY = struct.Struct("=QQQQ4s4sIB3x")
+SENT_BODY = struct.Struct("=QQQQ4s4sIB3xI4x")
 
 
 def _ioc(direction, number, size):

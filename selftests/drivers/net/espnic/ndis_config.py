@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import algo, env, esp, ktap, ndis, oid, proc, traffic, xfrm  # noqa: E402
 
 ESP_FEATURE = "esp-hw-offload"
-KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4)
+KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4, ndis.DISABLE_TASK_OFFLOAD,
+            ndis.ENABLED_OFFLOAD)
 
 
 def _restore(cfg):
@@ -227,19 +228,29 @@ def keywords_outlive_the_file(cfg):
     ktap.equal(second.keyword(ndis.IPSEC_V2), 2, "keyword for the next file")
 
 
-def other_keywords(cfg):
-    """System-wide switches are no keywords of an adapter; other numbers mean nothing."""
+def system_wide_switches(cfg):
+    """DisableTaskOffload = 1 and EnabledOffload = 0 turn IPsec offload off."""
     ktap.rules("R3")
     miniport = _miniport(cfg)
-    for name, wanted in ((ndis.DISABLE_TASK_OFFLOAD, errno.EOPNOTSUPP),
-                         (ndis.ENABLED_OFFLOAD, errno.EOPNOTSUPP), (0, errno.EINVAL),
-                         (6, errno.EINVAL)):
+    for name, off in ((ndis.DISABLE_TASK_OFFLOAD, 1), (ndis.ENABLED_OFFLOAD, 0)):
+        for value, on in ((off, False), (1 - off, True), (off, False), (None, True)):
+            miniport.set_keyword(name, value)
+            ktap.equal(miniport.keyword(name), value, "keyword")
+            miniport.restart()
+            miniport.enable()
+            _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
+
+
+def unknown_keywords(cfg):
+    """Other numbers are no keywords."""
+    miniport = _miniport(cfg)
+    for name in (0, 6, 0xFFFFFFFF):
         for call in (lambda name=name: miniport.keyword(name),
                      lambda name=name: miniport.set_keyword(name, 1)):
             try:
                 call()
             except OSError as error:
-                ktap.equal(error.errno, wanted, f"errno of keyword {name}")
+                ktap.equal(error.errno, errno.EINVAL, f"errno of keyword {name}")
             else:
                 raise ktap.Failure(f"keyword {name} exists")
 
@@ -297,7 +308,7 @@ def off_with_sas(cfg):
 
 CASES = [capabilities, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
          parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
-         other_keywords, encapsulation, ethtool, off_with_sas]
+         system_wide_switches, unknown_keywords, encapsulation, ethtool, off_with_sas]
 
 
 def _setup():

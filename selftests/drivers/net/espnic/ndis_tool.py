@@ -105,7 +105,7 @@ def capabilities(cfg):
 
 def session(cfg):
     """A session adds, updates, lists and deletes; its end deletes the rest."""
-    flow, rest = _flow(), _flow().out
+    flow, rest = _flow(), _flow(reqid=9).out
     _miniport(cfg).close()
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies())
