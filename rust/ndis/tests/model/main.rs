@@ -20,6 +20,7 @@ mod direct;
 mod fixture;
 mod form;
 mod frame;
+mod framing;
 mod large_send;
 mod leave;
 mod parallel;

@@ -4,11 +4,14 @@
 
 use crate::fixture::*;
 use crate::rules;
-use espnic_ndis::encapsulation::{Set, IEEE_802_3, IEEE_LLC_SNAP_ROUTED, NULL};
+use espnic_ndis::encapsulation::{
+    Family, OffloadEncapsulation, Set, IEEE_802_3, IEEE_LLC_SNAP_ROUTED, NULL,
+};
 use espnic_ndis::model::{Adapter, Capabilities, Effects, Hardware, Keywords, State};
 use espnic_ndis::offload::Offload;
 use espnic_ndis::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
 use espnic_ndis::{Oid, Status, Version, U32};
+use zerocopy::IntoBytes as _;
 
 /// A buffer with these settings: IPsecV1, IPsecV2, IPsecV2IPv4, Flags.
 fn settings(v1: u8, v2: u8, v2_ipv4: u8, flags: u32) -> Vec<u8> {
@@ -202,6 +205,30 @@ fn off_deactivates_all_offloads() {
     adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
     assert_eq!(enabled(&adapter), (true, true));
     assert_eq!(adapter.current().lso_v2, adapter.hardware().lso_v2);
+}
+
+#[test]
+fn each_ip_version_has_its_own_switch() {
+    rules(&[17, 11]);
+    let mut adapter = adapter(EVERYTHING);
+    let family = |set: Set| Family {
+        enabled: U32::new(set.0),
+        encapsulation_type: U32::new(IEEE_802_3),
+        header_size: U32::new(14),
+    };
+    for (ipv4, ipv6, enabled, processing) in [
+        (Set::ON, Set::OFF, (true, false), true),
+        (Set::NO_CHANGE, Set::ON, (true, true), true),
+        (Set::OFF, Set::NO_CHANGE, (true, true), true),
+        (Set::NO_CHANGE, Set::OFF, (false, false), false),
+    ] {
+        let request = OffloadEncapsulation::new(family(ipv4), family(ipv6));
+        let effects = adapter.set(Oid::ENCAPSULATION, request.as_bytes());
+        assert_eq!(effects.completion.status, Status::SUCCESS);
+        let current = Capabilities::from(&adapter.current().ipsec_v2);
+        assert_eq!((current.esp, current.ipv6), enabled);
+        assert_eq!(adapter.processing(), processing);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::flow;
-use espnic_ndis::model::packet::may_coalesce;
+use espnic_ndis::model::packet::{may_coalesce, parse};
 use espnic_ndis::model::{Backend, Capabilities, Check, Lookup, Mode, Report, Work};
 use espnic_ndis::sa::build::{self, Addresses, Association};
 use espnic_ndis::Handle;
@@ -390,6 +390,7 @@ fn rubbish_is_no_packet() {
     for length in 0..packet.len() {
         // The header promises more than there is.
         assert_eq!(receive(&table, packet[..length].to_vec()), Report::NONE);
+        assert_eq!(parse(&packet[..length]), None);
     }
     for version in [0x05, 0x44, 0x55, 0xf5] {
         let mut odd = packet.clone();

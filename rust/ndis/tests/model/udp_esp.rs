@@ -231,6 +231,65 @@ fn udp_encapsulated_transport_over_tunnel() {
 }
 
 #[test]
+fn each_subtype_has_its_udp_header_in_its_own_place() {
+    rules(&[132, 133, 134, 135]);
+    let none = (UdpEsp::NONE, false, false);
+    // Subtypes of the outer and of the inner SA, UDP in front of the outer and of the inner ESP.
+    for ((outer, udp_outside, udp_inside), inner_sa, both) in [
+        (none, UdpEsp::NONE, true),
+        (none, UdpEsp::TRANSPORT, false),
+        ((UdpEsp::NONE, false, true), UdpEsp::TRANSPORT, false),
+        (
+            (UdpEsp::NONE, false, true),
+            UdpEsp::UDP_TRANSPORT_OVER_TUNNEL,
+            true,
+        ),
+        (
+            (UdpEsp::NONE, false, false),
+            UdpEsp::UDP_TRANSPORT_OVER_TUNNEL,
+            false,
+        ),
+        ((UdpEsp::TUNNEL, true, false), UdpEsp::NONE, false),
+        (
+            (UdpEsp::TRANSPORT_OVER_UDP_TUNNEL, true, false),
+            UdpEsp::TRANSPORT_OVER_UDP_TUNNEL,
+            true,
+        ),
+        (
+            (UdpEsp::TRANSPORT_OVER_UDP_TUNNEL, true, true),
+            UdpEsp::TRANSPORT_OVER_UDP_TUNNEL,
+            false,
+        ),
+    ] {
+        let table = Table::new(8);
+        let tunnel = sa(&table, 0x100, outer, Mode::Tunnel, false);
+        let mode = Mode::Transport;
+        let transport = sa(&table, 0x200, inner_sa, mode, true);
+        let esp = esp_of(&table, transport, &DATA, TCP);
+        let payload = match udp_inside {
+            true => inner(UDP, &udp(4500, &esp)),
+            false => inner(ESP, &esp),
+        };
+        let esp = esp_of(&table, tunnel, &payload, IPV4);
+        let packet = match udp_outside {
+            true => ipv4(UDP, &udp(4500, &esp)),
+            false => ipv4(ESP, &esp),
+        };
+        let expected = match both {
+            true => nested(Check::Good, Check::Good),
+            false => single(Mode::Tunnel, Check::Good),
+        };
+        assert_eq!(receive(&table, packet).work, expected, "{outer} {inner_sa}");
+    }
+    // The last subtype's outer ESP has no UDP in front.
+    let table = Table::new(8);
+    let subtype = UdpEsp::UDP_TRANSPORT_OVER_TUNNEL;
+    let tunnel = sa(&table, 0x100, subtype, Mode::Tunnel, false);
+    let esp = esp_of(&table, tunnel, &inner(TCP, &DATA), IPV4);
+    assert_eq!(receive(&table, ipv4(UDP, &udp(4500, &esp))), Report::NONE);
+}
+
+#[test]
 fn transport_over_tunnel_without_udp() {
     rules(&[118, 117]);
     let table = Table::new(8);
