@@ -67,7 +67,10 @@ setup() {
 	PEER_DEVICE=$(bus_device "$PEERIF")
 	PEER_DRIVER=$(driver_of "$PEER_DEVICE")
 	MAC=$(cat "/sys/class/net/$NETIF/address")
-	NDIS=$(cat /sys/module/$DRIVER/parameters/ndis 2>/dev/null)
+	if modinfo -F parm "${ESPNIC_KO:-$DRIVER}" | grep -q '^ndis:'; then
+		NDIS=0
+		[ ! -e /dev/espnic-ndis ] || NDIS=1
+	fi
 	[ "$(driver_of "$DEVICE")" = $DRIVER ] || skip_all "$NETIF is not driven by $DRIVER"
 	[ "$PEER_DRIVER" != $DRIVER ] || skip_all "$PEERIF is driven by $DRIVER, too"
 	DUT=espnic-dut-$$ PEER=espnic-peer-$$
