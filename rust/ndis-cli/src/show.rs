@@ -34,6 +34,38 @@ pub fn text(value: &Value) -> String {
     out
 }
 
+/// What people look for first, in this order; the rest follows by name.
+const FIRST: [&str; 20] = [
+    "record",
+    "time",
+    "status",
+    "oid",
+    "dir",
+    "handle",
+    "spi",
+    "esp_sequence",
+    "family",
+    "length",
+    "crypto_done",
+    "next_crypto_done",
+    "crypto_status_name",
+    "sa_delete_req",
+    "next_header",
+    "pad_length",
+    "esp_offset",
+    "ah_offset",
+    "hardware",
+    "current",
+];
+
+/// The members of an object in the order for people.
+fn ordered(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let place = |name: &str| FIRST.iter().position(|first| *first == name);
+    let mut list: Vec<_> = members.iter().collect();
+    list.sort_by_key(|(name, _)| place(name).unwrap_or(FIRST.len()));
+    list
+}
+
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -46,11 +78,11 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Records are one line each, so that many can be read and searched.
+/// Records are one line each, so that many can be read and searched. What is not there is left out.
 fn line(members: &Map<String, Value>, out: &mut String) {
-    let words: Vec<String> = members
-        .iter()
-        .filter(|(name, _)| *name != "offload")
+    let words: Vec<String> = ordered(members)
+        .into_iter()
+        .filter(|(name, value)| *name != "offload" && !value.is_null())
         .map(|(name, value)| match value {
             Value::Object(inner) => inner
                 .iter()
@@ -67,7 +99,7 @@ fn line(members: &Map<String, Value>, out: &mut String) {
 fn block(members: &Map<String, Value>, depth: usize, out: &mut String) {
     let width = members.keys().map(String::len).max().unwrap_or(0);
     let indent = "  ".repeat(depth);
-    for (name, value) in members {
+    for (name, value) in ordered(members) {
         match value {
             Value::Object(inner) => {
                 let _ = writeln!(out, "{indent}{name}:");
@@ -133,15 +165,15 @@ mod tests {
             "sas": [{"spi": "0x1", "dir": "in"}, {"spi": "0x1000", "dir": "out"}]});
         assert_eq!(
             text(&value),
-            "inner:\n  a     1\n  long  -\nok      yes\nsas:\n  dir  spi\n  in   0x1\n  out  0x1000\n\
-             status  NDIS_STATUS_SUCCESS\n"
+            "status  NDIS_STATUS_SUCCESS\ninner:\n  a     1\n  long  -\nok      yes\nsas:\n  dir  spi\n  \
+             in   0x1\n  out  0x1000\n"
         );
     }
 
     #[test]
     fn a_record_is_one_line() {
-        let value = json!({"record": "removed", "sequence": 4, "header": {"set": false}});
-        assert_eq!(text(&value), "header.set=no record=removed sequence=4\n");
+        let value = json!({"record": "sent", "a": 4, "spi": "0x1", "lso": {"mss": 9}, "b": null});
+        assert_eq!(text(&value), "record=sent spi=0x1 a=4 lso.mss=9\n");
     }
 
     #[test]
