@@ -21,7 +21,8 @@ use zerocopy::IntoBytes as _;
 /// What the hardware can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hardware {
-    /// Everything but IPsecV2: checksums, LSO, IPsecV1, Flags. Header and IPsecV2 are not looked at.
+    /// Everything but IPsecV2: checksums, LSO, IPsecV1, Flags. Header and IPsecV2 are not looked
+    /// at.
     pub others: Offload,
     /// IPsecV2.
     pub ipsec: Capabilities,

@@ -2,8 +2,8 @@
 
 //! One security association bundle, checked: what an element of ADD_SA or ADD_SA_EX asks for.
 //!
-//! A [`Bundle`] borrows its keys from the request buffer and ends with the request. Types that carry
-//! key material implement neither `Debug` nor `PartialEq`.
+//! A [`Bundle`] borrows its keys from the request buffer and ends with the request. Types that
+//! carry key material implement neither `Debug` nor `PartialEq`.
 
 use crate::algorithm::{Authentication, Encryption};
 use crate::sa::{Address, Spi, UdpEsp};
@@ -21,7 +21,8 @@ pub enum Mode {
     Tunnel,
 }
 
-/// A bundle that passed the checks of [`check`](super::check). One handle will name all of it (R75).
+/// A bundle that passed the checks of [`check`](super::check). One handle will name all of it
+/// (R75).
 #[derive(Clone, Copy)]
 pub struct Bundle<'a> {
     /// Inbound, else outbound (R55).

@@ -190,7 +190,8 @@ impl<'a> Keys<'_, 'a> {
         let cipher = self.cipher(&sa.encryption_algorithm)?;
         let integrity = self.integrity(&sa.authentication_algorithm)?;
         let combined = cipher.is_some_and(|cipher| cipher.algorithm.is_combined());
-        // A combined-mode cipher stands alone; without one, somebody has to authenticate (R57, C18).
+        // A combined-mode cipher stands alone; without one, somebody has to authenticate (R57,
+        // C18).
         require(!(combined && integrity.is_some()))?;
         require(combined || integrity.is_some() || (has_ah && cipher.is_some()))?;
         require(self.disjoint(sa))?;

@@ -3,8 +3,8 @@
 //! Direct OID requests: the four SA OIDs (R29-R85).
 //!
 //! [`request`] handles one request to its end. It holds no lock and may run several times at once
-//! (R31); all it shares is the [`Backend`]. The buffer is the caller's own copy, handles are written
-//! into it before the request completes (R48).
+//! (R31); all it shares is the [`Backend`]. The buffer is the caller's own copy, handles are
+//! written into it before the request completes (R48).
 
 use super::adapter::{Snapshot, State};
 use super::backend::{Backend, RemoveError};

@@ -9,8 +9,8 @@ use super::pending::{Done, Pending};
 /// An SA table that can be emptied as a whole.
 pub trait Empty: Backend {
     /// Removes every bundle and, until [`open`](Self::open), answers additions with
-    /// [`Status::NOT_ACCEPTED`](crate::Status::NOT_ACCEPTED). Requests that were admitted before may
-    /// still be under way.
+    /// [`Status::NOT_ACCEPTED`](crate::Status::NOT_ACCEPTED). Requests that were admitted before
+    /// may still be under way.
     fn close(&self);
 
     /// Takes additions again.

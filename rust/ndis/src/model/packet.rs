@@ -106,7 +106,8 @@ pub fn classify(packet: &[u8]) -> Class {
     }
 }
 
-/// Whether a receive path may merge this packet with others (RSC): never if IPsec protects it (R127).
+/// Whether a receive path may merge this packet with others (RSC): never if IPsec protects it
+/// (R127).
 pub fn may_coalesce(packet: &[u8]) -> bool {
     matches!(classify(packet), Class::Plain(Plain::NoIpsec))
 }

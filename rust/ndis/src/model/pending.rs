@@ -166,7 +166,8 @@ impl<'a> Pending<'a> {
         self.abort(|_| true, done);
     }
 
-    /// The timeout of a request has passed. That cancels nothing (R36): whether it is still pending.
+    /// The timeout of a request has passed. That cancels nothing (R36): whether it is still
+    /// pending.
     pub fn expired(&self, ticket: Ticket) -> bool {
         self.find(ticket).is_some()
     }

@@ -102,8 +102,8 @@ pub fn check_list<'p>(
     Status::SUCCESS
 }
 
-/// Checks one packet. `processing` is whether the adapter is set up for IPsec offload, `config` what
-/// it last reported.
+/// Checks one packet. `processing` is whether the adapter is set up for IPsec offload, `config`
+/// what it last reported.
 pub fn check(
     processing: bool,
     config: &Capabilities,

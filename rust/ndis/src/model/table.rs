@@ -133,7 +133,8 @@ impl Offloaded {
     }
 
     /// Whether the subtype allows a packet with or without UDP header at this depth (R132-R135):
-    /// 0x1 and 0x2 have UDP in front of their only ESP, 0x4 in front of the outer, 0x8 of the inner.
+    /// 0x1 and 0x2 have UDP in front of their only ESP, 0x4 in front of the outer, 0x8 of the
+    /// inner.
     pub(super) fn encapsulates(&self, udp: bool, inner: bool) -> bool {
         match self.udp {
             UdpEsp::TRANSPORT | UdpEsp::TUNNEL => udp && !inner,

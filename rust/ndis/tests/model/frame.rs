@@ -58,7 +58,8 @@ pub fn ipv4_options(protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// An IPv6 packet from 1s to 2s, with its extension headers (type and bytes) in front of the payload.
+/// An IPv6 packet from 1s to 2s, with its extension headers (type and bytes) in front of the
+/// payload.
 pub fn ipv6(extensions: &[(u8, &[u8])], protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut next: Vec<u8> = extensions.iter().map(|one| one.0).collect();
     next.push(protocol);

@@ -8,7 +8,7 @@ use crate::frame::*;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::send::check;
-use espnic_ndis::model::{Job, Mode, SendSlots, Verdict};
+use espnic_ndis::model::{Job, Lookup, Mode, SendSlots, Verdict};
 use espnic_ndis::oob::Receive;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -91,7 +91,7 @@ proptest! {
         let gcm = add(&table, &outbound(&[gcm(0x100)]), Mode::ByPacket);
         let pair = [esp(0x102, Encryption::AES_CBC_128, sha), ah(0x103, sha)];
         let pair = add(&table, &outbound(&pair), Mode::Transport);
-        let shape = |handle| espnic_ndis::model::Lookup::by_handle(&table, handle).unwrap().esp.unwrap();
+        let shape = |handle| table.by_handle(handle).unwrap().esp.unwrap();
         let payload = [7 << 4; 58];
         let (handle, tunnel, mut packet, good) = match which {
             0 => (gcm, 0, ipv4(ESP, &framed(&shape(gcm), &payload, TCP)), 0x0500_0006),
@@ -100,7 +100,8 @@ proptest! {
                 (pair, 0, ipv4(AH, &ah_of(&table, pair, &esp, ESP)), 0x0b05_0406)
             }
             _ => {
-                let inside = ipv4(AH, &ah_of(&table, pair, &framed(&shape(pair), &payload, TCP), ESP));
+                let esp = framed(&shape(pair), &payload, TCP);
+                let inside = ipv4(AH, &ah_of(&table, pair, &esp, ESP));
                 (pair, gcm.get(), ipv4(ESP, &framed(&shape(gcm), &inside, IPV4)), 0x140e_0406)
             }
         };

@@ -117,6 +117,15 @@ fn no_lso_with_a_tunnel() {
         });
         assert_eq!(way, Way::Offload { large_send });
     }
+    let without = self::transport(Capabilities {
+        lso: false,
+        ..EVERYTHING
+    });
+    let large = Outgoing {
+        large: true,
+        ..PACKET
+    };
+    assert_eq!(without.way(&large), Way::Offload { large_send: false });
 }
 
 #[test]
