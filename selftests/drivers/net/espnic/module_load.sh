@@ -137,6 +137,9 @@ ndis_device() {
 			[ -c /dev/espnic-ndis ] || fail "no /dev/espnic-ndis with ndis=1"
 			_mode=$(stat -c '%a %U' /dev/espnic-ndis)
 			[ "$_mode" = '600 root' ] || fail "/dev/espnic-ndis: $_mode"
+			exec 9</dev/espnic-ndis
+			rmmod $DRIVER 2>/dev/null && fail "rmmod while the device is open"
+			exec 9<&-
 		else
 			[ ! -e /dev/espnic-ndis ] || fail "/dev/espnic-ndis without ndis=1"
 		fi
