@@ -200,6 +200,15 @@ impl Requester<'_> {
         self.dev.data().ipsec.states.get(handle)
     }
 
+    /// The status of an SA that could not be added. Of an interface that leaves meanwhile the stack
+    /// only says that it does not offload.
+    fn add_status(&self, error: Error) -> Status {
+        match self.port.device_unchecked() {
+            Ok(_) => translate::add_status(error),
+            Err(_) => Status::NOT_ACCEPTED,
+        }
+    }
+
     /// Deletes the SAs that a request has added.
     fn undo(&self, information: &[u8]) {
         let remove = |handle: Option<Handle>| {
@@ -235,11 +244,12 @@ impl Backend for Requester<'_> {
         for _ in 0..ADD_RETRIES {
             match self.try_add(bundle)? {
                 Err(ENOSPC) if self.port.adapter.handles.some_leave() => {}
-                result => return result.map_err(translate::add_status),
+                result => return result.map_err(|error| self.add_status(error)),
             }
             fsleep(Delta::from_millis(ADD_RETRY_MS));
         }
-        self.try_add(bundle)?.map_err(translate::add_status)
+        self.try_add(bundle)?
+            .map_err(|error| self.add_status(error))
     }
 
     fn remove(&self, handle: Handle) -> Result<(), RemoveError> {
