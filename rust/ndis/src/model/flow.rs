@@ -101,9 +101,6 @@ fn layer(
         inner: None,
         udp: sa.udp,
     };
-    if sa.mode == Mode::ByPacket && inner {
-        layer.mode = Mode::Transport;
-    }
     if let Err(check) = open(&mut layer, handle, &sa, &found, packet, engine) {
         layer.check = check;
     }

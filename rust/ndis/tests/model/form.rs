@@ -133,6 +133,15 @@ fn ah_has_an_authentication_algorithm_and_nothing_else() {
     bad.encryption = None;
     bad.authentication = None;
     assert_eq!(status(EVERYTHING, &[bad]), Status::INVALID_DATA);
+    // An algorithm that is not supported is that, whatever its key.
+    let mut short = ah(0x200, Authentication::SHA_1);
+    short.authentication = Some(algorithm(Authentication::SHA_1, 0, 3, 0));
+    let others = Capabilities {
+        authentication: Authentication::MD5,
+        ..EVERYTHING
+    };
+    assert_eq!(status(EVERYTHING, &[short]), Status::INVALID_DATA);
+    assert_eq!(status(others, &[short]), Status::NOT_SUPPORTED);
     let no_ah = Capabilities {
         ah: false,
         ..EVERYTHING

@@ -231,3 +231,32 @@ fn lso_is_not_combined_with_a_tunnel_around() {
     };
     assert!(!fits(&table, &around, &packet));
 }
+
+#[test]
+fn a_tunnel_with_ah_has_its_ah_outside() {
+    rules(&[96]);
+    let table = Table::new(8);
+    let transport = sa(&table, 0x100, Mode::Transport);
+    let pair = [gcm(0x200), ah(0x201, Authentication::SHA_1)];
+    let tunnel = add(&table, &outbound(&pair), Mode::Tunnel);
+    let slots = |esp| SendSlots {
+        tunnel: tunnel.get(),
+        ..slots(transport, 1, 0, esp)
+    };
+    let inner = ipv4(ESP, &framed_of(&table, transport, &PAYLOAD, TCP));
+    let esp = framed_of(&table, tunnel, &inner, IPV4);
+    let whole = ipv4(AH, &ah_of(&table, tunnel, &esp, ESP));
+    assert!(fits(&table, &slots(INNER_ESP + 24), &whole));
+    assert!(!fits(&table, &slots(INNER_ESP), &ipv4(ESP, &esp)));
+}
+
+#[test]
+fn an_offset_outside_of_the_packet() {
+    rules(&[97]);
+    let table = Table::new(8);
+    let associations = [ah(0x200, Authentication::SHA_1)];
+    let handle = add(&table, &outbound(&associations), Mode::Transport);
+    let packet = ipv4(AH, &ah_of(&table, handle, &PAYLOAD, TCP));
+    assert!(fits(&table, &slots(handle, 0, 20, 0), &packet));
+    assert!(!fits(&table, &slots(handle, 0, 20, 1020), &packet));
+}

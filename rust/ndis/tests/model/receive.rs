@@ -395,6 +395,7 @@ fn rubbish_is_no_packet() {
     for version in [0x05, 0x44, 0x55, 0xf5] {
         let mut odd = packet.clone();
         odd[0] = version;
+        assert_eq!(parse(&odd), None);
         assert_eq!(receive(&table, odd), Report::NONE);
     }
     // Bytes behind the packet, as Ethernet padding leaves them, do not count.

@@ -290,6 +290,20 @@ fn each_subtype_has_its_udp_header_in_its_own_place() {
 }
 
 #[test]
+fn ip_in_ip_of_a_transport_sa_is_no_tunnel() {
+    rules(&[118]);
+    let table = Table::new(8);
+    let outer = sa(&table, 0x100, UdpEsp::NONE, Mode::Transport, false);
+    let transport = sa(&table, 0x200, UdpEsp::NONE, Mode::Transport, true);
+    let payload = inner(ESP, &esp_of(&table, transport, &DATA, TCP));
+    let packet = ipv4(ESP, &esp_of(&table, outer, &payload, IPV4));
+    assert_eq!(
+        receive(&table, packet).work,
+        single(Mode::Transport, Check::Good)
+    );
+}
+
+#[test]
 fn transport_over_tunnel_without_udp() {
     rules(&[118, 117]);
     let table = Table::new(8);
