@@ -172,17 +172,20 @@ class AuditLog:
     """Records of the kernel's audit system, which is switched on for the rest of the case."""
 
     def __init__(self):
-        self._control = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
-        self._log = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
-        for sock in (self._control, self._log):
-            defer(sock.close)
-            sock.settimeout(scaled(2))
         try:
+            self._control, self._log = self._socket(), self._socket()
             self._log.bind((0, 1 << AUDIT_NLGRP_READLOG - 1))
             self._enable(1)
         except OSError as error:
             raise Skip(f"needs the kernel's audit system: {error}") from error
         defer(self._enable, 0)
+
+    @staticmethod
+    def _socket():
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
+        defer(sock.close)
+        sock.settimeout(scaled(2))
+        return sock
 
     def _enable(self, on):
         body = struct.pack("=II", AUDIT_STATUS_ENABLED, on).ljust(44, b"\0")
