@@ -3,6 +3,7 @@
 //! The wire side of a NIC: ports, the inbox that frames from the wire wait in, and the capture.
 
 pub mod capture;
+mod ends;
 pub mod inbox;
 pub mod switch;
 pub mod tap;

@@ -6,8 +6,9 @@
 //! sent from, and to groups, go to all other NICs. Nothing is forgotten with time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ends::Ends;
 use super::{Inbox, Port};
 use crate::ipsec::Frames;
 
@@ -21,18 +22,16 @@ type Mac = [u8; 6];
 /// The switch.
 #[derive(Default)]
 pub struct Switch {
-    ends: RwLock<Vec<Arc<Inbox>>>,
+    ends: Ends,
     addresses: Mutex<HashMap<Mac, usize>>,
 }
 
 impl Switch {
     /// Connects a NIC and returns its port.
     pub fn connect(self: &Arc<Self>, inbox: Arc<Inbox>) -> SwitchPort {
-        let mut ends = self.ends.write().unwrap_or_else(PoisonError::into_inner);
-        ends.push(inbox);
         SwitchPort {
             switch: self.clone(),
-            own: ends.len() - 1,
+            own: self.ends.connect(inbox),
         }
     }
 
@@ -86,11 +85,7 @@ impl SwitchPort {
 
 impl Port for SwitchPort {
     fn send(&self, frames: &mut Frames) -> usize {
-        let ends = self
-            .switch
-            .ends
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let ends = self.switch.ends.read();
         let lost = if ends.len() > 1 { 0 } else { frames.len() };
         let common = self.spread(&ends, frames).filter(|end| *end != self.own);
         if let Some(inbox) = common.and_then(|end| ends.get(end)) {
@@ -101,12 +96,7 @@ impl Port for SwitchPort {
     }
 
     fn link_up(&self) -> bool {
-        self.switch
-            .ends
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-            > 1
+        self.switch.ends.linked()
     }
 }
 

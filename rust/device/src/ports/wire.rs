@@ -2,25 +2,24 @@
 
 //! A wire inside the process: what one NIC sends, all others on it receive.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use super::ends::Ends;
 use super::{Inbox, Port};
 use crate::ipsec::Frames;
 
 /// The wire.
 #[derive(Default)]
 pub struct Wire {
-    ends: RwLock<Vec<Arc<Inbox>>>,
+    ends: Ends,
 }
 
 impl Wire {
     /// Connects a NIC and returns its port.
     pub fn connect(self: &Arc<Self>, inbox: Arc<Inbox>) -> WirePort {
-        let mut ends = self.ends.write().unwrap_or_else(PoisonError::into_inner);
-        ends.push(inbox);
         WirePort {
             wire: self.clone(),
-            own: ends.len() - 1,
+            own: self.ends.connect(inbox),
         }
     }
 }
@@ -33,11 +32,7 @@ pub struct WirePort {
 
 impl Port for WirePort {
     fn send(&self, frames: &mut Frames) -> usize {
-        let ends = self
-            .wire
-            .ends
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let ends = self.wire.ends.read();
         let mut others = ends.iter().enumerate().filter(|(end, _)| *end != self.own);
         let Some((_, first)) = others.next() else {
             let count = frames.len();
@@ -52,12 +47,7 @@ impl Port for WirePort {
     }
 
     fn link_up(&self) -> bool {
-        self.wire
-            .ends
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-            > 1
+        self.wire.ends.linked()
     }
 }
 
