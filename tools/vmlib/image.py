@@ -25,7 +25,7 @@ LEAVE_OUT = """
 /usr/lib/x86_64-linux-gnu/perl* /usr/lib/x86_64-linux-gnu/libperl*
 /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/perl* /usr/share/qemu
 /usr/share/seabios /usr/share/cmake* /usr/share/rust* /usr/share/icons /usr/share/bug
-/usr/share/lintian /usr/share/zoneinfo /usr/lib/ipxe /usr/share/ipxe*
+/usr/share/lintian /usr/share/mingw-w64 /usr/share/zoneinfo /usr/lib/ipxe /usr/share/ipxe*
 /usr/bin/qemu-* /usr/bin/cargo* /usr/bin/rust* /usr/bin/clippy* /usr/bin/clang* /usr/bin/llvm*
 /usr/bin/bindgen /usr/bin/shellcheck /usr/bin/cmake /usr/bin/ctest /usr/bin/cpack /usr/bin/git*
 /usr/bin/scalar /usr/bin/perl* /usr/bin/x86_64-linux-gnu-* /usr/bin/lld* /usr/bin/ld.lld*
