@@ -211,13 +211,14 @@ impl Draft {
         let known = unsafe { bindings::xfrm_aead_get_byname(name.as_char_ptr(), bits, 1) };
         // SAFETY: As above.
         let known = unsafe { known.as_ref() }.ok_or_else(operation_not_supported)?;
+        let key_bits = bit_length(key)?;
         let aead: NonNull<bindings::xfrm_algo_aead> = allocate(key.len())?;
         // SAFETY: The structure was allocated with room for the key; the state owns it from here on.
         // An AEAD's description has that member of the union.
         unsafe {
             let aead = aead.as_ptr();
             copy_name(&mut (*aead).alg_name, name);
-            (*aead).alg_key_len = bit_length(key)?;
+            (*aead).alg_key_len = key_bits;
             (*aead).alg_icv_len = icv_bits;
             copy_key((*aead).alg_key.as_mut_ptr(), key);
             let x = self.as_raw();
@@ -237,12 +238,13 @@ impl Draft {
         if icv_bits > u32::from(unsafe { known.uinfo.auth.icv_fullbits }) {
             return Err(EINVAL);
         }
+        let key_bits = bit_length(key)?;
         let auth: NonNull<bindings::xfrm_algo_auth> = allocate(key.len())?;
         // SAFETY: The structure was allocated with room for the key; the state owns it from here on.
         unsafe {
             let auth = auth.as_ptr();
             copy_name(&mut (*auth).alg_name, name);
-            (*auth).alg_key_len = bit_length(key)?;
+            (*auth).alg_key_len = key_bits;
             (*auth).alg_trunc_len = icv_bits;
             copy_key((*auth).alg_key.as_mut_ptr(), key);
             let x = self.as_raw();
@@ -257,13 +259,14 @@ impl Draft {
         let known = unsafe { bindings::xfrm_ealg_get_byname(name.as_char_ptr(), 1) };
         // SAFETY: As above.
         let known = unsafe { known.as_ref() }.ok_or_else(operation_not_supported)?;
+        let key_bits = bit_length(key)?;
         let cipher: NonNull<bindings::xfrm_algo> = allocate(key.len())?;
         // SAFETY: The structure was allocated with room for the key; the state owns it from here on.
         // A cipher's description has that member of the union.
         unsafe {
             let cipher = cipher.as_ptr();
             copy_name(&mut (*cipher).alg_name, name);
-            (*cipher).alg_key_len = bit_length(key)?;
+            (*cipher).alg_key_len = key_bits;
             copy_key((*cipher).alg_key.as_mut_ptr(), key);
             let x = self.as_raw();
             (*x).ealg = cipher;

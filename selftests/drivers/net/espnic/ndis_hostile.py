@@ -24,7 +24,7 @@ ROUNDS = 1500
 THREADS, TURNS = 4, 40
 BAD_ADDRESS = 0x1000
 # NOT_SUPPORTED is for additions between the moment when the interface is down and its removal.
-GOING = {"SUCCESS", "NOT_ACCEPTED", "REQUEST_ABORTED", "NOT_SUPPORTED"}
+GOING = {"SUCCESS", "NOT_ACCEPTED", "REQUEST_ABORTED"}
 
 
 def _miniport(cfg, flags=0):
