@@ -14,11 +14,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import env, ktap, proc, traffic, xfrm  # noqa: E402
 from ksft.netns import Netns  # noqa: E402
+from ksft.pace import scaled  # noqa: E402
 
 ROUNDS = 5
 MANY = 64
 TABLE_LIMIT, BATCH = 16384, 256
 REFUSED = 30
+FULL_TABLE_TIME = 60
 EXPECTED_LOSSES = {"XfrmInNoStates", "XfrmOutNoStates", "XfrmInStateInvalid",
                    "XfrmOutStateInvalid", "XfrmAcquireError", "XfrmOutBundleGenError",
                    "XfrmOutBundleCheckError", "XfrmInStateSeqError"}
@@ -33,10 +35,10 @@ def _live(cfg):
     return stats["ipsec_sa_added"] - stats["ipsec_sa_deleted"]
 
 
-def _expect_live(cfg, count, when):
+def _expect_live(cfg, count, when, timeout=5):
     """Deletion is asynchronous: wait for the number, and fail with both if it never comes."""
     try:
-        proc.wait_until(lambda: _live(cfg) == count, when, timeout=5)
+        proc.wait_until(lambda: _live(cfg) == count, when, timeout)
     except ktap.Failure as failure:
         raise ktap.Failure(f"{when}: the NIC holds {_live(cfg)} SAs, not {count}") from failure
 
@@ -214,7 +216,7 @@ def time_expiry(cfg):
     _works(cfg, flow)
     cfg.dut.ip(flow.out.delete(), flow.in_.delete())
     background = Background(cfg)
-    limit = " limit time-soft 1 limit time-hard 2"
+    limit = f" limit time-soft {scaled(1)} limit time-hard {scaled(2)}"
     cfg.dut.ip(*[line + limit for line in flow.dut_states(cfg.netif)])
     _expect_live(cfg, 2, "before the end of their time")
     proc.wait_until(lambda: _shown(cfg) == 0, "the SAs expire")
@@ -268,6 +270,12 @@ def _fill(cfg):
     raise ktap.Skip(f"{TABLE_LIMIT} SAs do not fill the NIC's table")
 
 
+def _empty(cfg):
+    """Flush a full table and wait, so that the next test finds room."""
+    cfg.dut.ip("xfrm state flush")
+    _expect_live(cfg, 0, "after a flush of a full table", FULL_TABLE_TIME)
+
+
 def table_full(cfg):
     """The SA that finds no room in the NIC is refused with the reason; the others work on."""
     flow = _install(cfg)
@@ -275,8 +283,7 @@ def table_full(cfg):
     ktap.diag(f"{shown} SAs fit")
     _expect_live(cfg, shown, "with a full table")
     _works(cfg, flow)
-    cfg.dut.ip("xfrm state flush")
-    _expect_live(cfg, 0, "after a flush")
+    _empty(cfg)
 
 
 def refused_take_no_room(cfg):
@@ -284,9 +291,8 @@ def refused_take_no_room(cfg):
     as many fit afterwards as before."""
     flow = _install(cfg)
     before = _fill(cfg)
-    xfrm.flush(cfg.dut)
-    _expect_live(cfg, 0, "after a flush")
-    cfg.dut.ip(*flow.dut_states(cfg.netif), *flow.dut_policies())
+    _empty(cfg)
+    cfg.dut.ip(*flow.dut_states(cfg.netif))
     wrap = " extra-flag oseq-may-wrap"
     lines = [flow.new_sa(outbound=True).add(xfrm.offload(cfg.netif, "out") + wrap),
              flow.out.add(xfrm.offload(cfg.netif, "out"))] * REFUSED
@@ -295,6 +301,7 @@ def refused_take_no_room(cfg):
     _expect_live(cfg, 2, "after the refused ones")
     ktap.equal(_fill(cfg), before, "SAs that fit")
     _works(cfg, flow)
+    _empty(cfg)
 
 
 def _move(cfg):
