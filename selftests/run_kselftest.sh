@@ -92,13 +92,13 @@ timeout_of() {
 
 # Run one test; its output is shown as it comes, indented.
 run_test() {
-	_collection=${1%%:*} _name=${1#*:}
+	_collection=${1%%:*} _name=${1#*:} _grace=$((GRACE * ${KSFT_TIME_SCALE:-1}))
 	_seconds=$(timeout_of "$_collection")
 	echo "# selftests: $_collection: $_name"
 	: >"$log"
 	{
 		status=0
-		(cd "$HERE/$_collection" && exec timeout -k $GRACE "$_seconds" "./$_name") 2>&1 || status=$?
+		(cd "$HERE/$_collection" && exec timeout -k "$_grace" "$_seconds" "./$_name") 2>&1 || status=$?
 		echo $status >"$log.status"
 	} | tee "$log" | sed -u 's/^/  /'
 	status=$(cat "$log.status")

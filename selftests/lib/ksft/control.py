@@ -19,13 +19,13 @@ class Control:
     def __init__(self, path):
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-        self._pending = b""
         self._words = None
         self._drain()
         defer(os.close, self._fd)
 
     def _drain(self):
-        """Forget replies that an earlier, interrupted client did not fetch."""
+        """Forget replies that nobody fetched: of an interrupted client, or late ones."""
+        self._pending = b""
         try:
             while os.read(self._fd, 65536):
                 pass
@@ -51,6 +51,7 @@ class Control:
     def request(self, *words):
         """Send a request and return the reply; raises Failure when it says no."""
         line = " ".join(str(word) for word in words)
+        self._drain()
         os.write(self._fd, line.encode() + b"\n")
         reply = json.loads(self._line())
         if reply.get("ok") is not True:

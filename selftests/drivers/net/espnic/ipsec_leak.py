@@ -47,10 +47,7 @@ class Stream:
 
     def received(self):
         """Number of datagrams that have arrived since the last call."""
-        count = 0
-        while self._link.receive(0.001) is not None:
-            count += 1
-        return count
+        return self._link.drain()
 
     def stop(self):
         """End the stream."""
