@@ -11,7 +11,7 @@ import sys
 import tempfile
 import unittest
 
-from testlib import groups
+from testlib import expected, groups
 from testlib.report import FAIL, PASS, Result
 from vmlib import trouble
 
@@ -275,6 +275,42 @@ class TimeScale(unittest.TestCase):
                        for scale in ("1", "20")]
         self.assertIn("not ok 1 selftests: slow:a.sh # TIMEOUT 1 seconds", results[0].stdout)
         self.assertEqual([result.returncode for result in results], [1, 0])
+
+
+    def test_grace(self):
+        """The time in which a program may clean up after its limit is stretched, too."""
+        runner = (TOOLS.parent / "selftests/run_kselftest.sh").read_text(encoding="utf-8")
+        self.assertIn("\nGRACE=15\n", runner)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            (path / "run.sh").write_text(runner.replace("GRACE=15", "GRACE=1"), encoding="utf-8")
+            (path / "slow").mkdir()
+            (path / "slow/a.sh").write_text("#!/bin/sh\ntrap 'sleep 2; echo clean; exit 1' TERM\n"
+                                            "sleep 30 &\nwait\n", encoding="utf-8")
+            (path / "slow/a.sh").chmod(0o755)
+            (path / "slow/settings").touch()
+            results = [subprocess.run(["sh", path / "run.sh", "-o", "1"], check=False, text=True,
+                                      capture_output=True,
+                                      env={**os.environ, "KSFT_TIME_SCALE": scale}).stdout
+                       for scale in ("1", "20")]
+        self.assertEqual(["clean" in text for text in results], [False, True])
+        for text in results:
+            self.assertIn("not ok 1 selftests: slow:a.sh # TIMEOUT 1 seconds", text)
+
+
+class Limits(unittest.TestCase):
+    """The time that the group debug has."""
+
+    def test_room_for_every_result(self):
+        """A result takes 10 to 30 seconds; the guest is not to be stopped before the last one."""
+        rules = expected.read(TOOLS / "expected-tests")
+        self.assertGreater(groups.DEBUG_SECONDS, 45 * rules.minimum["debug"])
+
+    def test_complaints_come_in_time(self):
+        """The kernel complains about an interface after ten seconds: wait, and hold one, longer."""
+        provoke = (TOOLS / "guest/provoke/provoke.c").read_text(encoding="utf-8")
+        held = int(re.search(r"HOLD_SECONDS (\d+)", provoke)[1])
+        self.assertGreater(min(held, _debug_tests().SETTLE), 10)
 
 
 class Recipe(unittest.TestCase):
