@@ -39,6 +39,18 @@ need_programs() {
 	done
 }
 
+# For a test file without options: --help prints what it is ($1), anything else is wrong. Pass "$@".
+no_options() {
+	_about=$1
+	shift
+	case ${1:-} in
+	'') return ;;
+	-h | --help) printf 'Usage: %s\n\n%s\n' "$0" "$_about"; exit "$KTAP_PASS" ;;
+	esac
+	echo "$0: unknown option $1; --help tells what this is" >&2
+	exit 2
+}
+
 # Run a command until it succeeds, at most $1 seconds (of an ordinary machine, KSFT_TIME_SCALE
 # stretches them); returns its last status.
 retry() {

@@ -9,6 +9,9 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=/dev/null
 . ../../../lib/ktap.sh
 
+no_options 'Loads, unloads and binds the driver; all cases, in their order. NETIF and PEERIF name the
+interface under test and the other end of its wire, ESPNIC_KO the module file.' "$@"
+
 DRIVER=espnic
 BUS=/sys/bus/virtio
 KEY=0x000102030405060708090a0b0c0d0e0f10111213
