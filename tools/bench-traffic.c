@@ -91,11 +91,27 @@ static int receive_bytes(int fd, uint64_t bytes)
 	return 0;
 }
 
+/* A whole number without sign; anything else ends the program. */
+static uint64_t number_of(const char *text)
+{
+	uint64_t number;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno || *text < '0' || *text > '9' || *end) {
+		fprintf(stderr, "bench-traffic: %s: not a number\n", text);
+		exit(2);
+	}
+	return number;
+}
+
 static struct sockaddr_in address_of(const char *address, const char *port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
+	uint64_t number = number_of(port);
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(number) };
 
-	if (inet_pton(AF_INET, address, &to.sin_addr) != 1 || !to.sin_port) {
+	if (inet_pton(AF_INET, address, &to.sin_addr) != 1 || !number || number > 65535) {
 		fprintf(stderr, "bench-traffic: %s port %s: not an IPv4 address and port\n",
 			address, port);
 		exit(2);
@@ -169,9 +185,9 @@ int main(int argc, char **argv)
 	alarm(TIME_LIMIT);
 	memset(chunk, 'e', sizeof(chunk)); /* have its pages */
 	if ((!strcmp(what, "send") || !strcmp(what, "receive")) && argc == 5) {
-		transfer(argv[2], argv[3], strtoull(argv[4], NULL, 10), what[0] == 'r');
+		transfer(argv[2], argv[3], number_of(argv[4]), what[0] == 'r');
 	} else if (!strcmp(what, "idle") && argc == 3) {
-		idle(atol(argv[2]));
+		idle(number_of(argv[2]));
 	} else {
 		fprintf(stderr, "Usage: bench-traffic serve PORT | send ADDRESS PORT BYTES |\n"
 				"       receive ADDRESS PORT BYTES | idle MILLISECONDS\n");

@@ -208,7 +208,8 @@ def run(options):
     guest = image.make(kernel)
     picture = pathlib.Path(options.kernel) if options.kernel else kernel.image
     if not picture.exists():
-        raise common.VmError(f"there is no kernel image {picture}")
+        raise common.VmError(f"there is no kernel image {picture}",
+                             common.WRONG_USAGE if options.kernel else common.FAILED)
     run_dir = _run_dir(options)
     status = common.FAILED
     # Unix socket paths are short, so sockets do not go into the run directory.
