@@ -13,6 +13,7 @@ from .report import FAIL, PASS, SKIP, Result
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = TOOLS.parent
+HOST_SECONDS = 1800
 GUEST_SECONDS = 3000
 REBOOT_SECONDS = 180
 DEBUG_SECONDS = 5 * 3600  # a result takes 10 to 30 s there
@@ -25,9 +26,14 @@ KTAP = re.compile(r"^(?P<indent> *)(?P<not>not )?ok (?P<number>\d+)(?: -)? ?(?P<
                   r"(?:# *(?P<word>\w+)[ :]*(?P<why>.*))?$")
 
 
-def _lines(command, log, status):
-    """Lines of a program's output as they come, also written to LOG; its status into STATUS."""
-    with log.open("a", encoding="utf-8") as out:
+def _lines(command, log, status, seconds=None):
+    """Lines of a program's output as they come, also written to LOG; its status into STATUS.
+
+    After so many seconds it is ended with all its children.
+    """
+    if seconds:
+        command = ["timeout", "--verbose", "--kill-after=15", str(seconds), *command]
+    with log.open("w", encoding="utf-8") as out:
         out.write(f"$ {' '.join(command)}\n")
         with subprocess.Popen(command, cwd=CHECKOUT, text=True, errors="replace",
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -77,10 +83,9 @@ def cargo(lines, where):
 
 def host(log, _only):
     """cargo test of the workspace, test by test."""
-    log.unlink(missing_ok=True)
     status, failed = [], 0
     lines = _lines(["cargo", "test", "--locked", "--workspace", "--no-fail-fast",
-                    "--color", "never", "--", "--show-output"], log, status)
+                    "--color", "never", "--", "--show-output"], log, status, HOST_SECONDS)
     for result in cargo(lines, f"see {log.relative_to(CHECKOUT)}"):
         failed += result.outcome == FAIL
         yield result
@@ -133,7 +138,7 @@ def _plan(lines, seen):
         yield line
 
 
-def program(command, log, title, lines=LAST_LINES):
+def program(command, log, title, lines=LAST_LINES, seconds=None):
     """Results of a program that prints KTAP; a failure more if it ended badly."""
     status, seen, recent, rules, bad = [], {}, [], set(), 0
 
@@ -144,7 +149,7 @@ def program(command, log, title, lines=LAST_LINES):
             rules.clear()
         rules.update(fidelity.rules_in(line))
 
-    for result in _ktap(_plan(_lines(command, log, status), seen), remember):
+    for result in _ktap(_plan(_lines(command, log, status, seconds), seen), remember):
         if result.outcome == FAIL:
             bad += 1
             result.detail = "\n".join(filter(None, [result.detail, *recent]))
@@ -166,7 +171,6 @@ def _nics(more=""):
 
 def guest(log, only):
     """The selftests, in one boot of a VM."""
-    log.unlink(missing_ok=True)
     folder = log.parent / "guest"
     command = [str(TOOLS / "vm"), "--ndis", *_nics(), "--run-dir", str(folder),
                "--timeout", str(GUEST_SECONDS), "--", "/espnic/selftests/run_kselftest.sh"]
@@ -177,7 +181,6 @@ def guest(log, only):
 
 def _debug_vm(log, folder, seconds, copies, words):
     """Command line of debug-tests in a guest with the debug kernel."""
-    log.unlink(missing_ok=True)
     # With an administration queue, virtio's core allocates under its lock at every probe, the
     # stock driver's included: a splat that is not ours and switches lockdep off.
     command = [str(TOOLS / "vm"), "--debug", "--ndis", *_nics(",admin-vq=off"),
@@ -231,7 +234,6 @@ def control(log, _only):
 
 def reboot(log, _only):
     """The guest reboots while the NIC is in use."""
-    log.unlink(missing_ok=True)
     command = [str(TOOLS / "vm"), "--run-dir", str(log.parent / "reboot"),
                "--timeout", str(REBOOT_SECONDS), "--reboots", "2",
                "--copy", str(TOOLS / "guest/reboot-test"), "--", "/espnic/reboot-test"]
@@ -240,7 +242,6 @@ def reboot(log, _only):
 
 def sleep(log, _only):
     """The guest's devices are suspended and resumed while the NIC has SAs."""
-    log.unlink(missing_ok=True)
     # With an administration queue, virtio's core (7.2) uses the queue after it has freed it when
     # a device wakes up; the peer's stock driver has one.
     command = [str(TOOLS / "vm"), *_nics(",admin-vq=off"), "--run-dir", str(log.parent / "sleep"),
@@ -251,19 +252,20 @@ def sleep(log, _only):
 
 def tools(log, _only):
     """Tests of the tools."""
-    log.unlink(missing_ok=True)
-    yield from program([sys.executable, str(TOOLS / "tests")], log, "tests of the tools")
+    yield from program([sys.executable, str(TOOLS / "tests")], log, "tests of the tools",
+                       seconds=HOST_SECONDS)
 
 
 def demo(log, _only):
     """The demonstration broken on purpose: it must say so."""
-    log.unlink(missing_ok=True)
     yield from program([sys.executable, str(TOOLS / "demo"), "--self-test"], log,
-                        "the demonstration's own test")
+                       "the demonstration's own test", seconds=HOST_SECONDS)
 
 
 ALL = {"tools": tools, "host": host, "guest": guest, "reboot": reboot,
        "sleep": sleep, "demo": demo, "control": control, "debug": debug}
 # What needs the debug kernel.
 SLOW = ("control", "debug")
+# Of which single tests can be run.
+SINGLE = ("guest", "debug")
 DEFAULT = tuple(name for name in ALL if name not in SLOW)

@@ -236,7 +236,10 @@ class Usage(unittest.TestCase):
                       [TOOLS / "bench", "--states", "24"], [TOOLS / "bench", "--states", "8194"],
                       [TOOLS / "bench", "--part", "bogus"],
                       [common.TRAFFIC], [common.TRAFFIC, "send", "192.0.2.1", "5001"],
-                      [common.TRAFFIC, "send", "nowhere", "5001", "1"]):
+                      [common.TRAFFIC, "send", "nowhere", "5001", "1"],
+                      [common.TRAFFIC, "send", "192.0.2.1", "5001", "x"],
+                      [common.TRAFFIC, "send", "192.0.2.1", "5001x", "1"],
+                      [common.TRAFFIC, "serve", "70000"], [common.TRAFFIC, "idle", "-1"]):
             with self.subTest(words=words):
                 done = subprocess.run(words, check=False, capture_output=True, text=True,
                                       timeout=60)

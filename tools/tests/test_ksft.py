@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -12,10 +13,17 @@ import tty
 import unittest
 from unittest import mock
 
-LIB = pathlib.Path(__file__).resolve().parent.parent.parent / "selftests/lib"
+SELFTESTS = pathlib.Path(__file__).resolve().parent.parent.parent / "selftests"
+LIB, TESTS = SELFTESTS / "lib", SELFTESTS / "drivers/net/espnic"
+# What the selftests' skips say that they need of the kernel, and the options that give it.
+NEEDS = {"netem": "NET_SCH_NETEM", "VXLAN": "VXLAN", "VLAN devices": "VLAN_8021Q",
+         "bonding": "BONDING", "macvlan": "MACVLAN", "AEADs from AF_ALG": "CRYPTO_USER_API_AEAD",
+         "the kernel's audit system": "AUDIT"}
+CRYPTO = {"gcm": "GCM", "cbc": "CBC", "rfc7539esp": "CHACHA20POLY1305", "sha1": "SHA1",
+          "sha256": "SHA256", "sha384": "SHA512", "sha512": "SHA512"}
 sys.path.insert(0, str(LIB))
 
-from ksft import control, ktap, traffic  # noqa: E402
+from ksft import algo, control, ktap, traffic  # noqa: E402
 
 
 class Control(unittest.TestCase):
@@ -51,6 +59,55 @@ class Control(unittest.TestCase):
         self.answer(number=1)
         self.serve(number=2)
         self.assertEqual(self.client.request("second")["number"], 2)
+
+
+class Config(unittest.TestCase):
+    """The file that says what the tests need of a kernel."""
+
+    def setUp(self):
+        text = (TESTS / "config").read_text(encoding="utf-8")
+        self.options = set(re.findall(r"(?m)^CONFIG_(\w+)=[my]$", text))
+
+    def test_needs(self):
+        """Whatever a test skips for is in it."""
+        text = "".join(path.read_text(encoding="utf-8") for path in SELFTESTS.rglob("*.py"))
+        named = set(re.findall(r'Skip\(f"needs ([^:]+): {', text))
+        self.assertEqual(named, set(NEEDS))
+        self.assertLessEqual(set(NEEDS.values()), self.options)
+
+    def test_algorithms(self):
+        """All ciphers and hashes of the tests."""
+        self.assertEqual(set(algo.HASHES) - set(CRYPTO), set())
+        wanted = {f"CRYPTO_{name}" for name in (*CRYPTO.values(), "HMAC", "AUTHENC")}
+        self.assertLessEqual(wanted, self.options)
+
+
+class Programs(unittest.TestCase):
+    """Command lines."""
+
+    def call(self, *words, **kwargs):
+        """Status and output."""
+        result = subprocess.run(words, check=False, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, timeout=60, **kwargs)
+        return result.returncode, result.stdout
+
+    def test_shell_tests_take_no_options(self):
+        """A shell test explains itself and refuses options; it does not run then."""
+        tests = list(TESTS.glob("*.sh"))
+        self.assertTrue(tests)
+        for path in tests:
+            status, text = self.call(path, "--help")
+            self.assertEqual((status, text.partition(":")[0]), (0, "Usage"), path)
+            status, text = self.call(path, "--bogus")
+            self.assertEqual(status, 2, path)
+            self.assertNotIn("TAP", text)
+
+    def test_nothing_left(self):
+        """Without any collection nothing runs, instead of everything."""
+        status, text = self.call("make", "-C", SELFTESTS, "run_tests",
+                                 "SKIP_TARGETS=drivers/net/espnic")
+        self.assertEqual(status, 2)
+        self.assertIn("leaves nothing", text)
 
 
 class Stream(unittest.TestCase):

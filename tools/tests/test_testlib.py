@@ -69,6 +69,14 @@ class Program(unittest.TestCase):
         names, _ = self.results("1..1\nok 1 one\n", 125)
         self.assertEqual(names, [("one", PASS), ("the program ends well", FAIL)])
 
+    def test_time_limit(self):
+        """A program that hangs is ended, with its children, and that is a failure."""
+        with tempfile.TemporaryDirectory() as folder:
+            found = list(groups.program(["sh", "-c", "sleep 60; echo ok 1 late"],
+                                        pathlib.Path(folder) / "log", "the program", seconds=1))
+        self.assertEqual([result.outcome for result in found], [FAIL])
+        self.assertIn("timeout: sending signal TERM", found[0].detail)
+
 
 class Expected(unittest.TestCase):
     """The rules for skips and for the number of tests."""
