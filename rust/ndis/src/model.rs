@@ -3,7 +3,7 @@
 //! A miniport with IPsecOV2 as pure functions: what it reports, how it answers OIDs, what it does
 //! with packets.
 //!
-//! Numbers R1 to R137 and C1 to C34 in the comments are the rules and choices that
+//! Numbers R1 to R137 and C1 to C36 in the comments are the rules and choices that
 //! `Documentation/ndis-rules.rst` lists with their sources.
 //!
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
@@ -23,6 +23,7 @@ pub mod capabilities;
 pub mod check;
 pub mod direct;
 pub mod flow;
+mod image;
 pub mod keywords;
 pub mod leave;
 pub mod packet;

@@ -10,6 +10,11 @@ use zerocopy::IntoBytes as _;
 /// NDIS_OFFLOAD_PARAMETERS_SKIP_REGISTRY_UPDATE, in [`OffloadParameters::flags`].
 pub const SKIP_REGISTRY_UPDATE: u32 = 0x1;
 
+/// NDIS_OFFLOAD_PARAMETERS_TX_RX_ENABLED, the highest value of a checksum member.
+pub const TX_RX_ENABLED: u8 = 4;
+/// NDIS_OFFLOAD_PARAMETERS_*_ENABLED, the highest value of a member that is on or off.
+pub const ENABLED: u8 = 2;
+
 /// Last revision that is known here. Later ones have the same members first.
 pub const LAST_REVISION: u8 = 5;
 
@@ -129,6 +134,34 @@ impl OffloadParameters {
             return Err(Fault::Size);
         }
         prefix(buffer, 0, usize::from(size))
+    }
+
+    /// Whether every member that selects something has one of its values: checksums for send,
+    /// receive, both or neither, IPsec as [`IpsecSetting`], the others on or off.
+    pub fn has_known_values(&self) -> bool {
+        let checksums = [
+            self.ipv4_checksum,
+            self.tcp_ipv4_checksum,
+            self.udp_ipv4_checksum,
+            self.tcp_ipv6_checksum,
+            self.udp_ipv6_checksum,
+        ];
+        let switches = [
+            self.lso_v1,
+            self.lso_v2_ipv4,
+            self.lso_v2_ipv6,
+            self.tcp_connection_ipv4,
+            self.tcp_connection_ipv6,
+            self.rsc_ipv4,
+            self.rsc_ipv6,
+            self.encapsulated_packet_task_offload,
+            self.udp_segmentation_ipv4,
+            self.udp_segmentation_ipv6,
+        ];
+        let ipsec = [self.ipsec_v1(), self.ipsec_v2(), self.ipsec_v2_ipv4()];
+        checksums.iter().all(|&value| value <= TX_RX_ENABLED)
+            && switches.iter().all(|&value| value <= ENABLED)
+            && ipsec.iter().all(|setting| setting.name().is_some())
     }
 
     /// Writes the members of the revision in the header and returns the length.

@@ -9,12 +9,11 @@
 
 use super::capabilities::Capabilities;
 use super::direct::Completion;
+use super::image;
 use super::keywords::{Enabled, Keywords};
 use crate::encapsulation::{Family, OffloadEncapsulation, Set};
-use crate::offload::{
-    IpsecV1, Offload, AND_TCP_CHECKSUM_COEXISTENCE, AND_UDP_CHECKSUM_COEXISTENCE,
-};
-use crate::parameters::{IpsecSetting, OffloadParameters, SKIP_REGISTRY_UPDATE};
+use crate::offload::Offload;
+use crate::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
 use crate::{Oid, Status, Version, U32};
 use zerocopy::IntoBytes as _;
 
@@ -61,7 +60,7 @@ pub struct Snapshot {
 pub struct Effects {
     /// How the request ended.
     pub completion: Completion,
-    /// Something else is enabled than before.
+    /// Something else is enabled than before, whether or not the report can say it.
     pub changed: bool,
     /// NDIS_STATUS_TASK_OFFLOAD_HARDWARE_CAPABILITIES is to be indicated, with
     /// [`Adapter::hardware`].
@@ -108,7 +107,10 @@ pub struct Adapter {
     hardware: Hardware,
     keywords: Keywords,
     v1: Enabled,
+    /// By what is for both IP versions.
     v2: Enabled,
+    /// By what is for adapters that offload IPv4 only.
+    v2_ipv4: Enabled,
     ipv4: Encapsulation,
     ipv6: Encapsulation,
     state: State,
@@ -127,7 +129,8 @@ impl Adapter {
             hardware,
             keywords,
             v1: Enabled::by_keyword(keywords.v1_ipv4),
-            v2: keywords.enabled(hardware.ipsec.ipv6),
+            v2: Enabled::by_keyword(keywords.v2),
+            v2_ipv4: Enabled::by_keyword(keywords.v2_ipv4),
             ipv4: Encapsulation::Unset,
             ipv6: Encapsulation::Unset,
             state: State::Running,
@@ -137,9 +140,14 @@ impl Adapter {
         adapter
     }
 
-    /// Halts and initialises it again, with the keywords as they are now (R14).
+    /// Halts and initialises it again, with the keywords as they are now (R14). That ends neither a
+    /// reset nor a removal.
     pub fn restart(&mut self) {
+        let before = self.state;
         *self = Self::initialize(self.version, self.hardware, self.keywords);
+        if matches!(before, State::Resetting | State::Removed) {
+            self.state = before;
+        }
     }
 
     /// NDIS version of the miniport.
@@ -189,11 +197,16 @@ impl Adapter {
         }
     }
 
-    /// Whether received packets are processed: something is enabled and OID_OFFLOAD_ENCAPSULATION
-    /// has set it going (R15, R112).
+    /// Whether received packets of any IP version are processed (R112).
     pub fn processing(&self) -> bool {
-        let on = |family| matches!(family, Encapsulation::On(_));
-        self.config().is_offered() && (on(self.ipv4) || on(self.ipv6))
+        self.processed().is_offered()
+    }
+
+    /// What received packets are processed with: what is enabled, of the IP versions that
+    /// OID_OFFLOAD_ENCAPSULATION has set going (R15).
+    pub fn processed(&self) -> Capabilities {
+        let on = |encapsulation| matches!(encapsulation, Encapsulation::On(_));
+        self.config().of_versions(on(self.ipv4), on(self.ipv6))
     }
 
     /// A set request on the normal path.
@@ -201,7 +214,7 @@ impl Adapter {
         if let Err(status) = self.admit(oid) {
             return Effects::none(Completion::with(status));
         }
-        let before = self.reported.current;
+        let before = self.enabled();
         let result = match oid {
             Oid::PARAMETERS => self.set_parameters(buffer),
             Oid::ENCAPSULATION => self.set_encapsulation(buffer),
@@ -212,7 +225,7 @@ impl Adapter {
                 self.report(false);
                 Effects {
                     completion: Completion::success(buffer.len()),
-                    changed: self.reported.current != before,
+                    changed: self.enabled() != before,
                     hardware_capabilities: false,
                     // After every set, whether or not it changed anything (R9, R10).
                     current_config: true,
@@ -223,9 +236,10 @@ impl Adapter {
         }
     }
 
-    /// A query on the normal path. NDIS answers it without the miniport (R19).
+    /// A query on the normal path. NDIS answers it without the miniport, whatever the state of that
+    /// (R19); only an adapter that is gone has no answers (R40).
     pub fn query(&self, oid: Oid, buffer: &mut [u8]) -> Completion {
-        if let Err(status) = self.admit(oid) {
+        if let Err(status) = self.known(oid) {
             return Completion::with(status);
         }
         let written = match oid {
@@ -250,10 +264,10 @@ impl Adapter {
 
     /// The hardware below is another one (R21), for instance under a MUX driver.
     pub fn hardware_changed(&mut self, hardware: Hardware) -> Effects {
-        let before = self.reported.current;
+        let before = self.enabled();
         self.hardware = hardware;
         self.report(true);
-        let changed = self.reported.current != before;
+        let changed = self.enabled() != before;
         Effects {
             changed,
             hardware_capabilities: true,
@@ -264,10 +278,11 @@ impl Adapter {
 
     /// Something other than NDIS switched IPsec offload on or off. The keywords stay.
     pub fn external_change(&mut self, on: bool) -> Effects {
-        let before = self.reported.current;
+        let before = self.enabled();
         self.v2 = if on { Enabled::BOTH } else { Enabled::NEITHER };
+        self.v2_ipv4 = self.v2;
         self.report(false);
-        let changed = self.reported.current != before;
+        let changed = self.enabled() != before;
         Effects {
             changed,
             current_config: changed,
@@ -275,13 +290,26 @@ impl Adapter {
         }
     }
 
-    /// What every request on the normal path meets first (R39, R40).
-    fn admit(&self, oid: Oid) -> Result<(), Status> {
+    /// What every request meets first (R39, R40).
+    fn known(&self, oid: Oid) -> Result<(), Status> {
         match self.state {
-            State::Removed | State::Resetting => Err(Status::NOT_ACCEPTED),
+            State::Removed => Err(Status::NOT_ACCEPTED),
             _ if oid.name().is_none() => Err(Status::INVALID_OID),
             _ => Ok(()),
         }
+    }
+
+    /// What a request meets first that comes down to the miniport.
+    fn admit(&self, oid: Oid) -> Result<(), Status> {
+        match self.state {
+            State::Resetting => Err(Status::NOT_ACCEPTED),
+            _ => self.known(oid),
+        }
+    }
+
+    /// What is enabled. NDIS_OFFLOAD cannot say that IPsec is enabled for IPv6 only.
+    fn enabled(&self) -> (Offload, Capabilities) {
+        (self.reported.current, self.config())
     }
 
     fn set_parameters(&mut self, buffer: &[u8]) -> Result<Option<Keywords>, Completion> {
@@ -289,33 +317,28 @@ impl Adapter {
         if !self.offers_anything() {
             return Err(Completion::with(Status::NOT_SUPPORTED));
         }
-        let invalid = || Completion::with(Status::INVALID_DATA);
         let parameters = OffloadParameters::parse(buffer)?;
-        let settings = [
-            parameters.ipsec_v1(),
-            parameters.ipsec_v2(),
-            parameters.ipsec_v2_ipv4(),
-        ];
         let flags = parameters.flags.get();
-        let known = settings.iter().all(|setting| setting.name().is_some());
-        if !known || flags & !SKIP_REGISTRY_UPDATE != 0 {
-            return Err(invalid());
+        if !parameters.has_known_values() || flags & !SKIP_REGISTRY_UPDATE != 0 {
+            return Err(Completion::with(Status::INVALID_DATA));
         }
         let store = flags & SKIP_REGISTRY_UPDATE == 0;
         if store {
             self.keywords.store(&parameters);
         }
         self.v1 = self.v1.with(parameters.ipsec_v1());
-        self.v2 = self.v2.with(self.v2_setting(&parameters));
+        self.v2 = self.v2.with(parameters.ipsec_v2());
+        self.v2_ipv4 = self.v2_ipv4.with(parameters.ipsec_v2_ipv4());
         Ok(store.then_some(self.keywords))
     }
 
-    /// The member that this adapter obeys (R6, R7).
-    fn v2_setting(&self, parameters: &OffloadParameters) -> IpsecSetting {
+    /// The settings that this adapter obeys: those for both IP versions where IPv6 is offloaded
+    /// (R6), the others where only IPv4 is (R7).
+    fn obeyed(&self) -> Enabled {
         if self.hardware.ipsec.ipv6 {
-            parameters.ipsec_v2()
+            self.v2
         } else {
-            parameters.ipsec_v2_ipv4()
+            self.v2_ipv4
         }
     }
 
@@ -340,104 +363,64 @@ impl Adapter {
 
     /// Encapsulations that any offload supports (R16).
     fn encapsulations(&self) -> u32 {
-        let others = &self.hardware.others;
-        let checksum = &others.checksum;
-        let words = [
-            checksum.ipv4_transmit.encapsulation,
-            checksum.ipv4_receive.encapsulation,
-            checksum.ipv6_transmit.encapsulation,
-            checksum.ipv6_receive.encapsulation,
-            others.lso_v1.ipv4.encapsulation,
-            others.lso_v2.ipv4.encapsulation,
-            others.lso_v2.ipv6.encapsulation,
-            others.ipsec_v1.encapsulation,
-        ];
-        words
-            .iter()
-            .fold(self.offered().encapsulation, |all, word| all | word.get())
+        self.offered().encapsulation | image::encapsulations(&self.hardware.others)
     }
 
     fn offers_anything(&self) -> bool {
         self.offered().is_offered() || self.encapsulations() != 0
     }
 
-    /// IPsecOV2 of the hardware, as far as this NDIS version has it.
+    /// IPsecOV2 of the hardware.
     fn offered(&self) -> Capabilities {
+        self.ipsec_beside(&self.hardware.others)
+    }
+
+    /// IPsecOV2 of the hardware beside these other offloads, as far as this NDIS version has it.
+    fn ipsec_beside(&self, others: &Offload) -> Capabilities {
         if self.version < Version::V6_1 {
             return Capabilities::NONE;
         }
-        let others = &self.hardware.others;
-        let lso = others.lso_v1.ipv4.max_offload_size.get()
-            | others.lso_v2.ipv4.max_offload_size.get()
-            | others.lso_v2.ipv6.max_offload_size.get();
         Capabilities {
+            // Hardware that offers IPsec at all does so for IPv4.
+            ipv4: true,
             // Without LSO there is nothing that could hold for IPsec packets too (R24).
-            lso: self.hardware.ipsec.lso && lso != 0,
+            lso: self.hardware.ipsec.lso && image::has_large_send(others),
             ..self.hardware.ipsec
         }
         .reported()
     }
 
-    /// IPsecOV2 as it is enabled. With offloads off for both IP versions nothing is (R17).
-    fn config(&self) -> Capabilities {
-        if self.is_off() {
-            return Capabilities::NONE;
-        }
-        let offered = self.offered();
-        Capabilities {
-            ipv6: offered.ipv6 && self.ipv6 != Encapsulation::Off,
-            ..offered
-        }
-        .enabled(self.v2.ah, self.v2.esp)
+    /// Whether offloads for IPv4 and for IPv6 are on. Until OID_OFFLOAD_ENCAPSULATION comes, the
+    /// default configuration holds.
+    fn versions(&self) -> (bool, bool) {
+        let on = |encapsulation| encapsulation != Encapsulation::Off;
+        (on(self.ipv4), on(self.ipv6))
     }
 
-    fn is_off(&self) -> bool {
-        self.ipv4 == Encapsulation::Off
-            && (self.ipv6 == Encapsulation::Off || !self.hardware.ipsec.ipv6)
+    /// The other offloads as they are enabled (R17).
+    fn others(&self) -> Offload {
+        let (ipv4, ipv6) = self.versions();
+        image::of_versions(&self.hardware.others, ipv4, ipv6)
+    }
+
+    /// IPsecOV2 as it is enabled (R8, R17).
+    fn config(&self) -> Capabilities {
+        let (ipv4, ipv6) = self.versions();
+        let enabled = self.obeyed();
+        self.ipsec_beside(&self.others())
+            .of_versions(ipv4, ipv6)
+            .enabled(enabled.ah, enabled.esp)
     }
 
     /// Tells NDIS what holds now.
     fn report(&mut self, hardware: bool) {
         if hardware {
-            self.reported.hardware = self.image(self.offered(), Enabled::BOTH);
+            let offered = self.offered();
+            self.reported.hardware =
+                image::with_ipsec(&self.hardware.others, offered, Enabled::BOTH);
         }
-        self.reported.current = if self.is_off() {
-            Offload::default()
-        } else {
-            self.image(self.config(), self.v1)
-        };
+        self.reported.current = image::with_ipsec(&self.others(), self.config(), self.v1);
     }
-
-    /// NDIS_OFFLOAD with this much of IPsec; its header comes with the version when it is encoded.
-    fn image(&self, ipsec: Capabilities, v1: Enabled) -> Offload {
-        let mut image = self.hardware.others;
-        let coexistence = AND_TCP_CHECKSUM_COEXISTENCE | AND_UDP_CHECKSUM_COEXISTENCE;
-        if !ipsec.is_offered() {
-            image.flags = U32::new(image.flags.get() & !coexistence);
-        }
-        image.ipsec_v1 = enabled_v1(&image.ipsec_v1, v1);
-        image.ipsec_v2 = ipsec.into();
-        image
-    }
-}
-
-/// What is left of version 1 when only these protocols are enabled.
-fn enabled_v1(hardware: &IpsecV1, enabled: Enabled) -> IpsecV1 {
-    let mut left = *hardware;
-    let none = U32::new(0);
-    if !enabled.ah {
-        left.ipv4_ah = none;
-    }
-    if !enabled.esp {
-        left.ipv4_esp = none;
-    }
-    if enabled != Enabled::BOTH {
-        left.ah_esp_combined = none;
-    }
-    if left.ipv4_ah == none && left.ipv4_esp == none {
-        return IpsecV1::default();
-    }
-    left
 }
 
 /// The answer to a query of OID_OFFLOAD_ENCAPSULATION for one IP version.

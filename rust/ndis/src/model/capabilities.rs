@@ -13,6 +13,9 @@ use crate::U32;
 pub struct Capabilities {
     /// Mask of encapsulations ([`crate::encapsulation`]); 802.3 always is among them (R18).
     pub encapsulation: u32,
+    /// IPv4 packets. NDIS_IPSEC_OFFLOAD_V2 has no member for it: hardware always offers it, and
+    /// only OID_OFFLOAD_ENCAPSULATION switches it off (C35).
+    pub ipv4: bool,
     /// IPv6Supported.
     pub ipv6: bool,
     /// IPv4Options: packets with IPv4 options are processed.
@@ -49,6 +52,7 @@ impl Capabilities {
     /// No IPsec offload.
     pub const NONE: Self = Self {
         encapsulation: 0,
+        ipv4: false,
         ipv6: false,
         ipv4_options: false,
         ipv6_extension_headers: false,
@@ -68,12 +72,12 @@ impl Capabilities {
 
     /// Whether there is any IPsec offload at all.
     pub const fn is_offered(&self) -> bool {
-        self.ah || self.esp
+        (self.ah || self.esp) && (self.ipv4 || self.ipv6)
     }
 
     /// The capabilities as an adapter may report them: if IPsec is offered, then with the 802.3
     /// encapsulation (R18) and with tunnel mode (R23); else nothing. Both protocols in one packet
-    /// need both protocols.
+    /// need both protocols; encryption, UDP and large sends, which need a trailer, are ESP's.
     #[must_use]
     pub fn reported(self) -> Self {
         if !self.is_offered() {
@@ -83,9 +87,26 @@ impl Capabilities {
             encapsulation: self.encapsulation | IEEE_802_3,
             tunnel: true,
             ah_esp_combined: self.ah_esp_combined && self.ah && self.esp,
+            lso: self.lso && self.esp,
             udp_esp: if self.esp { self.udp_esp } else { UdpEsp::NONE },
+            encryption: if self.esp {
+                self.encryption
+            } else {
+                Encryption(0)
+            },
             ..self
         }
+    }
+
+    /// What is left when only these IP versions are processed (R17).
+    #[must_use]
+    pub fn of_versions(self, ipv4: bool, ipv6: bool) -> Self {
+        Self {
+            ipv4: self.ipv4 && ipv4,
+            ipv6: self.ipv6 && ipv6,
+            ..self
+        }
+        .reported()
     }
 
     /// What is left when only these protocols are enabled (R2, R4, R8).
@@ -128,6 +149,7 @@ impl From<&IpsecV2> for Capabilities {
     fn from(from: &IpsecV2) -> Self {
         Self {
             encapsulation: from.encapsulation.get(),
+            ipv4: from.ah != 0 || from.esp != 0,
             ipv6: from.ipv6_supported != 0,
             ipv4_options: from.ipv4_options != 0,
             ipv6_extension_headers: from.ipv6_non_ipsec_extension_headers != 0,

@@ -8,7 +8,8 @@
 
 use super::bundle::{Ah, Bundle, Cipher, Esp, Integrity, Mode};
 use super::capabilities::Capabilities;
-use crate::algorithm::{AlgorithmInfo, Encryption};
+use super::table::Offloaded;
+use crate::algorithm::AlgorithmInfo;
 use crate::sa::{BundleView, Operation, SecurityAssociation, Spi, UdpEsp, ESN_SA, INBOUND, IPV6};
 use crate::Status;
 
@@ -81,50 +82,8 @@ pub fn bundle<'a>(
         esp,
         ah,
     };
-    support(covers(&bundle, config, view.is_ipv6()))?;
+    support(Offloaded::of(&bundle).is_covered_by(config))?;
     Ok(bundle)
-}
-
-/// Whether a configuration has everything that a bundle needs. The transport asks this as well
-/// before it offloads an SA (R28).
-pub fn covers(bundle: &Bundle<'_>, config: &Capabilities, ipv6: bool) -> bool {
-    let esn = bundle.esp.is_some_and(|esp| esp.esn.is_some())
-        || bundle.ah.is_some_and(|ah| ah.esn.is_some());
-    let nested = matches!(
-        bundle.udp,
-        UdpEsp::TRANSPORT_OVER_UDP_TUNNEL | UdpEsp::UDP_TRANSPORT_OVER_TUNNEL
-    );
-    let protocols = match (&bundle.esp, &bundle.ah) {
-        (Some(_), Some(_)) => config.ah_esp_combined,
-        (Some(_), None) => config.esp,
-        (None, Some(_)) => config.ah,
-        (None, None) => false,
-    };
-    protocols
-        && (!ipv6 || config.ipv6)
-        && (!esn || config.esn)
-        && (!nested || config.transport_tunnel_combined)
-        && config.udp_esp.0 & bundle.udp.0 == bundle.udp.0
-        && match bundle.mode {
-            Mode::ByPacket => config.transport || config.tunnel,
-            Mode::Transport => config.transport,
-            Mode::Tunnel => config.tunnel,
-        }
-        && bundle.esp.is_none_or(|esp| covers_esp(&esp, config))
-        && bundle
-            .ah
-            .is_none_or(|ah| config.authentication.contains(ah.integrity.algorithm))
-}
-
-fn covers_esp(esp: &Esp<'_>, config: &Capabilities) -> bool {
-    // ESP without a cipher is null encryption in all but name.
-    let cipher = esp
-        .cipher
-        .map_or(Encryption::NONE, |cipher| cipher.algorithm);
-    config.encryption.contains(cipher)
-        && esp
-            .integrity
-            .is_none_or(|integrity| config.authentication.contains(integrity.algorithm))
 }
 
 fn require(holds: bool) -> Result<(), Status> {

@@ -11,7 +11,7 @@ use super::capabilities::Capabilities;
 use super::packet::{self, Class, Ip, Protected, AH_HEADER, ESP_HEADER};
 use super::receive::{Check, Report, Work};
 use super::table::{AhShape, EspShape, Lookup, Offloaded};
-use crate::sa::{Operation, UdpEsp};
+use crate::sa::{Address, Operation, UdpEsp};
 use crate::Handle;
 
 /// The NIC's cryptography.
@@ -37,8 +37,9 @@ struct Layer {
 
 /// Processes a packet that starts with its IP header, and says what was done.
 ///
-/// `processing` is whether the adapter is set up for IPsec offload (R15, R112); `config` what it
-/// last reported. A packet that needs more than that is left alone (R115).
+/// `processing` is whether the adapter is set up for IPsec offload (R112); `config` what it is set
+/// up for, see [`Adapter::processed`](super::Adapter::processed). A packet that needs more than
+/// that is left alone (R115), also if its SA is older than the configuration.
 pub fn receive(
     processing: bool,
     config: &Capabilities,
@@ -92,7 +93,7 @@ fn layer(
     if !covers(config, &found.ip) {
         return None;
     }
-    let (handle, sa) = table.find(|sa| sa.receives(&found, inner))?;
+    let (handle, sa) = table.find(|sa| sa.receives(&found, inner) && sa.is_covered_by(config))?;
     let packet = packet.get_mut(..found.ip.length)?;
     let mut layer = Layer {
         mode: sa.mode,
@@ -109,8 +110,11 @@ fn layer(
 
 /// Whether the configuration covers the IP header (R115).
 fn covers(config: &Capabilities, ip: &Ip) -> bool {
-    let family = matches!(ip.source, crate::sa::Address::V4(_)) || config.ipv6;
-    family
+    let version = match ip.source {
+        Address::V4(_) => config.ipv4,
+        Address::V6(_) => config.ipv6,
+    };
+    version
         && (!ip.options || config.ipv4_options)
         && (!ip.extensions || config.ipv6_extension_headers)
 }

@@ -87,12 +87,6 @@ impl Keywords {
         true
     }
 
-    /// What enables version 2 on this adapter: one keyword for both IP versions where IPv6 is
-    /// offloaded (R6), the other where only IPv4 is (R7).
-    pub fn enabled(&self, ipv6: bool) -> Enabled {
-        Enabled::by_keyword(if ipv6 { self.v2 } else { self.v2_ipv4 })
-    }
-
     /// Stores the settings of OID_TCP_OFFLOAD_PARAMETERS, as NDIS does before it passes them on
     /// (R14); "no change" leaves a keyword alone.
     pub fn store(&mut self, parameters: &OffloadParameters) {

@@ -145,13 +145,6 @@ fn require(holds: bool) -> Result<(), Mismatch> {
     }
 }
 
-/// The outbound SA of a handle; one that is inbound counts as not found (R94, C26).
-fn outbound(handle: Handle, table: &impl Lookup) -> Result<Offloaded, Mismatch> {
-    let sa = table.by_handle(handle).ok_or(Mismatch)?;
-    require(!sa.inbound && sa.authenticates())?;
-    Ok(sa)
-}
-
 struct Sending<'a> {
     config: &'a Capabilities,
     slots: &'a SendSlots,
@@ -160,8 +153,16 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
+    /// The outbound SA of a handle; one that is inbound counts as not found (R94, C26). The
+    /// configuration may have lost what the SA needs since it was added (R28).
+    fn outbound(&self, handle: Handle, table: &impl Lookup) -> Result<Offloaded, Mismatch> {
+        let sa = table.by_handle(handle).ok_or(Mismatch)?;
+        require(!sa.inbound && sa.authenticates() && sa.is_covered_by(self.config))?;
+        Ok(sa)
+    }
+
     fn job(&self, handle: Handle, table: &impl Lookup) -> Result<Job, Mismatch> {
-        let sa = outbound(handle, table)?;
+        let sa = self.outbound(handle, table)?;
         let tunnel = match Handle::new(self.slots.tunnel) {
             Some(handle) => Some((handle, self.tunnel(handle, &sa, table)?)),
             None => None,
@@ -193,7 +194,7 @@ impl Sending<'_> {
         transport: &Offloaded,
         table: &impl Lookup,
     ) -> Result<Offloaded, Mismatch> {
-        let tunnel = outbound(handle, table)?;
+        let tunnel = self.outbound(handle, table)?;
         require(
             self.config.transport_tunnel_combined
                 && transport.mode != Mode::Tunnel
@@ -208,13 +209,16 @@ impl Sending<'_> {
         let Class::Protected(found) = packet::classify(self.packet) else {
             return Err(Mismatch);
         };
-        let ipv6 = matches!(found.ip.source, Address::V6(_));
+        let version = match found.ip.source {
+            Address::V4(_) => self.config.ipv4,
+            Address::V6(_) => self.config.ipv6,
+        };
         require(
             found.ip.length == self.packet.len()
                 && outer.encapsulates(found.udp, false)
                 && outer.spi(found.operation) == Some(found.spi)
                 && (outer.ah.is_none() || found.operation == Operation::AH)
-                && (!ipv6 || self.config.ipv6)
+                && version
                 && (!found.ip.options || self.config.ipv4_options)
                 && (!found.ip.extensions || self.config.ipv6_extension_headers),
         )?;

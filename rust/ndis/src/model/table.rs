@@ -2,9 +2,10 @@
 
 //! Offloaded SAs as the data path sees them: no keys, only what shapes and matches packets.
 
-use super::bundle::{Bundle, Mode};
+use super::bundle::{Bundle, Esp, Mode};
+use super::capabilities::Capabilities;
 use super::packet::Protected;
-use crate::algorithm::Encryption;
+use crate::algorithm::{Authentication, Encryption};
 use crate::sa::{Address, Operation, Spi, UdpEsp};
 use crate::Handle;
 
@@ -27,6 +28,12 @@ pub struct Offloaded {
     pub esp: Option<EspShape>,
     /// Shape of the AH part.
     pub ah: Option<AhShape>,
+    /// Some part of it has extended sequence numbers.
+    pub esn: bool,
+    /// The cipher of the ESP part, null encryption included.
+    pub encryption: Encryption,
+    /// The integrity algorithms of its parts.
+    pub authentication: Authentication,
 }
 
 /// What ESP of an SA looks like in a packet. Lengths in bytes.
@@ -68,6 +75,13 @@ impl Offloaded {
     /// What the data path keeps of a bundle.
     pub fn of(bundle: &Bundle<'_>) -> Self {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let cipher = |esp: Esp<'_>| {
+            // ESP without a cipher is null encryption in all but name.
+            esp.cipher
+                .map_or(Encryption::NONE, |cipher| cipher.algorithm)
+        };
+        let of_esp = bundle.esp.and_then(|esp| esp.integrity);
+        let of_ah = bundle.ah.map(|ah| ah.integrity);
         Self {
             inbound: bundle.inbound,
             deleting: false,
@@ -75,10 +89,15 @@ impl Offloaded {
             destination: bundle.destination,
             udp: bundle.udp,
             mode: bundle.mode,
+            esn: bundle.esp.is_some_and(|esp| esp.esn.is_some())
+                || bundle.ah.is_some_and(|ah| ah.esn.is_some()),
+            encryption: bundle.esp.map_or(Encryption(0), cipher),
+            authentication: [of_esp, of_ah]
+                .into_iter()
+                .flatten()
+                .fold(Authentication(0), |all, one| all | one.algorithm),
             esp: bundle.esp.map(|esp| {
-                let cipher = esp
-                    .cipher
-                    .map_or(Encryption::NONE, |cipher| cipher.algorithm);
+                let cipher = cipher(esp);
                 let combined = esp.cipher.map_or(0, |cipher| cipher.icv_length);
                 let separate = esp.integrity.map_or(0, |integrity| integrity.icv_length);
                 EspShape {
@@ -98,6 +117,38 @@ impl Offloaded {
                 icv: size(ah.integrity.icv_length),
             }),
         }
+    }
+
+    /// Whether a configuration has everything that the bundle needs: for its addition, and, since
+    /// the configuration may have changed since then, for each of its packets (R8, R28, R115).
+    pub fn is_covered_by(&self, config: &Capabilities) -> bool {
+        let protocols = match (self.esp, self.ah) {
+            (Some(_), Some(_)) => config.ah_esp_combined,
+            (Some(_), None) => config.esp,
+            (None, Some(_)) => config.ah,
+            (None, None) => false,
+        };
+        let version = match self.destination {
+            Address::V4(_) => config.ipv4,
+            Address::V6(_) => config.ipv6,
+        };
+        let mode = match self.mode {
+            Mode::ByPacket => config.transport || config.tunnel,
+            Mode::Transport => config.transport,
+            Mode::Tunnel => config.tunnel,
+        };
+        let nested = matches!(
+            self.udp,
+            UdpEsp::TRANSPORT_OVER_UDP_TUNNEL | UdpEsp::UDP_TRANSPORT_OVER_TUNNEL
+        );
+        protocols
+            && version
+            && mode
+            && (!self.esn || config.esn)
+            && (!nested || config.transport_tunnel_combined)
+            && config.udp_esp.0 & self.udp.0 == self.udp.0
+            && config.encryption.contains(self.encryption)
+            && config.authentication.contains(self.authentication)
     }
 
     /// Whether something checks integrity; no packet goes without (R106).

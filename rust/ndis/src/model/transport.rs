@@ -5,9 +5,8 @@
 
 use super::bundle::{Bundle, Mode};
 use super::capabilities::Capabilities;
-use super::check;
+use super::table::Offloaded;
 use crate::oob::Receive;
-use crate::sa::Address;
 use crate::Handle;
 
 /// System-wide switches ([`crate::keyword`]).
@@ -24,6 +23,8 @@ pub struct Switches {
 pub struct Transport {
     config: Capabilities,
     switches: Switches,
+    /// Packets of the adapter go through a load-balancing miniport.
+    balanced: bool,
     /// Bundles that it has offloaded, by its own count (R51).
     offloaded: u32,
 }
@@ -39,8 +40,6 @@ pub struct Outgoing {
     pub fragments: bool,
     /// AH or ESP authenticates it.
     pub authenticated: bool,
-    /// It goes through a load-balancing miniport.
-    pub balanced: bool,
 }
 
 /// How a packet is sent.
@@ -63,7 +62,18 @@ impl Transport {
         Self {
             config,
             switches,
+            balanced: false,
             offloaded: 0,
+        }
+    }
+
+    /// The same above a load-balancing miniport, through which nothing is offloaded, neither on
+    /// send nor on receive (R109).
+    #[must_use]
+    pub fn balanced(self) -> Self {
+        Self {
+            balanced: true,
+            ..self
         }
     }
 
@@ -75,11 +85,11 @@ impl Transport {
     /// Whether to ask the adapter for this bundle: its last report covers it (R28), and there is
     /// room by the transport's own count (R51).
     pub fn may_add(&self, bundle: &Bundle<'_>) -> bool {
-        let ipv6 = matches!(bundle.destination, Address::V6(_));
-        !self.switches.task_offload_disabled
+        !self.balanced
+            && !self.switches.task_offload_disabled
             && !self.switches.ipsec_disabled
             && self.offloaded < self.config.capacity
-            && check::covers(bundle, &self.config, ipv6)
+            && Offloaded::of(bundle).is_covered_by(&self.config)
     }
 
     /// That many bundles were offloaded.
@@ -97,7 +107,7 @@ impl Transport {
         if !packet.authenticated {
             return Way::Never;
         }
-        if packet.fragments || packet.balanced || !self.config.is_offered() {
+        if packet.fragments || self.balanced || !self.config.is_offered() {
             return Way::Software;
         }
         Way::Offload {

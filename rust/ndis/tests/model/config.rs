@@ -7,7 +7,7 @@ use crate::rules;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::encapsulation::{Set, IEEE_802_3, IEEE_LLC_SNAP_ROUTED, NULL};
 use espnic_ndis::keyword::{IPSEC_V1_IPV4, IPSEC_V2, IPSEC_V2_IPV4};
-use espnic_ndis::model::{Adapter, Capabilities, Hardware, Keywords};
+use espnic_ndis::model::{Adapter, Capabilities, Hardware, Keywords, State};
 use espnic_ndis::offload::{
     IpsecV1, Offload, AND_TCP_CHECKSUM_COEXISTENCE, AND_UDP_CHECKSUM_COEXISTENCE,
     FLAGS_GROUP_CHECKSUM_CAPABILITIES,
@@ -144,7 +144,16 @@ fn which_keyword_an_adapter_obeys() {
         (ipv4_only, both_off, true),
         (ipv4_only, v4_off, false),
     ] {
-        let adapter = with_keywords(hardware(capabilities), keywords);
+        let mut adapter = with_keywords(hardware(capabilities), keywords);
+        assert_eq!(v2(adapter.current()).is_offered(), offered);
+        // Hardware of the other kind obeys the other keyword, and back.
+        let other = Capabilities {
+            ipv6: !capabilities.ipv6,
+            ..EVERYTHING
+        };
+        adapter.hardware_changed(hardware(other));
+        assert_eq!(v2(adapter.current()).is_offered(), !offered);
+        adapter.hardware_changed(hardware(capabilities));
         assert_eq!(v2(adapter.current()).is_offered(), offered);
     }
 }
@@ -246,6 +255,12 @@ fn ndis_answers_queries_from_the_last_report() {
         Capabilities::NONE
     );
     assert_eq!(v2(&query(&adapter, Oid::HARDWARE_CAPABILITIES)), EVERYTHING);
+    // NDIS answers also while the miniport takes no requests.
+    let before = query(&adapter, Oid::CURRENT_CONFIG);
+    adapter.set_state(State::Resetting);
+    assert_eq!(query(&adapter, Oid::CURRENT_CONFIG), before);
+    assert_eq!(v2(&query(&adapter, Oid::HARDWARE_CAPABILITIES)), EVERYTHING);
+    adapter.set_state(State::Running);
     // Both images are those of the reports, whatever asks for them.
     assert_eq!(
         adapter.current().ipsec_v2,

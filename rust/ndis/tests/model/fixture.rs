@@ -33,6 +33,7 @@ pub const DESTINATION: [u8; 4] = [192, 0, 2, 2];
 /// Everything that IPsecOV2 knows.
 pub const EVERYTHING: Capabilities = Capabilities {
     encapsulation: encapsulation::IEEE_802_3,
+    ipv4: true,
     ipv6: true,
     ipv4_options: true,
     ipv6_extension_headers: true,

@@ -14,6 +14,7 @@
 mod support;
 
 mod add;
+mod changed;
 mod config;
 mod delete;
 mod direct;

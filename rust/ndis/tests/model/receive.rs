@@ -75,7 +75,7 @@ fn without_offload_set_up_nothing_is_processed() {
             adapter.set(espnic_ndis::Oid::ENCAPSULATION, &on);
         }
         let mut seen = packet.clone();
-        let config = adapter.snapshot().config;
+        let config = adapter.processed();
         let report = flow::receive(
             adapter.processing(),
             &config,

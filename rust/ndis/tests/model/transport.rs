@@ -10,14 +10,22 @@ use espnic_ndis::model::check::bundle;
 use espnic_ndis::model::transport::{answer, Moved, Outgoing, Switches, Transport, Way};
 use espnic_ndis::model::{Backend, Capabilities, Convention, Mode};
 use espnic_ndis::oob::Receive;
-use espnic_ndis::sa::build::Association;
+use espnic_ndis::sa::build::{self, Association};
 use espnic_ndis::sa::AddSa;
 use espnic_ndis::{Handle, Oid, Status};
 
 /// Whether the transport would ask for a bundle of one association.
 fn may_add(transport: &Transport, association: Association<'_>) -> bool {
+    may_add_to(transport, association, false)
+}
+
+fn may_add_to(transport: &Transport, association: Association<'_>, is_inbound: bool) -> bool {
     let associations = [association];
-    let (buffer, _) = add_sa(&[outbound(&associations)]);
+    let asked = build::Bundle {
+        inbound: is_inbound,
+        ..outbound(&associations)
+    };
+    let (buffer, _) = add_sa(&[asked]);
     let view = AddSa::parse(&buffer, 0).unwrap().bundle().unwrap();
     let bundle = bundle(&view, &EVERYTHING, Mode::ByPacket, Convention::default());
     transport.may_add(&bundle.unwrap())
@@ -97,7 +105,6 @@ const PACKET: Outgoing = Outgoing {
     large: false,
     fragments: false,
     authenticated: true,
-    balanced: false,
 };
 
 #[test]
@@ -138,11 +145,13 @@ fn what_is_never_offloaded() {
         ..PACKET
     };
     assert_eq!(transport.way(&fragments), Way::Software);
-    let balanced = Outgoing {
-        balanced: true,
-        ..PACKET
-    };
-    assert_eq!(transport.way(&balanced), Way::Software);
+    // Above a load-balancing miniport nothing is offloaded, in neither direction.
+    let balanced = transport.balanced();
+    assert_eq!(balanced.way(&PACKET), Way::Software);
+    for is_inbound in [false, true] {
+        assert!(may_add_to(&transport, gcm(0x100), is_inbound));
+        assert!(!may_add_to(&balanced, gcm(0x100), is_inbound));
+    }
     let open = Outgoing {
         authenticated: false,
         ..PACKET
