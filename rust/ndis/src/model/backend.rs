@@ -21,7 +21,8 @@ pub trait Backend {
     /// * [`Status::RESOURCES`]: the table is full or memory is short. The model looks at
     ///   [`offloaded`](Self::offloaded) first, but the last word, which must be atomic, is here.
     /// * [`Status::NOT_ACCEPTED`], [`Status::REQUEST_ABORTED`]: the adapter is leaving or being
-    ///   reset. The whole request ends so, and everything that it installed is removed again.
+    ///   reset. The whole request ends so, and everything that it installed is removed again,
+    ///   unless [`RemoveError::Aborted`] keeps it.
     /// * Any other: this bundle is not offloaded; other elements of the list still may be.
     fn add(&self, bundle: &Bundle<'_>) -> Result<Handle, Status>;
 
@@ -59,7 +60,7 @@ pub enum RemoveError {
     Unknown,
     /// The adapter is being reset or is leaving.
     Leaving,
-    /// A reset cut the work short.
+    /// A reset cut the work short: the bundle is still there, and so is its handle.
     Aborted,
 }
 

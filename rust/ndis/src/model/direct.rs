@@ -80,7 +80,7 @@ pub fn request(
         backend,
         request,
     };
-    if let Err(status) = admit(snapshot, request) {
+    if let Err(status) = admit(snapshot, backend, request) {
         if status != Status::INVALID_OID {
             adding.clear(buffer);
         }
@@ -99,7 +99,7 @@ pub fn request(
 }
 
 /// Whether the adapter takes this request at all (R39-R41, R71).
-fn admit(snapshot: &Snapshot, request: &Direct) -> Result<(), Status> {
+fn admit(snapshot: &Snapshot, backend: &impl Backend, request: &Direct) -> Result<(), Status> {
     if snapshot.state == State::Removed {
         return Err(Status::NOT_ACCEPTED);
     }
@@ -112,8 +112,10 @@ fn admit(snapshot: &Snapshot, request: &Direct) -> Result<(), Status> {
         Oid::ADD_SA_EX => snapshot.version >= Version::V6_30,
         _ => false,
     };
+    // SAs from before the hardware lost its IPsec can still be deleted (R82).
+    let remains = request.oid == Oid::DELETE_SA && backend.offloaded() != 0;
     if !known
-        || !snapshot.hardware.is_offered()
+        || !(snapshot.hardware.is_offered() || remains)
         || request.request_type != RequestType::SET_INFORMATION
     {
         return Err(Status::NOT_SUPPORTED);
@@ -153,8 +155,11 @@ impl<B: Backend> Adding<'_, B> {
                     any = true;
                 }
                 Err(failed) if is_final(failed.status) => {
-                    self.roll_back(buffer)?;
-                    return Ok(Completion::with(failed.status));
+                    return Ok(if self.roll_back(buffer)? {
+                        Completion::with(failed.status)
+                    } else {
+                        Completion::success(buffer.len())
+                    });
                 }
                 // If all elements fail, the first one's status is that of the request (C27).
                 Err(failed) => {
@@ -192,19 +197,23 @@ impl<B: Backend> Adding<'_, B> {
         self.backend.add(&bundle).map_err(Completion::with)
     }
 
-    /// Takes out what this request has installed so far, and its handles (R47).
-    fn roll_back(&self, buffer: &mut [u8]) -> Result<(), Fault> {
+    /// Takes out what this request has installed so far, and its handles (R47): whether all of it
+    /// is out. What stays keeps its handle, so that it can be deleted; the request must not fail
+    /// then, since a failed one has no handles (C36).
+    fn roll_back(&self, buffer: &mut [u8]) -> Result<bool, Fault> {
+        let mut all = true;
         let mut at = Some(0);
         while let Some(offset) = at {
             let element = AddSa::parse(buffer, offset)?;
             at = element.next();
-            if let Some(handle) = element.fixed.offload_handle.handle() {
-                // Whatever takes the adapter away may have removed the bundle already.
-                let _ = self.backend.remove(handle);
-            }
-            AddSa::set_handle(buffer, offset, None)?;
+            let stays = element.fixed.offload_handle.handle().filter(|&handle| {
+                // Whatever takes the adapter away takes, or has taken, the bundle along.
+                self.backend.remove(handle) == Err(RemoveError::Aborted)
+            });
+            all = all && stays.is_none();
+            AddSa::set_handle(buffer, offset, stays)?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Writes NULL over whatever the sender left in the handles, as far as the buffer has any, so

@@ -5,13 +5,13 @@
 use super::adapter::{Adapter, State};
 use super::backend::Backend;
 use super::pending::{Done, Pending};
+use crate::Status;
 
 /// An SA table that can be emptied as a whole.
 pub trait Empty: Backend {
-    /// Removes every bundle and, until [`open`](Self::open), answers additions with
-    /// [`Status::NOT_ACCEPTED`](crate::Status::NOT_ACCEPTED). Requests that were admitted before
-    /// may still be under way.
-    fn close(&self);
+    /// Removes every bundle and, until [`open`](Self::open), answers additions with `why`. Requests
+    /// that were admitted before may still be under way; what they ask for must not come back.
+    fn close(&self, why: Status);
 
     /// Takes additions again.
     fn open(&self);
@@ -28,11 +28,11 @@ pub fn remove(
 ) {
     adapter.set_state(State::Removed);
     pending.reset(done);
-    table.close();
+    table.close(Status::NOT_ACCEPTED);
 }
 
-/// A reset begins: requests end with REQUEST_ABORTED (R41), and the SAs are dropped, so that sends
-/// with their handles fail from now on (C30).
+/// A reset begins: requests end with REQUEST_ABORTED (R41), also those that are under way and find
+/// the table closed; the SAs are dropped, so that sends with their handles fail from now on (C30).
 pub fn begin_reset(
     adapter: &mut Adapter,
     table: &impl Empty,
@@ -41,7 +41,7 @@ pub fn begin_reset(
 ) {
     adapter.set_state(State::Resetting);
     pending.reset(done);
-    table.close();
+    table.close(Status::REQUEST_ABORTED);
 }
 
 /// The reset is over. The transport adds its SAs again.

@@ -7,7 +7,7 @@ use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::{direct, Backend, Capabilities, Lookup, Salt};
-use espnic_ndis::model::{Convention, Direct, IcvUnit, State};
+use espnic_ndis::model::{Convention, Direct, IcvUnit, RemoveError, State};
 use espnic_ndis::sa::{AddSa, AddSaEx, AddSaFixed, Operation};
 use espnic_ndis::{Handle, Oid, Ptr, Status, Version, U16, U32, U64};
 use std::mem::offset_of;
@@ -104,6 +104,36 @@ fn a_failing_request_takes_out_what_it_had_installed() {
             assert!(table.by_handle(handle).is_none());
         }
     }
+}
+
+#[test]
+fn what_cannot_be_taken_out_again_keeps_its_handle() {
+    rules(&[45, 46, 47]);
+    let table = Table::new(8);
+    table.refuse(2, Status::REQUEST_ABORTED);
+    table.refuse_removal(Some(RemoveError::Aborted));
+    let sas = [[gcm(0x100)], [gcm(0x101)], [gcm(0x102)], [gcm(0x103)]];
+    let bundles: Vec<_> = sas.iter().map(|sa| outbound(sa)).collect();
+    let (mut buffer, offsets) = add_sa(&bundles);
+    // A failed request would say that nothing is offloaded, and had no handles.
+    let completion = send(&snapshot(EVERYTHING), &table, Oid::ADD_SA, &mut buffer);
+    assert_eq!(completion.status, Status::SUCCESS);
+    let handles = handles(&buffer, &offsets);
+    assert_eq!(handles[2..], [None, None]);
+    assert_eq!(table.offloaded(), 2);
+    table.refuse_removal(None);
+    let mut deletes = delete_sa(&handles[..2]);
+    let done = send(&snapshot(EVERYTHING), &table, Oid::DELETE_SA, &mut deletes);
+    assert_eq!(done.status, Status::SUCCESS);
+    assert_eq!(table.offloaded(), 0);
+    // What goes with the adapter needs no handle any more.
+    let table = Table::new(8);
+    table.refuse(2, Status::NOT_ACCEPTED);
+    table.refuse_removal(Some(RemoveError::Leaving));
+    let (mut buffer, offsets) = add_sa(&bundles);
+    let completion = send(&snapshot(EVERYTHING), &table, Oid::ADD_SA, &mut buffer);
+    assert_eq!(completion.status, Status::NOT_ACCEPTED);
+    assert_eq!(crate::fixture::handles(&buffer, &offsets), [None; 4]);
 }
 
 #[test]
@@ -329,14 +359,16 @@ fn reserved_members_of_ex_have_no_influence() {
 #[test]
 fn which_form_of_addition_a_version_takes() {
     rules(&[71, 39]);
-    let table = Table::new(8);
     for (version, list, single) in [
         (Version::V6_0, Status::NOT_SUPPORTED, Status::NOT_SUPPORTED),
         (Version::V6_1, Status::SUCCESS, Status::NOT_SUPPORTED),
         (Version::V6_20, Status::SUCCESS, Status::NOT_SUPPORTED),
         (Version::V6_30, Status::SUCCESS, Status::SUCCESS),
         (Version::V6_50, Status::SUCCESS, Status::SUCCESS),
+        (Version::V6_70, Status::SUCCESS, Status::SUCCESS),
+        (Version::V6_83, Status::SUCCESS, Status::SUCCESS),
     ] {
+        let table = Table::new(2);
         let mut at = snapshot(EVERYTHING);
         at.version = version;
         let (mut buffer, _) = add_sa(&[outbound(&[gcm(0x100)])]);

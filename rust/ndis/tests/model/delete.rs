@@ -5,7 +5,7 @@
 use crate::fixture::*;
 use crate::rules;
 use crate::table::Table;
-use espnic_ndis::model::{Backend, Lookup, Mode, RemoveError, State};
+use espnic_ndis::model::{Backend, Capabilities, Lookup, Mode, RemoveError, State};
 use espnic_ndis::oob::{handle_word, SendHeader};
 use espnic_ndis::sa::{build, DeleteSa, Operation, Spi};
 use espnic_ndis::{Handle, Oid, Status, U64};
@@ -97,6 +97,46 @@ fn the_statuses_are_success_not_accepted_and_aborted() {
     let mut buffer = delete_sa(&[Some(a)]);
     let done = send(&paused, &table, Oid::DELETE_SA, &mut buffer);
     assert_eq!(done.status, Status::SUCCESS);
+}
+
+#[test]
+fn sas_outlive_the_capabilities_and_can_be_deleted() {
+    rules(&[82, 81]);
+    let table = Table::new(8);
+    let [a, b, c] = three(&table);
+    let mut adapter = adapter(EVERYTHING);
+    adapter.hardware_changed(hardware(Capabilities::NONE));
+    let refused = try_add(&adapter.snapshot(), &table, &outbound(&[gcm(0x200)]));
+    assert_eq!(refused.unwrap_err().status, Status::NOT_SUPPORTED);
+    for handles in [vec![Some(b)], vec![Some(a), Some(c)]] {
+        let mut buffer = delete_sa(&handles);
+        let done = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
+        assert_eq!(done.status, Status::SUCCESS);
+    }
+    assert_eq!(table.offloaded(), 0);
+}
+
+#[test]
+fn next_leads_over_a_gap_and_null_ends_the_list() {
+    rules(&[81]);
+    let next = |n: usize| n * size_of::<DeleteSa>() + offset_of!(DeleteSa, next);
+    let table = Table::new(8);
+    let [a, b, c] = three(&table);
+    let mut over = delete_sa(&[Some(a), Some(b), Some(c)]);
+    over[next(0)..][..8].copy_from_slice(U64::new(0x30).as_bytes());
+    let done = send(&snapshot(EVERYTHING), &table, Oid::DELETE_SA, &mut over);
+    assert_eq!(done.status, Status::SUCCESS);
+    assert_eq!(table.removed(), [a, c]);
+    assert!(table.by_handle(b).is_some());
+    // A good element behind the end of the list is not looked at.
+    let table = Table::new(8);
+    let [a, b, c] = three(&table);
+    let mut ends = delete_sa(&[Some(a), Some(b), Some(c)]);
+    ends[next(1)..][..8].copy_from_slice(U64::new(0).as_bytes());
+    let done = send(&snapshot(EVERYTHING), &table, Oid::DELETE_SA, &mut ends);
+    assert_eq!(done.status, Status::SUCCESS);
+    assert_eq!(table.removed(), [a, b]);
+    assert!(table.by_handle(c).is_some());
 }
 
 #[test]

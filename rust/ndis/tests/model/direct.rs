@@ -83,7 +83,7 @@ fn unknown_and_unsupported_oids_differ() {
     // An adapter without IPsec offload knows the OIDs but supports none.
     for oid in SA_OIDS {
         let at = snapshot(Capabilities::NONE);
-        let done = send(&at, &table, oid, &mut buffer(oid, handle));
+        let done = send(&at, &Table::new(8), oid, &mut buffer(oid, handle));
         assert_eq!(done.status, Status::NOT_SUPPORTED);
     }
 }
@@ -96,6 +96,8 @@ fn a_removed_adapter_accepts_nothing() {
     adapter.set_state(State::Removed);
     // There is no way back.
     adapter.set_state(State::Running);
+    adapter.restart();
+    assert_eq!(adapter.state(), State::Removed);
     let everything = SA_OIDS.iter().chain(Oid::ALL).copied();
     for oid in everything.chain([Oid(0)]) {
         let done = send(&adapter.snapshot(), &table, oid, &mut buffer(oid, handle));

@@ -3,11 +3,16 @@
 //! Removal and reset of the NIC.
 
 use crate::fixture::*;
+use crate::frame::{esp_of, framed, ipv4, Nic, ESP, TCP};
 use crate::rules;
 use crate::table::Table;
+use espnic_ndis::encapsulation::{Set, IEEE_802_3};
+use espnic_ndis::model::flow::receive;
 use espnic_ndis::model::leave::{begin_reset, end_reset, remove};
 use espnic_ndis::model::pending::{Kind, Pending, Slot};
-use espnic_ndis::model::{Adapter, Backend, Lookup, Mode, State};
+use espnic_ndis::model::send::check;
+use espnic_ndis::model::{Adapter, Backend, Lookup, Mode, Report, SendSlots, State, Verdict};
+use espnic_ndis::oob::{handle_word, SendHeader};
 use espnic_ndis::{Handle, Oid, Status};
 
 /// An adapter with two SAs.
@@ -50,6 +55,7 @@ fn a_nic_that_leaves_removes_its_sas_by_itself() {
 fn a_reset_aborts_requests_and_drops_the_sas() {
     rules(&[41, 40]);
     let (mut adapter, table, handles) = two();
+    let before = adapter.snapshot();
     let mut slots = [Slot::default(); 4];
     let mut pending = Pending::new(&mut slots);
     pending.accept(5, Kind::Add).unwrap();
@@ -64,6 +70,10 @@ fn a_reset_aborts_requests_and_drops_the_sas() {
     let mut buffer = delete_sa(&[Some(handles[1])]);
     let during = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
     assert_eq!(during.status, Status::NOT_ACCEPTED);
+    // An addition that had been admitted before is cut short as well, and so not refused.
+    let late = try_add(&before, &table, &outbound(&[gcm(0x300)]));
+    assert_eq!(late.unwrap_err().status, Status::REQUEST_ABORTED);
+    assert_eq!(table.offloaded(), 0);
     end_reset(&mut adapter, &table);
     // The old handles stay dead; new SAs can be added.
     assert!(table.by_handle(handles[1]).is_none());
@@ -75,12 +85,34 @@ fn a_reset_aborts_requests_and_drops_the_sas() {
 fn sas_stay_over_a_pause() {
     rules(&[65]);
     let (mut adapter, table, handles) = two();
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
+    // The packets bring a handle or an SPI, and no keys.
+    let works = |adapter: &Adapter| {
+        let mut arrives = ipv4(ESP, &esp_of(&table, handles[0], &[7; 40], TCP));
+        let shape = table.by_handle(handles[1]).unwrap().esp.unwrap();
+        let leaves = ipv4(ESP, &framed(&shape, &[7; 40], TCP));
+        let header = SendHeader {
+            next_header: TCP,
+            pad_length: 2,
+            ah_offset: 0,
+            esp_offset: 20,
+        };
+        let slots = SendSlots {
+            ipsec: handle_word(Some(handles[1])),
+            header: header.word().unwrap(),
+            ..SendSlots::default()
+        };
+        let (on, config) = (adapter.processing(), adapter.processed());
+        let sent = check(on, &adapter.snapshot().config, &slots, &leaves, &table);
+        assert!(matches!(sent, Verdict::Crypto(job) if job.handle == handles[1]));
+        let received = receive(on, &config, &mut arrives, &table, &Nic(&table));
+        assert_ne!(received, Report::NONE);
+    };
+    works(&adapter);
     adapter.set_state(State::Paused);
-    assert!(handles
-        .iter()
-        .all(|handle| table.by_handle(*handle).is_some()));
+    let mut nothing = delete_sa(&[None]);
+    let during = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut nothing);
+    assert_eq!(during.status, Status::SUCCESS);
     adapter.set_state(State::Running);
-    // The table has the keys, so that packets need none.
-    assert_eq!(table.entry(handles[0]).unwrap().keys[0], KEY[..20]);
-    assert_eq!(table.offloaded(), 2);
+    works(&adapter);
 }

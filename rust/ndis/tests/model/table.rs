@@ -24,7 +24,8 @@ pub struct Entry {
 struct Inner {
     entries: BTreeMap<Handle, Entry>,
     last_handle: u64,
-    closed: bool,
+    /// Why it takes no additions.
+    closed: Option<Status>,
     /// The addition with this number (from 0) fails like this.
     refusals: BTreeMap<u64, Status>,
     additions: u64,
@@ -71,8 +72,8 @@ impl Backend for Table {
         let mut inner = self.inner.lock().unwrap();
         let number = inner.additions;
         inner.additions += 1;
-        if inner.closed {
-            return Err(Status::NOT_ACCEPTED);
+        if let Some(why) = inner.closed {
+            return Err(why);
         }
         if let Some(status) = inner.refusals.get(&number) {
             return Err(*status);
@@ -159,13 +160,13 @@ impl Lookup for Table {
 }
 
 impl Empty for Table {
-    fn close(&self) {
+    fn close(&self, why: Status) {
         let mut inner = self.inner.lock().unwrap();
-        inner.closed = true;
+        inner.closed = Some(why);
         inner.entries.clear();
     }
 
     fn open(&self) {
-        self.inner.lock().unwrap().closed = false;
+        self.inner.lock().unwrap().closed = None;
     }
 }
