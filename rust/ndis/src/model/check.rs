@@ -73,6 +73,7 @@ pub fn bundle<'a>(
         Some(sa) => Some(keys.ah(sa)?),
         None => None,
     };
+    require(keys.disjoint(view.associations().map_err(|fault| fault.status())?))?;
     let bundle = Bundle {
         inbound: view.is_inbound(),
         source: view.source(),
@@ -153,7 +154,6 @@ impl<'a> Keys<'_, 'a> {
         // C18).
         require(!(combined && integrity.is_some()))?;
         require(combined || integrity.is_some() || (has_ah && cipher.is_some()))?;
-        require(self.disjoint(sa))?;
         Ok(Esp {
             spi: spi(sa)?,
             cipher,
@@ -228,24 +228,37 @@ impl<'a> Keys<'_, 'a> {
         self.view.key(&range).map_err(|fault| fault.status())
     }
 
-    /// Whether the two keys follow one another rather than share bytes (R59).
-    fn disjoint(&self, sa: &SecurityAssociation) -> bool {
+    /// Whether the keys follow one another rather than share bytes (R59), all of them: the AH part
+    /// of a bundle has its own.
+    fn disjoint(&self, associations: &[SecurityAssociation]) -> bool {
+        let spans = || associations.iter().flat_map(|sa| self.spans(sa));
+        spans().enumerate().all(|(n, (start, end))| {
+            spans()
+                .skip(n.saturating_add(1))
+                .all(|(other, other_end)| end <= other || other_end <= start)
+        })
+    }
+
+    /// Where the keys of an association start and end, without those of no length.
+    fn spans(&self, sa: &SecurityAssociation) -> impl Iterator<Item = (u64, u64)> {
         let (cipher, integrity) = (&sa.encryption_algorithm, &sa.authentication_algorithm);
-        if cipher.identifier.get() == 0 || integrity.identifier.get() == 0 {
-            return true;
-        }
-        let behind = match self.convention.salt {
-            Salt::InKeyLength => 0,
-            Salt::BehindKey => integrity.authentication().salt_length(),
-        };
-        let span = |info: &AlgorithmInfo, behind: usize| {
-            let start = u64::from(info.key_offset_bytes.get());
-            let length = u64::from(info.key_length.get()).saturating_add(behind as u64);
-            (start, start.saturating_add(length))
-        };
-        // Only ciphers that stand alone have a salt, so that only the integrity key may.
-        let (one, other) = (span(cipher, 0), span(integrity, behind));
-        one.1 <= other.0 || other.1 <= one.0
+        let parts = [
+            (cipher, cipher.encryption().salt_length()),
+            (integrity, integrity.authentication().salt_length()),
+        ];
+        let behind_key = self.convention.salt == Salt::BehindKey;
+        parts
+            .map(|(info, salt)| {
+                let start = u64::from(info.key_offset_bytes.get());
+                let salt = if behind_key { salt as u64 } else { 0 };
+                let length = match info.identifier.get() {
+                    0 => 0,
+                    _ => u64::from(info.key_length.get()).saturating_add(salt),
+                };
+                (start, start.saturating_add(length))
+            })
+            .into_iter()
+            .filter(|(start, end)| start != end)
     }
 
     /// ICV length of AES-GCM in bytes (R58).

@@ -14,15 +14,21 @@ use std::mem::offset_of;
 use zerocopy::IntoBytes as _;
 
 /// How adding this outbound bundle ends.
-fn status(config: Capabilities, associations: &[Association<'_>]) -> Status {
+pub fn status(config: Capabilities, associations: &[Association<'_>]) -> Status {
     ends(config, &outbound(associations))
 }
 
+/// How adding this bundle ends: by ADD_SA, and by ADD_SA_EX no other way (R72).
 fn ends(config: Capabilities, bundle: &build::Bundle<'_>) -> Status {
-    match try_add(&snapshot(config), &Table::new(8), bundle) {
+    let at = snapshot(config);
+    let mut buffer = add_sa_ex(bundle);
+    let single = send(&at, &Table::new(8), Oid::ADD_SA_EX, &mut buffer).status;
+    let list = match try_add(&at, &Table::new(8), bundle) {
         Ok(_) => Status::SUCCESS,
         Err(completion) => completion.status,
-    }
+    };
+    assert_eq!(list, single, "ADD_SA against ADD_SA_EX");
+    list
 }
 
 /// The bundle as the table has it after an addition.
@@ -34,7 +40,12 @@ fn shape(bundle: &build::Bundle<'_>) -> Offloaded {
 
 /// How an addition ends whose element was changed at an offset.
 fn poked(at: usize, value: u32) -> Status {
-    let (mut buffer, _) = add_sa(&[outbound(&[gcm(0x100)])]);
+    poked_in(&[gcm(0x100)], at, value)
+}
+
+/// The same with other associations.
+fn poked_in(associations: &[Association<'_>], at: usize, value: u32) -> Status {
+    let (mut buffer, _) = add_sa(&[outbound(associations)]);
     buffer[at..at + 4].copy_from_slice(U32::new(value).as_bytes());
     send(
         &snapshot(EVERYTHING),
@@ -44,6 +55,9 @@ fn poked(at: usize, value: u32) -> Status {
     )
     .status
 }
+
+/// Where the EncryptionAlgorithm of the first association is.
+const AT_CIPHER: usize = offset_of!(AddSaFixed, sec_assoc) + 0x1c;
 
 #[test]
 fn as_many_headers_as_num_ext_hdrs_says() {
@@ -71,7 +85,7 @@ fn as_many_headers_as_num_ext_hdrs_says() {
 
 #[test]
 fn two_headers_are_esp_and_then_ah() {
-    rules(&[54]);
+    rules(&[54, 72]);
     let (esp, ah) = (gcm(0x100), ah(0x200, Authentication::SHA_1));
     assert_eq!(status(EVERYTHING, &[esp, ah]), Status::SUCCESS);
     for pair in [[ah, esp], [esp, esp], [ah, ah]] {
@@ -133,6 +147,14 @@ fn ah_has_an_authentication_algorithm_and_nothing_else() {
     bad.encryption = None;
     bad.authentication = None;
     assert_eq!(status(EVERYTHING, &[bad]), Status::INVALID_DATA);
+    // Without an identifier the other members of the cipher's slot are zero, too.
+    let sa = [ah(0x200, Authentication::SHA_1)];
+    for at in [AT_CIPHER + 4, AT_CIPHER + 8, AT_CIPHER + 0xc] {
+        assert_eq!(poked_in(&sa, at, 0), Status::SUCCESS);
+        for value in [1, 0x100, 0x8000_0000] {
+            assert_eq!(poked_in(&sa, at, value), Status::INVALID_DATA);
+        }
+    }
     // An algorithm that is not supported is that, whatever its key.
     let mut short = ah(0x200, Authentication::SHA_1);
     short.authentication = Some(algorithm(Authentication::SHA_1, 0, 3, 0));
@@ -152,7 +174,7 @@ fn ah_has_an_authentication_algorithm_and_nothing_else() {
 
 #[test]
 fn esp_has_one_algorithm_or_two() {
-    rules(&[57, 106]);
+    rules(&[57, 72, 106]);
     let sha = Authentication::SHA_256;
     for cipher in Encryption::EVERY.each() {
         let both = status(EVERYTHING, &[esp(0x100, cipher, sha)]);
@@ -224,69 +246,65 @@ fn each_key_lies_inside_the_key_buffer_behind_the_other() {
     assert_eq!(cipher, KEY[..32]);
     assert_eq!(integrity, KEY[40..60]);
     assert_eq!(of_ah, KEY[80..112]);
-    // Where the integrity key of ESP starts, and what becomes of it.
-    let start = offset_of!(AddSaFixed, sec_assoc) + 0x0c + 8;
-    let keys = 32 + 20 + 32;
-    for (offset, good) in [
-        (32, true),
-        (keys - 20, true),
-        (31, false),
-        (0, false),
-        (keys - 19, false),
-        (u32::MAX as usize, false),
-    ] {
-        let (mut buffer, _) = add_sa(&[outbound(&pair)]);
-        buffer[start..start + 4].copy_from_slice(U32::new(offset as u32).as_bytes());
-        let status = send(
-            &snapshot(EVERYTHING),
-            &Table::new(8),
-            Oid::ADD_SA,
-            &mut buffer,
-        )
-        .status;
+    // Where a key starts, and what becomes of it: it shares no byte with any other.
+    let of_esp = offset_of!(AddSaFixed, sec_assoc) + 0x0c + 8;
+    let of_ah = of_esp + size_of::<SecurityAssociation>();
+    let expect = |associations: &[Association<'_>], start: usize, offset: u32, good: bool| {
         let expected = if good {
             Status::SUCCESS
         } else {
             Status::INVALID_DATA
         };
-        assert_eq!(status, expected, "at {offset}");
-    }
-}
-
-#[test]
-fn a_key_has_the_length_of_its_algorithm() {
-    rules(&[37, 59]);
-    for (cipher, length) in [
-        (Encryption::DES_CBC, 8),
-        (Encryption::TRIPLE_DES_CBC, 24),
-        (Encryption::AES_CBC_128, 16),
-        (Encryption::AES_CBC_192, 24),
-        (Encryption::AES_CBC_256, 32),
+        let status = poked_in(associations, start, offset);
+        assert_eq!(status, expected, "{start:#x} at {offset}");
+    };
+    for (start, offset, good) in [
+        (of_esp, 32, true),
+        (of_esp, 31, false),
+        (of_esp, 33, false),
+        (of_esp, 0, false),
+        (of_esp, 64, false),
+        (of_esp, u32::MAX, false),
+        (of_ah, 52, true),
+        (of_ah, 51, false),
+        (of_ah, 53, false),
+        (of_ah, 20, false),
+        (of_ah, 0, false),
     ] {
-        for tried in 0..40 {
-            let mut sa = esp(0x100, cipher, Authentication::MD5);
-            sa.encryption = Some(algorithm(cipher, 0, tried, 0));
-            let good = status(EVERYTHING, &[sa]) == Status::SUCCESS;
-            assert_eq!(good, tried == length);
-            // What is not supported is that, whatever its key.
-            let others = Capabilities {
-                encryption: Encryption::AES_GCM_128,
-                ..EVERYTHING
-            };
-            assert_eq!(status(others, &[sa]), Status::NOT_SUPPORTED);
-        }
+        expect(&pair, start, offset, good);
+    }
+    // Two keys: cipher in front, and the last place that is inside the buffer.
+    let pair = [sa];
+    for (offset, good) in [(32, true), (31, false), (33, false)] {
+        expect(&pair, of_esp, offset, good);
+    }
+    // Null encryption has no key that could be in the way.
+    let null = [esp(0x100, Encryption::NONE, Authentication::SHA_1)];
+    for offset in [0, 7, 20] {
+        expect(&null, AT_CIPHER + 8, offset, true);
     }
 }
 
 #[test]
 fn an_identifier_is_one_reported_bit() {
     rules(&[60]);
-    let place = offset_of!(AddSaFixed, sec_assoc) + 0x1c;
+    let place = AT_CIPHER;
     for bad in [0x18, 0x200, 0x8000_0008, u32::MAX] {
         assert_eq!(poked(place, bad), Status::INVALID_DATA);
     }
     // 0 means that the slot is not used: then nothing authenticates.
     assert_eq!(poked(place, 0), Status::INVALID_DATA);
+    // Those of authentication, in ESP and in AH.
+    let null = [esp(0x100, Encryption::NONE, Authentication::SHA_1)];
+    let alone = [ah(0x200, Authentication::SHA_1)];
+    let integrity = offset_of!(AddSaFixed, sec_assoc) + 0x0c;
+    for associations in [&null, &alone] {
+        assert_eq!(poked_in(associations, integrity, 2), Status::SUCCESS);
+        for bad in [0, 3, 6, 0x40, 0x8000_0000, 0x8000_0002, u32::MAX] {
+            let status = poked_in(associations, integrity, bad);
+            assert_eq!(status, Status::INVALID_DATA, "{bad:#x}");
+        }
+    }
     for cipher in Encryption::EVERY.each().filter(|one| !one.is_combined()) {
         for integrity in Authentication::EVERY.each() {
             let sa = [esp(0x100, cipher, integrity)];
@@ -385,7 +403,7 @@ fn a_tunnel_has_the_addresses_of_its_ends() {
 
 #[test]
 fn udp_encapsulation_is_one_reported_subtype() {
-    rules(&[63, 26, 137]);
+    rules(&[63, 26, 72, 137]);
     let sa = [gcm(0x100)];
     let with = |udp_esp: u32| build::Bundle {
         udp_esp: UdpEsp(udp_esp),

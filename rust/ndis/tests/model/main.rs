@@ -22,6 +22,7 @@ mod fixture;
 mod form;
 mod frame;
 mod framing;
+mod keys;
 mod large_send;
 mod leave;
 mod parallel;
