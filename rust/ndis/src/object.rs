@@ -2,6 +2,7 @@
 
 //! What the structures have in common: NDIS_OBJECT_HEADER, pointers, handles.
 
+use crate::bytes::{prefix, view};
 use crate::{Fault, U16, U64};
 use core::num::NonZeroU64;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -60,6 +61,27 @@ impl ObjectHeader {
             Ok(())
         }
     }
+}
+
+/// Reads a structure of this type in any revision from the start of the buffer. `size` knows how
+/// long the revisions are; members that the one at hand does not have are zero.
+pub(crate) fn any_revision<T>(
+    buffer: &[u8],
+    object_type: ObjectType,
+    size: impl Fn(u8) -> Result<u16, Fault>,
+) -> Result<T, Fault>
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes,
+{
+    let header: &ObjectHeader = view(buffer, 0)?;
+    if header.object_type != object_type.0 {
+        return Err(Fault::Type);
+    }
+    let size = size(header.revision)?;
+    if header.size.get() < size {
+        return Err(Fault::Size);
+    }
+    prefix(buffer, 0, usize::from(size))
 }
 
 /// A pointer, 8 bytes. In a request buffer that crosses from user space it is an offset from the

@@ -4,8 +4,8 @@
 
 mod parts;
 
-use crate::bytes::{prefix, put, range, view};
-use crate::object::ObjectType;
+use crate::bytes::{put, range};
+use crate::object::{any_revision, ObjectType};
 use crate::{Fault, ObjectHeader, Version, U32};
 pub use parts::{
     two_bits, v1_ah, v1_esp, v1_udp_esp, Checksum, ChecksumPart, IpsecV1, IpsecV2, Lso, LsoV1,
@@ -92,15 +92,7 @@ pub fn size(revision: u8) -> Result<u16, Fault> {
 impl Offload {
     /// Reads any revision from the start of the buffer; members that it does not have are zero.
     pub fn parse(buffer: &[u8]) -> Result<Self, Fault> {
-        let header: &ObjectHeader = view(buffer, 0)?;
-        if header.object_type != ObjectType::OFFLOAD.0 {
-            return Err(Fault::Type);
-        }
-        let size = size(header.revision)?;
-        if header.size.get() < size {
-            return Err(Fault::Size);
-        }
-        prefix(buffer, 0, usize::from(size))
+        any_revision(buffer, ObjectType::OFFLOAD, size)
     }
 
     /// Writes the structure as a miniport of this version reports it and returns its length.

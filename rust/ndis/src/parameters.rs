@@ -2,8 +2,8 @@
 
 //! NDIS_OFFLOAD_PARAMETERS (`ntddndis.h`): the settings of OID_TCP_OFFLOAD_PARAMETERS.
 
-use crate::bytes::{prefix, put, range, view};
-use crate::object::ObjectType;
+use crate::bytes::{put, range};
+use crate::object::{any_revision, ObjectType};
 use crate::{Fault, ObjectHeader, U32};
 use zerocopy::IntoBytes as _;
 
@@ -125,15 +125,7 @@ impl OffloadParameters {
 
     /// Reads any revision from the start of the buffer; members that it does not have are zero.
     pub fn parse(buffer: &[u8]) -> Result<Self, Fault> {
-        let header: &ObjectHeader = view(buffer, 0)?;
-        if header.object_type != ObjectType::DEFAULT.0 {
-            return Err(Fault::Type);
-        }
-        let size = size(header.revision)?;
-        if header.size.get() < size {
-            return Err(Fault::Size);
-        }
-        prefix(buffer, 0, usize::from(size))
+        any_revision(buffer, ObjectType::DEFAULT, size)
     }
 
     /// Whether every member that selects something has one of its values: checksums for send,

@@ -2,8 +2,7 @@
 
 //! NDIS_OID_REQUEST (`ndis.h`).
 
-use crate::bytes::{prefix, view};
-use crate::object::ObjectType;
+use crate::object::{any_revision, ObjectType};
 use crate::oid::RequestType;
 use crate::{Fault, ObjectHeader, Oid, Ptr, U16, U32};
 
@@ -83,15 +82,7 @@ impl OidRequest {
 
     /// Reads any revision from the start of the buffer; members that it does not have are zero.
     pub fn parse(buffer: &[u8]) -> Result<Self, Fault> {
-        let header: &ObjectHeader = view(buffer, 0)?;
-        if header.object_type != ObjectType::OID_REQUEST.0 {
-            return Err(Fault::Type);
-        }
-        let size = size(header.revision)?;
-        if header.size.get() < size {
-            return Err(Fault::Size);
-        }
-        prefix(buffer, 0, usize::from(size))
+        any_revision(buffer, ObjectType::OID_REQUEST, size)
     }
 
     /// RequestType.
