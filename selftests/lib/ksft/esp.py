@@ -85,6 +85,11 @@ def ends(outer):
     return (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
 
 
+def direct(outer=4, **kwargs):
+    """Transport mode between the two ends."""
+    return xfrm.Flow(*ends(outer), **kwargs)
+
+
 def inner4(outer=4, **kwargs):
     """A tunnel with IPv4 in it."""
     return xfrm.Flow(*ends(outer), "tunnel", dut_inner=env.DUT_INNER4,

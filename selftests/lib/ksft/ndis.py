@@ -5,7 +5,6 @@ Written from the documentation of the envelope (rust/ndis/src/envelope.rs) with 
 alone. What is in the information buffers comes from oid.py.
 """
 
-import contextlib
 import ctypes
 import fcntl
 import os
@@ -162,16 +161,15 @@ def need():
 
 
 def opened(extra=0):
-    """A file descriptor of the device, closed with the case."""
-    need()
-    fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | extra)
-    defer(_close, fd)
+    """A file descriptor of the device, closed with the case and not before."""
+    fd = _open(extra)
+    defer(os.close, fd)
     return fd
 
 
-def _close(fd):
-    with contextlib.suppress(OSError):  # the case may have done it
-        os.close(fd)
+def _open(extra):
+    need()
+    return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | extra)
 
 
 def bind_index(fd, index, flags=0):
@@ -189,13 +187,14 @@ class Ndis:
     """An open file that is bound to an interface, as an NDIS transport would be."""
 
     def __init__(self, ns, name, flags=ALL):
-        self.fd = opened(os.O_NONBLOCK)
+        self.fd = _open(os.O_NONBLOCK)
+        defer(self.close)
         bind_fd(self.fd, ns, name, flags)
-        self._pending = b""
 
     def close(self):
-        """Close the file."""
-        _close(self.fd)
+        """Close the file, if it is open: its number may be another file's by now."""
+        if self.fd >= 0:
+            os.close(self.fd)
         self.fd = -1
 
     def request(self, number, buffer, *, path=DIRECT, kind=SET, mode=DERIVE, window=0, reqid=0,
@@ -308,7 +307,8 @@ class Ndis:
                 return records
 
     def wait(self, count, condition, timeout=5.0):
-        """The first count records whose body fulfils a condition; older ones are passed over."""
+        """Wait for count records whose body fulfils a condition, and pass over the others; returns
+        all such bodies that came."""
         found, deadline = [], time.monotonic() + scaled(timeout)
         while len(found) < count:
             left = deadline - time.monotonic()
@@ -316,6 +316,10 @@ class Ndis:
                 raise Failure(f"{len(found)} of {count} records came within {scaled(timeout):g} s")
             found += [record.body for record in self.read() if condition(record.body)]
         return found
+
+    def come(self, count, kind):
+        """Bodies of one class: these many at least, and what comes in a pause behind them."""
+        return self.wait(count, lambda body: isinstance(body, kind)) + self.settled(kind)
 
     def settled(self, kind, pause=0.2):
         """Bodies of one class among the records, after a pause in which the last ones come."""
@@ -363,6 +367,16 @@ def _entry(data, at):
     return Entry(handle, packets, count, source[:size], destination[:size], _number(spi), reqid,
                  authentication, encryption, icv_length, high << 32 | low, window, udp_esp, flags,
                  family, direction, mode, owner, (_number(sport), _number(dport)))
+
+
+def ready(cfg, flags=0):
+    """A file of the side under test that wants these records, with the encapsulation set and
+    nothing recorded. SAs and policies go with the case."""
+    defer(xfrm.flush, cfg.dut, cfg.peer)
+    miniport = Ndis(cfg.dut, cfg.netif, flags)
+    miniport.enable()
+    miniport.read()
+    return miniport
 
 
 def protect(cfg, miniport, flow, *, single=True, esn=None):

@@ -12,7 +12,6 @@ import time
 from .ktap import Failure
 from .pace import scaled
 
-IPV6_CHECKSUM = 7
 ECHO = {4: (8, 0), 6: (128, 129)}  # request and reply types
 TCP_TIMEOUT = scaled(30)
 

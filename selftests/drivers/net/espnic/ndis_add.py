@@ -21,18 +21,6 @@ MALFORMED = ("INVALID_DATA", "INVALID_LENGTH")
 REFUSED = ("INVALID_DATA", "NOT_SUPPORTED")
 UNSUPPORTED = ("NOT_SUPPORTED",)
 DATA = ("INVALID_DATA",)
-LENGTH = ("INVALID_LENGTH",)
-
-
-def _miniport(cfg):
-    ktap.defer(xfrm.flush, cfg.dut)
-    miniport = ndis.Ndis(cfg.dut, cfg.netif, 0)
-    miniport.enable()
-    return miniport
-
-
-def _flow(**kwargs):
-    return xfrm.Flow(env.DUT4, env.PEER4, **kwargs)
 
 
 def _states(cfg):
@@ -68,11 +56,11 @@ class Form:
 
 def _refuse(cfg, *forms):
     """Each form is refused by both OIDs, and leaves nothing."""
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     for form in forms:
         for layout, make, number in ((oid.AddSaEx, oid.add_sa_ex, oid.ADD_SA_EX),
                                      (oid.AddSa, oid.add_sa, oid.ADD_SA)):
-            flow = _flow(algorithm=form.algorithm)
+            flow = esp.direct(algorithm=form.algorithm)
             sa = flow.in_ if form.inbound else flow.out
             changes = {name: value for name, value in form.changes.items()
                        if name in layout.fields}
@@ -86,7 +74,7 @@ def _refuse(cfg, *forms):
             if form.unreadable and handles == [GARBAGE]:
                 handles = [0]
             _consistent(cfg, miniport, answer, handles)
-    sa = _flow().out
+    sa = esp.direct().out
     miniport.delete(miniport.add(sa, False), 0)
 
 
@@ -97,18 +85,18 @@ def header(cfg):
                         unreadable=True)
                    for name, value in (("Type", 0x81), ("Type", 0), ("Revision", 0),
                                        ("Size", 0xA8), ("Size", 0))))
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     for size in (oid.ADD_SA_SIZE, oid.ADD_SA_SIZEOF):
-        miniport.delete(miniport.add(_flow().out, False, single=False, changes={"Size": size}))
+        miniport.delete(miniport.add(esp.direct().out, False, single=False, changes={"Size": size}))
 
 
 def length(cfg):
     """A buffer that is too short, with the length that was needed."""
     ktap.rules("R38")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     for make, number, least in ((oid.add_sa, oid.ADD_SA, oid.ADD_SA_SIZE),
                                 (oid.add_sa_ex, oid.ADD_SA_EX, oid.ADD_SA_EX_SIZE)):
-        buffer = make(_flow().out, False)
+        buffer = make(esp.direct().out, False)
         for size in (0, 1, 4, 8, 0x38, 0xA0, least - 2):
             answer = miniport.expect("INVALID_LENGTH", number, buffer, f"length {size}",
                                      length=size)
@@ -143,19 +131,19 @@ def extension_headers(cfg):
 def second_is_ignored(cfg):
     """With one header the second association does not count, nor do the reserved fields."""
     ktap.rules("R53", "R70")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     garbage = {name: b"\xEE" * 4 if form == "4s" else -2 if form == "i" else 0xEEEEEEEE
                for name, (_, form) in oid.AddSaEx.fields.items() if name.startswith("1.")}
     for single in (True, False):
-        miniport.delete(miniport.add(_flow().out, False, single=single, changes=garbage))
+        miniport.delete(miniport.add(esp.direct().out, False, single=single, changes=garbage))
     reserved = {"SourceSwitchPortId": 0xFFFFFFFF, "VlanId": 0xFFFF}
-    miniport.delete(miniport.add(_flow().out, False, changes=reserved))
+    miniport.delete(miniport.add(esp.direct().out, False, changes=reserved))
 
 
 def algorithms(cfg):
     """One bit, and one of those that the capabilities have."""
     ktap.rules("R37", "R57", "R60")
-    offered = _miniport(cfg).query(oid.CURRENT_CONFIG)
+    offered = ndis.ready(cfg).query(oid.CURRENT_CONFIG)
     ciphers, macs = offered["EncryptionAlgorithms"], offered["AuthenticationAlgorithms"]
     ktap.check(not ciphers & (oid.DES | oid.DES3) and not macs & (oid.MD5 | oid.GMAC128),
                f"algorithms offered: {macs:#x}, {ciphers:#x}")
@@ -200,9 +188,9 @@ def keys(cfg):
 def key_offset(cfg):
     """ADD_SA_EX finds its keys by KeyOffset, wherever they are."""
     ktap.rules("R69")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     for gap in (0, 1, 7, 64, 4096):
-        sa = _flow().out
+        sa = esp.direct().out
         answer = miniport.expect("SUCCESS", oid.ADD_SA_EX, oid.add_sa_ex(sa, False, gap=gap),
                                  f"gap {gap}", **miniport.envelope(sa, False))
         key = cfg.dut.cmd("ip", *sa.get().split())
@@ -215,7 +203,7 @@ def key_offset(cfg):
 def keys_in_any_order(cfg):
     """The MAC's key in front of the cipher's: the offsets say where they are."""
     ktap.rules("R59")
-    miniport, sa = _miniport(cfg), _flow(algorithm=algo.cbc(128, "sha1")).out
+    miniport, sa = ndis.ready(cfg), esp.direct(algorithm=algo.cbc(128, "sha1")).out
     buffer = oid.add_sa_ex(sa, False, {"0.Auth.KeyOffsetBytes": 0, "0.Enc.KeyOffsetBytes": 20})
     buffer[-len(sa.key):] = sa.key[16:] + sa.key[:16]
     miniport.expect("SUCCESS", oid.ADD_SA_EX, buffer, **miniport.envelope(sa, False))
@@ -227,7 +215,7 @@ def keys_in_any_order(cfg):
 def udp_forms(cfg):
     """UDP-ESP: only one subtype at a time, and only those that XFRM can do."""
     ktap.rules("R26", "R63")
-    offered = _miniport(cfg).query(oid.CURRENT_CONFIG)["UdpEsp"]
+    offered = ndis.ready(cfg).query(oid.CURRENT_CONFIG)["UdpEsp"]
     ktap.equal(offered, oid.UDP_TRANSPORT | oid.UDP_TUNNEL, "UdpEsp in the configuration")
     forms = [Form(f"UDP-ESP {value:#x}", REFUSED, {"UdpEspEncapsulation": value})
              for value in (3, 0x10, 0x80000000, 0xFFFFFFFF)]
@@ -247,7 +235,7 @@ def wildcards(cfg):
 
 def same_again(cfg):
     """An SA that exists: the second one fails, the first one stays."""
-    miniport, sa = _miniport(cfg), _flow().in_
+    miniport, sa = ndis.ready(cfg), esp.direct().in_
     first = miniport.add(sa, True)
     answer = miniport.request(oid.ADD_SA_EX, oid.add_sa_ex(sa, True), **miniport.envelope(sa, True))
     ktap.check(answer.name != "SUCCESS", "the same SA was added twice")
@@ -265,17 +253,17 @@ NESTED = {"UdpEspEncapsulation": oid.TRANSPORT_OVER_UDP_TUNNEL}
 
 
 def _good():
-    return oid.add_sa(_flow().in_, True, {"OffloadHandle": GARBAGE})
+    return oid.add_sa(esp.direct().in_, True, {"OffloadHandle": GARBAGE})
 
 
 def _bad(changes=None):
-    return oid.add_sa(_flow().in_, True, {"OffloadHandle": GARBAGE} | (changes or NESTED))
+    return oid.add_sa(esp.direct().in_, True, {"OffloadHandle": GARBAGE} | (changes or NESTED))
 
 
 def list_of_many(cfg):
     """A list as long as the buffer allows: so many SAs, seen in parts, deleted by one request."""
     ktap.rules("R44", "R45", "R46", "R48", "R81")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     answer, handles = _list(miniport, [_good() for _ in range(MANY)])
     ktap.diag(f"{len(answer.buffer)} bytes")
     ktap.equal(answer.name, "SUCCESS", "status")
@@ -291,7 +279,7 @@ def list_of_many(cfg):
 def partial_success(cfg):
     """Some elements fail: success, with NULL handles for those."""
     ktap.rules("R45", "R46", "R52")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     for pattern in ("gb", "bg", "gbg", "bgb", "bbbg", "ggbbgg"):
         answer, handles = _list(miniport, [_good() if one == "g" else _bad() for one in pattern])
         ktap.equal(answer.name, "SUCCESS", f"status of {pattern}")
@@ -303,7 +291,7 @@ def partial_success(cfg):
 def nothing_succeeds(cfg):
     """All elements fail: the status is that of the first."""
     ktap.rules("R47")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     no_header = {"NumExtHdrs": 0}
     for first, second, status in ((no_header, NESTED, "INVALID_DATA"),
                                   (NESTED, no_header, "NOT_SUPPORTED")):
@@ -315,7 +303,7 @@ def nothing_succeeds(cfg):
 def broken_links(cfg):
     """A Next that leads nowhere, or back: whatever the status, handles and SAs agree."""
     ktap.rules("R44", "R47")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     buffer, offsets = oid.chain(oid.AddSa, [_good(), _good(), _good()])
     second, end = offsets[1], len(buffer)
     targets = [second, offsets[0] + 8, second - 8, second + 4, end, end - 8, end - 0xA0, end + 8,
@@ -339,7 +327,7 @@ def full_table(cfg):
     """The NIC's table is full: what fits is offloaded, then nothing."""
     ktap.rules("R49", "R50")
     control = cfg.need_request("sa-limit")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     control.fault(cfg.nic, "sa-limit", 3)
     answer, handles = _list(miniport, [_good() for _ in range(5)])
     ktap.equal(answer.name, "SUCCESS", "status of the first list")
@@ -349,7 +337,7 @@ def full_table(cfg):
     answer, handles = _list(miniport, [_good() for _ in range(2)])
     ktap.equal(answer.name, "RESOURCES", "status when nothing fits")
     _consistent(cfg, miniport, answer, handles, kept)
-    sa = _flow().in_
+    sa = esp.direct().in_
     answer = miniport.expect("RESOURCES", oid.ADD_SA_EX, oid.add_sa_ex(sa, True),
                              **miniport.envelope(sa, True))
     _consistent(cfg, miniport, answer, _handles(answer, layout=oid.AddSaEx), kept)
@@ -361,7 +349,7 @@ def nic_refuses(cfg):
     """The NIC does not take the algorithm that it offered."""
     ktap.rules("R52", "R68")
     control = cfg.need_request("refuse-algorithm")
-    miniport, sa = _miniport(cfg), _flow().in_
+    miniport, sa = ndis.ready(cfg), esp.direct().in_
     control.fault(cfg.nic, "refuse-algorithm", "aes-gcm")
     answer = miniport.request(oid.ADD_SA_EX, oid.add_sa_ex(sa, True, {"OffloadHandle": GARBAGE}),
                               **miniport.envelope(sa, True))
@@ -372,7 +360,7 @@ def nic_refuses(cfg):
 def byte_order(cfg):
     """SPI and addresses are the bytes of the wire, in both families."""
     ktap.rules("R55")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     for outer in (4, 6):
         sa = xfrm.Flow(*esp.ends(outer)).out
         buffer = oid.add_sa_ex(sa, False)

@@ -27,15 +27,7 @@ def _restore(cfg):
 
 def _miniport(cfg, flags=ndis.INDICATIONS):
     ktap.defer(_restore, cfg)
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
-    miniport.enable()
-    miniport.read()
-    return miniport
-
-
-def _flow():
-    return xfrm.Flow(env.DUT4, env.PEER4)
+    return ndis.ready(cfg, flags)
 
 
 def _indications(miniport):
@@ -55,7 +47,7 @@ def _one_indication(miniport, config):
 
 def _esp_works(cfg, miniport, status="SUCCESS"):
     """An SA can be added, or is refused with a status."""
-    sa = _flow().out
+    sa = esp.direct().out
     answer = miniport.expect(status, oid.ADD_SA_EX, oid.add_sa_ex(sa, False),
                              **miniport.envelope(sa, False))
     handle = oid.AddSaEx.get(answer.buffer, "OffloadHandle")
@@ -138,7 +130,7 @@ def versions(cfg):
         ktap.equal(miniport.info()["ndis_version"], version[0] << 16 | version[1], "version")
         found = miniport.query(oid.CURRENT_CONFIG)
         ktap.equal(found["Revision"], revision, f"revision with NDIS {version}")
-        miniport.delete(miniport.add(_flow().out, False, single=version == (6, 30)))
+        miniport.delete(miniport.add(esp.direct().out, False, single=version == (6, 30)))
 
 
 def parameters(cfg):
@@ -293,7 +285,7 @@ def ethtool(cfg):
 def off_with_sas(cfg):
     """ESP is switched off while SAs are in use: traffic goes on, protected, and it comes back."""
     ktap.rules("R28", "R92")
-    miniport, flow = _miniport(cfg, 0), _flow()
+    miniport, flow = _miniport(cfg, 0), esp.direct()
     ndis.protect(cfg, miniport, flow)
     esp.exercise(cfg, flow)
     miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": oid.DISABLED}))

@@ -27,20 +27,9 @@ BAD_ADDRESS = 0x1000
 GOING = {"SUCCESS", "NOT_ACCEPTED", "REQUEST_ABORTED"}
 
 
-def _miniport(cfg, flags=0):
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
-    miniport.enable()
-    return miniport
-
-
-def _flow(**kwargs):
-    return xfrm.Flow(env.DUT4, env.PEER4, **kwargs)
-
-
 def _works(cfg):
     """A fresh file still does everything that it should."""
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     ndis.protect(cfg, miniport, flow)
     esp.exercise(cfg, flow, sizes=[0, 56], stream=4096)
     miniport.close()
@@ -86,8 +75,8 @@ def permissions(cfg):
     """No CAP_NET_ADMIN in the interface's namespace: EPERM, also with somebody else's open file."""
     ndis.need()
     ktap.equal(_in_child(lambda: os.open(ndis.DEVICE, os.O_RDWR), _drop), "EACCES", "open")
-    miniport, fresh = _miniport(cfg), ndis.opened()
-    sa = _flow().out
+    miniport, fresh = ndis.ready(cfg), ndis.opened()
+    sa = esp.direct().out
     handle = miniport.add(sa, False)
     calls = {
         "BIND": lambda: ndis.bind_index(fresh, cfg.netif_index),
@@ -138,7 +127,7 @@ def binding(cfg):
 
 def envelope(cfg):
     """Fields of the envelope that mean nothing are refused, and bad addresses too."""
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     good = {"size": ndis.REQUEST.size, "path": ndis.DIRECT, "kind": ndis.SET,
             "number": oid.DELETE_SA, "buffer": 0, "length": 0, "status": 0, "done": 0,
             "needed": 0, "request": 0, "mode": 0, "window": 0, "reqid": 0, "sport": b"\0\0",
@@ -194,7 +183,7 @@ def _read_only(data):
 def answer_cannot_be_written(cfg):
     """A handle that does not reach its owner leaves no SA behind."""
     ktap.rules("R47")
-    miniport, sa = _miniport(cfg), _flow().out
+    miniport, sa = ndis.ready(cfg), esp.direct().out
     for make, number in ((oid.add_sa, oid.ADD_SA), (oid.add_sa_ex, oid.ADD_SA_EX)):
         buffer = make(sa, False)
         with _read_only(buffer) as address:
@@ -209,11 +198,11 @@ def answer_cannot_be_written(cfg):
 
 def _random_request(rng, handles):
     """(OID, path, kind, buffer): nonsense, or something real with a few bits changed."""
-    flow = _flow(algorithm=rng.choice([algo.gcm(128), algo.gcm(256), algo.cbc(128, "sha1")]))
+    flow = esp.direct(algorithm=rng.choice([algo.gcm(128), algo.gcm(256), algo.cbc(128, "sha1")]))
     known = rng.choice(handles) if handles and rng.random() < 0.7 else rng.getrandbits(64)
     number, buffer = rng.choice([
         (oid.ADD_SA_EX, oid.add_sa_ex(flow.out, False, gap=rng.choice([0, 3]))),
-        (oid.ADD_SA, oid.chain(oid.AddSa, [oid.add_sa(_flow().out, False)
+        (oid.ADD_SA, oid.chain(oid.AddSa, [oid.add_sa(esp.direct().out, False)
                                            for _ in range(rng.randint(1, 4))])[0]),
         (oid.UPDATE_SA, oid.update_sa(known, flow.out, rng.getrandbits(32))),
         (oid.DELETE_SA, oid.chain(oid.DeleteSa, [oid.delete_sa(known)] * rng.randint(1, 3))[0])])
@@ -234,7 +223,7 @@ def random_buffers(cfg):
     ktap.rules("R37", "R47")
     seed = int(os.environ.get("ESPNIC_SEED") or random.SystemRandom().getrandbits(32))
     ktap.diag(f"ESPNIC_SEED={seed}")
-    rng, miniport, seen = random.Random(seed), _miniport(cfg), {}
+    rng, miniport, seen = random.Random(seed), ndis.ready(cfg), {}
     deadline = time.monotonic() + pace.scaled(40)
     done = 0
     while done < ROUNDS and time.monotonic() < deadline:
@@ -286,13 +275,13 @@ def _together(functions):
 def parallel(cfg):
     """Adds, updates, deletes and lists from several threads, through one file and through many."""
     ktap.rules("R31", "R32")
-    shared = _miniport(cfg)
-    files = [shared, shared, *(_miniport(cfg) for _ in range(THREADS - 2))]
+    shared = ndis.ready(cfg)
+    files = [shared, shared, *(ndis.ready(cfg) for _ in range(THREADS - 2))]
     seen = [[] for _ in files]
 
     def work(miniport, handles):
         for turn in range(TURNS):
-            sa = _flow().out
+            sa = esp.direct().out
             handles.append(miniport.add(sa, False, single=turn % 2 == 0, esn=turn))
             miniport.expect("SUCCESS", oid.UPDATE_SA, oid.update_sa(handles[-1], sa, turn + 1))
             ktap.check(handles[-1] in miniport.list(), "an SA is missing in the list")
@@ -310,9 +299,9 @@ def parallel(cfg):
 def same_sa_at_once(cfg):
     """The same SA from several threads: one of them gets it; one handle deleted by all."""
     ktap.rules("R31")
-    files = [_miniport(cfg) for _ in range(THREADS)]
+    files = [ndis.ready(cfg) for _ in range(THREADS)]
     for _ in range(20):
-        sa, answers = _flow().out, []
+        sa, answers = esp.direct().out, []
         _together([lambda one=one, sa=sa, into=answers: into.append(one.request(
             oid.ADD_SA_EX, oid.add_sa_ex(sa, False), **one.envelope(sa, False)))
             for one in files])
@@ -330,10 +319,10 @@ def _removed(miniport):
     ktap.equal([one.kind for one in records].count(4), 1, "records of the removal")
     ktap.equal(records[-1].kind, 4, "kind of the last record")
     ktap.equal(miniport.info()["flags"] & ndis.REMOVED, ndis.REMOVED, "flag of the removal")
+    sa = esp.direct().out
     for number, buffer, kwargs in (
-            (oid.ADD_SA_EX, oid.add_sa_ex(_flow().out, False), {"mode": ndis.TRANSPORT}),
-            (oid.DELETE_SA, oid.delete_sa(1), {}), (oid.UPDATE_SA, oid.update_sa(1, _flow().out, 1),
-                                                    {}),
+            (oid.ADD_SA_EX, oid.add_sa_ex(sa, False), {"mode": ndis.TRANSPORT}),
+            (oid.DELETE_SA, oid.delete_sa(1), {}), (oid.UPDATE_SA, oid.update_sa(1, sa, 1), {}),
             (oid.PARAMETERS, oid.parameters(), {"path": ndis.NORMAL})):
         miniport.expect("NOT_ACCEPTED", number, buffer, "after the removal", **kwargs)
 
@@ -341,9 +330,9 @@ def _removed(miniport):
 def nic_unbound(cfg):
     """The driver leaves the NIC while files are open: SAs gone, files told, requests refused."""
     ktap.rules("R40", "R82", "R89", "R90")
-    first, second = _miniport(cfg, ndis.ALL), _miniport(cfg)
-    ndis.protect(cfg, first, _flow())
-    second.add(_flow().out, False)
+    first, second = ndis.ready(cfg, ndis.ALL), ndis.ready(cfg)
+    ndis.protect(cfg, first, esp.direct())
+    second.add(esp.direct().out, False)
     with cfg.driver_away():
         for miniport in (first, second):
             _removed(miniport)
@@ -361,13 +350,13 @@ def nic_unbound(cfg):
 def nic_unbound_in_a_storm(cfg):
     """The same while threads make requests: the first NOT_ACCEPTED is followed by nothing else."""
     ktap.rules("R40", "R89")
-    files, stop = [_miniport(cfg) for _ in range(3)], threading.Event()
+    files, stop = [ndis.ready(cfg) for _ in range(3)], threading.Event()
     seen = [[] for _ in files]
 
     def storm(miniport, statuses):
         deadline = time.monotonic() + pace.scaled(30)
         while not stop.is_set() and time.monotonic() < deadline:
-            sa = _flow().out
+            sa = esp.direct().out
             answer = miniport.request(oid.ADD_SA_EX, oid.add_sa_ex(sa, False),
                                       **miniport.envelope(sa, False))
             statuses.append(answer.name)
@@ -402,8 +391,8 @@ def nic_unbound_in_a_storm(cfg):
 def moved_to_another_namespace(cfg):
     """The interface goes to another namespace: for its files it is gone."""
     ktap.rules("R40", "R89")
-    miniport = _miniport(cfg)
-    miniport.add(_flow().out, False)
+    miniport = ndis.ready(cfg)
+    miniport.add(esp.direct().out, False)
     cfg.give_back()
     try:
         _removed(miniport)
@@ -416,8 +405,8 @@ def moved_to_another_namespace(cfg):
 
 def no_keys_in_the_log(cfg):
     """Keys of SAs that were added, refused and deleted are nowhere in the kernel's log."""
-    miniport, key = _miniport(cfg), bytes(range(0x61, 0x75))
-    flow = _flow()
+    miniport, key = ndis.ready(cfg), bytes(range(0x61, 0x75))
+    flow = esp.direct()
     sa = xfrm.Sa(flow.out.src, flow.out.dst, flow.out.spi, key)
     handle = miniport.add(sa, False)
     miniport.request(oid.ADD_SA_EX, oid.add_sa_ex(sa, False), mode=ndis.TRANSPORT)

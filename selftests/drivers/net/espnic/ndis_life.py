@@ -19,17 +19,6 @@ HEADER_INFO_SET, LSO_TYPE = 1 << 16, 1 << 30
 MSS_MASK, LSO_V2 = 0xFFFFF, 1
 
 
-def _miniport(cfg, flags=ndis.ALL):
-    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
-    miniport.enable()
-    miniport.read()
-    return miniport
-
-
-def _flow(outer=4, **kwargs):
-    return xfrm.Flow(*esp.ends(outer), **kwargs)
-
-
 def _received(bodies, packets, handle):
     """Every ESP packet that came in has its record, which says that its check was right."""
     records = [body for body in bodies if isinstance(body, ndis.Receive) and body.spi]
@@ -97,7 +86,7 @@ def _pings(cfg, flow):
 def _live(cfg, flow, **kwargs):
     """The whole life of a flow's two SAs."""
     ktap.diag(flow.name)
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg, ndis.ALL)
     if flow.encap:
         for ns in (cfg.dut, cfg.peer):
             esp.encap_socket(ns, flow.encap, flow.mode == "transport")
@@ -118,19 +107,19 @@ def transport_v4(cfg):
     """IPv4 transport, AES-GCM-128, by ADD_SA_EX."""
     ktap.rules("R29", "R48", "R55", "R58", "R59", "R65", "R67", "R69", "R71", "R72", "R73", "R81",
                "R95", "R97", "R111", "R113", "R116", "R117", "R120")
-    _live(cfg, _flow())
+    _live(cfg, esp.direct())
 
 
 def transport_v4_list(cfg):
     """The same by ADD_SA."""
     ktap.rules("R44", "R45", "R46", "R48", "R55", "R58", "R59", "R71")
-    _live(cfg, _flow(), single=False)
+    _live(cfg, esp.direct(), single=False)
 
 
 def transport_v6(cfg):
     """IPv6 transport, AES-GCM-256, by ADD_SA."""
     ktap.rules("R55", "R60")
-    _live(cfg, _flow(6, bits=256), single=False)
+    _live(cfg, esp.direct(6, bits=256), single=False)
 
 
 def tunnel_v4(cfg):
@@ -148,25 +137,25 @@ def tunnel_v6(cfg):
 def cbc_sha1(cfg):
     """AES-CBC-128 with HMAC-SHA1: two keys in one buffer."""
     ktap.rules("R57", "R59")
-    _live(cfg, _flow(algorithm=algo.cbc(128, "sha1")))
+    _live(cfg, esp.direct(algorithm=algo.cbc(128, "sha1")))
 
 
 def cbc_sha256(cfg):
     """AES-CBC-256 with HMAC-SHA256, whose ICV has 16 bytes."""
     ktap.rules("R57", "R59")
-    _live(cfg, _flow(6, algorithm=algo.cbc(256, "sha256")), single=False)
+    _live(cfg, esp.direct(6, algorithm=algo.cbc(256, "sha256")), single=False)
 
 
 def short_icv(cfg):
     """AES-GCM with an ICV of 8 bytes, which AdditionalInfo says."""
     ktap.rules("R58")
-    _live(cfg, _flow(algorithm=algo.gcm(128, 64)))
+    _live(cfg, esp.direct(algorithm=algo.gcm(128, 64)))
 
 
 def udp_transport(cfg):
     """UDP-encapsulated transport on port 4500."""
     ktap.rules("R63", "R129", "R132", "R137")
-    _live(cfg, _flow(encap=4500))
+    _live(cfg, esp.direct(encap=4500))
 
 
 def udp_tunnel(cfg):
@@ -178,9 +167,8 @@ def udp_tunnel(cfg):
 def esn(cfg):
     """Extended sequence numbers from the high half that ADD_SA_EX gives."""
     ktap.rules("R64")
-    high, flow = 5, _flow()
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = _miniport(cfg)
+    high, flow = 5, esp.direct()
+    miniport = ndis.ready(cfg, ndis.ALL)
     cfg.dut.ip(*flow.dut_policies())
     esp.peer_esn(cfg, flow, 512, high << 32, high << 32)
     handles = [miniport.add(sa, inbound, esn=high)
@@ -197,8 +185,7 @@ def esn(cfg):
 def derived_mode(cfg):
     """Without a mode in the envelope the structure decides: no UDP, not told: transport."""
     ktap.rules("R55")
-    miniport, flow = _miniport(cfg), _flow()
-    ktap.defer(xfrm.flush, cfg.dut)
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     answer = miniport.expect("SUCCESS", oid.ADD_SA_EX, oid.add_sa_ex(flow.out, False), reqid=1)
     handle = oid.AddSaEx.get(answer.buffer, "OffloadHandle")
     ktap.equal(miniport.list()[handle].mode, ndis.TRANSPORT, "mode")
@@ -208,9 +195,8 @@ def derived_mode(cfg):
 def mixed_with_ip_xfrm(cfg):
     """The outbound SA by OID, the inbound one by ip xfrm, whose handle deletes it, too."""
     ktap.rules("R73", "R76")
-    flow = _flow()
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = _miniport(cfg)
+    flow = esp.direct()
+    miniport = ndis.ready(cfg, ndis.ALL)
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies(), flow.in_.add(xfrm.offload(cfg.netif, "in")))
     outbound = miniport.add(flow.out, False)
@@ -230,9 +216,8 @@ def mixed_with_ip_xfrm(cfg):
 
 def closing_the_file(cfg):
     """Closing deletes what was added through this file, and nothing else."""
-    flows = [_flow() for _ in range(3)]
-    ktap.defer(xfrm.flush, cfg.dut)
-    first, second = _miniport(cfg), _miniport(cfg)
+    flows = [esp.direct() for _ in range(3)]
+    first, second = ndis.ready(cfg, ndis.ALL), ndis.ready(cfg, ndis.ALL)
     cfg.dut.ip(flows[0].in_.add(xfrm.offload(cfg.netif, "in")))
     one, two = first.add(flows[1].out, False), second.add(flows[2].out, False)
     owners = {handle: entry.owner for handle, entry in first.list().items()}
@@ -248,16 +233,15 @@ def closing_the_file(cfg):
 def handles_are_new(cfg):
     """No handle comes twice, and none is 0; a deleted one means nothing any more."""
     ktap.rules("R74", "R76")
-    miniport, seen = _miniport(cfg), []
-    ktap.defer(xfrm.flush, cfg.dut)
+    miniport, seen = ndis.ready(cfg, ndis.ALL), []
     for _ in range(64):
-        sa = _flow().out
+        sa = esp.direct().out
         seen.append(miniport.add(sa, False))
         miniport.delete(seen[-1])
         ktap.equal(xfrm.state_text(cfg.dut, sa), None, "state after its deletion")
     ktap.equal(len(set(seen)), len(seen), "different handles")
     ktap.check(0 not in seen, "a handle is 0")
-    sa = _flow().out
+    sa = esp.direct().out
     live = miniport.add(sa, False)
     miniport.delete(*seen)
     ktap.check(live in miniport.list() and xfrm.state_text(cfg.dut, sa),
@@ -268,10 +252,9 @@ def handles_are_new(cfg):
 
 def announced(cfg):
     """Key managers are told of these SAs what they are told of those of ip xfrm."""
-    miniport, monitor = _miniport(cfg), netlink.Monitor(cfg.dut)
-    ktap.defer(xfrm.flush, cfg.dut)
+    miniport, monitor = ndis.ready(cfg, ndis.ALL), netlink.Monitor(cfg.dut)
     for esn_high in (None, 0):
-        by_oid, by_ip = _flow(), _flow()
+        by_oid, by_ip = esp.direct(), esp.direct()
         handles = []
         for sa, other, way in ((by_oid.out, by_ip.out, "out"), (by_oid.in_, by_ip.in_, "in")):
             handles.append(miniport.add(sa, way == "in", esn=esn_high))
@@ -298,9 +281,8 @@ def announced(cfg):
 
 def audited(cfg):
     """Additions, refused ones and deletions are audited as those of ip xfrm."""
-    miniport, log = _miniport(cfg), netlink.AuditLog()
-    ktap.defer(xfrm.flush, cfg.dut)
-    sa, other = _flow().out, _flow().out
+    miniport, log = ndis.ready(cfg, ndis.ALL), netlink.AuditLog()
+    sa, other = esp.direct().out, esp.direct().out
     log.events()
     miniport.delete(miniport.add(sa, False))
     cfg.dut.ip(other.add(xfrm.offload(cfg.netif, "out")), other.delete())
@@ -318,12 +300,12 @@ def audited(cfg):
 def under_traffic(cfg):
     """SAs come and go while others carry traffic."""
     ktap.rules("R31")
-    miniport, flow = _miniport(cfg, 0), _flow()
+    miniport, flow = ndis.ready(cfg, 0), esp.direct()
     ndis.protect(cfg, miniport, flow)
     with traffic.Stream(cfg.dut, flow.dut, cfg.peer, flow.peer) as stream:
         stream.advance(10)
         for _ in range(50):
-            other = _flow()
+            other = esp.direct()
             handles = [miniport.add(other.out, False), miniport.add(other.in_, True)]
             miniport.delete(*reversed(handles))
         stream.advance(10)

@@ -33,22 +33,6 @@ GOOD, UNTOUCHED = (1, 0, oid.CRYPTO_OK, 0), (0, 0, 0, 0)
 MORE_FRAGMENTS = 0x2000
 
 
-def _miniport(cfg, flags=ndis.ALL):
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = ndis.Ndis(cfg.dut, cfg.netif, flags)
-    miniport.enable()
-    miniport.read()
-    return miniport
-
-
-def _v4():
-    return xfrm.Flow(env.DUT4, env.PEER4)
-
-
-def _v6():
-    return xfrm.Flow(env.DUT6, env.PEER6)
-
-
 def _burst(cfg, flow, count=COUNT):
     """Datagrams of the peer; how many arrived."""
     link = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
@@ -96,7 +80,7 @@ class Damage:
     def __call__(self, cfg):
         ktap.rules(*self.rules)
         control = cfg.need_request(self.fault)
-        miniport, flow = _miniport(cfg), self.make()
+        miniport, flow = ndis.ready(cfg, ndis.ALL), self.make()
         if flow.encap:
             for ns in (cfg.dut, cfg.peer):
                 esp.encap_socket(ns, flow.encap, flow.mode == "transport")
@@ -111,13 +95,14 @@ class Damage:
 
 
 DAMAGES = [
-    Damage("transport_icv", _v4, "corrupt-icv", oid.CRYPTO_TRANSPORT_ESP),
-    Damage("transport_payload_v6", _v6, "corrupt-payload", oid.CRYPTO_TRANSPORT_ESP),
+    Damage("transport_icv", esp.direct, "corrupt-icv", oid.CRYPTO_TRANSPORT_ESP),
+    Damage("transport_payload_v6", lambda: esp.direct(6), "corrupt-payload",
+           oid.CRYPTO_TRANSPORT_ESP),
     Damage("tunnel_icv", esp.inner4, "corrupt-icv", oid.CRYPTO_TUNNEL_ESP),
     Damage("tunnel_payload_v6", esp.inner6, "corrupt-payload", oid.CRYPTO_TUNNEL_ESP),
     Damage("udp_transport_icv", lambda: xfrm.Flow(env.DUT4, env.PEER4, encap=4500), "corrupt-icv",
            oid.CRYPTO_TRANSPORT_ESP),
-    Damage("bad_length", _v4, "bad-length", oid.CRYPTO_SYNTAX),
+    Damage("bad_length", esp.direct, "bad-length", oid.CRYPTO_SYNTAX),
     Damage("bad_length_tunnel", esp.inner4, "bad-length", oid.CRYPTO_SYNTAX),
 ]
 
@@ -125,7 +110,7 @@ DAMAGES = [
 def wrong_key(cfg):
     """The peer has another key."""
     ktap.rules("R111", "R122", "R124")
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     inbound = ndis.protect(cfg, miniport, flow)[1]
     other = xfrm.Sa(flow.in_.src, flow.in_.dst, flow.in_.spi, xfrm.new_key(128))
     cfg.peer.ip(flow.in_.delete(), other.add())
@@ -137,7 +122,7 @@ def wrong_key(cfg):
 def no_sa(cfg):
     """An SPI that no offloaded SA has: no out-of-band data, whoever decrypts it."""
     ktap.rules("R111", "R114", "R119", "R121")
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies())
     ktap.equal(_burst(cfg, flow), 0, "datagrams without an SA")
@@ -154,7 +139,7 @@ def no_sa(cfg):
 def plain(cfg):
     """Packets without IPsec have nothing to record."""
     ktap.rules("R114", "R119")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg, ndis.ALL)
     traffic.ping(cfg.dut, env.DUT4, env.PEER4, [56] * COUNT)
     ktap.equal(miniport.settled((ndis.Receive, ndis.Send)), [], "records")
 
@@ -162,7 +147,7 @@ def plain(cfg):
 def another_destination(cfg):
     """The right SPI with another destination is not the SA's packet."""
     ktap.rules("R113", "R114")
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     inbound = ndis.protect(cfg, miniport, flow)[1]
     injector = forge.Injector(cfg)
     payload = forge.udp(1000, 2000, b"espnic")
@@ -178,7 +163,7 @@ def another_destination(cfg):
 def fragments(cfg):
     """A fragment of an ESP packet is left alone, by the NIC and by the record."""
     ktap.rules("R115", "R119", "R126")
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     inbound = ndis.protect(cfg, miniport, flow)[1]
     injector = forge.Injector(cfg)
     packet = forge.Esp(forge.udp(1000, 2000, bytes(64))).seal(flow.in_, 1)
@@ -193,7 +178,7 @@ def fragments(cfg):
 def ike_and_keepalive(cfg):
     """Port 4500 without ESP behind it: IKE, and the one byte that keeps a NAT alive."""
     ktap.rules("R129", "R130", "R131")
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg, ndis.ALL)
     flow = xfrm.Flow(env.DUT4, env.PEER4, encap=4500)
     miniport.add(flow.in_, True)
     injector = forge.Injector(cfg)
@@ -210,7 +195,7 @@ def replayed(cfg):
     takes one."""
     ktap.rules("R108", "R123")
     control = cfg.need_request("duplicate")
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     inbound = ndis.protect(cfg, miniport, flow)[1]
     watch = cfg.watch()
     control.fault(cfg.nic, "rx", "duplicate", BROKEN)
@@ -224,7 +209,7 @@ def delete_request(cfg):
     inbound goes first."""
     ktap.rules("R86", "R87", "R88", "R90")
     control = cfg.need_request("sa-delete-request")
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     outbound, inbound = ndis.protect(cfg, miniport, flow)
     control.fault(cfg.nic, "sa-delete-request", 1)
     ktap.equal(_burst(cfg, flow), COUNT, "datagrams in spite of the request")
@@ -239,7 +224,7 @@ def delete_request(cfg):
 
 def esn_round(cfg):
     """Records have the number of the wire, 32 bits, in every round."""
-    miniport, flow = _miniport(cfg), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     base = (2 << 32) - 3
     cfg.dut.ip(*flow.dut_policies())
     esp.peer_esn(cfg, flow, 64, base, base)
@@ -252,9 +237,9 @@ def esn_round(cfg):
 
 def what_was_asked_for(cfg):
     """BIND says which records come; their numbers have no gap, and time goes forward."""
-    flow, files = _v4(), {}
+    flow, files = esp.direct(), {}
     for flags in (0, ndis.RECEIVED, ndis.SENT, ndis.INDICATIONS, ndis.ALL):
-        files[flags] = _miniport(cfg, flags)
+        files[flags] = ndis.ready(cfg, flags)
     ndis.protect(cfg, files[ndis.ALL], flow)
     for miniport in files.values():
         miniport.read()
@@ -277,7 +262,7 @@ def what_was_asked_for(cfg):
 
 def too_many(cfg):
     """A ring that nobody empties: the newest are lost, and counted."""
-    miniport, flow = _miniport(cfg, ndis.RECEIVED), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.RECEIVED), esp.direct()
     ndis.protect(cfg, miniport, flow)
     lost_before = miniport.info()["lost"]
     sent = 0
@@ -302,7 +287,7 @@ def too_many(cfg):
 
 def reading(cfg):
     """Whole records only; no wait with O_NONBLOCK, poll() tells, a blocked reader is woken."""
-    miniport, flow = _miniport(cfg, ndis.RECEIVED), _v4()
+    miniport, flow = ndis.ready(cfg, ndis.RECEIVED), esp.direct()
     ndis.protect(cfg, miniport, flow)
     ktap.equal(select.select([miniport.fd], [], [], 0)[0], [], "readable without a record")
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)

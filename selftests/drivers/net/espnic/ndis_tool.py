@@ -14,20 +14,9 @@ import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, ndis, oid, pace, proc, traffic  # noqa: E402
 
 TOOL = "espnic-ndis"
-
-
-def _flow(**kwargs):
-    return xfrm.Flow(env.DUT4, env.PEER4, **kwargs)
-
-
-def _miniport(cfg):
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = ndis.Ndis(cfg.dut, cfg.netif, 0)
-    miniport.enable()
-    return miniport
 
 
 def _words(cfg, sa, way, single=True):
@@ -92,7 +81,7 @@ class Process:
 
 def capabilities(cfg):
     """What it shows is what the bytes say."""
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     shown, text = _run(cfg, "capabilities"), ""
     for name, number in (("hardware", oid.HARDWARE_CAPABILITIES), ("current", oid.CURRENT_CONFIG)):
         found, text = miniport.query(number), json.dumps(shown[name])
@@ -105,8 +94,8 @@ def capabilities(cfg):
 
 def session(cfg):
     """A session adds, updates, lists and deletes; its end deletes the rest."""
-    flow, rest = _flow(), _flow(reqid=9).out
-    _miniport(cfg).close()
+    flow, rest = esp.direct(), esp.direct(reqid=9).out
+    ndis.ready(cfg).close()
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies())
     tool = Process(cfg, "session")
@@ -132,7 +121,7 @@ def session(cfg):
 
 def add_stays(cfg):
     """`add` keeps its SA until it is told to end; other processes see it, and may delete it."""
-    miniport, sas = _miniport(cfg), [_flow().out, _flow().out]
+    miniport, sas = ndis.ready(cfg), [esp.direct().out, esp.direct().out]
     first, second = (Process(cfg, "add", *_words(cfg, sa, "out")) for sa in sas)
     handles = [tool.answer()["handle"] for tool in (first, second)]
     ktap.equal({hex(one) for one in miniport.list()}, set(handles), "handles")
@@ -144,8 +133,8 @@ def add_stays(cfg):
 
 def add_list(cfg):
     """A list of SAs in a file, one of which cannot be: NULL for that one, success for all."""
-    miniport = _miniport(cfg)
-    good, bad = _flow().in_, _flow().in_
+    miniport = ndis.ready(cfg)
+    good, bad = esp.direct().in_, esp.direct().in_
     path = Path(cfg.folder, "list")
     words = [" ".join(_words(cfg, sa, "in", single=False)) for sa in (good, bad)]
     path.write_text(f"# two SAs\n{words[0]}\n{words[1]} --udp transport-over-udp-tunnel\n",
@@ -160,8 +149,8 @@ def add_list(cfg):
 
 def refused(cfg):
     """Exit statuses: 1 with the NIC's word, 2 for a wrong command line; no key in what is said."""
-    _miniport(cfg)
-    words = _words(cfg, _flow().out, "out")
+    ndis.ready(cfg)
+    words = _words(cfg, esp.direct().out, "out")
     answer = _run(cfg, "add", *words, "--udp", "transport-over-udp-tunnel", status=1)
     ktap.equal(answer["status"], "NDIS_STATUS_NOT_SUPPORTED", "status")
     key = "0123456789abcdef" * 2 + "00112233"
@@ -177,7 +166,7 @@ def refused(cfg):
 
 def raw(cfg):
     """Any bytes to any OID; behind the handle of an addition nothing is shown."""
-    miniport, sa = _miniport(cfg), _flow().out
+    miniport, sa = ndis.ready(cfg), esp.direct().out
     answer = _run(cfg, "raw", f"{oid.CURRENT_CONFIG:#x}", "--query", "--normal", "--length", "256")
     wanted = miniport.request(oid.CURRENT_CONFIG, bytes(256), path=ndis.NORMAL, kind=ndis.QUERY)
     ktap.equal(answer["buffer"], wanted.buffer.hex(), "buffer")
@@ -192,7 +181,7 @@ def raw(cfg):
 
 def follow(cfg):
     """Records as they come."""
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     outbound, inbound = ndis.protect(cfg, miniport, flow)
     tool = Process(cfg, "follow", "--receive", "--send", "--count", "2")
     tool.bound()
@@ -209,9 +198,9 @@ def answered(cfg):
     """The NIC asks for the deletion of an SA: the tool deletes it, then its counterpart."""
     ktap.rules("R86", "R87", "R88")
     control = cfg.need_request("sa-delete-request")
-    miniport, flow, other = _miniport(cfg), _flow(), _flow()
+    miniport, flow, other = ndis.ready(cfg), esp.direct(), esp.direct()
     kept = [miniport.add(sa, inbound) for sa, inbound in ((other.out, False), (other.in_, True))]
-    flow = _flow(reqid=7)
+    flow = esp.direct(reqid=7)
     outbound, inbound = ndis.protect(cfg, miniport, flow)
     tool = Process(cfg, "follow", "--receive", "--answer")
     tool.bound()
@@ -231,7 +220,7 @@ def answered(cfg):
 
 def keywords(cfg):
     """Keywords, a restart, and what holds then."""
-    miniport = _miniport(cfg)
+    miniport = ndis.ready(cfg)
     ktap.defer(miniport.enable)
     ktap.defer(miniport.restart)
     ktap.defer(miniport.set_keyword, ndis.IPSEC_V2, None)

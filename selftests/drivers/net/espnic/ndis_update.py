@@ -16,17 +16,6 @@ COUNT = 4
 MALFORMED = ("INVALID_DATA", "INVALID_LENGTH")
 
 
-def _miniport(cfg):
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    miniport = ndis.Ndis(cfg.dut, cfg.netif)
-    miniport.enable()
-    return miniport
-
-
-def _flow(**kwargs):
-    return xfrm.Flow(env.DUT4, env.PEER4, **kwargs)
-
-
 def _protect_esn(cfg, miniport, flow):
     """Both SAs by OID with the same high half as the peer's; (outbound, inbound handle)."""
     cfg.dut.ip(*flow.dut_policies())
@@ -47,7 +36,7 @@ def _update(miniport, status, handle, sa, high, what="", changes=None):
 def equal_is_nothing(cfg):
     """An update to the high half that the SA has changes nothing."""
     ktap.rules("R77")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
     for handle, sa, inbound in zip(handles, (flow.out, flow.in_), (False, True), strict=True):
@@ -60,7 +49,7 @@ def equal_is_nothing(cfg):
 def higher(cfg):
     """The high half goes up, at both ends: traffic goes on, and no IV comes twice."""
     ktap.rules("R77")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)
     watch = cfg.watch()
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
@@ -81,7 +70,7 @@ def higher(cfg):
 def lower(cfg):
     """The high half never goes down: a lower one would repeat IVs."""
     ktap.rules("R77", "R78")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)
     traffic.ping(cfg.dut, flow.dut, flow.peer)
     for handle, sa, inbound in zip(handles, (flow.out, flow.in_), (False, True), strict=True):
@@ -95,7 +84,7 @@ def lower(cfg):
 def not_found(cfg):
     """Handle, operation and SPI must all be those of the SA."""
     ktap.rules("R74", "R76", "R77", "R78")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     outbound, inbound = _protect_esn(cfg, miniport, flow)
     for what, handle, changes in (
             ("no handle", 0, {}), ("unknown handle", outbound + 0x1000, {}),
@@ -118,7 +107,7 @@ def not_found(cfg):
 def without_esn(cfg):
     """An SA without extended sequence numbers cannot be updated."""
     ktap.rules("R79")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     for sa, handle in zip((flow.out, flow.in_), ndis.protect(cfg, miniport, flow), strict=True):
         for high in (0, 1):
             _update(miniport, "INVALID_PARAMETER", handle, sa, high)
@@ -128,7 +117,7 @@ def without_esn(cfg):
 def one_per_request(cfg):
     """A second structure behind the first is not looked at."""
     ktap.rules("R80")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     outbound, inbound = _protect_esn(cfg, miniport, flow)
     buffer = oid.update_sa(outbound, flow.out, HIGH + 1) + \
         oid.update_sa(inbound, flow.in_, HIGH + 1)
@@ -140,7 +129,7 @@ def one_per_request(cfg):
 def malformed(cfg):
     """Structures that are none, with either OID; nothing changes."""
     ktap.rules("R37", "R38")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     outbound, _ = _protect_esn(cfg, miniport, flow)
     for number, good, least in (
             (oid.UPDATE_SA, oid.update_sa(outbound, flow.out, HIGH + 1), oid.UPDATE_SA_SIZE),
@@ -162,7 +151,7 @@ def malformed(cfg):
 def header_size(cfg):
     """UPDATE_SA with the size that the header's comment names instead of the page's."""
     ktap.rules("R77")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     outbound, _ = _protect_esn(cfg, miniport, flow)
     _update(miniport, "SUCCESS", outbound, flow.out, HIGH + 1, changes={"Size": 0x20})
 
@@ -170,8 +159,8 @@ def header_size(cfg):
 def delete_list(cfg):
     """A list of handles: all of them go, in one request; unknown ones are no error."""
     ktap.rules("R81", "R82")
-    miniport = _miniport(cfg)
-    flows = [_flow() for _ in range(6)]
+    miniport = ndis.ready(cfg)
+    flows = [esp.direct() for _ in range(6)]
     handles = [miniport.add(flow.out, False) for flow in flows]
     kept = handles.pop()
     miniport.delete(0, handles[0], 0xDEAD0001, *handles[1:], (1 << 64) - 1, handles[0])
@@ -186,8 +175,8 @@ def delete_list(cfg):
 def delete_broken_links(cfg):
     """Next that leads nowhere: an error of the structure, and the file goes on."""
     ktap.rules("R81", "R82")
-    miniport = _miniport(cfg)
-    handles = [miniport.add(_flow().out, False) for _ in range(2)]
+    miniport = ndis.ready(cfg)
+    handles = [miniport.add(esp.direct().out, False) for _ in range(2)]
     buffer, offsets = oid.chain(oid.DeleteSa, [oid.delete_sa(handle) for handle in handles])
     for target in (offsets[1], 8, 4, len(buffer), len(buffer) - 8, 1 << 40, (1 << 64) - 8):
         broken = bytearray(buffer)
@@ -201,9 +190,9 @@ def delete_broken_links(cfg):
 def in_use(cfg):
     """Deleted under traffic, inbound first: nothing leaks and nothing breaks."""
     ktap.rules("R81", "R83")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     for _ in range(5):
-        new = _flow()
+        new = esp.direct()
         outbound, inbound = ndis.protect(cfg, miniport, new)
         watch = cfg.watch()
         with traffic.Stream(cfg.dut, flow.dut, cfg.peer, flow.peer) as stream, \
@@ -220,7 +209,7 @@ def in_use(cfg):
 def what_is_no_request(cfg):
     """Other OIDs, other paths, other request types."""
     ktap.rules("R13", "R29", "R39", "R42")
-    miniport, sa = _miniport(cfg), _flow().out
+    miniport, sa = ndis.ready(cfg), esp.direct().out
     add = oid.add_sa_ex(sa, False)
     for number, buffer, status, kwargs in (
             (0xFC0302FF, add, "INVALID_OID", {}),
@@ -243,7 +232,7 @@ def what_is_no_request(cfg):
 def never_pending(cfg):
     """No request of the file ends with PENDING or INDICATION_REQUIRED, whatever it is."""
     ktap.rules("R34", "R42", "R84")
-    miniport, seen = _miniport(cfg), set()
+    miniport, seen = ndis.ready(cfg), set()
     for number in (oid.ADD_SA, oid.ADD_SA_EX, oid.UPDATE_SA, oid.DELETE_SA, oid.PARAMETERS,
                    oid.ENCAPSULATION, oid.CURRENT_CONFIG, oid.HARDWARE_CAPABILITIES, 0):
         for path in (ndis.NORMAL, ndis.DIRECT):
