@@ -178,6 +178,14 @@ class Setup:
         """`ethtool -S` of NETIF."""
         return netif.ethtool_stats(self.dut, self.netif)
 
+    def resets(self):
+        """Resets that the driver has mastered; -1 in the middle of one, when there are no
+        counters."""
+        try:
+            return self.driver_counters().get("nic_resets", 0)
+        except proc.CmdError:
+            return -1
+
     def nic_counters(self):
         """The NIC's own counters, or an empty dict without a control socket."""
         return self.control.stats(self.nic) if self.control else {}

@@ -15,6 +15,7 @@ from .ktap import Skip, defer
 
 SALT_LEN, IV_LEN = 4, 8
 TTL, IDENT, DONT_FRAGMENT = 64, 0x4242, 0x4000
+HOP_BY_HOP = 0
 TRAILER_LEN, ALIGNMENT = 2, 4
 
 
@@ -81,14 +82,19 @@ def needed_padding(payload):
     return -(len(payload) + TRAILER_LEN) % ALIGNMENT
 
 
-def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT):
-    """An IP packet; with the flags and offset of a fragment, if told so (IPv4)."""
+def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT, options=b""):
+    """An IP packet, with options (IPv6: hop by hop) if told so; IPv4 with the flags and offset of a
+    fragment, if told so."""
     ends = _address(src) + _address(dst)
     if ":" in dst:
+        if options:
+            payload = bytes([proto, len(options) // 8]) + options + payload
+            proto = HOP_BY_HOP
         return struct.pack("!IHBB", 6 << 28, len(payload), proto, TTL) + ends + payload
-    words = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), IDENT, fragment, TTL, proto)
-    total = traffic.checksum(words + b"\0\0" + ends)
-    return words + struct.pack("!H", total) + ends + payload
+    words = struct.pack("!BBHHHBB", 0x45 + len(options) // 4, 0, 20 + len(options) + len(payload),
+                        IDENT, fragment, TTL, proto)
+    total = traffic.checksum(words + b"\0\0" + ends + options)
+    return words + struct.pack("!H", total) + ends + options + payload
 
 
 class Injector:
@@ -101,11 +107,11 @@ class Injector:
         self._socket.bind((cfg.peerif, 0))
         self._macs = bytes.fromhex((cfg.netif_mac + cfg.peer_mac).replace(":", ""))
 
-    def send(self, src, dst, proto, payload, fragment=DONT_FRAGMENT):
-        """An IP packet with this payload; with the flags and offset of a fragment, if told so."""
+    def send(self, src, dst, proto, payload, **kwargs):
+        """An IP packet with this payload, and with what ip() can be told."""
         kind = ETH_IPV6 if ":" in dst else ETH_IPV4
         self._socket.send(self._macs + struct.pack("!H", kind) +
-                          ip(src, dst, proto, payload, fragment))
+                          ip(src, dst, proto, payload, **kwargs))
 
     def esp(self, sa, esp, number, dst=None, ports=None):
         """An ESP packet under an SA; to another destination, and in UDP, if told so."""

@@ -19,20 +19,12 @@ LIMIT = 10
 RESET_TIME = 10.0
 
 
-def _resets(cfg):
-    """Resets that the driver has mastered; -1 in the middle of one, when there are no counters."""
-    try:
-        return cfg.driver_counters().get("nic_resets", 0)
-    except proc.CmdError:
-        return -1
-
-
 def _reset(cfg, wait=True):
     """Have the NIC ask for a reset, and wait until traffic can go on."""
-    before = _resets(cfg)
+    before = cfg.resets()
     cfg.need_request("reset").request("reset", cfg.nic)
     if wait:
-        proc.wait_until(lambda: _resets(cfg) > before, "the driver resets the NIC", RESET_TIME)
+        proc.wait_until(lambda: cfg.resets() > before, "the driver resets the NIC", RESET_TIME)
 
 
 def _expect_live(cfg, count, when):
@@ -90,7 +82,7 @@ def under_traffic(cfg):
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     _start(cfg, flow)
     watch = cfg.watch()
-    before = _resets(cfg)
+    before = cfg.resets()
     with traffic.Stream(cfg.dut, env.DUT4, cfg.peer, env.PEER4) as out, \
             traffic.Stream(cfg.peer, env.PEER4, cfg.dut, env.DUT4) as back:
         for _ in range(ROUNDS):
@@ -98,7 +90,7 @@ def under_traffic(cfg):
             for stream in (out, back):
                 stream.advance(20)
         traffic.tcp(cfg.dut, env.DUT4, cfg.peer, env.PEER4, 256 * 1024)
-    ktap.at_least(_resets(cfg) - before, ROUNDS, "resets")
+    ktap.at_least(cfg.resets() - before, ROUNDS, "resets")
     watch.stop().prove_no_plaintext()
     sent = watch.esp(cfg.netif_mac)
     _unique(sent)

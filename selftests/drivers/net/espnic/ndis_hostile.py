@@ -23,8 +23,8 @@ NOBODY = 65534
 ROUNDS = 1500
 THREADS, TURNS = 4, 40
 BAD_ADDRESS = 0x1000
-# NOT_SUPPORTED is for additions between the moment when the interface is down and its removal.
-GOING = {"SUCCESS", "NOT_ACCEPTED", "REQUEST_ABORTED"}
+RESETS, LENGTH = 4, 3
+ANSWER = 5  # seconds, after which the driver no longer hopes for an answer of the NIC
 
 
 def _works(cfg):
@@ -273,8 +273,9 @@ def _together(functions):
 
 
 def parallel(cfg):
-    """Adds, updates, deletes and lists from several threads, through one file and through many."""
-    ktap.rules("R31", "R32")
+    """Adds, updates, deletes and lists from several threads, through one file and through many,
+    and requests of the normal path all the while."""
+    ktap.rules("R31")
     shared = ndis.ready(cfg)
     files = [shared, shared, *(ndis.ready(cfg) for _ in range(THREADS - 2))]
     seen = [[] for _ in files]
@@ -287,8 +288,13 @@ def parallel(cfg):
             ktap.check(handles[-1] in miniport.list(), "an SA is missing in the list")
             miniport.delete(handles[-1])
 
-    _together([lambda one=one, into=into: work(one, into)
-               for one, into in zip(files, seen, strict=True)])
+    def normal():
+        while sum(map(len, seen)) < THREADS * TURNS:
+            shared.enable()
+            shared.query(oid.CURRENT_CONFIG)
+
+    _together([normal, *(lambda one=one, into=into: work(one, into)
+                         for one, into in zip(files, seen, strict=True))])
     every = [handle for handles in seen for handle in handles]
     ktap.equal(len(set(every)), THREADS * TURNS, "different handles")
     ktap.equal(shared.list(), {}, "SAs at the end")
@@ -314,10 +320,8 @@ def same_sa_at_once(cfg):
 
 
 def _removed(miniport):
-    """The file has been told that its adapter is gone, once, and gets no more."""
-    records = miniport.read()
-    ktap.equal([one.kind for one in records].count(4), 1, "records of the removal")
-    ktap.equal(records[-1].kind, 4, "kind of the last record")
+    """The file has been told that its adapter is gone, once, and nothing else."""
+    ktap.equal([one.kind for one in miniport.read()], [4], "kinds of records at the removal")
     ktap.equal(miniport.info()["flags"] & ndis.REMOVED, ndis.REMOVED, "flag of the removal")
     sa = esp.direct().out
     for number, buffer, kwargs in (
@@ -333,6 +337,7 @@ def nic_unbound(cfg):
     first, second = ndis.ready(cfg, ndis.ALL), ndis.ready(cfg)
     ndis.protect(cfg, first, esp.direct())
     second.add(esp.direct().out, False)
+    first.read()
     with cfg.driver_away():
         for miniport in (first, second):
             _removed(miniport)
@@ -364,10 +369,13 @@ def nic_unbound_in_a_storm(cfg):
                 oid.AddSaEx.get(answer.buffer, "OffloadHandle"))).name)
 
     def unbind():
-        time.sleep(env.SETTLE)
-        netif.unbind(cfg.device)
-        time.sleep(env.SETTLE)
-        stop.set()
+        try:
+            proc.wait_until(lambda: all(one[::2].count("SUCCESS") > 3 for one in seen),
+                            "every thread adds SAs")
+            netif.unbind(cfg.device)
+            time.sleep(env.SETTLE)
+        finally:
+            stop.set()
 
     try:
         _together([unbind, *(lambda one=one, into=into: storm(one, into)
@@ -379,12 +387,45 @@ def nic_unbound_in_a_storm(cfg):
         cfg.connect()
     for statuses in seen:
         ktap.diag(f"{len(statuses)} requests: {set(statuses)}")
-        ktap.equal(set(statuses) - GOING, set(), "statuses beside those of an adapter that goes")
         ktap.check("NOT_ACCEPTED" in statuses, "no request was refused")
-        ktap.equal(set(statuses[statuses.index("NOT_ACCEPTED"):]), {"NOT_ACCEPTED"},
-                   "statuses from the first refusal on")
+        first = statuses.index("NOT_ACCEPTED")
+        ktap.equal(set(statuses[:first]) - {"SUCCESS", "REQUEST_ABORTED"}, set(),
+                   "statuses before the first refusal")
+        ktap.equal(set(statuses[first:]), {"NOT_ACCEPTED"}, "statuses from there on")
     for miniport in files:
         miniport.close()
+    _works(cfg)
+
+
+def _add_list(miniport):
+    """ADD_SA of a few SAs: handles came exactly if it succeeded, and are listed; the status."""
+    buffer, offsets = oid.chain(oid.AddSa, [oid.add_sa(esp.direct().out, False)
+                                            for _ in range(LENGTH)])
+    answer = miniport.request(oid.ADD_SA, buffer, mode=ndis.TRANSPORT)
+    given = {oid.AddSa.get(answer.buffer, "OffloadHandle", at) for at in offsets} - {0}
+    ktap.equal(bool(given), answer.name == "SUCCESS", f"a handle came with {answer.name}")
+    ktap.check(given <= set(miniport.list()), "the SA of a handle is not in the list")
+    return answer.name
+
+
+def resets_in_a_storm(cfg):
+    """Lists of additions while the NIC is reset: each ends with a status that says what was done,
+    and the handles are those of the SAs that are there, in XFRM and in the NIC."""
+    ktap.rules("R41", "R47")
+    control, miniport, seen = cfg.need_request("reset"), ndis.ready(cfg), []
+    for _ in range(RESETS):
+        before = cfg.resets()
+        control.request("reset", cfg.nic)
+        proc.wait_until(lambda before=before: seen.append(_add_list(miniport)) or
+                        cfg.resets() > before, "the NIC is reset", 10 + LENGTH * ANSWER)
+        ktap.equal(_add_list(miniport), "SUCCESS", "status after the reset")
+    ktap.diag(f"statuses: {' '.join(seen)}")
+    ktap.equal(set(seen) - {"SUCCESS", "NOT_ACCEPTED", "REQUEST_ABORTED"}, set(), "statuses")
+    left = miniport.list()
+    ktap.equal(cfg.dut.cmd("ip", "xfrm", "state").count("proto esp"), len(left),
+               "states against handles")
+    proc.wait_until(lambda: cfg.nic_counters()["ipsec_sa_out"] == len(left), "as many in the NIC")
+    miniport.close()
     _works(cfg)
 
 
@@ -420,8 +461,8 @@ def no_keys_in_the_log(cfg):
 
 
 CASES = [permissions, binding, envelope, answer_cannot_be_written, random_buffers, parallel,
-         same_sa_at_once, nic_unbound, nic_unbound_in_a_storm, moved_to_another_namespace,
-         no_keys_in_the_log]
+         same_sa_at_once, nic_unbound, nic_unbound_in_a_storm, resets_in_a_storm,
+         moved_to_another_namespace, no_keys_in_the_log]
 
 
 def _setup():
