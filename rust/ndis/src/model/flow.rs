@@ -8,9 +8,9 @@
 
 use super::bundle::Mode;
 use super::capabilities::Capabilities;
-use super::packet::{self, Class, Ip, Protected, AH_HEADER, ESP_HEADER};
+use super::packet::{self, Class, Ip, Protected, ESP_HEADER};
 use super::receive::{Check, Report, Work};
-use super::table::{AhShape, EspShape, Lookup, Offloaded};
+use super::table::{EspShape, Lookup, Offloaded};
 use crate::sa::{Address, Operation, UdpEsp};
 use crate::Handle;
 
@@ -32,7 +32,10 @@ struct Layer {
     trailer: Option<(u8, u8)>,
     /// Where the inner IP packet of a tunnel starts and ends.
     inner: Option<(usize, usize)>,
+    /// The subtype of its SA.
     udp: UdpEsp,
+    /// A UDP header was in front of it.
+    in_udp: bool,
 }
 
 /// Processes a packet that starts with its IP header, and says what was done.
@@ -50,7 +53,7 @@ pub fn receive(
     if !processing {
         return Report::NONE;
     }
-    let Some(outer) = layer(config, packet, false, table, engine) else {
+    let Some(outer) = layer(config, packet, None, table, engine) else {
         return Report::NONE;
     };
     let transport = outer
@@ -58,7 +61,7 @@ pub fn receive(
         // Under this subtype the inner packet is not ESP of ours (R133).
         .filter(|_| config.transport_tunnel_combined && outer.udp != UdpEsp::TUNNEL)
         .and_then(|(start, end)| packet.get_mut(start..end))
-        .and_then(|inner| layer(config, inner, true, table, engine));
+        .and_then(|inner| layer(config, inner, Some(&outer), table, engine));
     match transport {
         Some(transport) => Report {
             work: Work::Nested {
@@ -79,11 +82,12 @@ pub fn receive(
     }
 }
 
-/// Processes the outermost IPsec payload; `None` if there is nothing to do.
+/// Processes the outermost IPsec payload of a packet, or of the one inside of the payload `outer`;
+/// `None` if there is nothing to do.
 fn layer(
     config: &Capabilities,
     packet: &mut [u8],
-    inner: bool,
+    outer: Option<&Layer>,
     table: &impl Lookup,
     engine: &impl Engine,
 ) -> Option<Layer> {
@@ -93,7 +97,12 @@ fn layer(
     if !covers(config, &found.ip) {
         return None;
     }
-    let (handle, sa) = table.find(|sa| sa.receives(&found, inner) && sa.is_covered_by(config))?;
+    // UDP in both parts is no form (R63).
+    if found.udp && outer.is_some_and(|outer| outer.in_udp) {
+        return None;
+    }
+    let (handle, sa) =
+        table.find(|sa| sa.receives(&found, outer.is_some()) && sa.is_covered_by(config))?;
     let packet = packet.get_mut(..found.ip.length)?;
     let mut layer = Layer {
         mode: sa.mode,
@@ -101,6 +110,7 @@ fn layer(
         trailer: None,
         inner: None,
         udp: sa.udp,
+        in_udp: found.udp,
     };
     if let Err(check) = open(&mut layer, handle, &sa, &found, packet, engine) {
         layer.check = check;
@@ -134,7 +144,7 @@ fn open(
         if operation != Operation::AH {
             return Err(Check::Protocol);
         }
-        let (next, end) = ah_header(&ah, packet, offset)?;
+        let (next, end) = ah.header(packet, offset).ok_or(Check::Syntax)?;
         if !engine.verify_ah(handle, packet, offset) {
             return Err(Check::AhFailed);
         }
@@ -174,19 +184,6 @@ fn behind(layer: &mut Layer, next: u8, start: usize, end: usize) -> Result<(), C
         layer.inner = Some((start, end));
     }
     Ok(())
-}
-
-/// NextHeader of AH and the end of its header, if its length fits (RFC 4302 section 2.2).
-fn ah_header(ah: &AhShape, packet: &[u8], offset: usize) -> Result<(u8, usize), Check> {
-    let read = || {
-        let next = packet::byte(packet, offset)?;
-        let words = usize::from(packet::byte(packet, offset.checked_add(1)?)?);
-        let length = words.checked_add(2)?.checked_mul(4)?;
-        let end = offset.checked_add(length)?;
-        let least = AH_HEADER.checked_add(ah.icv)?;
-        (length >= least && end <= packet.len()).then_some((next, end))
-    };
-    read().ok_or(Check::Syntax)
 }
 
 /// Where payload and trailer of an ESP start and end, if the length fits the SA (RFC 4303).

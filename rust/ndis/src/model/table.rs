@@ -4,7 +4,7 @@
 
 use super::bundle::{Bundle, Esp, Mode};
 use super::capabilities::Capabilities;
-use super::packet::Protected;
+use super::packet::{self, Protected, AH_HEADER};
 use crate::algorithm::{Authentication, Encryption};
 use crate::sa::{Address, Operation, Spi, UdpEsp};
 use crate::Handle;
@@ -69,6 +69,19 @@ pub enum IvSource {
     Sequence,
     /// Unpredictable: ciphers in CBC mode.
     Random,
+}
+
+impl AhShape {
+    /// NextHeader of the header at `offset` and where it ends; `None` if its length does not fit
+    /// (RFC 4302 section 2.2).
+    pub(super) fn header(&self, packet: &[u8], offset: usize) -> Option<(u8, usize)> {
+        let next = packet::byte(packet, offset)?;
+        let words = usize::from(packet::byte(packet, offset.checked_add(1)?)?);
+        let length = words.checked_add(2)?.checked_mul(4)?;
+        let end = offset.checked_add(length)?;
+        let least = AH_HEADER.checked_add(self.icv)?;
+        (length >= least && end <= packet.len()).then_some((next, end))
+    }
 }
 
 impl Offloaded {
@@ -174,10 +187,14 @@ impl Offloaded {
     /// Whether this is the inbound SA of a received packet, by SPI and addresses. The protocol is
     /// compared later, since a difference has a CryptoStatus of its own. With an AH and ESP pair,
     /// AH comes first in the packet.
+    ///
+    /// Inside of a tunnel payload there is only a transport payload to process: no word says that
+    /// a second tunnel was opened (R118). An SA that leaves its mode open is used as one there.
     pub fn receives(&self, packet: &Protected, inner: bool) -> bool {
         let first = self.ah.map(|ah| ah.spi).or(self.esp.map(|esp| esp.spi));
         self.inbound
             && !self.deleting
+            && !(inner && self.mode == Mode::Tunnel)
             && first == Some(packet.spi)
             && self.accepts(packet.ip.source, packet.ip.destination)
             && self.encapsulates(packet.udp, inner)

@@ -7,7 +7,7 @@ use crate::frame::*;
 use crate::rules;
 use crate::table::Table;
 use espnic_ndis::model::packet::{classify, Class, Plain};
-use espnic_ndis::model::{Capabilities, Check, Mode, Report, Work};
+use espnic_ndis::model::{Backend, Capabilities, Check, Mode, Report, Work};
 use espnic_ndis::sa::build::{self, Addresses};
 use espnic_ndis::sa::UdpEsp;
 use espnic_ndis::Handle;
@@ -32,6 +32,15 @@ fn sa(table: &Table, spi: u32, udp_esp: UdpEsp, mode: Mode, inner: bool) -> Hand
 
 fn inner(protocol: u8, payload: &[u8]) -> Vec<u8> {
     ipv4_between(INNER.0, INNER.1, protocol, payload)
+}
+
+/// ESP in IPv4 between two addresses, with or without UDP in front.
+fn wrapped_in(addresses: &([u8; 4], [u8; 4]), in_udp: bool, esp: &[u8]) -> Vec<u8> {
+    let (source, destination) = *addresses;
+    match in_udp {
+        true => ipv4_between(source, destination, UDP, &udp(4500, esp)),
+        false => ipv4_between(source, destination, ESP, esp),
+    }
 }
 
 fn single(mode: Mode, check: Check) -> Work {
@@ -122,6 +131,34 @@ fn without_an_offloaded_sa_it_passes() {
     assert_eq!(receive(&table, ipv4(UDP, &udp(4500, &in_udp))).work, good);
     assert_eq!(receive(&table, ipv4(UDP, &udp(4500, &esp))), Report::NONE);
     assert_eq!(receive(&table, ipv4(ESP, &in_udp)), Report::NONE);
+    // Of the nested forms the tunnel alone may be offloaded, or nothing.
+    for (subtype, outside, inside) in [
+        (UdpEsp::TRANSPORT_OVER_UDP_TUNNEL, true, false),
+        (UdpEsp::UDP_TRANSPORT_OVER_TUNNEL, false, true),
+    ] {
+        let both = Table::new(8);
+        let tunnel = sa(&both, 0x300, subtype, Mode::Tunnel, false);
+        let transport = sa(&both, 0x400, subtype, Mode::Transport, true);
+        let esp = esp_of(&both, transport, &DATA, TCP);
+        let esp = esp_of(&both, tunnel, &wrapped_in(&INNER, inside, &esp), IPV4);
+        let packet = wrapped_in(&(SOURCE, DESTINATION), outside, &esp);
+        assert_eq!(
+            receive(&both, packet.clone()).work,
+            nested(Check::Good, Check::Good)
+        );
+        Backend::remove(&both, transport).unwrap();
+        assert_eq!(
+            receive(&both, packet.clone()).work,
+            single(Mode::Tunnel, Check::Good)
+        );
+        Backend::remove(&both, tunnel).unwrap();
+        let mut seen = packet.clone();
+        assert_eq!(
+            receive_with(&EVERYTHING, &both, &mut seen).record(),
+            Default::default()
+        );
+        assert_eq!(seen, packet);
+    }
     let mut unknown = in_udp.clone();
     unknown[2] = 9;
     assert_eq!(
@@ -199,7 +236,7 @@ fn transport_over_udp_encapsulated_tunnel() {
 
 #[test]
 fn udp_encapsulated_transport_over_tunnel() {
-    rules(&[135, 136, 118]);
+    rules(&[135, 136, 118, 122]);
     let table = Table::new(8);
     let subtype = UdpEsp::UDP_TRANSPORT_OVER_TUNNEL;
     let tunnel = sa(&table, 0x100, subtype, Mode::Tunnel, false);
@@ -216,8 +253,14 @@ fn udp_encapsulated_transport_over_tunnel() {
     assert_eq!(report.work, nested(Check::Good, Check::Good));
     // First the outer, then the inner: the data stands in the clear where both were taken off.
     assert!(seen.windows(DATA.len()).any(|window| window == DATA));
-    let bad = receive(&table, wrap(&spoilt(esp.clone(), 1)));
+    // A bad inner part stays as it came, behind the outer ESP that was taken off.
+    let foul = spoilt(esp.clone(), 1);
+    let mut seen = wrap(&foul);
+    let bad = receive_with(&EVERYTHING, &table, &mut seen);
     assert_eq!(bad.work, nested(Check::Good, Check::EspFailed));
+    let open = 20 + 8 + 8;
+    let expected = inner(UDP, &udp(4500, &foul));
+    assert_eq!(seen[open..open + expected.len()], expected);
     // With the outer bad, the inner is not even looked at.
     let mut broken = spoilt(packet, 1);
     let before = broken.clone();
@@ -232,7 +275,7 @@ fn udp_encapsulated_transport_over_tunnel() {
 
 #[test]
 fn each_subtype_has_its_udp_header_in_its_own_place() {
-    rules(&[132, 133, 134, 135]);
+    rules(&[63, 132, 133, 134, 135]);
     let none = (UdpEsp::NONE, false, false);
     // Subtypes of the outer and of the inner SA, UDP in front of the outer and of the inner ESP.
     for ((outer, udp_outside, udp_inside), inner_sa, both) in [
@@ -260,21 +303,21 @@ fn each_subtype_has_its_udp_header_in_its_own_place() {
             UdpEsp::TRANSPORT_OVER_UDP_TUNNEL,
             false,
         ),
+        // UDP in both parts, each of which would be right alone.
+        (
+            (UdpEsp::TRANSPORT_OVER_UDP_TUNNEL, true, true),
+            UdpEsp::UDP_TRANSPORT_OVER_TUNNEL,
+            false,
+        ),
     ] {
         let table = Table::new(8);
         let tunnel = sa(&table, 0x100, outer, Mode::Tunnel, false);
         let mode = Mode::Transport;
         let transport = sa(&table, 0x200, inner_sa, mode, true);
         let esp = esp_of(&table, transport, &DATA, TCP);
-        let payload = match udp_inside {
-            true => inner(UDP, &udp(4500, &esp)),
-            false => inner(ESP, &esp),
-        };
+        let payload = wrapped_in(&INNER, udp_inside, &esp);
         let esp = esp_of(&table, tunnel, &payload, IPV4);
-        let packet = match udp_outside {
-            true => ipv4(UDP, &udp(4500, &esp)),
-            false => ipv4(ESP, &esp),
-        };
+        let packet = wrapped_in(&(SOURCE, DESTINATION), udp_outside, &esp);
         let expected = match both {
             true => nested(Check::Good, Check::Good),
             false => single(Mode::Tunnel, Check::Good),
@@ -301,6 +344,35 @@ fn ip_in_ip_of_a_transport_sa_is_no_tunnel() {
         receive(&table, packet).work,
         single(Mode::Transport, Check::Good)
     );
+}
+
+#[test]
+fn a_tunnel_inside_of_a_tunnel_is_no_transport_payload() {
+    rules(&[118]);
+    // IP, ESP, IP, ESP, IP: the second tunnel is left to the transport, bytes and all.
+    let table = Table::new(8);
+    let outer = sa(&table, 0x100, UdpEsp::NONE, Mode::Tunnel, false);
+    let second = sa(&table, 0x200, UdpEsp::NONE, Mode::Tunnel, true);
+    let payload = inner(ESP, &esp_of(&table, second, &ipv4(TCP, &DATA), IPV4));
+    let mut seen = ipv4(ESP, &esp_of(&table, outer, &payload, IPV4));
+    let report = receive_with(&EVERYTHING, &table, &mut seen);
+    assert_eq!(report.work, single(Mode::Tunnel, Check::Good));
+    assert_eq!(report.record().ipsec, 2);
+    assert!(seen.windows(payload.len()).any(|window| window == payload));
+    // An SA that leaves its mode open is used for a transport payload there, whatever is in it.
+    let table = Table::new(8);
+    let outer = sa(&table, 0x100, UdpEsp::NONE, Mode::Tunnel, false);
+    let open = sa(&table, 0x200, UdpEsp::NONE, Mode::ByPacket, true);
+    let esp = esp_of(&table, open, &ipv4(TCP, &DATA), IPV4);
+    for (esp, check, word) in [
+        (esp.clone(), Check::Good, 6),
+        (spoilt(esp, 1), Check::EspFailed, 0x0003_0006),
+    ] {
+        let packet = ipv4(ESP, &esp_of(&table, outer, &inner(ESP, &esp), IPV4));
+        let report = receive(&table, packet);
+        assert_eq!(report.work, nested(Check::Good, check));
+        assert_eq!(report.record().ipsec, word);
+    }
 }
 
 #[test]
