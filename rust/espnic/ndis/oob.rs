@@ -103,7 +103,10 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
         _ => 0,
     };
     if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
-        let offset = match packet::classify(packet) {
+        let length = skb.len().saturating_sub(u32::from(ETH_HLEN));
+        let length = usize::try_from(length).ok()?;
+        // Of a large packet only the head is here.
+        let offset = match packet::classify_head(packet, length) {
             Class::Protected(found) => Some(found.offset),
             Class::Plain(Plain::Ike | Plain::KeepAlive) => None,
             Class::Plain(_) => return None,

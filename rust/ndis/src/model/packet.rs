@@ -9,6 +9,8 @@ use crate::sa::{Address, Operation, Spi};
 
 /// IP protocol number of IPv4 in IP.
 pub const PROTOCOL_IPV4: u8 = 4;
+/// IP protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
 /// IP protocol number of IPv6 in IP.
@@ -38,7 +40,7 @@ pub struct Ip {
     pub protocol: u8,
     /// Bytes of the header, with options and extension headers.
     pub header: usize,
-    /// Bytes of the whole packet, as the header says; not more than the slice had.
+    /// Bytes of the whole packet, as the header says; not more than there are.
     pub length: usize,
     /// IPv4 options are there.
     pub options: bool,
@@ -89,19 +91,24 @@ pub enum Class {
 
 /// Sorts a packet that starts with its IP header.
 pub fn classify(packet: &[u8]) -> Class {
-    let Some(ip) = parse(packet) else {
+    classify_head(packet, packet.len())
+}
+
+/// Sorts a packet of `whole` bytes of which only the first ones are at hand; they start with the
+/// IP header. It is [`Plain::Short`] also if a header does not lie in them.
+pub fn classify_head(head: &[u8], whole: usize) -> Class {
+    let Some(ip) = parse_head(head, whole) else {
         return Class::Plain(Plain::Short);
     };
     if ip.fragment {
         return Class::Plain(Plain::Fragment);
     }
-    let Some(packet) = packet.get(..ip.length) else {
-        return Class::Plain(Plain::Short);
-    };
+    // What stands behind the packet is none of it.
+    let head = head.get(..ip.length).unwrap_or(head);
     match ip.protocol {
-        PROTOCOL_ESP => header(packet, ip, false, Operation::ESP, ip.header),
-        PROTOCOL_AH => header(packet, ip, false, Operation::AH, ip.header),
-        PROTOCOL_UDP => udp(packet, ip),
+        PROTOCOL_ESP => header(head, ip, false, Operation::ESP, ip.header),
+        PROTOCOL_AH => header(head, ip, false, Operation::AH, ip.header),
+        PROTOCOL_UDP => udp(head, ip),
         _ => Class::Plain(Plain::NoIpsec),
     }
 }
@@ -114,11 +121,16 @@ pub fn may_coalesce(packet: &[u8]) -> bool {
 
 /// Reads the IP header at the start of a packet; `None` if it is no IP or ends early.
 pub fn parse(packet: &[u8]) -> Option<Ip> {
-    match packet.first()? >> 4 {
-        4 => parse_v4(packet),
-        6 => parse_v6(packet),
-        _ => None,
-    }
+    parse_head(packet, packet.len())
+}
+
+fn parse_head(head: &[u8], whole: usize) -> Option<Ip> {
+    let ip = match head.first()? >> 4 {
+        4 => parse_v4(head)?,
+        6 => parse_v6(head)?,
+        _ => return None,
+    };
+    (ip.header <= ip.length && ip.length <= whole).then_some(ip)
 }
 
 /// The byte at `at`.
@@ -161,8 +173,9 @@ fn udp(packet: &[u8], ip: Ip) -> Class {
         return Class::Plain(Plain::NoIpsec);
     }
     let offset = ip.header.saturating_add(UDP_HEADER);
+    let ends = packet.len() == ip.length;
     match packet.get(offset..) {
-        Some([0xff]) => Class::Plain(Plain::KeepAlive),
+        Some([0xff]) if ends => Class::Plain(Plain::KeepAlive),
         Some([0, 0, 0, 0, ..]) => Class::Plain(Plain::Ike),
         Some(rest) if rest.len() >= ESP_HEADER => header(packet, ip, true, Operation::ESP, offset),
         _ => Class::Plain(Plain::Short),
@@ -174,7 +187,7 @@ fn parse_v4(packet: &[u8]) -> Option<Ip> {
     let words = usize::from(byte(packet, 0)? & 0x0f);
     let header = words.checked_mul(4)?;
     let length = usize::from(u16::from_be_bytes(bytes(packet, 2)?));
-    if words < 5 || length < header || packet.len() < length {
+    if words < 5 {
         return None;
     }
     // The flag "more fragments" and the 13 bits of offset.
@@ -196,9 +209,6 @@ fn parse_v6(packet: &[u8]) -> Option<Ip> {
     const HEADER: usize = 40;
     let payload = usize::from(u16::from_be_bytes(bytes(packet, 4)?));
     let length = payload.checked_add(HEADER)?;
-    if packet.len() < length {
-        return None;
-    }
     let mut ip = Ip {
         source: Address::V6(bytes(packet, 8)?),
         destination: Address::V6(bytes(packet, 24)?),
@@ -220,7 +230,7 @@ fn parse_v6(packet: &[u8]) -> Option<Ip> {
                 ip.fragment = true;
                 0
             }
-            _ => return (ip.header <= length).then_some(ip),
+            _ => return Some(ip),
         };
         ip.protocol = byte(packet, ip.header)?;
         let bytes = words.checked_add(1)?.checked_mul(8)?;

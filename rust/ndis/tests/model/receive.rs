@@ -8,7 +8,7 @@ use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::flow;
-use espnic_ndis::model::packet::{may_coalesce, parse};
+use espnic_ndis::model::packet::{classify, classify_head, may_coalesce, parse, Class, Plain};
 use espnic_ndis::model::{Backend, Capabilities, Check, Lookup, Mode, Report, Work};
 use espnic_ndis::sa::build::{self, Addresses, Association};
 use espnic_ndis::Handle;
@@ -121,6 +121,21 @@ fn the_sa_is_found_by_spi_and_destination() {
     let out = Table::new(8);
     add(&out, &outbound(&sa), Mode::Transport);
     assert_eq!(receive(&out, ipv4(ESP, &esp)).work, Work::None);
+}
+
+#[test]
+fn a_tunnel_sa_has_the_addresses_of_the_tunnel() {
+    rules(&[62, 113]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Tunnel);
+    let (one, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let inner = ipv4_between(one, other, TCP, &PAYLOAD);
+    let esp = esp_of(&table, handle, &inner, IPV4);
+    assert_eq!(receive(&table, ipv4(ESP, &esp)).work, good(Mode::Tunnel));
+    // Outside there are not the addresses of what is inside.
+    let packet = ipv4_between(one, other, ESP, &esp);
+    assert_eq!(receive(&table, packet), Report::NONE);
+    let packet = ipv4_between(SOURCE, other, ESP, &esp);
+    assert_eq!(receive(&table, packet), Report::NONE);
 }
 
 #[test]
@@ -380,6 +395,38 @@ fn the_trailer_of_what_was_opened_is_reported() {
     let (table, handle) = with(&[ah(0x100, SHA)], Mode::Transport);
     let packet = ipv4(AH, &ah_of(&table, handle, &PAYLOAD, TCP));
     assert_eq!(receive(&table, packet).record().header, 0);
+}
+
+#[test]
+fn the_head_of_a_large_packet_says_what_it_is() {
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let esp = esp_of(&table, handle, &[7; 3950], TCP);
+    let class = |packet: &[u8], head: usize| {
+        let whole = classify(packet);
+        assert!(matches!(whole, Class::Protected(_)));
+        assert_eq!(classify_head(packet, packet.len()), whole);
+        // With padding behind the packet, and with a byte missing at its end.
+        let head = &packet[..head];
+        assert_eq!(classify_head(head, packet.len() + 6), whole);
+        let short = classify_head(head, packet.len() - 1);
+        assert_eq!(short, Class::Plain(Plain::Short));
+        classify_head(head, packet.len()) == whole
+    };
+    for (packet, headers) in [
+        (ipv4(ESP, &esp), 24),
+        (ipv4(UDP, &udp(4500, &esp)), 36),
+        (ipv6(&[(60, &[0, 1, 4, 0, 0, 0, 0])], ESP, &esp), 52),
+    ] {
+        assert!(packet.len() > 3990);
+        assert!(class(&packet, 100) && class(&packet, headers));
+        let cut = classify_head(&packet[..headers - 1], packet.len());
+        assert_eq!(cut, Class::Plain(Plain::Short));
+    }
+    // A head that ends behind the first byte is no keep-alive.
+    let mut packet = ipv4(UDP, &udp(4500, &esp));
+    packet[28] = 0xff;
+    let cut = classify_head(&packet[..29], packet.len());
+    assert_eq!(cut, Class::Plain(Plain::Short));
 }
 
 #[test]
