@@ -19,6 +19,20 @@ pub const IEEE_802_3_P_AND_Q_IN_OOB: u32 = 0x08;
 /// NDIS_ENCAPSULATION_IEEE_LLC_SNAP_ROUTED.
 pub const IEEE_LLC_SNAP_ROUTED: u32 = 0x10;
 
+/// Whether one of the encapsulations in `mask` has `bytes` bytes in front of the IP header.
+pub const fn has_header(mask: u32, bytes: usize) -> bool {
+    let with = match bytes {
+        0 => NULL,
+        14 => IEEE_802_3 | IEEE_802_3_P_AND_Q_IN_OOB,
+        // A tag.
+        18 => IEEE_802_3_P_AND_Q,
+        // LLC and SNAP.
+        22 => IEEE_LLC_SNAP_ROUTED,
+        _ => 0,
+    };
+    mask & with != 0
+}
+
 named! {
     /// NDIS_OFFLOAD_SET_*: value of Enabled.
     pub struct Set(u32);

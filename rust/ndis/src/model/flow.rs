@@ -118,8 +118,8 @@ fn layer(
     Some(layer)
 }
 
-/// Whether the configuration covers the IP header (R115).
-fn covers(config: &Capabilities, ip: &Ip) -> bool {
+/// Whether the configuration covers the IP header (R28, R115).
+pub(super) fn covers(config: &Capabilities, ip: &Ip) -> bool {
     let version = match ip.source {
         Address::V4(_) => config.ipv4,
         Address::V6(_) => config.ipv6,

@@ -20,6 +20,8 @@ pub struct Segments {
     pub start: usize,
     /// TCP payload, without the padding at the end (R103).
     pub payload: usize,
+    /// NextHeader of every segment's trailer (R98): always TCP.
+    pub next_header: u8,
     /// TCP header.
     header: usize,
     /// Payload and trailer of a segment fill a multiple of this.
@@ -65,6 +67,7 @@ impl Segments {
             mss: usize::try_from(mss).ok().filter(|&mss| mss > 0)?,
             start,
             payload,
+            next_header: packet::PROTOCOL_TCP,
             header,
             alignment: shape.alignment,
         })

@@ -11,13 +11,16 @@
 
 use super::bundle::Mode;
 use super::capabilities::Capabilities;
-use super::packet::{self, Class, Ip, Protected, AH_HEADER, ESP_HEADER};
+use super::flow;
+use super::packet::{self, Class, Ip, Protected, ESP_HEADER};
 use super::segment::Segments;
 use super::table::{EspShape, IvSource, Lookup, Offloaded};
+use crate::encapsulation;
 use crate::nbl::Slot;
 use crate::oob::{LargeSend, SendHeader};
-use crate::sa::{Address, Operation};
+use crate::sa::{Address, Operation, UdpEsp};
 use crate::{Handle, Status};
+use core::ops::Range;
 
 /// The out-of-band words of a NET_BUFFER_LIST to send. They hold for all of its packets (R100).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,23 +166,33 @@ impl Sending<'_> {
 
     fn job(&self, handle: Handle, table: &impl Lookup) -> Result<Job, Mismatch> {
         let sa = self.outbound(handle, table)?;
-        let tunnel = match Handle::new(self.slots.tunnel) {
-            Some(handle) => Some((handle, self.tunnel(handle, &sa, table)?)),
-            None => None,
+        let tunnel = Handle::new(self.slots.tunnel);
+        let whole = 0..self.packet.len();
+        let (part, outer_udp) = match tunnel {
+            Some(handle) => {
+                let tunnel = self.tunnel(handle, &sa, table)?;
+                let outer = self.found(&tunnel, whole, false)?;
+                (self.inside(&tunnel, &outer)?, outer.udp)
+            }
+            None => (whole, false),
         };
-        let outer = tunnel.as_ref().map_or(&sa, |(_, tunnel)| tunnel);
-        let found = self.found(outer)?;
-        let (esp, ah) = self.offsets(&sa, &found, tunnel.is_some())?;
+        let found = self.found(&sa, part.clone(), tunnel.is_some())?;
+        // UDP in both parts is no form (R63).
+        require(!(outer_udp && found.udp))?;
+        let (esp, ah) = self.headers(&sa, &found)?;
+        self.offsets(esp, ah)?;
         let segments = match LargeSend::from_word(self.slots.large_send) {
-            Some(large) => Some(self.segments(large, &sa, &found.ip, tunnel.is_some())?),
+            // Never with a tunnel (R104).
+            Some(_) if tunnel.is_some() => return Err(Mismatch),
+            Some(large) => Some(self.segments(large, &sa, &found.ip, esp)?),
             None => {
-                self.trailer(&sa, esp, tunnel.as_ref().map(|(_, tunnel)| tunnel))?;
+                self.trailer(&sa, esp, part.end)?;
                 None
             }
         };
         Ok(Job {
             handle,
-            tunnel: tunnel.map(|(handle, _)| handle),
+            tunnel,
             esp,
             ah,
             iv: sa.esp.map_or(IvSource::None, |esp| esp.iv_source),
@@ -187,7 +200,7 @@ impl Sending<'_> {
         })
     }
 
-    /// The tunnel SA of transport over tunnel (R96).
+    /// The tunnel SA of transport over tunnel (R96). One subtype has no ESP inside (R133).
     fn tunnel(
         &self,
         handle: Handle,
@@ -198,77 +211,86 @@ impl Sending<'_> {
         require(
             self.config.transport_tunnel_combined
                 && transport.mode != Mode::Tunnel
-                && tunnel.mode != Mode::Transport,
+                && tunnel.mode != Mode::Transport
+                && tunnel.udp != UdpEsp::TUNNEL,
         )?;
         Ok(tunnel)
     }
 
-    /// The first IPsec header of the packet, which is that of the outer SA. A fragment is never
-    /// sent with offload (R105), nor a packet that the configuration does not cover.
-    fn found(&self, outer: &Offloaded) -> Result<Protected, Mismatch> {
-        let Class::Protected(found) = packet::classify(self.packet) else {
+    /// The IP packet inside of the tunnel, which the transport has framed in the clear.
+    fn inside(&self, tunnel: &Offloaded, found: &Protected) -> Result<Range<usize>, Mismatch> {
+        let end = self.packet.len();
+        let (esp, _) = self.headers(tunnel, found)?;
+        let (next, inside) = match (tunnel.esp.zip(esp), tunnel.ah) {
+            (Some((shape, offset)), _) => {
+                let (next, pad, at) = self.read_trailer(&shape, end)?;
+                let end = at.checked_sub(usize::from(pad)).ok_or(Mismatch)?;
+                (next, payload(&shape, offset)?..end)
+            }
+            (None, Some(ah)) => {
+                let (next, start) = ah.header(self.packet, found.offset).ok_or(Mismatch)?;
+                (next, start..end)
+            }
+            (None, None) => return Err(Mismatch),
+        };
+        require(next == packet::PROTOCOL_IPV4 || next == packet::PROTOCOL_IPV6)?;
+        Ok(inside)
+    }
+
+    /// The first IPsec header of the packet or of the one inside of the tunnel, which is that of
+    /// the SA. A fragment is never sent with offload (R105), nor a packet that the configuration
+    /// does not cover.
+    fn found(
+        &self,
+        sa: &Offloaded,
+        part: Range<usize>,
+        inner: bool,
+    ) -> Result<Protected, Mismatch> {
+        let packet = self.packet.get(part.clone()).ok_or(Mismatch)?;
+        let Class::Protected(mut found) = packet::classify(packet) else {
             return Err(Mismatch);
         };
-        let version = match found.ip.source {
-            Address::V4(_) => self.config.ipv4,
-            Address::V6(_) => self.config.ipv6,
-        };
         require(
-            found.ip.length == self.packet.len()
-                && outer.encapsulates(found.udp, false)
-                && outer.spi(found.operation) == Some(found.spi)
-                && (outer.ah.is_none() || found.operation == Operation::AH)
-                && version
-                && (!found.ip.options || self.config.ipv4_options)
-                && (!found.ip.extensions || self.config.ipv6_extension_headers),
+            found.ip.length == packet.len()
+                && sa.encapsulates(found.udp, inner)
+                && sa.spi(found.operation) == Some(found.spi)
+                && (sa.ah.is_none() || found.operation == Operation::AH)
+                && flow::covers(self.config, &found.ip),
         )?;
+        found.offset = found.offset.checked_add(part.start).ok_or(Mismatch)?;
         Ok(found)
     }
 
-    /// Where ESP and AH of the SA start, by slot 12 (R97). 0 means that there is none (C25); at any
-    /// other offset there must be the SA's SPI.
-    fn offsets(
+    /// Where ESP and AH of an SA start whose first header is `found`.
+    fn headers(
         &self,
         sa: &Offloaded,
         found: &Protected,
-        nested: bool,
     ) -> Result<(Option<usize>, Option<usize>), Mismatch> {
-        let named = |offset: u16| Some(usize::from(offset)).filter(|&offset| offset != 0);
-        let esp = named(self.header.esp_offset);
-        let ah = named(self.header.ah_offset);
-        for (operation, offset) in [(Operation::ESP, esp), (Operation::AH, ah)] {
-            let there = offset.and_then(|at| packet::spi(self.packet, operation, at));
-            require(there == sa.spi(operation) && there.is_some() == offset.is_some())?;
-            require(offset.is_none_or(|at| at >= found.offset))?;
-        }
-        let first = match (ah, esp) {
-            (Some(ah), Some(esp)) => {
-                require(ah.saturating_add(AH_HEADER) <= esp)?;
-                ah
-            }
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => return Err(Mismatch),
+        let Some(ah) = sa.ah else {
+            return Ok((Some(found.offset), None));
         };
-        require(nested || first == found.offset)?;
-        Ok((esp, ah))
+        let (next, behind) = ah.header(self.packet, found.offset).ok_or(Mismatch)?;
+        let Some(esp) = sa.esp else {
+            return Ok((None, Some(found.offset)));
+        };
+        let spi = packet::spi(self.packet, Operation::ESP, behind);
+        require(next == packet::PROTOCOL_ESP && spi == Some(esp.spi))?;
+        Ok((Some(behind), Some(found.offset)))
+    }
+
+    /// Slot 12 names the places of the headers (R97). 0 means that there is none (C25).
+    fn offsets(&self, esp: Option<usize>, ah: Option<usize>) -> Result<(), Mismatch> {
+        let named = |offset: u16| Some(usize::from(offset)).filter(|&offset| offset != 0);
+        require(named(self.header.esp_offset) == esp && named(self.header.ah_offset) == ah)
     }
 
     /// Without large send offload the ESP trailer is there and says what slot 12 says (R98, R99).
-    /// Outside of it is only the tunnel's own trailer.
-    fn trailer(
-        &self,
-        sa: &Offloaded,
-        esp: Option<usize>,
-        tunnel: Option<&Offloaded>,
-    ) -> Result<(), Mismatch> {
-        let (Some(shape), Some(offset)) = (sa.esp, esp) else {
+    /// `end` is where the integrity value ends; outside of it is only the tunnel's own trailer.
+    fn trailer(&self, sa: &Offloaded, esp: Option<usize>, end: usize) -> Result<(), Mismatch> {
+        let Some((shape, offset)) = sa.esp.zip(esp) else {
             return Ok(());
         };
-        let mut end = self.packet.len();
-        if let Some(tunnel) = tunnel.and_then(|tunnel| tunnel.esp) {
-            let (_, pad, at) = self.read_trailer(&tunnel, end)?;
-            end = at.checked_sub(usize::from(pad)).ok_or(Mismatch)?;
-        }
         let (next, pad, at) = self.read_trailer(&shape, end)?;
         let start = payload(&shape, offset)?;
         let first = at.checked_sub(usize::from(pad)).ok_or(Mismatch)?;
@@ -289,28 +311,44 @@ impl Sending<'_> {
         read().ok_or(Mismatch)
     }
 
-    /// Large send offload: no trailer yet (R102), and never with a tunnel (R104).
+    /// Large send offload: no trailer yet (R102), TCP in transport mode only (R104).
     fn segments(
         &self,
         large: LargeSend,
         sa: &Offloaded,
         ip: &Ip,
-        nested: bool,
+        esp: Option<usize>,
     ) -> Result<Segments, Mismatch> {
-        let inner_ip = matches!(
-            self.header.next_header,
-            packet::PROTOCOL_IPV4 | packet::PROTOCOL_IPV6
-        );
         let ipv6 = matches!(ip.source, Address::V6(_));
         let family = match large {
             LargeSend::V1 { .. } => !ipv6,
             LargeSend::V2 { ipv6: named, .. } => named == ipv6,
         };
-        require(self.config.lso && family && !nested && !inner_ip && sa.mode != Mode::Tunnel)?;
+        let tcp = self.header.next_header == packet::PROTOCOL_TCP;
+        require(self.config.lso && family && tcp && sa.mode != Mode::Tunnel)?;
         // Only ESP has a trailer to make.
-        let shape = sa.esp.ok_or(Mismatch)?;
-        let start = payload(&shape, usize::from(self.header.esp_offset))?;
+        let (shape, offset) = sa.esp.zip(esp).ok_or(Mismatch)?;
+        let start = payload(&shape, offset)?;
+        self.tcp_offset(large, start)?;
         Segments::new(large, self.packet, start, &shape, self.header.pad_length).ok_or(Mismatch)
+    }
+
+    /// TcpHeaderOffset in slot 2 is that of the TCP header. It counts from the start of the frame,
+    /// which is as far in front of the IP header as an encapsulation that was reported says.
+    fn tcp_offset(&self, large: LargeSend, tcp: usize) -> Result<(), Mismatch> {
+        let (LargeSend::V1 {
+            tcp_header_offset: named,
+            ..
+        }
+        | LargeSend::V2 {
+            tcp_header_offset: named,
+            ..
+        }) = large;
+        let link = usize::try_from(named)
+            .ok()
+            .and_then(|named| named.checked_sub(tcp))
+            .ok_or(Mismatch)?;
+        require(encapsulation::has_header(self.config.encapsulation, link))
     }
 }
 

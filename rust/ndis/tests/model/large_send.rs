@@ -7,11 +7,12 @@ use crate::frame::*;
 use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
+use espnic_ndis::encapsulation::{IEEE_802_3, IEEE_802_3_P_AND_Q};
 use espnic_ndis::model::segment::{Segment, Segments};
 use espnic_ndis::model::send::check;
 use espnic_ndis::model::{Capabilities, Lookup, Mode, SendSlots, Verdict};
 use espnic_ndis::oob::{LargeSend, SendHeader};
-use espnic_ndis::sa::build::Association;
+use espnic_ndis::sa::build::{self, Addresses, Association};
 use espnic_ndis::{Handle, Status};
 
 const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
@@ -43,10 +44,17 @@ fn slots(handle: Handle, large: LargeSend, pad_length: u8) -> SendSlots {
     }
 }
 
+/// Where TCP starts in the frames of [`large`] under AES-GCM: Ethernet, IPv4, ESP, IV.
+const TCP_OFFSET: u32 = 14 + 20 + 8 + 8;
+
 fn v2(mss: u32) -> LargeSend {
+    v2_at(mss, TCP_OFFSET)
+}
+
+fn v2_at(mss: u32, tcp_header_offset: u32) -> LargeSend {
     LargeSend::V2 {
         mss,
-        tcp_header_offset: 50,
+        tcp_header_offset,
         ipv6: false,
     }
 }
@@ -54,7 +62,7 @@ fn v2(mss: u32) -> LargeSend {
 fn v1(mss: u32) -> LargeSend {
     LargeSend::V1 {
         mss,
-        tcp_header_offset: 50,
+        tcp_header_offset: TCP_OFFSET,
     }
 }
 
@@ -77,11 +85,11 @@ fn segments(verdict: Verdict) -> Segments {
 
 #[test]
 fn the_nic_builds_a_trailer_for_each_segment() {
-    rules(&[102, 103, 99]);
-    for cipher in [
-        Encryption::AES_CBC_128,
-        Encryption::NONE,
-        Encryption::DES_CBC,
+    rules(&[102, 103, 99, 98]);
+    for (cipher, iv) in [
+        (Encryption::AES_CBC_128, 16),
+        (Encryption::NONE, 0),
+        (Encryption::DES_CBC, 8),
     ] {
         let sa = [esp(0x100, cipher, Authentication::SHA_256)];
         let (table, handle) = with(&sa, Mode::Transport);
@@ -90,11 +98,12 @@ fn the_nic_builds_a_trailer_for_each_segment() {
             let packet = large(&table, handle, payload, tail);
             let plan = segments(verdict(
                 &table,
-                &slots(handle, v2(1000), tail as u8),
+                &slots(handle, v2_at(1000, 14 + 20 + 8 + iv), tail as u8),
                 &packet,
             ));
             // What the transport left at the end is dropped.
             assert_eq!(plan.payload, payload);
+            assert_eq!(plan.next_header, TCP);
             let cut: Vec<Segment> = plan.iter().collect();
             assert_eq!(cut.len(), payload.div_ceil(1000));
             assert_eq!(cut.iter().map(|one| one.payload).sum::<usize>(), payload);
@@ -112,8 +121,43 @@ fn the_nic_builds_a_trailer_for_each_segment() {
 }
 
 #[test]
+fn lso_is_for_tcp_alone() {
+    rules(&[98]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let packet = large(&table, handle, 4500, 0);
+    let mut slots = slots(handle, v2(1000), 0);
+    for (next, good) in [(TCP, true), (0, false), (UDP, false), (ESP, false)] {
+        slots.header = (slots.header & !0xff) | u64::from(next);
+        let verdict = verdict(&table, &slots, &packet);
+        assert_eq!(matches!(verdict, Verdict::Crypto(_)), good, "{next}");
+    }
+}
+
+#[test]
+fn the_offset_of_tcp_counts_from_the_start_of_the_frame() {
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let packet = large(&table, handle, 4500, 0);
+    let tagged = Capabilities {
+        encapsulation: IEEE_802_3 | IEEE_802_3_P_AND_Q,
+        ..EVERYTHING
+    };
+    // From the IP header, no place at all, a word too far, far behind.
+    for offset in [TCP_OFFSET - 14, 0, TCP_OFFSET + 8, TCP_OFFSET - 4, 1000] {
+        let slots = slots(handle, v2_at(1000, offset), 0);
+        assert_eq!(verdict(&table, &slots, &packet), FAIL, "{offset}");
+        assert_eq!(check(true, &tagged, &slots, &packet, &table), FAIL);
+    }
+    // A tag moves it, where such frames were reported.
+    let slots = slots(handle, v2_at(1000, TCP_OFFSET + 4), 0);
+    assert_eq!(verdict(&table, &slots, &packet), FAIL);
+    let with_tag = check(true, &tagged, &slots, &packet, &table);
+    assert_eq!(segments(with_tag).start, 36 + 32);
+}
+
+#[test]
 fn segments_count_on_from_the_packets_sequence_number() {
-    rules(&[102, 108]);
+    // The one case in which the NIC numbers packets; else the transport does.
+    rules(&[102]);
     let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let plan = segments(verdict(&table, &slots(handle, v2(1000), 0), &packet));
@@ -132,10 +176,46 @@ fn the_type_bit_tells_the_versions_apart() {
     // The word says the IP version; an IPv4 packet is no IPv6 one.
     let ipv6 = LargeSend::V2 {
         mss: 1000,
-        tcp_header_offset: 50,
+        tcp_header_offset: TCP_OFFSET,
         ipv6: true,
     };
     assert_eq!(verdict(&table, &slots(handle, ipv6, 0), &packet), FAIL);
+}
+
+#[test]
+fn version_2_alone_knows_ipv6() {
+    rules(&[110]);
+    let table = Table::new(8);
+    let associations = [gcm(0x100)];
+    let bundle = build::Bundle {
+        addresses: Addresses::V6 {
+            source: [1; 16],
+            destination: [2; 16],
+        },
+        ..outbound(&associations)
+    };
+    let handle = add(&table, &bundle, Mode::Transport);
+    let packet = ipv6(&[], ESP, &large(&table, handle, 4500, 0)[20..]);
+    let tcp_header_offset = TCP_OFFSET + 20;
+    let mss = 1000;
+    let v2 = |ipv6| LargeSend::V2 {
+        mss,
+        tcp_header_offset,
+        ipv6,
+    };
+    let v1 = LargeSend::V1 {
+        mss,
+        tcp_header_offset,
+    };
+    let verdict = |large| {
+        let mut slots = slots(handle, large, 0);
+        slots.header = (slots.header & !0xff00_0000) | 0x0a00_0000;
+        verdict(&table, &slots, &packet)
+    };
+    let plan = segments(verdict(v2(true)));
+    assert_eq!((plan.version, plan.iter().count()), (2, 5));
+    assert_eq!(verdict(v2(false)), FAIL);
+    assert_eq!(verdict(v1), FAIL);
 }
 
 #[test]

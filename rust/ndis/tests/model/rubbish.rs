@@ -9,7 +9,7 @@ use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::send::check;
 use espnic_ndis::model::{Job, Lookup, Mode, SendSlots, Verdict};
-use espnic_ndis::oob::Receive;
+use espnic_ndis::oob::{LargeSend, Receive};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -84,7 +84,7 @@ proptest! {
         cut in any::<Option<Index>>(),
         header in any::<u32>(),
         keep_header in any::<bool>(),
-        large_send in prop::option::of(1u64..2000),
+        large_send in prop::option::of((1u32..2000, any::<bool>())),
     ) {
         let table = Table::new(8);
         let sha = Authentication::SHA_1;
@@ -109,7 +109,18 @@ proptest! {
             ipsec: handle.get(),
             tunnel,
             header: u64::from(if keep_header { good } else { header }),
-            large_send: large_send.unwrap_or(0),
+            large_send: large_send.map_or(0, |(mss, at_tcp)| {
+                let large = LargeSend::V1 {
+                    mss,
+                    // Ethernet, IP, ESP, IV; for the pair IP, AH, ESP, IV.
+                    tcp_header_offset: match (at_tcp, which) {
+                        (false, _) => 0,
+                        (true, 0) => 14 + 20 + 8 + 8,
+                        (true, _) => 14 + 20 + 24 + 8 + 16,
+                    },
+                };
+                large.word().unwrap()
+            }),
         };
         if changes.is_empty() && cut.is_none() && keep_header && large_send.is_none() {
             let good = check(true, &EVERYTHING, &slots, &packet, &table);

@@ -11,7 +11,7 @@ use espnic_ndis::model::send::{check, check_list};
 use espnic_ndis::model::table::IvSource;
 use espnic_ndis::model::{Capabilities, Job, Lookup, Mode, SendSlots, Verdict};
 use espnic_ndis::oob::SendHeader;
-use espnic_ndis::sa::build::Association;
+use espnic_ndis::sa::build::{self, Addresses, Association};
 use espnic_ndis::{Handle, Status};
 
 const PAYLOAD: [u8; 45] = [7; 45];
@@ -309,14 +309,40 @@ fn the_transport_frames_and_the_nic_only_encrypts() {
 #[test]
 fn a_fragment_is_not_sent() {
     rules(&[105]);
-    let (table, _, mut packet, slots) = good();
-    packet[6] = 0x20;
-    assert_eq!(verdict(&table, &slots, &packet), FAIL);
-    packet[6] = 0x40;
-    assert!(matches!(
-        verdict(&table, &slots, &packet),
-        Verdict::Crypto(_)
-    ));
+    let (table, _, mut packet, right) = good();
+    // More fragments, an offset, both; "do not fragment" is none.
+    for (flags, offset, sent) in [
+        (0x20, 0, false),
+        (0, 1, false),
+        (0x1f, 0xff, false),
+        (0x20, 5, false),
+        (0x40, 0, true),
+    ] {
+        (packet[6], packet[7]) = (flags, offset);
+        let verdict = verdict(&table, &right, &packet);
+        assert_eq!(matches!(verdict, Verdict::Crypto(_)), sent);
+    }
+    let v6 = [gcm(0x200)];
+    let v6 = build::Bundle {
+        addresses: Addresses::V6 {
+            source: [1; 16],
+            destination: [2; 16],
+        },
+        ..outbound(&v6)
+    };
+    let v6 = add(&table, &v6, Mode::Transport);
+    let esp = framed_of(&table, v6, &PAYLOAD, TCP);
+    let whole = ipv6(&[], ESP, &esp);
+    assert_eq!(
+        job(verdict(&table, &slots(v6, TCP, 1, 0, 40), &whole)).esp,
+        Some(40)
+    );
+    // The Fragment header, also of a packet that is a single fragment.
+    for fields in [[0, 0, 0, 0, 0, 0, 9], [0, 0, 1, 0, 0, 0, 9]] {
+        let fragment = ipv6(&[(44, &fields)], ESP, &esp);
+        let right = slots(v6, TCP, 1, 0, 48);
+        assert_eq!(verdict(&table, &right, &fragment), FAIL);
+    }
 }
 
 #[test]
@@ -371,10 +397,16 @@ fn the_nic_makes_the_initialisation_vector() {
     ] {
         let (table, handle) = with(&[sa], Mode::Transport);
         let shape = table.by_handle(handle).unwrap().esp.unwrap();
-        let packet = ipv4(ESP, &framed(&shape, &PAYLOAD, TCP));
+        let mut packet = ipv4(ESP, &framed(&shape, &PAYLOAD, TCP));
         let pad = packet[packet.len() - shape.icv - 2];
-        let job = job(verdict(&table, &slots(handle, TCP, pad, 0, 20), &packet));
-        assert_eq!(job.iv, expected);
+        let right = slots(handle, TCP, pad, 0, 20);
+        let first = verdict(&table, &right, &packet);
+        assert_eq!(job(first).iv, expected);
+        // What the transport left in its place does not matter.
+        for byte in [0, 0x32, 0xff] {
+            packet[28..28 + shape.iv].fill(byte);
+            assert_eq!(verdict(&table, &right, &packet), first);
+        }
     }
 }
 
