@@ -19,6 +19,13 @@ pub enum Kind {
     Delete,
 }
 
+/// The final statuses of DELETE_SA (R82).
+const ENDS_OF_DELETE: [Status; 3] = [
+    Status::SUCCESS,
+    Status::NOT_ACCEPTED,
+    Status::REQUEST_ABORTED,
+];
+
 /// Names one pended request; never given out twice by one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(u64);
@@ -41,6 +48,8 @@ pub enum Refusal {
     NotPending,
     /// The status is no final one for these OIDs: PENDING (R34, R84) or INDICATION_REQUIRED (R42).
     NotFinal,
+    /// The status is not one of those that end DELETE_SA (R82).
+    NotOfDelete,
 }
 
 /// One place of a table.
@@ -134,6 +143,9 @@ impl<'a> Pending<'a> {
     /// Ends a request with the status of its work. The caller completes it with what it gets, which
     /// happens once for each request (R34).
     ///
+    /// A delete ends with SUCCESS (R83), and around a reset or removal with NOT_ACCEPTED or
+    /// REQUEST_ABORTED (R82); a malformed list is refused before it is pended (C6).
+    ///
     /// # Errors
     ///
     /// See [`Refusal`]; the table is unchanged then.
@@ -146,6 +158,10 @@ impl<'a> Pending<'a> {
             .iter_mut()
             .find(|slot| slot.0.is_some_and(|entry| entry.ticket == ticket))
             .ok_or(Refusal::NotPending)?;
+        let delete = slot.0.is_some_and(|entry| entry.kind == Kind::Delete);
+        if delete && !ENDS_OF_DELETE.contains(&status) {
+            return Err(Refusal::NotOfDelete);
+        }
         let entry = slot.0.take().ok_or(Refusal::NotPending)?;
         Ok(Done {
             ticket,

@@ -23,7 +23,8 @@ pub struct Entry {
 #[derive(Default)]
 struct Inner {
     entries: BTreeMap<Handle, Entry>,
-    last_handle: u64,
+    /// Handles that were given out.
+    handles: u64,
     /// Why it takes no additions.
     closed: Option<Status>,
     /// The addition with this number (from 0) fails like this.
@@ -32,6 +33,12 @@ struct Inner {
     /// Handles in the order in which they were removed.
     removed: Vec<Handle>,
     remove_error: Option<RemoveError>,
+}
+
+/// The handle of the addition with this number (from 1): an address of the upper half, as those of a
+/// miniport are, so that one that loses bits on its way is seen.
+pub fn handle_number(number: u64) -> Handle {
+    Handle::new(0xffff_8000_0000_0000 + number * 0x10).unwrap()
 }
 
 /// The table.
@@ -82,8 +89,8 @@ impl Backend for Table {
             return Err(Status::RESOURCES);
         }
         // No handle ever names two bundles, one after the other.
-        inner.last_handle += 0x10;
-        let handle = Handle::new(inner.last_handle).unwrap();
+        inner.handles += 1;
+        let handle = handle_number(inner.handles);
         let esp = bundle.esp;
         let entry = Entry {
             shape: Offloaded::of(bundle),
