@@ -142,11 +142,20 @@ fn next_leads_over_a_gap_and_null_ends_the_list() {
 #[test]
 fn what_could_not_be_deleted_receives_nothing_any_more() {
     rules(&[85]);
-    use crate::frame::{esp_of, ipv4, receive, ESP, TCP};
+    use crate::frame::{esp_of, ipv4, receive, udp, TCP, UDP};
     use espnic_ndis::model::{Check, Report, Work};
+    use espnic_ndis::sa::UdpEsp;
     let table = Table::new(8);
-    let handle = add(&table, &inbound(&[gcm(0x100)]), Mode::Transport);
-    let packet = || ipv4(ESP, &esp_of(&table, handle, &[7; 40], TCP));
+    let associations = [gcm(0x100)];
+    let bundle = build::Bundle {
+        udp_esp: UdpEsp::TRANSPORT,
+        ..inbound(&associations)
+    };
+    let handle = add(&table, &bundle, Mode::Transport);
+    let packet = || {
+        let esp = esp_of(&table, handle, &[7; 40], TCP);
+        ipv4(UDP, &udp(4500, &esp))
+    };
     let good = Work::Single {
         mode: Mode::Transport,
         check: Check::Good,

@@ -25,6 +25,23 @@ fn two() -> (Adapter, Table, [Handle; 2]) {
     (adapter(EVERYTHING), table, handles)
 }
 
+/// A packet of an outbound SA with its words.
+fn to_send(table: &Table, handle: Handle) -> (Vec<u8>, SendSlots) {
+    let shape = table.by_handle(handle).unwrap().esp.unwrap();
+    let header = SendHeader {
+        next_header: TCP,
+        pad_length: 2,
+        ah_offset: 0,
+        esp_offset: 20,
+    };
+    let slots = SendSlots {
+        ipsec: handle_word(Some(handle)),
+        header: header.word().unwrap(),
+        ..SendSlots::default()
+    };
+    (ipv4(ESP, &framed(&shape, &[7; 40], TCP)), slots)
+}
+
 #[test]
 fn a_nic_that_leaves_removes_its_sas_by_itself() {
     rules(&[89, 90, 40]);
@@ -56,6 +73,10 @@ fn a_reset_aborts_requests_and_drops_the_sas() {
     rules(&[41, 40]);
     let (mut adapter, table, handles) = two();
     let before = adapter.snapshot();
+    let (packet, words) = to_send(&table, handles[1]);
+    let sent = || check(true, &EVERYTHING, &words, &packet, &table);
+    let fails = Verdict::Fail(Status::FAILURE);
+    assert_ne!(sent(), fails);
     let mut slots = [Slot::default(); 4];
     let mut pending = Pending::new(&mut slots);
     pending.accept(5, Kind::Add).unwrap();
@@ -67,6 +88,7 @@ fn a_reset_aborts_requests_and_drops_the_sas() {
         (5, Status::REQUEST_ABORTED)
     );
     assert_eq!(table.offloaded(), 0);
+    assert_eq!(sent(), fails);
     let mut buffer = delete_sa(&[Some(handles[1])]);
     let during = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
     assert_eq!(during.status, Status::NOT_ACCEPTED);
@@ -79,6 +101,7 @@ fn a_reset_aborts_requests_and_drops_the_sas() {
     assert!(table.by_handle(handles[1]).is_none());
     let new = try_add(&adapter.snapshot(), &table, &outbound(&[gcm(0x200)])).unwrap();
     assert!(!handles.contains(&new));
+    assert_eq!(sent(), fails);
 }
 
 #[test]
@@ -89,19 +112,7 @@ fn sas_stay_over_a_pause() {
     // The packets bring a handle or an SPI, and no keys.
     let works = |adapter: &Adapter| {
         let mut arrives = ipv4(ESP, &esp_of(&table, handles[0], &[7; 40], TCP));
-        let shape = table.by_handle(handles[1]).unwrap().esp.unwrap();
-        let leaves = ipv4(ESP, &framed(&shape, &[7; 40], TCP));
-        let header = SendHeader {
-            next_header: TCP,
-            pad_length: 2,
-            ah_offset: 0,
-            esp_offset: 20,
-        };
-        let slots = SendSlots {
-            ipsec: handle_word(Some(handles[1])),
-            header: header.word().unwrap(),
-            ..SendSlots::default()
-        };
+        let (leaves, slots) = to_send(&table, handles[1]);
         let (on, config) = (adapter.processing(), adapter.processed());
         let sent = check(on, &adapter.snapshot().config, &slots, &leaves, &table);
         assert!(matches!(sent, Verdict::Crypto(job) if job.handle == handles[1]));
