@@ -162,6 +162,14 @@ impl Ipsec {
         check::supported(x, self.capabilities.as_ref().ok_or(none)?)
     }
 
+    /// As [`Self::check`], with what is asked of a new state only.
+    fn check_new<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
+        if x.direction() == Some(Direction::Out) && x.in_last_round() {
+            return Err(c"espnic: the sequence numbers are nearly used up, take a new key");
+        }
+        self.check(x)
+    }
+
     /// Takes `x` or refuses it with a sentence. Process context.
     pub(crate) fn add(
         &self,
@@ -170,7 +178,7 @@ impl Ipsec {
         handle: Handle,
         extack: &mut ExtAck,
     ) -> Result {
-        let supported = match self.check(x) {
+        let supported = match self.check_new(x) {
             Ok(supported) => supported,
             Err(sentence) => {
                 self.refused.fetch_add(1, Relaxed);

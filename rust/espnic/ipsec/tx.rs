@@ -100,6 +100,11 @@ pub(crate) fn describe(
     }
     let esp_offset = esp_offset(skb, request.state).ok_or(Drop::Format)?;
     let number = sequence_number(skb, esp_offset, request)?;
+    // What `offload_ok` keeps from us, because numbers may come twice; a bond does not ask it.
+    let last_round = request.state.is_esn() && seq::hi(number) == u32::MAX;
+    if last_round || gso.is_some_and(|gso| gso.untrusted) {
+        return Err(Drop::Format);
+    }
     header.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
     header.out.resource_id = U32::new(handle.id);
     header.out.resource_type = U16::new(sa::OBJ_OUTB_SA);

@@ -44,6 +44,8 @@ pub struct Gso {
     pub tcp: Option<Family>,
     /// How many segments there will be.
     pub segments: u16,
+    /// Whether the number of segments was not known when the packet was built: `SKB_GSO_DODGY`.
+    pub untrusted: bool,
 }
 
 impl SkBuff {
@@ -139,6 +141,7 @@ impl SkBuff {
             size,
             tcp,
             segments: segments.max(1),
+            untrusted: kind & (bindings::SKB_GSO_DODGY as u32) != 0,
         })
     }
 
@@ -354,5 +357,12 @@ impl PeekSkb<'_> {
     pub fn is_gso(&self) -> bool {
         // SAFETY: The skb is valid.
         unsafe { bindings::skb_is_gso(self.0.as_ptr()) }
+    }
+
+    /// Whether the number of segments is only a claim of somebody outside, or not known yet, as of
+    /// packets from a TAP: `SKB_GSO_DODGY`.
+    pub fn is_untrusted_gso(&self) -> bool {
+        // SAFETY: The skb is valid.
+        unsafe { bindings::skb_gso_type(self.0.as_ptr()) & bindings::SKB_GSO_DODGY as u32 != 0 }
     }
 }

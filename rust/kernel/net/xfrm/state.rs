@@ -297,6 +297,26 @@ impl State {
         number
     }
 
+    /// Whether the 64-bit number of an outbound ESN state is in or just before its last round of 2^32,
+    /// where the stack gives numbers of offloaded packets out twice: where one would wrap, it takes one
+    /// step back (`xfrm_replay_overflow_offload_esn()`). Takes no lock: in any context.
+    pub fn in_last_round(&self) -> bool {
+        // Those who have asked may still get their numbers.
+        const START: u64 = ((u32::MAX as u64) << 32) - (1 << 16);
+        // SAFETY: Null or valid as long as the state.
+        let Some(esn) = (unsafe { self.raw().replay_esn.as_ref() }) else {
+            return false;
+        };
+        // SAFETY: Valid, as parts of `esn`; the stack may write to them meanwhile.
+        let (hi, lo) = unsafe {
+            (
+                (&raw const esn.oseq_hi).read_volatile(),
+                (&raw const esn.oseq).read_volatile(),
+            )
+        };
+        self.is_esn() && ((u64::from(hi) << 32) | u64::from(lo)) >= START
+    }
+
     /// Packets and bytes that the stack has counted.
     pub fn usage(&self) -> (u64, u64) {
         let counters = &self.raw().curlft;

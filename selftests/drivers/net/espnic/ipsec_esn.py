@@ -6,6 +6,7 @@ The high half is not on the wire but in what the ICV covers: a side that has it 
 every packet, which one case makes happen.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import algo, env, esp, ktap, netlink, traffic, xfrm  # noqa: E402
 
 WRAP = 1 << 32
+LAST_MARGIN = 1 << 16
 BEFORE = 20
 STREAM = 96 * 1024
 BURST, BURSTS = 20, 8
@@ -104,6 +106,44 @@ def wrong_high_half(cfg):
         ktap.equal(watch.dut_errors, wanted, "XFRM errors of the side under test")
         ktap.equal(watch.peer_errors, wanted, "XFRM errors of the peer")
         ktap.equal(watch.driver.get("ipsec_rx_auth_failed"), COUNT, "ipsec_rx_auth_failed")
+
+
+def last_round(cfg):
+    """Before the last 2^32 numbers of all an SA leaves the NIC, and after the last one nothing is
+    sent. For packets to a NIC the stack would go a step back, and again, each time."""
+    flow, start = _flow(), (WRAP - 1) * WRAP - LAST_MARGIN
+    last = WRAP * WRAP - 1
+    esp.protect_esn(cfg, flow, 64, start - BEFORE, start - BEFORE)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * (BEFORE + COUNT))
+    watch.stop()
+    ktap.equal(watch.driver.get("ipsec_tx_packets"), BEFORE, "packets that the NIC encrypted")
+    netlink.set_numbers(cfg.dut, flow.out, netlink.Esn(oseq=last - COUNT))
+    netlink.set_numbers(cfg.peer, flow.out, netlink.Esn(64, seq=last - COUNT))
+    watch_end = cfg.watch()
+    pinger = traffic.Pinger(cfg.dut, flow.dut, flow.peer)
+    ktap.defer(pinger.close)
+    for _ in range(3 * COUNT):
+        with contextlib.suppress(OSError):  # the stack may tell the sender
+            pinger.send(b"espnic")
+    time.sleep(env.SETTLE)
+    watch_end.stop()
+    numbers = [packet.seq for packet in watch_end.esp(cfg.netif_mac)]
+    ktap.equal(numbers, list(range(WRAP - COUNT, WRAP)), "numbers on the wire")
+    ktap.equal(watch_end.dut_errors, {"XfrmOutStateSeqError": 2 * COUNT}, "XFRM errors")
+    ivs = [packet.iv for one in (watch, watch_end) for packet in one.esp(cfg.netif_mac)]
+    ktap.equal(len(set(ivs)), len(ivs), "different IVs")
+
+
+def last_round_refused(cfg):
+    """A new SA that starts among the last 2^32 numbers."""
+    ktap.defer(xfrm.flush, cfg.dut)
+    try:
+        netlink.add_sa(cfg.dut, _flow().out, netlink.Esn(oseq=(WRAP - 1) * WRAP), "out", cfg.netif)
+    except netlink.NetlinkError as error:
+        ktap.contains(str(error), "nearly used up", "the kernel's text")
+        return
+    raise ktap.Failure("an SA at the end of its numbers was accepted")
 
 
 def jump(cfg):
@@ -204,7 +244,7 @@ def faults(cfg):
 
 
 CASES = [window_32, window_64, window_1024, window_4096, gmac, window_too_large, wrong_high_half,
-         jump, replayed, reordered, lost, faults]
+         last_round, last_round_refused, jump, replayed, reordered, lost, faults]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

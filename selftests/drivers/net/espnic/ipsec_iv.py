@@ -8,14 +8,24 @@ again at 1 then), and when the stack encrypts some packets of an SA in software.
 """
 
 import collections
+import fcntl
+import os
+import socket
+import struct
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import env, ktap, traffic, xfrm  # noqa: E402
+from ksft.forge import ip  # noqa: E402
 
 PINGS = 40
 READDS = 6
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+VIRTIO_NEEDS_CSUM, VIRTIO_GSO_TCPV4 = 1, 1
+IP_HLEN, TCP_HLEN, TCP_CHECK, TCP_ACK = 20, 20, 16, 0x10
+BEHIND, SEGMENT = "203.0.113.98", 1000
 
 
 def _check_unique(packets, least):
@@ -100,7 +110,56 @@ def software_and_hardware(cfg):
     _check_unique(_sent(cfg, watch), 4 * PINGS)
 
 
-CASES = [within_one_sa, delete_and_readd_same_key, same_key_other_spi, software_and_hardware]
+class Guest:
+    """A VM behind a TUN of the side under test, which forwards its packets."""
+
+    def __init__(self, cfg):
+        cfg.dut.cmd("modprobe", "tun")
+        with cfg.dut:
+            self._tun = os.open("/dev/net/tun", os.O_RDWR)
+            ktap.defer(os.close, self._tun)
+            request = struct.pack("16sH22x", b"guest0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+            fcntl.ioctl(self._tun, TUNSETIFF, request)
+        cfg.dut.ip("link set guest0 addrgenmode none up", f"route add {BEHIND}/32 dev guest0")
+        cfg.dut.sysctl("net.ipv4.ip_forward", 1)
+        ktap.defer(cfg.dut.sysctl, "net.ipv4.ip_forward", 0)
+
+    def send_train(self, dst, number, segments):
+        """One TCP packet that the stack is to segment; how many segments it is not told."""
+        data = bytes(segments * SEGMENT)
+        pseudo = (socket.inet_aton(BEHIND) + socket.inet_aton(dst)
+                  + struct.pack("!HH", socket.IPPROTO_TCP, TCP_HLEN + len(data)))
+        total = sum(struct.unpack("!6H", pseudo))
+        total = (total & 0xFFFF) + (total >> 16)
+        tcp = struct.pack("!HHIIBBHHH", 1000, 2000, number, 1, TCP_HLEN << 2, TCP_ACK, 1000,
+                          (total & 0xFFFF) + (total >> 16), 0)
+        header = struct.pack("<BBHHHH", VIRTIO_NEEDS_CSUM, VIRTIO_GSO_TCPV4, IP_HLEN + TCP_HLEN,
+                             SEGMENT, IP_HLEN, TCP_CHECK)
+        os.write(self._tun, header + ip(BEHIND, dst, socket.IPPROTO_TCP, tcp + data))
+
+
+def trains_of_a_guest(cfg):
+    """TCP that a VM wants segmented: how many numbers a packet takes is not known when the stack
+    gives them out, so they are software's."""
+    flow, trains, segments = xfrm.Flow(env.DUT4, env.PEER4, "tunnel"), 4, 20
+    ktap.defer(xfrm.flush, cfg.dut)
+    guest = Guest(cfg)
+    cfg.dut.ip(flow.out.add(xfrm.offload(cfg.netif, "out")),
+               f"xfrm policy add src {BEHIND} dst {env.PEER4} dir out tmpl src {env.DUT4} "
+               f"dst {env.PEER4} proto esp reqid {flow.out.reqid} mode tunnel")
+    watch = cfg.watch()
+    for number in range(trains):
+        guest.send_train(env.PEER4, number * segments * SEGMENT, segments)
+    watch.stop()
+    packets = _sent(cfg, watch)
+    _check_unique(packets, trains * segments)
+    ktap.equal([packet.seq for packet in packets], list(range(1, trains * segments + 1)),
+               "sequence numbers")
+    ktap.equal(watch.driver.get("ipsec_tx_packets", 0), 0, "encrypted by the NIC")
+
+
+CASES = [within_one_sa, delete_and_readd_same_key, same_key_other_spi, software_and_hardware,
+         trains_of_a_guest]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
