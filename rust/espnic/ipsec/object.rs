@@ -79,6 +79,10 @@ fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>,
 
 fn describe_outbound(object: &mut SaObject, supported: &Supported<'_>) {
     object.std.direction = sa::DIR_OUT;
+    if supported.encapsulation.is_some() {
+        // `ip xfrm state update` changes the ports in the stack only, which writes them into packets.
+        object.tail.tail_flags |= U16::new(sa::TAIL_NO_UDP_PORT_CHECK);
+    }
     if supported.algorithm.kind == cap::KIND_CIPHER {
         // CBC needs unpredictable IVs (RFC 3602 section 3): those of the NIC.
         object.tail.iv_mode = sa::IV_DEVICE;

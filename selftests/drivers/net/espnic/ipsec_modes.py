@@ -121,6 +121,24 @@ def udp_other_port(cfg):
     _udp(cfg, encap=OTHER_PORT)
 
 
+def udp_new_port(cfg):
+    """The other side's NAT takes another port (RFC 5996 section 2.23): `ip xfrm state update` changes
+    it in the stack, which tells no driver."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT)
+    esp.protect(cfg, flow)
+    esp.encap_socket(cfg.peer, OTHER_PORT, bypass=True)
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    words = flow.out.add(xfrm.offload(cfg.netif, "out"), "update")
+    old = f"espinudp {xfrm.ENCAP_PORT} {xfrm.ENCAP_PORT}"
+    ktap.contains(words, old, "the command")
+    cfg.dut.ip(words.replace(old, f"espinudp {xfrm.ENCAP_PORT} {OTHER_PORT}"))
+    watch = cfg.watch()
+    count = traffic.ping(cfg.dut, flow.dut, flow.peer, esp.SIZES)
+    watch.stop().prove_offload(count)
+    ports = {packet.payload[2:4] for packet in watch.esp(cfg.netif_mac)}
+    ktap.equal(ports, {OTHER_PORT.to_bytes(2, "big")}, "destination ports on the wire")
+
+
 def _in_software(cfg, watch, sent, received=None):
     """All went well, and the stack encrypted all ESP packets, none the NIC.
 
@@ -229,7 +247,7 @@ def fragments(cfg):
 
 
 CASES = [tunnel_4_in_4, tunnel_6_in_4, tunnel_4_in_6, tunnel_6_in_6, tunnel_any_inner,
-         flags, udp_transport, udp_tunnel, udp_cbc, udp_other_port, nested,
+         flags, udp_transport, udp_tunnel, udp_cbc, udp_other_port, udp_new_port, nested,
          vlan_over_offloading_device, vlan_device, ip_options, fragments]
 
 if __name__ == "__main__":
