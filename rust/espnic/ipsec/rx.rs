@@ -3,6 +3,7 @@
 //! Received ESP packets: telling the stack what the NIC did.
 
 use super::Ipsec;
+use espnic_esp::seq;
 use espnic_wire::{
     hdr::{
         self,
@@ -84,6 +85,11 @@ pub(crate) fn mark(
         counters.stale = counters.stale.wrapping_add(1);
         return None;
     };
+    if status == RxStatus::AuthFailed && other_round(&state, header, &skb) {
+        // Software opens it, which moves the state's number, of which the NIC is told then.
+        counters.unprocessed = counters.unprocessed.wrapping_add(1);
+        return Some(skb);
+    }
     if skb.set_rx_offload(state, status).is_err() {
         counters.no_memory = counters.no_memory.wrapping_add(1);
         return None;
@@ -102,6 +108,18 @@ fn status(header: &NetHdr48) -> Option<RxStatus> {
         (true, hdr::SEC_FORMAT | hdr::SEC_LENGTH) => Some(RxStatus::BadSyntax),
         _ => None,
     }
+}
+
+/// Whether the stack takes the packet for one of another round of 2^32 numbers than the NIC did: a
+/// key manager may move the state's number (`XFRM_MSG_NEWAE`), and tells no driver.
+fn other_round(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
+    let at = usize::from(header.sec.esp_offset.get()).saturating_add(4);
+    let low = skb.head().get(at..).and_then(|rest| rest.first_chunk());
+    low.is_some_and(|&low| {
+        let window = state.replay_window().max(1);
+        let high = seq::infer_hi(state.highest_seen(), window, u32::from_be_bytes(low));
+        state.is_esn() && high != header.sec.esn_hi.get()
+    })
 }
 
 /// The state that the NIC names, if it is alive and fits the packet.

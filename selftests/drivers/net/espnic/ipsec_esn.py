@@ -147,17 +147,21 @@ def last_round_refused(cfg):
 
 
 def jump(cfg):
-    """XFRM_MSG_NEWAE moves the state's number to another round: the next packet that passes
-    makes the driver tell the NIC, which then expects that round."""
+    """XFRM_MSG_NEWAE moves the state's number to another round, as after a failover, and tells no
+    driver: the first packet of that round fails in the NIC, is opened by software, and has the
+    driver tell the NIC."""
     flow = _flow()
     esp.protect_esn(cfg, flow, 64, 50, 50)
     watch = cfg.watch()
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
     watch.stop().prove_offload(COUNT)
     netlink.set_numbers(cfg.dut, flow.in_, netlink.Esn(64, seq=7 * WRAP + 60))
-    traffic.ping(cfg.dut, flow.dut, flow.peer)  # the last packet of the old round
-    time.sleep(env.SETTLE)
     netlink.set_numbers(cfg.peer, flow.in_, netlink.Esn(oseq=7 * WRAP + 200))
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    watch.stop()
+    ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
+    ktap.equal(watch.driver.get("ipsec_rx_unprocessed"), 1, "packets left to software")
     watch = cfg.watch()
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
     watch.stop().prove_offload(COUNT)
