@@ -14,7 +14,13 @@ use kernel::{
     alloc::Flags,
     io::poll::read_poll_timeout_atomic,
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     time::Delta, //
 };
 use kernel_net::{
@@ -33,6 +39,10 @@ use zerocopy::IntoBytes;
 /// busy host. Without an end the user's request would hold the lock of all XFRM requests.
 const TIMEOUT_MS: u32 = 5000;
 
+/// The same after a command that had no answer, until there is one again: who takes an interface
+/// with many SAs down shall not wait the whole time for each of them.
+const SILENT_TIMEOUT_MS: u32 = 20;
+
 /// How often and after how many microseconds an answer is looked for before the sender sleeps: for most
 /// commands the NIC needs less time than an interrupt and a wake-up take.
 const POLLS: usize = 50;
@@ -47,6 +57,8 @@ pub(crate) struct Control {
     /// Taken in the queue's interrupt, too.
     #[pin]
     queue: SpinLockIrq<Option<ControlQueue>>,
+    /// The NIC has not answered a command in time, and none since.
+    silent: Atomic<bool>,
 }
 
 /// A command that is ready to be sent, and where its answer will be.
@@ -80,7 +92,10 @@ impl Answer {
 
 impl Control {
     pub(crate) fn new(queue: Option<ControlQueue>) -> impl PinInit<Self> {
-        pin_init!(Self { queue <- new_lock!(queue) })
+        pin_init!(Self {
+            queue <- new_lock!(queue),
+            silent: Atomic::new(false),
+        })
     }
 
     /// Writes `command`, whose variable data is `data_len` bytes long, for an answer with a result of
@@ -144,10 +159,20 @@ impl Control {
     ///
     /// `ETIMEDOUT`; the NIC may still do what it was told. `ENXIO` if the NIC was reset meanwhile.
     pub(crate) fn wait(&self, waiter: &Waiter) -> Result<Answer> {
-        if !self.poll(waiter) && !waiter.done.wait_timeout(TIMEOUT_MS) {
+        let limit = match self.is_silent() {
+            true => SILENT_TIMEOUT_MS,
+            false => TIMEOUT_MS,
+        };
+        if !self.poll(waiter) && !waiter.done.wait_timeout(limit) {
+            self.silent.store(true, Relaxed);
             return Err(ETIMEDOUT);
         }
         waiter.exchange.lock().take().map(Answer).ok_or(ENXIO)
+    }
+
+    /// Whether the NIC has stopped to answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Relaxed)
     }
 
     /// Looks for the answer for a while, without interrupts; true if it is there.
@@ -241,6 +266,7 @@ impl Control {
     /// Takes a new queue after a reset.
     pub(crate) fn set_queue(&self, queue: Option<ControlQueue>) {
         *self.queue.lock() = queue;
+        self.silent.store(false, Relaxed);
     }
 
     /// Why a command was not taken.
@@ -256,6 +282,7 @@ impl Control {
         let mut queue = self.queue.lock();
         let Some(queue) = &mut *queue else { return };
         while let Some(mut exchange) = queue.take() {
+            self.silent.store(false, Relaxed);
             if let Some(waiter) = exchange.waiter.take() {
                 *waiter.exchange.lock() = Some(exchange);
                 waiter.done.complete_all();

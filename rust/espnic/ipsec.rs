@@ -200,8 +200,11 @@ impl Ipsec {
             Err(error) => {
                 self.control_errors.fetch_add(1, Relaxed);
                 extack.set(failure(error));
-                // Without an answer the NIC may have the object, so the slot stays taken.
-                if error != ETIMEDOUT {
+                if error == ETIMEDOUT {
+                    // The NIC may have the object, so the slot stays taken. If it is only late, it
+                    // shall not keep an object that nobody knows.
+                    let _ = destroy(control, handle, GFP_KERNEL);
+                } else {
                     self.states.release(handle);
                 }
             }
@@ -295,7 +298,7 @@ impl Ipsec {
             let untold = self.states.with_data(handle, |sa| sa.untold.take());
             if let Some(number) = untold.flatten() {
                 if self.modify(control, x, handle, number).is_err() {
-                    // The NIC goes on with the numbers that it sees.
+                    // The NIC goes on with the numbers that it sees; the next jump tries again.
                     self.control_errors.fetch_add(1, Relaxed);
                 }
             }
@@ -421,7 +424,7 @@ fn post_destroy(control: &Control, handle: Handle, flags: Flags) -> Life {
 fn destroy_patiently(control: &Control, handle: Handle) -> Result<Arc<Waiter>> {
     for _ in 0..SEND_RETRIES {
         match destroy(control, handle, GFP_KERNEL) {
-            Err(EBUSY | ENOMEM) => {}
+            Err(EBUSY | ENOMEM) if !control.is_silent() => {}
             result => return result,
         }
         kernel::time::delay::fsleep(Delta::from_millis(SEND_RETRY_MS));

@@ -9,7 +9,11 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::atomic::Relaxed,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 use kernel_net::{
     net::{
@@ -30,12 +34,17 @@ use kernel_net::{
             SkBuff, //
         },
         xfrm, //
-    }, //
+    },
+    virtio::transmit::TxQueue, //
 };
+
+/// When a recovery looks again that found another one at work, in milliseconds.
+const RECOVERY_RETRY_MS: i64 = 10;
 
 impl device::Operations for Nic {
     fn open(dev: &Device<Self>) -> Result {
-        dev.data().start(dev)
+        dev.data().start(dev);
+        Ok(())
     }
 
     fn stop(dev: &Device<Self>) {
@@ -76,7 +85,12 @@ impl device::Operations for Nic {
         }
         dev_warn!(log, "the NIC asks for a reset\n");
         match dev.recover() {
-            Ok(()) => nic.ipsec.count_reset(),
+            Ok(true) => nic.ipsec.count_reset(),
+            // Looks again: the other one may have been too early for this request.
+            Ok(false) => {
+                fsleep(Delta::from_millis(RECOVERY_RETRY_MS));
+                dev.schedule_work();
+            }
             Err(error) => dev_err!(
                 log,
                 "the reset failed: {:?}; bind the driver again\n",
@@ -126,15 +140,7 @@ impl ethtool::Operations for Nic {
 
     fn set_channels(dev: &Device<Self>, count: u32) -> Result {
         let nic = dev.data();
-        let running = dev.is_running();
-        if running {
-            nic.halt(dev);
-        }
-        let result = nic.set_active(dev, count);
-        if running {
-            nic.start(dev)?;
-        }
-        result
+        nic.paused(dev, || nic.set_active(dev, count))
     }
 
     fn rings(dev: &Device<Self>) -> (Limited, Limited) {
@@ -146,20 +152,21 @@ impl ethtool::Operations for Nic {
         (rx.unwrap_or_default(), tx.unwrap_or_default())
     }
 
-    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32) -> Result {
+    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result {
+        if !rx.is_power_of_two() || !tx.is_power_of_two() {
+            extack.set(c"espnic: ring sizes must be powers of two");
+            return Err(EINVAL);
+        }
+        if tx < TxQueue::PACKET_MAX {
+            extack.set(c"espnic: a transmit ring needs 32 descriptors or more");
+            return Err(EINVAL);
+        }
         let nic = dev.data();
-        let running = dev.is_running();
-        if running {
-            nic.halt(dev);
-        }
-        let resized = nic
-            .channels
-            .iter()
-            .try_for_each(|channel| channel.resize(rx, tx));
-        if running {
-            nic.start(dev)?;
-        }
-        resized
+        nic.paused(dev, || {
+            nic.channels
+                .iter()
+                .try_for_each(|channel| channel.resize(rx, tx))
+        })
     }
 }
 

@@ -25,10 +25,13 @@ use kernel::{
 };
 use kernel_net::{
     cpu,
-    net::device::{
-        feature as netif,
-        Device,
-        Unregistered, //
+    net::{
+        device::{
+            feature as netif,
+            Device,
+            Unregistered, //
+        },
+        skbuff::SkBuff, //
     },
     rtnl,
     virtio::{
@@ -46,6 +49,9 @@ use zerocopy::{
 const MTU_MIN: u32 = 68;
 const MTU_DEFAULT: u32 = 1500;
 const MTU_MAX: u32 = 65535;
+
+/// The longest header of Ethernet.
+const VLAN_ETH_HLEN: u32 = 18;
 
 /// The driver's data of one netdev.
 #[pin_data]
@@ -150,22 +156,22 @@ impl Nic {
     }
 
     /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up.
-    pub(crate) fn start(&self, dev: &Device<Self>) -> Result {
+    pub(crate) fn start(&self, dev: &Device<Self>) {
         let active = self.active.load(Relaxed);
         for channel in self.channels.iter().take(active as usize) {
-            channel.rx.lock().fill()?;
+            channel.rx.lock().fill();
         }
         for (index, napi) in (0u16..).zip(dev.napis()) {
             napi.enable();
             // Events that came while the context was off are lost: look once.
             napi.schedule_process();
             if u32::from(index) < active {
-                dev.start_queue(index);
+                // Also what waits in the queue since a halt.
+                dev.wake_queue(index);
             }
         }
         self.started.store(true, Relaxed);
         self.update_carrier(dev);
-        Ok(())
     }
 
     /// Stops traffic, unless it is stopped already: the interface may go down during a reset. RTNL
@@ -175,8 +181,9 @@ impl Nic {
             return;
         }
         dev.set_carrier(false);
-        dev.disable_tx();
+        // In this order: a poll may start the stack's queues again.
         dev.napis().iter().for_each(|napi| napi.disable());
+        dev.disable_tx();
     }
 
     /// Tells the stack about the link.
@@ -214,9 +221,22 @@ impl Nic {
         let _guard = rtnl::lock();
         self.set_active(dev, self.active.load(Relaxed))?;
         if dev.is_running() {
-            self.start(dev)?;
+            self.start(dev);
         }
         Ok(())
+    }
+
+    /// Runs `action` while traffic is stopped. RTNL held.
+    pub(crate) fn paused<R>(&self, dev: &Device<Self>, action: impl FnOnce() -> R) -> R {
+        let running = dev.is_running();
+        if running {
+            self.halt(dev);
+        }
+        let result = action();
+        if running {
+            self.start(dev);
+        }
+        result
     }
 }
 
@@ -256,10 +276,13 @@ fn read_config(dev: &virtio::Device) -> NetConfig {
 pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offload: bool) {
     let config = read_config(dev);
     net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
+    let header = header_length(dev).bytes() as u32;
+    let room = SkBuff::rx_capacity().saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
     let max = match u32::from(config.mtu.get()) {
         0 => MTU_MAX,
         mtu => mtu,
     };
+    let max = max.min(room);
     net.set_mtu(MTU_MIN, max, MTU_DEFAULT.min(max));
     let when = |condition: bool, bits: u64| if condition { bits } else { 0 };
     let tso = when(dev.has_feature(feature::HOST_TSO4), netif::TSO)
@@ -276,5 +299,5 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
     // No tailroom for the ESP trailer: the stack would copy the head of each packet with fragments,
     // which never has any, also of those whose trailers the NIC makes. Where a trailer is needed and
     // has no room, the stack adds a fragment.
-    net.set_needed_headroom(header_length(dev).bytes() as u16);
+    net.set_needed_headroom(header as u16);
 }

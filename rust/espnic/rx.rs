@@ -38,6 +38,8 @@ pub(crate) struct Counters {
     pub(crate) dropped: u64,
     /// The NIC reported a frame that cannot be.
     pub(crate) malformed: u64,
+    /// How often there was no memory for buffers.
+    pub(crate) no_buffer: u64,
     pub(crate) ipsec: ipsec::rx::Counters,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Counters {
 pub(crate) struct Rx {
     /// Absent while the NIC is reset.
     pub(crate) queue: Option<RxQueue>,
+    /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
+    starved: bool,
     pub(crate) counters: Counters,
 }
 
@@ -57,23 +61,21 @@ impl Rx {
     pub(crate) fn new(queue: RxQueue) -> Self {
         Self {
             queue: Some(queue),
+            starved: false,
             counters: Counters::default(),
         }
     }
 
-    /// Gives the NIC as many buffers as the queue holds.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` if memory ran out; the buffers so far stay.
-    pub(crate) fn fill(&mut self) -> Result {
+    /// Gives the NIC as many buffers as the queue holds. If memory runs out the next poll goes on.
+    pub(crate) fn fill(&mut self) {
         let Some(queue) = &mut self.queue else {
-            return Ok(());
+            return;
         };
-        let mut result = Ok(());
+        self.starved = false;
         while queue.has_room() {
             let Some(buffer) = RxBuffer::new() else {
-                result = Err(ENOMEM);
+                self.starved = true;
+                self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 break;
             };
             if queue.add(buffer).is_err() {
@@ -81,7 +83,14 @@ impl Rx {
             }
         }
         queue.kick();
-        result
+    }
+
+    /// Fills up after `done` packets; false if memory ran out.
+    fn refill(&mut self, done: u32) -> bool {
+        if done > 0 || self.starved {
+            self.fill();
+        }
+        !self.starved
     }
 
     /// Asks for events again; true if there is work already.
@@ -182,11 +191,12 @@ pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> u32
         }
         channel.rx.lock().counters.add(&delta);
     }
-    if done > 0 && channel.rx.lock().fill().is_err() {
+    if channel.rx.lock().refill(done) {
+        done
+    } else {
         // Stay in polling mode: without buffers there are no events.
-        return poll.budget();
+        poll.budget()
     }
-    done
 }
 
 fn deliver(
@@ -222,6 +232,7 @@ impl Counters {
         self.bytes = self.bytes.wrapping_add(other.bytes);
         self.dropped = self.dropped.wrapping_add(other.dropped);
         self.malformed = self.malformed.wrapping_add(other.malformed);
+        self.no_buffer = self.no_buffer.wrapping_add(other.no_buffer);
         self.ipsec.add(&other.ipsec);
     }
 }

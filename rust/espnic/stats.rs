@@ -23,6 +23,7 @@ pub(crate) const NAMES: &[&CStr] = &[
     c"rx_bytes",
     c"rx_dropped",
     c"rx_malformed",
+    c"rx_no_buffer",
     c"ipsec_tx_packets",
     c"ipsec_tx_bytes",
     c"ipsec_tx_drop_stale",
@@ -77,6 +78,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         rx.bytes,
         rx.dropped,
         rx.malformed,
+        rx.no_buffer,
         tx.ipsec.packets,
         tx.ipsec.bytes,
         tx.ipsec.stale,
@@ -94,7 +96,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         control_errors,
         resets,
     ];
-    kernel::static_assert!(NAMES.len() == 24);
-    let values: [u64; 24] = values;
+    kernel::static_assert!(NAMES.len() == 25);
+    let values: [u64; 25] = values;
     values.into_iter().for_each(|value| out.push(value));
 }

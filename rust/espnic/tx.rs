@@ -66,8 +66,9 @@ pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
     let mut tx = channel.tx.lock();
     if let Some(result) = offloaded {
         if !tx.counters.ipsec.count(result, &skb, gso) {
-            // Dropping `skb` here frees it: without the NIC's crypto it is clear text.
-            return;
+            // Dropping `skb` here frees it: without the NIC's crypto it is clear text. The NIC may
+            // not know yet of those before it.
+            return tx.end(dev);
         }
     }
     tx.send(dev, header.prefix(nic.header), skb, gso);
@@ -123,6 +124,14 @@ impl Tx {
                 self.counters.dropped = self.counters.dropped.wrapping_add(1);
             }
         }
+        self.end(dev);
+    }
+
+    /// After a packet: tells the NIC, unless more packets follow at once.
+    fn end(&mut self, dev: &Device<Nic>) {
+        let Some(queue) = &mut self.queue else {
+            return;
+        };
         let full = queue.free() < TxQueue::PACKET_MAX;
         if full || !dev.xmit_more() {
             queue.kick();
@@ -150,11 +159,15 @@ impl Tx {
     }
 }
 
-/// Frees what the NIC has sent. `budget` is that of the running poll, 0 elsewhere.
-fn reclaim(queue: &mut TxQueue, budget: u32) {
+/// Frees what the NIC has sent; false if there was nothing. `budget` is that of the running poll, 0
+/// elsewhere.
+fn reclaim(queue: &mut TxQueue, budget: u32) -> bool {
+    let mut found = false;
     while let Some(skb) = queue.take() {
         skb.consume(budget);
+        found = true;
     }
+    found
 }
 
 /// Has the NIC report when most is sent, so that sockets get their memory back, and stops the
@@ -163,10 +176,9 @@ fn report_later(queue: &mut TxQueue, dev: &Device<Nic>, index: u16, full: bool) 
     if full {
         dev.stop_queue(index);
     }
-    // If most is sent already there will be no report: then it is taken back here.
-    while !queue.enable_events_delayed() {
-        reclaim(queue, 0);
-    }
+    // If most is sent already there will be no report: then it is taken back here. A broken queue says
+    // so for ever, and gives nothing.
+    while !queue.enable_events_delayed() && reclaim(queue, 0) {}
     if full && queue.free() >= TxQueue::PACKET_MAX {
         dev.start_queue(index);
     }

@@ -26,6 +26,8 @@ bool espnic_helper_virtio_test_bit(const struct virtio_device *vdev, unsigned in
 void espnic_helper_virtio_clear_bit(struct virtio_device *vdev, unsigned int bit);
 int espnic_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int n,
 				  struct virtqueue *vqs[], struct virtqueue_info info[]);
+bool espnic_helper_virtio_trylock_parent(struct virtio_device *vdev);
+void espnic_helper_virtio_unlock_parent(struct virtio_device *vdev);
 void espnic_helper_virtio_del_vqs(struct virtio_device *vdev);
 void espnic_helper_virtio_device_ready(struct virtio_device *vdev);
 u8 espnic_helper_virtio_get_status(struct virtio_device *vdev);
@@ -38,6 +40,7 @@ void espnic_helper_virtio_put_device(struct virtio_device *vdev);
 void *espnic_helper_netdev_priv(const struct net_device *dev);
 void espnic_helper_netdev_set_parent(struct net_device *dev, struct virtio_device *vdev);
 void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev);
+void espnic_helper_netdev_disable_netpoll(struct net_device *dev);
 void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr);
 void espnic_helper_eth_hw_addr_random(struct net_device *dev);
 void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,

@@ -15,6 +15,11 @@ void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev)
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 }
 
+void espnic_helper_netdev_disable_netpoll(struct net_device *dev)
+{
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
+}
+
 void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
 {
 	eth_hw_addr_set(dev, addr);

@@ -16,6 +16,16 @@ int espnic_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int n,
 	return virtio_find_vqs(vdev, n, vqs, info, NULL);
 }
 
+bool espnic_helper_virtio_trylock_parent(struct virtio_device *vdev)
+{
+	return device_trylock(vdev->dev.parent);
+}
+
+void espnic_helper_virtio_unlock_parent(struct virtio_device *vdev)
+{
+	device_unlock(vdev->dev.parent);
+}
+
 void espnic_helper_virtio_del_vqs(struct virtio_device *vdev)
 {
 	vdev->config->del_vqs(vdev);

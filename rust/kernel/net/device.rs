@@ -242,17 +242,28 @@ impl<T: Operations> Device<T> {
         unsafe { bindings::netif_device_attach(self.as_raw()) }
     }
 
-    /// Resets the virtio device and takes it into use again. Process context without RTNL.
+    /// Resets the virtio device and takes it into use again; false if somebody else resets or removes
+    /// the device now. Process context without RTNL.
     ///
     /// # Errors
     ///
     /// Those of [`Operations::reset_done`], or of the virtio core.
-    pub fn recover(&self) -> Result {
+    pub fn recover(&self) -> Result<bool> {
         let vdev = self.parent().as_raw();
+        // Who resets or removes the bus device holds its lock, and the latter waits for us.
         // SAFETY: The virtio device is bound as long as the netdev has data.
-        to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) })?;
+        if !unsafe { bindings::virtio_trylock_parent(vdev) } {
+            return Ok(false);
+        }
         // SAFETY: As above.
-        to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
+        let prepared = to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) });
+        let done = prepared.and_then(|()| {
+            // SAFETY: As above.
+            to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
+        });
+        // SAFETY: As above; locked by us.
+        unsafe { bindings::virtio_unlock_parent(vdev) };
+        done.map(|()| true)
     }
 
     /// The interface's index in its namespace.

@@ -6,9 +6,12 @@
 
 use crate::{
     bindings,
-    net::device::{
-        Device,
-        Operations as NetOperations, //
+    net::{
+        device::{
+            Device,
+            Operations as NetOperations, //
+        },
+        netlink::ExtAck, //
     }, //
 };
 use core::marker::PhantomData;
@@ -46,8 +49,8 @@ pub trait Operations: Sized {
     where
         Self: NetOperations;
 
-    /// Sets the sizes of the receive and of the transmit rings. RTNL held, may sleep.
-    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32) -> Result
+    /// Sets the sizes of the receive and of the transmit rings, or says why not. RTNL held, may sleep.
+    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result
     where
         Self: NetOperations;
 }
@@ -207,12 +210,14 @@ impl<T: NetOperations> Callbacks<T> {
         dev: *mut bindings::net_device,
         request: *mut bindings::ethtool_ringparam,
         _kernel: *mut bindings::kernel_ethtool_ringparam,
-        _extack: *mut bindings::netlink_ext_ack,
+        extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: Registered devices have initialised data.
         let dev = unsafe { Device::from_raw(dev) };
         // SAFETY: ethtool passes a valid request.
         let (rx, tx) = unsafe { ((*request).rx_pending, (*request).tx_pending) };
-        from_result(|| T::set_rings(dev, rx, tx).map(|()| 0))
+        // SAFETY: Null or valid during the call.
+        let mut extack = unsafe { ExtAck::from_raw(extack) };
+        from_result(|| T::set_rings(dev, rx, tx, &mut extack).map(|()| 0))
     }
 }

@@ -234,14 +234,19 @@ impl SkBuff {
         Ok(skb)
     }
 
+    /// The most bytes that [`Self::build`] and [`Self::append`] can put into one packet.
+    pub fn rx_capacity() -> u32 {
+        RxBuffer::capacity().saturating_mul(MAX_FRAGS + 1)
+    }
+
     /// Appends the first `len` bytes of `buffer` without copying.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `len` exceeds the buffer, `ENOSPC` if the packet has too many pieces; the buffer
+    /// `EINVAL` if `len` is 0 or exceeds the buffer, `ENOSPC` if the packet has too many pieces; the buffer
     /// is freed.
     pub fn append(&mut self, buffer: RxBuffer, len: u32) -> Result {
-        if len > RxBuffer::capacity() {
+        if len == 0 || len > RxBuffer::capacity() {
             return Err(EINVAL);
         }
         // SAFETY: The skb is valid.

@@ -80,6 +80,8 @@ impl<T: Operations> Unregistered<T> {
             (*ptr).xfrmdev_ops = xfrm::Callbacks::<T>::ops();
             bindings::netdev_set_parent(ptr, parent.as_raw());
             bindings::netdev_disable_skb_sharing(ptr);
+            // It would call us with interrupts off, where our locks must not be taken.
+            bindings::netdev_disable_netpoll(ptr);
             // Until `open` says otherwise.
             bindings::netif_carrier_off(ptr);
         }

@@ -147,11 +147,15 @@ def rings(cfg):
 
 
 def rings_refused(cfg):
-    """Rings of no entry, and of more than the NIC has, are refused."""
+    """Rings that the NIC cannot have, and a transmit ring that could not take a packet of the most
+    pieces, are refused."""
     before = _numbers(cfg, "-g", "RX", "TX")
-    for words in (("rx", "0"), ("tx", "0"), ("rx", str(before[0][0] * 2))):
-        result = cfg.dut.run("ethtool", "-G", cfg.netif, *words)
-        ktap.check(result.returncode, f"ethtool -G {' '.join(words)} was accepted")
+    powers, room = "must be powers of two", "needs 32 descriptors"
+    for what, number, text in (("rx", 0, powers), ("tx", 0, powers), ("rx", 100, powers),
+                               ("tx", 16, room), ("tx", 1, room), ("rx", before[0][0] * 2, "")):
+        result = cfg.dut.run("ethtool", "-G", cfg.netif, what, str(number))
+        ktap.check(result.returncode, f"ethtool -G {what} {number} was accepted")
+        ktap.contains(result.stderr, text, f"ethtool -G {what} {number}")
         ktap.equal(_numbers(cfg, "-g", "RX", "TX"), before, "ethtool -g")
     traffic.ping(cfg.dut, env.DUT4, env.PEER4)
 
