@@ -122,8 +122,8 @@ def udp_other_port(cfg):
 
 
 def udp_new_port(cfg):
-    """The other side's NAT takes another port (RFC 5996 section 2.23): `ip xfrm state update` changes
-    it in the stack, which tells no driver."""
+    """The other side's NAT takes another port (RFC 7296 section 2.23): `ip xfrm state update`
+    changes it in the stack, which tells no driver."""
     flow = xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT)
     esp.protect(cfg, flow)
     esp.encap_socket(cfg.peer, OTHER_PORT, bypass=True)
