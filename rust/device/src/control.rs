@@ -3,7 +3,7 @@
 //! The control socket: one request per line, one JSON object per line as reply.
 //!
 //! A request is a line of words; `help` lists them. A reply has `"ok": true`, or `"ok": false` and
-//! a sentence in `"error"`. Several connections may be open at once.
+//! a sentence in `"error"`. Up to 64 connections may be open at once.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,6 +15,7 @@ use serde_json::{json, Map, Value};
 use crate::fault::request::{Request, FORMS};
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
+use crate::socket;
 
 /// The requests, apart from the faults.
 const HELP: &[&str] = &[
@@ -28,17 +29,25 @@ const HELP: &[&str] = &[
 
 /// Longest request in bytes.
 const MAX_LINE: u64 = 4096;
+/// Most connections at a time. Each has a descriptor and a thread, whether anything is asked or not.
+const MAX_CONNECTIONS: usize = 64;
 
 /// What requests act on.
 pub struct Control {
     nics: Vec<Arc<Nic>>,
     capture: Option<Arc<Capture>>,
+    /// Every connection has a copy.
+    connections: Arc<()>,
 }
 
 impl Control {
     /// Control over `nics` and the capture, if there is one.
     pub fn new(nics: Vec<Arc<Nic>>, capture: Option<Arc<Capture>>) -> Self {
-        Self { nics, capture }
+        Self {
+            nics,
+            capture,
+            connections: Arc::default(),
+        }
     }
 
     /// Answers one request.
@@ -104,16 +113,29 @@ impl Control {
     /// Accepts connections for ever, each with a thread of its own.
     pub fn serve(self: &Arc<Self>, listener: &UnixListener) -> io::Result<()> {
         loop {
-            let (stream, _) = listener.accept()?;
-            let control = self.clone();
-            let serve = move || {
-                if let Err(error) = control.connection(&stream) {
-                    log::debug!("control connection ended: {error}");
-                }
-            };
-            if let Err(error) = thread::Builder::new().name("control".into()).spawn(serve) {
-                log::error!("cannot serve a control connection: {error}");
+            match listener.accept() {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) => socket::survive(error)?,
             }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, mut stream: UnixStream) {
+        let place = self.connections.clone();
+        if Arc::strong_count(&place) > MAX_CONNECTIONS + 1 {
+            let reply = json!({ "ok": false, "error": "too many connections" });
+            let _ = stream.write_all(format!("{reply}\n").as_bytes());
+            return;
+        }
+        let control = self.clone();
+        let serve = move || {
+            let _place = place;
+            if let Err(error) = control.connection(&stream) {
+                log::debug!("control connection ended: {error}");
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("control".into()).spawn(serve) {
+            log::error!("cannot serve a control connection: {error}");
         }
     }
 

@@ -20,6 +20,7 @@ pub mod function;
 pub mod gate;
 pub mod ipsec;
 pub mod irq;
+pub mod limit;
 pub mod memory;
 pub mod net;
 pub mod nic;

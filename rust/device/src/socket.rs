@@ -7,6 +7,13 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::limit::Limit;
+
+/// How long to wait for what the system lacks at present.
+const RECOVERY: Duration = Duration::from_millis(100);
 
 /// Binds a unix socket that only its owner can reach. A socket file that nobody serves any more is
 /// replaced; anything else that is already there is an error, told in a sentence.
@@ -39,6 +46,21 @@ pub fn bind(path: &Path) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// Waits a moment if `error`, met when a connection was to be accepted, is no reason to stop listening: the
+/// system lacks resources at present, or the peer has left already. Gives any other error back.
+pub fn survive(error: io::Error) -> io::Result<()> {
+    static LIMIT: Limit = Limit::new();
+    match error.raw_os_error() {
+        Some(libc::ECONNABORTED) => Ok(()),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
+            log::log!(LIMIT.level(), "cannot accept a connection now: {error}");
+            thread::sleep(RECOVERY);
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
 /// A refused connection alone says nothing: a regular file refuses as well.
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
@@ -61,6 +83,15 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn only_errors_that_pass_are_survived() {
+        for number in [libc::EMFILE, libc::ENOBUFS, libc::ECONNABORTED] {
+            assert!(survive(io::Error::from_raw_os_error(number)).is_ok());
+        }
+        let error = survive(io::Error::from_raw_os_error(libc::EBADF)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
     }
 
     #[test]

@@ -58,13 +58,21 @@ impl Transport for VfioUser {
             TransportError::Socket(format!("socket {}: {e}", self.path.display()))
         };
         loop {
-            let server = self.server(function).map_err(|e| error(&e))?;
+            let server = match self.server(function) {
+                Ok(server) => server,
+                Err(e) => {
+                    socket::survive(e).map_err(|e| error(&e))?;
+                    continue;
+                }
+            };
             let mut backend = Backend {
                 function: &mut *function,
             };
             match catch_unwind(AssertUnwindSafe(|| server.run(&mut backend))) {
                 Ok(Ok(())) => log::info!("{}: peer disconnected", self.path.display()),
-                Ok(Err(vfio_user::Error::SocketAccept(e))) => return Err(error(&e)),
+                Ok(Err(vfio_user::Error::SocketAccept(e))) => {
+                    socket::survive(e).map_err(|e| error(&e))?;
+                }
                 Ok(Err(e)) => log::warn!("{}: connection ended: {e}", self.path.display()),
                 Err(_) => log::error!("{}: connection ended: bad message", self.path.display()),
             }

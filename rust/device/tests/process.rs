@@ -10,9 +10,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use espnic_device::transport::{Function, Region};
 use serde_json::json;
-use support::remote::{ask, read_reply, Daemon, PROGRAM};
+use support::remote::{ask, read_reply, Daemon, Remote, PROGRAM};
 use vmm_sys_util::tempdir::TempDir;
 
 fn run(args: &[&str]) -> Output {
@@ -182,6 +184,51 @@ fn the_control_socket_answers_several_connections() {
         assert_eq!(ask(&mut one, request), json!({ "ok": true }), "{request}");
     }
     assert!(ask(&mut two, "help")["requests"].as_array().unwrap().len() >= 5);
+}
+
+#[test]
+fn idle_connections_are_limited() {
+    let daemon = Daemon::start();
+    let mut open: Vec<_> = (0..64).map(|_| daemon.connect()).collect();
+    for connection in &mut open {
+        assert_eq!(ask(connection, "capture flush")["ok"], true);
+    }
+    let refusal = json!({ "ok": false, "error": "too many connections" });
+    assert_eq!(read_reply(&mut daemon.connect()), refusal);
+    let control = daemon.path("control").display().to_string();
+    let output = run(&["ctl", "--control", &control, "capture", "flush"]);
+    assert_eq!(output.status.code(), Some(1));
+    let reply: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reply, refusal);
+    assert_eq!(ask(&mut open[63], "capture flush")["ok"], true);
+    drop(open);
+    let free = || {
+        run(&["ctl", "--control", &control, "help"])
+            .status
+            .success()
+    };
+    assert!((0..1000).any(|_| free()));
+}
+
+/// Idle connections can use up the descriptors; that must not be the end of every guest's NIC.
+#[test]
+fn the_process_survives_a_lack_of_descriptors() {
+    const MOMENT: Duration = Duration::from_millis(300);
+    let limited = "ulimit -n 48; exec \"$@\"";
+    let daemon = Daemon::start_with("sh", &["-c", limited, "sh"]);
+    let client = Remote::connect(&daemon.path("n0"));
+    let mut open: Vec<_> = (0..60).map(|_| daemon.connect()).collect();
+    assert_eq!(ask(&mut open[0], "stats")["ok"], true);
+    std::thread::sleep(MOMENT);
+    // The NIC wants to accept another client, for which there is nothing left, either.
+    drop(client);
+    std::thread::sleep(MOMENT);
+    assert_eq!(ask(&mut open[0], "stats")["ok"], true);
+    drop(open);
+    assert_eq!(ask(&mut daemon.connect(), "stats")["ok"], true);
+    let mut vendor = [0; 2];
+    Remote::connect(&daemon.path("n0")).read(Region::Config, 0, &mut vendor);
+    assert_eq!(vendor, [0xf4, 0x1a]);
 }
 
 #[test]

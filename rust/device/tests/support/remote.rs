@@ -29,6 +29,13 @@ impl Daemon {
         Self::spawn(Command::new(PROGRAM), &["port=wire:w", "port=wire:w"])
     }
 
+    /// The same, started through another program.
+    pub fn start_with(program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).arg(PROGRAM);
+        Self::spawn(command, &["port=wire:w", "port=wire:w"])
+    }
+
     /// The same in a network namespace of its own, with a NIC on each of two TAP interfaces.
     pub fn start_with_taps() -> Self {
         let mut command = Command::new("unshare");
