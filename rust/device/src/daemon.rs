@@ -82,9 +82,7 @@ impl Drop for Recording {
 pub fn run(args: &Args) -> Result<(), DaemonError> {
     let (events, inbox) = mpsc::channel();
     watch_signals(events.clone())?;
-    let recording = Recording(open_capture(args)?);
-    let capture = recording.0.clone();
-    let nics = build_nics(args, capture.as_ref())?;
+    // The sockets first: if another process has them, its capture must stay.
     let mut sockets = Vec::new();
     let transports = args
         .nics
@@ -97,6 +95,9 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
         })?),
         None => None,
     };
+    let recording = Recording(open_capture(args)?);
+    let capture = recording.0.clone();
+    let nics = build_nics(args, capture.as_ref())?;
     let workers = nics
         .iter()
         .map(Nic::spawn_worker)

@@ -114,6 +114,23 @@ fn start_up_errors_name_what_to_do() {
 }
 
 #[test]
+fn a_second_start_leaves_the_capture_alone() {
+    let daemon = Daemon::start();
+    let capture = daemon.path("wire.pcapng");
+    let mut content = std::fs::read(&capture).unwrap();
+    content.extend(b"frames");
+    std::fs::write(&capture, &content).unwrap();
+    let second = Command::new(PROGRAM)
+        .current_dir(daemon.dir.as_path())
+        .args(["--nic", "name=n0,socket=n0", "--capture", "wire.pcapng"])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("in use by another process"));
+    assert!(std::fs::read(&capture).unwrap() == content);
+}
+
+#[test]
 fn signals_end_it_cleanly() {
     for signal in ["TERM", "INT"] {
         let mut daemon = Daemon::start();
