@@ -13,16 +13,18 @@ use espnic_device::args::Args;
 use espnic_device::ctl::{self, CtlArgs};
 use espnic_device::daemon;
 
-/// The vfio-user crate reports every connection in detail at level info; here that is debugging.
+/// The vfio-user crate reports every connection in detail at level info; here that is debugging. What
+/// virtio-queue calls an error is one of the guest, which is reported here, with the name of the NIC and
+/// not without end.
 fn start_log(level: LevelFilter) {
-    let transport = if level == LevelFilter::Info {
-        LevelFilter::Warn
-    } else {
-        level
+    let (transport, queues) = match level {
+        LevelFilter::Debug | LevelFilter::Trace => (level, level),
+        _ => (level.min(LevelFilter::Warn), LevelFilter::Off),
     };
     env_logger::Builder::new()
         .filter_level(level)
         .filter_module("vfio_user", transport)
+        .filter_module("virtio_queue", queues)
         .init();
 }
 

@@ -13,11 +13,12 @@ use crate::fault::request::Request;
 use crate::gate::Gate;
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
+use crate::limit::Limit;
 use crate::net::{self, Device, NetConfig, NetState};
 use crate::ports::{Attachment, Inbox, Wake};
 use crate::stats::VirtioStats;
 use crate::virtio::queue::RingError;
-use crate::virtio::Virtio;
+use crate::virtio::{status, Virtio};
 
 /// ISR status: a queue has used buffers.
 const ISR_QUEUE: u8 = 1;
@@ -46,6 +47,8 @@ pub struct Nic {
     wake: Arc<Wake>,
     device: Gate<Device>,
     stopping: AtomicBool,
+    /// A guest can break rules as often as it likes.
+    warnings: Limit,
 }
 
 impl Nic {
@@ -76,6 +79,7 @@ impl Nic {
                 net,
             }),
             stopping: AtomicBool::new(false),
+            warnings: Limit::default(),
         }
     }
 
@@ -108,16 +112,19 @@ impl Nic {
     /// The driver broke a rule of the queues: count it and ask for a reset.
     pub fn driver_error(&self, device: &mut Device, error: RingError) {
         self.stats.ring_error(error).inc();
-        log::warn!(
+        log::log!(
+            self.warnings.level(),
             "{}: driver error, the device needs a reset: {error}",
             self.name
         );
         self.needs_reset(device);
     }
 
-    /// Stops and waits for a reset; tells the driver so.
+    /// Stops and waits for a reset, unless it does already; tells the driver so.
     fn needs_reset(&self, device: &mut Device) {
-        self.stats.needs_reset.inc();
+        if device.virtio.status() & status::DEVICE_NEEDS_RESET == 0 {
+            self.stats.needs_reset.inc();
+        }
         if device.virtio.needs_reset() {
             self.interrupt_config(device.virtio.config_vector());
         }

@@ -50,6 +50,20 @@ fn tx(counter: &str, break_rules: impl FnOnce(&mut Driver)) {
 }
 
 #[test]
+fn every_error_counts_but_the_device_gives_up_once() {
+    let mut driver = Rig::default().nic(config(1));
+    assert!(driver.negotiate(driver::plain()));
+    driver.enable_nowhere(RX);
+    driver.enable_nowhere(RX);
+    assert_eq!(driver.counter("ring_invalid"), 2);
+    assert_eq!(driver.counter("needs_reset"), 1);
+    assert_ne!(driver.status() & status::DEVICE_NEEDS_RESET, 0);
+    assert!(driver.negotiate(driver::plain()));
+    driver.enable_nowhere(TX);
+    assert_eq!(driver.counter("needs_reset"), 2);
+}
+
+#[test]
 fn circular_chains() {
     tx("chain_loop", |driver| {
         let (table, data) = (driver.rings[1].desc(), driver.buffer(100));

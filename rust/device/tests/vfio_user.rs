@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use espnic_device::pci;
 use espnic_device::transport::Region;
 use espnic_wire::feature::{self, mask};
@@ -76,6 +78,29 @@ fn frames_and_interrupts_pass_through_the_process() {
     let stats = ask(&mut daemon.connect(), "stats n0");
     assert_eq!(stats["nics"]["n0"]["virtio"]["tx_frames"], 12);
     assert_eq!(stats["nics"]["n0"]["port"]["rx_frames"], 11);
+}
+
+#[test]
+fn a_guest_cannot_flood_the_log() {
+    let mut daemon = Daemon::start();
+    let mut driver = connect(&daemon, "n0");
+    assert!(driver.negotiate(driver::plain()));
+    let start = Instant::now();
+    for _ in 0..300 {
+        driver.enable_nowhere(TX);
+    }
+    let stats = ask(&mut daemon.connect(), "stats n0");
+    assert_eq!(stats["nics"]["n0"]["virtio"]["ring_invalid"], 300);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), 0);
+    let log = daemon.log.lock().unwrap();
+    let warnings = log
+        .iter()
+        .filter(|line| line.contains("driver error"))
+        .count();
+    assert!((1..=1 + start.elapsed().as_secs() as usize).contains(&warnings));
+    let others = |line: &&String| line.contains("virtio_queue");
+    assert_eq!(log.iter().find(others), None);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{HdrLen, NetHdr48};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{pump, Memory, MAP_BORDER, MEM_START};
+use super::{pump, Memory, MAP_BORDER, MEM_END, MEM_START};
 
 // No test uses all of them.
 #[allow(unused_imports)]
@@ -206,6 +206,13 @@ impl Driver {
         }
         self.write(reg::QUEUE_ENABLE, 1, 2);
         assert_eq!(self.read(reg::QUEUE_ENABLE, 2), 1, "queue {queue}");
+    }
+
+    /// Tries to enable a queue whose rings are outside memory.
+    pub fn enable_nowhere(&mut self, queue: u16) {
+        self.select(queue);
+        self.write(reg::QUEUE_DESC, MEM_END, 8);
+        self.write(reg::QUEUE_ENABLE, 1, 2);
     }
 
     /// From reset to `DRIVER_OK`.

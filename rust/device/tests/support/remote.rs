@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use espnic_device::transport::{DmaMap, Function, Region};
@@ -20,6 +21,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_espnic-device");
 
 pub struct Daemon {
     pub child: Child,
+    /// What it has logged since it was ready.
+    pub log: Arc<Mutex<Vec<String>>>,
     pub dir: TempDir,
 }
 
@@ -63,8 +66,10 @@ impl Daemon {
             line.ends_with("ready")
         });
         assert!(ready, "the program does not start: {before:?}");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, dir }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let end = log.clone();
+        std::thread::spawn(move || lines.for_each(|line| end.lock().unwrap().push(line)));
+        Self { child, log, dir }
     }
 
     /// Runs a command in the network namespace of the process.
