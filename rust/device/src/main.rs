@@ -29,7 +29,10 @@ fn start_log(level: LevelFilter) {
 }
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(ctl::NAME) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == ctl::NAME)
+    {
         return control();
     }
     let args = Args::from_command_line();

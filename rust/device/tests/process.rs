@@ -6,7 +6,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -64,6 +66,12 @@ fn wrong_command_lines_end_with_status_2() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(stderr(&output).contains("error:"), "{args:?}");
         assert!(output.stdout.is_empty());
+    }
+    let no_text = OsStr::from_bytes(b"--log-level=\xff");
+    for args in [&[no_text][..], &["ctl".as_ref(), no_text]] {
+        let output = Command::new(PROGRAM).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("error:"), "{args:?}");
     }
 }
 
