@@ -106,8 +106,9 @@ impl Control {
         let capture = self.capture.as_ref();
         capture
             .ok_or("there is no capture: start with --capture FILE")?
-            .flush();
-        Ok(Value::Null)
+            .flush()
+            .map(|()| Value::Null)
+            .map_err(|error| format!("the capture is not complete: {error}"))
     }
 
     /// Accepts connections for ever, each with a thread of its own.

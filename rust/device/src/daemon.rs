@@ -35,6 +35,9 @@ pub enum DaemonError {
     /// The capture file cannot be created.
     #[error("cannot create the capture file {0}: {1}")]
     Capture(PathBuf, io::Error),
+    /// Frames are missing in the capture file.
+    #[error("the capture is not complete: {0}")]
+    CaptureLoss(io::Error),
     /// A TAP interface cannot be opened.
     #[error("cannot open the TAP interface {0}: {1}; it must not be in use, and creating one needs CAP_NET_ADMIN")]
     Tap(String, io::Error),
@@ -67,17 +70,6 @@ impl Drop for SocketFile {
     }
 }
 
-/// The capture, flushed at the end.
-struct Recording(Option<Arc<Capture>>);
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        if let Some(capture) = &self.0 {
-            capture.flush();
-        }
-    }
-}
-
 /// Runs until a signal (`Ok`) or a failure.
 pub fn run(args: &Args) -> Result<(), DaemonError> {
     let (events, inbox) = mpsc::channel();
@@ -95,8 +87,7 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
         })?),
         None => None,
     };
-    let recording = Recording(open_capture(args)?);
-    let capture = recording.0.clone();
+    let capture = open_capture(args)?;
     let nics = build_nics(args, capture.as_ref())?;
     let workers = nics
         .iter()
@@ -106,7 +97,7 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
         spawn_transport(nic, transport, events.clone())?;
     }
     if let Some(listener) = control {
-        let control = Arc::new(Control::new(nics, capture));
+        let control = Arc::new(Control::new(nics, capture.clone()));
         let serve = move || {
             if let Err(error) = control.serve(&listener) {
                 let _ = events.send(Event::Failed(error.into()));
@@ -122,7 +113,8 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     log::info!("stopping");
     // The workers go first, so that the capture is complete when it is flushed.
     drop(workers);
-    result
+    let flushed = capture.map_or(Ok(()), |capture| capture.flush());
+    result.and(flushed.map_err(DaemonError::CaptureLoss))
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {

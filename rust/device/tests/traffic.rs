@@ -431,7 +431,7 @@ fn the_capture_shows_each_frame_once() {
     a.send(&plain_hdr(), &packets::udp(1));
     b.send(&plain_hdr(), &packets::udp(2));
     a.send(&plain_hdr(), &[0; 13]);
-    capture.flush();
+    capture.flush().unwrap();
     let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
     let mut seen = Vec::new();
     while let Some(block) = reader.next_block() {

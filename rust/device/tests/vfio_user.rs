@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::fs::OpenOptions;
+use std::process::Command;
 use std::time::Instant;
 
 use espnic_device::pci;
@@ -15,6 +17,7 @@ use espnic_wire::hdr::NetHdr48;
 use support::driver::{self, Driver, TX};
 use support::packets;
 use support::remote::{ask, Daemon, Remote};
+use vmm_sys_util::tempdir::TempDir;
 
 fn connect(daemon: &Daemon, name: &str) -> Driver {
     Driver::remote(Box::new(Remote::connect(&daemon.path(name))))
@@ -78,6 +81,39 @@ fn frames_and_interrupts_pass_through_the_process() {
     let stats = ask(&mut daemon.connect(), "stats n0");
     assert_eq!(stats["nics"]["n0"]["virtio"]["tx_frames"], 12);
     assert_eq!(stats["nics"]["n0"]["port"]["rx_frames"], 11);
+}
+
+#[test]
+fn a_capture_that_fails_is_told() {
+    let dir = TempDir::new().unwrap();
+    let fifo = dir.as_path().join("wire.pcapng");
+    assert!(Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap()
+        .success());
+    let reader = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&fifo)
+        .unwrap();
+    let mut daemon = Daemon::start_in(dir);
+    let (mut a, mut b) = (connect(&daemon, "n0"), connect(&daemon, "n1"));
+    a.start(driver::plain());
+    b.start(driver::plain());
+    exchange(&mut a, &mut b);
+    let mut control = daemon.connect();
+    assert_eq!(ask(&mut control, "capture flush")["ok"], true);
+    // Nobody reads any more; the frames still pass.
+    drop(reader);
+    exchange(&mut a, &mut b);
+    for _ in 0..2 {
+        let reply = ask(&mut control, "capture flush");
+        assert_eq!(reply["ok"], false);
+        assert!(reply["error"].as_str().unwrap().contains("not complete"));
+    }
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), 1);
 }
 
 #[test]

@@ -24,8 +24,8 @@ const NANOSECONDS: u8 = 9;
 
 struct Output {
     writer: PcapNgWriter<BufWriter<File>>,
-    /// After the first write error the file stays as it is.
-    failed: bool,
+    /// The first write error, after which the file stays as it is.
+    failed: Option<String>,
 }
 
 /// An open capture file.
@@ -52,7 +52,7 @@ impl Capture {
         writer.get_mut().flush()?;
         let output = Mutex::new(Output {
             writer,
-            failed: false,
+            failed: None,
         });
         Ok(Self {
             path: path.to_owned(),
@@ -60,12 +60,12 @@ impl Capture {
         })
     }
 
-    /// Appends frames. An error is logged once and ends the capture, not the NIC.
+    /// Appends frames. An error is logged once and ends the capture, not the NIC; [`Self::flush`] tells it.
     pub fn write<'a>(&self, interface: u32, frames: impl IntoIterator<Item = &'a [u8]>) {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        self.with_output(|writer| {
+        let _ = self.with_output(|writer| {
             for frame in frames {
                 let block = EnhancedPacketBlock {
                     interface_id: interface,
@@ -80,17 +80,20 @@ impl Capture {
         });
     }
 
-    /// Writes everything captured so far to the file.
-    pub fn flush(&self) {
-        self.with_output(|writer| writer.get_mut().flush());
+    /// Writes everything captured so far to the file. Fails if that cannot be done, and for ever after the
+    /// first write error.
+    pub fn flush(&self) -> io::Result<()> {
+        self.with_output(|writer| writer.get_mut().flush())
     }
 
-    /// Flushes until the capture is gone.
+    /// Flushes until the capture is gone or has failed.
     pub fn spawn_flusher(self: &Arc<Self>) -> io::Result<()> {
         let capture = Arc::downgrade(self);
         let flush = move || {
             while let Some(capture) = capture.upgrade() {
-                capture.flush();
+                if capture.flush().is_err() {
+                    return;
+                }
                 drop(capture);
                 std::thread::sleep(FLUSH_INTERVAL);
             }
@@ -104,15 +107,15 @@ impl Capture {
     fn with_output(
         &self,
         action: impl FnOnce(&mut PcapNgWriter<BufWriter<File>>) -> io::Result<()>,
-    ) {
+    ) -> io::Result<()> {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        if output.failed {
-            return;
+        if let Some(error) = &output.failed {
+            return Err(io::Error::other(error.clone()));
         }
-        if let Err(error) = action(&mut output.writer) {
+        action(&mut output.writer).inspect_err(|error| {
             log::error!("capture {} ends here: {error}", self.path.display());
-            output.failed = true;
-        }
+            output.failed = Some(error.to_string());
+        })
     }
 }
 
@@ -139,7 +142,7 @@ mod tests {
             .unwrap();
         capture.write(1, [&[0xab; 61][..]]);
         capture.write(0, [&[0xcd; 1514][..]]);
-        capture.flush();
+        capture.flush().unwrap();
 
         let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
         let mut packets = Vec::new();

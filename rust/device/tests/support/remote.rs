@@ -29,25 +29,37 @@ pub struct Daemon {
 impl Daemon {
     /// Two wired NICs with capture and control socket, ready.
     pub fn start() -> Self {
-        Self::spawn(Command::new(PROGRAM), &["port=wire:w", "port=wire:w"])
+        Self::start_in(TempDir::new().unwrap())
+    }
+
+    /// The same in a directory in which something is already.
+    pub fn start_in(dir: TempDir) -> Self {
+        Self::spawn(Command::new(PROGRAM), dir, &["port=wire:w", "port=wire:w"])
     }
 
     /// The same, started through another program.
     pub fn start_with(program: &str, args: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(args).arg(PROGRAM);
-        Self::spawn(command, &["port=wire:w", "port=wire:w"])
+        Self::spawn(
+            command,
+            TempDir::new().unwrap(),
+            &["port=wire:w", "port=wire:w"],
+        )
     }
 
     /// The same in a network namespace of its own, with a NIC on each of two TAP interfaces.
     pub fn start_with_taps() -> Self {
         let mut command = Command::new("unshare");
         command.args(["--net", PROGRAM]);
-        Self::spawn(command, &["port=tap:t0", "port=tap:t1"])
+        Self::spawn(
+            command,
+            TempDir::new().unwrap(),
+            &["port=tap:t0", "port=tap:t1"],
+        )
     }
 
-    fn spawn(mut command: Command, ports: &[&str]) -> Self {
-        let dir = TempDir::new().unwrap();
+    fn spawn(mut command: Command, dir: TempDir, ports: &[&str]) -> Self {
         for (number, port) in ports.iter().enumerate() {
             command.args(["--nic", &format!("name=n{number},socket=n{number},{port}")]);
         }
