@@ -10,8 +10,9 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 use thiserror::Error;
 
 use crate::args::{Args, NicSpec, PortSpec};
@@ -117,10 +118,19 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     result.and(flushed.map_err(DaemonError::CaptureLoss))
 }
 
+/// The first signal asks for an end. The second one ends the process as if nobody had listened: somebody
+/// may be blocked, by a capture that is a pipe without a reader for example.
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut end = vec![SIGTERM, SIGINT];
+    if !ignores_hangup() {
+        end.push(SIGHUP);
+    }
+    let mut signals = Signals::new(end)?;
     let watch = move || {
-        for _ in &mut signals {
+        for (earlier, signal) in signals.forever().enumerate() {
+            if earlier > 0 {
+                let _ = low_level::emulate_default_handler(signal);
+            }
             let _ = events.send(Event::Stop);
         }
     };
@@ -128,6 +138,16 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
         .name("signals".into())
         .spawn(watch)
         .map(drop)
+}
+
+/// Whether the process was started by nohup or the like, so that it shall outlive its terminal.
+fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| (mask >> (SIGHUP - 1)) & 1 != 0)
 }
 
 fn open_capture(args: &Args) -> Result<Option<Arc<Capture>>, DaemonError> {

@@ -10,9 +10,10 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use espnic_device::transport::{Function, Region};
 use serde_json::json;
@@ -140,8 +141,8 @@ fn a_second_start_leaves_the_capture_alone() {
 
 #[test]
 fn signals_end_it_cleanly() {
-    for signal in ["TERM", "INT"] {
-        let mut daemon = Daemon::start();
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut daemon = Daemon::start_with("env", &["--default-signal=HUP"]);
         for name in ["n0", "n1", "control", "wire.pcapng"] {
             assert!(daemon.path(name).exists(), "{name}");
         }
@@ -153,6 +154,53 @@ fn signals_end_it_cleanly() {
         }
         assert!(daemon.path("wire.pcapng").exists());
     }
+}
+
+#[test]
+fn nohup_is_respected() {
+    let mut daemon = Daemon::start_with("env", &["--ignore-signal=HUP"]);
+    daemon.signal("HUP");
+    assert_eq!(ask(&mut daemon.connect(), "stats")["ok"], true);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), 0);
+}
+
+/// A capture that nobody reads blocks the start for ever.
+#[test]
+fn the_second_signal_ends_a_blocked_process() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.as_path().join(name).display().to_string();
+    let fifo = path("fifo");
+    assert!(Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap()
+        .success());
+    let socket = path("n0");
+    let mut blocked = Command::new(PROGRAM)
+        .args([
+            "--nic",
+            &format!("name=n0,socket={socket}"),
+            "--capture",
+            &fifo,
+        ])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while !Path::new(&socket).exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = blocked.id().to_string();
+    let mut signals = 0;
+    while blocked.try_wait().unwrap().is_none() && Instant::now() < end {
+        signals += 1;
+        Command::new("kill").arg(&pid).status().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let _ = blocked.kill();
+    assert_eq!(blocked.wait().unwrap().signal(), Some(15));
+    assert!(signals > 1);
 }
 
 #[test]
