@@ -69,6 +69,63 @@ fn large_packets_become_packets_of_the_wire() {
     }
 }
 
+/// A large TCP packet with these extension headers, and its request. The first one's number is `kind`.
+fn extended(kind: u8, headers: &[u8]) -> (NetHdr48, Vec<u8>) {
+    let mut frame = packets::tcp_partial(true, 1000, 3 * SIZE);
+    let payload = u16::from_be_bytes([frame[18], frame[19]]) + headers.len() as u16;
+    frame[18..20].copy_from_slice(&payload.to_be_bytes());
+    frame[20] = kind;
+    frame.splice(54..54, headers.iter().copied());
+    let mut hdr = gso(true, SIZE);
+    hdr.net.csum_start = (54 + headers.len() as u16).into();
+    (hdr, frame)
+}
+
+/// An extension header of `8 * (units + 1)` bytes in front of what `next` names.
+fn extension(next: u8, units: u8) -> Vec<u8> {
+    let mut header = vec![0; 8 * (usize::from(units) + 1)];
+    header[..2].copy_from_slice(&[next, units]);
+    header
+}
+
+#[test]
+fn extension_headers_have_to_lead_to_tcp() {
+    let (mut a, mut b) = pair(tso());
+    let chain = [extension(43, 0), extension(60, 2), extension(6, 1)].concat();
+    for (kind, headers) in [(0, &chain), (60, &extension(6, 0)), (43, &extension(6, 31))] {
+        let (hdr, frame) = extended(kind, headers);
+        (0..3).for_each(|_| b.post_rx(1600));
+        a.send(&hdr, &frame);
+        for index in 0..3 {
+            let (_, segment) = b.receive().unwrap();
+            assert_eq!(
+                segment[20..54 + headers.len()],
+                frame[20..54 + headers.len()]
+            );
+            let payload = u16::from_be_bytes([segment[18], segment[19]]);
+            assert_eq!(usize::from(payload), segment.len() - 54, "{index}");
+        }
+    }
+    let sent = a.counter("tx_segments");
+    let with_udp = extension(17, 0);
+    for (kind, headers) in [
+        // UDP; UDP behind an extension; a fragment; ESP; one that ends elsewhere; too much.
+        (17, &extension(6, 0)),
+        (0, &with_udp),
+        (44, &extension(6, 0)),
+        (50, &extension(6, 0)),
+        (0, &[extension(6, 1), vec![0; 8]].concat()),
+        (0, &extension(6, 1)[..8].to_vec()),
+        (0, &[extension(60, 31), extension(6, 0)].concat()),
+    ] {
+        let (hdr, frame) = extended(kind, headers);
+        let before = a.counter("tx_drop_gso");
+        a.send(&hdr, &frame);
+        assert_eq!(a.counter("tx_drop_gso"), before + 1, "{kind} {headers:?}");
+    }
+    assert_eq!((a.counter("tx_segments"), sent), (9, 9));
+}
+
 #[test]
 fn the_largest_packets_and_the_longest_segments_pass() {
     let (mut a, b) = pair(tso());

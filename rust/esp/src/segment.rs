@@ -20,6 +20,10 @@ const VLAN_HLEN: usize = 4;
 pub const IPPROTO_IPIP: u8 = 4;
 /// Next header of a tunnelled IPv6 packet.
 pub const IPPROTO_IPV6: u8 = 41;
+/// IPv6 extension headers: hop-by-hop options, routing, destination options.
+const EXTENSIONS: [u8; 3] = [0, 43, 60];
+/// Most bytes of them that are looked through.
+const MAX_EXTENSIONS: usize = 256;
 /// Flags byte of a TCP header, and its bits.
 const TCP_FLAGS: usize = 13;
 const TCP_FIN: u8 = 0x01;
@@ -93,7 +97,7 @@ pub struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     /// A plain TCP packet: behind up to two VLAN tags IPv4, with or without options, or IPv6, with or
-    /// without extension headers.
+    /// without extension headers (hop-by-hop options, routing and destination options of up to 256 bytes).
     ///
     /// # Errors
     ///
@@ -308,6 +312,21 @@ fn network(frame: &[u8]) -> Option<usize> {
     matches!((kind, version), (ETHERTYPE_IPV4, 4) | (ETHERTYPE_IPV6, 6)).then_some(at)
 }
 
+/// `Some` if the IPv6 header at the start of `ip` leads through extension headers, which all segments can
+/// carry as they are, to TCP at `tcp`.
+fn leads_to_tcp(ip: &[u8], tcp: usize) -> Option<()> {
+    if tcp.checked_sub(IPV6_HLEN)? > MAX_EXTENSIONS {
+        return None;
+    }
+    let (mut at, mut kind) = (IPV6_HLEN, *ip.get(6)?);
+    while at < tcp && EXTENSIONS.contains(&kind) {
+        let [next, units] = *ip.get(at..)?.first_chunk()?;
+        let len = usize::from(units).checked_add(1)?.checked_mul(8)?;
+        (at, kind) = (at.checked_add(len)?, next);
+    }
+    (at == tcp && kind == IPPROTO_TCP).then_some(())
+}
+
 impl Ip {
     /// The header at `at` in front of the TCP header. Between the two may be IPv6 extension headers, if
     /// `extensions` allows it.
@@ -321,7 +340,7 @@ impl Ip {
             _ => return None,
         };
         let direct = hlen == gap && protocol == IPPROTO_TCP;
-        let extended = extensions && version == 6 && gap > hlen && protocol != IPPROTO_TCP;
+        let extended = extensions && version == 6 && leads_to_tcp(ip, gap).is_some();
         let fits = version == request.family && hlen >= IPV4_HLEN && (direct || extended);
         fits.then_some(Self {
             at,
