@@ -22,21 +22,46 @@ pub use wake::Wake;
 
 /// Where a NIC's frames go.
 pub trait Port: Send + Sync {
-    /// Sends all `frames` and returns the number of those that the port could not take. Empties
-    /// `frames`, which may get other buffers in exchange. Does not block.
-    fn send(&self, frames: &mut Frames) -> usize;
+    /// Sends all `frames` and tells those that the port could not take. Empties `frames`, which may get
+    /// other buffers in exchange. Does not block.
+    fn send(&self, frames: &mut Frames) -> Volume;
     /// Whether anything is connected.
     fn link_up(&self) -> bool;
+}
+
+/// How many frames, and how many bytes they have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes in all of them.
+    pub bytes: usize,
+}
+
+impl Volume {
+    /// Of all `frames`.
+    pub fn of(frames: &Frames) -> Self {
+        Self {
+            frames: frames.len(),
+            bytes: frames.iter().map(Vec::len).sum(),
+        }
+    }
+
+    /// Adds a frame.
+    pub fn add(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        self.bytes += frame.len();
+    }
 }
 
 /// A port to nowhere: no link.
 pub struct Unplugged;
 
 impl Port for Unplugged {
-    fn send(&self, frames: &mut Frames) -> usize {
-        let count = frames.len();
+    fn send(&self, frames: &mut Frames) -> Volume {
+        let all = Volume::of(frames);
         frames.truncate(0);
-        count
+        all
     }
 
     fn link_up(&self) -> bool {
@@ -90,25 +115,23 @@ impl Attachment {
         self.stats
             .tx_faults
             .add(self.faults.apply(Direction::Tx, frames));
-        let count = frames.len();
-        if count == 0 {
+        if frames.is_empty() {
             return;
         }
         if !self.link_up() {
-            self.stats.tx_drop_no_link.add(count as u64);
+            self.stats.tx_drop_no_link.add(frames.len() as u64);
             frames.truncate(0);
             return;
         }
         if let Some((capture, interface)) = &self.capture {
             capture.write(*interface, frames.iter().map(Vec::as_slice));
         }
-        let bytes: usize = frames.iter().map(Vec::len).sum();
+        let all = Volume::of(frames);
         let lost = self.port.send(frames);
-        if lost < count {
-            self.stats.tx_bytes.add(bytes as u64);
-        }
-        self.stats.tx_frames.add(count.saturating_sub(lost) as u64);
-        self.stats.tx_drop_port.add(lost as u64);
+        let sent = |all: usize, lost| all.saturating_sub(lost) as u64;
+        self.stats.tx_frames.add(sent(all.frames, lost.frames));
+        self.stats.tx_bytes.add(sent(all.bytes, lost.bytes));
+        self.stats.tx_drop_port.add(lost.frames as u64);
     }
 
     /// Frames have arrived from the wire and are about to be looked at. Adds what was held back
@@ -143,15 +166,29 @@ mod tests {
     struct Choosy;
 
     impl Port for Choosy {
-        fn send(&self, frames: &mut Frames) -> usize {
-            let count = frames.len();
+        fn send(&self, frames: &mut Frames) -> Volume {
+            let mut lost = Volume::default();
+            frames.iter().step_by(2).for_each(|frame| lost.add(frame));
             frames.truncate(0);
-            count / 2
+            lost
         }
 
         fn link_up(&self) -> bool {
             true
         }
+    }
+
+    #[test]
+    fn lost_frames_are_not_sent() {
+        let stats = Arc::new(PortStats::default());
+        let attachment = Attachment::new(Box::new(Choosy), None, stats.clone());
+        let mut frames = Frames::default();
+        for len in [1000, 60, 700] {
+            frames.push(vec![0; len]);
+        }
+        attachment.send(&mut frames);
+        assert_eq!((stats.tx_frames.get(), stats.tx_bytes.get()), (1, 60));
+        assert_eq!(stats.tx_drop_port.get(), 2);
     }
 
     #[test]

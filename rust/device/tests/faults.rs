@@ -14,7 +14,7 @@ use espnic_device::fault::request::Request;
 use espnic_device::ipsec::Frames;
 use espnic_device::nic::Nic;
 use espnic_device::pci;
-use espnic_device::ports::Port;
+use espnic_device::ports::{Port, Volume};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_wire::hdr::{self, NetHdr48};
@@ -212,10 +212,10 @@ fn the_link_goes_and_comes() {
 struct Mine(Arc<AtomicBool>);
 
 impl Port for Mine {
-    fn send(&self, frames: &mut Frames) -> usize {
+    fn send(&self, frames: &mut Frames) -> Volume {
         assert!(!self.0.swap(false, Ordering::SeqCst), "armed");
         frames.truncate(0);
-        0
+        Volume::default()
     }
 
     fn link_up(&self) -> bool {

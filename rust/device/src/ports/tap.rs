@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use super::capture::Capture;
-use super::{Inbox, Port};
+use super::{Inbox, Port, Volume};
 use crate::ipsec::Frames;
 
 /// Largest frame that a TAP interface can deliver: MTU 65535, Ethernet header, VLAN tag.
@@ -47,13 +47,13 @@ impl TapPort {
 }
 
 impl Port for TapPort {
-    fn send(&self, frames: &mut Frames) -> usize {
-        let mut lost = 0;
+    fn send(&self, frames: &mut Frames) -> Volume {
+        let mut lost = Volume::default();
         for frame in frames.iter() {
             // A TAP write puts the frame into the host's receive queue and does not wait.
             if let Err(error) = self.device.send(frame) {
                 log::debug!("TAP interface takes no frame: {error}");
-                lost += 1;
+                lost.add(frame);
             }
         }
         frames.truncate(0);

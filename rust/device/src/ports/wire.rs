@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::ends::Ends;
-use super::{Inbox, Port};
+use super::{Inbox, Port, Volume};
 use crate::ipsec::Frames;
 
 /// The wire.
@@ -31,19 +31,19 @@ pub struct WirePort {
 }
 
 impl Port for WirePort {
-    fn send(&self, frames: &mut Frames) -> usize {
+    fn send(&self, frames: &mut Frames) -> Volume {
         let ends = self.wire.ends.read();
         let mut others = ends.iter().enumerate().filter(|(end, _)| *end != self.own);
         let Some((_, first)) = others.next() else {
-            let count = frames.len();
+            let all = Volume::of(frames);
             frames.truncate(0);
-            return count;
+            return all;
         };
         for (_, inbox) in others {
             frames.iter().for_each(|frame| inbox.copy(frame));
         }
         first.push(frames);
-        0
+        Volume::default()
     }
 
     fn link_up(&self) -> bool {
@@ -67,7 +67,8 @@ mod tests {
         assert!(ports[1].link_up());
         let mut frames = Frames::default();
         frames.push(vec![7; 60]);
-        assert_eq!((ports[1].send(&mut frames), frames.len()), (0, 0));
+        assert_eq!(ports[1].send(&mut frames), Volume::default());
+        assert!(frames.is_empty());
         let received: Vec<_> = stats.iter().map(|stats| stats.rx_frames.get()).collect();
         assert_eq!(received, [1, 0, 1]);
     }
@@ -79,6 +80,6 @@ mod tests {
         assert!(!port.link_up());
         let mut frames = Frames::default();
         frames.push(vec![0; 60]);
-        assert_eq!((port.send(&mut frames), frames.len()), (1, 0));
+        assert_eq!((port.send(&mut frames).frames, frames.len()), (1, 0));
     }
 }
