@@ -16,6 +16,9 @@ use damage::Damage;
 /// How long a frame that is to be overtaken waits for another one.
 const REORDER_PATIENCE: Duration = Duration::from_millis(200);
 
+/// Most frames that are held back in one direction; a delay may be long.
+const MAX_HELD: usize = 4096;
+
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -82,6 +85,15 @@ struct Held {
     overtaken: bool,
 }
 
+/// What was done to a batch of frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Faults.
+    pub faults: u64,
+    /// Frames that were to be held back and were lost, because too many are already.
+    pub dropped: u64,
+}
+
 /// The faults of one direction.
 #[derive(Default)]
 struct Line {
@@ -106,21 +118,21 @@ impl Line {
         }
     }
 
-    /// Lets `frame` pass to `out`, or does to it what is to be done. Returns the number of faults.
-    fn pass(&mut self, mut frame: Vec<u8>, out: &mut Frames) -> u64 {
+    /// Lets `frame` pass to `out`, or does to it what is to be done.
+    fn pass(&mut self, mut frame: Vec<u8>, out: &mut Frames, made: &mut Made) {
         if frame::esp(&frame).is_none() {
             out.push(frame);
-            return 0;
+            return;
         }
         let overtakes = self.held.iter().any(|held| held.overtaken);
-        let (mut faults, mut copies, mut due) = (0, 1, None);
+        let (mut copies, mut due) = (1, None);
         let mut reordered = false;
         for rule in &mut self.rules {
             // The frame that overtakes is not overtaken itself.
             if (rule.kind == Kind::Reorder && overtakes) || !rule.hits() {
                 continue;
             }
-            faults += 1;
+            made.faults += 1;
             match rule.kind {
                 Kind::Drop => copies = 0,
                 Kind::Duplicate => copies *= 2,
@@ -139,6 +151,7 @@ impl Line {
                 false => std::mem::take(&mut frame),
             };
             match due {
+                Some(_) if self.held.len() >= MAX_HELD => made.dropped += 1,
                 Some(due) => self.held.push(Held {
                     frame,
                     due,
@@ -150,7 +163,6 @@ impl Line {
         if overtakes {
             self.release(out, |held| held.overtaken);
         }
-        faults
     }
 
     /// Lets those held frames go on that `which` says, in the order of their coming.
@@ -203,21 +215,20 @@ impl Faults {
     }
 
     /// Does to `frames` what is to be done, and adds those that were held back before and are due.
-    /// Returns the number of faults.
-    pub fn apply(&self, direction: Direction, frames: &mut Frames) -> u64 {
+    pub fn apply(&self, direction: Direction, frames: &mut Frames) -> Made {
         let pending = self.pending(direction);
         if !pending.active.load(Ordering::Relaxed) {
-            return 0;
+            return Made::default();
         }
         pending.change(|line| {
             let batch: Vec<_> = frames.drain().collect();
-            let mut faults = 0;
+            let mut made = Made::default();
             for frame in batch {
-                faults += line.pass(frame, frames);
+                line.pass(frame, frames, &mut made);
             }
             let now = Instant::now();
             line.release(frames, |held| held.due <= now);
-            faults
+            made
         })
     }
 

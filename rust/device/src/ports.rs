@@ -112,9 +112,9 @@ impl Attachment {
     /// Sends frames of this NIC to the wire, and what was held back before and is due now. The
     /// capture shows them as they go out, damage included.
     pub fn send(&self, frames: &mut Frames) {
-        self.stats
-            .tx_faults
-            .add(self.faults.apply(Direction::Tx, frames));
+        let made = self.faults.apply(Direction::Tx, frames);
+        self.stats.tx_faults.add(made.faults);
+        self.stats.tx_drop_held.add(made.dropped);
         if frames.is_empty() {
             return;
         }
@@ -141,9 +141,9 @@ impl Attachment {
             self.stats.rx_drop_no_link.add(frames.len() as u64);
             frames.truncate(0);
         }
-        self.stats
-            .rx_faults
-            .add(self.faults.apply(Direction::Rx, frames));
+        let made = self.faults.apply(Direction::Rx, frames);
+        self.stats.rx_faults.add(made.faults);
+        self.stats.rx_drop_held.add(made.dropped);
     }
 }
 

@@ -147,5 +147,9 @@ counters! {
         tx_faults,
         /// Faults on purpose in frames that came from the wire.
         rx_faults,
+        /// Frame that a fault was to hold back, with too many held back already.
+        tx_drop_held,
+        /// See `tx_drop_held`.
+        rx_drop_held,
     }
 }

@@ -44,14 +44,14 @@ fn pass(faults: &Faults, numbers: &[u8]) -> (Vec<u8>, u64) {
     for &number in numbers {
         frames.push(if number == 0 { udp() } else { esp(number) });
     }
-    let told = faults.apply(Direction::Tx, &mut frames);
+    let told = faults.apply(Direction::Tx, &mut frames).faults;
     (frames.iter().map(|frame| number(frame)).collect(), told)
 }
 
 fn damaged(faults: &Faults, direction: Direction) -> Option<usize> {
     let mut frames = Frames::default();
     frames.push(esp(1));
-    let told = faults.apply(direction, &mut frames);
+    let told = faults.apply(direction, &mut frames).faults;
     let frame = frames.drain().next().unwrap();
     let at = frame.iter().zip(esp(1)).position(|(a, b)| *a != b);
     assert_eq!(told == 1, at.is_some());
@@ -80,7 +80,7 @@ fn other_frames_are_left_alone() {
     assert_eq!(pass(&faults, &[0, 0]), (vec![0, 0], 0));
     let mut short = Frames::default();
     short.push(vec![0; 10]);
-    assert_eq!(faults.apply(Direction::Tx, &mut short), 0);
+    assert_eq!(faults.apply(Direction::Tx, &mut short).faults, 0);
     assert_eq!(pass(&faults, &[0, 1, 2]), (vec![0, 2], 1));
 }
 
@@ -155,7 +155,7 @@ fn several_faults_at_once() {
     set(&faults, "tx duplicate 1");
     let mut frames = Frames::default();
     frames.push(esp(1));
-    assert_eq!(faults.apply(Direction::Tx, &mut frames), 3);
+    assert_eq!(faults.apply(Direction::Tx, &mut frames).faults, 3);
     assert_eq!(frames.len(), 2);
     for frame in frames.iter() {
         let differ = frame.iter().zip(esp(1)).filter(|(a, b)| *a != b).count();
@@ -178,7 +178,7 @@ fn a_bad_length_is_consistent_outside_of_esp() {
     for (frame, header) in [(esp(1), 20), (in_udp, 28), (v6, 40)] {
         let mut frames = Frames::default();
         frames.push(frame);
-        assert_eq!(faults.apply(Direction::Tx, &mut frames), 1);
+        assert_eq!(faults.apply(Direction::Tx, &mut frames).faults, 1);
         let frame = frames.drain().next().unwrap();
         let found = espnic_esp::packet::find(&frame).unwrap();
         assert_eq!((found.offset, found.end), (14 + header, 14 + header + 16));
@@ -237,4 +237,16 @@ fn words_are_checked() {
         let error = parse(text).unwrap_err();
         assert!(error.contains(message), "{text}: {error}");
     }
+}
+
+#[test]
+fn no_more_than_so_many_frames_are_held_back() {
+    let faults = Faults::default();
+    set(&faults, "tx delay 60000 10000");
+    let mut frames = Frames::default();
+    (0..MAX_HELD + 5).for_each(|_| frames.push(esp(1)));
+    let made = faults.apply(Direction::Tx, &mut frames);
+    assert_eq!((made.faults, made.dropped), (MAX_HELD as u64 + 5, 5));
+    assert!(frames.is_empty());
+    assert_eq!(faults.tx.line.lock().unwrap().held.len(), MAX_HELD);
 }
