@@ -6,6 +6,7 @@
 
 mod support;
 
+use espnic_device::net::NetConfig;
 use espnic_wire::admin::{self, Command};
 use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
@@ -163,6 +164,30 @@ fn esp_crosses_the_wire_encrypted() {
     for (driver, counter) in [(&a, "ipsec_tx_packets"), (&b, "ipsec_rx_packets")] {
         assert_eq!(driver.counter(counter), 1);
     }
+}
+
+/// Else its number would count for an SA whose driver never sees the packet.
+#[test]
+fn what_is_too_long_for_the_driver_is_not_decrypted() {
+    let mut rig = Rig::default();
+    let mut a = rig.nic(NetConfig {
+        mtu: 9000,
+        ..config(1)
+    });
+    let mut b = rig.nic(config(2));
+    for driver in [&mut a, &mut b] {
+        driver.start(driver::ipsec());
+        set_up(driver, CTRL);
+    }
+    create(&mut a, sa::OBJ_OUTB_SA, 3);
+    create(&mut b, sa::OBJ_INB_SA, 4);
+    let (hdr, frame) = esp(3, &vec![0; 2000]);
+    b.post_rx(4000);
+    a.send(&hdr, &frame);
+    assert!(b.receive().is_none());
+    assert_eq!(a.counter("ipsec_tx_packets"), 1);
+    let seen = ["rx_drop_long", "ipsec_rx_packets"].map(|name| b.counter(name));
+    assert_eq!(seen, [1, 0]);
 }
 
 #[test]

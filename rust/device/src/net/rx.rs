@@ -71,7 +71,7 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     Ok(busy)
 }
 
-/// Takes a batch out of the inbox, does IPsec and spreads it over the queues of `active` pairs.
+/// Takes a batch out of the inbox, drops what is too long for the driver, does IPsec and spreads it over the queues of `active` pairs.
 fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
     let Device { virtio, net } = device;
     let waiting = net.pending.iter().any(|pending| !pending.is_empty());
@@ -80,9 +80,14 @@ fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
     nic.inbox.take(count, &mut net.arrived, &mut net.done);
     let some = !net.arrived.is_empty();
     nic.port.received(&mut net.arrived);
-    let frames = net.arrived.drain();
-    net.received
-        .extend(frames.map(|frame| (NetHdr48::default(), frame)));
+    for frame in net.arrived.drain() {
+        if frame.len() > frame::longest(&frame, nic.config.mtu) {
+            nic.stats.rx_drop_long.inc();
+            net.done.push(frame);
+        } else {
+            net.received.push((NetHdr48::default(), frame));
+        }
+    }
     if rules.ipsec {
         nic.ipsec.receive_all(&mut net.received);
     }
@@ -165,10 +170,6 @@ fn deliver(
     mut hdr: NetHdr48,
     frame: &[u8],
 ) -> Result<Delivery, RingError> {
-    if frame.len() > frame::longest(frame, nic.config.mtu) {
-        nic.stats.rx_drop_long.inc();
-        return Ok(Delivery::Done);
-    }
     let need = (rules.hdr_len.bytes() + frame.len()) as u64;
     let count = match gather(chains, queue, mem, rules, need)? {
         Gathered::Chains(count) => count,
