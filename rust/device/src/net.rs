@@ -149,6 +149,12 @@ impl NetState {
             large: Vec::new(),
         }
     }
+
+    /// Number of frames that are on their way.
+    pub fn frames(&self) -> usize {
+        let pending: usize = self.pending.iter().map(VecDeque::len).sum();
+        pending + self.arrived.len() + self.received.len() + self.wire.len()
+    }
 }
 
 /// Virtio device and network device together, behind the gate.

@@ -232,6 +232,7 @@ impl Nic {
         self.stats.worker_restarts.inc();
         log::error!("{}: the worker failed and starts again", self.name);
         self.with_device(|device| {
+            self.stats.worker_drops.add(device.net.frames() as u64);
             device.net = NetState::new(self.config.pairs);
             self.needs_reset(device);
         });

@@ -89,6 +89,8 @@ counters! {
         needs_reset,
         /// Times the data plane failed and was started again.
         worker_restarts,
+        /// Frames, of both directions, that were lost with it.
+        worker_drops,
         /// Ring outside memory or misaligned.
         ring_invalid,
         /// Index out of range.

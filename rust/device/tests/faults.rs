@@ -237,6 +237,7 @@ fn a_worker_that_fails_starts_again() {
         a.notify(TX);
         wait(|| a.nic().stats.worker_restarts.get() == round);
         wait(|| a.nic().stats.needs_reset.get() == round);
+        assert_eq!(a.counter("worker_drops"), round);
         assert_ne!(a.status() & status::DEVICE_NEEDS_RESET, 0);
         assert_eq!(a.events(0), 1);
     }
