@@ -2,13 +2,16 @@
 
 //! Listening unix sockets.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
+
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 use crate::limit::Limit;
 
@@ -30,9 +33,14 @@ pub fn bind(path: &Path) -> Result<UnixListener, String> {
             fs::remove_file(path)
                 .map_err(|e| format!("cannot remove the stale socket {shown}: {e}"))?;
         }
+        Err(e) if is_socket(path) => {
+            return Err(format!(
+                "socket {shown} exists and may be in use ({e}): remove it or name another path"
+            ))
+        }
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path).map_err(|e| match e.kind() {
+    create(path).map_err(|e| match e.kind() {
         io::ErrorKind::AddrInUse => {
             format!("{shown} exists and is not a socket: remove it or name another path")
         }
@@ -40,10 +48,23 @@ pub fn bind(path: &Path) -> Result<UnixListener, String> {
             format!("cannot create socket {shown}: its directory does not exist")
         }
         _ => format!("cannot create socket {shown}: {e}"),
-    })?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .map_err(|e| format!("cannot restrict socket {shown}: {e}"))?;
-    Ok(listener)
+    })
+}
+
+/// A listening socket with a file that nobody but the owner can reach, at any time: Linux gives the file the
+/// mode that the socket has when it is bound.
+fn create(path: &Path) -> io::Result<UnixListener> {
+    let address = UnixAddr::new(path)?;
+    let socket = File::from(socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?);
+    socket.set_permissions(Permissions::from_mode(0o600))?;
+    socket::bind(socket.as_raw_fd(), &address)?;
+    socket::listen(&socket, Backlog::MAXCONN)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Waits a moment if `error`, met when a connection was to be accepted, is no reason to stop listening: the
@@ -69,6 +90,7 @@ fn is_socket(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixDatagram;
     use vmm_sys_util::tempdir::TempDir;
 
     #[test]
@@ -103,5 +125,10 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         let missing = dir.as_path().join("no/such/dir");
         assert!(bind(&missing).unwrap_err().contains("does not exist"));
+        // A socket that does not answer like a stale one; another user's does not, either.
+        let path = dir.as_path().join("other");
+        let _other = UnixDatagram::bind(&path).unwrap();
+        assert!(bind(&path).unwrap_err().contains("may be in use"));
+        assert!(is_socket(&path));
     }
 }
