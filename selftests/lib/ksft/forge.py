@@ -113,9 +113,11 @@ class Injector:
         self._socket.send(self._macs + struct.pack("!H", kind) +
                           ip(src, dst, proto, payload, **kwargs))
 
-    def esp(self, sa, esp, number, dst=None, ports=None):
-        """An ESP packet under an SA; to another destination, and in UDP, if told so."""
+    def esp(self, sa, esp, number, dst=None, ports=None, checksum=False):
+        """An ESP packet under an SA; to another destination, and in UDP, with a checksum or
+        without, if told so."""
         proto, packet = PROTO_ESP, esp.seal(sa, number)
         if ports:
-            proto, packet = PROTO_UDP, udp(*ports, packet)
+            ends = (sa.src, dst or sa.dst) if checksum else ()
+            proto, packet = PROTO_UDP, udp(*ports, packet, ends)
         self.send(sa.src, dst or sa.dst, proto, packet)

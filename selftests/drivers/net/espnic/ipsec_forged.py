@@ -35,9 +35,10 @@ class Side:
         self._injector = Injector(cfg)
         self._link = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
         ktap.defer(self._link.close)
+        self.port = self._link.port
         self._number = FIRST
         ends = flow.peer_inner, flow.dut_inner
-        self.payload, self._next_header = udp(SOURCE_PORT, self._link.port, TEXT, ends), PROTO_UDP
+        self.payload, self._next_header = udp(SOURCE_PORT, self.port, TEXT, ends), PROTO_UDP
         if flow.mode == "tunnel":
             self.payload = ip(*ends, PROTO_UDP, self.payload)
             self._next_header = IPV4_IN_ESP
@@ -166,6 +167,12 @@ def _other_source_port(side):
     side.send(side.esp(), ports=(NEW_PORT, side.flow.encap))
 
 
+def _udp_checksum(side):
+    # Without a checksum inside, or the stack would not look at the one outside.
+    inner = udp(SOURCE_PORT, side.port, TEXT)
+    side.send(Esp(inner), ports=(side.flow.encap,) * 2, checksum=True)
+
+
 CASES = [
     _case("pad_length_255", "The pad length is more than the packet.", BAD_FORMAT,
           _pad_length_255),
@@ -195,6 +202,8 @@ CASES = [
           _without_udp, encap=PORTS),
     _case("other_source_port", "From behind a NAT that has changed the port.", DELIVERED,
           _other_source_port, encap=PORTS),
+    _case("udp_checksum", "A UDP checksum, which covers the ciphertext.", DELIVERED,
+          _udp_checksum, encap=PORTS),
 ]
 
 if __name__ == "__main__":

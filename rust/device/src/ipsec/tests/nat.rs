@@ -56,6 +56,23 @@ fn packets_in_udp_are_encrypted_and_decrypted() {
     assert_eq!(sent[58..71], *b"through a NAT");
 }
 
+/// The checksum covers the ciphertext: whoever verified it after decryption would drop the packet.
+#[test]
+fn the_udp_checksum_goes_with_the_ciphertext() {
+    let (a, b) = pair();
+    let (hdr, mut sent) = udp_frame(1, b"payload");
+    send(&a, &hdr, &mut sent).unwrap();
+    sent[40..42].fill(0x5a);
+    let mut forged = sent.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let before = forged.clone();
+    assert_eq!(received(&b, &mut forged), Some(hdr::SEC_AUTH));
+    assert_eq!(forged, before, "a packet that fails stays as it came");
+    let head = sent[..40].to_vec();
+    assert_eq!(received(&b, &mut sent), Some(hdr::SEC_OK));
+    assert_eq!((&sent[..40], &sent[40..42]), (&head[..], &[0, 0][..]));
+}
+
 #[test]
 fn what_is_not_esp_in_udp_is_left_alone() {
     let (a, b) = pair();
