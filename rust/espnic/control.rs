@@ -43,6 +43,9 @@ const TIMEOUT_MS: u32 = 5000;
 /// with many SAs down shall not wait the whole time for each of them.
 const SILENT_TIMEOUT_MS: u32 = 20;
 
+/// How often those who wait look whether it is in vain, in milliseconds.
+const SLEEP_MS: u32 = 50;
+
 /// How often and after how many microseconds an answer is looked for before the sender sleeps: for most
 /// commands the NIC needs less time than an interrupt and a wake-up take.
 const POLLS: usize = 50;
@@ -59,6 +62,8 @@ pub(crate) struct Control {
     queue: SpinLockIrq<Option<ControlQueue>>,
     /// The NIC has not answered a command in time, and none since.
     silent: Atomic<bool>,
+    /// See [`Self::give_up`].
+    lost: Atomic<bool>,
 }
 
 /// A command that is ready to be sent, and where its answer will be.
@@ -95,6 +100,7 @@ impl Control {
         pin_init!(Self {
             queue <- new_lock!(queue),
             silent: Atomic::new(false),
+            lost: Atomic::new(false),
         })
     }
 
@@ -163,11 +169,34 @@ impl Control {
             true => SILENT_TIMEOUT_MS,
             false => TIMEOUT_MS,
         };
-        if !self.poll(waiter) && !waiter.done.wait_timeout(limit) {
+        if !self.poll(waiter) && !self.sleep(waiter, limit) {
+            if self.lost.load(Relaxed) {
+                return Err(ENXIO);
+            }
             self.silent.store(true, Relaxed);
             return Err(ETIMEDOUT);
         }
         waiter.exchange.lock().take().map(Answer).ok_or(ENXIO)
+    }
+
+    /// Sleeps until the answer is there; false if it takes more than `limit` milliseconds, or after
+    /// [`Self::give_up`].
+    fn sleep(&self, waiter: &Waiter, limit: u32) -> bool {
+        let mut left = limit;
+        while left > 0 && !self.lost.load(Relaxed) {
+            let step = left.min(SLEEP_MS);
+            if waiter.done.wait_timeout(step) {
+                return true;
+            }
+            left = left.saturating_sub(step);
+        }
+        false
+    }
+
+    /// The NIC wants to be reset, so it answers no more: has those who wait stop, as the reset would.
+    /// They may hold what the reset needs.
+    pub(crate) fn give_up(&self) {
+        self.lost.store(true, Relaxed);
     }
 
     /// Whether the NIC has stopped to answer.
@@ -267,6 +296,7 @@ impl Control {
     pub(crate) fn set_queue(&self, queue: Option<ControlQueue>) {
         *self.queue.lock() = queue;
         self.silent.store(false, Relaxed);
+        self.lost.store(false, Relaxed);
     }
 
     /// Why a command was not taken.

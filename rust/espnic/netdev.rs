@@ -75,15 +75,16 @@ impl device::Operations for Nic {
 
     fn work(dev: &Device<Self>) {
         let nic = dev.data();
-        nic.ipsec.tell_sequence(&nic.control);
         let log = (*nic.vdev).as_ref();
         if !nic.vdev.needs_reset() {
+            nic.ipsec.tell_sequence(&nic.control);
             if dev.is_running() {
                 nic.update_carrier(dev);
             }
             return;
         }
         dev_warn!(log, "the NIC asks for a reset\n");
+        nic.control.give_up();
         match dev.recover() {
             Ok(true) => nic.ipsec.count_reset(),
             // Looks again: the other one may have been too early for this request.
