@@ -5,9 +5,77 @@
 //! The transport hands over headers and TCP payload without an ESP trailer; what padding it left at
 //! the end is dropped. The NIC cuts the payload, numbers the segments and gives each its trailer.
 
-use super::packet;
+use super::packet::{self, Ip};
 use super::table::EspShape;
+use crate::encapsulation;
+use crate::offload::{two_bits, Lso, Offload};
 use crate::oob::LargeSend;
+use crate::sa::Address;
+
+/// Bytes of a TCP header without options (RFC 9293).
+const TCP_HEADER: usize = 20;
+
+/// What the large send capabilities allow. Where LsoSupported is reported, they hold for IPsec as
+/// well (R24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    v1: Limit,
+    v2_ipv4: Limit,
+    v2_ipv6: Limit,
+}
+
+/// What one form of large send allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limit {
+    /// Mask of encapsulations.
+    encapsulation: u32,
+    /// MaxOffLoadSize: most TCP payload of a packet, in bytes; 0 for a form that is not offered.
+    payload: u32,
+    /// MinSegmentCount.
+    segments: u32,
+    /// Packets with TCP options.
+    tcp_options: bool,
+    /// Packets with IPv4 options or IPv6 extension headers.
+    ip_options: bool,
+}
+
+impl Limits {
+    /// Those of a configuration that an adapter has reported.
+    pub fn of(image: &Offload) -> Self {
+        let limit = |lso: &Lso, tcp_options, ip_options| Limit {
+            encapsulation: lso.encapsulation.get(),
+            payload: lso.max_offload_size.get(),
+            segments: lso.min_segment_count.get(),
+            tcp_options,
+            ip_options,
+        };
+        let (v1, v2) = (&image.lso_v1, &image.lso_v2);
+        let has = |bits: u32, shift| bits & two_bits(shift, true) != 0;
+        let (v1_bits, v2_bits) = (v1.bits.get(), v2.ipv6_bits.get());
+        Self {
+            v1: limit(&v1.ipv4, has(v1_bits, 0), has(v1_bits, 2)),
+            // Version 2 has no members for options of IPv4.
+            v2_ipv4: limit(&v2.ipv4, true, true),
+            v2_ipv6: limit(&v2.ipv6, has(v2_bits, 2), has(v2_bits, 0)),
+        }
+    }
+
+    /// Whether they allow a packet with this IP header to be cut so. `link` is the length of what
+    /// stands in front of it.
+    pub(super) fn allow(&self, cut: &Segments, ip: &Ip, link: usize) -> bool {
+        let limit = match (cut.version, ip.source) {
+            (1, _) => &self.v1,
+            (_, Address::V4(_)) => &self.v2_ipv4,
+            (_, Address::V6(_)) => &self.v2_ipv6,
+        };
+        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        encapsulation::has_header(limit.encapsulation, link)
+            && cut.payload <= size(limit.payload)
+            && cut.iter().count() >= size(limit.segments)
+            && (cut.header == TCP_HEADER || limit.tcp_options)
+            && (!(ip.options || ip.extensions) || limit.ip_options)
+    }
+}
 
 /// How the NIC cuts one packet. Lengths in bytes, offsets from the outermost IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +130,7 @@ impl Segments {
             .len()
             .checked_sub(start)?
             .checked_sub(usize::from(pad_length))?;
-        (header >= 20 && payload > 0).then_some(Self {
+        (header >= TCP_HEADER && payload > 0).then_some(Self {
             version,
             mss: usize::try_from(mss).ok().filter(|&mss| mss > 0)?,
             start,

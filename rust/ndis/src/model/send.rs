@@ -13,7 +13,7 @@ use super::bundle::Mode;
 use super::capabilities::Capabilities;
 use super::flow;
 use super::packet::{self, Class, Ip, Protected, ESP_HEADER};
-use super::segment::Segments;
+use super::segment::{Limits, Segments};
 use super::table::{EspShape, IvSource, Lookup, Offloaded};
 use crate::encapsulation;
 use crate::nbl::Slot;
@@ -105,11 +105,23 @@ pub fn check_list<'p>(
     Status::SUCCESS
 }
 
-/// Checks one packet. `processing` is whether the adapter is set up for IPsec offload, `config`
-/// what it last reported.
+/// Checks one packet as [`check_within`] does, for an adapter that cuts whatever large send it gets.
 pub fn check(
     processing: bool,
     config: &Capabilities,
+    slots: &SendSlots,
+    packet: &[u8],
+    table: &impl Lookup,
+) -> Verdict {
+    check_within(processing, config, None, slots, packet, table)
+}
+
+/// Checks one packet. `processing` is whether the adapter is set up for IPsec offload, `config`
+/// what it last reported of that, `limits` what of large sends (R24).
+pub fn check_within(
+    processing: bool,
+    config: &Capabilities,
+    limits: Option<&Limits>,
     slots: &SendSlots,
     packet: &[u8],
     table: &impl Lookup,
@@ -125,6 +137,7 @@ pub fn check(
     };
     let sending = Sending {
         config,
+        limits,
         slots,
         packet,
         header: SendHeader::from_word(slots.header),
@@ -150,6 +163,7 @@ fn require(holds: bool) -> Result<(), Mismatch> {
 
 struct Sending<'a> {
     config: &'a Capabilities,
+    limits: Option<&'a Limits>,
     slots: &'a SendSlots,
     packet: &'a [u8],
     header: SendHeader,
@@ -329,13 +343,20 @@ impl Sending<'_> {
         // Only ESP has a trailer to make.
         let (shape, offset) = sa.esp.zip(esp).ok_or(Mismatch)?;
         let start = payload(&shape, offset)?;
-        self.tcp_offset(large, start)?;
-        Segments::new(large, self.packet, start, &shape, self.header.pad_length).ok_or(Mismatch)
+        let link = self.link(large, start)?;
+        let pad_length = self.header.pad_length;
+        let cut = Segments::new(large, self.packet, start, &shape, pad_length).ok_or(Mismatch)?;
+        require(
+            self.limits
+                .is_none_or(|limits| limits.allow(&cut, ip, link)),
+        )?;
+        Ok(cut)
     }
 
-    /// TcpHeaderOffset in slot 2 is that of the TCP header. It counts from the start of the frame,
-    /// which is as far in front of the IP header as an encapsulation that was reported says.
-    fn tcp_offset(&self, large: LargeSend, tcp: usize) -> Result<(), Mismatch> {
+    /// Bytes in front of the IP header, if TcpHeaderOffset in slot 2 is that of the TCP header. It
+    /// counts from the start of the frame, which is as far in front of the IP header as an
+    /// encapsulation that was reported says.
+    fn link(&self, large: LargeSend, tcp: usize) -> Result<usize, Mismatch> {
         let (LargeSend::V1 {
             tcp_header_offset: named,
             ..
@@ -348,7 +369,8 @@ impl Sending<'_> {
             .ok()
             .and_then(|named| named.checked_sub(tcp))
             .ok_or(Mismatch)?;
-        require(encapsulation::has_header(self.config.encapsulation, link))
+        require(encapsulation::has_header(self.config.encapsulation, link))?;
+        Ok(link)
     }
 }
 

@@ -8,12 +8,13 @@ use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::encapsulation::{IEEE_802_3, IEEE_802_3_P_AND_Q};
-use espnic_ndis::model::segment::{Segment, Segments};
-use espnic_ndis::model::send::check;
+use espnic_ndis::model::segment::{Limits, Segment, Segments};
+use espnic_ndis::model::send::{check, check_within};
 use espnic_ndis::model::{Capabilities, Lookup, Mode, SendSlots, Verdict};
+use espnic_ndis::offload::{two_bits, Offload};
 use espnic_ndis::oob::{LargeSend, SendHeader};
 use espnic_ndis::sa::build::{self, Addresses, Association};
-use espnic_ndis::{Handle, Status};
+use espnic_ndis::{Handle, Status, U32};
 
 const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
 
@@ -184,7 +185,7 @@ fn the_type_bit_tells_the_versions_apart() {
 
 #[test]
 fn version_2_alone_knows_ipv6() {
-    rules(&[110]);
+    rules(&[110, 24]);
     let table = Table::new(8);
     let associations = [gcm(0x100)];
     let bundle = build::Bundle {
@@ -216,6 +217,20 @@ fn version_2_alone_knows_ipv6() {
     assert_eq!((plan.version, plan.iter().count()), (2, 5));
     assert_eq!(verdict(v2(false)), FAIL);
     assert_eq!(verdict(v1), FAIL);
+    // An adapter with large sends for IPv4 alone.
+    let mut image = *adapter(EVERYTHING).current();
+    let mut slots = slots(handle, v2(true), 0);
+    slots.header = (slots.header & !0xff00_0000) | 0x0a00_0000;
+    let within = |image: &Offload| {
+        let limits = Some(Limits::of(image));
+        check_within(true, &EVERYTHING, limits.as_ref(), &slots, &packet, &table)
+    };
+    assert_eq!(within(&image), FAIL);
+    image.lso_v2.ipv6 = image.lso_v2.ipv4;
+    assert_eq!(within(&image), FAIL);
+    // With options of TCP, too.
+    image.lso_v2.ipv6_bits = U32::new(two_bits(2, true));
+    assert_eq!(segments(within(&image)), plan);
 }
 
 #[test]
@@ -256,6 +271,48 @@ fn lso_needs_the_capability() {
         verdict(&table, &slots, &packet),
         Verdict::Crypto(_)
     ));
+}
+
+#[test]
+fn the_limits_of_large_sends_hold_for_ipsec() {
+    rules(&[24]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    // The fixture's adapter offers version 2 for IPv4, and nothing else.
+    let adapter = adapter(EVERYTHING);
+    let fits = |image: &Offload, large, packet: &[u8], config: &Capabilities| {
+        let slots = slots(handle, large, 0);
+        let limits = Limits::of(image);
+        let verdict = check_within(true, config, Some(&limits), &slots, packet, &table);
+        assert!(matches!(verdict, Verdict::Crypto(_)) || verdict == FAIL);
+        verdict != FAIL
+    };
+    let config = adapter.snapshot().config;
+    let packet = large(&table, handle, 4500, 0);
+    let mut image = *adapter.current();
+    assert!(fits(&image, v2(1000), &packet, &config));
+    assert!(!fits(&image, v1(1000), &packet, &config));
+    // MaxOffLoadSize is of the TCP payload, MinSegmentCount of the five segments.
+    for (size, segments, good) in [(4500, 5, true), (4499, 5, false), (4500, 6, false)] {
+        image.lso_v2.ipv4.max_offload_size = U32::new(size);
+        image.lso_v2.ipv4.min_segment_count = U32::new(segments);
+        assert_eq!(fits(&image, v2(1000), &packet, &config), good);
+    }
+    // Frames with a tag, which IPsec takes, but not large sends.
+    let tagged = Capabilities {
+        encapsulation: IEEE_802_3 | IEEE_802_3_P_AND_Q,
+        ..config
+    };
+    let with_tag = v2_at(1000, TCP_OFFSET + 4);
+    let mut image = *adapter.current();
+    assert!(!fits(&image, with_tag, &packet, &tagged));
+    image.lso_v2.ipv4.encapsulation = U32::new(IEEE_802_3 | IEEE_802_3_P_AND_Q);
+    assert!(fits(&image, with_tag, &packet, &tagged));
+    // The packet has options of TCP, of which version 1 says whether it takes them.
+    image.lso_v1.ipv4 = image.lso_v2.ipv4;
+    for supported in [false, true] {
+        image.lso_v1.bits = U32::new(two_bits(0, supported));
+        assert_eq!(fits(&image, v1(1000), &packet, &config), supported);
+    }
 }
 
 #[test]
