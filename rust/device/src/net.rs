@@ -129,6 +129,8 @@ pub struct NetState {
     pub done: Vec<Vec<u8>>,
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
+    /// Frames for SAs that go through IPsec together.
+    pub sealing: Vec<(NetHdr48, Vec<u8>)>,
     /// Frames on their way to the port.
     pub wire: Frames,
     /// A frame that is to be segmented.
@@ -145,6 +147,7 @@ impl NetState {
             received: Vec::new(),
             done: Vec::new(),
             chains: Vec::new(),
+            sealing: Vec::new(),
             wire: Frames::default(),
             large: Vec::new(),
         }
@@ -153,7 +156,7 @@ impl NetState {
     /// Number of frames that are on their way.
     pub fn frames(&self) -> usize {
         let pending: usize = self.pending.iter().map(VecDeque::len).sum();
-        pending + self.arrived.len() + self.received.len() + self.wire.len()
+        pending + self.arrived.len() + self.received.len() + self.sealing.len() + self.wire.len()
     }
 }
 

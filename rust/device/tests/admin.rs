@@ -10,10 +10,10 @@ use espnic_device::net::NetConfig;
 use espnic_wire::admin::{self, Command};
 use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
-use espnic_wire::hdr;
+use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
-use support::driver::{self, Driver, ADMIN, CTRL};
-use support::sas::{clear_payload, command, create, done, esp, execute, framed, set_up};
+use support::driver::{self, Driver, ADMIN, CTRL, TX};
+use support::sas::{clear_payload, command, create, done, esp, esp_gso, execute, framed, set_up};
 use support::{config, packets, Rig};
 
 fn all() -> u128 {
@@ -164,6 +164,62 @@ fn esp_crosses_the_wire_encrypted() {
     for (driver, counter) in [(&a, "ipsec_tx_packets"), (&b, "ipsec_rx_packets")] {
         assert_eq!(driver.counter(counter), 1);
     }
+}
+
+/// Frames for SAs are encrypted together, but none overtakes another.
+#[test]
+fn frames_of_all_kinds_stay_in_order() {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    a.start(driver::ipsec() | driver::tso());
+    b.start(driver::plain());
+    set_up(&mut a, CTRL);
+    create(&mut a, sa::OBJ_OUTB_SA, 3);
+    let plain = |len| (NetHdr48::default(), packets::udp(len));
+    let frames = [
+        esp(3, &[0; 44]),
+        esp(3, &[0; 84]),
+        plain(10),
+        esp(3, &[0; 24]),
+        // No such SA; one beyond the MTU.
+        esp(9, &[0; 64]),
+        esp(3, &vec![0; 2000]),
+        esp_gso(3, 1000, 800),
+        esp(3, &[0; 4]),
+    ];
+    let mut bytes = 0;
+    for (index, (hdr, frame)) in frames.iter().enumerate() {
+        bytes += if matches!(index, 4 | 5) {
+            0
+        } else {
+            frame.len() as u64
+        };
+        let data = [hdr.prefix(a.hdr_len()), frame].concat();
+        let at = a.buffer(data.len() as u32);
+        a.put(at, &data);
+        a.chain(TX, &[(at, data.len() as u32, 0)]);
+        b.post_rx(1600);
+    }
+    a.kick(TX);
+    let arrived: Vec<_> = std::iter::from_fn(|| b.receive())
+        .map(|(_, frame)| frame.len())
+        .collect();
+    let len = |index: usize| frames[index].1.len();
+    // Headers up to the IV, TCP header, data, padding with trailer, ICV.
+    let segment = |data: usize| 50 + 20 + data + 4 + 16;
+    let wanted = [
+        len(0),
+        len(1),
+        len(2),
+        len(3),
+        segment(800),
+        segment(200),
+        len(7),
+    ];
+    assert_eq!(arrived, wanted);
+    assert_eq!((a.counter("tx_frames"), a.counter("tx_bytes")), (6, bytes));
+    let drops = ["tx_drop_ipsec", "tx_drop_long", "ipsec_tx_packets"];
+    assert_eq!(drops.map(|name| a.counter(name)), [1, 1, 6]);
 }
 
 /// Else its number would count for an SA whose driver never sees the packet.

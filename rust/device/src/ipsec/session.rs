@@ -61,6 +61,7 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Err(drop) => {
+                log::trace!("a frame for an SA is dropped: {drop}");
                 self.counters.dropped(drop);
                 Err(drop)
             }
