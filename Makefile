@@ -23,7 +23,7 @@ help: ## list the targets
 	@echo "  KDIR=DIR            prepared kernel tree with Rust (default: the sandbox's)"
 	@echo "  ESPNIC_NDIS=n       a module without /dev/espnic-ndis"
 	@echo "  W=1 CLIPPY=1 V=1    as in the kernel's build"
-	@echo "  DEBUG=1             with modules, test, shell: on a debug kernel (built first, 15 minutes)"
+	@echo "  DEBUG=1             with modules, test, shell: on a debug kernel (15 to 40 minutes to build)"
 	@echo "  ESPNIC_CACHE=DIR    where sandbox and kernel tree are kept (default: ~/.cache/espnic)"
 	@echo "  ESPNIC_MIRROR=URL   Debian mirror for the sandbox"
 
