@@ -140,26 +140,11 @@ class Control:
                 if isinstance(values, dict)}
 
 
-class Device:
+class Device(nic.Daemon):
     """espnic-device without a capture, which would only cost time."""
 
     def __init__(self, cards, control):
-        self._log = FOLDER / "device.log"
-        if not nic.program().exists():
-            raise BenchError("espnic-device is not built; run: make device")
-        words = [str(nic.program()), "--control", str(control)]
-        for card in cards:
-            words += ["--nic", card.spec]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
-                                             stderr=log)
-        end = time.monotonic() + nic.START_SECONDS
-        while not all(path.exists() for path in [control, *(card.socket for card in cards)]):
-            self.check()
-            if time.monotonic() > end:
-                self.stop()
-                raise BenchError(f"espnic-device is not ready, see {self._log}")
-            time.sleep(0.02)
+        super().__init__(cards, FOLDER, control, capture=False)
 
     def memory(self):
         """Bytes of its own memory that are resident; the guests' memory is not part of it."""
@@ -168,19 +153,9 @@ class Device:
 
     def check(self):
         """Raise if it ended."""
-        if self._process.poll() is not None:
-            words = self._log.read_text(errors="replace").strip()
+        if not self.alive():
             raise BenchError(f"espnic-device ended with status {self._process.returncode}:\n"
-                             f"{words[-2000:]}")
-
-    def stop(self):
-        """End it."""
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+                             f"{self.words()}")
 
 
 class Machine:

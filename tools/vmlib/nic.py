@@ -65,14 +65,15 @@ def program():
 class Daemon:
     """A running espnic-device."""
 
-    def __init__(self, nics, run_dir, control, more):
+    def __init__(self, nics, run_dir, control, more=(), capture=True):
         self._log = run_dir / "device.log"
-        command = [str(program()), "--control", str(control),
-                   "--capture", str(run_dir / "wire.pcapng")]
+        command = [str(program()), "--control", str(control)]
+        if capture:
+            command += ["--capture", str(run_dir / "wire.pcapng")]
         for nic in nics:
             command += ["--nic", nic.spec]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command + more, stdin=subprocess.DEVNULL,
+            self._process = subprocess.Popen([*command, *more], stdin=subprocess.DEVNULL,
                                              stdout=log, stderr=log)
         try:
             self._wait([nic.socket for nic in nics] + [control])
