@@ -52,16 +52,6 @@ use kernel_net::{
 /// The features that IPsec offload stands for.
 const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;
 
-/// The versions that a miniport can come up with.
-const VERSIONS: [Version; 6] = [
-    Version::V6_1,
-    Version::V6_20,
-    Version::V6_30,
-    Version::V6_50,
-    Version::V6_70,
-    Version::V6_83,
-];
-
 /// The model of the adapter and what goes with it.
 pub(super) struct Miniport {
     model: model::Adapter,
@@ -284,7 +274,7 @@ impl Adapter {
     /// `EINVAL` for a version that is not known.
     pub(super) fn restart(&self, dev: &Device<Nic>, version: u32) -> Result {
         let new = Version(version);
-        if version != 0 && !VERSIONS.contains(&new) {
+        if version != 0 && !Version::WITH_IPSEC_V2.contains(&new) {
             return Err(EINVAL);
         }
         let mut miniport = self.miniport.lock();

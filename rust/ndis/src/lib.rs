@@ -82,4 +82,13 @@ impl Version {
     pub const V6_70: Self = Self(0x0006_0046);
     /// NDIS 6.83 (Windows 10, version 1903).
     pub const V6_83: Self = Self(0x0006_0053);
+    /// Those that have IPsecOV2: a miniport can come up with each of them.
+    pub const WITH_IPSEC_V2: [Self; 6] = [
+        Self::V6_1,
+        Self::V6_20,
+        Self::V6_30,
+        Self::V6_50,
+        Self::V6_70,
+        Self::V6_83,
+    ];
 }
