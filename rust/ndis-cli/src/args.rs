@@ -2,13 +2,21 @@
 
 //! Command line.
 
+use std::error::Error as _;
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
+use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND};
+use espnic_ndis::Version;
 
 use crate::algorithm::{Authentication, Encryption};
 use crate::key::Key;
+use crate::keyword::{self, Keyword};
+use crate::value::{length, long_number, number, port, seconds, version, window};
 
 const AFTER_HELP: &str = "\
 The SAs of a process end with it, as those of an NDIS transport do: `add` therefore stays until
@@ -68,22 +76,23 @@ pub enum Command {
         /// The new state
         #[arg(value_enum)]
         state: Option<Switch>,
-        /// Encapsulation bits [default: 802.3]
+        /// Encapsulation bits; 2 is 802.3
         #[arg(long = "type", value_name = "BITS", value_parser = number, default_value = "2")]
         kind: u32,
     },
     /// Show or change the registry keywords, which count from the next restart on
     Keyword {
         /// Name, like '*IPsecOffloadV2' [default: all]
-        name: Option<String>,
+        #[arg(value_parser = keyword::find)]
+        name: Option<&'static Keyword>,
         /// New value; "delete" takes the keyword away
-        value: Option<String>,
+        value: Option<keyword::Value>,
     },
     /// Start the miniport again, from the keywords
     Restart {
         /// Come up as this NDIS version, like 6.30
-        #[arg(long, value_name = "VERSION")]
-        ndis: Option<String>,
+        #[arg(long, value_name = "VERSION", value_parser = version)]
+        ndis: Option<Version>,
     },
     /// Add SAs
     Add(Add),
@@ -225,7 +234,7 @@ pub struct Add {
     #[arg(long)]
     pub add_sa: bool,
     /// ADD_SA with one SA per line of this file, in the words of the options below ("-": stdin)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "src", "dst", "spi"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Sa", "dir", "src", "dst", "spi"])]
     pub list: Option<PathBuf>,
     /// End at once, which deletes the SAs
     #[arg(long)]
@@ -248,13 +257,14 @@ pub struct Envelope {
     /// reqid, which policies name
     #[arg(long, value_parser = number, default_value = "0")]
     pub reqid: u32,
-    /// Replay window in packets; 0 switches the check off
-    #[arg(long, value_parser = number, default_value = "64")]
+    /// Replay window in packets, at most 4096; 0 switches the check off
+    #[arg(long, value_parser = window, default_value = "64")]
     pub window: u32,
     /// UDP source port [default: 4500]
     #[arg(
         long,
         value_name = "PORT",
+        value_parser = port,
         default_value_t = 0,
         hide_default_value = true
     )]
@@ -263,6 +273,7 @@ pub struct Envelope {
     #[arg(
         long,
         value_name = "PORT",
+        value_parser = port,
         default_value_t = 0,
         hide_default_value = true
     )]
@@ -342,11 +353,31 @@ pub struct Follow {
     #[arg(long)]
     pub answer: bool,
     /// End after so many records
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = long_number)]
     pub count: Option<u64>,
     /// End after so many seconds
-    #[arg(long, value_name = "S")]
-    pub time: Option<f64>,
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub time: Option<Duration>,
+}
+
+impl Follow {
+    /// Records to be shown (`WANT_*`).
+    pub fn shown(&self) -> u32 {
+        let flag = |on, bit| if on { bit } else { 0 };
+        let named = flag(self.indications, WANT_INDICATIONS)
+            | flag(self.receive, WANT_RECEIVE)
+            | flag(self.send, WANT_SEND);
+        if named == 0 {
+            WANT_ALL
+        } else {
+            named
+        }
+    }
+
+    /// Records that are needed: SaDeleteReq comes with a received packet.
+    pub fn wanted(&self) -> u32 {
+        self.shown() | if self.answer { WANT_RECEIVE } else { 0 }
+    }
 }
 
 /// `raw`
@@ -368,7 +399,7 @@ pub struct Raw {
     #[arg(long)]
     pub normal: bool,
     /// Length of the buffer; zeros are appended
-    #[arg(long, value_name = "BYTES", value_parser = number)]
+    #[arg(long, value_name = "BYTES", value_parser = length)]
     pub length: Option<u32>,
     /// RequestId
     #[arg(long, value_name = "N", value_parser = long_number, default_value = "0")]
@@ -378,18 +409,29 @@ pub struct Raw {
     pub envelope: Envelope,
 }
 
-/// A number, decimal or hexadecimal with 0x.
-fn number(text: &str) -> Result<u32, String> {
-    u32::try_from(long_number(text)?).map_err(|_| "does not fit into 32 bits".into())
-}
-
-/// The same with 64 bits.
-fn long_number(text: &str) -> Result<u64, String> {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => text.parse(),
+/// What to say of a wrong command line in place of clap's words, which may repeat a part of a key, or
+/// the buffer of `raw` with keys in it.
+pub fn guarded<T: AsRef<OsStr>>(
+    error: &clap::Error,
+    words: impl IntoIterator<Item = T>,
+) -> Option<String> {
+    let mut words = words.into_iter();
+    let secret = words.any(|word| {
+        let word = word.as_ref().to_string_lossy();
+        word.contains("-key") || word == "raw"
+    });
+    if !secret || !error.use_stderr() {
+        return None;
     }
-    .map_err(|_| "neither a decimal number nor a hexadecimal one with 0x".into())
+    let mut text = error.kind().to_string();
+    // An argument that is not known may be the second half of a key.
+    if error.kind() != ErrorKind::UnknownArgument {
+        let argument = error.get(ContextKind::InvalidArg);
+        text.extend(argument.map(|argument| format!(": {argument}")));
+    }
+    // What our own parsers say does not repeat the value.
+    text.extend(error.source().map(|source| format!(": {source}")));
+    Some(text + "; see --help")
 }
 
 #[cfg(test)]

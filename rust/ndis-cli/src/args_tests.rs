@@ -24,9 +24,10 @@ fn numbers_are_decimal_or_hexadecimal() {
         panic!("another command")
     };
     assert_eq!((handle, spi, high), (0x100_0001, 256, 3));
-    for wrong in ["0x100000000", "-1", "ten", ""] {
-        assert!(number(wrong).is_err(), "{wrong:?}");
-    }
+    let add = "espnic-ndis -i eth0 add --dir in --src ::1 --dst ::2 --spi 1 --sport 0x1194";
+    assert!(parse(add).is_ok());
+    assert!(parse("espnic-ndis -i eth0 follow --count 0x10").is_ok());
+    assert!(parse("espnic-ndis -i eth0 keyword *IPsecOffloadV2 0x3").is_ok());
 }
 
 #[test]
@@ -34,6 +35,9 @@ fn add_takes_an_sa_or_a_list() {
     assert!(parse("espnic-ndis -i eth0 add --list /tmp/x").is_ok());
     assert!(parse("espnic-ndis -i eth0 add --list /tmp/x --spi 1").is_err());
     assert!(parse("espnic-ndis -i eth0 add --dir in --spi 1").is_err());
+    let error = parse("espnic-ndis -i eth0 add --list /tmp/x --esn").unwrap_err();
+    assert!(error.to_string().contains("cannot be used with"), "{error}");
+    assert!(parse("espnic-ndis -i eth0 add --no-wait").is_err());
     let line = "espnic-ndis -i eth0 add --dir in --src ::1 --dst ::2 --spi 1 --esn";
     let Command::Add(add) = parse(line).unwrap().command else {
         panic!("another command")
@@ -56,4 +60,76 @@ fn an_interface_is_needed() {
 fn lines_of_a_session_have_no_options_before_the_command() {
     assert!(Line::try_parse_from(["list"]).is_ok());
     assert!(Line::try_parse_from(["-i", "eth0", "list"]).is_err());
+}
+
+#[test]
+fn values_that_the_module_does_not_know_are_refused_here() {
+    for line in [
+        "restart --ndis 6.40",
+        "keyword nothing",
+        "keyword *IPsecOffloadV2 seven",
+        "add --list x --window 5000",
+        "raw 1 --window 0x1001",
+        "raw 1 --length 0xffffffff",
+        "follow --time -1",
+    ] {
+        assert!(
+            parse(&format!("espnic-ndis -i eth0 {line}")).is_err(),
+            "{line}"
+        );
+    }
+    assert!(parse("espnic-ndis -i eth0 restart --ndis 6.83").is_ok());
+}
+
+#[test]
+fn follow_shows_the_kinds_that_are_named() {
+    let follow = |words: &str| {
+        let line = format!("espnic-ndis -i eth0 follow {words}");
+        match parse(&line).unwrap().command {
+            Command::Follow(follow) => (follow.shown(), follow.wanted()),
+            _ => panic!("another command"),
+        }
+    };
+    assert_eq!(follow(""), (WANT_ALL, WANT_ALL));
+    assert_eq!(follow("--answer"), (WANT_ALL, WANT_ALL));
+    assert_eq!(follow("--send"), (WANT_SEND, WANT_SEND));
+    assert_eq!(
+        follow("--send --answer"),
+        (WANT_SEND, WANT_SEND | WANT_RECEIVE)
+    );
+    let both = WANT_INDICATIONS | WANT_RECEIVE;
+    assert_eq!(follow("--indications --receive"), (both, both));
+}
+
+#[test]
+fn a_default_is_told_once() {
+    for command in Args::command().get_subcommands_mut() {
+        let name = command.get_name().to_owned();
+        let help = command.render_long_help().to_string();
+        for part in help.split("\n\n") {
+            assert!(part.matches("[default:").count() < 2, "{name}: {part}");
+        }
+    }
+}
+
+#[test]
+fn a_complaint_does_not_repeat_keys() {
+    for line in [
+        "espnic-ndis -i eth0 add --dir in --enc aes-gcm-128 --enc-key 00010203 04050607",
+        "espnic-ndis -i eth0 add --auth-key=00010203 04050607",
+        "espnic-ndis -i eth0 raw 0xfc030205 00010203 04050607",
+    ] {
+        let error = parse(line).unwrap_err();
+        assert!(error.to_string().contains("04050607"), "{error}");
+        let text = guarded(&error, line.split_whitespace()).unwrap();
+        assert!(!text.contains("0001") && !text.contains("0405"), "{text}");
+        assert!(text.contains("see --help"), "{text}");
+    }
+    for line in [
+        "espnic-ndis -i eth0 raw --help",
+        "espnic-ndis -i eth0 nothing",
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(guarded(&error, line.split_whitespace()), None, "{error}");
+    }
 }

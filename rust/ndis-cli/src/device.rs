@@ -2,17 +2,22 @@
 
 //! `/dev/espnic-ndis`, bound to an interface.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use espnic_ndis::envelope::{self, Entry, Info, Keyword, Restart};
 use espnic_ndis::{Oid, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::args::Envelope;
+use crate::record::{self, Record};
 use crate::system;
 
+/// Bytes of records per read.
+const ROOM: usize = 64 << 10;
 /// Entries per call of LIST.
 const ENTRIES: usize = 256;
 
@@ -80,11 +85,52 @@ pub struct Outcome {
 pub struct Device {
     file: File,
     interface: String,
+    /// Read, but not returned yet.
+    records: VecDeque<Record>,
+    /// What is known of lost records.
+    pub lost: Lost,
+}
+
+/// The next record.
+pub enum Next {
+    /// This one.
+    Record(Record),
+    /// There is none now.
+    None,
+    /// There will be none any more.
+    End,
+}
+
+/// Counts lost records, so that each is told once: with a later record, or at the end.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// Those before all records that were read.
+    seen: u64,
+    told: u64,
+}
+
+impl Lost {
+    /// A record was read; so many were lost before it.
+    pub fn see(&mut self, count: u32) {
+        self.seen = self.seen.saturating_add(count.into());
+    }
+
+    /// How many to tell with the record read last.
+    pub fn tell_seen(&mut self) -> u64 {
+        self.tell(self.seen)
+    }
+
+    /// How many to tell if so many were lost in all.
+    pub fn tell(&mut self, all: u64) -> u64 {
+        let new = all.saturating_sub(self.told);
+        self.told = self.told.max(all);
+        new
+    }
 }
 
 impl Device {
-    /// Opens the device and binds it; `want` is a mask of the records that [`Device::read`] shall
-    /// return.
+    /// Opens the device and binds it; `want` is a mask of the records that [`Device::next_record`]
+    /// shall return.
     pub fn open(interface: &str, want: u32) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .read(true)
@@ -95,6 +141,8 @@ impl Device {
         let device = Self {
             file,
             interface: interface.to_owned(),
+            records: VecDeque::new(),
+            lost: Lost::default(),
         };
         let ifindex = system::interface_index(interface).ok_or_else(|| {
             format!("there is no network interface {interface} here: `ip link` lists them")
@@ -206,21 +254,35 @@ impl Device {
         self.ioctl(envelope::IOCTL_RESTART, &mut restart)
     }
 
-    /// Whole records into `buffer`; `None` if there are none now, 0 if none will come any more.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
-        match self.file.read(buffer) {
-            Ok(count) => Ok(Some(count)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(None)
+    /// The next record, without waiting for one.
+    pub fn next_record(&mut self) -> Result<Next, Error> {
+        if self.records.is_empty() {
+            let mut buffer = vec![0; ROOM];
+            let count = match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(Next::End),
+                Ok(count) => count,
+                Err(error) if is_temporary(&error) => return Ok(Next::None),
+                Err(error) => return Err(Error::Failed(explain(&error, &self.interface))),
+            };
+            for record in record::split(buffer.get(..count).unwrap_or_default()) {
+                self.records.push_back(record?);
             }
-            Err(error) => Err(Error::Failed(explain(&error, &self.interface))),
         }
+        Ok(self.records.pop_front().map_or(Next::None, Next::Record))
     }
+
+    /// Waits until there may be a record, the time is over, or a signal comes.
+    pub fn wait(&self, time: Duration) -> Result<(), Error> {
+        system::wait_readable(&self.file, time)
+            .map_err(|error| Error::Failed(explain(&error, &self.interface)))
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 fn cannot_open(error: &io::Error) -> String {
@@ -256,6 +318,22 @@ mod tests {
 
     fn text(number: i32) -> String {
         explain(&io::Error::from_raw_os_error(number), "eth0")
+    }
+
+    #[test]
+    fn each_lost_record_is_told_once() {
+        let mut lost = Lost::default();
+        lost.see(0);
+        assert_eq!(lost.tell_seen(), 0);
+        lost.see(3);
+        lost.see(4);
+        assert_eq!(lost.tell_seen(), 7, "of one that was passed over, too");
+        assert_eq!(lost.tell(9), 2, "behind the last one");
+        lost.see(2);
+        assert_eq!(lost.tell_seen(), 0, "told before");
+        lost.see(1);
+        assert_eq!(lost.tell_seen(), 1);
+        assert_eq!(lost.tell(10), 0);
     }
 
     #[test]

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Keys and other bytes from the command line. Key bytes are wiped, and never shown.
+//! Keys and other bytes from the command line. Key bytes are wiped, and never shown. What they cannot
+//! be wiped from is the command line itself: keys in files are safer.
 
 use std::convert::Infallible;
 use std::fmt::{self, Debug, Formatter, Write as _};
-use std::io::Read;
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-/// Longest input that is read from a file or stdin.
-const MOST: u64 = 1 << 20;
+use crate::input;
+
+const WRONG: &str = "hex digits wanted, two per byte";
 
 /// Key material from the command line.
 ///
@@ -29,15 +30,11 @@ impl Key {
 
     /// Hex digits, `@FILE`, or `-`.
     fn parse(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-        let digits = match text.strip_prefix('@') {
-            Some(path) => read(path)?,
-            None if text == "-" => read("-")?,
-            None => Zeroizing::new(text.as_bytes().to_vec()),
+        let path = match text.strip_prefix('@') {
+            None if text != "-" => return hex(text),
+            path => path.unwrap_or(text),
         };
-        let digits = Zeroizing::new(
-            String::from_utf8(digits.to_vec()).map_err(|_| "a key is written in hex digits")?,
-        );
-        hex(&digits).map(Zeroizing::new)
+        from_file(path)
     }
 }
 
@@ -55,16 +52,11 @@ impl FromStr for Key {
     }
 }
 
-/// What is in a file, or with "-" in standard input.
-pub fn read(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut data = Zeroizing::new(Vec::new());
-    let result = if path == "-" {
-        std::io::stdin().take(MOST).read_to_end(&mut data)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut data))
-    };
-    result.map_err(|error| format!("cannot read {path}: {error}"))?;
-    Ok(data)
+/// The bytes whose hex digits are in a file, or with "-" in standard input.
+pub fn from_file(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let data = input::read(path)?;
+    let text = std::str::from_utf8(&data).map_err(|_| WRONG)?;
+    hex(text)
 }
 
 /// Hex digits of bytes.
@@ -78,11 +70,11 @@ pub fn digits(bytes: &[u8]) -> String {
 
 /// Bytes from hex digits; white space and colons between bytes, and 0x in front, are allowed. The
 /// message does not repeat the digits, which may be a key.
-pub fn hex(text: &str) -> Result<Vec<u8>, String> {
-    const WRONG: &str = "hex digits wanted, two per byte";
+pub fn hex(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let text = text.trim();
     let text = text.strip_prefix("0x").unwrap_or(text);
-    let mut bytes = Vec::with_capacity(text.len() / 2);
+    // Room for all, so that the vector does not move, and wiped also if what follows is wrong.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
     let mut high = None;
     for c in text.chars() {
         if (c.is_ascii_whitespace() || c == ':') && high.is_none() {
@@ -109,9 +101,9 @@ mod tests {
 
     #[test]
     fn hex_digits_are_read_and_wrong_ones_not_repeated() {
-        assert_eq!(hex("0x00ff 10:2a\n").unwrap(), [0, 255, 16, 42]);
+        assert_eq!(*hex("0x00ff 10:2a\n").unwrap(), [0, 255, 16, 42]);
         assert_eq!(digits(&[0, 255, 16]), "00ff10");
-        assert_eq!(hex("").unwrap(), Vec::<u8>::new());
+        assert_eq!(*hex("").unwrap(), Vec::<u8>::new());
         for wrong in ["123", "zz", "1 2"] {
             assert!(!hex(wrong).unwrap_err().contains(wrong));
         }

@@ -6,18 +6,44 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
-use espnic_ndis_cli::args::Args;
-use espnic_ndis_cli::session;
+use espnic_ndis_cli::args::{guarded, Args};
+use espnic_ndis_cli::device::Error;
+use espnic_ndis_cli::{session, show, system};
+
+/// Of a wrong command line.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match session::run(&Args::parse()) {
+    system::end_with_closed_pipes();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return unparsed(&error),
+    };
+    match session::run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("espnic-ndis: {error}");
+        Err(Error::Usage(text)) => {
+            let error = Args::command().error(ErrorKind::ValueValidation, text);
+            let _ = error.print();
+            ExitCode::from(USAGE)
+        }
+        Err(Error::Failed(text)) => {
+            show::say(&text);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help, or what is wrong with the command line.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    match guarded(error, std::env::args_os()) {
+        Some(text) => show::say(&text),
+        None => {
+            let _ = error.print();
+        }
+    }
+    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
 }

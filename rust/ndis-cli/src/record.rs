@@ -4,7 +4,7 @@
 
 use espnic_ndis::envelope::{
     self, Indication, Received, Sent, RECORD_INDICATION, RECORD_RECEIVED, RECORD_REMOVED,
-    RECORD_SENT,
+    RECORD_SENT, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND,
 };
 use espnic_ndis::oob::{LargeSend, Receive, ReceiveHeader, SendHeader};
 use espnic_ndis::Status;
@@ -90,16 +90,37 @@ fn handle(value: u64) -> Value {
 }
 
 impl Record {
+    /// Its head.
+    pub fn head(&self) -> &Head {
+        match self {
+            Self::Indication(head, ..)
+            | Self::Received(head, _)
+            | Self::Sent(head, _)
+            | Self::Removed(head)
+            | Self::Unknown(head) => head,
+        }
+    }
+
+    /// Whether it is of the kinds that are named (`WANT_*`). The removal always is, and what a later
+    /// module sends.
+    pub fn is_one_of(&self, kinds: u32) -> bool {
+        match self {
+            Self::Indication(..) => kinds & WANT_INDICATIONS != 0,
+            Self::Received(..) => kinds & WANT_RECEIVE != 0,
+            Self::Sent(..) => kinds & WANT_SEND != 0,
+            Self::Removed(_) | Self::Unknown(_) => true,
+        }
+    }
+
     /// What it says.
     pub fn json(&self) -> Value {
-        let (kind, head, mut value) = match self {
-            Self::Indication(head, status, buffer) => {
-                ("indication", head, indication(*status, buffer))
-            }
-            Self::Received(head, received) => ("received", head, receive(received)),
-            Self::Sent(head, sent) => ("sent", head, send(sent)),
-            Self::Removed(head) => ("removed", head, json!({})),
-            Self::Unknown(head) => ("unknown", head, json!({"kind": head.kind})),
+        let head = self.head();
+        let (kind, mut value) = match self {
+            Self::Indication(_, status, buffer) => ("indication", indication(*status, buffer)),
+            Self::Received(_, received) => ("received", receive(received)),
+            Self::Sent(_, sent) => ("sent", send(sent)),
+            Self::Removed(_) => ("removed", json!({})),
+            Self::Unknown(head) => ("unknown", json!({"kind": head.kind})),
         };
         if let Some(members) = value.as_object_mut() {
             members.insert("record".into(), json!(kind));
@@ -236,6 +257,15 @@ mod tests {
         assert_eq!(kinds[0]["record"], "removed");
         assert_eq!(kinds[1]["kind"], 99);
         assert_eq!(kinds.len(), 2);
+    }
+
+    #[test]
+    fn records_are_of_a_kind_that_can_be_named() {
+        let sent = record(RECORD_SENT, Sent::new_zeroed().as_bytes());
+        let sent = split(&sent).next().unwrap().unwrap();
+        assert!(sent.is_one_of(WANT_SEND) && !sent.is_one_of(WANT_RECEIVE | WANT_INDICATIONS));
+        let removed = record(RECORD_REMOVED, &[]);
+        assert!(split(&removed).next().unwrap().unwrap().is_one_of(0));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use clap::Parser;
 
+use espnic_ndis::sa::UpdateSa;
+
 use super::*;
 use crate::args::SaLine;
 
@@ -86,7 +88,7 @@ fn update_and_delete_are_what_their_views_read() {
     assert_eq!(update.handle(), Handle::new(9));
     assert_eq!(update.operation(), Operation::ESP);
     assert_eq!(update.sequence_number_high_order.get(), 3);
-    let buffer = delete(&[5, 6]);
+    let buffer = delete(&[5, 6]).unwrap();
     let first = DeleteSa::parse(&buffer, 0).unwrap();
     let second = DeleteSa::parse(&buffer, first.next.unwrap()).unwrap();
     assert_eq!(

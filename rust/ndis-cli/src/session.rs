@@ -2,34 +2,26 @@
 
 //! One command, or a session of many with one open device.
 
-use std::io::BufRead;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::error::ErrorKind;
+use clap::Parser;
 use serde_json::json;
 
-use crate::args::{Args, Command, Line};
-use crate::command::{self, Done};
+use crate::args::{guarded, Args, Command, Line};
+use crate::command::{self, Way};
 use crate::device::{Device, Error};
-use crate::{show, system};
-use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND};
+use crate::{input, show, system};
+use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS};
 
 const TICK: Duration = Duration::from_millis(50);
 
 /// Does what the command line says; whether all of it succeeded.
-pub fn run(args: &Args) -> Result<bool, String> {
-    let result = Device::open(&args.interface, wanted(&args.command)).and_then(|mut device| {
-        match &args.command {
-            Command::Session => session(&mut device, args.json),
-            command => single(&mut device, command, args.json),
-        }
-    });
-    result.map_err(|error| match error {
-        Error::Usage(text) => Args::command()
-            .error(clap::error::ErrorKind::ValueValidation, text)
-            .exit(),
-        Error::Failed(text) => text,
-    })
+pub fn run(args: &Args) -> Result<bool, Error> {
+    match &args.command {
+        Command::Session => session(&args.interface, args.json),
+        command => single(&args.interface, command, args.json),
+    }
 }
 
 /// Which records the command reads.
@@ -38,27 +30,31 @@ fn wanted(command: &Command) -> u32 {
         Command::Parameters(_) | Command::Encapsulation { .. } | Command::Restart { .. } => {
             WANT_INDICATIONS
         }
-        Command::Session => WANT_ALL,
-        Command::Follow(follow) => {
-            let flag = |on, bit| if on { bit } else { 0 };
-            let named = flag(follow.indications, WANT_INDICATIONS)
-                | flag(follow.receive || follow.answer, WANT_RECEIVE)
-                | flag(follow.send, WANT_SEND);
-            if named == 0 {
-                WANT_ALL
-            } else {
-                named
-            }
-        }
+        Command::Follow(words) => words.wanted(),
         _ => 0,
     }
 }
 
-fn single(device: &mut Device, command: &Command, json: bool) -> Result<bool, Error> {
-    system::catch_signals();
-    let done = command::run(device, command, json, false)?;
+/// Whether the command goes on until somebody ends it.
+fn stays(command: &Command) -> bool {
+    match command {
+        Command::Add(words) => !words.no_wait,
+        Command::Follow(_) => true,
+        _ => false,
+    }
+}
+
+fn single(interface: &str, command: &Command, json: bool) -> Result<bool, Error> {
+    // This may wait for standard input, which a signal shall end.
+    let job = command::prepare(command)?;
+    if stays(command) {
+        system::catch_signals();
+    }
+    let mut device = Device::open(interface, wanted(command))?;
+    let session = false;
+    let done = job(&mut device, Way { json, session })?;
     if done.hold && done.ok {
-        eprintln!("espnic-ndis: the SAs stay until this process gets SIGINT or SIGTERM");
+        show::say("the SAs stay until this process gets SIGINT or SIGTERM");
         while !system::stopped() {
             std::thread::sleep(TICK);
         }
@@ -66,32 +62,14 @@ fn single(device: &mut Device, command: &Command, json: bool) -> Result<bool, Er
     Ok(done.ok)
 }
 
-/// What is wrong with a line. The words of one with keys are not repeated.
-fn complaint(line: &str, error: &clap::Error) -> String {
-    if line.contains("-key") {
-        error.kind().to_string()
-    } else {
-        error.to_string()
-    }
-}
-
 /// Commands from standard input until it ends. A command that fails does not end the session.
-fn session(device: &mut Device, json: bool) -> Result<bool, Error> {
+fn session(interface: &str, json: bool) -> Result<bool, Error> {
+    let mut lines = input::lines()?;
+    let mut device = Device::open(interface, WANT_ALL)?;
     let mut all = true;
-    for line in std::io::stdin().lock().lines() {
-        let line = line.map_err(|error| Error::Failed(format!("cannot read: {error}")))?;
-        let words = line.split_whitespace();
-        if line.trim().is_empty() || line.trim_start().starts_with('#') {
-            continue;
-        }
-        let result = Line::try_parse_from(words)
-            .map_err(|error| Error::Usage(complaint(&line, &error)))
-            .and_then(|line| match line.command {
-                Command::Session => Err(Error::Usage("this is a session".into())),
-                command => command::run(device, &command, json, true),
-            });
-        match result {
-            Ok(Done { ok, .. }) => all &= ok,
+    while let Some(line) = lines.line()? {
+        match one(&mut device, &line, json) {
+            Ok(ok) => all &= ok,
             Err(Error::Usage(text) | Error::Failed(text)) => {
                 all = false;
                 show::print(json, &json!({"ok": false, "error": text.trim_end()}))?;
@@ -99,4 +77,37 @@ fn session(device: &mut Device, json: bool) -> Result<bool, Error> {
         }
     }
     Ok(all)
+}
+
+/// A line of a session.
+fn one(device: &mut Device, line: &[u8], json: bool) -> Result<bool, Error> {
+    let line = std::str::from_utf8(line);
+    let line = line.map_err(|_| Error::Usage("the line is not UTF-8".into()))?;
+    let words = line.split_whitespace();
+    if words
+        .clone()
+        .next()
+        .is_none_or(|word| word.starts_with('#'))
+    {
+        return Ok(true);
+    }
+    match Line::try_parse_from(words.clone()) {
+        Ok(line) => {
+            let session = true;
+            let job = command::prepare(&line.command)?;
+            Ok(job(device, Way { json, session })?.ok)
+        }
+        Err(help) if help.kind() == ErrorKind::DisplayHelp => {
+            if json {
+                show::print(true, &json!({"ok": true, "help": help.to_string()}))?;
+            } else {
+                show::write(&help.to_string())?;
+            }
+            Ok(true)
+        }
+        Err(error) => {
+            let text = guarded(&error, words);
+            Err(Error::Usage(text.unwrap_or_else(|| error.to_string())))
+        }
+    }
 }

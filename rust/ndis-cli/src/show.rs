@@ -11,15 +11,24 @@ use crate::device::Error;
 
 /// Prints a value: as one line of JSON, or as text.
 pub fn print(json: bool, value: &Value) -> Result<(), Error> {
-    let text = if json {
-        format!("{value}\n")
+    if json {
+        write(&format!("{value}\n"))
     } else {
-        text(value)
-    };
+        write(&text(value))
+    }
+}
+
+/// Prints text as it is.
+pub fn write(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Error::Failed(format!("cannot print: {error}")))
+}
+
+/// Says something to the person; who cannot be reached is not told.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "espnic-ndis: {text}");
 }
 
 /// A value as text: a line per member, members of members indented, lists of objects as tables.

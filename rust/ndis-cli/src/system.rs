@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -63,6 +64,32 @@ pub fn catch_signals() {
     }
 }
 
+/// From now on a pipe that nobody reads any more ends the process, as it does other tools. The
+/// standard library makes an error of it, and of that a panic.
+pub fn end_with_closed_pipes() {
+    // SAFETY: the default action needs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Waits until a file has something to read, the time is over, or a signal comes.
+pub fn wait_readable(file: &File, time: Duration) -> io::Result<()> {
+    let mut poll = libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let time = time.as_millis().saturating_add(1);
+    let time = libc::c_int::try_from(time).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `poll` is one writable entry.
+    if unsafe { libc::poll(&mut poll, 1, time) } >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        error => Err(error),
+    }
+}
+
 /// Whether SIGINT or SIGTERM came.
 pub fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
@@ -82,6 +109,17 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let error = ioctl(&file, IOCTL_INFO, &mut info).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
+    }
+
+    #[test]
+    fn a_wait_ends_with_something_to_read_or_with_the_time() {
+        let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(reader));
+        let before = std::time::Instant::now();
+        wait_readable(&file, Duration::from_millis(20)).unwrap();
+        assert!(before.elapsed() >= Duration::from_millis(20));
+        drop(writer);
+        wait_readable(&file, Duration::MAX).unwrap();
     }
 
     #[test]

@@ -11,54 +11,67 @@ use serde_json::json;
 
 use super::{answer, handle, Done};
 use crate::args::Follow;
-use crate::device::{Device, Error, Request};
+use crate::device::{Device, Error, Next, Request};
 use crate::record::{self, Record};
 use crate::{sa, show, system};
 
-/// How long to wait when there is no record.
-const TICK: Duration = Duration::from_millis(10);
-const BUFFER: usize = 64 << 10;
+/// How long to wait for a record before looking whether a signal came: it may have come just before
+/// the wait.
+const TICK: Duration = Duration::from_millis(200);
 
 /// `follow`
 pub fn follow(device: &mut Device, words: &Follow, json: bool) -> Result<Done, Error> {
-    let end = words.time.map(deadline).transpose()?;
+    let end = words.time.and_then(|time| Instant::now().checked_add(time));
     let mut left = words.count.unwrap_or(u64::MAX);
     let mut answered = HashSet::new();
-    let mut buffer = vec![0; BUFFER];
     let mut ok = true;
-    while left > 0 && !system::stopped() && end.is_none_or(|end| Instant::now() < end) {
-        let count = match device.read(&mut buffer)? {
-            None => {
-                std::thread::sleep(TICK);
+    while left > 0 && !system::stopped() {
+        let time = end.map_or(TICK, |end| end.saturating_duration_since(Instant::now()));
+        if time.is_zero() {
+            break;
+        }
+        let record = match device.next_record()? {
+            Next::Record(record) => record,
+            Next::None => {
+                device.wait(time.min(TICK))?;
                 continue;
             }
-            Some(0) => break,
-            Some(count) => count,
+            Next::End => break,
         };
-        for record in record::split(buffer.get(..count).unwrap_or_default()) {
-            let record = record?;
-            if left > 0 {
-                show::print(json, &record.json())?;
-                left -= 1;
-            }
-            if let (true, Some(inbound)) = (words.answer, asks_for_deletion(&record)) {
-                if answered.insert(inbound) {
-                    ok &= delete(device, inbound, json)?;
-                }
-            }
-            if matches!(record, Record::Removed(_)) {
-                left = 0;
+        left -= u64::from(show_named(device, &record, words.shown(), json)?);
+        if let (true, Some(inbound)) = (words.answer, asks_for_deletion(&record)) {
+            if answered.insert(inbound) {
+                ok &= delete(device, inbound, json)?;
             }
         }
+        if matches!(record, Record::Removed(_)) {
+            break;
+        }
     }
+    tell_lost(device, json)?;
     Ok(Done::ok(ok))
 }
 
-fn deadline(seconds: f64) -> Result<Instant, Error> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .and_then(|time| Instant::now().checked_add(time))
-        .ok_or_else(|| Error::Usage("--time is a number of seconds".into()))
+/// Shows a record of the kinds that are named; whether it is one.
+fn show_named(device: &mut Device, record: &Record, kinds: u32, json: bool) -> Result<bool, Error> {
+    device.lost.see(record.head().lost);
+    if !record.is_one_of(kinds) {
+        return Ok(false);
+    }
+    let mut value = record.json();
+    // With those before the records that were passed over.
+    value["lost"] = json!(device.lost.tell_seen());
+    show::print(json, &value)?;
+    Ok(true)
+}
+
+/// What was lost behind the last record is told by none.
+fn tell_lost(device: &mut Device, json: bool) -> Result<(), Error> {
+    let all = device.info()?.lost;
+    match device.lost.tell(all) {
+        0 => Ok(()),
+        lost => show::print(json, &json!({"record": "lost", "lost": lost})),
+    }
 }
 
 /// The SA whose deletion a record asks for.
@@ -72,9 +85,17 @@ fn asks_for_deletion(record: &Record) -> Option<u64> {
 }
 
 /// Two DELETE_SA requests: the inbound SA on which the packet came, then the corresponding outbound
-/// one.
+/// one. Whether both succeeded.
 fn delete(device: &Device, inbound: u64, json: bool) -> Result<bool, Error> {
-    let entries = device.list()?;
+    let entries = match device.list() {
+        Ok(entries) => entries,
+        // The NIC may have left, which deletes its SAs; the record that says so comes next.
+        Err(Error::Failed(text) | Error::Usage(text)) => {
+            let value = json!({"record": "answer", "ok": false, "error": text});
+            show::print(json, &value)?;
+            return Ok(false);
+        }
+    };
     let mut ok = true;
     for (direction, one) in [
         ("in", Some(inbound)),
@@ -84,7 +105,7 @@ fn delete(device: &Device, inbound: u64, json: bool) -> Result<bool, Error> {
         let outcome = device.request(
             &Request::direct(Oid::DELETE_SA),
             None,
-            &mut sa::delete(&[one]),
+            &mut sa::delete(&[one])?,
         )?;
         ok &= outcome.status.is_success();
         let mut value = answer(Oid::DELETE_SA, &outcome);
@@ -150,12 +171,5 @@ mod tests {
         assert_eq!(corresponding(&entries[1..2], 9), None);
         assert_eq!(corresponding(&[entries[1], entries[4]], 9), Some(4));
         assert_eq!(corresponding(&entries, 5), None);
-    }
-
-    #[test]
-    fn a_time_limit_is_a_number_of_seconds() {
-        assert!(deadline(0.5).is_ok());
-        assert!(deadline(-1.0).is_err());
-        assert!(deadline(f64::NAN).is_err());
     }
 }

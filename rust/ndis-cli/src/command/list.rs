@@ -9,10 +9,12 @@ use espnic_ndis::envelope::{
     MODE_TRANSPORT, MODE_TUNNEL, OWNER_OTHER, OWNER_THIS,
 };
 use espnic_ndis::sa::UdpEsp;
+use espnic_ndis::Version;
 use serde_json::{json, Value};
 
 use super::Done;
 use crate::device::{Device, Error};
+use crate::value::show_version;
 use crate::{algorithm, show};
 
 /// `list`
@@ -22,10 +24,10 @@ pub fn list(device: &Device, json: bool) -> Result<Done, Error> {
         let sas: Vec<Value> = entries.iter().map(full).collect();
         show::print(true, &json!({"ok": true, "sas": sas}))?;
     } else if entries.is_empty() {
-        println!("no SA is offloaded");
+        show::write("no SA is offloaded\n")?;
     } else {
         let rows: Vec<Value> = entries.iter().map(short).collect();
-        print!("{}", show::columns(&COLUMNS, &rows));
+        show::write(&show::columns(&COLUMNS, &rows))?;
     }
     Ok(Done::ok(true))
 }
@@ -134,23 +136,13 @@ fn full(entry: &Entry) -> Value {
     })
 }
 
-/// NDIS version like 6.30.
-fn version(number: u32) -> String {
-    let (major, minor) = (number >> 16, number & 0xffff);
-    if minor < 10 {
-        format!("{major}.{minor}")
-    } else {
-        format!("{major}.{minor:02}")
-    }
-}
-
 /// `info`
 pub fn info(device: &Device, json: bool) -> Result<Done, Error> {
     let info = device.info()?;
     let value = json!({
         "ok": true,
         "interface_version": info.version,
-        "ndis_version": version(info.ndis_version),
+        "ndis_version": show_version(Version(info.ndis_version)),
         "ifindex": info.ifindex,
         "removed": info.flags & INFO_REMOVED != 0,
         "encapsulation": info.flags & INFO_ENCAPSULATION != 0,
@@ -204,11 +196,5 @@ mod tests {
         entry.source_port = 4500u16.to_be_bytes();
         assert_eq!(full(&entry)["sport"], 4500);
         assert!(full(&entry)["udp"].as_str().unwrap().ends_with("_TUNNEL"));
-    }
-
-    #[test]
-    fn versions_are_shown_as_ndis_writes_them() {
-        assert_eq!(version(0x0006_0001), "6.1");
-        assert_eq!(version(0x0006_001e), "6.30");
     }
 }

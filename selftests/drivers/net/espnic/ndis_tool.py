@@ -5,6 +5,7 @@ to a request for deletion.
 """
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -50,10 +51,14 @@ class Process:
         for line in self._process.stdout:
             self._lines.put(line)
 
+    def sleeps(self, where, what):
+        """Wait until it sleeps in a function of the kernel."""
+        path = f"/proc/{self._process.pid}/wchan"
+        proc.wait_until(lambda: where in proc.read_file(path), f"{TOOL} waits for {what}")
+
     def bound(self):
-        """Wait until it follows, which it does as soon as it sleeps in its loop."""
-        where = f"/proc/{self._process.pid}/wchan"
-        proc.wait_until(lambda: "nanosleep" in proc.read_file(where), f"{TOOL} waits for records")
+        """Wait until it follows, which it does as soon as it waits for records."""
+        self.sleeps("poll", "records")
 
     def answer(self):
         """The next answer."""
@@ -62,10 +67,18 @@ class Process:
         except queue.Empty:
             raise ktap.Failure(f"{TOOL} said nothing") from None
 
+    def tell(self, *words):
+        """A command of a session."""
+        self.tell_bytes(" ".join(words).encode("ascii"))
+
+    def tell_bytes(self, line):
+        """A line of a session, whatever is in it."""
+        self._process.stdin.buffer.write(line + b"\n")
+        self._process.stdin.flush()
+
     def ask(self, *words):
         """A command of a session, and its answer."""
-        self._process.stdin.write(" ".join(words) + "\n")
-        self._process.stdin.flush()
+        self.tell(*words)
         return self.answer()
 
     def end(self):
@@ -155,6 +168,8 @@ def refused(cfg):
     ktap.equal(answer["status"], "NDIS_STATUS_NOT_SUPPORTED", "status")
     key = "0123456789abcdef" * 2 + "00112233"
     for wrong in (["add", "--dir", "out"], ["nothing"], ["delete"],
+                  ["restart", "--ndis", "6.40"], ["keyword", "nothing"],
+                  ["keyword", "*IPsecOffloadV2", "7"], ["add", *words[:-1], "5000"],
                   ["add", *words[:-2], "--enc-key", key + "zz"]):
         text = _run(cfg, *wrong, status=2)
         ktap.check(text and key not in text, f"what it says: {text}")
@@ -162,6 +177,48 @@ def refused(cfg):
     ktap.equal(result.returncode, 1, "exit status without such an interface")
     result = cfg.dut.run(TOOL, "-i", "lo", "list")
     ktap.equal(result.returncode, 1, "exit status with another interface")
+
+
+def session_survives(cfg):
+    """What a session does not take is a failed command, not its end; help is not even that."""
+    miniport, sa = ndis.ready(cfg), esp.direct().out
+    tool = Process(cfg, "session")
+    ktap.contains(tool.ask("help")["help"], "capabilities", "help")
+    ktap.contains(tool.ask("add", "--help")["help"], "--window", "help for a command")
+    words = _words(cfg, sa, "out")
+    ktap.check(tool.ask("add", *words)["ok"], "addition")
+    for line in ("add --list -", "raw 1 -", " ".join(["add", *words[:-7], "-"])):
+        answer = tool.ask(line)
+        ktap.check(not answer["ok"], line)
+        ktap.contains(answer["error"], "standard input has another use", line)
+    tool.tell_bytes(b"list \xff")
+    ktap.contains(tool.answer()["error"], "UTF-8", "a line that is not text")
+    half = sa.key.hex()[:8]
+    for line in (f"add --enc-key {half} {half}", f"raw 1 {half} {half}"):
+        error = tool.ask(line)["error"]
+        ktap.check(half not in error, f"a part of a key in {error}")
+    ktap.contains(tool.ask("keyword", "nothing")["error"], "DisableTaskOffload", "keywords")
+    ktap.equal(len(tool.ask("list")["sas"]), 1, "SAs after all that")
+    ktap.equal(len(miniport.list()), 1, "SAs of the NIC after all that")
+    ktap.equal(tool.end(), 1, "exit status of a session with failed commands")
+    tool = Process(cfg, "session")
+    tool.ask("help")
+    ktap.equal(tool.end(), 0, "exit status of a session that was asked for help")
+
+
+def ends(cfg):
+    """SIGTERM ends what waits for standard input; a pipe that nobody reads ends it quietly."""
+    tool = Process(cfg, "raw", "1", "-")
+    tool.sleeps("pipe_read", "standard input")
+    ktap.equal(tool.terminate(), -signal.SIGTERM, "exit status while it reads")
+    ndis.ready(cfg)
+    for words in (["list"], ["--json", "list"], ["info"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with cfg.dut, os.fdopen(writer, "w") as out:
+            result = subprocess.run([TOOL, "-i", cfg.netif, *words], stdout=out, check=False,
+                                    stderr=subprocess.PIPE, text=True, timeout=pace.scaled(10))
+        ktap.equal((result.returncode, result.stderr), (-signal.SIGPIPE, ""), f"end of {words}")
 
 
 def raw(cfg):
@@ -175,6 +232,8 @@ def raw(cfg):
     ktap.equal(result.returncode, 0, "exit status")
     ktap.check(sa.key.hex() not in result.stdout, "the key was shown")
     ktap.equal(cfg.dut.cmd("ip", "xfrm", "state"), "", "states when the process has ended")
+    result = cfg.dut.run(TOOL, "-i", cfg.netif, "--json", "raw", "0xfc010202", sa.key.hex())
+    ktap.equal(json.loads(result.stdout)["buffer"], "", "buffer of an addition of version 1")
     answer = _run(cfg, "raw", "0xfc0302ff", status=1)
     ktap.equal(answer["status"], "NDIS_STATUS_INVALID_OID", "status of an unknown OID")
 
@@ -192,6 +251,44 @@ def follow(cfg):
                (hex(outbound), hex(inbound)), "handles")
     ktap.equal((records["received"]["crypto_done"], records["received"]["crypto_status"]),
                (True, 0), "CryptoDone and CryptoStatus")
+
+
+def follow_kinds(cfg):
+    """In a session, too, the kinds that are named are shown and counted, and no others."""
+    miniport, flow = ndis.ready(cfg), esp.direct()
+    ndis.protect(cfg, miniport, flow)
+    tool = Process(cfg, "session")
+    tool.ask("info")
+    for kind, shown in (("receive", "received"), ("send", "sent")):
+        traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * 3)
+        tool.tell("follow", f"--{kind}", "--count", "3")
+        ktap.equal([tool.answer()["record"] for _ in range(3)], [shown] * 3, f"--{kind}")
+        ktap.equal(tool.ask("info")["lost"], 0, "the answer after three records")
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    tool.tell("follow", "--indications", "--answer", "--time", "0.2")
+    ktap.equal(tool.ask("info").get("removed"), False, "the answer after no record")
+    ktap.equal(tool.end(), 0, "exit status")
+
+
+def follow_lost(cfg):
+    """Records that were lost behind the last one are told at the end."""
+    miniport, flow = ndis.ready(cfg), esp.direct()
+    ndis.protect(cfg, miniport, flow)
+    tool = Process(cfg, "session")
+    tool.ask("info")
+
+    def lost():
+        return tool.ask("info")["lost"]
+
+    with traffic.Stream(cfg.peer, flow.peer, cfg.dut, flow.dut, b"espnic"):
+        proc.wait_until(lambda: lost() >= 100, "the ring is full", timeout=30)
+    tool.tell("follow", "--time", "0.5", "--indications")
+    last = tool.answer()
+    ktap.equal((last["record"], last["lost"]), ("lost", lost()), "what is told at the end")
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    tool.tell("follow", "--count", "1")
+    ktap.equal(tool.answer()["lost"], 0, "lost before a record, told before")
+    ktap.equal(tool.end(), 0, "exit status")
 
 
 def answered(cfg):
@@ -218,6 +315,27 @@ def answered(cfg):
     ktap.equal(tool.terminate(), 0, "exit status")
 
 
+def nic_leaves(cfg):
+    """The NIC leaves before its request for a deletion is answered: a failure, and the end is
+    told."""
+    control = cfg.need_request("sa-delete-request")
+    miniport, flow = ndis.ready(cfg), esp.direct()
+    ndis.protect(cfg, miniport, flow)
+    tool = Process(cfg, "session")
+    tool.ask("info")
+    control.fault(cfg.nic, "sa-delete-request", 1)
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    with cfg.driver_away():
+        tool.tell("follow", "--receive", "--answer")
+        seen = [tool.answer()]
+        while seen[-1]["record"] != "removed":
+            seen.append(tool.answer())
+    kinds = [one["record"] for one in seen]
+    ktap.equal(set(kinds), {"received", "answer", "removed"}, "records")
+    ktap.equal([one["ok"] for one in seen if one["record"] == "answer"], [False], "the answer")
+    ktap.equal(tool.end(), 1, "exit status")
+
+
 def keywords(cfg):
     """Keywords, a restart, and what holds then."""
     miniport = ndis.ready(cfg)
@@ -235,7 +353,8 @@ def keywords(cfg):
     ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Esp"], 1, "Esp after the set")
 
 
-CASES = [capabilities, session, add_stays, add_list, refused, raw, follow, answered, keywords]
+CASES = [capabilities, session, session_survives, add_stays, add_list, refused, ends, raw, follow,
+         follow_kinds, follow_lost, answered, nic_leaves, keywords]
 
 
 def _setup():
