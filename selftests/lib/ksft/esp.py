@@ -4,8 +4,8 @@
 import socket
 import struct
 
-from . import env, netlink, traffic, xfrm
-from .ktap import check, contains, defer
+from . import env, netlink, proc, traffic, xfrm
+from .ktap import Failure, check, contains, defer, equal
 
 UDP_ENCAP, ENCAP_ESPINUDP, IP_XFRM_POLICY = 100, 2, 17
 SIZES = [*range(0, 18), 500, 1000, 1300]
@@ -69,15 +69,40 @@ def peer_esn(cfg, flow, window, sent, received):
 
 
 def exercise(cfg, flow, sizes=None, stream=STREAM):
-    """Pings of all paddings from either end and TCP both ways, all of it in the NIC."""
+    """Pings of all paddings and a TCP connection from either end, all of it in the NIC."""
     sizes = sizes or SIZES
     dut, peer = flow.dut_inner, flow.peer_inner
     watch = cfg.watch()
     count = traffic.ping(cfg.dut, dut, peer, sizes)
     count += traffic.ping(cfg.peer, peer, dut, sizes[-3:])
     traffic.tcp(cfg.dut, dut, cfg.peer, peer, stream)
+    traffic.tcp(cfg.peer, peer, cfg.dut, dut, stream)
     watch.stop().prove_offload(count)
     return watch
+
+
+def live(cfg):
+    """Number of SAs in the NIC, or what the driver believes of it."""
+    if cfg.control:
+        stats = cfg.nic_counters()
+        return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
+    stats = cfg.driver_counters()
+    return stats["ipsec_sa_added"] - stats["ipsec_sa_deleted"]
+
+
+def expect_live(cfg, count, when, timeout=5):
+    """Deletion is asynchronous: wait for the number, and fail with both if it never comes."""
+    try:
+        proc.wait_until(lambda: live(cfg) == count, when, timeout)
+    except Failure as failure:
+        raise Failure(f"{when}: the NIC holds {live(cfg)} SAs, not {count}") from failure
+
+
+def unique(packets, *whats):
+    """No two packets, of one key, have the same sequence number or IV, or what else is named."""
+    for what in whats or ("iv", "seq"):
+        values = {getattr(packet, what) for packet in packets}
+        equal(len(values), len(packets), f"different values of {what}")
 
 
 def ends(outer):

@@ -11,6 +11,7 @@ import time
 
 from .ktap import Failure
 from .pace import scaled
+from .proc import wait_until
 
 ECHO = {4: (8, 0), 6: (128, 129)}  # request and reply types
 TCP_TIMEOUT = scaled(30)
@@ -224,27 +225,48 @@ class Datagrams:
 
 
 class Stream:
-    """Datagrams from one end to the other, a few hundred per second, while `with` lasts."""
+    """Datagrams from one end to the other, a few hundred per second, from start() to close().
+
+    In a `with` statement both come by themselves.
+    """
 
     def __init__(self, ns_from, src, ns_to, dst, data=b"espnic stream" * 20):
         self._link, self._data = Datagrams(ns_from, src, ns_to, dst), data
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
-        self.sent = 0
+        self.tried = self.sent = 0  # sent: without an error of the network stack
 
     def _send(self):
         while not self._stop.is_set():
             self.sent += self._link.send(self._data)
+            self.tried += 1
             self._stop.wait(0.003)
 
-    def __enter__(self):
+    def start(self):
+        """Begin to send."""
         self._thread.start()
         return self
 
-    def __exit__(self, *_exc):
+    def stop(self):
+        """Send no more; what has arrived can still be counted."""
         self._stop.set()
         self._thread.join()
+
+    def close(self):
+        """The end."""
+        self.stop()
         self._link.close()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_exc):
+        self.close()
+
+    def go_on(self, count):
+        """Let this many more datagrams be sent, whether or not they can arrive."""
+        goal = self.tried + count
+        wait_until(lambda: self.tried >= goal, "background traffic", step=0.01)
 
     def advance(self, count):
         """Wait until this many more datagrams have arrived."""

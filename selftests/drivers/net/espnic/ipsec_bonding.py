@@ -135,12 +135,6 @@ def _sum(counters):
     return total
 
 
-def _unique(packets):
-    for what in ("iv", "seq"):
-        values = {getattr(packet, what) for packet in packets}
-        ktap.equal(len(values), len(packets), f"different values of {what}")
-
-
 def _works(cfg, slave):
     """Pings from either end, all of it in this interface's NIC; returns the packets sent."""
     ktap.equal(cfg.active(), slave, "active interface")
@@ -191,7 +185,7 @@ def failover(cfg):
         cfg.activate(slave)
         cfg.expect_sas(slave, 2 + 2 * OTHERS)
         sent += _works(cfg, slave)
-    _unique(sent)
+    esp.unique(sent)
     xfrm.flush(cfg.dut)
     cfg.expect_sas(None, 0)
 
@@ -207,7 +201,7 @@ def failover_esn(cfg):
         slave = cfg.slaves[round_ % 2]
         cfg.activate(slave)
         sent += _works(cfg, slave)
-    _unique(sent)
+    esp.unique(sent)
     numbers = xfrm.numbers(cfg.dut, flow.out).oseq, xfrm.numbers(cfg.dut, flow.in_).seq
     ktap.equal(numbers, (start + 2 * STEP * ROUNDS,) * 2, "numbers last sent and received")
 
@@ -242,7 +236,7 @@ def carrier_lost(cfg):
         sent += _works(cfg, cfg.other(slave))
         control.request("link", nic, "up")
         cfg.usable(slave)
-    _unique(sent)
+    esp.unique(sent)
 
 
 def interface_down(cfg):
@@ -258,7 +252,7 @@ def interface_down(cfg):
     cfg.dut.ip(f"link set {first} up")
     cfg.usable(first)
     cfg.activate(first)
-    _unique(sent + _works(cfg, first))
+    esp.unique(sent + _works(cfg, first))
 
 
 @contextlib.contextmanager
@@ -278,7 +272,7 @@ def _prove_nothing_slipped(cfg, watch):
     ktap.diag(f"{len(sent)} packets sent, by NICs: {watch.driver.get('ipsec_tx_packets')}, "
               f"dropped: {watch.driver.get('ipsec_tx_drop_stale', 0)} sent, "
               f"{watch.driver.get('ipsec_rx_drop_stale', 0)} received")
-    _unique(sent)
+    esp.unique(sent)
 
 
 def under_traffic(cfg):
@@ -296,24 +290,16 @@ def under_traffic(cfg):
     _works(cfg, cfg.slaves[0])
 
 
-def _resets(cfg):
-    """Resets that the driver has mastered; -1 in the middle of one, when there are no counters."""
-    try:
-        return cfg.driver_counters()["nic_resets"]
-    except proc.CmdError:
-        return -1
-
-
 def reset(cfg):
     """The active NIC is reset under traffic: the bond may fail over or not, and traffic goes on."""
     control = cfg.need_request("reset")
     _first_active(cfg)
     _protect(cfg)
     watch = cfg.watch()
-    before = _resets(cfg)
+    before = cfg.resets()
     with _streams(cfg) as advance:
         control.request("reset", cfg.nics[0])
-        proc.wait_until(lambda: _resets(cfg) > before, "the reset")
+        proc.wait_until(lambda: cfg.resets() > before, "the reset")
         cfg.usable(cfg.slaves[0])
         advance()
         cfg.activate(cfg.slaves[0])
@@ -374,7 +360,7 @@ def refused_at_failover(cfg):
     sent += watch.esp(cfg.netif_mac)
     cfg.activate(cfg.slaves[0])
     cfg.expect_sas(cfg.slaves[0], 2)
-    _unique(sent + _works(cfg, cfg.slaves[0]))
+    esp.unique(sent + _works(cfg, cfg.slaves[0]))
 
 
 def interface_leaves(cfg):
@@ -388,7 +374,7 @@ def interface_leaves(cfg):
     cfg.dut.ip(f"link set {first} down")
     cfg.enslave(first)
     cfg.activate(first)
-    _unique(sent + _works(cfg, first))
+    esp.unique(sent + _works(cfg, first))
 
 
 def driver_unbound(cfg):

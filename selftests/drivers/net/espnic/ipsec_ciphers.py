@@ -44,8 +44,7 @@ def _other_key(cfg, flow):
 
 
 def _case(cfg, algorithm, outer=4):
-    ends = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
-    flow = xfrm.Flow(*ends, algorithm=algorithm)
+    flow = esp.direct(outer, algorithm=algorithm)
     ktap.diag(flow.name)
     esp.protect(cfg, flow)
     watch = esp.exercise(cfg, flow)

@@ -10,40 +10,18 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, traffic, xfrm  # noqa: E402
 
 PADDING_SIZES = [*range(0, 65), 1000, 1372]
 JUMBO_SIZES = [1500, 4000, 8800]
 STREAM = 128 * 1024
 
 
-def _protect(cfg, flow):
-    """Install a flow; it is removed with the case."""
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    flow.install(cfg.dut, cfg.peer, cfg.netif)
-    for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
-        text = xfrm.state_text(cfg.dut, sa)
-        ktap.check(text, f"the {direction} SA does not exist")
-        wanted = f"crypto offload parameters: dev {cfg.netif} dir {direction} mode crypto"
-        ktap.contains(text, wanted, "ip xfrm state")
-
-
-def _exercise(cfg, flow, sizes=PADDING_SIZES):
-    """Traffic of all sizes, started from either end."""
-    dut, peer = flow.dut_inner, flow.peer_inner
-    watch = cfg.watch()
-    count = traffic.ping(cfg.dut, dut, peer, sizes)
-    count += traffic.ping(cfg.peer, peer, dut, sizes[-3:])
-    traffic.tcp(cfg.dut, dut, cfg.peer, peer, STREAM)
-    traffic.tcp(cfg.peer, peer, cfg.dut, dut, STREAM)
-    watch.stop().prove_offload(count)
-
-
 def _case(cfg, **kwargs):
     flow = xfrm.Flow(**kwargs)
     ktap.diag(flow.name)
-    _protect(cfg, flow)
-    _exercise(cfg, flow)
+    esp.protect(cfg, flow)
+    esp.exercise(cfg, flow, PADDING_SIZES, STREAM)
 
 
 def transport_v4_aes128(cfg):
@@ -87,7 +65,7 @@ def several_flows(cfg):
                                                                bits=256),
              xfrm.Flow(env.DUT4, env.PEER4, "tunnel", 256, env.DUT_INNER4, env.PEER_INNER4, 3)]
     for flow in flows:
-        _protect(cfg, flow)
+        esp.protect(cfg, flow)
     watch = cfg.watch()
     for size in (0, 33, 1000):
         for flow in flows:
@@ -101,14 +79,14 @@ def jumbo(cfg):
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     cfg.set_mtu(9000)
     ktap.defer(cfg.set_mtu, cfg.mtu)
-    _protect(cfg, flow)
-    _exercise(cfg, flow, JUMBO_SIZES)
+    esp.protect(cfg, flow)
+    esp.exercise(cfg, flow, JUMBO_SIZES, STREAM)
 
 
 def feature_off(cfg):
     """With esp-hw-offload switched off the stack encrypts, and the counters must tell."""
     flow = xfrm.Flow(env.DUT4, env.PEER4)
-    _protect(cfg, flow)
+    esp.protect(cfg, flow)
     cfg.dut.cmd("ethtool", "-K", cfg.netif, "esp-hw-offload", "off")
     ktap.defer(cfg.dut.cmd, "ethtool", "-K", cfg.netif, "esp-hw-offload", "on")
     watch = cfg.watch()

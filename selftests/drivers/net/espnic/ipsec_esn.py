@@ -24,8 +24,7 @@ COUNT = 4
 
 
 def _flow(outer=4, **kwargs):
-    ends = (env.DUT4, env.PEER4) if outer == 4 else (env.DUT6, env.PEER6)
-    return xfrm.Flow(*ends, **kwargs)
+    return xfrm.Flow(*esp.ends(outer), **kwargs)
 
 
 def _crossed(cfg, flow, times=1):

@@ -11,7 +11,6 @@ run, without IPsec, must be noticed by each of the three.
 import os
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
@@ -23,36 +22,11 @@ HOSTS = " or ".join(sorted(env.ADDRESSES))
 CLEAR = f"(ip or ip6) and not esp and src host ({HOSTS}) and dst host ({HOSTS})"
 
 
-class Stream:
-    """Marked datagrams from one end to the other until stop()."""
-
-    def __init__(self, ns_from, src, ns_to, dst):
-        self._link = traffic.Datagrams(ns_from, src, ns_to, dst)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-        self.tried = 0
-        self._thread.start()
-        ktap.defer(self.stop)
-
-    def _send(self):
-        while not self._stop.is_set():
-            self._link.send(MARKER * 4)
-            self.tried += 1
-            self._stop.wait(0.003)
-
-    def advance(self, count=PACKETS):
-        """Let some more packets be sent in the current state."""
-        goal = self.tried + count
-        proc.wait_until(lambda: self.tried >= goal, "background traffic", step=0.01)
-
-    def received(self):
-        """Number of datagrams that have arrived since the last call."""
-        return self._link.drain()
-
-    def stop(self):
-        """End the stream."""
-        self._stop.set()
-        self._thread.join()
+def _stream(*ends):
+    """Marked datagrams until the end of the case."""
+    stream = traffic.Stream(*ends, MARKER * 4).start()
+    ktap.defer(stream.close)
+    return stream
 
 
 class Findings:
@@ -89,8 +63,8 @@ def _expect_nothing(cfg, watch, least_esp):
 def control_run_trips(cfg):
     """Without IPsec every observer sees the marked packets."""
     watch = cfg.watch()
-    stream = Stream(cfg.dut, env.DUT4, cfg.peer, env.PEER4)
-    stream.advance()
+    stream = _stream(cfg.dut, env.DUT4, cfg.peer, env.PEER4)
+    stream.go_on(PACKETS)
     stream.stop()
     findings = Findings(watch.stop())
     ktap.diag(str(findings))
@@ -109,13 +83,13 @@ class Scene:
         cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
         cfg.dut.ip(*flow.dut_policies())
         self.watch = cfg.watch()
-        self.out = Stream(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner)
-        self.in_ = Stream(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
+        self.out = _stream(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner)
+        self.in_ = _stream(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
 
     def pause(self):
         """Some traffic in the present state."""
-        self.out.advance()
-        self.in_.advance()
+        self.out.go_on(PACKETS)
+        self.in_.go_on(PACKETS)
 
     def add(self):
         """The SAs of the side under test, the peer's anew."""

@@ -8,11 +8,10 @@ new SAs must work.
 
 import dataclasses
 import sys
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, proc, traffic, xfrm  # noqa: E402
 from ksft.netns import Netns  # noqa: E402
 from ksft.pace import scaled  # noqa: E402
 
@@ -21,26 +20,10 @@ MANY = 64
 TABLE_LIMIT, BATCH = 16384, 256
 REFUSED = 30
 FULL_TABLE_TIME = 60
+TEXT = b"espnic lifecycle test" * 20
 EXPECTED_LOSSES = {"XfrmInNoStates", "XfrmOutNoStates", "XfrmInStateInvalid",
                    "XfrmOutStateInvalid", "XfrmAcquireError", "XfrmOutBundleGenError",
                    "XfrmOutBundleCheckError", "XfrmInStateSeqError"}
-
-
-def _live(cfg):
-    """Number of SAs in the NIC, or what the driver believes of it."""
-    if cfg.control:
-        stats = cfg.nic_counters()
-        return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
-    stats = cfg.driver_counters()
-    return stats["ipsec_sa_added"] - stats["ipsec_sa_deleted"]
-
-
-def _expect_live(cfg, count, when, timeout=5):
-    """Deletion is asynchronous: wait for the number, and fail with both if it never comes."""
-    try:
-        proc.wait_until(lambda: _live(cfg) == count, when, timeout)
-    except ktap.Failure as failure:
-        raise ktap.Failure(f"{when}: the NIC holds {_live(cfg)} SAs, not {count}") from failure
 
 
 def _shown(cfg):
@@ -53,7 +36,7 @@ def _install(cfg, flow=None):
     ktap.defer(xfrm.flush, cfg.peer)
     ktap.defer(lambda: xfrm.flush(cfg.dut))
     flow.install(cfg.dut, cfg.peer, cfg.netif)
-    _expect_live(cfg, 2, "after installing two SAs")
+    esp.expect_live(cfg, 2, "after installing two SAs")
     return flow
 
 
@@ -67,37 +50,30 @@ def _works(cfg, flow, count=3):
 def _restart(cfg):
     """Fresh SAs and policies on both sides; they work."""
     xfrm.flush(cfg.dut, cfg.peer)
-    _expect_live(cfg, 0, "after a flush")
+    esp.expect_live(cfg, 0, "after a flush")
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     flow.install(cfg.dut, cfg.peer, cfg.netif)
     _works(cfg, flow)
 
 
 class Background:
-    """Datagrams both ways, as fast as one thread sends them, until the end of the case."""
+    """Datagrams both ways until the end of the case."""
 
     def __init__(self, cfg):
-        self._links = [traffic.Datagrams(cfg.dut, env.DUT4, cfg.peer, env.PEER4),
-                       traffic.Datagrams(cfg.peer, env.PEER4, cfg.dut, env.DUT4)]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-        self.sent = 0
-        self._thread.start()
+        ends = [(cfg.dut, env.DUT4), (cfg.peer, env.PEER4)]
+        self._streams = [traffic.Stream(*source, *target, TEXT).start()
+                         for source, target in (ends, ends[::-1])]
         ktap.defer(self.stop)
 
-    def _send(self):
-        while not self._stop.is_set():
-            for link in self._links:
-                link.send(b"espnic lifecycle test" * 20)
-            self.sent += 1
-            self._stop.wait(0.002)
+    def go_on(self, count=6):
+        """Let this many more datagrams be sent each way."""
+        for stream in self._streams:
+            stream.go_on(count)
 
     def stop(self):
         """End the traffic."""
-        self._stop.set()
-        self._thread.join()
-        for link in self._links:
-            link.close()
+        for stream in self._streams:
+            stream.close()
 
 
 def delete_under_traffic(cfg):
@@ -106,8 +82,7 @@ def delete_under_traffic(cfg):
     watch = cfg.watch()
     background = Background(cfg)
     for _ in range(ROUNDS):
-        before = background.sent
-        proc.wait_until(lambda b=before: background.sent > b + 5, "background traffic")
+        background.go_on()
         for ns in (cfg.dut, cfg.peer):
             ns.ip(flow.out.delete(), flow.in_.delete())
         cfg.dut.ip(*flow.dut_states(cfg.netif))
@@ -118,7 +93,7 @@ def delete_under_traffic(cfg):
     for errors in (watch.dut_errors, watch.peer_errors):
         unexpected = set(errors) - EXPECTED_LOSSES
         ktap.check(not unexpected, f"XFRM errors besides missing SAs: {errors}")
-    _expect_live(cfg, 2, "after the last round")
+    esp.expect_live(cfg, 2, "after the last round")
     _works(cfg, flow)
 
 
@@ -128,7 +103,7 @@ def ifdown_flushes(cfg):
     ktap.defer(cfg.configure)
     cfg.dut.ip(f"link set {cfg.netif} down")
     ktap.equal(_shown(cfg), 0, "SAs after link down")
-    _expect_live(cfg, 0, "after link down")
+    esp.expect_live(cfg, 0, "after link down")
     cfg.configure()
     _restart(cfg)
 
@@ -151,7 +126,7 @@ def update(cfg):
     _works(cfg, flow)
     cfg.dut.ip(flow.out.add(xfrm.offload(cfg.netif, "out") + " limit packet-hard 1000", "update"),
                flow.in_.add(xfrm.offload(cfg.netif, "in") + " limit packet-hard 1000", "update"))
-    _expect_live(cfg, 2, "after an update")
+    esp.expect_live(cfg, 2, "after an update")
     ktap.equal(_shown(cfg), 2, "SAs after an update")
     _works(cfg, flow)
 
@@ -163,14 +138,13 @@ def update_other_key_under_traffic(cfg):
     watch = cfg.watch()
     background = Background(cfg)
     for _ in range(ROUNDS):
-        before = background.sent
         for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
             other = dataclasses.replace(sa, key=xfrm.new_key(128))
             cfg.dut.ip(other.add(xfrm.offload(cfg.netif, direction), "update"))
-        proc.wait_until(lambda b=before: background.sent > b + 5, "background traffic")
+        background.go_on()
     background.stop()
     watch.stop().prove_offload(ROUNDS * 5)
-    _expect_live(cfg, 2, "after the updates")
+    esp.expect_live(cfg, 2, "after the updates")
     ktap.equal(_shown(cfg), 2, "SAs after the updates")
     _works(cfg, flow)
 
@@ -182,7 +156,7 @@ def duplicate_add(cfg):
         result = cfg.dut.run("ip", *line.split())
         ktap.check(result.returncode, "a duplicate SA was accepted")
         ktap.contains(result.stderr, "File exists", "message for a duplicate SA")
-    _expect_live(cfg, 2, "after refused duplicates")
+    esp.expect_live(cfg, 2, "after refused duplicates")
     _works(cfg, flow)
 
 
@@ -191,7 +165,7 @@ def flush(cfg):
     flow = _install(cfg)
     _works(cfg, flow)
     cfg.dut.ip("xfrm state flush")
-    _expect_live(cfg, 0, "after a flush")
+    esp.expect_live(cfg, 0, "after a flush")
     ktap.check(not traffic.reachable(cfg.dut, env.DUT4, env.PEER4), "traffic without an SA")
     _restart(cfg)
 
@@ -205,7 +179,7 @@ def hard_expiry(cfg):
     answered = sum(traffic.reachable(cfg.dut, env.DUT4, env.PEER4, timeout=0.3)
                    for _ in range(7))
     ktap.check(3 <= answered <= 5, f"{answered} of 7 pings passed an SA with a limit of 5")
-    _expect_live(cfg, 1, "after the hard limit")
+    esp.expect_live(cfg, 1, "after the hard limit")
     ktap.equal(_shown(cfg), 1, "SAs after the hard limit")
 
 
@@ -218,9 +192,9 @@ def time_expiry(cfg):
     background = Background(cfg)
     limit = f" limit time-soft {scaled(1)} limit time-hard {scaled(2)}"
     cfg.dut.ip(*[line + limit for line in flow.dut_states(cfg.netif)])
-    _expect_live(cfg, 2, "before the end of their time")
+    esp.expect_live(cfg, 2, "before the end of their time")
     proc.wait_until(lambda: _shown(cfg) == 0, "the SAs expire")
-    _expect_live(cfg, 0, "after the end of their time")
+    esp.expect_live(cfg, 0, "after the end of their time")
     background.stop()
     _restart(cfg)
 
@@ -232,7 +206,7 @@ def same_key_again(cfg):
         _works(cfg, flow)
         cfg.dut.ip(flow.out.delete(), flow.in_.delete(), *flow.dut_states(cfg.netif))
         cfg.peer.ip(flow.out.delete(), flow.in_.delete(), *flow.peer_states())
-        _expect_live(cfg, 2, "after adding the SAs again")
+        esp.expect_live(cfg, 2, "after adding the SAs again")
     _works(cfg, flow)
 
 
@@ -241,13 +215,13 @@ def many_sas(cfg):
     flow = _install(cfg)
     others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=2) for _ in range(MANY)]
     cfg.dut.ip(*[line for other in others for line in other.dut_states(cfg.netif)])
-    _expect_live(cfg, 2 + 2 * MANY, "after adding many SAs")
+    esp.expect_live(cfg, 2 + 2 * MANY, "after adding many SAs")
     _works(cfg, flow)
     cfg.dut.ip(*[sa.delete() for other in others[::2] for sa in (other.out, other.in_)])
-    _expect_live(cfg, 2 + MANY, "after deleting half of them")
+    esp.expect_live(cfg, 2 + MANY, "after deleting half of them")
     _works(cfg, flow)
     cfg.dut.ip("xfrm state flush")
-    _expect_live(cfg, 0, "after a flush")
+    esp.expect_live(cfg, 0, "after a flush")
 
 
 def _bring_back(cfg, old, new):
@@ -273,7 +247,7 @@ def _fill(cfg):
 def _empty(cfg):
     """Flush a full table and wait, so that the next test finds room."""
     cfg.dut.ip("xfrm state flush")
-    _expect_live(cfg, 0, "after a flush of a full table", FULL_TABLE_TIME)
+    esp.expect_live(cfg, 0, "after a flush of a full table", FULL_TABLE_TIME)
 
 
 def table_full(cfg):
@@ -281,7 +255,7 @@ def table_full(cfg):
     flow = _install(cfg)
     shown = _fill(cfg)
     ktap.diag(f"{shown} SAs fit")
-    _expect_live(cfg, shown, "with a full table")
+    esp.expect_live(cfg, shown, "with a full table")
     _works(cfg, flow)
     _empty(cfg)
 
@@ -298,7 +272,7 @@ def refused_take_no_room(cfg):
              flow.out.add(xfrm.offload(cfg.netif, "out"))] * REFUSED
     for line in lines:
         ktap.check(cfg.dut.run("ip", *line.split()).returncode, "an SA was not refused")
-    _expect_live(cfg, 2, "after the refused ones")
+    esp.expect_live(cfg, 2, "after the refused ones")
     ktap.equal(_fill(cfg), before, "SAs that fit")
     _works(cfg, flow)
     _empty(cfg)
@@ -312,7 +286,7 @@ def _move(cfg):
     ktap.equal(_shown(cfg), 0, "SAs left in the old namespace")
     cfg.dut = new
     new.ip("link set lo up", f"addr replace {env.DUT_INNER4}/32 dev lo")
-    _expect_live(cfg, 0, "after the move")
+    esp.expect_live(cfg, 0, "after the move")
     cfg.configure()
 
 
@@ -347,14 +321,13 @@ def _end_under_traffic(cfg, end, times=2):
     _install(cfg)
     for _ in range(times):
         background = Background(cfg)
-        proc.wait_until(lambda b=background: b.sent > 20, "background traffic")
+        background.go_on(20)
         watch = cfg.watch()
         end()
-        before = background.sent
-        proc.wait_until(lambda b=background, n=before: b.sent > n + 5, "background traffic")
+        background.go_on()
         background.stop()
         watch.stop().prove_no_plaintext()
-        _expect_live(cfg, 0, "after the end of all SAs")
+        esp.expect_live(cfg, 0, "after the end of all SAs")
         xfrm.flush(cfg.dut, cfg.peer)
         flow = xfrm.Flow(env.DUT4, env.PEER4)
         flow.install(cfg.dut, cfg.peer, cfg.netif)

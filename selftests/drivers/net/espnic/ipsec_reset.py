@@ -27,16 +27,6 @@ def _reset(cfg, wait=True):
         proc.wait_until(lambda: cfg.resets() > before, "the driver resets the NIC", RESET_TIME)
 
 
-def _expect_live(cfg, count, when):
-    def live():
-        stats = cfg.nic_counters()
-        return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
-    try:
-        proc.wait_until(lambda: live() == count, when, timeout=5)
-    except ktap.Failure as failure:
-        raise ktap.Failure(f"{when}: the NIC holds {live()} SAs, not {count}") from failure
-
-
 def _start(cfg, *flows):
     cfg.need_request("reset")
     for flow in flows:
@@ -49,12 +39,6 @@ def _works(cfg, flow, count=5):
     watch.stop().prove_offload(count)
 
 
-def _unique(packets, what="iv"):
-    values = [getattr(packet, what) for packet in packets]
-    ktap.diag(f"{len(values)} packets")
-    ktap.equal(len(set(values)), len(values), f"different values of {what}")
-
-
 def all_sas_come_back(cfg):
     """SAs of several kinds, and unused ones, are in the NIC again and work."""
     flows = [xfrm.Flow(env.DUT4, env.PEER4, reqid=1),
@@ -64,16 +48,16 @@ def all_sas_come_back(cfg):
     others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(OTHERS)]
     cfg.dut.ip(*[line for other in others for line in other.dut_states(cfg.netif)])
     count = 2 * (len(flows) + OTHERS)
-    _expect_live(cfg, count, "before the reset")
+    esp.expect_live(cfg, count, "before the reset")
     for _ in range(2):
         _reset(cfg)
-        _expect_live(cfg, count, "after the reset")
+        esp.expect_live(cfg, count, "after the reset")
         watch = cfg.watch()
         for flow in flows:
             traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * 5)
         watch.stop().prove_offload(5 * len(flows))
     xfrm.flush(cfg.dut)
-    _expect_live(cfg, 0, "after a flush")
+    esp.expect_live(cfg, 0, "after a flush")
 
 
 def under_traffic(cfg):
@@ -93,11 +77,10 @@ def under_traffic(cfg):
     ktap.at_least(cfg.resets() - before, ROUNDS, "resets")
     watch.stop().prove_no_plaintext()
     sent = watch.esp(cfg.netif_mac)
-    _unique(sent)
-    _unique(sent, "seq")
+    esp.unique(sent)
     ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
     ktap.equal(watch.peer_errors, {}, "XFRM errors of the peer")
-    _expect_live(cfg, 2, "after the resets")
+    esp.expect_live(cfg, 2, "after the resets")
     _works(cfg, flow)
 
 
@@ -118,7 +101,7 @@ def same_key(cfg):
     watch.stop().prove_no_errors()
     sent = watch.esp(cfg.netif_mac)
     ktap.at_least(len(sent), 180, "ESP packets sent")
-    _unique(sent)
+    esp.unique(sent, "iv")
 
 
 def extended_numbers(cfg):
@@ -159,7 +142,7 @@ def link_down_meanwhile(cfg):
         _up_again(cfg)
         time.sleep(env.SETTLE)
         xfrm.flush(cfg.dut, cfg.peer)
-        _expect_live(cfg, 0, "after link down")
+        esp.expect_live(cfg, 0, "after link down")
         flow = xfrm.Flow(env.DUT4, env.PEER4)
         flow.install(cfg.dut, cfg.peer, cfg.netif)
         _works(cfg, flow)
@@ -184,7 +167,7 @@ def add_and_delete_meanwhile(cfg):
                     cfg.dut.ip(sa.delete())
     ktap.diag(f"{refused} SAs refused during resets")
     proc.wait_until(lambda: cfg.dut.cmd("ip", "xfrm", "state").count("proto esp") == 2, "2 SAs")
-    _expect_live(cfg, 2, "after the resets")
+    esp.expect_live(cfg, 2, "after the resets")
     _works(cfg, flow)
 
 
@@ -220,7 +203,7 @@ def table_limit(cfg):
     ktap.equal(len(added) + 1, LIMIT, "outbound SAs that fit")
     _works(cfg, flow)
     cfg.dut.ip(added[0].delete())
-    _expect_live(cfg, len(added) + 1, "after a deletion")
+    esp.expect_live(cfg, len(added) + 1, "after a deletion")
     cfg.dut.ip(refused[0][0].add(xfrm.offload(cfg.netif, "out")))
     ktap.contains(xfrm.state_text(cfg.dut, refused[0][0]), "crypto offload parameters", "new SA")
 

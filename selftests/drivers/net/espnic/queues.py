@@ -58,12 +58,12 @@ class Busy:
 
     def __enter__(self):
         for stream in self.streams:
-            stream.__enter__()
+            stream.start()
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *_exc):
         for stream in self.streams:
-            stream.__exit__(*exc)
+            stream.close()
 
     def advance(self):
         """Both streams go on."""
