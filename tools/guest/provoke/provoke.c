@@ -19,7 +19,7 @@
 
 #define SIZE 96
 #define LEAKS 4		/* a stale copy on some stack may hide one of them */
-#define HOLD_SECONDS 12	/* longer than netdev_unregister_timeout_secs, which is 10 */
+#define HOLD_SECONDS 15	/* longer than netdev_unregister_timeout_secs, which is 10 */
 #define HELD "held0"
 
 static DEFINE_MUTEX(first);
