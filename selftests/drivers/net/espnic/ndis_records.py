@@ -7,6 +7,7 @@ request to delete an SA, and the ring that the records wait in.
 import errno
 import os
 import select
+import struct
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ GOOD = (1, 0, oid.CRYPTO_OK, 0)
 NOTHING = (0, 0, 0, 0)  # handle, slots 1 and 12, slot 1 of version 1
 HEADER_INFO_SET = 1 << 16
 MORE_FRAGMENTS = 0x2000
+JUMBO = 9000
 
 
 def _burst(cfg, flow, count=COUNT):
@@ -150,6 +152,19 @@ def no_sa(cfg):
             miniport.read()
             ktap.equal(_burst(cfg, flow), COUNT, "datagrams by software")
         ktap.equal(_untouched(miniport, COUNT), [(flow.in_.spi, *NOTHING)] * COUNT, "records")
+
+
+def large_without_an_sa(cfg):
+    """A packet of many pages, of which the driver looks at the head alone, has its record."""
+    ktap.rules("R111", "R114")
+    cfg.set_mtu(JUMBO)
+    ktap.defer(cfg.set_mtu, cfg.mtu)
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
+    injector = forge.Injector(cfg)
+    for number, size in enumerate((100, 2000, 6000), 1):
+        packet = struct.pack("!II", flow.in_.spi, number) + bytes(size)
+        injector.send(flow.in_.src, flow.in_.dst, frames.PROTO_ESP, packet)
+        ktap.equal(_untouched(miniport, 1), [(flow.in_.spi, *NOTHING)], f"record of {size} bytes")
 
 
 def plain(cfg):
@@ -372,8 +387,8 @@ def reading(cfg):
     ktap.check(ready and ndis.parse(ready[0]), "the blocked reader was not woken")
 
 
-CASES = [*DAMAGES, wrong_key, no_sa, plain, another_destination, fragments, ipv4_options,
-         extension_header, ike_and_keepalive, replayed, delete_request, esn_round,
+CASES = [*DAMAGES, wrong_key, no_sa, large_without_an_sa, plain, another_destination, fragments,
+         ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request, esn_round,
          what_was_asked_for, too_many, reading]
 
 
