@@ -8,7 +8,8 @@
 //! The layouts are those of 64-bit Windows. They are views on bytes: alignment 1, every padding
 //! named, little-endian fields, so that they hold on every host. Sizes and offsets are asserted at
 //! compile time. The names in the documentation are those of the public NDIS documentation
-//! (Microsoft's driver documentation and its headers `ndis.h` and `ntddndis.h`).
+//! (Microsoft's driver documentation and its headers `ndis.h` and `ntddndis.h`). What the driver has
+//! no use for is left out of the kernel's build.
 //!
 //! Buffers come from somebody who is not trusted. No length, offset or pointer in them is used
 //! before it was compared with the buffer; a pointer inside a request buffer is an offset from the
@@ -40,19 +41,23 @@
 mod named;
 
 pub mod algorithm;
+#[cfg(not(kernel))]
 pub mod attributes;
 pub mod bytes;
 pub mod encapsulation;
 pub mod envelope;
+#[cfg(not(kernel))]
 pub mod indication;
 pub mod keyword;
 pub mod model;
+#[cfg(not(kernel))]
 pub mod nbl;
 pub mod object;
 pub mod offload;
 pub mod oid;
 pub mod oob;
 pub mod parameters;
+#[cfg(not(kernel))]
 pub mod request;
 pub mod sa;
 pub mod status;

@@ -8,10 +8,12 @@
 //!
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
 //! * [`direct`], [`check`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
-//! * [`pending`]: requests that complete later;
-//! * [`send`], [`segment`], [`receive`], [`flow`], [`packet`], [`table`]: the data path and its
-//!   out-of-band words;
-//! * [`transport`], [`leave`]: what the side above does, and what happens when the NIC leaves.
+//! * [`receive`], [`packet`], [`table`]: packets and their out-of-band words;
+//! * `send`, `segment`, `flow`: the data path;
+//! * `pending`: requests that complete later;
+//! * `transport`, `leave`: what the side above does, and what happens when the NIC leaves.
+//!
+//! The last three rows are for hosts only: in the kernel that is the work of XFRM and the NIC.
 //!
 //! The model has no locks, no memory and no clock of its own.
 
@@ -22,16 +24,22 @@ pub mod bundle;
 pub mod capabilities;
 pub mod check;
 pub mod direct;
+#[cfg(not(kernel))]
 pub mod flow;
 mod image;
 pub mod keywords;
+#[cfg(not(kernel))]
 pub mod leave;
 pub mod packet;
+#[cfg(not(kernel))]
 pub mod pending;
 pub mod receive;
+#[cfg(not(kernel))]
 pub mod segment;
+#[cfg(not(kernel))]
 pub mod send;
 pub mod table;
+#[cfg(not(kernel))]
 pub mod transport;
 
 pub use adapter::{Adapter, Effects, Hardware, Snapshot, State};
@@ -43,5 +51,6 @@ pub use check::{Convention, IcvUnit, Salt};
 pub use direct::{Completion, Direct};
 pub use keywords::{Enabled, Keywords};
 pub use receive::{Check, Record, Report, Work};
+#[cfg(not(kernel))]
 pub use send::{Job, SendSlots, Verdict};
 pub use table::{Lookup, Offloaded};

@@ -11,8 +11,8 @@ use crate::{Handle, Status};
 /// Every method takes `&self` and may be called by several requests at the same time: direct
 /// requests are serialised neither among themselves nor with others (R31). The implementation has
 /// its own locks. Whether a method may sleep is between it and the caller of the model, which
-/// itself never blocks; a caller that must not sleep (R32) pends the request, see
-/// [`Pending`](super::pending::Pending).
+/// itself never blocks; a caller that must not sleep (R32) pends the request, see `Pending` of the
+/// module `pending`.
 pub trait Backend {
     /// Installs a bundle and names it. The handle was never used for another bundle before.
     ///

@@ -74,7 +74,7 @@ pub enum IvSource {
 impl AhShape {
     /// NextHeader of the header at `offset` and where it ends; `None` if its length does not fit
     /// (RFC 4302 section 2.2).
-    pub(super) fn header(&self, packet: &[u8], offset: usize) -> Option<(u8, usize)> {
+    pub fn header(&self, packet: &[u8], offset: usize) -> Option<(u8, usize)> {
         let next = packet::byte(packet, offset)?;
         let words = usize::from(packet::byte(packet, offset.checked_add(1)?)?);
         let length = words.checked_add(2)?.checked_mul(4)?;
