@@ -111,10 +111,15 @@ def extension_headers(cfg):
     ktap.rules("R53", "R56")
     both = {"NumExtHdrs": 2, "1.Operation": oid.AH, "1.Spi": b"\0\0\x77\x77",
             "1.Auth.Identifier": oid.SHA1, "1.Auth.KeyLength": 20}
+    # Each with a key of its own, in a buffer that is long enough for both.
+    apart = {"0.Enc.Identifier": oid.GCM128, "0.Enc.KeyLength": 20, "0.Enc.AdditionalInfo": 16,
+             "0.Auth.Identifier": 0, "0.Auth.KeyLength": 0, "0.Auth.KeyOffsetBytes": 0,
+             "1.Auth.KeyOffsetBytes": 20}
     _refuse(cfg, Form("no header", DATA, {"NumExtHdrs": 0}),
             Form("three headers", DATA, {"NumExtHdrs": 3}),
             Form("very many headers", DATA, {"NumExtHdrs": 0xFFFFFFFF}),
-            Form("ESP, then AH", UNSUPPORTED, both),
+            Form("ESP, then AH", UNSUPPORTED, both | apart, algo.cbc(256, "sha1")),
+            Form("ESP, then AH, with the same key", DATA, both),
             Form("ESP, then ESP", REFUSED, {"NumExtHdrs": 2, "1.Operation": oid.ESP}),
             Form("AH, then ESP", REFUSED, both | {"0.Operation": oid.AH, "1.Operation": oid.ESP}),
             Form("AH", UNSUPPORTED, {
