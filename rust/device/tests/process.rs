@@ -160,6 +160,7 @@ fn signals_end_it_cleanly() {
 fn nohup_is_respected() {
     let mut daemon = Daemon::start_with("env", &["--ignore-signal=HUP"]);
     daemon.signal("HUP");
+    std::thread::sleep(Duration::from_millis(300));
     assert_eq!(ask(&mut daemon.connect(), "stats")["ok"], true);
     daemon.signal("TERM");
     assert_eq!(daemon.wait(), 0);
