@@ -44,14 +44,6 @@ pub struct GuestMap {
 }
 
 impl GuestMap {
-    /// A view of `ram`, all of it writable.
-    pub fn from_ram(ram: GuestMemoryMmap) -> Self {
-        Self {
-            ram,
-            read_only: Vec::new(),
-        }
-    }
-
     fn allows(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
         if !access.has_write() || count == 0 {
             return true;

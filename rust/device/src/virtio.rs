@@ -103,11 +103,6 @@ impl Virtio {
         };
     }
 
-    /// Offered features.
-    pub fn offered(&self) -> u128 {
-        self.kind.offered
-    }
-
     /// Whether `bit` was negotiated.
     pub fn has(&self, bit: u32) -> bool {
         self.negotiated & feature::mask(bit) != 0

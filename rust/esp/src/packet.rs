@@ -215,8 +215,10 @@ impl Ip {
     }
 }
 
+/// The address of `N` bytes at `at` in an IP header. `None` if the header ends before, or if no address is so
+/// long.
 #[inline]
-pub(crate) fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
+pub fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
     let src: [u8; N] = array(ip, at)?;
     let mut bytes = [0; 16];
     bytes.get_mut(..N)?.copy_from_slice(&src);

@@ -52,8 +52,6 @@ pub enum Error {
     NoSpace,
     /// The message ends before its fixed part is complete.
     Truncated,
-    /// A field has a value that the layout does not allow.
-    Invalid,
 }
 
 /// Reads a `T` from the start of `data`; bytes that `data` lacks read as zero and surplus bytes are

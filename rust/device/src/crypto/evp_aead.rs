@@ -3,7 +3,7 @@
 //! AEADs by aws-lc, with ICVs of any length that ESP has.
 //!
 //! The safe interface of aws-lc cannot open ICVs of 8 and 12 bytes, so this goes to `EVP_AEAD`. One of
-//! the two modules of the NIC with `unsafe`.
+//! the modules of [`crate::crypto`] that may use `unsafe`.
 
 use super::KeyError;
 use aws_lc_sys as sys;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! intel-ipsec-mb, one packet per call. One of the two modules of the NIC with `unsafe`; its submodules
-//! have what the algorithms need.
+//! intel-ipsec-mb, one packet per call. One of the modules of [`crate::crypto`] that may use `unsafe`;
+//! its submodules have what the algorithms need.
 //!
 //! The library chooses the functions that fit the processor when a manager is initialised. Those of
 //! AES-GCM and ChaCha20-Poly1305 are taken out of it once and are plain code afterwards: they work on

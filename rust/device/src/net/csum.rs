@@ -3,7 +3,7 @@
 //! Validation of the checksums of received packets.
 
 use espnic_esp::checksum;
-use espnic_esp::packet::Address;
+use espnic_esp::packet::{address, Address};
 
 use super::frame::{self, IpPacket};
 
@@ -29,14 +29,6 @@ pub fn addresses(frame: &[u8], packet: &IpPacket) -> Option<[Address; 2]> {
         return Some([address::<16>(header, 8, 6)?, address::<16>(header, 24, 6)?]);
     }
     Some([address::<4>(header, 12, 4)?, address::<4>(header, 16, 4)?])
-}
-
-fn address<const N: usize>(header: &[u8], at: usize, family: u8) -> Option<Address> {
-    let mut bytes = [0; 16];
-    bytes
-        .first_chunk_mut::<N>()?
-        .copy_from_slice(header.get(at..at + N)?);
-    Some(Address { family, bytes })
 }
 
 #[cfg(test)]
