@@ -113,9 +113,6 @@ impl Control {
         flags: Flags,
     ) -> Result<Prepared> {
         let room = data_len.checked_add(COMMAND_ROOM).ok_or(EINVAL)?;
-        let mut request = zeroed(room, flags)?;
-        let len = command.write(&mut request).map_err(|_| EINVAL)?;
-        request.truncate(len);
         let reply = size_of::<admin::ReplyHdr>();
         let answer_len = reply
             .checked_add(result_len)
@@ -124,10 +121,10 @@ impl Control {
         let waiter = Waiter::new(flags)?;
         let mut head = [0; 2];
         head.copy_from_slice(ctrl::CtrlHdr::X_ADMIN.as_bytes());
-        let exchange = KBox::new(
+        let mut exchange = KBox::new(
             Exchange {
                 head,
-                request,
+                request: zeroed(room, flags)?,
                 ack: ctrl::ERR,
                 answer: zeroed(answer_len, flags)?,
                 written: 0,
@@ -135,6 +132,10 @@ impl Control {
             },
             flags,
         )?;
+        // The exchange erases what it holds, so keys are written when it is complete.
+        let request = &mut exchange.request;
+        let len = command.write(request).map_err(|_| EINVAL)?;
+        request.truncate(len);
         Ok(Prepared { exchange, waiter })
     }
 

@@ -59,7 +59,10 @@ use kernel_net::{
     random,
     virtio::control::Waiter, //
 };
-use zerocopy::IntoBytes;
+use zerocopy::{
+    FromZeros,
+    IntoBytes, //
+};
 
 /// How often and after how many milliseconds a command is sent again that found the control queue full
 /// or no memory.
@@ -308,8 +311,8 @@ impl Ipsec {
     fn modify(&self, control: &Control, x: &State, handle: Handle, number: u64) -> Result {
         let supported = self.check(x).map_err(|_| EINVAL)?;
         let (obj_type, id) = object::name(handle);
-        let object = object::describe(x, handle, &supported, number);
-        send_object(control, object, |object| Command::ObjModify {
+        let describe = |object: &mut _| object::describe(object, x, handle, &supported, number);
+        send_object(control, describe, |object| Command::ObjModify {
             obj_type,
             id,
             object,
@@ -385,21 +388,24 @@ impl Ipsec {
 
 fn create(control: &Control, x: &State, handle: Handle, supported: &Supported<'_>) -> Result {
     let (obj_type, id) = object::name(handle);
-    let object = object::describe(x, handle, supported, x.highest_seen());
-    send_object(control, object, |object| Command::ObjCreate {
+    let seen = x.highest_seen();
+    let describe = |object: &mut _| object::describe(object, x, handle, supported, seen);
+    send_object(control, describe, |object| Command::ObjCreate {
         obj_type,
         id,
         object,
     })
 }
 
-/// Sends the command that `command` makes of an SA object, and erases the object.
+/// Sends the command that `command` makes of the SA object which `describe` fills, and erases it.
 fn send_object(
     control: &Control,
-    object: SaObject,
+    describe: impl FnOnce(&mut SaObject),
     command: impl for<'a> FnOnce(&'a [u8]) -> Command<'a>,
 ) -> Result {
-    let mut object = KBox::new(object, GFP_KERNEL)?;
+    // Filled where it stays: moving it would leave copies of the key on the stack.
+    let mut object = KBox::new(SaObject::new_zeroed(), GFP_KERNEL)?;
+    describe(&mut object);
     let answer = control.execute(&command(object.as_bytes()), size_of::<SaObject>(), 0);
     random::erase(object.as_mut_bytes());
     answer?.result().map(|_| ())

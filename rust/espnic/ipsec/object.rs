@@ -22,7 +22,6 @@ use kernel_net::{
     },
     random, //
 };
-use zerocopy::FromZeros;
 
 /// The NIC's name for `handle`: object type and id.
 pub(super) fn name(handle: Handle) -> (u16, u32) {
@@ -32,16 +31,16 @@ pub(super) fn name(handle: Handle) -> (u16, u32) {
     }
 }
 
-/// The SA object for `x`. It holds the key: erase it after use.
+/// Fills the SA object for `x`, which is zero before. It holds the key then: erase it after use.
 ///
 /// `seen` is the highest sequence number that an inbound state has seen.
 pub(super) fn describe(
+    object: &mut SaObject,
     x: &State,
     handle: Handle,
     supported: &Supported<'_>,
     seen: u64,
-) -> SaObject {
-    let mut object = SaObject::new_zeroed();
+) {
     let std = &mut object.std;
     std.mode = supported.mode;
     std.obj_id = U32::new(handle.id);
@@ -59,12 +58,11 @@ pub(super) fn describe(
         std.udp_sport = U16::new(encap.source_port);
         std.udp_dport = U16::new(encap.destination_port);
     }
-    supported.algorithm.write(&mut object);
+    supported.algorithm.write(object);
     match handle.direction {
-        Direction::In => describe_inbound(&mut object, x, supported, seen),
-        Direction::Out => describe_outbound(&mut object, supported),
+        Direction::In => describe_inbound(object, x, supported, seen),
+        Direction::Out => describe_outbound(object, supported),
     }
-    object
 }
 
 fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>, seen: u64) {
