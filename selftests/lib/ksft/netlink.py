@@ -20,7 +20,9 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x100,
 NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSGERR_ATTR_MSG = 2, 1
 XFRM_MSG_NEWSA, XFRM_MSG_DELSA, XFRM_MSG_NEWAE = 0x10, 0x11, 0x1E
-XFRMNLGRP_SA = 3
+XFRMNLGRP_SA, XFRMNLGRP_AEVENTS = 3, 5
+# Where the SPI is, and where the attributes begin: xfrm_usersa_info, _usersa_id, _aevent_id.
+MESSAGES = {XFRM_MSG_NEWSA: (72, 224), XFRM_MSG_DELSA: (16, 24), XFRM_MSG_NEWAE: (16, 48)}
 NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
 AUDIT_SET, AUDIT_STATUS_ENABLED, AUDIT_MAC_IPSEC_EVENT = 1001, 1, 1415
 ALG_CRYPT, ENCAP, ALG_AEAD, ALG_AUTH_TRUNC = 2, 4, 18, 20
@@ -146,11 +148,11 @@ def set_numbers(ns, sa, esn):
 class Monitor:
     """What key managers are told about SAs in a namespace, as `ip xfrm monitor` would show it."""
 
-    def __init__(self, ns):
+    def __init__(self, ns, group=XFRMNLGRP_SA):
         with ns:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM)
         defer(self._socket.close)
-        self._socket.bind((0, 1 << XFRMNLGRP_SA - 1))
+        self._socket.bind((0, 1 << group - 1))
         self._socket.setblocking(False)
 
     def messages(self):
@@ -163,7 +165,7 @@ class Monitor:
                 return found
             length, kind = HEADER.unpack_from(data)[:2]
             body = data[HEADER.size:length]
-            spi_at, size = (72, 224) if kind == XFRM_MSG_NEWSA else (16, 24)
+            spi_at, size = MESSAGES[kind]
             spi = struct.unpack_from("!I", body, spi_at)[0]
             found.append((kind, spi, _attributes(body[size:])))
 

@@ -96,10 +96,11 @@ impl<'a> Configuring<'a> {
         result
     }
 
-    /// Moves the high half of the sequence numbers of `x` forward to `high` and tells the device. To
-    /// the number that it has nothing is done. Does not sleep.
+    /// Moves the high half of the sequence numbers of `x` forward to `high`, tells the device and
+    /// announces that. To the number that it has nothing is done. Does not sleep.
     ///
-    /// Inbound, all numbers with lower high halves count as seen from then on.
+    /// Outbound the low half stays. Inbound it becomes 0, and all numbers with lower high halves
+    /// count as seen from then on: the first packet may have any low half.
     ///
     /// # Errors
     ///
@@ -116,12 +117,15 @@ impl<'a> Configuring<'a> {
         let result = advance_locked(x, high);
         // SAFETY: Taken above.
         unsafe { bindings::xfrm_state_unlock(x.as_raw()) };
-        result
+        if result? {
+            announce_advance(x);
+        }
+        Ok(())
     }
 }
 
-/// [`Configuring::advance_sequence`] under the state's lock.
-fn advance_locked(x: &State, high: u32) -> Result<(), AdvanceError> {
+/// [`Configuring::advance_sequence`] under the state's lock; whether anything moved.
+fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
     // SAFETY: A state's replay state lives as long as the state; it changes under the lock.
     let esn = unsafe { (*x.as_raw()).replay_esn.as_mut() }.ok_or(AdvanceError::NoEsn)?;
     let inbound = x.direction() == Some(Direction::In);
@@ -134,7 +138,7 @@ fn advance_locked(x: &State, high: u32) -> Result<(), AdvanceError> {
         return Err(AdvanceError::Backward);
     }
     if high == *now {
-        return Ok(());
+        return Ok(false);
     }
     *now = high;
     if inbound {
@@ -152,8 +156,29 @@ fn advance_locked(x: &State, high: u32) -> Result<(), AdvanceError> {
         }
     }
     // SAFETY: The state is live and its lock held.
-    unsafe { bindings::xfrm_advance_esn(x.as_raw()) };
-    Ok(())
+    unsafe {
+        set_announced(x.as_raw());
+        bindings::xfrm_advance_esn(x.as_raw());
+    }
+    Ok(true)
+}
+
+/// Has the stack take the sequence numbers for announced.
+///
+/// # Safety
+///
+/// The state is live, has a `replay_esn`, and its lock is held.
+unsafe fn set_announced(x: *mut bindings::xfrm_state) {
+    // SAFETY: By the contract. Both copies were made with the same size, that of their bitmaps
+    // included.
+    unsafe {
+        let (now, announced) = ((*x).replay_esn, (*x).preplay_esn);
+        if !announced.is_null() {
+            let bitmap = (*now).bmp_len as usize * size_of::<u32>();
+            let size = size_of::<bindings::xfrm_replay_state_esn>() + bitmap;
+            core::ptr::copy_nonoverlapping(now.cast::<u8>(), announced.cast(), size);
+        }
+    }
 }
 
 /// Tells the key managers of `event` (`XFRM_MSG_`).
@@ -163,4 +188,14 @@ pub(super) fn announce(x: *mut bindings::xfrm_state, event: u32) {
     what.event = event;
     // SAFETY: The callers hold a reference to the state.
     unsafe { bindings::km_state_notify(x, &what) };
+}
+
+/// Tells the key managers of new sequence numbers, as after their own `XFRM_MSG_NEWAE`.
+fn announce_advance(x: &State) {
+    // SAFETY: All fields may be zero.
+    let mut what: bindings::km_event = unsafe { core::mem::zeroed() };
+    what.event = bindings::XFRM_MSG_NEWAE;
+    what.data.aevent = bindings::xfrm_ae_ftype_t_XFRM_AE_CU;
+    // SAFETY: The state is live.
+    unsafe { bindings::km_state_notify(x.as_raw(), &what) };
 }

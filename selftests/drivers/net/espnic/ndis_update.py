@@ -12,6 +12,7 @@ from ksft import env, esp, ktap, ndis, netlink, oid, traffic, xfrm  # noqa: E402
 
 HIGH = 3
 BASE = HIGH << 32
+LOW = 0xFFFFFFFF
 COUNT = 4
 MALFORMED = ("INVALID_DATA", "INVALID_LENGTH")
 
@@ -54,9 +55,12 @@ def higher(cfg):
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
     watch.stop().prove_offload(COUNT)
     for handle, sa, inbound in zip(handles, (flow.out, flow.in_), (False, True), strict=True):
+        before = _number(cfg, flow, inbound) & LOW
+        ktap.check(before, "no numbers were used")
         _update(miniport, "SUCCESS", handle, sa, HIGH + 4)
         number = _number(cfg, flow, inbound)
-        ktap.equal(number >> 32, HIGH + 4, "high half of the state's number")
+        ktap.equal((number >> 32, number & LOW), (HIGH + 4, 0 if inbound else before),
+                   "halves of the state's number")
         ktap.equal(miniport.list()[handle].sequence, number, "number in the list")
     netlink.set_numbers(cfg.peer, flow.in_, netlink.Esn(oseq=BASE + (4 << 32) + 1000))
     netlink.set_numbers(cfg.peer, flow.out, netlink.Esn(512, seq=BASE + (4 << 32)))
@@ -64,6 +68,27 @@ def higher(cfg):
     second = esp.exercise(cfg, flow)
     later = [packet.iv for packet in second.esp(cfg.netif_mac)]
     ktap.equal(len({*later} | ivs), len(later) + COUNT, "different IVs")
+
+
+def announced(cfg):
+    """Key managers are told of an update what they are told of one of their own."""
+    ktap.rules("R77")
+    miniport, flow = _miniport(cfg), _flow()
+    handles = _protect_esn(cfg, miniport, flow)
+    monitor = netlink.Monitor(cfg.dut, netlink.XFRMNLGRP_AEVENTS)
+    for handle, sa, inbound in zip(handles, (flow.out, flow.in_), (False, True), strict=True):
+        for high in (HIGH, HIGH + 4):
+            _update(miniport, "SUCCESS", handle, sa, high)
+        mine = monitor.messages()
+        ktap.equal([(kind, spi) for kind, spi, _ in mine], [(netlink.XFRM_MSG_NEWAE, sa.spi)],
+                   "messages of an update to the same and of one to a higher number")
+        number = _number(cfg, flow, inbound)
+        netlink.set_numbers(cfg.dut, sa, netlink.Esn(512, seq=number) if inbound
+                            else netlink.Esn(oseq=number))
+        theirs = monitor.messages()
+        ktap.equal(set(mine[0][2]), set(theirs[0][2]), "attributes")
+        told = mine[0][2][netlink.REPLAY_ESN_VAL]
+        ktap.equal(told[:24], theirs[0][2][netlink.REPLAY_ESN_VAL][:24], "sequence numbers told")
 
 
 def lower(cfg):
@@ -243,8 +268,9 @@ def never_pending(cfg):
     ktap.equal({name for name in seen if name.startswith("0x")}, set(), "statuses with no name")
 
 
-CASES = [equal_is_nothing, higher, lower, not_found, without_esn, one_per_request, malformed,
-         header_size, delete_list, delete_broken_links, in_use, what_is_no_request, never_pending]
+CASES = [equal_is_nothing, higher, announced, lower, not_found, without_esn, one_per_request,
+         malformed, header_size, delete_list, delete_broken_links, in_use, what_is_no_request,
+         never_pending]
 
 
 def _setup():
