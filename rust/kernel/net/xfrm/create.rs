@@ -404,11 +404,14 @@ impl Draft {
             return Err(error);
         }
         core::mem::forget(self);
-        // SAFETY: As `xfrm_user` does, under the lock that keeps others from doing so.
+        // SAFETY: We have a reference. The state may be deleted already, with its device for one,
+        // which needs none of the locks that we hold: its own one keeps a dead state dead.
         unsafe {
+            bindings::xfrm_state_lock(x);
             if (*x).km.state == VOID {
                 (*x).km.state = VALID;
             }
+            bindings::xfrm_state_unlock(x);
         }
         super::modify::announce(x, bindings::XFRM_MSG_NEWSA);
         // SAFETY: The draft's reference is ours now. CAST: `State` is transparent.
