@@ -105,12 +105,19 @@ impl Handles {
         let serial = SERIAL.fetch_add(1, Relaxed);
         let mut list = self.list(state.direction).lock();
         if let Some(entry) = list.get_mut(state.id as usize) {
-            *entry = Entry {
+            let new = Entry {
                 serial,
                 epoch: state.epoch,
                 ..Entry::default()
             };
-            self.alive.fetch_add(1, Relaxed);
+            // The slot may be free a moment before `freed` says so of the old one.
+            let old = core::mem::replace(entry, new);
+            if old.leaving {
+                self.leaving.fetch_sub(1, Relaxed);
+            }
+            if old.serial == 0 {
+                self.alive.fetch_add(1, Relaxed);
+            }
         }
     }
 
