@@ -9,7 +9,8 @@
 //!
 //! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
 //! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
-//! taken under a lock of this module, and the notifier's calls come with it.
+//! taken under one of them, nor one but those here under RTNL, with which the notifier's calls come:
+//! the adapter's configuration changes under it.
 
 mod file;
 mod handles;
@@ -71,8 +72,6 @@ struct Adapter {
     wants: Atomic<u32>,
     #[pin]
     handles: Handles,
-    /// Whether a request is changing the features, so that the notifier need not tell of it.
-    switching: Atomic<bool>,
 }
 
 impl Ndis {
@@ -91,7 +90,6 @@ impl Ndis {
                 ports <- new_lock!(KVec::new()),
                 wants: Atomic::new(0),
                 handles <- Handles::new(),
-                switching: Atomic::new(false),
             }),
             GFP_KERNEL,
         )?;
@@ -111,8 +109,7 @@ impl Ndis {
             let limit = ipsec.limit(direction);
             adapter.handles.set_limit(direction, limit)?;
         }
-        let hardware = hardware::of(ipsec, features);
-        adapter.miniport.lock().initialize(hardware);
+        adapter.miniport.lock().initialize(ipsec, features);
         Ok(())
     }
 
@@ -208,9 +205,7 @@ impl Adapter {
 impl notifier::Observer for Nic {
     fn features_changed(dev: &Device<Self>) {
         if let Some(adapter) = &dev.data().ndis.0 {
-            if !adapter.switching.load(Relaxed) {
-                adapter.follow_features(dev);
-            }
+            adapter.follow_features(dev);
         }
     }
 

@@ -313,7 +313,7 @@ impl OpenFile {
         if restart.reserved != 0 {
             return Err(EINVAL);
         }
-        port.adapter.restart(&dev, restart.ndis_version)?;
+        port.adapter.restart(port, &dev, restart.ndis_version)?;
         // A miniport that halts leaves no SAs behind.
         port.delete_sas(&dev, |owner| owner != 0);
         Ok(())

@@ -4,11 +4,17 @@
 
 use super::{
     hardware,
-    port::Body,
+    port::{
+        Body,
+        Port, //
+    },
     request::completed,
     Adapter, //
 };
-use crate::nic::Nic;
+use crate::{
+    ipsec::Ipsec,
+    nic::Nic, //
+};
 use espnic_ndis::{
     envelope::{
         Request,
@@ -37,10 +43,7 @@ use espnic_ndis::{
     Status,
     Version, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::Relaxed, //
-};
+use kernel::prelude::*;
 use kernel_net::{
     net::device::{
         feature as netif,
@@ -56,6 +59,8 @@ const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;
 pub(super) struct Miniport {
     model: model::Adapter,
     hardware: Hardware,
+    /// The netdev's features that `hardware` was made of.
+    features: u64,
     /// The system-wide keywords. They are the transport's; XFRM knows none of them, so that the
     /// miniport starts with IPsec offload disabled where they say so.
     disable_task_offload: Option<u32>,
@@ -66,8 +71,6 @@ pub(super) struct Miniport {
 struct Indications {
     hardware: Option<Body>,
     current: Option<Body>,
-    /// Whether ESP is enabled now.
-    esp: bool,
 }
 
 impl Miniport {
@@ -79,22 +82,40 @@ impl Miniport {
         Self {
             model: model::Adapter::initialize(Version::V6_30, hardware, Keywords::default()),
             hardware,
+            features: 0,
             disable_task_offload: None,
             enabled_offload: None,
         }
     }
 
-    pub(super) fn initialize(&mut self, hardware: Hardware) {
-        self.hardware = hardware;
+    pub(super) fn initialize(&mut self, ipsec: &Ipsec, features: u64) {
+        self.hardware = hardware::of(ipsec, features);
+        self.features = features;
         self.start(self.model.version());
     }
 
     fn start(&mut self, version: Version) {
         let keywords = *self.model.keywords();
+        let state = self.model.state();
         self.model = model::Adapter::initialize(version, self.hardware, keywords);
         if self.disable_task_offload == Some(1) || self.enabled_offload == Some(0) {
             self.model.external_change(false);
         }
+        // A reset of the NIC may be under way.
+        self.model.set_state(state);
+    }
+
+    /// Takes over the netdev's features; true if the hardware's capabilities are others now.
+    fn follow_hardware(&mut self, ipsec: &Ipsec, features: u64) -> bool {
+        // Without ESP those that depend on it are off, which says nothing of the hardware.
+        self.features = match features & netif::HW_ESP {
+            0 => (features & !FEATURES) | (self.features & FEATURES),
+            _ => features,
+        };
+        let hardware = hardware::of(ipsec, self.features);
+        let changed = hardware != self.hardware;
+        self.hardware = hardware;
+        changed
     }
 
     pub(super) fn set_resetting(&mut self, resetting: bool) {
@@ -176,7 +197,6 @@ impl Miniport {
                 .current_config
                 .then(|| image(Status::TASK_OFFLOAD_CURRENT_CONFIG, self.model.current()))
                 .flatten(),
-            esp: self.model.snapshot().config.esp,
         }
     }
 }
@@ -202,6 +222,7 @@ impl Adapter {
     /// A request on the normal path.
     pub(super) fn perform(
         &self,
+        port: &Port,
         dev: &Device<Nic>,
         request: &Request,
         information: &mut [u8],
@@ -209,21 +230,34 @@ impl Adapter {
         let oid = Oid(request.oid);
         match request.request_type {
             QUERY => self.miniport.lock().model.query(oid, information),
-            SET => self.set(dev, oid, information),
+            SET => self.set(port, dev, oid, information),
             _ => completed(Status::NOT_SUPPORTED),
         }
     }
 
-    fn set(&self, dev: &Device<Nic>, oid: Oid, information: &[u8]) -> Completion {
+    fn set(&self, port: &Port, dev: &Device<Nic>, oid: Oid, information: &[u8]) -> Completion {
+        // Taken before everything else, so that configuration and features change as one, and not
+        // those of an interface that has gone to another namespace.
+        let rtnl = rtnl::lock();
+        if port.is_removed() {
+            return completed(Status::NOT_ACCEPTED);
+        }
         let mut miniport = self.miniport.lock();
         let effects = miniport.model.set(oid, information);
-        let indications = miniport.indications(&effects);
         drop(miniport);
-        if effects.changed {
-            self.switch_features(dev, indications.esp);
-        }
-        self.indicate(&indications);
+        self.carry_out(dev, &effects, &rtnl);
         effects.completion
+    }
+
+    /// Makes the netdev's features those of the configuration, then indicates that.
+    fn carry_out(&self, dev: &Device<Nic>, effects: &Effects, rtnl: &rtnl::Guard) {
+        let esp = self.miniport.lock().snapshot().config.esp;
+        if effects.changed && (dev.features() & netif::HW_ESP != 0) != esp {
+            // The notifier calls `follow_features`, for which all is as it should be.
+            dev.want_features(FEATURES, esp, rtnl);
+        }
+        let indications = self.miniport.lock().indications(effects);
+        self.indicate(&indications);
     }
 
     fn indicate(&self, indications: &Indications) {
@@ -231,32 +265,18 @@ impl Adapter {
         both.into_iter().flatten().for_each(|body| self.push(body));
     }
 
-    /// Makes the netdev's features those of the configuration.
-    fn switch_features(&self, dev: &Device<Nic>, esp: bool) {
-        let rtnl = rtnl::lock();
-        if (dev.features() & netif::HW_ESP != 0) != esp {
-            self.switching.store(true, Relaxed);
-            dev.want_features(FEATURES, esp, &rtnl);
-            self.switching.store(false, Relaxed);
-        }
-    }
-
-    /// Somebody changed the netdev's features. RTNL held.
+    /// The netdev's features have changed. RTNL held.
     pub(super) fn follow_features(&self, dev: &Device<Nic>) {
         let features = dev.features();
         let on = features & netif::HW_ESP != 0;
         let mut miniport = self.miniport.lock();
-        // Without ESP the features that depend on it are off, which says nothing of the hardware.
-        if on {
-            let hardware = hardware::of(&dev.data().ipsec, features);
-            if hardware != miniport.hardware {
-                miniport.hardware = hardware;
-                let effects = miniport.model.hardware_changed(hardware);
-                let indications = miniport.indications(&effects);
-                drop(miniport);
-                self.indicate(&indications);
-                miniport = self.miniport.lock();
-            }
+        if miniport.follow_hardware(&dev.data().ipsec, features) {
+            let hardware = miniport.hardware;
+            let effects = miniport.model.hardware_changed(hardware);
+            let indications = miniport.indications(&effects);
+            drop(miniport);
+            self.indicate(&indications);
+            miniport = self.miniport.lock();
         }
         if miniport.model.snapshot().config.esp == on {
             return;
@@ -271,15 +291,21 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a version that is not known.
-    pub(super) fn restart(&self, dev: &Device<Nic>, version: u32) -> Result {
+    /// `EINVAL` for a version that is not known; `ENODEV` if the interface has left.
+    pub(super) fn restart(&self, port: &Port, dev: &Device<Nic>, version: u32) -> Result {
         let new = Version(version);
         if version != 0 && !Version::WITH_IPSEC_V2.contains(&new) {
             return Err(EINVAL);
         }
+        // As in `set`.
+        let rtnl = rtnl::lock();
+        if port.is_removed() {
+            return Err(ENODEV);
+        }
         let mut miniport = self.miniport.lock();
         let now = miniport.model.version();
         miniport.start(if version == 0 { now } else { new });
+        drop(miniport);
         let effects = Effects {
             completion: completed(Status::SUCCESS),
             changed: true,
@@ -287,10 +313,7 @@ impl Adapter {
             current_config: true,
             keywords: None,
         };
-        let indications = miniport.indications(&effects);
-        drop(miniport);
-        self.switch_features(dev, indications.esp);
-        self.indicate(&indications);
+        self.carry_out(dev, &effects, &rtnl);
         Ok(())
     }
 }

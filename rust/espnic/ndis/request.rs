@@ -129,7 +129,7 @@ pub(super) fn perform(
     let mut information = Information::read(request)?;
     let completion = match request.path {
         PATH_DIRECT => perform_direct(port, &dev, request, &mut information.0),
-        _ => port.adapter.perform(&dev, request, &mut information.0),
+        _ => port.adapter.perform(port, &dev, request, &mut information.0),
     };
     let answered = information
         .write_back(request)

@@ -113,9 +113,12 @@ UPDATE_SA_SIZE = 0x1C
 
 DeleteSa = Layout(0x18, {**HEADER, "Next": (0x08, "Q"), "OffloadHandle": (0x10, "Q")})
 
-# NDIS_OFFLOAD from revision 2 on: the header, Flags and NDIS_IPSEC_OFFLOAD_V2, which is at 0x70.
+# NDIS_OFFLOAD from revision 2 on: the header, MaxOffLoadSize of large send, Flags and
+# NDIS_IPSEC_OFFLOAD_V2, which is at 0x70.
 Offload = Layout(0x90, {
-    **HEADER, "Flags": (0x6C, "I"), "Encapsulation": (0x70, "I"), "IPv6Supported": (0x74, "B"),
+    **HEADER, "LsoV1.Size": (0x28, "I"), "LsoV2.IPv4.Size": (0x54, "I"),
+    "LsoV2.IPv6.Size": (0x60, "I"), "Flags": (0x6C, "I"),
+    "Encapsulation": (0x70, "I"), "IPv6Supported": (0x74, "B"),
     "IPv4Options": (0x75, "B"), "IPv6NonIPsecExtensionHeaders": (0x76, "B"), "Ah": (0x77, "B"),
     "Esp": (0x78, "B"), "AhEspCombined": (0x79, "B"), "Transport": (0x7A, "B"),
     "Tunnel": (0x7B, "B"), "TransportTunnelCombined": (0x7C, "B"), "LsoSupported": (0x7D, "B"),

@@ -4,12 +4,15 @@
 
 import errno
 import sys
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, ktap, ndis, oid, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
 
 ESP_FEATURE = "esp-hw-offload"
+SEGMENTATION = ("tx-tcp-segmentation", "tx-tcp6-segmentation")
+TURNS, MANY = 51, 600
 KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4, ndis.DISABLE_TASK_OFFLOAD,
             ndis.ENABLED_OFFLOAD)
 
@@ -299,6 +302,71 @@ def hardware(cfg):
             ktap.equal(body.offload, miniport.query(number), "indication against the query")
 
 
+def segmentation_while_off(cfg):
+    """Segmentation is switched off while ESP is: no indication has it any more."""
+    ktap.rules("R11", "R21")
+    miniport = _miniport(cfg)
+    sizes = ("LsoV1.Size", "LsoV2.IPv4.Size", "LsoV2.IPv6.Size")
+    for name in SEGMENTATION:
+        ktap.check(cfg.features()[name], f"{name} is off")
+    for name in sizes:
+        ktap.check(miniport.query(oid.CURRENT_CONFIG)[name], f"no {name} at the start")
+    miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": oid.DISABLED}))
+    for name in SEGMENTATION:
+        cfg.feature(name, "off")
+    ktap.contains([body.status for body in _indications(miniport)],
+                  oid.HARDWARE_INDICATION, "indications of other hardware")
+    for value, esp_on in ((oid.NO_CHANGE, 0), (oid.BOTH_ENABLED, 1)):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
+        told = _indications(miniport)[-1].offload
+        ktap.equal([told[name] for name in sizes], [0] * 3, "sizes of large send")
+        ktap.equal((told["Esp"], told["LsoSupported"]), (esp_on, 0), "Esp and LsoSupported")
+
+
+def both_ways_at_once(cfg):
+    """Sets by two files and ethtool at the same time: in the end NDIS and the netdev agree."""
+    ktap.rules("R28")
+    files = [_miniport(cfg, 0), _miniport(cfg, 0)]
+
+    def switch(miniport):
+        for turn in range(TURNS):
+            value = (oid.DISABLED, oid.BOTH_ENABLED)[turn % 2]
+            miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
+
+    for turn in range(4):
+        threads = [threading.Thread(target=switch, args=(one,), daemon=True) for one in files]
+        for thread in threads:
+            thread.start()
+        for state in ("off", "on", "off") if turn % 2 else ("on", "off", "on"):
+            cfg.dut.cmd("ethtool", "-K", cfg.netif, ESP_FEATURE, state)
+        for thread in threads:
+            thread.join(pace.scaled(60))
+            ktap.check(not thread.is_alive(), "a set does not end")
+        ktap.equal(files[0].query(oid.CURRENT_CONFIG)["Esp"], int(cfg.features()[ESP_FEATURE]),
+                   f"Esp against {ESP_FEATURE}")
+
+
+def restarted_in_a_reset(cfg):
+    """RESTART while the NIC is being reset: requests go on to be refused until all SAs are back."""
+    ktap.rules("R40")
+    control, miniport = cfg.need_request("reset"), _miniport(cfg, 0)
+    flows = [esp.direct() for _ in range(MANY)]
+    cfg.dut.ip(*[flow.in_.add(xfrm.offload(cfg.netif, "in")) for flow in flows])
+
+    def change_nothing():
+        return miniport.request(oid.PARAMETERS, oid.parameters(), path=ndis.NORMAL).name
+
+    control.request("reset", cfg.nic)
+    proc.wait_until(lambda: change_nothing() == "NOT_ACCEPTED", "the NIC is being reset", step=0)
+    miniport.restart()
+    restarts = 1
+    while change_nothing() == "NOT_ACCEPTED":
+        miniport.restart()
+        restarts += 1
+    ktap.diag(f"{restarts} restarts")
+    ktap.equal(cfg.nic_counters()["ipsec_sa_in"], MANY, "SAs in the NIC at the first answer")
+
+
 def off_with_sas(cfg):
     """ESP is switched off while SAs are in use: traffic goes on, protected by software, and is the
     NIC's again afterwards."""
@@ -318,7 +386,8 @@ def off_with_sas(cfg):
 
 CASES = [capabilities, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
          parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
-         system_wide_switches, unknown_keywords, encapsulation, ethtool, hardware, off_with_sas]
+         system_wide_switches, unknown_keywords, encapsulation, ethtool, hardware,
+         segmentation_while_off, both_ways_at_once, restarted_in_a_reset, off_with_sas]
 
 
 def _setup():
