@@ -144,15 +144,14 @@ impl Ndis {
             adapter.miniport.lock().set_resetting(resetting);
         }
     }
-
-    /// The adapter, if somebody wants the records of `kind` (`WANT_`).
-    fn listening(&self, kind: u32) -> Option<&Adapter> {
-        let adapter = self.0.as_deref()?;
-        (adapter.wants.load(Relaxed) & kind != 0).then_some(adapter)
-    }
 }
 
 impl Adapter {
+    /// Whether somebody wants the records of `kind` (`WANT_`).
+    fn wants(&self, kind: u32) -> bool {
+        self.wants.load(Relaxed) & kind != 0
+    }
+
     /// Adds a port. RTNL is held, so that the interface cannot leave unnoticed.
     fn attach(&self, port: Arc<Port>) -> Result {
         let mut ports = KVec::new();

@@ -68,7 +68,16 @@ impl Ndis {
     /// Records a received packet: what the NIC says of it, before the driver looks.
     #[inline]
     pub(crate) fn received(&self, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) {
-        if let Some(adapter) = self.listening(WANT_RECEIVE) {
+        let Some(adapter) = self.0.as_deref() else {
+            return;
+        };
+        // For the list of SAs, whoever wants records.
+        if is_delete_request(header) {
+            if let Some(sa) = named_sa(header) {
+                adapter.handles.set_delete_requested(sa);
+            }
+        }
+        if adapter.wants(WANT_RECEIVE) {
             if let Some(record) = received(adapter, ipsec, header, skb) {
                 adapter.push(&Body::Received(record));
             }
@@ -85,11 +94,27 @@ impl Ndis {
         header: &NetHdr48,
         accepted: bool,
     ) {
-        if let Some(adapter) = self.listening(WANT_SEND) {
+        let listening = |adapter: &&Adapter| adapter.wants(WANT_SEND);
+        if let Some(adapter) = self.0.as_deref().filter(listening) {
             let record = sent(adapter, skb, gso, request, header, accepted);
             adapter.push(&Body::Sent(record));
         }
     }
+}
+
+/// Whether the NIC wants the packet's SA deleted.
+fn is_delete_request(header: &NetHdr48) -> bool {
+    header.has(hdr::F_SECURITY | hdr::F_X_SEC)
+        && header.sec.ndis_flags & hdr::NDIS_SA_DELETE_REQ != 0
+}
+
+/// The inbound SA that the NIC names.
+fn named_sa(header: &NetHdr48) -> Option<xfrm::Handle> {
+    (header.out.resource_type.get() == sa::OBJ_INB_SA).then_some(xfrm::Handle {
+        id: header.out.resource_id.get(),
+        direction: Direction::In,
+        epoch: header.sec.epoch.get(),
+    })
 }
 
 /// `None` for packets that have nothing to do with IPsec, and for those that the driver drops.
@@ -119,16 +144,9 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
     }
     let esp = frame.get(usize::from(header.sec.esp_offset.get())..)?;
     set_numbers(&mut record, esp);
-    let sa = xfrm::Handle {
-        id: header.out.resource_id.get(),
-        direction: Direction::In,
-        epoch: header.sec.epoch.get(),
-    };
-    let is_named = header.out.resource_type.get() == sa::OBJ_INB_SA;
-    let state = ipsec.states.get(sa).filter(|_| is_named);
-    let delete_request = header.sec.ndis_flags & hdr::NDIS_SA_DELETE_REQ != 0;
+    let state = named_sa(header).and_then(|sa| ipsec.states.get(sa));
     let mut report = Report {
-        sa_delete_request: delete_request,
+        sa_delete_request: is_delete_request(header),
         ..Report::NONE
     };
     if let Some(check) = check(header) {
@@ -136,11 +154,8 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
         report.work = work(header, state, check);
         report.trailer = trailer(skb, packet, state);
     }
-    if state.is_some() {
-        record.handle = handle_word(adapter.handles.number_of(sa));
-        if delete_request {
-            adapter.handles.set_delete_requested(sa);
-        }
+    if let Some(state) = state {
+        record.handle = handle_word(adapter.handles.number_of(state.handle()));
     }
     let words = report.record();
     record.slot1 = words.ipsec;
@@ -222,7 +237,9 @@ fn sent(
     let state = request.state;
     let ipv6 = state.family() == Some(Family::V6);
     let mut record = Sent::new_zeroed();
-    record.slot1 = handle_word(adapter.handles.number_of(state.handle()));
+    // That of a refused packet may be another NIC's, from before a bond's failover.
+    let handle = accepted.then(|| adapter.handles.number_of(state.handle()));
+    record.slot1 = handle_word(handle.flatten());
     record.slot12 = send_header(state, request, header).word().unwrap_or(0);
     if let Some(gso) = gso {
         let large = LargeSend::V2 {

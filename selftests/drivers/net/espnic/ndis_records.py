@@ -295,6 +295,22 @@ def delete_request(cfg):
     ktap.equal(miniport.list(), {}, "SAs after the second")
 
 
+def delete_request_unrecorded(cfg):
+    """The same with a file that wants no records: the list says it."""
+    ktap.rules("R86")
+    control = cfg.need_request("sa-delete-request")
+    miniport, flow = ndis.ready(cfg), esp.direct()
+    outbound, inbound = ndis.protect(cfg, miniport, flow)
+    ktap.equal(_burst(cfg, flow), COUNT, "datagrams")
+    ktap.equal({one.flags & ndis.DELETE_REQUESTED for one in miniport.list().values()}, {0},
+               "marks without a request")
+    control.fault(cfg.nic, "sa-delete-request", 1)
+    ktap.equal(_burst(cfg, flow), COUNT, "datagrams in spite of the request")
+    marked = [one.handle for one in miniport.list().values() if one.flags & ndis.DELETE_REQUESTED]
+    ktap.equal(marked, [inbound], "SAs with a mark in the list")
+    miniport.delete(inbound, outbound)
+
+
 def esn_round(cfg):
     """Records have the number of the wire, 32 bits, in every round."""
     miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
@@ -388,8 +404,8 @@ def reading(cfg):
 
 
 CASES = [*DAMAGES, wrong_key, no_sa, large_without_an_sa, plain, another_destination, fragments,
-         ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request, esn_round,
-         what_was_asked_for, too_many, reading]
+         ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request,
+         delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading]
 
 
 def _setup():
