@@ -88,7 +88,7 @@ pub(super) fn fill(port: &Port, list: &mut List) -> Result {
         return Err(EINVAL);
     }
     let mut cursor = Cursor::from_number(list.cursor).ok_or(EINVAL)?;
-    let dev = port.device()?;
+    port.device()?;
     let length = (list.capacity as usize)
         .checked_mul(size_of::<Entry>())
         .ok_or(EINVAL)?;
@@ -100,7 +100,11 @@ pub(super) fn fill(port: &Port, list: &mut List) -> Result {
             list.cursor = 0;
             return Ok(());
         };
-        if let Some(entry) = describe(port, dev.data(), &found) {
+        // Not held while the entry is written: the caller's memory may take for ever.
+        let dev = port.device()?;
+        let entry = describe(port, dev.data(), &found);
+        drop(dev);
+        if let Some(entry) = entry {
             out.write_slice(entry.as_bytes())?;
             list.count = list.count.saturating_add(1);
         }

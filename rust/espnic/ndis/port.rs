@@ -284,19 +284,28 @@ impl Port {
         )
     }
 
-    /// The interface, kept from going.
+    /// The interface, kept from going: not while the caller's memory is copied, which may take
+    /// for ever.
     ///
     /// # Errors
     ///
     /// `EPERM` for callers without `CAP_NET_ADMIN`; `ENODEV` if it is gone.
     pub(super) fn device(&self) -> Result<HeldDevice<Nic>> {
-        if !self.namespace.may_administrate() {
-            return Err(EPERM);
-        }
+        self.check_caller()?;
         self.device_unchecked()
     }
 
-    /// [`Self::device`] for whoever may close the file.
+    /// Whether the caller may use the interface.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` for callers without `CAP_NET_ADMIN`.
+    pub(super) fn check_caller(&self) -> Result {
+        let may = self.namespace.may_administrate();
+        may.then_some(()).ok_or(EPERM)
+    }
+
+    /// [`Self::device`] for whoever may close the file, or was checked.
     pub(super) fn device_unchecked(&self) -> Result<HeldDevice<Nic>> {
         if self.is_removed() {
             return Err(ENODEV);

@@ -15,7 +15,8 @@ use espnic_ndis::{
         MODE_TRANSPORT,
         MODE_TUNNEL,
         PATH_DIRECT,
-        PATH_NORMAL, //
+        PATH_NORMAL,
+        QUERY, //
     },
     model::{
         direct::{
@@ -59,7 +60,10 @@ use kernel_net::{
         device::Device,
         xfrm::{
             create::REPLAY_WINDOW_MAX,
-            modify::AdvanceError,
+            modify::{
+                AdvanceError,
+                Configuring, //
+            },
             Direction,
             State, //
         }, //
@@ -82,12 +86,13 @@ impl Drop for Information {
 }
 
 impl Information {
-    /// Copies the caller's information buffer.
+    /// Copies the caller's information buffer, of one that is too long the first part.
     fn read(request: &Request) -> Result<Self> {
-        let user = Self::user(request)?;
-        let length = request.buffer_length as usize;
-        let mut information = Self(KVVec::with_capacity(length, GFP_KERNEL)?);
-        user.read_all(&mut information.0, GFP_KERNEL)?;
+        let mut user = Self::user(request)?.reader();
+        let mut information = Self(KVVec::new());
+        // Has its length before the copy begins: what came of one that fails is erased, too.
+        information.0.resize(user.len(), 0, GFP_KERNEL)?;
+        user.read_slice(&mut information.0)?;
         Ok(information)
     }
 
@@ -97,7 +102,7 @@ impl Information {
 
     fn user(request: &Request) -> Result<UserSlice> {
         let address = usize::try_from(request.buffer).map_err(|_| EFAULT)?;
-        let length = request.buffer_length as usize;
+        let length = request.buffer_length.min(MAX_BUFFER) as usize;
         Ok(UserSlice::new(UserPtr::from_addr(address), length))
     }
 }
@@ -114,36 +119,73 @@ pub(super) fn check(request: &Request) -> Result {
 }
 
 /// Performs the request and has `answer` hand it back to the caller.
+///
+/// The interface is held in between only: copying the caller's memory takes as long as the caller
+/// likes.
 pub(super) fn perform(
     port: &Port,
     request: &mut Request,
     answer: impl FnOnce(&Request) -> Result,
 ) -> Result<Status> {
-    let dev = match port.device() {
-        Err(ENODEV) => return complete(request, &completed(Status::NOT_ACCEPTED), answer),
-        result => result?,
-    };
-    if request.buffer_length > MAX_BUFFER {
-        return complete(request, &completed(Status::INVALID_LENGTH), answer);
-    }
+    port.check_caller()?;
     let mut information = Information::read(request)?;
-    let completion = match request.path {
-        PATH_DIRECT => perform_direct(port, &dev, request, &mut information.0),
-        _ => port.adapter.perform(port, &dev, request, &mut information.0),
-    };
+    let completion = decide(port, request, &mut information.0);
     let answered = information
         .write_back(request)
         .and_then(|()| complete(request, &completion, answer));
     if answered.is_err() && completion.status == Status::SUCCESS {
-        // Nobody would know the handles.
-        let backend = Requester {
-            port,
-            dev: &dev,
-            request,
-        };
-        backend.undo(&information.0);
+        // Nobody would know the handles. An interface that has left has taken its SAs along.
+        if let Ok(dev) = port.device_unchecked() {
+            let dev = &dev;
+            Requester { port, dev, request }.undo(&mut information.0);
+        }
     }
     answered
+}
+
+/// Performs the request; the handles of additions that get no further are NULL (R46, R68).
+fn decide(port: &Port, request: &Request, information: &mut [u8]) -> Completion {
+    let Ok(dev) = port.device_unchecked() else {
+        clear_handles(request, information, |_| {});
+        return completed(Status::NOT_ACCEPTED);
+    };
+    // To queries it is all the same what lies behind the answer.
+    if request.buffer_length > MAX_BUFFER && request.request_type != QUERY {
+        clear_handles(request, information, |_| {});
+        return Completion {
+            needed: MAX_BUFFER,
+            ..completed(Status::INVALID_LENGTH)
+        };
+    }
+    match request.path {
+        PATH_DIRECT => perform_direct(port, &dev, request, information),
+        _ => port.adapter.perform(port, &dev, request, information),
+    }
+}
+
+/// Writes NULL over the handles of an addition, as far as its elements can be followed; `act` gets
+/// those that were there.
+fn clear_handles(request: &Request, information: &mut [u8], mut act: impl FnMut(Handle)) {
+    match Oid(request.oid) {
+        Oid::ADD_SA_EX => {
+            let handle = AddSaEx::handle(information).ok().flatten();
+            handle.into_iter().for_each(act);
+            // A buffer that is too short for a handle has none.
+            let _ = AddSaEx::set_handle(information, None);
+        }
+        Oid::ADD_SA => {
+            let mut at = Some(0);
+            while let Some(offset) = at {
+                let element = AddSa::parse(information, offset).ok();
+                at = element.as_ref().and_then(|element| element.next());
+                let handle = element.and_then(|element| element.fixed.offload_handle.handle());
+                handle.into_iter().for_each(&mut act);
+                // As above.
+                let _ = AddSa::set_handle(information, offset, None);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn complete(
@@ -210,22 +252,11 @@ impl Requester<'_> {
     }
 
     /// Deletes the SAs that a request has added.
-    fn undo(&self, information: &[u8]) {
-        let remove = |handle: Option<Handle>| {
+    fn undo(&self, information: &mut [u8]) {
+        clear_handles(self.request, information, |handle| {
             // One that is gone already needs nothing.
-            let _ = handle.map(|handle| self.remove(handle));
-        };
-        match Oid(self.request.oid) {
-            Oid::ADD_SA_EX => remove(AddSaEx::handle(information).ok().flatten()),
-            Oid::ADD_SA => {
-                let mut at = Some(0);
-                while let Some(Ok(element)) = at.map(|at| AddSa::parse(information, at)) {
-                    remove(element.fixed.offload_handle.handle());
-                    at = element.next();
-                }
-            }
-            _ => {}
-        }
+            let _ = self.remove(handle);
+        });
     }
 
     fn try_add(&self, bundle: &Bundle<'_>) -> Result<Result<Handle>, Status> {
@@ -235,7 +266,19 @@ impl Requester<'_> {
         let added = configuring.add(self.dev, &parameters, |x| {
             handles.set_owner(x.handle(), self.port.owner);
         });
-        Ok(added.and_then(|x| handles.number_of(x.handle()).ok_or(ESRCH)))
+        Ok(added.and_then(|x| self.number_of(&configuring, &x)))
+    }
+
+    /// The number of an SA that was added.
+    fn number_of(&self, configuring: &Configuring<'_>, x: &State) -> Result<Handle> {
+        if self.port.is_removed() {
+            // The interface may have left its namespace while the state was made, too late for
+            // XFRM to delete it with the others. If it did, nothing is left to do.
+            let _ = configuring.delete(x);
+            return Err(ENODEV);
+        }
+        let handles = &self.port.adapter.handles;
+        handles.number_of(x.handle()).ok_or(ESRCH)
     }
 }
 
@@ -245,6 +288,9 @@ impl Backend for Requester<'_> {
             match self.try_add(bundle)? {
                 Err(ENOSPC) if self.port.adapter.handles.some_leave() => {}
                 result => return result.map_err(|error| self.add_status(error)),
+            }
+            if kernel::current!().signal_pending() {
+                return Err(Status::REQUEST_ABORTED);
             }
             fsleep(Delta::from_millis(ADD_RETRY_MS));
         }

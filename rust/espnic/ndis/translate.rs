@@ -189,7 +189,9 @@ pub(super) fn add_status(error: Error) -> Status {
         // The form is right, but stack or NIC do not have it.
         EINVAL => Status::NOT_SUPPORTED,
         ENODEV => Status::NOT_ACCEPTED,
-        EAGAIN | ENXIO | EINTR => Status::REQUEST_ABORTED,
+        // The NIC is being reset or does not answer, or the SA died at once: for the others of
+        // the same request it is no better.
+        EAGAIN | ENXIO | EINTR | ESRCH | ETIMEDOUT => Status::REQUEST_ABORTED,
         error if error == operation_not_supported() => Status::NOT_SUPPORTED,
         // Such as an SA with the same SPI and destination.
         _ => Status::FAILURE,

@@ -27,8 +27,13 @@ pub trait Observer: Operations {
     fn features_changed(dev: &Device<Self>);
 
     /// The device leaves its namespace, for good or for another one. May come more than once.
+    /// XFRM deletes its states there afterwards.
     fn leaving(dev: &Device<Self>);
 }
+
+/// Before XFRM, which has 0: what an observer's answer to [`Observer::leaving`] lets through, XFRM
+/// finds and deletes.
+const PRIORITY: c_int = 1;
 
 /// As long as this lives, `T` hears.
 #[pin_data(PinnedDrop)]
@@ -56,6 +61,7 @@ impl<T: Observer> Registration<T> {
                 unsafe {
                     slot.write(core::mem::zeroed());
                     (*slot).notifier_call = Some(Self::call);
+                    (*slot).priority = PRIORITY;
                 }
                 // SAFETY: The block is complete, and pinned until the drop unregisters it.
                 to_result(unsafe { bindings::register_netdevice_notifier(slot) })

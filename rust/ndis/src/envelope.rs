@@ -18,7 +18,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const DEVICE: &str = "/dev/espnic-ndis";
 /// Version of this interface ([`Info::version`]).
 pub const VERSION: u32 = 1;
-/// Largest information buffer; a longer one gets `NDIS_STATUS_INVALID_LENGTH`.
+/// Largest information buffer of a set; a longer one gets `NDIS_STATUS_INVALID_LENGTH`. Of a query's
+/// longer one only so much is used.
 pub const MAX_BUFFER: u32 = 65536;
 /// Records that an open file keeps until they are read.
 pub const RING_RECORDS: usize = 1024;

@@ -102,8 +102,24 @@ def length(cfg):
             ktap.check(size < answer.needed <= len(buffer),
                        f"{answer.needed} bytes needed, {size} given, {len(buffer)} in all")
             ktap.equal(_states(cfg), 0, "states")
-    answer = miniport.expect("INVALID_LENGTH", oid.ADD_SA_EX, bytes(ndis.MAX_BUFFER + 8))
-    ktap.equal(answer.buffer, bytes(ndis.MAX_BUFFER + 8), "buffer that was too long")
+
+
+def too_long(cfg):
+    """A buffer longer than any that is taken: no SA and no handle; a query has room enough."""
+    ktap.rules("R20", "R38", "R46", "R68")
+    miniport, sa = ndis.ready(cfg), esp.direct().out
+    garbage = {"OffloadHandle": GARBAGE}
+    for layout, good, number in ((oid.AddSa, oid.add_sa(sa, False, garbage), oid.ADD_SA),
+                                 (oid.AddSaEx, oid.add_sa_ex(sa, False, garbage), oid.ADD_SA_EX)):
+        buffer = good + bytes(ndis.MAX_BUFFER + 8 - len(good))
+        answer = miniport.expect("INVALID_LENGTH", number, buffer, **miniport.envelope(sa, False))
+        ktap.equal(answer.needed, ndis.MAX_BUFFER, "bytes needed")
+        _consistent(cfg, miniport, answer, _handles(answer, layout=layout))
+        layout.put(buffer, 0, "OffloadHandle", 0)
+        ktap.equal(answer.buffer, buffer, "the rest of the buffer")
+    answer = miniport.expect("SUCCESS", oid.CURRENT_CONFIG, bytes(ndis.MAX_BUFFER + 8),
+                             path=ndis.NORMAL, kind=ndis.QUERY)
+    ktap.equal(answer.done, oid.Offload.unpack(answer.buffer)["Size"], "bytes written")
 
 
 def extension_headers(cfg):
@@ -377,9 +393,9 @@ def byte_order(cfg):
         ktap.contains(xfrm.state_text(cfg.dut, sa) or "", f"spi {sa.spi:#010x}", "ip xfrm state")
 
 
-CASES = [header, length, extension_headers, second_is_ignored, algorithms, keys, key_offset,
-         keys_in_any_order, udp_forms, wildcards, same_again, list_of_many, partial_success,
-         nothing_succeeds, broken_links, full_table, nic_refuses, byte_order]
+CASES = [header, length, too_long, extension_headers, second_is_ignored, algorithms, keys,
+         key_offset, keys_in_any_order, udp_forms, wildcards, same_again, list_of_many,
+         partial_success, nothing_succeeds, broken_links, full_table, nic_refuses, byte_order]
 
 
 def _setup():

@@ -25,6 +25,7 @@ THREADS, TURNS = 4, 40
 BAD_ADDRESS = 0x1000
 RESETS, LENGTH = 4, 3
 ANSWER = 5  # seconds, after which the driver no longer hopes for an answer of the NIC
+GARBAGE = 0xDEADBEEF00C0FFEE
 
 
 def _works(cfg):
@@ -323,17 +324,24 @@ def _removed(miniport):
     """The file has been told that its adapter is gone, once, and nothing else."""
     ktap.equal([one.kind for one in miniport.read()], [4], "kinds of records at the removal")
     ktap.equal(miniport.info()["flags"] & ndis.REMOVED, ndis.REMOVED, "flag of the removal")
-    sa = esp.direct().out
+    failed, sa = miniport.info()["failed"], esp.direct().out
+    garbage = {"OffloadHandle": GARBAGE}
+    for layout, number, buffer in (
+            (oid.AddSa, oid.ADD_SA, oid.add_sa(sa, False, garbage)),
+            (oid.AddSaEx, oid.ADD_SA_EX, oid.add_sa_ex(sa, False, garbage))):
+        answer = miniport.expect("NOT_ACCEPTED", number, buffer, "after the removal",
+                                 mode=ndis.TRANSPORT)
+        ktap.equal(layout.get(answer.buffer, "OffloadHandle"), 0, "handle of a refused addition")
     for number, buffer, kwargs in (
-            (oid.ADD_SA_EX, oid.add_sa_ex(sa, False), {"mode": ndis.TRANSPORT}),
             (oid.DELETE_SA, oid.delete_sa(1), {}), (oid.UPDATE_SA, oid.update_sa(1, sa, 1), {}),
             (oid.PARAMETERS, oid.parameters(), {"path": ndis.NORMAL})):
         miniport.expect("NOT_ACCEPTED", number, buffer, "after the removal", **kwargs)
+    ktap.equal(miniport.info()["failed"], failed + 5, "requests that have failed")
 
 
 def nic_unbound(cfg):
     """The driver leaves the NIC while files are open: SAs gone, files told, requests refused."""
-    ktap.rules("R40", "R82", "R89", "R90")
+    ktap.rules("R40", "R46", "R68", "R82", "R89", "R90")
     first, second = ndis.ready(cfg, ndis.ALL), ndis.ready(cfg)
     ndis.protect(cfg, first, esp.direct())
     second.add(esp.direct().out, False)

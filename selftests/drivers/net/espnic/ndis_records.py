@@ -4,7 +4,9 @@
 request to delete an SA, and the ring that the records wait in.
 """
 
+import ctypes
 import errno
+import mmap
 import os
 import select
 import struct
@@ -21,6 +23,7 @@ from ksft import (  # noqa: E402
     forge,
     frames,
     ktap,
+    memory,
     ndis,
     netlink,
     oid,
@@ -403,9 +406,32 @@ def reading(cfg):
     ktap.check(ready and ndis.parse(ready[0]), "the blocked reader was not woken")
 
 
+def bad_page(cfg):
+    """A read() into a buffer of which only the beginning can be written returns what fits there."""
+    miniport, flow = ndis.ready(cfg, ndis.RECEIVED), esp.direct()
+    ndis.protect(cfg, miniport, flow)
+    traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * 4)
+    size = ndis.RECORD.size + ndis.RECEIVED_BODY.size
+    area = mmap.mmap(-1, 2 * mmap.PAGESIZE, flags=memory.PRIVATE)
+    end = memory.address_of(area) + mmap.PAGESIZE
+    memory.protect(end, mmap.PAGESIZE)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def read(room):
+        done = libc.read(miniport.fd, ctypes.c_void_p(end - room), ctypes.c_size_t(room + 4096))
+        return done if done >= 0 else errno.errorcode[ctypes.get_errno()]
+
+    ktap.equal(read(size + 28), size, "bytes in front of the bad page")
+    [record] = ndis.parse(area[mmap.PAGESIZE - size - 28:mmap.PAGESIZE - 28])
+    ktap.equal((record.kind, record.body.spi), (2, flow.in_.spi), "kind and SPI of the record")
+    ktap.equal(read(8), "EFAULT", "a record of which nothing can be written whole")
+    ktap.equal(len(miniport.read()), 1, "records that are left")
+    memory.protect(end, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
 CASES = [*DAMAGES, wrong_key, no_sa, large_without_an_sa, plain, another_destination, fragments,
          ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request,
-         delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading]
+         delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading, bad_page]
 
 
 def _setup():

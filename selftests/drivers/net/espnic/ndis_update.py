@@ -73,7 +73,7 @@ def higher(cfg):
 def announced(cfg):
     """Key managers are told of an update what they are told of one of their own."""
     ktap.rules("R77")
-    miniport, flow = _miniport(cfg), _flow()
+    miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)
     monitor = netlink.Monitor(cfg.dut, netlink.XFRMNLGRP_AEVENTS)
     for handle, sa, inbound in zip(handles, (flow.out, flow.in_), (False, True), strict=True):
