@@ -117,32 +117,30 @@ impl Ndis {
         self.0.as_ref().is_some_and(|own| Arc::ptr_eq(own, adapter))
     }
 
+    fn with(&self, act: impl FnOnce(&Adapter)) {
+        if let Some(adapter) = &self.0 {
+            act(adapter);
+        }
+    }
+
     /// The NIC has taken a state.
     pub(crate) fn sa_added(&self, handle: xfrm::Handle) {
-        if let Some(adapter) = &self.0 {
-            adapter.handles.added(handle);
-        }
+        self.with(|adapter| adapter.handles.added(handle));
     }
 
     /// A state of the NIC is dead. No sleeping.
     pub(crate) fn sa_deleted(&self, handle: xfrm::Handle) {
-        if let Some(adapter) = &self.0 {
-            adapter.handles.deleted(handle);
-        }
+        self.with(|adapter| adapter.handles.deleted(handle));
     }
 
     /// The NIC has forgotten a state.
     pub(crate) fn sa_freed(&self, handle: xfrm::Handle) {
-        if let Some(adapter) = &self.0 {
-            adapter.handles.freed(handle);
-        }
+        self.with(|adapter| adapter.handles.freed(handle));
     }
 
     /// The NIC is reset from now on, or not any more.
     pub(crate) fn set_resetting(&self, resetting: bool) {
-        if let Some(adapter) = &self.0 {
-            adapter.miniport.lock().set_resetting(resetting);
-        }
+        self.with(|adapter| adapter.miniport.lock().set_resetting(resetting));
     }
 }
 
@@ -203,14 +201,10 @@ impl Adapter {
 
 impl notifier::Observer for Nic {
     fn features_changed(dev: &Device<Self>) {
-        if let Some(adapter) = &dev.data().ndis.0 {
-            adapter.follow_features(dev);
-        }
+        dev.data().ndis.with(|adapter| adapter.follow_features(dev));
     }
 
     fn leaving(dev: &Device<Self>) {
-        if let Some(adapter) = &dev.data().ndis.0 {
-            adapter.leave();
-        }
+        dev.data().ndis.with(Adapter::leave);
     }
 }

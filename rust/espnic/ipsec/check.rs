@@ -21,15 +21,12 @@ use kernel_net::net::xfrm::{
         Encapsulation,
         Family,
         Mode,
-        State, //
+        State,
+        IPPROTO_ESP,
+        REPLAY_WINDOW_MAX, //
     },
     Direction, //
 };
-
-const IPPROTO_ESP: u8 = 50;
-
-/// The largest replay window of the stack (`XFRMA_REPLAY_ESN_MAX`), in packets.
-const REPLAY_WINDOW_MAX: u32 = 4096;
 
 /// The parameters of an SA that passed.
 pub(super) struct Supported<'a> {

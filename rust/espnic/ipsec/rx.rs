@@ -98,7 +98,8 @@ pub(crate) fn mark(
     Some(skb)
 }
 
-fn status(header: &NetHdr48) -> Option<RxStatus> {
+/// How the NIC's check went; `None` if it left the packet as it came.
+pub(crate) fn status(header: &NetHdr48) -> Option<RxStatus> {
     if header.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
         return None;
     }

@@ -33,7 +33,7 @@ const IV_LEN: u32 = 8;
 /// Bytes of the UDP header of RFC 3948.
 const UDP_HLEN: u16 = 8;
 /// Pad length and next header.
-const TRAILER_FIXED: u32 = 2;
+pub(crate) const TRAILER_FIXED: u32 = 2;
 
 /// What happened to outgoing ESP packets since the start.
 #[derive(Clone, Copy, Default)]

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::ipsec::{
     self,
+    tx::TRAILER_FIXED,
     Ipsec, //
 };
 use espnic_ndis::{
@@ -55,14 +56,13 @@ use kernel_net::net::{
             State, //
         },
         Direction,
+        RxStatus,
         TxOffload, //
     }, //
 };
 use zerocopy::FromZeros;
 
 const ETH_HLEN: u16 = 14;
-/// Pad length and next header.
-const TRAILER_FIXED: u32 = 2;
 
 impl Ndis {
     /// Records a received packet: what the NIC says of it, before the driver looks.
@@ -174,15 +174,11 @@ fn set_numbers(record: &mut Received, esp: &[u8]) {
 
 /// How the NIC's check went; `None` if it left the packet as it came.
 fn check(header: &NetHdr48) -> Option<Check> {
-    if header.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
-        return None;
-    }
-    match (header.has(hdr::F_SECURITY_ERR), header.sec.sec_status) {
-        (false, hdr::SEC_OK) => Some(Check::Good),
-        (true, hdr::SEC_AUTH) => Some(Check::EspFailed),
-        (true, hdr::SEC_FORMAT | hdr::SEC_LENGTH) => Some(Check::Syntax),
-        _ => None,
-    }
+    ipsec::rx::status(header).map(|status| match status {
+        RxStatus::Success => Check::Good,
+        RxStatus::AuthFailed => Check::EspFailed,
+        RxStatus::BadSyntax => Check::Syntax,
+    })
 }
 
 fn work(header: &NetHdr48, state: &State, check: Check) -> Work {

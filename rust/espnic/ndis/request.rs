@@ -59,11 +59,11 @@ use kernel_net::{
     net::{
         device::Device,
         xfrm::{
-            create::REPLAY_WINDOW_MAX,
             modify::{
                 AdvanceError,
                 Configuring, //
             },
+            state::REPLAY_WINDOW_MAX,
             Direction,
             State, //
         }, //

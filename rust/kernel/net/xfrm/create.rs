@@ -9,7 +9,9 @@ use super::{
     modify::Configuring,
     state::{
         Address,
-        Family, //
+        Family,
+        IPPROTO_ESP,
+        REPLAY_WINDOW_MAX, //
     },
     Direction,
     State, //
@@ -30,11 +32,6 @@ use kernel::{
     prelude::*,
     sync::aref::ARef, //
 };
-
-const IPPROTO_ESP: u8 = 50;
-
-/// The largest replay window, in packets (`XFRMA_REPLAY_ESN_MAX`).
-pub const REPLAY_WINDOW_MAX: u32 = 4096;
 
 /// The algorithms of an ESP state, by their names in the kernel's crypto API. Has no `Debug`: it
 /// carries the key.

@@ -20,6 +20,12 @@ use kernel::{
     types::Opaque, //
 };
 
+/// The protocol of ESP ([`State::protocol`]).
+pub const IPPROTO_ESP: u8 = 50;
+
+/// The largest replay window, in packets (`XFRMA_REPLAY_ESN_MAX`).
+pub const REPLAY_WINDOW_MAX: u32 = 4096;
+
 /// One SA, with read access to what an offloading driver needs.
 ///
 /// # Invariants
@@ -139,11 +145,6 @@ impl State {
         }
         // SAFETY: We have a reference. CAST: as in `from_raw`.
         Some(unsafe { ARef::from_raw(ptr.cast()) })
-    }
-
-    /// Whether the state is the one behind `other`.
-    pub fn is(&self, other: &Self) -> bool {
-        self.as_raw() == other.as_raw()
     }
 
     /// The direction in the device, `None` for anything but in and out.
