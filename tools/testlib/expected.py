@@ -8,7 +8,7 @@ from . import report
 
 @dataclasses.dataclass
 class Rules:
-    """Least number of passed tests per group, and names that may be skipped."""
+    """Least number of passed tests per group, and what may be skipped: "GROUP: NAME"."""
 
     minimum: dict
     skips: set
@@ -27,7 +27,7 @@ def read(path):
             group, count = words[1].split()
             rules.minimum[group] = int(count)
         else:
-            raise SystemExit(f"{path}:{number}: neither 'skip NAME' nor 'minimum GROUP NUMBER'")
+            raise SystemExit(f"{path}:{number}: neither 'skip GROUP: NAME' nor 'minimum GROUP NUMBER'")
     return rules
 
 
@@ -37,7 +37,7 @@ def judge(results, group, rules, whole):
     for result in results:
         passed += result.outcome == report.PASS
         yield result
-        if result.outcome == report.SKIP and result.name not in rules.skips:
+        if result.outcome == report.SKIP and f"{group}: {result.name}" not in rules.skips:
             yield report.Result(f"{result.name}: may not be skipped", report.FAIL, result.detail)
     least = rules.minimum.get(group, 1) if whole else 1
     if passed < least:

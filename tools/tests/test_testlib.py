@@ -86,9 +86,10 @@ class Expected(unittest.TestCase):
         return [result.outcome for result in expected.judge(results, "guest", rules, whole)]
 
     def test_skip_must_be_known(self):
-        """A skip that nobody expects is a failure."""
+        """A skip that nobody expects in this group is a failure."""
         skip = [Result("a", PASS), Result("b", SKIP, "why")]
-        self.assertEqual(self.judge(skip, expected.Rules({}, {"b"})), [PASS, SKIP])
+        self.assertEqual(self.judge(skip, expected.Rules({}, {"guest: b"})), [PASS, SKIP])
+        self.assertEqual(self.judge(skip, expected.Rules({}, {"host: b"})), [PASS, SKIP, FAIL])
         self.assertEqual(self.judge(skip, expected.Rules({}, set())), [PASS, SKIP, FAIL])
 
     def test_minimum(self):
@@ -101,10 +102,10 @@ class Expected(unittest.TestCase):
     def test_file(self):
         """The file is understood or refused."""
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-            file.write("# note\nminimum host 3\nskip a/b c # why\n")
+            file.write("# note\nminimum host 3\nskip host: a/b c # why\n")
             file.flush()
             rules = expected.read(pathlib.Path(file.name))
-            self.assertEqual((rules.minimum, rules.skips), ({"host": 3}, {"a/b c"}))
+            self.assertEqual((rules.minimum, rules.skips), ({"host": 3}, {"host: a/b c"}))
             file.write("minimum host\n")
             file.flush()
             with self.assertRaises(SystemExit):

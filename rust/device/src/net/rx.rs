@@ -71,7 +71,8 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     Ok(busy)
 }
 
-/// Takes a batch out of the inbox, drops what is too long for the driver, does IPsec and spreads it over the queues of `active` pairs.
+/// Takes a batch out of the inbox, drops what is too long for the driver, does IPsec and spreads it
+/// over the queues of `active` pairs.
 fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
     let Device { virtio, net } = device;
     let waiting = net.pending.iter().any(|pending| !pending.is_empty());
