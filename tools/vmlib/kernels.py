@@ -38,8 +38,9 @@ def stock():
 # Unless told otherwise, KASAN reports the first error only, kmsg takes ten lines in five seconds
 # from programs, and the clock's watchdog believes that CPUs are never away. Slabs that are checked
 # have no per-CPU arrays, in which kmemleak would find what was allocated from them last.
+# A CPU that is stuck mostly waits for another one, so all of them show what they do.
 DEBUG_APPEND = ("loglevel=7", "kasan_multi_shot", "printk.devkmsg=on", "log_buf_len=16M",
-                "tsc=nowatchdog", "slab_debug=F")
+                "tsc=nowatchdog", "slab_debug=F", "softlockup_all_cpu_backtrace=1")
 DEBUG_TIME_SCALE = 4
 DEBUG_MODULE = "build/debug/module/espnic.ko"
 
