@@ -27,7 +27,8 @@ def read(path):
             group, count = words[1].split()
             rules.minimum[group] = int(count)
         else:
-            raise SystemExit(f"{path}:{number}: neither 'skip GROUP: NAME' nor 'minimum GROUP NUMBER'")
+            raise SystemExit(f"{path}:{number}: neither 'skip GROUP: NAME' nor "
+                             "'minimum GROUP NUMBER'")
     return rules
 
 
