@@ -73,9 +73,11 @@ def _iperf(cfg, *options):
                                         *options, timeout=120))
     finally:
         proc.stop(server)
-    received = report["end"]["sum_received"]
+    sent, received = report["end"]["sum_sent"], report["end"]["sum_received"]
     ktap.diag(f"{received['bytes']} bytes, {received['bits_per_second'] / 1e6:.0f} Mbit/s")
-    ktap.at_least(received["bytes"], 8 << 20, "bytes received")
+    ktap.at_least(sent["bytes"], 8 << 20, "bytes sent")
+    # iperf3 does not read what is in the sockets when the sender is done.
+    ktap.at_least(received["bytes"], 4 << 20, "bytes received")
 
 
 def iperf3_sending(cfg):
