@@ -116,11 +116,13 @@ pub(crate) fn status(header: &NetHdr48) -> Option<RxStatus> {
 fn other_round(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
     let at = usize::from(header.sec.esp_offset.get()).saturating_add(4);
     let low = skb.head().get(at..).and_then(|rest| rest.first_chunk());
-    low.is_some_and(|&low| {
-        let window = state.replay_window().max(1);
-        let high = seq::infer_hi(state.highest_seen(), window, u32::from_be_bytes(low));
-        state.is_esn() && high != header.sec.esn_hi.get()
-    })
+    // Only an ESN state's lock is taken: anybody can send what fails.
+    state.is_esn()
+        && low.is_some_and(|&low| {
+            let window = state.replay_window().max(1);
+            let high = seq::infer_hi(state.highest_seen(), window, u32::from_be_bytes(low));
+            high != header.sec.esn_hi.get()
+        })
 }
 
 /// The state that the NIC names, if it is alive and fits the packet.

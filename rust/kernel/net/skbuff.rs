@@ -243,8 +243,8 @@ impl SkBuff {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `len` is 0 or exceeds the buffer, `ENOSPC` if the packet has too many pieces; the buffer
-    /// is freed.
+    /// `EINVAL` if `len` is 0 or exceeds the buffer, `ENOSPC` if the packet has too many pieces; the
+    /// buffer is freed.
     pub fn append(&mut self, buffer: RxBuffer, len: u32) -> Result {
         if len == 0 || len > RxBuffer::capacity() {
             return Err(EINVAL);
