@@ -53,8 +53,7 @@ struct Driver;
 
 kernel_net::virtio_device_table!(
     DEVICE_TABLE,
-    MODULE_DEVICE_TABLE,
-    [(DeviceId::net(pci::SUBSYSTEM_VENDOR_ID as u32), ())]
+    [DeviceId::net(pci::SUBSYSTEM_VENDOR_ID as u32)]
 );
 
 impl virtio::Driver for Driver {

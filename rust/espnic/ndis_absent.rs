@@ -5,14 +5,17 @@
 use crate::ipsec::Ipsec;
 use espnic_wire::hdr::NetHdr48;
 use kernel::prelude::*;
-use kernel_net::net::{
-    skbuff::{
-        Gso,
-        SkBuff, //
-    },
-    xfrm::{
-        Handle,
-        TxOffload, //
+use kernel_net::{
+    compat,
+    net::{
+        skbuff::{
+            Gso,
+            SkBuff, //
+        },
+        xfrm::{
+            Handle,
+            TxOffload, //
+        }, //
     }, //
 };
 
@@ -24,7 +27,7 @@ pub(crate) struct Registrations;
 
 impl Registrations {
     pub(crate) fn new(_module: &'static ThisModule) -> Result<Option<Pin<KBox<Self>>>> {
-        if *crate::module_parameters::ndis.value() != 0 {
+        if compat::parameter(&crate::module_parameters::ndis) != 0 {
             pr_warn!("built without ESPNIC_NDIS: the parameter ndis has no effect\n");
         }
         Ok(None)

@@ -10,6 +10,7 @@
 //! cast in this crate only.
 
 mod bindings;
+pub mod compat;
 pub mod cpu;
 #[cfg(espnic_ndis)]
 pub mod misc;

@@ -201,20 +201,6 @@ unsafe impl RawDeviceId for DeviceId {
 /// The table of devices that a driver takes.
 pub type IdTable = &'static dyn KernelIdTable<DeviceId, ()>;
 
-/// Creates an [`IdTable`] with its alias for modpost.
-#[macro_export]
-macro_rules! virtio_device_table {
-    ($table_name:ident, $module_table_name:ident, $table_data:expr) => {
-        const $table_name: ::kernel::device_id::IdArray<
-            $crate::virtio::DeviceId,
-            (),
-            { $table_data.len() },
-        > = ::kernel::device_id::IdArray::new_without_index($table_data);
-
-        ::kernel::module_device_table!("virtio", $module_table_name, $table_name);
-    };
-}
-
 /// A driver of virtio network functions.
 pub trait Driver: 'static {
     /// The network device that it makes.

@@ -52,6 +52,7 @@ use kernel::{
     }, //
 };
 use kernel_net::{
+    compat,
     misc,
     net::{
         namespace::Namespace,
@@ -75,7 +76,7 @@ static FILES: Atomic<u32> = Atomic::new(0);
 
 /// Whether the module parameter wants the device.
 pub(super) fn is_enabled() -> bool {
-    *crate::module_parameters::ndis.value() != 0
+    compat::parameter(&crate::module_parameters::ndis) != 0
 }
 
 /// The device and what belongs to it.

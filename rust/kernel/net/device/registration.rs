@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat,
     net::{
         ethtool,
         napi::{
@@ -169,7 +170,7 @@ impl<T: Operations> Unregistered<T> {
             return Err(EEXIST);
         }
         // SAFETY: The slot is valid for writes, is never moved, and is dropped in `drop_data`.
-        unsafe { init.__pinned_init(addr_of_mut!((*private).data).cast())? };
+        unsafe { compat::pin_init_at(addr_of_mut!((*private).data).cast(), init)? };
         // SAFETY: As above.
         unsafe { &(*private).ready }.store(true, Release);
         Ok(())
