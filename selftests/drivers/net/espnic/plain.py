@@ -4,15 +4,17 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, netif, proc, traffic  # noqa: E402
+from ksft import env, ktap, netif, pace, proc, traffic  # noqa: E402
 
 SIZES = [0, 1, 17, 18, 19, 46, 56, 1000, 1400]
 STREAM = 512 * 1024
 PINGS, PING_SIZE = 20, 100
 PING_FRAME = 14 + 20 + 8 + PING_SIZE
+SILENCE = pace.scaled(1.5)  # longer than the stack waits with repeating such a report
 
 
 def _both_ways(cfg, dut, peer, sizes=SIZES):
@@ -90,6 +92,28 @@ def _link_stats(cfg):
     return link["stats64"]
 
 
+def _group_reports(cfg):
+    """How often NETIF has told its multicast groups."""
+    with cfg.dut:
+        text = Path(f"/proc/net/dev_snmp6/{cfg.netif}").read_text(encoding="ascii")
+    counts = dict(line.split() for line in text.splitlines())
+    return int(counts.get("Icmp6OutType143", 0))
+
+
+def silent_wire(cfg):
+    """The wire has nothing that the tests do not send, but for one report of multicast groups when
+    the interface comes up."""
+    reports = _group_reports(cfg)
+    cfg.dut.ip(f"link set {cfg.netif} down")
+    cfg.configure()
+    proc.wait_until(lambda: _group_reports(cfg) > reports, "a report of multicast groups")
+    before = cfg.driver_counters()
+    time.sleep(SILENCE)
+    after = cfg.driver_counters()
+    for name in ("tx_packets", "rx_packets"):
+        ktap.equal(after[name] - before[name], 0, f"ethtool -S {name}")
+
+
 def counters(cfg):
     """`ip -s` and `ethtool -S` count exactly the packets and bytes that passed."""
     link, driver = _link_stats(cfg), cfg.driver_counters()
@@ -160,7 +184,7 @@ def bind_after_stock(cfg):
 
 
 CASES = [ipv4, ipv6, fragments, jumbo, resolution, checksum_offload_off, ethtool_info,
-         ethtool_features, counters, mtu_limits, link_down_and_up, unbind_and_bind,
+         ethtool_features, silent_wire, counters, mtu_limits, link_down_and_up, unbind_and_bind,
          bind_after_stock]
 
 
