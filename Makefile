@@ -3,15 +3,16 @@
 # The user's front end; Kbuild holds the module's rules.
 #
 # With KDIR the module is built by this machine's tools against that kernel
-# tree.  Without it everything happens in the sandbox, which is made first.
+# tree.  Without it everything happens in the sandbox, which is made first, and
+# KERNEL chooses the kernel (tools/kernel).
 
 SANDBOX := tools/sandbox run --
 CARGO := $(SANDBOX) cargo
-JOBS := $(shell nproc)
+kernel = $(SANDBOX) tools/kernel $(if $(DEBUG),--debug)
 
 .DEFAULT_GOAL := all
-.PHONY: all help modules modules_install rust-analyzer device sandbox run test check format shell bench \
-	clean
+.PHONY: all help modules modules_install rust-analyzer device sandbox run test next check format \
+	shell bench prune clean
 
 all: modules device ## build the module and the NIC
 
@@ -20,68 +21,58 @@ help: ## list the targets
 	@sed -n 's/^\([a-z_-]*\):[^#]*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
 		while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo "  KDIR=DIR            prepared kernel tree with Rust (default: the sandbox's)"
+	@echo "  KERNEL=NAME         series (7.3), release or newest (default: the newest of the"
+	@echo "                      archive whose series is in tools/tested-kernels)"
+	@echo "  KDIR=DIR            prepared kernel tree with Rust, instead of the sandbox's kernel"
+	@echo "  SERIES=all          with test: the other tested series of the archive, too"
 	@echo "  ESPNIC_NDIS=n       a module without /dev/espnic-ndis"
 	@echo "  W=1 CLIPPY=1 V=1    as in the kernel's build"
 	@echo "  DEBUG=1             with modules, test, shell: on a debug kernel (15 to 40 minutes to build)"
-	@echo "  ESPNIC_CACHE=DIR    where sandbox and kernel tree are kept (default: ~/.cache/espnic)"
+	@echo "  ESPNIC_CACHE=DIR    where sandbox and kernels are kept (default: ~/.cache/espnic)"
 	@echo "  ESPNIC_MIRROR=URL   Debian mirror for the sandbox"
 
 ifdef KDIR
 
-# The compiler that the kernel was built with, by its name in the configuration.
-ifeq ($(origin CC)$(LLVM),default)
-kernel-cc := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' $(KDIR)/.config 2>/dev/null)
-ifneq ($(filter %clang,$(kernel-cc)),)
-kbuild-cc := LLVM=1
-else ifneq ($(shell command -v $(kernel-cc) 2>/dev/null),)
-kbuild-cc := CC=$(kernel-cc)
+# What is missing is told by tools/check-kdir, in a sentence; it also finds the tree that
+# belongs to a folder of headers, and says which compiler to use.
+kdir-facts := $(shell RUSTC='$(RUSTC)' BINDGEN='$(BINDGEN)' tools/check-kdir \
+	$(if $(filter clean,$(MAKECMDGOALS)),--any) '$(KDIR)')
+ifeq ($(kdir-facts),)
+$(error KDIR=$(KDIR) cannot be used, see above)
 endif
+kdir := $(firstword $(kdir-facts))
+ifeq ($(origin CC)$(LLVM),default)
+kbuild-cc := $(wordlist 2,9,$(kdir-facts))
 endif
 
 # A tree without the distribution's key cannot sign.
-ifeq ($(wildcard $(KDIR)/certs/signing_key.pem),)
+ifeq ($(wildcard $(kdir)/certs/signing_key.pem),)
 modules_install: kbuild-sign := CONFIG_MODULE_SIG_ALL=
 endif
 
 modules modules_install:
-	$(MAKE) -C $(KDIR) M=$(CURDIR) $(kbuild-cc) $(kbuild-sign) $@
+	$(MAKE) -C $(kdir) M=$(CURDIR) $(kbuild-cc) $(kbuild-sign) $@
 
-rust-analyzer:
-	$(MAKE) -C $(KDIR) M=$(CURDIR) $(kbuild-cc) $@
+rust-analyzer: modules
+	$(MAKE) -C $(kdir) M=$(CURDIR) $(kbuild-cc) $@
 	tools/rust-project
 
 clean:
-	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C $(kdir) M=$(CURDIR) clean
 	rm -rf build rust-project.json
 
 else
 
-# A fresh make with its own job server, because the sandbox has its own make.
-kbuild = kdir=$$(tools/kernel path) && $(SANDBOX) env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL \
-	make --no-print-directory -j$(JOBS) KDIR="$$kdir" $(MAKEOVERRIDES) $(1)
-
-modules: ## build espnic.ko
-ifdef DEBUG
-	@kdir=$$(tools/kernel --debug path) && $(SANDBOX) sh tools/lib/debug-module.sh "$$kdir"
-else
-	@$(call kbuild,modules)
-endif
+modules: ## build espnic.ko, in build/module/RELEASE
+	@$(kernel) module $(MAKEOVERRIDES)
 
 modules_install: ## install espnic.ko (give INSTALL_MOD_PATH or KDIR)
-ifndef INSTALL_MOD_PATH
-	@echo "make modules_install needs INSTALL_MOD_PATH=DIR (below this checkout or /tmp)," >&2
-	@echo "or KDIR=DIR to install for this machine's kernel" >&2
-	@exit 2
-else
-	@$(call kbuild,modules_install)
-endif
+	@$(kernel) install $(MAKEOVERRIDES)
 
 rust-analyzer: ## write rust-project.json for an editor
-	@$(call kbuild,rust-analyzer)
+	@$(kernel) analyze $(MAKEOVERRIDES)
 
-clean: ## delete what was built here (tools/sandbox clean empties the cache)
-	@! kdir=$$(tools/kernel cached) || $(call kbuild,clean)
+clean: ## delete what was built here (make prune: what is old in the cache)
 	rm -rf build rust-project.json
 
 endif
@@ -89,17 +80,19 @@ endif
 device: ## build the NIC, espnic-device, and the tool espnic-ndis
 	@$(CARGO) build --locked --release -p espnic-device -p espnic-ndis
 
-sandbox: ## make sandbox and kernel tree unless they are cached
-	@tools/kernel ensure
+sandbox: ## make sandbox and kernel unless they are cached
+	@$(kernel) ensure
 
 run: modules device ## the demonstration, from nothing to PASS or FAIL
 	@$(SANDBOX) tools/demo
 
 test: modules device ## host tests, kselftests in QEMU, the demonstration's own test
-	@$(SANDBOX) tools/run-tests $(if $(DEBUG),control debug)
+	@$(SANDBOX) tools/run-tests $(if $(DEBUG),control debug) $(if $(SERIES),--series $(SERIES))
+
+next: device ## try kernels that are newer than the tested ones
+	@tools/next
 
 check: ## format, lints, documentation, licence lines
-	@tools/kernel ensure
 	@$(SANDBOX) tools/check
 
 format: ## put all Rust files into the kernel's format
@@ -110,3 +103,6 @@ shell: modules device ## a VM with the NICs and the module, to play in
 
 bench: modules device ## what ESP offload costs, as ratios, and the targets
 	@$(SANDBOX) tools/bench $(BENCH)
+
+prune: ## delete from the cache all but the two of a kind that were used last
+	@tools/sandbox prune

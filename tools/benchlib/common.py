@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from vmlib.common import CHECKOUT, TOOLS
+from cachelib import CHECKOUT, TOOLS
 
 FOLDER = CHECKOUT / "build/bench"
 PLUGIN = FOLDER / "count.so"

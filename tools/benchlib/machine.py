@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from vmlib import common as vm
+from cachelib import TOOLS
 from vmlib import image, initramfs, kernels, nic, qemu, run
 
 from .common import FOLDER, PLUGIN, TRAFFIC, BenchError
@@ -76,14 +76,14 @@ class Guest:
         self._note = self.run_dir / "note"  # tools/guest/start leaves one when it gives up
         for old in (self._kernel_log, self._note):
             old.unlink(missing_ok=True)
-        places = run.Places(files.kernel, files.image, self.run_dir, files.sockets / name)
+        places = run.Places(files.kernel.image, files.image, self.run_dir, files.sockets / name)
         places.sockets.mkdir()
         options = argparse.Namespace(
             accel="tcg", cpu=cpu, cpus=1, mem="512M", append=[], no_module=False, shell=False,
-            copy=[str(TRAFFIC), str(vm.TOOLS / "bench-agent")], command=["/espnic/bench-agent"],
+            copy=[str(TRAFFIC), str(TOOLS / "bench-agent")], command=["/espnic/bench-agent"],
             qemu_arg=["-device", "virtserialport,chardev=bench,name=espnic.bench", *qemu_args])
         initramfs.make_run(places.initrd, files.guest / "boot.cpio",
-                           run._contents(options, [card], files.guest, files.release))
+                           run.contents(options, [card], files.guest, files.kernel))
         self.sock, far = socket.socketpair()
         spare, output = socket.socketpair()  # the guest's stdout, which nobody needs
         with far, spare, output:
@@ -178,17 +178,16 @@ class Machine:
         self._stack.close()
 
     def _start(self, deadline):
-        facts = vm.sandbox_facts()
-        self.kernel_release = facts["KERNEL_RELEASE"]
+        kernel = kernels.find()
+        self.kernel_release = kernel.release
         self.qemu = subprocess.run([qemu.PROGRAM, "--version"], check=True, text=True,
                                    capture_output=True).stdout.splitlines()[0]
-        guest = image.make(kernels.stock())
+        guest = image.make(kernel)
         short = pathlib.Path(self._stack.enter_context(
             tempfile.TemporaryDirectory(prefix="espnic-")))  # socket paths must be short
         files = argparse.Namespace(
-            kernel=vm.sandbox_root() / facts["KERNEL_IMAGE"].lstrip("/"), sockets=short,
-            image=guest / "root.erofs", guest=guest, control=short / "control",
-            release=self.kernel_release)
+            kernel=kernel, sockets=short, image=guest / "root.erofs", guest=guest,
+            control=short / "control")
         cards = nic.parse([f"name={name},mac={mac},mtu={MTU},port=wire:w" for name, mac in
                            (("dut", "02:00:00:00:00:10"), ("peer", "02:00:00:00:00:11"))], short)
         self._device = Device(cards, files.control)

@@ -6,8 +6,8 @@ import os
 import pathlib
 import subprocess
 
-TOOLS = pathlib.Path(__file__).resolve().parent.parent
-CHECKOUT = TOOLS.parent
+from kernellib import store
+
 MANY_LINES = 100
 
 
@@ -44,6 +44,6 @@ def head(path):
 
 
 @functools.cache
-def kernel_tree():
-    """KDIR of the sandbox's kernel."""
-    return pathlib.Path(run(TOOLS / "kernel", "path").strip())
+def kernel():
+    """The kernel that KERNEL means; made if it is missing."""
+    return store.ensure(os.environ.get("KERNEL"))

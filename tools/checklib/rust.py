@@ -6,12 +6,14 @@ import pathlib
 import re
 import shlex
 
-from .common import CHECKOUT, Problem, kernel_tree, run, tracked
+from cachelib import CHECKOUT
+from kernellib import module as build
+
+from .common import Problem, kernel, run, tracked
 
 # A copy of the module's sources: linting in place would throw away the objects
 # of the ordinary build, and a build in another folder wants a clean source tree.
 COPY = CHECKOUT / "build/check/module"
-SOURCES = ("Kbuild", "rust", "Cargo.toml")
 # Crates of the module, as Kbuild names their objects.
 CRATES = ("rust/wire/src/lib", "rust/esp/src/lib", "rust/ndis/src/lib", "rust/kernel/lib",
           "rust/espnic/main")
@@ -21,18 +23,14 @@ def rustfmt():
     """All Rust files in the kernel's format."""
     files = [path for path in tracked() if path.suffix == ".rs"]
     run("rustfmt", "--check", "-l", "--edition", "2021",
-        "--config-path", kernel_tree() / ".rustfmt.toml", *files)
+        "--config-path", kernel().tree / ".rustfmt.toml", *files)
 
 
 def module():
     """The module with the kernel's lints and extra warnings, all of them errors."""
-    COPY.mkdir(parents=True, exist_ok=True)
-    run("rsync", "-a", *(f"--exclude=*.{kind}" for kind in ("o", "cmd", "d", "rmeta")),
-        "--exclude=*_generated.rs", *SOURCES, f"{COPY}/")
-    tree = kernel_tree()
-    compiler = re.search(r'^CONFIG_CC_VERSION_TEXT="(\S+)', (tree / ".config").read_text(), re.M)[1]
-    text = run("make", "-C", tree, f"M={COPY}", f"CC={compiler}", "CLIPPY=1",
-               "W=1e", f"-j{os.cpu_count()}", "modules", MAKEFLAGS="", MAKELEVEL="")
+    build.copy(["Kbuild", "rust"], COPY)
+    text = run(*build.make_command(kernel(), COPY, "modules", ["CLIPPY=1", "W=1e"]),
+               MAKEFLAGS="", MAKELEVEL="")
     warnings = [line for line in text.splitlines() if re.search(r"\bwarning: ", line, re.I)]
     if warnings:
         raise Problem("\n".join(warnings))

@@ -5,23 +5,18 @@
 # source.  With clang, because gcc's KASAN and Rust exclude each other.  The
 # text of this file is part of the kernel's cache key.
 #
-# $1 folder to make: tree (KDIR), bzImage, modules, release
-# $2 kernel series   $3 configuration
+# $1 folder to make: tree (KDIR), vmlinuz, modules, release
+# $2 source package's tar archive   $3 configuration
 # stdout: everything; stderr: progress
 
 set -eu
-home=$1 series=$2 config=$3
+home=$1 archive=$2 config=$3
 tree=$home/tree
 mkdir -p "$tree"
 cd "$tree"
 
-echo "unpacking linux-source-$series" >&2
-xz -dc -T0 "/usr/src/linux-source-$series.tar.xz" | tar -xf - --strip-components=1 \
-	--wildcards --wildcards-match-slash \
-	--exclude='*/Documentation/*/*' --exclude='*/LICENSES/*' \
-	--exclude='*/drivers/gpu/*.[ch]' --exclude='*/sound/*.[ch]' \
-	--exclude='*/arch/[!x]*/*.[chS]' --exclude='*/arch/xtensa/*.[chS]' --exclude='*.dts' --exclude='*.dtsi' \
-	--exclude='*/tools/testing/*' --exclude='*/tools/perf/*' --exclude='*/samples/*.c'
+echo "unpacking $(basename "$archive")" >&2
+xz -dc -T0 "$archive" | tar -xf - --strip-components=1
 
 build() {
 	make LLVM=1 -j"$(nproc)" "$@" </dev/null 2>&1
@@ -32,7 +27,7 @@ build KCONFIG_ALLCONFIG="$config" allnoconfig
 missing=$(grep '^CONFIG_' "$config" | grep -vxFf .config || true)
 if [ -n "$missing" ]; then
 	# shellcheck disable=SC2086 # a list of options
-	echo "not possible in Linux $series with this compiler:" $missing >&2
+	echo "not possible in this kernel with this compiler:" $missing >&2
 	exit 1
 fi
 
@@ -50,10 +45,11 @@ make -s kernelrelease >"$home/release"
 build INSTALL_MOD_PATH="$home/install" INSTALL_MOD_STRIP=1 DEPMOD=true modules_install
 mv "$home/install/lib/modules/$(cat "$home/release")" "$home/modules"
 rm -r "$home/install" "$home/modules/build"
-cp arch/x86/boot/bzImage "$home/bzImage"
+cp arch/x86/boot/bzImage "$home/vmlinuz"
 
 # What modules are built with stays: headers, scripts, objtool, Rust metadata.
 echo "tidying up" >&2
 rm -f vmlinux vmlinux.* .tmp_vmlinux*
+find sound drivers/gpu tools/testing tools/perf -type f -name '*.[ch]' -delete
 find . \( -path ./scripts -o -path ./tools \) -prune -o \
 	\( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name '*.cmd' -o -name '*.mod.c' \) -type f -exec rm -f {} +

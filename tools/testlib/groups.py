@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from vmlib import nic
+from vmlib import kernels, nic
 
 from . import fidelity
 from .report import FAIL, PASS, SKIP, Result
@@ -26,7 +26,7 @@ KTAP = re.compile(r"^(?P<indent> *)(?P<not>not )?ok (?P<number>\d+)(?: -)? ?(?P<
                   r"(?:# *(?P<word>\w+)[ :]*(?P<why>.*))?$")
 
 
-def _lines(command, log, status, seconds=None):
+def output(command, log, status, seconds=None):
     """Lines of a program's output as they come, also written to LOG; its status into STATUS.
 
     After so many seconds it is ended with all its children.
@@ -45,7 +45,8 @@ def _lines(command, log, status, seconds=None):
         status.append(process.returncode)
 
 
-def _tail(log):
+def tail(log):
+    """The end of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
@@ -84,13 +85,13 @@ def cargo(lines, where):
 def host(log, _only):
     """cargo test of the workspace, test by test."""
     status, failed = [], 0
-    lines = _lines(["cargo", "test", "--locked", "--workspace", "--no-fail-fast",
+    said = output(["cargo", "test", "--locked", "--workspace", "--no-fail-fast",
                     "--color", "never", "--", "--show-output"], log, status, HOST_SECONDS)
-    for result in cargo(lines, f"see {log.relative_to(CHECKOUT)}"):
+    for result in cargo(said, f"see {log.relative_to(CHECKOUT)}"):
         failed += result.outcome == FAIL
         yield result
     if status[0] and not failed:
-        yield Result("cargo test", FAIL, _tail(log))
+        yield Result("cargo test", FAIL, tail(log))
 
 
 def _ktap(lines, on_diagnostic):
@@ -149,7 +150,7 @@ def program(command, log, title, lines=LAST_LINES, seconds=None):
             rules.clear()
         rules.update(fidelity.rules_in(line))
 
-    for result in _ktap(_plan(_lines(command, log, status, seconds), seen), remember):
+    for result in _ktap(_plan(output(command, log, status, seconds), seen), remember):
         if result.outcome == FAIL:
             bad += 1
             result.detail = "\n".join(filter(None, [result.detail, *recent]))
@@ -159,9 +160,9 @@ def program(command, log, title, lines=LAST_LINES, seconds=None):
         yield result
     if seen.get("plan") is None or seen.get("done", 0) != seen["plan"]:
         yield Result(f"{title} runs to its end", FAIL,
-                     f"{seen.get('done', 0)} of {seen.get('plan', '?')} results\n{_tail(log)}")
+                     f"{seen.get('done', 0)} of {seen.get('plan', '?')} results\n{tail(log)}")
     elif status[0] and not bad:
-        yield Result(f"{title} ends well", FAIL, f"exit status {status[0]}\n{_tail(log)}")
+        yield Result(f"{title} ends well", FAIL, f"exit status {status[0]}\n{tail(log)}")
 
 
 def _nics(more=""):
@@ -169,14 +170,18 @@ def _nics(more=""):
     return [word for spec in nic.TESTS for word in ("--nic", spec + more)]
 
 
-def guest(log, only):
-    """The selftests, in one boot of a VM."""
-    folder = log.parent / "guest"
+def guest_command(folder, seconds, only):
+    """The command that boots a VM and runs the selftests in it, all of them or only some."""
     command = [str(TOOLS / "vm"), "--ndis", *_nics(), "--run-dir", str(folder),
-               "--timeout", str(GUEST_SECONDS), "--", "/espnic/selftests/run_kselftest.sh"]
+               "--timeout", str(seconds), "--", "/espnic/selftests/run_kselftest.sh"]
     for test in only:
         command += ["-t", test]
-    yield from program(command, log, "the guest")
+    return command
+
+
+def guest(log, only):
+    """The selftests, in one boot of a VM."""
+    yield from program(guest_command(log.parent / "guest", GUEST_SECONDS, only), log, "the guest")
 
 
 def _debug_vm(log, folder, seconds, copies, words):
@@ -225,7 +230,8 @@ def blamed(results, words):
 
 def control(log, _only):
     """Complaints on purpose: each must fail the test that it came in, and no other."""
-    module = CHECKOUT / "build/debug/provoke/provoke.ko"
+    release = kernels.find(debug=True).release
+    module = CHECKOUT / "build/provoke" / release / "provoke.ko"
     command = _debug_vm(log, "control", CONTROL_SECONDS,
                         (module, f"{TOOLS / 'guest/control'}:selftests/control"), ("-c", "control"))
     results = program(command, log, "the provoked debug kernel", lines=DEBUG_LINES)

@@ -22,10 +22,12 @@ class Result:
 class Report:
     """Prints results as they come and counts them."""
 
-    def __init__(self):
+    def __init__(self, head=()):
         self._counts = {PASS: 0, FAIL: 0, SKIP: 0}
         self._remarkable = []
-        print("TAP version 13", flush=True)
+        print("TAP version 13")
+        for line in head:
+            print(f"# {line}", flush=True)
 
     def add(self, group, result):
         """Print one result line."""

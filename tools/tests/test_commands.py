@@ -32,20 +32,30 @@ class Usage(unittest.TestCase):
                       ("vm", "--copy", "/does/not/exist", "--", "true"),
                       ("vm", "--kernel", "/does/not/exist", "--", "true"), ("vm",),
                       ("sandbox", "run"), ("run-tests", "host", "-t", "plain"),
-                      ("check", "bogus"), ("run-tests", "bogus"), ("rust-project", "bogus")):
+                      ("check", "bogus"), ("run-tests", "bogus"), ("rust-project", "bogus"),
+                      ("sandbox", "prune", "bogus"), ("sandbox", "--suite"), ("next", "bogus"),
+                      ("check-kdir",), ("run-tests", "--series", "bogus")):
             with self.subTest(words=words):
                 result = call(*words)
                 self.assertEqual(result.returncode, 2, result.stderr)
-                self.assertTrue(result.stderr.strip() or words[0] == "rust-project")
+                self.assertTrue(result.stderr.strip())
 
     def test_help(self):
         """--help explains and succeeds."""
-        for name in ("sandbox", "kernel", "vm", "check", "run-tests", "rust-project"):
+        for name in ("sandbox", "kernel", "vm", "check", "run-tests", "rust-project", "next",
+                     "check-kdir"):
             with self.subTest(name=name):
                 result = call(name, "--help")
                 self.assertEqual(result.returncode, 0)
                 self.assertGreater(len(result.stdout.splitlines()), 3)
 
+
+    def test_unknown_kernel(self):
+        """KERNEL that names none: a message that lists what there is."""
+        for words in (("kernel", "path"), ("kernel", "cached"), ("vm", "--", "true")):
+            result = call(*words, KERNEL="1.2.3")
+            self.assertIn(result.returncode, (1, 2, 125), result.stderr)
+            self.assertIn("1.2.3", result.stderr)
 
     def test_debug_tests(self):
         """The guest's program takes what chooses tests, and no more."""
@@ -66,8 +76,8 @@ class RustProject(unittest.TestCase):
         project = {"crates": [
             {"display_name": "core", "root_module": "/k/core.rs", "cfg": []},
             {"display_name": "kernel", "root_module": "/k/kernel.rs", "cfg": ["CONFIG_X"]},
-            {"display_name": "main", "root_module": "/here/rust/espnic/main.rs", "cfg": []}]}
-        tool.complete(project, pathlib.Path("/here"), ndis)
+            {"display_name": "main", "root_module": "/built/rust/espnic/main.rs", "cfg": []}]}
+        tool.complete(project, pathlib.Path("/here"), pathlib.Path("/built"), ndis)
         for crate in project["crates"][2:]:
             for used in crate["deps"]:
                 self.assertEqual(project["crates"][used["crate"]]["display_name"], used["name"])

@@ -8,7 +8,8 @@ import tempfile
 import unittest
 from unittest import mock
 
-from vmlib import common, initramfs, nic, run
+import cachelib
+from vmlib import initramfs, nic, run
 
 
 class Nics(unittest.TestCase):
@@ -25,9 +26,9 @@ class Nics(unittest.TestCase):
 
     def test_nonsense(self):
         """A word that is no setting is wrong usage."""
-        with self.assertRaises(common.VmError) as caught:
+        with self.assertRaises(cachelib.ToolError) as caught:
             nic.parse(["name=x,on"], pathlib.Path("/run"))
-        self.assertEqual(caught.exception.status, common.WRONG_USAGE)
+        self.assertEqual(caught.exception.status, cachelib.WRONG_USAGE)
 
 
 class KernelLog(unittest.TestCase):
@@ -80,17 +81,17 @@ class Cache(unittest.TestCase):
         """A build that fails leaves nothing that would be used."""
         with tempfile.TemporaryDirectory() as folder, \
                 mock.patch.dict(os.environ, {"ESPNIC_CACHE": folder}), \
-                mock.patch.object(common, "say"):
+                mock.patch.object(cachelib, "say"):
             def broken(half):
                 (half / "file").write_text("half", encoding="utf-8")
                 raise KeyboardInterrupt
 
             with self.assertRaises(KeyboardInterrupt):
-                common.cached("thing-1", broken)
+                cachelib.cached("thing-1", broken)
             self.assertFalse((pathlib.Path(folder) / "thing-1").exists())
-            home = common.cached("thing-1", lambda half: (half / "file").write_text("whole"))
+            home = cachelib.cached("thing-1", lambda half: (half / "file").write_text("whole"))
             self.assertEqual((home / "file").read_text(encoding="utf-8"), "whole")
             self.assertEqual([path.name for path in home.iterdir()], ["file"])
-            self.assertEqual(common.cached("thing-1", broken), home)
+            self.assertEqual(cachelib.cached("thing-1", broken), home)
 
 

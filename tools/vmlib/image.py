@@ -10,7 +10,9 @@ import pathlib
 import shutil
 import subprocess
 
-from . import common, initramfs
+import cachelib
+
+from . import initramfs
 
 # What no guest needs, as rsync patterns.
 LEAVE_OUT = """
@@ -45,23 +47,23 @@ LEAVE_OUT_NET = {"bluetooth", "mac80211", "wireless", "nfc", "can", "ieee802154"
 
 def make(kernel):
     """The cached directory with root.erofs, boot.cpio and the guest's modules."""
-    key = common.digest(common.sandbox_root().parent.name, kernel.key, pathlib.Path(__file__),
+    key = cachelib.digest(cachelib.sandbox_root().parent.name, kernel.key, pathlib.Path(__file__),
                         pathlib.Path(initramfs.__file__), initramfs.INIT)
-    return common.cached(f"guest-{key}", lambda home: _build(home, kernel))
+    return cachelib.cached(f"guest-{key}", lambda home: _build(home, kernel))
 
 
 def _run(*command, **options):
     result = subprocess.run([str(word) for word in command], check=False, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
     if result.returncode:
-        raise common.VmError(f"{command[0]} failed:\n{result.stdout.strip()[-2000:]}")
+        raise cachelib.ToolError(f"{command[0]} failed:\n{result.stdout.strip()[-2000:]}")
     return result.stdout
 
 
 def _build(home, kernel):
-    common.say("making the guest image")
+    cachelib.say("making the guest image")
     stage = home / "stage"
-    source = common.sandbox_root()
+    source = cachelib.sandbox_root()
     excludes = [f"--exclude={pattern}" for pattern in LEAVE_OUT]
     _run("rsync", "-a", f"--link-dest={source}", *excludes, f"{source}/", f"{stage}/")
     _modules(kernel, stage)
@@ -69,7 +71,7 @@ def _build(home, kernel):
         (stage / folder).mkdir(exist_ok=True)
     etc = stage / "etc"
     (etc / "modprobe.d").mkdir(exist_ok=True)
-    shutil.copy(common.TOOLS / "modprobe.d/espnic.conf", etc / "modprobe.d/espnic.conf")
+    shutil.copy(cachelib.TOOLS / "modprobe.d/espnic.conf", etc / "modprobe.d/espnic.conf")
     for name, text in (("hostname", "espnic-guest\n"),
                        ("hosts", "127.0.0.1 localhost espnic-guest\n::1 localhost\n")):
         (etc / name).unlink(missing_ok=True)  # a hard link into the sandbox

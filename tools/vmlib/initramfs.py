@@ -7,9 +7,9 @@ import shutil
 import stat
 import subprocess
 
-from . import common
+import cachelib
 
-INIT = common.TOOLS / "guest/init"
+INIT = cachelib.TOOLS / "guest/init"
 # In the order in which they are loaded; modprobe adds what they depend on.
 BOOT_MODULES = ("virtio_blk", "erofs", "overlay", "9pnet_virtio", "9p")
 

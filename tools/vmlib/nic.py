@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import time
 
-from . import common
+import cachelib
 
 DEFAULT = ("name=n0,mac=02:00:00:00:00:10,mtu=9000,ipsec=on,port=wire:w0",
            "name=n1,mac=02:00:00:00:00:11,mtu=9000,ipsec=off,port=wire:w0")
@@ -37,8 +37,8 @@ def parse(specs, sockets):
         for word in spec.split(","):
             key, equals, value = word.partition("=")
             if not equals or not key:
-                raise common.VmError(f"--nic {spec}: '{word}' is not KEY=VALUE",
-                                     common.WRONG_USAGE)
+                raise cachelib.ToolError(f"--nic {spec}: '{word}' is not KEY=VALUE",
+                                     cachelib.WRONG_USAGE)
             fields[key] = value
         fields.setdefault("name", f"n{index}")
         fields.setdefault("mac", f"02:00:00:00:00:{0x10 + index:02x}")
@@ -51,14 +51,14 @@ def parse(specs, sockets):
 
 def target(name):
     """Where cargo puts a program."""
-    return pathlib.Path(common.environment("CARGO_TARGET_DIR")) / "release" / name
+    return pathlib.Path(cachelib.environment("CARGO_TARGET_DIR")) / "release" / name
 
 
 def program():
     """The daemon that cargo built."""
     path = target("espnic-device")
     if not path.exists():
-        raise common.VmError("espnic-device is not built; run: make device")
+        raise cachelib.ToolError("espnic-device is not built; run: make device")
     return path
 
 
@@ -85,9 +85,9 @@ class Daemon:
         end = time.monotonic() + START_SECONDS
         while not all(path.exists() for path in sockets):
             if self._process.poll() is not None or time.monotonic() > end:
-                wrong = self._process.returncode == common.WRONG_USAGE
-                raise common.VmError(f"espnic-device does not start:\n{self.words()}",
-                                     common.WRONG_USAGE if wrong else common.FAILED)
+                wrong = self._process.returncode == cachelib.WRONG_USAGE
+                raise cachelib.ToolError(f"espnic-device does not start:\n{self.words()}",
+                                     cachelib.WRONG_USAGE if wrong else cachelib.FAILED)
             time.sleep(0.02)
 
     def words(self, lines=10):

@@ -7,7 +7,9 @@ import pathlib
 import platform
 import subprocess
 
-from . import common, initramfs
+import cachelib
+
+from . import initramfs
 
 PROGRAM = "qemu-system-x86_64"
 PROBE_SECONDS = 10
@@ -29,13 +31,13 @@ def accelerator(kernel):
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    key = common.digest(platform.release(), platform.version(), _cpu_model(), str(kernel))
-    home = common.cached(f"host-{key}", lambda half: _probe(half, kernel))
+    key = cachelib.digest(platform.release(), platform.version(), _cpu_model(), str(kernel))
+    home = cachelib.cached(f"host-{key}", lambda half: _probe(half, kernel))
     return (home / "accelerator").read_text(encoding="utf-8").strip()
 
 
 def _probe(home, kernel):
-    common.say("trying whether KVM runs a guest")
+    cachelib.say("trying whether KVM runs a guest")
     archive = initramfs.Cpio()
     archive.data("init", PROBE_INIT, 0o755)
     archive.data("bin/busybox", pathlib.Path("/usr/bin/busybox").read_bytes(), 0o755)
@@ -50,7 +52,7 @@ def _probe(home, kernel):
     except subprocess.TimeoutExpired:
         works = False
     (home / "accelerator").write_text("kvm" if works else "tcg", encoding="utf-8")
-    common.say("KVM works" if works else "KVM does not run a guest here; using TCG")
+    cachelib.say("KVM works" if works else "KVM does not run a guest here; using TCG")
 
 
 def command(options, nics, places, fds):

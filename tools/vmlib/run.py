@@ -13,7 +13,9 @@ import sys
 import tempfile
 import time
 
-from . import common, image, initramfs, kernels, nic, qemu, trouble
+import cachelib
+
+from . import image, initramfs, kernels, nic, qemu, trouble
 
 # Kernel messages that make a run fail, whatever the command said.
 TROUBLE = trouble.PATTERN
@@ -42,25 +44,26 @@ class Places:
 
 def _add_module(archive, guest, release, module):
     if not module.exists():
-        debug = " DEBUG=1" if "debug" in module.parts else ""
-        raise common.VmError(f"{module} is not built; run: make modules{debug}")
-    with tempfile.TemporaryDirectory(prefix="modules-", dir=common.cache()) as work:
+        debug = " DEBUG=1" if release.endswith("-debug") else f" KERNEL={release}"
+        raise cachelib.ToolError(f"{module} is not built; run: make modules{debug}")
+    with tempfile.TemporaryDirectory(prefix="modules-", dir=cachelib.cache()) as work:
         changed = image.add_module(guest, release, module, pathlib.Path(work))
         for name, path in changed.items():
             archive.data(f"espnic/{name}", path.read_bytes())
 
 
-def _contents(options, nics, guest, release, module=common.CHECKOUT / "espnic.ko", time_scale=1):
+def contents(options, nics, guest, kernel):
+    """A function that fills the run's part of the initramfs."""
     def fill(archive):
-        archive.tree("espnic/start", common.TOOLS / "guest/start")
-        conf = [f"time-scale {time_scale}"]
+        archive.tree("espnic/start", cachelib.TOOLS / "guest/start")
+        conf = [f"time-scale {kernel.time_scale}"]
         conf += [f"nic {n.name} {n.mac} {'espnic' if n.ipsec else 'plain'}" for n in nics]
         if reboots := getattr(options, "reboots", 0):
             conf.append(f"boots {1 + reboots}")
         if options.no_module:
             conf.append("no-module")
         else:
-            _add_module(archive, guest, release, module)
+            _add_module(archive, guest, kernel.release, kernel.module)
         if getattr(options, "ndis", False):
             conf.append("ndis")
             if (tool := nic.target("espnic-ndis")).exists():
@@ -69,14 +72,15 @@ def _contents(options, nics, guest, release, module=common.CHECKOUT / "espnic.ko
             size = shutil.get_terminal_size()
             conf += ["shell", f"size {size.lines} {size.columns}"]
         archive.data("espnic/guest.conf", "\n".join(conf) + "\n")
-        selftests = common.CHECKOUT / "selftests"
+        selftests = cachelib.CHECKOUT / "selftests"
         if selftests.is_dir():
             archive.tree("espnic/selftests", selftests)
         for copy in options.copy:
             source, _, target = copy.partition(":")
             path = pathlib.Path(source)
             if not path.exists():
-                raise common.VmError(f"--copy {copy}: there is no {source}", common.WRONG_USAGE)
+                raise cachelib.ToolError(f"--copy {copy}: there is no {source}",
+                                         cachelib.WRONG_USAGE)
             archive.tree(f"espnic/{target or path.name}", path)
         archive.data("espnic/command", shlex.join(options.command) + "\n", 0o755)
     return fill
@@ -125,23 +129,23 @@ def _verdict(places, stopped, qemu_status, started):
     if ready.exists():
         whole = time.monotonic() - started
         after = ready.stat().st_mtime - time.time() + whole
-        common.say(f"guest ready after {after:.1f} s, all over after {whole:.1f} s")
+        cachelib.say(f"guest ready after {after:.1f} s, all over after {whole:.1f} s")
     status = _read(places.run_dir / "status")
     note = _read(places.run_dir / "note")
     trouble = _kernel_trouble(places.run_dir)
     if note:
-        common.say(note)
+        cachelib.say(note)
     if trouble:
-        common.say("the guest's kernel complained:\n" + "\n".join(trouble))
+        cachelib.say("the guest's kernel complained:\n" + "\n".join(trouble))
     if stopped:
-        common.say(stopped)
+        cachelib.say(stopped)
     if status is None and not stopped:
-        common.say(f"the guest ended early (QEMU's exit status {qemu_status})")
+        cachelib.say(f"the guest ended early (QEMU's exit status {qemu_status})")
         for name in ("qemu.log", "kernel.log"):
             words = (_read(places.run_dir / name) or "").splitlines()[-8:]
-            common.say(f"{name}:\n" + "\n".join(words))
+            cachelib.say(f"{name}:\n" + "\n".join(words))
     if stopped or status is None or (trouble and status == "0"):
-        return common.FAILED
+        return cachelib.FAILED
     return int(status)
 
 
@@ -195,7 +199,7 @@ def _run_dir(options):
         for name in ("status", "note", "ready", "boots", "dmesg.log", "kernel.log"):
             (path / name).unlink(missing_ok=True)
         return path
-    base = common.CHECKOUT / "build/vm"
+    base = cachelib.CHECKOUT / "build/vm"
     base.mkdir(parents=True, exist_ok=True)
     return pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=base))
 
@@ -203,15 +207,15 @@ def _run_dir(options):
 def run(options):
     """Run options.command in a guest; the exit status is the command's."""
     started = time.monotonic()
-    kernel = kernels.debug() if options.debug else kernels.stock()
+    kernel = kernels.find(options.debug)
     options.append = [*kernel.append, *options.append]
     guest = image.make(kernel)
     picture = pathlib.Path(options.kernel) if options.kernel else kernel.image
     if not picture.exists():
-        raise common.VmError(f"there is no kernel image {picture}",
-                             common.WRONG_USAGE if options.kernel else common.FAILED)
+        raise cachelib.ToolError(f"there is no kernel image {picture}",
+                             cachelib.WRONG_USAGE if options.kernel else cachelib.FAILED)
     run_dir = _run_dir(options)
-    status = common.FAILED
+    status = cachelib.FAILED
     # Unix socket paths are short, so sockets do not go into the run directory.
     with tempfile.TemporaryDirectory(prefix="espnic-") as short:
         try:
@@ -219,9 +223,8 @@ def run(options):
             nics = []
             if not options.no_device:
                 nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
-            contents = _contents(options, nics, guest, kernel.release, kernel.module,
-                                 kernel.time_scale)
-            initramfs.make_run(places.initrd, guest / "boot.cpio", contents)
+            initramfs.make_run(places.initrd, guest / "boot.cpio",
+                               contents(options, nics, guest, kernel))
             status = _machine(options, nics, places, started)
         finally:
             if not any(run_dir.iterdir()) and not options.run_dir:
@@ -229,5 +232,5 @@ def run(options):
             elif status == 0 and not options.keep and not options.run_dir:
                 shutil.rmtree(run_dir)
             else:
-                common.say(f"logs and capture: {os.path.relpath(run_dir)}")
+                cachelib.say(f"logs and capture: {os.path.relpath(run_dir)}")
     return status
