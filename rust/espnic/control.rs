@@ -31,7 +31,8 @@ use kernel_net::{
         ControlQueue,
         Exchange,
         Waiter, //
-    }, //
+    },
+    virtio::DeviceRef, //
 };
 use zerocopy::IntoBytes;
 
@@ -40,8 +41,8 @@ use zerocopy::IntoBytes;
 const TIMEOUT_MS: u32 = 5000;
 
 /// The same after a command that had no answer, until there is one again: who takes an interface
-/// with many SAs down shall not wait the whole time for each of them.
-const SILENT_TIMEOUT_MS: u32 = 20;
+/// with many SAs down holds RTNL meanwhile, and shall not sleep for each of them.
+const SILENT_TIMEOUT_MS: u32 = 0;
 
 /// How often those who wait look whether it is in vain, in milliseconds.
 const SLEEP_MS: u32 = 50;
@@ -64,6 +65,7 @@ pub(crate) struct Control {
     silent: Atomic<bool>,
     /// See [`Self::give_up`].
     lost: Atomic<bool>,
+    vdev: DeviceRef,
 }
 
 /// A command that is ready to be sent, and where its answer will be.
@@ -96,11 +98,12 @@ impl Answer {
 }
 
 impl Control {
-    pub(crate) fn new(queue: Option<ControlQueue>) -> impl PinInit<Self> {
+    pub(crate) fn new(queue: Option<ControlQueue>, vdev: DeviceRef) -> impl PinInit<Self> {
         pin_init!(Self {
             queue <- new_lock!(queue),
             silent: Atomic::new(false),
             lost: Atomic::new(false),
+            vdev,
         })
     }
 
@@ -164,38 +167,42 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`; the NIC may still do what it was told. `ENXIO` if the NIC was reset meanwhile.
+    /// `ETIMEDOUT`; the NIC may still do what it was told. `ENXIO` if the NIC was reset meanwhile, or
+    /// wants to be.
     pub(crate) fn wait(&self, waiter: &Waiter) -> Result<Answer> {
         let limit = match self.is_silent() {
             true => SILENT_TIMEOUT_MS,
             false => TIMEOUT_MS,
         };
-        if !self.poll(waiter) && !self.sleep(waiter, limit) {
-            if self.lost.load(Relaxed) {
-                return Err(ENXIO);
-            }
+        if !self.poll(waiter) && !self.sleep(waiter, limit)? {
             self.silent.store(true, Relaxed);
             return Err(ETIMEDOUT);
         }
         waiter.exchange.lock().take().map(Answer).ok_or(ENXIO)
     }
 
-    /// Sleeps until the answer is there; false if it takes more than `limit` milliseconds, or after
-    /// [`Self::give_up`].
-    fn sleep(&self, waiter: &Waiter, limit: u32) -> bool {
+    /// Sleeps until the answer is there; false if it takes more than `limit` milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// `ENXIO` after [`Self::give_up`], or if the NIC asks for a reset: it answers no more.
+    fn sleep(&self, waiter: &Waiter, limit: u32) -> Result<bool> {
         let mut left = limit;
-        while left > 0 && !self.lost.load(Relaxed) {
+        while left > 0 {
             let step = left.min(SLEEP_MS);
             if waiter.done.wait_timeout(step) {
-                return true;
+                return Ok(true);
+            }
+            if self.lost.load(Relaxed) || self.vdev.needs_reset() {
+                return Err(ENXIO);
             }
             left = left.saturating_sub(step);
         }
-        false
+        Ok(false)
     }
 
-    /// The NIC wants to be reset, so it answers no more: has those who wait stop, as the reset would.
-    /// They may hold what the reset needs.
+    /// The NIC is about to be reset, so it answers no more: has those who wait stop, until
+    /// [`Self::set_queue`]. Only for the one who resets: nobody else may know that a queue follows.
     pub(crate) fn give_up(&self) {
         self.lost.store(true, Relaxed);
     }

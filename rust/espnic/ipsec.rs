@@ -21,7 +21,10 @@ mod object;
 pub(crate) mod rx;
 pub(crate) mod tx;
 
-use crate::control::Control;
+use crate::{
+    control::Control,
+    nic::Nic, //
+};
 use capability::Capabilities;
 use check::Supported;
 use espnic_esp::seq;
@@ -84,6 +87,10 @@ pub(crate) struct Ipsec {
     refused: Atomic<u64>,
     control_errors: Atomic<u64>,
     resets: Atomic<u64>,
+    /// SAs that the NIC did not take back after a reset, since the start.
+    left: Atomic<u64>,
+    /// Whether there may be an SA now that the NIC did not take back.
+    some_absent: Atomic<bool>,
 }
 
 /// What the driver keeps for an SA.
@@ -93,6 +100,8 @@ pub(crate) struct Sa {
     esn_hi: u32,
     /// ESN, inbound: the number that the NIC must be told.
     untold: Option<u64>,
+    /// The NIC did not take it back after a reset: software does its work.
+    absent: bool,
 }
 
 /// How far the life of an SA's object has come.
@@ -101,6 +110,8 @@ enum Life {
     Live,
     /// The object is being created again after a reset; `deleted` if the state died meanwhile.
     Reviving { deleted: bool },
+    /// The command to destroy it is being sent.
+    Sending,
     /// The command to destroy it was sent.
     Destroying(Arc<Waiter>),
 }
@@ -116,6 +127,8 @@ impl Ipsec {
             refused: Atomic::new(0),
             control_errors: Atomic::new(0),
             resets: Atomic::new(0),
+            left: Atomic::new(0),
+            some_absent: Atomic::new(false),
         })
     }
 
@@ -149,12 +162,14 @@ impl Ipsec {
             .is_some_and(|capabilities| capabilities.offers(entry))
     }
 
-    /// Added, deleted and refused SAs, control commands that failed, resets of the NIC.
-    pub(crate) fn counters(&self) -> [u64; 5] {
+    /// Added, deleted and refused SAs, those that a reset left to software, control commands that
+    /// failed, resets of the NIC.
+    pub(crate) fn counters(&self) -> [u64; 6] {
         [
             self.added.load(Relaxed),
             self.deleted.load(Relaxed),
             self.refused.load(Relaxed),
+            self.left.load(Relaxed),
             self.control_errors.load(Relaxed),
             self.resets.load(Relaxed),
         ]
@@ -227,6 +242,7 @@ impl Ipsec {
             life: Life::Live,
             esn_hi: seq::hi(x.highest_seen()),
             untold: None,
+            absent: false,
         };
         self.states.set_data(handle, sa);
         Ok(())
@@ -235,15 +251,20 @@ impl Ipsec {
     /// Has the NIC destroy the object of a dead state. Does not sleep.
     pub(crate) fn delete(&self, control: &Control, handle: Handle) {
         self.deleted.fetch_add(1, Relaxed);
-        let Some(mut sa) = self.states.take_data(handle) else {
-            return;
+        // A slot without data is free for the next SA after a reset, so the data stays.
+        let life = self.states.with_data(handle, |sa| {
+            let next = match sa.life {
+                Life::Reviving { .. } => Life::Reviving { deleted: true },
+                _ => Life::Sending,
+            };
+            core::mem::replace(&mut sa.life, next)
+        });
+        let life = match life {
+            None | Some(Life::Reviving { .. }) => return,
+            Some(Life::Live) => post_destroy(control, handle, GFP_ATOMIC),
+            Some(other) => other,
         };
-        sa.life = match sa.life {
-            Life::Live => post_destroy(control, handle, GFP_ATOMIC),
-            Life::Reviving { .. } => Life::Reviving { deleted: true },
-            destroying => destroying,
-        };
-        self.states.set_data(handle, sa);
+        self.states.with_data(handle, |sa| sa.life = life);
     }
 
     /// Waits for the end of the object and releases the slot. Sleeps.
@@ -256,7 +277,9 @@ impl Ipsec {
             // The reset has destroyed it.
             _ if *resetting => Err(ENXIO),
             Life::Destroying(waiter) => Ok(waiter),
-            Life::Live | Life::Reviving { .. } => destroy_patiently(control, handle),
+            Life::Live | Life::Sending | Life::Reviving { .. } => {
+                destroy_patiently(control, handle)
+            }
         };
         let done = destroyed
             .and_then(|waiter| control.wait(&waiter))
@@ -264,6 +287,8 @@ impl Ipsec {
         match done {
             // ENXIO: the NIC does not have it any more, because it was reset.
             Ok(()) | Err(ENXIO) => self.states.release(handle),
+            // The NIC says that it never had it.
+            Err(error) if sa.absent && error != ETIMEDOUT => self.states.release(handle),
             Err(_) => {
                 self.control_errors.fetch_add(1, Relaxed);
             }
@@ -324,17 +349,48 @@ impl Ipsec {
         *self.resetting.lock() = true;
     }
 
-    /// After a reset: agrees anew and creates the objects of all live states again. Sleeps.
-    pub(crate) fn reset_done(&self, control: &Control) -> Result {
+    /// After a reset: agrees anew and creates the objects of all live states again; how many of them
+    /// the NIC did not take. Sleeps.
+    pub(crate) fn reset_done(&self, control: &Control) -> Result<u64> {
         let mut resetting = self.resetting.lock();
         if self.capabilities.as_ref().is_some() {
             Capabilities::negotiate(control)?;
         }
         *resetting = false;
+        self.some_absent.store(false, Relaxed);
+        let mut left = 0u64;
         for direction in [Direction::In, Direction::Out] {
-            self.for_each_live(direction, |handle, x| self.revive(control, x, handle));
+            // Of commands that were never answered: the reset was the answer.
+            self.states.release_abandoned(direction);
+            self.for_each_live(direction, |handle, x| {
+                if !self.revive(control, x, handle) {
+                    left = left.saturating_add(1);
+                }
+            });
         }
-        Ok(())
+        self.left.fetch_add(left, Relaxed);
+        Ok(left)
+    }
+
+    /// Whether the NIC did not take the SA back after a reset, so that software must do its work. Per
+    /// packet.
+    pub(crate) fn is_absent(&self, handle: Handle) -> bool {
+        self.some_absent.load(Relaxed)
+            && self.states.with_data(handle, |sa| sa.absent) == Some(true)
+    }
+
+    /// The interface goes down, after which the stack deletes the states and tells nobody: they
+    /// expire before, so that key managers make new ones. Sleeps.
+    ///
+    /// States of a bond stay: it gives them to another NIC.
+    pub(crate) fn expire_all(&self) {
+        for direction in [Direction::In, Direction::Out] {
+            self.for_each_live(direction, |_, x| {
+                if x.names_device_of::<Nic>() {
+                    x.expire();
+                }
+            });
+        }
     }
 
     fn for_each_live(&self, direction: Direction, mut action: impl FnMut(Handle, &State)) {
@@ -345,39 +401,49 @@ impl Ipsec {
         }
     }
 
-    /// Creates the object of a live state again, with a new random part in its IVs.
-    fn revive(&self, control: &Control, x: &State, handle: Handle) {
+    /// Creates the object of a live state again, with a new random part in its IVs; false if the NIC
+    /// does not take it.
+    fn revive(&self, control: &Control, x: &State, handle: Handle) -> bool {
+        let esn_hi = seq::hi(x.highest_seen());
         // The state may die at any moment: it is marked, so that a DESTROY cannot overtake.
-        let Some(sa) = self.states.take_data(handle) else {
-            return;
-        };
-        let Life::Live = sa.life else {
-            self.states.set_data(handle, sa);
-            return;
-        };
-        let sa = Sa {
-            life: Life::Reviving { deleted: false },
-            esn_hi: seq::hi(x.highest_seen()),
-            untold: None,
-        };
-        self.states.set_data(handle, sa);
+        let marked = self.states.with_data(handle, |sa| {
+            let live = matches!(sa.life, Life::Live);
+            if live {
+                *sa = Sa {
+                    life: Life::Reviving { deleted: false },
+                    esn_hi,
+                    untold: None,
+                    absent: false,
+                };
+            }
+            live
+        });
+        if marked != Some(true) {
+            return true;
+        }
         let created = self
             .check(x)
             .map_err(|_| EINVAL)
             .and_then(|supported| create(control, x, handle, &supported));
-        if created.is_err() {
-            // Its packets are dropped and counted by the NIC.
+        let absent = created.is_err();
+        if absent {
             self.control_errors.fetch_add(1, Relaxed);
+            self.some_absent.store(true, Relaxed);
         }
-        let Some(sa) = self.states.take_data(handle) else {
-            return;
-        };
-        let life = match sa.life {
-            Life::Reviving { deleted: true } => post_destroy(control, handle, GFP_KERNEL),
-            Life::Reviving { deleted: false } => Life::Live,
-            other => other,
-        };
-        self.states.set_data(handle, Sa { life, ..sa });
+        let deleted = self.states.with_data(handle, |sa| {
+            let deleted = matches!(sa.life, Life::Reviving { deleted: true });
+            sa.absent = absent;
+            sa.life = if deleted { Life::Sending } else { Life::Live };
+            deleted
+        });
+        if deleted == Some(true) {
+            let life = post_destroy(control, handle, GFP_KERNEL);
+            self.states.with_data(handle, |sa| sa.life = life);
+        } else if absent && !x.names_device_of::<Nic>() {
+            // A bond does not ask whether the NIC can do it.
+            x.expire();
+        }
+        !absent
     }
 
     /// Counts a reset that the NIC has survived.

@@ -19,6 +19,7 @@ mod ndis;
 mod ndis;
 mod netdev;
 mod nic;
+mod recovery;
 mod rx;
 mod stats;
 mod tx;

@@ -9,11 +9,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed,
-    time::{
-        delay::fsleep,
-        Delta, //
-    }, //
+    sync::atomic::Relaxed, //
 };
 use kernel_net::{
     net::{
@@ -39,7 +35,12 @@ use kernel_net::{
 };
 
 /// When a recovery looks again that found another one at work, in milliseconds.
-const RECOVERY_RETRY_MS: i64 = 10;
+const RECOVERY_BUSY_MS: u32 = 10;
+
+/// When a recovery that failed is tried again, in milliseconds: twice as late each time, up to the
+/// most.
+const RECOVERY_FIRST_MS: u32 = 100;
+const RECOVERY_MOST_MS: u32 = 10_000;
 
 impl device::Operations for Nic {
     fn open(dev: &Device<Self>) -> Result {
@@ -48,7 +49,9 @@ impl device::Operations for Nic {
     }
 
     fn stop(dev: &Device<Self>) {
-        dev.data().halt(dev);
+        let nic = dev.data();
+        nic.halt(dev);
+        nic.ipsec.expire_all();
     }
 
     fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff) {
@@ -75,28 +78,13 @@ impl device::Operations for Nic {
 
     fn work(dev: &Device<Self>) {
         let nic = dev.data();
-        let log = (*nic.vdev).as_ref();
-        if !nic.vdev.needs_reset() {
-            nic.ipsec.tell_sequence(&nic.control);
-            if dev.is_running() {
-                nic.update_carrier(dev);
-            }
+        if nic.recovery.failures() > 0 || nic.vdev.needs_reset() {
+            recover(dev, nic);
             return;
         }
-        dev_warn!(log, "the NIC asks for a reset\n");
-        nic.control.give_up();
-        match dev.recover() {
-            Ok(true) => nic.ipsec.count_reset(),
-            // Looks again: the other one may have been too early for this request.
-            Ok(false) => {
-                fsleep(Delta::from_millis(RECOVERY_RETRY_MS));
-                dev.schedule_work();
-            }
-            Err(error) => dev_err!(
-                log,
-                "the reset failed: {:?}; bind the driver again\n",
-                error
-            ),
+        nic.ipsec.tell_sequence(&nic.control);
+        if dev.is_running() {
+            nic.update_carrier(dev);
         }
     }
 
@@ -119,6 +107,34 @@ impl device::Operations for Nic {
 
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
         stats::interface(dev.data(), stats);
+    }
+}
+
+/// Resets the NIC; if that fails, tries again later, for as long as it takes.
+fn recover(dev: &Device<Nic>, nic: &Nic) {
+    let log = (*nic.vdev).as_ref();
+    if nic.recovery.begin() {
+        dev_warn!(log, "the NIC asks for a reset\n");
+    }
+    match dev.recover() {
+        Ok(true) => {
+            nic.ipsec.count_reset();
+            if nic.recovery.end() {
+                dev_info!(log, "the NIC is in use again\n");
+            }
+            // It may have asked again meanwhile, when nobody listened.
+            dev.schedule_work();
+        }
+        // Looks again: the other one may have been too early for this request.
+        Ok(false) => dev.schedule_work_in(RECOVERY_BUSY_MS),
+        Err(error) => {
+            let failures = nic.recovery.fail();
+            if failures == 1 {
+                dev_err!(log, "the reset failed: {:?}; trying again\n", error);
+            }
+            let later = RECOVERY_FIRST_MS.saturating_mul(1 << failures.saturating_sub(1).min(16));
+            dev.schedule_work_in(later.min(RECOVERY_MOST_MS));
+        }
     }
 }
 
@@ -190,14 +206,19 @@ impl xfrm::Operations for Nic {
         Ok(())
     }
 
-    fn offload_ok(skb: &PeekSkb<'_>, x: &xfrm::State) -> bool {
+    fn offload_ok(
+        dev: &Device<Self>,
+        skb: &PeekSkb<'_>,
+        x: &xfrm::State,
+        handle: xfrm::Handle,
+    ) -> bool {
         // Where the stack counts segments wrong, a sequence number, and so an IV, would come again.
         // Software segments first and numbers each packet by itself. The count is wrong
         // - with ESP in UDP: one trailer for the whole train makes it a segment longer (R2.8);
         // - if the count is not known yet: packets from a TAP or a VM have it filled in later;
         // - in the last round of ESN.
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
-        !(skb.is_gso() && miscounted || x.in_last_round())
+        !(skb.is_gso() && miscounted || x.in_last_round() || dev.data().ipsec.is_absent(handle))
     }
 
     fn state_advance_esn(dev: &Device<Self>, x: &xfrm::State, handle: xfrm::Handle) {

@@ -6,7 +6,8 @@ use crate::{
     channel::Channel,
     control::Control,
     ipsec::Ipsec,
-    ndis::Ndis, //
+    ndis::Ndis,
+    recovery::Recovery, //
 };
 use espnic_wire::{
     config::{
@@ -50,6 +51,11 @@ const MTU_MIN: u32 = 68;
 const MTU_DEFAULT: u32 = 1500;
 const MTU_MAX: u32 = 65535;
 
+/// How many queue pairs of a NIC are used at most: one per CPU, but no more than the last number, and
+/// no fewer than the first one if the NIC has them.
+const PAIRS_MIN: u16 = 16;
+const PAIRS_MAX: u16 = 1024;
+
 /// The longest header of Ethernet.
 const VLAN_ETH_HLEN: u32 = 18;
 
@@ -69,12 +75,15 @@ pub(crate) struct Nic {
     #[pin]
     pub(crate) control: Control,
     pub(crate) ndis: Ndis,
+    pub(crate) recovery: Recovery,
     pub(crate) vdev: DeviceRef,
 }
 
 /// How many queue pairs `dev` has.
 pub(crate) fn queue_pairs(dev: &virtio::Device) -> u16 {
-    read_config(dev).max_virtqueue_pairs.get().max(1)
+    let most = u16::try_from(cpu::possible()).unwrap_or(PAIRS_MAX);
+    let offered = read_config(dev).max_virtqueue_pairs.get();
+    offered.clamp(1, most.clamp(PAIRS_MIN, PAIRS_MAX))
 }
 
 impl Nic {
@@ -92,7 +101,7 @@ impl Nic {
             channels.push(Channel::new(index, rx, tx)?, GFP_KERNEL)?;
         }
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
-        let control = queues.control;
+        let control = Control::new(queues.control, DeviceRef::from(dev));
         let ndis = Ndis::new()?;
         Ok(try_pin_init!(Self {
             header,
@@ -100,8 +109,9 @@ impl Nic {
             active: Atomic::new(active),
             started: Atomic::new(false),
             ipsec <- Ipsec::new(),
-            control <- Control::new(control),
+            control <- control,
             ndis,
+            recovery: Recovery::new(),
             vdev,
         }))
     }
@@ -177,13 +187,20 @@ impl Nic {
     /// Stops traffic, unless it is stopped already: the interface may go down during a reset. RTNL
     /// held.
     pub(crate) fn halt(&self, dev: &Device<Self>) {
-        if !self.started.xchg(false, Relaxed) {
-            return;
+        if self.pause(dev) {
+            dev.set_carrier(false);
         }
-        dev.set_carrier(false);
+    }
+
+    /// Stops traffic for a moment: the link stays, as others see it. True if traffic ran. RTNL held.
+    fn pause(&self, dev: &Device<Self>) -> bool {
+        if !self.started.xchg(false, Relaxed) {
+            return false;
+        }
         // In this order: a poll may start the stack's queues again.
         dev.napis().iter().for_each(|napi| napi.disable());
         dev.disable_tx();
+        true
     }
 
     /// Tells the stack about the link.
@@ -195,6 +212,8 @@ impl Nic {
 
     /// Before a reset: nothing uses the queues any more, and they are dropped.
     pub(crate) fn reset_prepare(&self, dev: &Device<Self>) {
+        // Those who wait for an answer may hold what is taken below.
+        self.control.give_up();
         let guard = rtnl::lock();
         self.halt(dev);
         drop(guard);
@@ -216,7 +235,14 @@ impl Nic {
         }
         self.control.set_queue(queues.control);
         self.vdev.ready();
-        self.ipsec.reset_done(&self.control)?;
+        let left = self.ipsec.reset_done(&self.control)?;
+        if left > 0 {
+            let log = (*self.vdev).as_ref();
+            dev_warn!(
+                log,
+                "{left} SAs are left to software, the NIC did not take them back\n"
+            );
+        }
         self.ndis.set_resetting(false);
         let _guard = rtnl::lock();
         self.set_active(dev, self.active.load(Relaxed))?;
@@ -230,7 +256,7 @@ impl Nic {
     pub(crate) fn paused<R>(&self, dev: &Device<Self>, action: impl FnOnce() -> R) -> R {
         let running = dev.is_running();
         if running {
-            self.halt(dev);
+            self.pause(dev);
         }
         let result = action();
         if running {

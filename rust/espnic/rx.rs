@@ -4,7 +4,10 @@
 
 use crate::{
     channel::Channel,
-    ipsec,
+    ipsec::{
+        self,
+        rx::Marked, //
+    },
     nic::Nic, //
 };
 use espnic_wire::hdr::{
@@ -38,7 +41,7 @@ pub(crate) struct Counters {
     pub(crate) dropped: u64,
     /// The NIC reported a frame that cannot be.
     pub(crate) malformed: u64,
-    /// How often there was no memory for buffers.
+    /// How often there was no memory, or no mapping, for buffers.
     pub(crate) no_buffer: u64,
     pub(crate) ipsec: ipsec::rx::Counters,
 }
@@ -79,6 +82,9 @@ impl Rx {
                 break;
             };
             if queue.add(buffer).is_err() {
+                // No mapping for the NIC; a broken queue does not get better by waiting.
+                self.starved = !queue.is_broken();
+                self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 break;
             }
         }
@@ -216,13 +222,24 @@ fn deliver(
         skb.set_checksum_verified();
     }
     nic.ndis.received(&nic.ipsec, header, &skb);
-    let Some(mut skb) = ipsec::rx::mark(&nic.ipsec, header, skb, &mut counters.ipsec) else {
+    let Some(marked) = ipsec::rx::mark(&nic.ipsec, header, skb, &mut counters.ipsec) else {
         return;
     };
+    let Marked { mut skb, esp } = marked;
     counters.packets = counters.packets.wrapping_add(1);
     counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
     skb.set_protocol(poll);
-    poll.receive(skb);
+    // The policies of the socket that takes ESP in UDP are not for what is inside, and a bridge
+    // forgets what the NIC has done: such packets go to XFRM before either sees them.
+    let left = match esp {
+        Some(place) if place.in_udp && skb.is_for_us() || poll.is_bridged() => {
+            poll.receive_esp(skb, place).err()
+        }
+        _ => Some(skb),
+    };
+    if let Some(skb) = left {
+        poll.receive(skb);
+    }
 }
 
 impl Counters {

@@ -35,9 +35,11 @@ pub(crate) const NAMES: &[&CStr] = &[
     c"ipsec_rx_unprocessed",
     c"ipsec_rx_drop_stale",
     c"ipsec_rx_drop_no_memory",
+    c"ipsec_rx_drop_mismatch",
     c"ipsec_sa_added",
     c"ipsec_sa_deleted",
     c"ipsec_sa_refused",
+    c"ipsec_sa_left_to_software",
     c"ipsec_control_errors",
     c"nic_resets",
 ];
@@ -68,7 +70,7 @@ pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
 /// The counters of `ethtool -S`.
 pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
     let (rx, tx) = totals(nic);
-    let [added, deleted, refused, control_errors, resets] = nic.ipsec.counters();
+    let [added, deleted, refused, left, control_errors, resets] = nic.ipsec.counters();
     let values = [
         tx.packets,
         tx.bytes,
@@ -90,13 +92,15 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         rx.ipsec.unprocessed,
         rx.ipsec.stale,
         rx.ipsec.no_memory,
+        rx.ipsec.mismatched,
         added,
         deleted,
         refused,
+        left,
         control_errors,
         resets,
     ];
-    kernel::static_assert!(NAMES.len() == 25);
-    let values: [u64; 25] = values;
+    kernel::static_assert!(NAMES.len() == 27);
+    let values: [u64; 27] = values;
     values.into_iter().for_each(|value| out.push(value));
 }

@@ -19,6 +19,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
+#include <net/busy_poll.h>
 #include <net/xfrm.h>
 
 /* virtio.c */
@@ -26,10 +27,12 @@ bool espnic_helper_virtio_test_bit(const struct virtio_device *vdev, unsigned in
 void espnic_helper_virtio_clear_bit(struct virtio_device *vdev, unsigned int bit);
 int espnic_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int n,
 				  struct virtqueue *vqs[], struct virtqueue_info info[]);
-bool espnic_helper_virtio_trylock_parent(struct virtio_device *vdev);
-void espnic_helper_virtio_unlock_parent(struct virtio_device *vdev);
+bool espnic_helper_virtio_trylock(struct virtio_device *vdev);
+void espnic_helper_virtio_unlock(struct virtio_device *vdev);
 void espnic_helper_virtio_del_vqs(struct virtio_device *vdev);
 void espnic_helper_virtio_device_ready(struct virtio_device *vdev);
+bool espnic_helper_virtio_has_config(struct virtio_device *vdev);
+void espnic_helper_virtio_synchronize_cbs(struct virtio_device *vdev);
 u8 espnic_helper_virtio_get_status(struct virtio_device *vdev);
 void espnic_helper_virtio_cread_bytes(struct virtio_device *vdev, unsigned int offset,
 				      void *buf, size_t len);
@@ -57,6 +60,8 @@ void espnic_helper_netif_tx_disable(struct net_device *dev);
 bool espnic_helper_netif_running(const struct net_device *dev);
 bool espnic_helper_netdev_xmit_more(void);
 unsigned int espnic_helper_num_online_cpus(void);
+unsigned int espnic_helper_num_possible_cpus(void);
+bool espnic_helper_netif_is_bridged(const struct net_device *dev);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue);
 struct net *espnic_helper_current_net(void);
@@ -67,8 +72,8 @@ void espnic_helper_dev_put(struct net_device *dev);
 struct net_device *espnic_helper_notifier_dev(void *info);
 void espnic_helper_rtnl_lock(void);
 void espnic_helper_rtnl_unlock(void);
-void espnic_helper_init_work(struct work_struct *work, work_func_t func);
-bool espnic_helper_schedule_work(struct work_struct *work);
+void espnic_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
+void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms);
 
 /* skbuff.c */
 void *espnic_helper_netdev_alloc_frag(unsigned int size);
@@ -90,6 +95,9 @@ void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len);
 bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len);
 void *espnic_helper_skb_push(struct sk_buff *skb, unsigned int len);
 void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len);
+int espnic_helper_skb_trim(struct sk_buff *skb, unsigned int len);
+bool espnic_helper_skb_is_for_us(const struct sk_buff *skb);
+void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *napi);
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize);
 void espnic_helper_skb_eth_type_trans(struct sk_buff *skb, struct net_device *dev);
@@ -128,5 +136,10 @@ void espnic_helper_xfrm_audit_state_delete(struct xfrm_state *x, int result);
 int espnic_helper_xfrm_security_delete(struct xfrm_state *x);
 bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x);
 void espnic_helper_xfrm_advance_esn(struct xfrm_state *x);
+void espnic_helper_xfrm_state_expire(struct xfrm_state *x);
+void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_state *x);
+void espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset);
+void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
+				 unsigned int daddroff, unsigned int nhoff);
 
 #endif /* ESPNIC_HELPERS_H */

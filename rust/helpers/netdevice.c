@@ -105,6 +105,17 @@ unsigned int espnic_helper_num_online_cpus(void)
 	return num_online_cpus();
 }
 
+unsigned int espnic_helper_num_possible_cpus(void)
+{
+	return num_possible_cpus();
+}
+
+/* A bridge takes all frames of its ports away, and does not keep what we say of them. */
+bool espnic_helper_netif_is_bridged(const struct net_device *dev)
+{
+	return netif_is_bridge_port(dev) || netif_is_ovs_port(dev);
+}
+
 void espnic_helper_rtnl_lock(void)
 {
 	rtnl_lock();
@@ -115,14 +126,14 @@ void espnic_helper_rtnl_unlock(void)
 	rtnl_unlock();
 }
 
-void espnic_helper_init_work(struct work_struct *work, work_func_t func)
+void espnic_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
 {
-	INIT_WORK(work, func);
+	INIT_DELAYED_WORK(work, func);
 }
 
-bool espnic_helper_schedule_work(struct work_struct *work)
+void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms)
 {
-	return schedule_work(work);
+	mod_delayed_work(system_percpu_wq, work, msecs_to_jiffies(ms));
 }
 
 struct net *espnic_helper_current_net(void)

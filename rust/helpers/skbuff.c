@@ -123,3 +123,18 @@ void espnic_helper_sg_set_buf(struct scatterlist *sg, const void *buf, unsigned 
 {
 	sg_set_buf(sg, buf, len);
 }
+
+int espnic_helper_skb_trim(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_trim(skb, len);
+}
+
+bool espnic_helper_skb_is_for_us(const struct sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_HOST;
+}
+
+void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *napi)
+{
+	skb_mark_napi_id(skb, napi);
+}

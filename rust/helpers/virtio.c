@@ -16,13 +16,20 @@ int espnic_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int n,
 	return virtio_find_vqs(vdev, n, vqs, info, NULL);
 }
 
-bool espnic_helper_virtio_trylock_parent(struct virtio_device *vdev)
+/* The device's lock and that of the device on the bus below it; both or none. */
+bool espnic_helper_virtio_trylock(struct virtio_device *vdev)
 {
-	return device_trylock(vdev->dev.parent);
+	if (!device_trylock(vdev->dev.parent))
+		return false;
+	if (device_trylock(&vdev->dev))
+		return true;
+	device_unlock(vdev->dev.parent);
+	return false;
 }
 
-void espnic_helper_virtio_unlock_parent(struct virtio_device *vdev)
+void espnic_helper_virtio_unlock(struct virtio_device *vdev)
 {
+	device_unlock(&vdev->dev);
 	device_unlock(vdev->dev.parent);
 }
 
@@ -39,6 +46,16 @@ void espnic_helper_virtio_device_ready(struct virtio_device *vdev)
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth)
 {
 	virtqueue_set_affinity(vq, cpumask_of(cpumask_nth(nth, cpu_online_mask)));
+}
+
+bool espnic_helper_virtio_has_config(struct virtio_device *vdev)
+{
+	return vdev->config->get;
+}
+
+void espnic_helper_virtio_synchronize_cbs(struct virtio_device *vdev)
+{
+	virtio_synchronize_cbs(vdev);
 }
 
 u8 espnic_helper_virtio_get_status(struct virtio_device *vdev)

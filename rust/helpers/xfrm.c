@@ -91,3 +91,38 @@ void espnic_helper_xfrm_advance_esn(struct xfrm_state *x)
 {
 	xfrm_dev_state_advance_esn(x);
 }
+
+/* What the stack's timer does when a hard limit is reached. */
+void espnic_helper_xfrm_state_expire(struct xfrm_state *x)
+{
+	int err = xfrm_state_delete(x);
+
+	if (!err)
+		km_state_expired(x, 1, 0);
+	xfrm_audit_state_delete(x, !err, true);
+}
+
+void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_state *x)
+{
+	skb->mark = xfrm_smark_get(skb->mark, (struct xfrm_state *)x);
+}
+
+/* From the network header on: data and transport header go to ESP. */
+void espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset)
+{
+	skb_reset_network_header(skb);
+	skb_reset_mac_len(skb);
+	__skb_pull(skb, offset);
+	skb_reset_transport_header(skb);
+}
+
+/* The control block that xfrm_input() reads; no tunnel device. */
+void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
+				 unsigned int daddroff, unsigned int nhoff)
+{
+	memset(skb->cb, 0, sizeof(skb->cb));
+	XFRM_SPI_SKB_CB(skb)->family = family;
+	XFRM_SPI_SKB_CB(skb)->daddroff = daddroff;
+	if (family == AF_INET6)
+		IP6CB(skb)->nhoff = nhoff;
+}

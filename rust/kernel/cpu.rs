@@ -11,3 +11,9 @@ pub fn online() -> u32 {
     // SAFETY: No preconditions.
     unsafe { bindings::num_online_cpus() }
 }
+
+/// How many processors there can ever be.
+pub fn possible() -> u32 {
+    // SAFETY: No preconditions.
+    unsafe { bindings::num_possible_cpus() }
+}

@@ -98,12 +98,21 @@ impl Device {
         unsafe { bindings::virtio_device_ready(self.as_raw()) }
     }
 
+    fn status(&self) -> u8 {
+        // SAFETY: The device is live.
+        unsafe { bindings::virtio_get_status(self.as_raw()) }
+    }
+
     /// Whether the device asks for a reset (status bit DEVICE_NEEDS_RESET). Sleeps.
     pub fn needs_reset(&self) -> bool {
         const DEVICE_NEEDS_RESET: u8 = 64;
-        // SAFETY: The device is live.
-        let status = unsafe { bindings::virtio_get_status(self.as_raw()) };
-        status & DEVICE_NEEDS_RESET != 0
+        self.status() & DEVICE_NEEDS_RESET != 0
+    }
+
+    /// Whether the last attempt to take the device into use failed (status bit FAILED). Sleeps.
+    pub(crate) fn has_failed(&self) -> bool {
+        const FAILED: u8 = 128;
+        self.status() & FAILED != 0
     }
 
     fn as_dev(&self) -> &device::Device<device::CoreInternal<'_>> {
@@ -149,6 +158,12 @@ impl core::ops::Deref for DeviceRef {
 }
 
 impl DeviceRef {
+    /// Waits for running callbacks of queues and configuration. Sleeps.
+    pub(crate) fn synchronize_callbacks(&self) {
+        // SAFETY: The device is live.
+        unsafe { bindings::virtio_synchronize_cbs(self.as_raw()) }
+    }
+
     /// Resets the device: no interrupt and no access to memory after this. Sleeps.
     pub(crate) fn reset(&self) {
         // SAFETY: The device is live.
@@ -276,6 +291,11 @@ impl<T: Driver> Adapter<T> {
     ///
     /// Called by the virtio core with a live device.
     unsafe extern "C" fn validate_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: By the contract.
+        if !unsafe { bindings::virtio_has_config(vdev) } {
+            // The device has no configuration, and whoever read it would jump to address 0.
+            return EINVAL.to_errno();
+        }
         // SAFETY: By the contract.
         let dev = unsafe { Device::from_raw(vdev) };
         from_result(|| T::validate(&Validation(dev)).map(|()| 0))

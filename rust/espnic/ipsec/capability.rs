@@ -30,6 +30,9 @@ const OPCODES: [u16; 8] = [
     admin::OP_OBJ_DESTROY,
 ];
 
+/// The most SAs of one direction that the driver keeps room for, whatever the NIC says: 16 MiB.
+const LIMIT_MAX: u32 = 1 << 18;
+
 /// Room for any capability that the driver reads, in bytes.
 const CAP_ROOM: usize = 512;
 
@@ -78,8 +81,8 @@ impl Capabilities {
             Ok((entries, list_len(size_of_val(list))))
         })?;
         Ok(Self {
-            limit_in: limits.inb_sa_limit.get(),
-            limit_out: limits.outb_sa_limit.get(),
+            limit_in: limits.inb_sa_limit.get().min(LIMIT_MAX),
+            limit_out: limits.outb_sa_limit.get().min(LIMIT_MAX),
             entries,
         })
     }

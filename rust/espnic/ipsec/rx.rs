@@ -15,6 +15,7 @@ use kernel::sync::aref::ARef;
 use kernel_net::net::{
     skbuff::SkBuff,
     xfrm::{
+        input::EspPlace,
         RxStatus,
         State, //
     }, //
@@ -32,11 +33,27 @@ pub(crate) struct Counters {
     /// Decrypted under an SA that was deleted meanwhile.
     pub(crate) stale: u64,
     pub(crate) no_memory: u64,
+    /// Not a packet of the SA that the NIC named.
+    pub(crate) mismatched: u64,
+}
+
+/// A packet for the stack; with the place of ESP, if the NIC has processed it.
+pub(crate) struct Marked {
+    pub(crate) skb: SkBuff,
+    pub(crate) esp: Option<EspPlace>,
+}
+
+impl From<SkBuff> for Marked {
+    fn from(skb: SkBuff) -> Self {
+        Self { skb, esp: None }
+    }
 }
 
 impl Counters {
     pub(crate) fn dropped(&self) -> u64 {
-        self.stale.wrapping_add(self.no_memory)
+        self.stale
+            .wrapping_add(self.no_memory)
+            .wrapping_add(self.mismatched)
     }
 
     /// Adds `other` to this.
@@ -48,6 +65,7 @@ impl Counters {
         self.unprocessed = self.unprocessed.wrapping_add(other.unprocessed);
         self.stale = self.stale.wrapping_add(other.stale);
         self.no_memory = self.no_memory.wrapping_add(other.no_memory);
+        self.mismatched = self.mismatched.wrapping_add(other.mismatched);
     }
 
     fn count(&mut self, status: RxStatus, len: u32) {
@@ -72,30 +90,37 @@ pub(crate) fn mark(
     header: &NetHdr48,
     mut skb: SkBuff,
     counters: &mut Counters,
-) -> Option<SkBuff> {
+) -> Option<Marked> {
     if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
-        return Some(skb);
+        return Some(skb.into());
     }
     let Some(status) = status(header) else {
         // As it came; the stack has software for it.
         counters.unprocessed = counters.unprocessed.wrapping_add(1);
-        return Some(skb);
+        return Some(skb.into());
     };
-    let Some(state) = state(ipsec, header, &skb) else {
+    let Some(state) = state(ipsec, header) else {
         counters.stale = counters.stale.wrapping_add(1);
+        return None;
+    };
+    let Some(place) = place(&state, header, &skb) else {
+        counters.mismatched = counters.mismatched.wrapping_add(1);
         return None;
     };
     if status == RxStatus::AuthFailed && other_round(&state, header, &skb) {
         // Software opens it, which moves the state's number, of which the NIC is told then.
         counters.unprocessed = counters.unprocessed.wrapping_add(1);
-        return Some(skb);
+        return Some(skb.into());
     }
     if skb.set_rx_offload(state, status).is_err() {
         counters.no_memory = counters.no_memory.wrapping_add(1);
         return None;
     }
     counters.count(status, skb.len());
-    Some(skb)
+    Some(Marked {
+        skb,
+        esp: Some(place),
+    })
 }
 
 /// How the NIC's check went; `None` if it left the packet as it came.
@@ -125,14 +150,25 @@ fn other_round(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
         })
 }
 
-/// The state that the NIC names, if it is alive and fits the packet.
-fn state(ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -> Option<ARef<State>> {
+/// The state that the NIC names, if it is alive.
+fn state(ipsec: &Ipsec, header: &NetHdr48) -> Option<ARef<State>> {
     if header.out.resource_type.get() != sa::OBJ_INB_SA {
         return None;
     }
     let id = header.out.resource_id.get();
-    let state = ipsec.states.get_incoming(id, header.sec.epoch.get())?;
-    let offset = usize::from(header.sec.esp_offset.get());
-    let spi = skb.head().get(offset..)?.first_chunk()?;
-    (u32::from_be_bytes(*spi) == state.spi()).then_some(state)
+    ipsec.states.get_incoming(id, header.sec.epoch.get())
+}
+
+/// Where ESP is, if the packet is one of `state`. The stack does not look the SA up again, so
+/// address, protocol and SPI are compared here (contract R3.1).
+fn place(state: &State, header: &NetHdr48, skb: &SkBuff) -> Option<EspPlace> {
+    let frame = skb.head();
+    let place = EspPlace::find(frame)?;
+    let spi = frame.get(place.offset()..)?.first_chunk()?;
+    let fits = place.offset() == usize::from(header.sec.esp_offset.get())
+        && place.in_udp == state.encapsulation().is_some()
+        && Some(place.family()) == state.family()
+        && place.destination(frame)? == state.destination()
+        && u32::from_be_bytes(*spi) == state.spi();
+    fits.then_some(place)
 }

@@ -95,7 +95,7 @@ pub(crate) fn describe(
     header: &mut NetHdr48,
 ) -> Result<(), Drop> {
     let handle = request.state.handle();
-    if !ipsec.states.is_outgoing(handle, request.state) {
+    if !ipsec.states.is_outgoing(handle, request.state) || ipsec.is_absent(handle) {
         return Err(Drop::Stale);
     }
     let esp_offset = esp_offset(skb, request.state).ok_or(Drop::Format)?;

@@ -146,7 +146,7 @@ pub(crate) struct Private<T> {
     ready: Atomic<bool>,
     parent: virtio::DeviceRef,
     napis: KVec<Napi<T>>,
-    work: Opaque<bindings::work_struct>,
+    work: Opaque<bindings::delayed_work>,
     /// For the way back from `work` to the device.
     netdev: *mut bindings::net_device,
     data: MaybeUninit<T>,
@@ -201,7 +201,14 @@ impl<T: Operations> Device<T> {
     /// Has [`Operations::work`] run soon. Any context.
     pub fn schedule_work(&self) {
         // SAFETY: The work was initialised in `new` and is cancelled before it is gone.
-        unsafe { bindings::schedule_work(addr_of_mut!((*self.private()).work).cast()) };
+        unsafe { bindings::schedule_work_in(addr_of_mut!((*self.private()).work).cast(), 0) };
+    }
+
+    /// Has [`Operations::work`] run after `ms` milliseconds, unless something else wants it before.
+    /// Any context.
+    pub fn schedule_work_in(&self, ms: u32) {
+        // SAFETY: As in `schedule_work`.
+        unsafe { bindings::schedule_work_in(addr_of_mut!((*self.private()).work).cast(), ms) };
     }
 
     /// The virtio device behind the interface.
@@ -250,10 +257,15 @@ impl<T: Operations> Device<T> {
     /// Those of [`Operations::reset_done`], or of the virtio core.
     pub fn recover(&self) -> Result<bool> {
         let vdev = self.parent().as_raw();
-        // Who resets or removes the bus device holds its lock, and the latter waits for us.
+        // Who resets or removes the bus device holds its lock, who unbinds the driver that of the
+        // virtio device, and both wait for us.
         // SAFETY: The virtio device is bound as long as the netdev has data.
-        if !unsafe { bindings::virtio_trylock_parent(vdev) } {
+        if !unsafe { bindings::virtio_trylock(vdev) } {
             return Ok(false);
+        }
+        if self.parent().has_failed() {
+            // The core would carry the mark of the last failure over to the next attempt.
+            self.parent().reset();
         }
         // SAFETY: As above.
         let prepared = to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) });
@@ -262,7 +274,7 @@ impl<T: Operations> Device<T> {
             to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
         });
         // SAFETY: As above; locked by us.
-        unsafe { bindings::virtio_unlock_parent(vdev) };
+        unsafe { bindings::virtio_unlock(vdev) };
         done.map(|()| true)
     }
 
@@ -379,8 +391,9 @@ pub(crate) unsafe fn with_ready<T: Operations>(
 ///
 /// Called by the workqueue with the work of a live `Private<T>`.
 unsafe extern "C" fn work_callback<T: Operations>(work: *mut bindings::work_struct) {
-    let offset = core::mem::offset_of!(Private<T>, work);
-    // SAFETY: `work` is the field of that name in a `Private<T>`.
+    let offset = core::mem::offset_of!(Private<T>, work)
+        .wrapping_add(core::mem::offset_of!(bindings::delayed_work, work));
+    // SAFETY: `work` is part of the field of that name in a `Private<T>`.
     let private: *mut Private<T> = unsafe { work.byte_sub(offset) }.cast();
     // SAFETY: `drop_data` cancels the work before it drops the data.
     unsafe { with_ready((*private).netdev, |dev| T::work(dev)) }
@@ -437,7 +450,7 @@ pub(crate) unsafe fn suspend<T: Operations>(ptr: *mut bindings::net_device) {
     // SAFETY: By the function's contract.
     unsafe {
         with_ready(ptr, |dev: &Device<T>| {
-            bindings::disable_work_sync(addr_of_mut!((*dev.private()).work).cast());
+            bindings::disable_delayed_work_sync(addr_of_mut!((*dev.private()).work).cast());
         });
         reset_prepare::<T>(ptr)
     }
@@ -454,7 +467,7 @@ pub(crate) unsafe fn resume<T: Operations>(ptr: *mut bindings::net_device) -> Re
     // SAFETY: By the function's contract; `suspend` has disabled the work.
     unsafe {
         with_ready(ptr, |dev: &Device<T>| {
-            bindings::enable_work(addr_of_mut!((*dev.private()).work).cast());
+            bindings::enable_delayed_work(addr_of_mut!((*dev.private()).work).cast());
         })
     };
     result

@@ -12,6 +12,7 @@
 
 #[cfg(espnic_ndis)]
 pub mod create;
+pub mod input;
 #[cfg(espnic_ndis)]
 pub mod modify;
 pub mod state;
@@ -33,7 +34,10 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ptr::addr_of, //
+    ptr::{
+        addr_of,
+        NonNull, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -72,8 +76,10 @@ pub trait Operations: Sized {
         Self: NetOperations;
 
     /// Whether the device can do this packet, which is not encapsulated yet; else software does it.
-    /// Per packet, no sleeping.
-    fn offload_ok(skb: &PeekSkb<'_>, x: &State) -> bool;
+    /// Per packet, no sleeping. A bond does not ask.
+    fn offload_ok(dev: &Device<Self>, skb: &PeekSkb<'_>, x: &State, handle: Handle) -> bool
+    where
+        Self: NetOperations;
 
     /// The sequence state of an ESN state has moved; most calls need nothing done. Per packet, under
     /// the state's lock: no sleeping.
@@ -116,7 +122,8 @@ impl<T: NetOperations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by XFRM with a registered device and a state that is being added.
+    /// Called by XFRM with a registered device and a state that is being added, or by a bond with one
+    /// whose memory stays during the call.
     unsafe extern "C" fn state_add(
         dev: *mut bindings::net_device,
         x: *mut bindings::xfrm_state,
@@ -124,11 +131,16 @@ impl<T: NetOperations> Callbacks<T> {
     ) -> c_int {
         // SAFETY: Registered devices have initialised data.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: The state is valid during the call.
-        let state = unsafe { State::from_raw(x) };
+        // At a failover a bond also adds states that died meanwhile: the memory of such a state is
+        // still there, because its end waits for the bond's lock, but its keys are freed. They have
+        // no references any more.
+        // SAFETY: The memory of the state stays during the call.
+        let Some(state) = NonNull::new(x).and_then(|x| unsafe { State::try_get(x) }) else {
+            return ESRCH.to_errno();
+        };
         // SAFETY: Null or valid during the call.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
-        match Self::add(dev, state, &mut extack) {
+        match Self::add(dev, &state, &mut extack) {
             Ok(handle) => {
                 // SAFETY: The state is ours to set up.
                 unsafe { (*x).xso.offload_handle = handle.to_raw() };
@@ -195,8 +207,19 @@ impl<T: NetOperations> Callbacks<T> {
         skb: *mut bindings::sk_buff,
         x: *mut bindings::xfrm_state,
     ) -> bool {
+        // SAFETY: The state is valid during the call; the stack takes its device away without a lock.
+        let dev = unsafe { core::ptr::read_volatile(addr_of!((*x).xso.dev)) };
+        // SAFETY: The caller is in an RCU section, in which a device that was registered lives.
+        if dev.is_null() || unsafe { (*dev).xfrmdev_ops } != Self::ops() {
+            return false;
+        }
+        // SAFETY: The callbacks say that the device was made for `T`, and it was registered.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
         // SAFETY: Both are valid during the call.
-        unsafe { T::offload_ok(&PeekSkb::from_raw(skb), State::from_raw(x)) }
+        unsafe {
+            let handle = Handle::from_raw((*x).xso.offload_handle);
+            T::offload_ok(dev, &PeekSkb::from_raw(skb), State::from_raw(x), handle)
+        }
     }
 
     /// # Safety
@@ -286,6 +309,9 @@ impl SkBuff {
         // SAFETY: The skb is valid and ours alone.
         let sp = unsafe { bindings::secpath_set(self.as_raw()).as_mut() }.ok_or(ENOMEM)?;
         let flags = status.flags(state.is_tunnel());
+        // Where software finds the state, it sets the mark then.
+        // SAFETY: Both are valid, and the skb is ours alone.
+        unsafe { bindings::xfrm_set_output_mark(self.as_raw(), state.as_raw()) };
         let len = usize::from(sp.len);
         let slot = sp.xvec.get_mut(len).ok_or(ENOMEM)?;
         // The secpath owns the reference from here on.

@@ -69,7 +69,7 @@ impl<T: Operations> Unregistered<T> {
             addr_of_mut!((*private).parent).write(parent.into());
             addr_of_mut!((*private).napis).write(napi_list);
             addr_of_mut!((*private).netdev).write(ptr);
-            bindings::init_work(
+            bindings::init_delayed_work(
                 addr_of_mut!((*private).work).cast(),
                 Some(work_callback::<T>),
             );
@@ -206,14 +206,22 @@ impl<T: Operations> Unregistered<T> {
         let private = self.private();
         // SAFETY: The private area was initialised in `new`.
         let parent = unsafe { &(*private).parent };
+        // SAFETY: The virtio device is live as long as we hold a reference.
+        if unsafe { (*parent.as_raw()).priv_.is_null() } {
+            // Done already, and the device may be the next driver's by now.
+            return;
+        }
         // SAFETY: The work was initialised in `new`.
-        unsafe { bindings::disable_work_sync(addr_of_mut!((*private).work).cast()) };
+        unsafe { bindings::disable_delayed_work_sync(addr_of_mut!((*private).work).cast()) };
         parent.reset();
         // SAFETY: The private area was initialised in `new`.
         if unsafe { &(*private).ready }.load(Acquire) {
             // SAFETY: As above.
             unsafe { &(*private).ready }.store(false, Release);
-            // SAFETY: The data is initialised, and no callback can come any more.
+            // The reset has waited for running callbacks. But who breaks the rules can interrupt
+            // after it, and the vectors are freed with the queues only, which are part of the data.
+            parent.synchronize_callbacks();
+            // SAFETY: The data is initialised, and every later callback sees that it is not ready.
             unsafe { (*private).data.assume_init_drop() };
         }
         // SAFETY: The virtio device is live as long as we hold a reference.
@@ -258,7 +266,7 @@ impl<T: Operations> Registration<T> {
             // A recovery touches what unregistering takes down: one that runs comes to its end
             // first, and none begins.
             // SAFETY: The work was initialised in `new`.
-            unsafe { bindings::disable_work_sync(addr_of_mut!((*private).work).cast()) };
+            unsafe { bindings::disable_delayed_work_sync(addr_of_mut!((*private).work).cast()) };
             // SAFETY: The device is registered.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };
             self.device.drop_data();

@@ -217,6 +217,18 @@ impl<D> StateTable<D> {
         }
     }
 
+    /// Frees the slots of one direction that have neither state nor data: those that were kept because
+    /// the device may have had the object of a dead state. It has none any more. Not while a state is
+    /// being added or freed.
+    pub fn release_abandoned(&self, direction: Direction) {
+        let mut slots = self.slots(direction).lock();
+        for slot in slots.list.iter_mut() {
+            if slot.state.is_none() && slot.data.is_none() {
+                slot.taken = false;
+            }
+        }
+    }
+
     /// The incoming state behind `id` and `epoch`, unless it is deleted. No sleeping.
     pub fn get_incoming(&self, id: u32, epoch: u16) -> Option<ARef<State>> {
         let mut slots = self.incoming.lock();

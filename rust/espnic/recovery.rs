@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How far the driver is with getting a NIC back that asked for a reset.
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// Written by the netdev's work only, which does not run twice at a time.
+pub(crate) struct Recovery {
+    /// The NIC asked for a reset, and it is not in use again.
+    wanted: Atomic<bool>,
+    /// How often in a row the reset failed.
+    failures: Atomic<u32>,
+}
+
+impl Recovery {
+    pub(crate) fn new() -> Self {
+        Self {
+            wanted: Atomic::new(false),
+            failures: Atomic::new(0),
+        }
+    }
+
+    /// A reset is tried; true if it is the first attempt.
+    pub(crate) fn begin(&self) -> bool {
+        !self.wanted.xchg(true, Relaxed)
+    }
+
+    /// The NIC is in use again; true if attempts had failed.
+    pub(crate) fn end(&self) -> bool {
+        self.wanted.store(false, Relaxed);
+        self.failures.xchg(0, Relaxed) > 0
+    }
+
+    /// An attempt failed; how many have, in a row.
+    pub(crate) fn fail(&self) -> u32 {
+        let failures = self.failures().saturating_add(1);
+        self.failures.store(failures, Relaxed);
+        failures
+    }
+
+    /// How often in a row the reset failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+}

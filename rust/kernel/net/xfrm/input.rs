@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received ESP packets that go to XFRM at once.
+//!
+//! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before anybody else sees the packet.
+//! There are packets that must take this way although GRO does not, or not always, take it with them:
+//! a socket in between would ask its own policies, and a bridge would forget what the device has done.
+
+use super::state::Family;
+use crate::{
+    bindings,
+    net::{
+        device::Operations,
+        napi::Poll,
+        skbuff::SkBuff, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
+
+/// Lengths of headers, in bytes.
+const ETH_HLEN: usize = 14;
+const IPV4_HLEN: usize = 20;
+const IPV6_HLEN: usize = 40;
+const UDP_HLEN: usize = 8;
+
+const IPPROTO_UDP: u8 = 17;
+
+/// Where ESP is in a frame without VLAN tags, IPv4 options and IPv6 extension headers.
+#[derive(Clone, Copy)]
+pub struct EspPlace {
+    family: Family,
+    /// Whether there is a UDP header in front of ESP.
+    pub in_udp: bool,
+    /// The length of the IP packet in bytes, from its own header.
+    len: u32,
+}
+
+impl EspPlace {
+    /// Finds ESP in `frame`, the beginning of a frame with its Ethernet header.
+    pub fn find(frame: &[u8]) -> Option<Self> {
+        let (ethernet, ip) = frame.split_at_checked(ETH_HLEN)?;
+        match ethernet.last_chunk()? {
+            [0x08, 0x00] => {
+                let header: &[u8; IPV4_HLEN] = ip.first_chunk()?;
+                let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
+                let in_udp = header[9] == IPPROTO_UDP;
+                let is_ours = in_udp || header[9] == super::state::IPPROTO_ESP;
+                (header[0] == 0x45 && !fragment && is_ours).then_some(Self {
+                    family: Family::V4,
+                    in_udp,
+                    len: u16::from_be_bytes([header[2], header[3]]).into(),
+                })
+            }
+            [0x86, 0xdd] => {
+                let header: &[u8; IPV6_HLEN] = ip.first_chunk()?;
+                let payload = u32::from(u16::from_be_bytes([header[4], header[5]]));
+                let is_ours = header[6] == super::state::IPPROTO_ESP;
+                (header[0] >> 4 == 6 && is_ours).then_some(Self {
+                    family: Family::V6,
+                    in_udp: false,
+                    len: payload.saturating_add(IPV6_HLEN as u32),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Offset of the ESP header from the start of the frame, in bytes.
+    pub fn offset(&self) -> usize {
+        let ip = match self.family {
+            Family::V4 => IPV4_HLEN,
+            Family::V6 => IPV6_HLEN,
+        };
+        let udp = if self.in_udp { UDP_HLEN } else { 0 };
+        ETH_HLEN.wrapping_add(ip).wrapping_add(udp)
+    }
+
+    /// The family of the addresses around ESP.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The destination address in `frame`, as in [`super::State::destination`].
+    pub fn destination(&self, frame: &[u8]) -> Option<super::state::Address> {
+        let (at, len) = match self.family {
+            Family::V4 => (ETH_HLEN.wrapping_add(16), 4),
+            Family::V6 => (ETH_HLEN.wrapping_add(24), 16),
+        };
+        let bytes = frame.get(at..at.wrapping_add(len))?;
+        let mut address = [0; 16];
+        address.get_mut(..len)?.copy_from_slice(bytes);
+        Some(address)
+    }
+}
+
+impl<T: Operations> Poll<'_, T> {
+    /// Whether a bridge takes the device's frames.
+    pub fn is_bridged(&self) -> bool {
+        // SAFETY: The device of a polled NAPI context is live.
+        unsafe { bindings::netif_is_bridged((*self.napi().as_raw()).dev) }
+    }
+
+    /// Hands an ESP packet to XFRM, which has [`SkBuff::set_rx_offload`] and
+    /// [`SkBuff::set_protocol`] behind it; ESP is at `place`.
+    ///
+    /// # Errors
+    ///
+    /// The packet, if its IP header is not as it must be: the stack shall judge it.
+    pub fn receive_esp(&self, skb: SkBuff, place: EspPlace) -> Result<(), SkBuff> {
+        let offset = place.offset().saturating_sub(ETH_HLEN);
+        // SAFETY: The skb is valid and ours alone; it is not made longer.
+        let trim = || unsafe { bindings::skb_trim(skb.as_raw(), place.len) };
+        let trimmed = skb.len() >= place.len && trim() == 0;
+        let sound =
+            place.family == Family::V6 || skb.head().first_chunk().is_some_and(is_sum_right);
+        if !trimmed || !sound || skb.head().len() <= offset {
+            return Err(skb);
+        }
+        // SAFETY: The skb is valid; its offload data was set with the secpath.
+        let Some(xo) = (unsafe { bindings::xfrm_offload(skb.as_raw()).as_mut() }) else {
+            return Err(skb);
+        };
+        xo.flags |= bindings::XFRM_GRO;
+        let (family, destination, next_header) = match place.family {
+            Family::V4 => (bindings::AF_INET, 16, 0),
+            Family::V6 => (bindings::AF_INET6, 24, 6),
+        };
+        let encapsulation = if place.in_udp {
+            bindings::UDP_ENCAP_ESPINUDP as c_int
+        } else {
+            0
+        };
+        let _guard = rcu::read_lock();
+        // SAFETY: The skb is valid, ours alone and given away; data is at the IP header, and there is
+        // an ESP header at the offset. XFRM reads SPI and sequence number from the packet itself.
+        unsafe {
+            bindings::skb_mark_napi_id(skb.as_raw(), self.napi().as_raw());
+            bindings::xfrm_place_esp(skb.as_raw(), offset as u32);
+            bindings::xfrm_input_cb(skb.as_raw(), family, destination, next_header);
+            bindings::xfrm_input(
+                skb.into_raw(),
+                super::state::IPPROTO_ESP.into(),
+                0,
+                encapsulation,
+            );
+        }
+        Ok(())
+    }
+}
+
+impl SkBuff {
+    /// Whether the frame's destination is the address of the device that received it; valid after
+    /// [`Self::set_protocol`].
+    pub fn is_for_us(&self) -> bool {
+        // SAFETY: The skb is valid.
+        unsafe { bindings::skb_is_for_us(self.as_raw()) }
+    }
+}
+
+/// Whether the checksum of an IPv4 header without options (RFC 791 section 3.1) is right.
+fn is_sum_right(header: &[u8; IPV4_HLEN]) -> bool {
+    let sum = header
+        .chunks_exact(2)
+        .filter_map(|pair| pair.first_chunk())
+        .fold(0u32, |sum, &pair| {
+            sum.wrapping_add(u16::from_be_bytes(pair).into())
+        });
+    (sum & 0xffff).wrapping_add(sum >> 16) == 0xffff
+}
