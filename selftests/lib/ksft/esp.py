@@ -7,7 +7,7 @@ import struct
 from . import env, netlink, proc, traffic, xfrm
 from .ktap import Failure, check, contains, defer, equal
 
-UDP_ENCAP, ENCAP_ESPINUDP, IP_XFRM_POLICY = 100, 2, 17
+UDP_ENCAP, ENCAP_ESPINUDP, IP_XFRM_POLICY, UDP_GRO = 100, 2, 17, 104
 SIZES = [*range(0, 18), 500, 1000, 1300]
 STREAM = 48 * 1024
 
@@ -21,11 +21,12 @@ def shown_as_offloaded(cfg, flow):
         contains(text, wanted, "ip xfrm state")
 
 
-def encap_socket(ns, port, bypass):
-    """The socket without which the stack takes ESP in UDP for plain UDP.
+def encap_socket(ns, port, bypass, gro=False):
+    """The socket without which the stack takes ESP in UDP for plain UDP; with receive offload for
+    it, if told so.
 
-    With bypass its own policies let the datagrams themselves pass: in transport mode the flow's
-    policies apply to them, too.
+    With bypass its own policies let the datagrams themselves pass, as those of IKE daemons do: in
+    transport mode the flow's policies apply to them, too.
     """
     with ns:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -34,7 +35,10 @@ def encap_socket(ns, port, bypass):
     for direction in (0, 1) if bypass else ():  # struct xfrm_userpolicy_info: in and out, allow
         policy = struct.pack("=40xH118xB7x", socket.AF_INET, direction)
         sock.setsockopt(socket.IPPROTO_IP, IP_XFRM_POLICY, policy)
+    if gro:
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
     sock.bind(("0.0.0.0", port))
+    return sock
 
 
 def protect(cfg, flow, offload=True):

@@ -8,6 +8,7 @@ new SAs must work.
 
 import dataclasses
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
@@ -104,6 +105,23 @@ def ifdown_flushes(cfg):
     cfg.dut.ip(f"link set {cfg.netif} down")
     ktap.equal(_shown(cfg), 0, "SAs after link down")
     esp.expect_live(cfg, 0, "after link down")
+    cfg.configure()
+    _restart(cfg)
+
+
+def ifdown_expires(cfg):
+    """Link down ends SAs as a hard limit does: key managers hear of each one, once."""
+    flow = _install(cfg)
+    ktap.defer(cfg.configure)
+    monitor = cfg.dut.spawn("ip", "xfrm", "monitor", "expire")
+    time.sleep(env.SETTLE)
+    cfg.dut.ip(f"link set {cfg.netif} down")
+    proc.wait_until(lambda: _shown(cfg) == 0, "the SAs go")
+    time.sleep(env.SETTLE)
+    text = proc.stop(monitor)[0]
+    for sa in (flow.out, flow.in_):
+        ktap.equal(text.count(f"spi {sa.spi:#010x}"), 1, f"events of SPI {sa.spi:#x}")
+    ktap.equal(text.count("hard 1"), 2, "hard expirations")
     cfg.configure()
     _restart(cfg)
 
@@ -364,7 +382,7 @@ def unbind_under_traffic(cfg):
     _end_under_traffic(cfg, unbind)
 
 
-CASES = [delete_under_traffic, ifdown_flushes, added_while_down, update,
+CASES = [delete_under_traffic, ifdown_flushes, ifdown_expires, added_while_down, update,
          update_other_key_under_traffic, duplicate_add, flush, hard_expiry, time_expiry,
          same_key_again, many_sas, table_full, refused_take_no_room, netns_move, unbind_with_sas,
          unbind_with_offload_off, flush_under_traffic, ifdown_under_traffic,

@@ -6,17 +6,27 @@ Which path was taken is proved from the wire and from two independent counters: 
 must have worked on all ESP packets of a case, or on none.
 """
 
+import itertools
+import json
 import socket
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, ktap, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, ktap, proc, traffic, xfrm  # noqa: E402
 
 COUNT = 5
 STREAM = 256 * 1024
 VLAN = 7
 OTHER_PORT = 4501
+MARK = 0x2a
+MARK_RULES = f"""table inet espnic_mark {{
+    chain input {{
+        type filter hook input priority 0
+        meta l4proto icmp meta mark {MARK:#x} counter
+    }}
+}}
+"""
 IP_OPTIONS = socket.IP_OPTIONS
 NO_OPERATIONS = bytes([1, 1, 1, 0])
 
@@ -109,6 +119,98 @@ def udp_transport(cfg):
 def udp_tunnel(cfg):
     """ESP in UDP, tunnel mode."""
     _udp(cfg, mode="tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4)
+
+
+def _udp_ike(cfg, **kwargs):
+    """With the sockets of IKE daemons, whose policies let everything pass; with and without receive
+    offload, of the interface and of the sockets."""
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    xfrm.flush(cfg.dut, cfg.peer)  # sockets take policies when XFRM's user interface is loaded
+    for gro, socket_gro in itertools.product(("on", "off"), (False, True)):
+        cfg.feature("gro", gro)
+        flow = xfrm.Flow(env.DUT4, env.PEER4, encap=OTHER_PORT, **kwargs)
+        sockets = [esp.encap_socket(ns, flow.encap, bypass=True, gro=socket_gro)
+                   for ns in (cfg.dut, cfg.peer)]
+        flow.install(cfg.dut, cfg.peer, cfg.netif)
+        watch = cfg.watch()
+        count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, esp.SIZES)
+        count += traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, esp.SIZES)
+        watch.stop().prove_offload(count)
+        traffic.tcp(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner, STREAM)
+        xfrm.flush(cfg.dut, cfg.peer)
+        for sock in sockets:
+            sock.close()
+
+
+def udp_ike_tunnel(cfg):
+    """ESP in UDP as IKE daemons use it: a tunnel, and a socket with policies of its own."""
+    _udp_ike(cfg, mode="tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4)
+
+
+def udp_ike_transport(cfg):
+    """The same in transport mode."""
+    _udp_ike(cfg)
+
+
+def udp_ike_port(cfg):
+    """IKE and keepalives on the port of ESP in UDP arrive at its socket, unharmed."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4, mode="tunnel", dut_inner=env.DUT_INNER4,
+                     peer_inner=env.PEER_INNER4, encap=xfrm.ENCAP_PORT)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    xfrm.flush(cfg.dut, cfg.peer)
+    own, other = (esp.encap_socket(ns, flow.encap, bypass=True) for ns in (cfg.dut, cfg.peer))
+    flow.install(cfg.dut, cfg.peer, cfg.netif)
+    own.settimeout(5)
+    for number in range(COUNT):
+        other.sendto(b"\xff", (env.DUT4, flow.encap))  # a keepalive, for nobody
+        message = bytes(4) + b"espnic IKE %d" % number
+        other.sendto(message, (env.DUT4, flow.encap))
+        ktap.equal(own.recv(100), message, "message at the socket")
+        traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner)
+
+
+def output_mark(cfg):
+    """What an inbound SA decrypts carries its output mark, in the NIC as in software."""
+    proc.need("nft")
+    cfg.dut.cmd("nft", "-f", "-", stdin=MARK_RULES)
+    ktap.defer(cfg.dut.cmd, "nft", "delete", "table", "inet", "espnic_mark")
+    counts = []
+    for dev in (None, cfg.netif):
+        flow = esp.inner4()
+        ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+        cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+        out, in_ = flow.dut_states(dev)
+        cfg.dut.ip(out, f"{in_} output-mark {MARK:#x}", *flow.dut_policies())
+        before = _marked(cfg)
+        traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, [56] * COUNT)
+        counts.append(_marked(cfg) - before)
+        xfrm.flush(cfg.dut, cfg.peer)
+    ktap.equal(counts, [COUNT, COUNT], "marked packets, in software and in the NIC")
+
+
+def _marked(cfg):
+    """Packets with the mark that have reached the side under test."""
+    rules = json.loads(cfg.dut.cmd("nft", "-j", "list", "table", "inet", "espnic_mark"))
+    return next(part["counter"]["packets"] for entry in rules["nftables"] if "rule" in entry
+                for part in entry["rule"]["expr"] if "counter" in part)
+
+
+def without_policy(cfg):
+    """Inner addresses that no policy covers: the stack takes what the NIC has decrypted for
+    sound, unless packets without a policy are blocked."""
+    flow = esp.inner4()
+    esp.protect(cfg, flow)
+    for line in flow.dut_policies():
+        if "dir in" in line:
+            cfg.dut.ip(line.replace(" add ", " delete ").partition(" tmpl")[0])
+    ktap.check(traffic.reachable(cfg.peer, flow.peer_inner, flow.dut_inner),
+               "the stack is stricter than operations.rst says")
+    ktap.defer(cfg.dut.ip, "xfrm policy setdefault in accept fwd accept out accept")
+    cfg.dut.ip("xfrm policy setdefault in block fwd block out accept")
+    ktap.check(not traffic.reachable(cfg.peer, flow.peer_inner, flow.dut_inner),
+               "a packet without a policy was accepted")
+    cfg.dut.ip(*[line for line in flow.dut_policies() if "dir in" in line])
+    traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, [56] * COUNT)
 
 
 def udp_cbc(cfg):
@@ -247,7 +349,8 @@ def fragments(cfg):
 
 
 CASES = [tunnel_4_in_4, tunnel_6_in_4, tunnel_4_in_6, tunnel_6_in_6, tunnel_any_inner,
-         flags, udp_transport, udp_tunnel, udp_cbc, udp_other_port, udp_new_port, nested,
+         flags, udp_transport, udp_tunnel, udp_cbc, udp_other_port, udp_new_port,
+         udp_ike_tunnel, udp_ike_transport, udp_ike_port, output_mark, without_policy, nested,
          vlan_over_offloading_device, vlan_device, ip_options, fragments]
 
 if __name__ == "__main__":

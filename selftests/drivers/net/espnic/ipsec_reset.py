@@ -17,6 +17,7 @@ ROUNDS = 4
 OTHERS, FEW = 20, 6
 LIMIT = 10
 RESET_TIME = 10.0
+STORM, STORM_STEPS, STORM_STEP, STORM_TIME = 120, 20, 0.003, 30.0
 
 
 def _reset(cfg, wait=True):
@@ -115,6 +116,48 @@ def extended_numbers(cfg):
         _reset(cfg)
     _works(cfg, flow)
     ktap.equal(xfrm.numbers(cfg.dut, flow.in_).seq >> 32, 5, "high half of the number received")
+
+
+def in_a_storm(cfg):
+    """The NIC asks again and again, faster than a reset takes: the driver does not give up."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _start(cfg, flow)
+    before = cfg.resets()
+    with traffic.Stream(cfg.dut, env.DUT4, cfg.peer, env.PEER4):
+        for number in range(STORM):
+            _reset(cfg, wait=False)
+            time.sleep(number % STORM_STEPS * STORM_STEP)
+    proc.wait_until(lambda: cfg.resets() > before and traffic.reachable(
+        cfg.dut, env.DUT4, env.PEER4), "traffic after the storm", STORM_TIME)
+    time.sleep(env.SETTLE)
+    esp.expect_live(cfg, 2, "after the storm")
+    _works(cfg, flow)
+
+
+def not_taken_back(cfg):
+    """There is no room for an SA after a reset: software does its work, as long as it takes."""
+    control = cfg.need_request("sa-limit")
+    flows = [xfrm.Flow(env.DUT4, env.PEER4), xfrm.Flow(env.DUT6, env.PEER6, reqid=2)]
+    _start(cfg, *flows)
+    before = cfg.driver_counters()
+    control.fault(cfg.nic, "sa-limit", 1)
+    _reset(cfg)
+    after = cfg.driver_counters()
+    name = "ipsec_sa_left_to_software"
+    ktap.equal(after[name] - before[name], 2, name)
+    esp.expect_live(cfg, 2, "with room for one in each direction")
+    watch = cfg.watch()
+    for flow in flows:
+        traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * 5)
+        traffic.tcp(cfg.dut, flow.dut, cfg.peer, flow.peer)
+    watch.stop().prove_no_errors()
+    for packets in (watch.esp(cfg.netif_mac), watch.esp(cfg.peer_mac)):
+        ktap.equal(len({packet.spi for packet in packets}), 2, "SAs on the wire")
+    control.request("fault", cfg.nic, "clear")
+    _reset(cfg)
+    esp.expect_live(cfg, 4, "with room for all again")
+    for flow in flows:
+        _works(cfg, flow)
 
 
 def _up_again(cfg):
@@ -224,7 +267,8 @@ def algorithm_refused(cfg):
     cfg.dut.ip(other.out.add(xfrm.offload(cfg.netif, "out")))
 
 
-CASES = [all_sas_come_back, under_traffic, same_key, extended_numbers, link_down_meanwhile,
+CASES = [all_sas_come_back, under_traffic, same_key, extended_numbers, in_a_storm,
+         not_taken_back, link_down_meanwhile,
          add_and_delete_meanwhile, driver_unbound_meanwhile, table_limit, algorithm_refused]
 
 if __name__ == "__main__":
