@@ -34,6 +34,8 @@ NIC keys:
   ipsec=on|off      offer inline IPsec; off is a plain virtio NIC [default: on]
   x-ipsec=on|off    offer the experimental extension with crypto-only SAs [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
+  device-config=on|off
+                    off: break the rules, have no device configuration [default: on]
 
 Ports: NICs with the same wire:NAME receive all that one of them sends. At switch:NAME a frame
 goes to the NIC that has its destination address, once that is known. tap:IFNAME opens or creates
@@ -41,6 +43,10 @@ a TAP interface of the host. A NIC with port none has no link.
 
 Faults: NIC:FAULT with the words of a control request `fault NIC FAULT` joined by colons,
 like n0:tx:drop:3:every:5. The control request `help` lists them all.
+
+Misbehaviour: the fault `misbehave` lets a NIC break the rules of virtio, to try a driver, like
+n0:misbehave:rx:id-out-of-range:1 or n0:misbehave:config:max-pairs:100. A list of them all is in
+the answer to `help`, too.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 if the NIC cannot start or run, 2 for a wrong
 command line.
@@ -119,6 +125,8 @@ pub struct NicSpec {
     pub x_ipsec: bool,
     /// `admin-vq=on`
     pub admin_vq: bool,
+    /// `device-config=on`
+    pub device_config: bool,
 }
 
 /// `--wire`
@@ -149,6 +157,7 @@ impl FromStr for NicSpec {
             ipsec: true,
             x_ipsec: true,
             admin_vq: true,
+            device_config: true,
         };
         let mut seen = HashSet::new();
         for item in text.split(',') {
@@ -169,6 +178,7 @@ impl FromStr for NicSpec {
                 "ipsec" => spec.ipsec = parse_switch(key, value)?,
                 "x-ipsec" => spec.x_ipsec = parse_switch(key, value)?,
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
+                "device-config" => spec.device_config = parse_switch(key, value)?,
                 _ => return Err(format!("unknown key `{key}`; --help lists the keys")),
             }
         }
@@ -190,6 +200,7 @@ impl NicSpec {
             ipsec: self.ipsec,
             x_ipsec: self.x_ipsec,
             admin_vq: self.admin_vq,
+            device_config: self.device_config,
         }
     }
 }

@@ -56,6 +56,17 @@ fn everything_set() {
 }
 
 #[test]
+fn misbehaviour_from_the_start() {
+    let nic = format!("{N0},device-config=off");
+    let args = parse(&["--nic", &nic, "--fault", "n0:misbehave:config:mtu:1:9"]).unwrap();
+    assert!(!args.nics[0].config(0).device_config);
+    let words = ["misbehave", "config", "mtu", "1", "9"];
+    assert_eq!(args.faults[0].request, Request::parse(&words).unwrap());
+    assert!(parse(&["--nic", N0]).unwrap().nics[0].device_config);
+    assert!(parse(&["--nic", N0, "--fault", "n0:misbehave:rx:nothing:1"]).is_err());
+}
+
+#[test]
 fn wire_option_connects() {
     let args = parse(&["--nic", N0, "--nic", N1, "--wire", "n0,n1"]).unwrap();
     assert!(matches!(&args.nics[0].port, Some(PortSpec::Wire(_))));

@@ -13,6 +13,7 @@ use std::thread;
 use serde_json::{json, Map, Value};
 
 use crate::fault::request::{Request, FORMS};
+use crate::misbehave::order;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
 use crate::socket;
@@ -20,7 +21,7 @@ use crate::socket;
 /// The requests, apart from the faults.
 const HELP: &[&str] = &[
     "stats [NIC]: counters of all NICs, or of one",
-    "fault NIC FAULT: see faults; COUNT 0 ends one",
+    "fault NIC FAULT: see faults and misbehaviours; COUNT 0 ends one",
     "link NIC up|down: plug the cable in or pull it out",
     "reset NIC: stop until the driver resets the device, like a broken one",
     "capture flush: write everything captured so far to the file",
@@ -68,7 +69,9 @@ impl Control {
                 .map(|()| Value::Null),
             ["reset", nic] => self.nic(nic).map(|nic| nic.fail()).map(|()| Value::Null),
             ["capture", "flush"] => self.flush(),
-            ["help"] => Ok(json!({ "requests": HELP, "faults": FORMS })),
+            ["help"] => {
+                Ok(json!({ "requests": HELP, "faults": FORMS, "misbehaviours": order::FORMS }))
+            }
             [] => Err("empty request: say help for the list of requests".to_owned()),
             [word, ..] => Err(format!(
                 "`{word}` is not a request of this form: say help for the list"
@@ -175,11 +178,18 @@ fn nic_stats(nic: &Nic) -> Value {
     };
     let mut virtio = object(nic.stats.list());
     virtio.insert("interrupts".into(), nic.msix.signalled().into());
+    let misbehaviour: Map<_, _> = nic
+        .misbehaviour
+        .made()
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
     json!({
         "link": nic.port.link_up(),
         "queues": { "max": nic.config.pairs, "active": active },
         "port": object(nic.port.stats.list()),
         "virtio": virtio,
         "ipsec": object(nic.ipsec.counters()),
+        "misbehaviour": misbehaviour,
     })
 }

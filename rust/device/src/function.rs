@@ -28,7 +28,7 @@ pub struct NicFunction {
 impl NicFunction {
     /// The function of `nic` in its reset state.
     pub fn new(nic: Arc<Nic>) -> Self {
-        let config = ConfigSpace::new(nic.msix.count());
+        let config = ConfigSpace::new(nic.msix.count(), nic.config.device_config);
         Self {
             nic,
             config,
@@ -52,8 +52,7 @@ impl NicFunction {
                 .take(1)
                 .for_each(|byte| *byte = self.nic.take_isr()),
             pci::DEVICE..DEVICE_END => {
-                let link_up = self.nic.port.link_up();
-                net::config::read(&self.nic.config, link_up, offset - pci::DEVICE, data);
+                net::config::read(&self.nic, offset - pci::DEVICE, data);
             }
             _ => {}
         }
@@ -81,7 +80,10 @@ impl NicFunction {
                 Effect::Reset => nic.reset(device),
                 Effect::Start => nic.start(device),
                 Effect::QueueStarted => nic.kick(),
-                Effect::QueueReset => nic.stats.queue_resets.inc(),
+                Effect::QueueReset => {
+                    device.net.unanswered.clear();
+                    nic.stats.queue_resets.inc();
+                }
                 Effect::QueueFailed(error) => nic.driver_error(device, error),
             },
         );
@@ -125,6 +127,9 @@ impl Function for NicFunction {
             Region::Bar(_) => data.fill(0xff),
             Region::Config => {
                 self.config.read(offset, data);
+                if self.config.hides(offset, data.len()) {
+                    self.nic.misbehaviour.device_config_missed();
+                }
                 if let Some(window) = self.config.window(offset, data.len()) {
                     if let Some(data) = data.get_mut(..window.len) {
                         self.read_bar(window.bar, window.offset, data);

@@ -17,6 +17,7 @@ mod counters;
 pub mod faults;
 mod frames;
 mod objects;
+mod record;
 mod rx;
 mod sa;
 mod session;
@@ -28,12 +29,14 @@ mod tx;
 pub use frames::Frames;
 
 use crate::crypto::Backend;
+use crate::misbehave::Misbehaviour;
 use admin::AdminState;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
+use espnic_wire::sa::OBJ_INB_SA;
 use faults::Faults;
 use session::Session;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use table::Tables;
 
 /// How the IPsec part of a NIC is set up.
@@ -56,6 +59,16 @@ impl Default for IpsecConfig {
             inb_sa_limit: 4096,
             outb_sa_limit: 4096,
             x_ipsec: true,
+        }
+    }
+}
+
+impl IpsecConfig {
+    /// Largest number of SAs of this object type.
+    fn limit(&self, obj_type: u16) -> u32 {
+        match obj_type {
+            OBJ_INB_SA => self.inb_sa_limit,
+            _ => self.outb_sa_limit,
         }
     }
 }
@@ -92,6 +105,8 @@ pub struct Ipsec {
     counters: Counters,
     /// Faults on purpose.
     pub faults: Faults,
+    /// Rules that are broken on purpose.
+    pub misbehaviour: Arc<Misbehaviour>,
 }
 
 impl Ipsec {
@@ -103,6 +118,7 @@ impl Ipsec {
             tables: RwLock::new(Tables::default()),
             counters: Counters::default(),
             faults: Faults::default(),
+            misbehaviour: Arc::default(),
         }
     }
 
@@ -112,6 +128,7 @@ impl Ipsec {
         let mut state = self.lock_state();
         *state = AdminState::new(self.config.x_ipsec);
         *self.write_tables() = Tables::default();
+        self.misbehaviour.reset();
     }
 
     /// The driver has (or has not) negotiated [`espnic_wire::feature::X_IPSEC`]: without it, the
@@ -178,7 +195,7 @@ impl Ipsec {
     }
 
     fn session(&self) -> Session<'_> {
-        Session::new(self.read_tables(), &self.counters, &self.faults)
+        Session::new(self)
     }
 
     /// Name and value of every counter; `ipsec_sa_in` and `ipsec_sa_out` are the present numbers of

@@ -22,6 +22,7 @@ pub mod ipsec;
 pub mod irq;
 pub mod limit;
 pub mod memory;
+pub mod misbehave;
 pub mod net;
 pub mod nic;
 pub mod pci;

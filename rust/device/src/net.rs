@@ -6,11 +6,14 @@ pub mod config;
 pub mod csum;
 pub mod ctrl;
 pub mod frame;
+pub mod late;
 pub mod rx;
 pub mod steer;
 pub mod tx;
+pub mod used;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{HdrLen, NetHdr48};
@@ -20,6 +23,8 @@ use crate::nic::Nic;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::RingError;
 use crate::virtio::{DeviceType, Virtio};
+use ctrl::Unanswered;
+use late::Late;
 
 /// Chains that are processed before the lock is given back.
 const BATCH: usize = 64;
@@ -41,6 +46,9 @@ pub struct NetConfig {
     pub x_ipsec: bool,
     /// The administration queue is offered.
     pub admin_vq: bool,
+    /// Configuration space has the capability that says where the device configuration is. A device
+    /// without it breaks the rules.
+    pub device_config: bool,
 }
 
 impl NetConfig {
@@ -135,6 +143,10 @@ pub struct NetState {
     pub wire: Frames,
     /// A frame that is to be segmented.
     pub large: Vec<u8>,
+    /// Commands whose answers are late on purpose.
+    pub unanswered: Vec<Unanswered>,
+    /// Interrupts that go on after a reset on purpose.
+    pub late: Option<Late>,
 }
 
 impl NetState {
@@ -150,6 +162,8 @@ impl NetState {
             sealing: Vec::new(),
             wire: Frames::default(),
             large: Vec::new(),
+            unanswered: Vec::new(),
+            late: None,
         }
     }
 
@@ -169,6 +183,13 @@ pub struct Device {
 }
 
 impl Device {
+    /// When something that was put off is due. A device that does not run gives no answers.
+    pub fn next_due(&self) -> Option<Instant> {
+        let answers = self.net.unanswered.iter().map(|answer| answer.due);
+        let answers = answers.filter(|_| self.virtio.running());
+        answers.chain(self.net.late.iter().map(Late::due)).min()
+    }
+
     /// Length of the packet header.
     pub fn hdr_len(&self) -> HdrLen {
         HdrLen::of(self.virtio.negotiated())
@@ -186,6 +207,7 @@ impl Device {
 
 /// Processes a batch of everything that waits. `false` if nothing did: then all queues notify.
 pub fn process(nic: &Nic, device: &mut Device) -> bool {
+    late::run(nic, device);
     if !device.virtio.running() {
         rx::discard(nic, device);
         return false;
@@ -223,6 +245,7 @@ mod tests {
             ipsec: true,
             x_ipsec: true,
             admin_vq: true,
+            device_config: true,
         }
     }
 

@@ -6,6 +6,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use espnic_wire::feature;
 
@@ -14,6 +15,7 @@ use crate::gate::Gate;
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
 use crate::limit::Limit;
+use crate::misbehave::Misbehaviour;
 use crate::net::{self, Device, NetConfig, NetState};
 use crate::ports::{Attachment, Inbox, Wake};
 use crate::stats::VirtioStats;
@@ -39,6 +41,8 @@ pub struct Nic {
     pub inbox: Arc<Inbox>,
     /// Inline IPsec.
     pub ipsec: Ipsec,
+    /// Rules that are broken on purpose.
+    pub misbehaviour: Arc<Misbehaviour>,
     /// Interrupts.
     pub msix: Msix,
     /// MSI-X is on; else events go to the ISR status.
@@ -69,6 +73,7 @@ impl Nic {
             stats: VirtioStats::default(),
             port,
             inbox,
+            misbehaviour: ipsec.misbehaviour.clone(),
             ipsec,
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),
@@ -101,8 +106,10 @@ impl Nic {
 
     /// Virtio device reset. What waits for the driver is lost with it.
     pub fn reset(&self, device: &mut Device) {
+        net::late::begin(self, device);
         device.virtio.reset();
         net::rx::discard(self, device);
+        device.net.unanswered.clear();
         device.net.active_pairs = 1;
         self.ipsec.reset();
         self.isr.store(0, Ordering::SeqCst);
@@ -155,9 +162,11 @@ impl Nic {
             Request::SaLimit(limit) => self.ipsec.faults.limit_sas(*limit),
             Request::RefuseAlgorithm(algorithm) => self.ipsec.faults.refuse(*algorithm),
             Request::SaDeleteRequest(count) => self.ipsec.faults.request_deletion(*count),
+            Request::Misbehave(order) => self.misbehaviour.set(order),
             Request::Clear => {
                 self.port.faults.clear();
                 self.ipsec.faults.clear();
+                self.misbehaviour.clear();
             }
         }
         self.kick();
@@ -219,8 +228,17 @@ impl Nic {
                 self.wake.cancel();
                 continue;
             }
-            self.wake.sleep(self.port.faults.next_due());
+            self.wake.sleep(self.next_due());
         }
+    }
+
+    /// When something that was put off is due.
+    fn next_due(&self) -> Option<Instant> {
+        let device = self.device.data().next_due();
+        [device, self.port.faults.next_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn batch(&self) -> bool {

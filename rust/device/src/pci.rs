@@ -68,15 +68,18 @@ pub struct ConfigSpace {
     bytes: [u8; CONFIG_LEN],
     writable: [u8; CONFIG_LEN],
     vectors: u16,
+    device_config: bool,
 }
 
 impl ConfigSpace {
-    /// The function in its reset state, with `vectors` MSI-X vectors.
-    pub fn new(vectors: u16) -> Self {
+    /// The function in its reset state, with `vectors` MSI-X vectors. `device_config` tells whether it
+    /// has a device configuration, which a virtio network device must have.
+    pub fn new(vectors: u16, device_config: bool) -> Self {
         let mut space = Self {
             bytes: [0; CONFIG_LEN],
             writable: [0; CONFIG_LEN],
             vectors,
+            device_config,
         };
         space.header();
         space.capabilities();
@@ -85,7 +88,7 @@ impl ConfigSpace {
 
     /// Back to the reset state.
     pub fn reset(&mut self) {
-        *self = Self::new(self.vectors);
+        *self = Self::new(self.vectors, self.device_config);
     }
 
     fn header(&mut self) {
@@ -116,8 +119,12 @@ impl ConfigSpace {
         self.structure(CAP_COMMON, CAP_NOTIFY, 16, CFG_COMMON, COMMON, common);
         self.structure(CAP_NOTIFY, CAP_ISR, 20, CFG_NOTIFY, NOTIFY, NOTIFY_LEN);
         self.put(CAP_NOTIFY + 16, &(NOTIFY_MULTIPLIER as u32).to_le_bytes());
-        self.structure(CAP_ISR, CAP_DEVICE, 16, CFG_ISR, ISR, 1);
-        self.structure(CAP_DEVICE, CAP_PCI_CFG, 16, CFG_DEVICE, DEVICE, DEVICE_LEN);
+        if self.device_config {
+            self.structure(CAP_ISR, CAP_DEVICE, 16, CFG_ISR, ISR, 1);
+            self.structure(CAP_DEVICE, CAP_PCI_CFG, 16, CFG_DEVICE, DEVICE, DEVICE_LEN);
+        } else {
+            self.structure(CAP_ISR, CAP_PCI_CFG, 16, CFG_ISR, ISR, 1);
+        }
         self.structure(CAP_PCI_CFG, 0, 20, CFG_PCI, 0, 0);
         self.allow(CAP_PCI_CFG + 4, &[0xff]);
         self.allow(CAP_PCI_CFG + 8, &[0xff; 8]);
@@ -139,6 +146,13 @@ impl ConfigSpace {
                 .copied()
                 .unwrap_or(0);
         }
+    }
+
+    /// Whether a read shows that the capability of the device configuration is missing: that of the byte
+    /// that should lead to it.
+    pub fn hides(&self, offset: u64, len: usize) -> bool {
+        let link = CAP_ISR as u64 + 1;
+        !self.device_config && offset <= link && link - offset < len as u64
     }
 
     /// Writes the bits that can be written.
@@ -216,7 +230,7 @@ mod tests {
 
     #[test]
     fn identity() {
-        let space = ConfigSpace::new(6);
+        let space = ConfigSpace::new(6, true);
         assert_eq!(read(&space, 0), 0x1041_1af4);
         assert_eq!(read(&space, 8), 0x0200_0001);
         assert_eq!(read(&space, 0x2c), 0x0001_4553);
@@ -227,7 +241,7 @@ mod tests {
 
     #[test]
     fn capability_chain_ends_and_covers_everything() {
-        let space = ConfigSpace::new(6);
+        let space = ConfigSpace::new(6, true);
         let (mut at, mut kinds, mut msix) = (space.bytes[0x34], Vec::new(), 0);
         while at != 0 {
             assert_eq!(at % 4, 0);
@@ -247,8 +261,27 @@ mod tests {
     }
 
     #[test]
+    fn the_device_configuration_can_be_missing() {
+        let mut space = ConfigSpace::new(6, false);
+        for _ in 0..2 {
+            let (mut at, mut kinds) = (space.bytes[CAP_COMMON + 1], vec![CFG_COMMON]);
+            while at != 0 {
+                let cap = &space.bytes[usize::from(at)..];
+                kinds.push(cap[3]);
+                at = cap[1];
+            }
+            assert_eq!(kinds, [CFG_COMMON, CFG_NOTIFY, CFG_ISR, CFG_PCI]);
+            space.reset();
+        }
+        let link = CAP_ISR as u64 + 1;
+        assert!(space.hides(link, 1) && space.hides(link - 1, 4));
+        assert!(!space.hides(link + 1, 4) && !space.hides(link - 1, 1));
+        assert!(!ConfigSpace::new(6, true).hides(link, 1));
+    }
+
+    #[test]
     fn only_masked_bits_are_writable() {
-        let mut space = ConfigSpace::new(6);
+        let mut space = ConfigSpace::new(6, true);
         for at in (0..CONFIG_LEN as u64).step_by(4) {
             space.write(at, &[0xff; 4]);
         }
@@ -264,7 +297,7 @@ mod tests {
 
     #[test]
     fn window_needs_a_valid_setup() {
-        let mut space = ConfigSpace::new(6);
+        let mut space = ConfigSpace::new(6, true);
         let data = PCI_CFG_DATA as u64;
         assert_eq!(space.window(data, 4), None);
         space.write(CAP_PCI_CFG as u64 + 8, &0x14u32.to_le_bytes());

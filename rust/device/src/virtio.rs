@@ -125,9 +125,12 @@ impl Virtio {
 
     /// Whether the device may use buffers: driver ready, bus mastering on, no reset needed.
     pub fn running(&self) -> bool {
-        self.bus_master
-            && self.status & status::DRIVER_OK != 0
-            && self.status & status::DEVICE_NEEDS_RESET == 0
+        self.driven() && self.status & status::DEVICE_NEEDS_RESET == 0
+    }
+
+    /// Whether a driver is ready, and bus mastering is on.
+    pub fn driven(&self) -> bool {
+        self.bus_master && self.status & status::DRIVER_OK != 0
     }
 
     /// Sets `DEVICE_NEEDS_RESET`. `true` if the driver must be told by a configuration interrupt.
@@ -163,6 +166,21 @@ impl Virtio {
     pub fn queue(&mut self, index: u16) -> Option<(&mut VirtQueue, u16)> {
         let slot = self.queues.get_mut(usize::from(index))?;
         slot.running.as_mut().map(|queue| (queue, slot.vector))
+    }
+
+    /// The vectors of the configuration and of all running queues.
+    pub fn vectors(&self) -> Vec<u16> {
+        let running = self.queues.iter().filter(|slot| slot.running.is_some());
+        std::iter::once(self.config_vector)
+            .chain(running.map(|slot| slot.vector))
+            .collect()
+    }
+
+    /// All running queues.
+    pub fn running_queues(&mut self) -> impl Iterator<Item = &mut VirtQueue> {
+        self.queues
+            .iter_mut()
+            .filter_map(|slot| slot.running.as_mut())
     }
 
     fn enable_queue(&mut self, index: u16) -> Result<(), RingError> {

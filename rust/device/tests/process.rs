@@ -249,6 +249,9 @@ fn the_control_socket_answers_several_connections() {
         "fault n0 clear",
         "fault n1 rx drop 3 every 2",
         "fault n1 delay 10 3",
+        "fault n0 misbehave rx num-buffers 3",
+        "fault n0 misbehave ctrl late 50 3",
+        "fault n0 clear",
         "link n0 down",
         "link n0 up",
         "reset n1",
@@ -257,7 +260,11 @@ fn the_control_socket_answers_several_connections() {
     ] {
         assert_eq!(ask(&mut one, request), json!({ "ok": true }), "{request}");
     }
-    assert!(ask(&mut two, "help")["requests"].as_array().unwrap().len() >= 5);
+    let misbehaviour = &ask(&mut two, "stats n0")["nics"]["n0"]["misbehaviour"];
+    assert_eq!(misbehaviour["rx num-buffers"], 0);
+    let help = ask(&mut two, "help");
+    assert!(help["requests"].as_array().unwrap().len() >= 5);
+    assert!(help["misbehaviours"].as_array().unwrap().len() >= 5);
 }
 
 #[test]

@@ -61,12 +61,17 @@ fn shorten(frame: &mut Vec<u8>, start: usize, end: usize) {
         return;
     }
     put(frame, packet.network + 2, new_end - packet.network);
-    put(frame, packet.network + 10, 0);
-    let header = packet.network..packet.transport.max(packet.network + IPV4_LEN);
+    renew_ipv4_checksum(frame, packet.network, packet.transport);
+}
+
+/// Makes the checksum of an IPv4 header at `network`, in front of `transport`, right.
+pub(crate) fn renew_ipv4_checksum(frame: &mut [u8], network: usize, transport: usize) {
+    put(frame, network + 10, 0);
+    let header = network..transport.max(network + IPV4_LEN);
     let sum = frame
         .get(header)
         .map_or(0, |header| !espnic_esp::checksum::Sum::of(header).folded());
-    put(frame, packet.network + 10, sum.into());
+    put(frame, network + 10, sum.into());
 }
 
 /// Writes a 16-bit field, if the frame reaches so far.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::damage::Damage;
 use super::{Direction, Fault, Kind};
 use crate::ipsec::faults::Algorithm;
+use crate::misbehave::order::Order;
 
 /// What can be said, one form per line.
 pub const FORMS: &[&str] = &[
@@ -33,6 +34,8 @@ pub enum Request {
     RefuseAlgorithm(Option<Algorithm>),
     /// With so many packets the driver is asked to delete their SA.
     SaDeleteRequest(u32),
+    /// A rule is broken.
+    Misbehave(Order),
     /// All faults end.
     Clear,
 }
@@ -77,6 +80,7 @@ impl Request {
             ["rx", "corrupt-padding", ..] => Err("only the NIC that encrypts can make padding \
                 wrong: say tx corrupt-padding to the sender"
                 .into()),
+            ["misbehave", ref words @ ..] => Order::parse(words).map(Self::Misbehave),
             ["clear"] => Ok(Self::Clear),
             _ => return None,
         };
@@ -88,7 +92,7 @@ fn delay(ms: &str) -> Result<Kind, String> {
     Ok(Kind::Delay(Duration::from_millis(number(ms)?.into())))
 }
 
-fn number(word: &str) -> Result<u32, String> {
+pub(crate) fn number(word: &str) -> Result<u32, String> {
     word.parse()
         .map_err(|_| format!("`{word}` is not a number from 0 to {}", u32::MAX))
 }

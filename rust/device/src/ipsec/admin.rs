@@ -5,8 +5,9 @@
 
 use super::caps::{DeviceCaps, DriverCaps};
 use super::{objects, Ipsec};
+use crate::misbehave::Deed;
 use espnic_wire::admin::{self, CmdHdr, ReplyHdr, Request};
-use espnic_wire::{bitmap, read_zero_extended, U64};
+use espnic_wire::{bitmap, cap, read_zero_extended, U64};
 use zerocopy::IntoBytes;
 
 /// Why a command was refused. Nothing has changed then.
@@ -45,6 +46,8 @@ pub(super) struct AdminState {
     opcodes: u64,
     /// Whether the extension is visible.
     x_ipsec: bool,
+    /// The driver was told of more SAs than there can be.
+    exaggerated: bool,
     /// Capabilities that the driver has set.
     pub(super) caps: DriverCaps,
 }
@@ -55,6 +58,7 @@ impl AdminState {
         Self {
             opcodes: admin::OPS_INITIAL,
             x_ipsec,
+            exaggerated: false,
             caps: DriverCaps::default(),
         }
     }
@@ -124,11 +128,19 @@ fn reply_hdr(refused: Refused) -> ReplyHdr {
     }
 }
 
+/// Whether the driver is told that there can be more SAs than is true.
+fn exaggerates(ipsec: &Ipsec, request: &Request<'_>) -> bool {
+    request.hdr.opcode.get() == admin::OP_DEVICE_CAP_GET
+        && request.cap().0.id.get() == cap::IPSEC_RESOURCE
+        && ipsec.misbehaviour.takes(Deed::SaLimits)
+}
+
 /// Checks and executes a command; returns its result.
 fn dispatch(ipsec: &Ipsec, request: &Request<'_>) -> Result<Vec<u8>, Refused> {
     let mut state = ipsec.lock_state();
     state.check(&request.hdr)?;
-    let device = DeviceCaps::new(&ipsec.config, state.x_ipsec);
+    state.exaggerated |= exaggerates(ipsec, request);
+    let device = DeviceCaps::new(&ipsec.config, state.x_ipsec, state.exaggerated);
     match request.hdr.opcode.get() {
         admin::OP_LIST_QUERY => Ok(admin::OPS_ALL.to_le_bytes().to_vec()),
         admin::OP_LIST_USE => state.list_use(request.data),

@@ -21,11 +21,13 @@ pub(super) struct DeviceCaps {
 }
 
 impl DeviceCaps {
-    /// Of a NIC with this configuration; `x_ipsec` tells whether the extension is visible.
-    pub(super) fn new(config: &IpsecConfig, x_ipsec: bool) -> Self {
+    /// Of a NIC with this configuration; `x_ipsec` tells whether the extension is visible,
+    /// `exaggerated` that the limits shall be as large as a number can be.
+    pub(super) fn new(config: &IpsecConfig, x_ipsec: bool, exaggerated: bool) -> Self {
+        let least = if exaggerated { u32::MAX } else { 0 };
         let limits = IpsecLimits {
-            inb_sa_limit: config.inb_sa_limit.into(),
-            outb_sa_limit: config.outb_sa_limit.into(),
+            inb_sa_limit: config.inb_sa_limit.max(least).into(),
+            outb_sa_limit: config.outb_sa_limit.max(least).into(),
         };
         Self { limits, x_ipsec }
     }

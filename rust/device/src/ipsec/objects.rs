@@ -23,6 +23,10 @@ pub(super) fn create(
     if ipsec.read_tables().get(obj_type, id).is_some() {
         return Err(Refused::EXISTS);
     }
+    // Only a driver that was told other limits asks for more than there are.
+    if id >= ipsec.config.limit(obj_type) || ipsec.misbehaviour.refuses_create() {
+        return Err(Refused::RESOURCE);
+    }
     ipsec.faults.admit(&ipsec.read_tables(), obj_type, object)?;
     // Outside the write lock: expanding a key takes longer than a packet.
     let sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;

@@ -6,7 +6,8 @@ use super::counters::{Counters, Tally};
 use super::faults::Faults;
 use super::frames::Frames;
 use super::table::{Slots, Tables};
-use super::{rx, tx, TxDrop};
+use super::{record, rx, tx, Ipsec, TxDrop};
+use crate::misbehave::Misbehaviour;
 use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
@@ -25,19 +26,17 @@ pub(super) struct Session<'a> {
     tables: RwLockReadGuard<'a, Tables>,
     counters: &'a Counters,
     faults: &'a Faults,
+    misbehaviour: &'a Misbehaviour,
     tally: Tally,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
-        tables: RwLockReadGuard<'a, Tables>,
-        counters: &'a Counters,
-        faults: &'a Faults,
-    ) -> Self {
+    pub(super) fn new(ipsec: &'a Ipsec) -> Self {
         Self {
-            tables,
-            counters,
-            faults,
+            tables: ipsec.read_tables(),
+            counters: &ipsec.counters,
+            faults: &ipsec.faults,
+            misbehaviour: &ipsec.misbehaviour,
             tally: Tally::default(),
         }
     }
@@ -91,6 +90,9 @@ impl<'a> Session<'a> {
     pub(super) fn receive(&mut self, frame: &mut [u8], hdr: &mut NetHdr48) {
         rx::process(&self.tables, self.counters, &mut self.tally, frame, hdr);
         self.faults.mark(hdr);
+        if self.misbehaviour.active() {
+            record::distort(self.misbehaviour, frame, hdr);
+        }
     }
 
     /// See [`super::Ipsec::receive_all`].

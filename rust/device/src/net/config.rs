@@ -2,18 +2,32 @@
 
 //! Device configuration space (VIRTIO 1.4 section 5.1.4): read-only.
 
+use std::mem::offset_of;
+
 use espnic_wire::config::{NetConfig as Layout, STATUS_LINK_UP};
 use zerocopy::IntoBytes;
 
-use super::NetConfig;
+use crate::nic::Nic;
 
-/// Reads `data.len()` bytes at `offset`; zero beyond the end.
-pub fn read(config: &NetConfig, link_up: bool, offset: u64, data: &mut [u8]) {
+/// Reads `data.len()` bytes at `offset`; zero beyond the end. A field of which any byte is read may be
+/// another one on purpose.
+pub fn read(nic: &Nic, offset: u64, data: &mut [u8]) {
+    let (config, link_up) = (&nic.config, nic.port.link_up());
+    let end = offset.saturating_add(data.len() as u64);
+    let reads = |at: usize| offset < at as u64 + 2 && end > at as u64;
+    let max_pairs = match reads(offset_of!(Layout, max_virtqueue_pairs)) {
+        true => nic.misbehaviour.max_pairs(config.pairs),
+        false => config.pairs,
+    };
+    let mtu = match reads(offset_of!(Layout, mtu)) {
+        true => nic.misbehaviour.mtu(config.mtu),
+        false => config.mtu,
+    };
     let layout = Layout {
         mac: config.mac,
         status: if link_up { STATUS_LINK_UP } else { 0 }.into(),
-        max_virtqueue_pairs: config.pairs.into(),
-        mtu: config.mtu.into(),
+        max_virtqueue_pairs: max_pairs.into(),
+        mtu: mtu.into(),
         ..Layout::default()
     };
     let start = usize::try_from(offset).unwrap_or(usize::MAX);

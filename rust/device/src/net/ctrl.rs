@@ -3,20 +3,37 @@
 //! The control queue (VIRTIO 1.4 section 5.1.6.5) and the administration queue (2.13). Both carry
 //! administration commands to the same place: the former in the experimental class `X_ADMIN`.
 
+use std::time::Instant;
+
 use espnic_wire::{admin, ctrl, feature};
 use zeroize::Zeroizing;
 
-use super::{rx, tx, Device, BATCH};
+use super::{rx, tx, used, Device, BATCH};
 use crate::memory::GuestMap;
+use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::{RingError, MAX_QUEUE_SIZE};
+use crate::virtio::queue::{RingError, VirtQueue, MAX_QUEUE_SIZE};
 
 const CTRL_HDR: usize = size_of::<ctrl::CtrlHdr>();
 const ACK: usize = 1;
 /// Start of the readable and of the writable part of an administration command.
 const MIN_READABLE: usize = size_of::<admin::CmdHdr>();
 const MIN_WRITABLE: usize = size_of::<admin::ReplyHdr>();
+
+/// Most answers that are late at a time.
+const MAX_UNANSWERED: usize = MAX_QUEUE_SIZE as usize;
+/// What stands where the rest of a truncated answer should be.
+const RUBBISH: u8 = 0xa5;
+
+/// A command that was carried out, and whose answer is late on purpose.
+pub struct Unanswered {
+    queue: u16,
+    head: u16,
+    written: u32,
+    /// When the answer comes.
+    pub due: Instant,
+}
 
 /// Answers a batch of control commands. `false` if there was none.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
@@ -70,12 +87,18 @@ fn run_queue(
     };
     let mut chain = net.chains.pop().unwrap_or_default();
     queue.disable_kicks(&mem)?;
-    let mut count = 0;
+    let mut count = answer_late(&mut net.unanswered, index, queue, &mem)?;
     while count < BATCH && queue.pop(&mem, &mut chain)? {
         count += 1;
         nic.stats.ctrl_commands.inc();
         let written = answer(&mem, &chain)?;
-        queue.push_used(&mem, chain.head(), written)?;
+        let answered = Unanswered {
+            queue: index,
+            head: chain.head(),
+            written,
+            due: Instant::now(),
+        };
+        conclude(nic, &mut net.unanswered, answered, queue, &mem, &chain)?;
     }
     let notify = queue.publish(&mem)?;
     let more = count == 0 && queue.enable_kicks(&mem)?;
@@ -84,6 +107,61 @@ fn run_queue(
         nic.interrupt_queue(vector);
     }
     Ok(count > 0 || more)
+}
+
+/// Gives the answers back that were late and are due; returns how many.
+fn answer_late(
+    unanswered: &mut Vec<Unanswered>,
+    index: u16,
+    queue: &mut VirtQueue,
+    mem: &GuestMap,
+) -> Result<usize, RingError> {
+    if unanswered.is_empty() {
+        return Ok(0);
+    }
+    let now = Instant::now();
+    let is_due = |answer: &Unanswered| answer.queue == index && answer.due <= now;
+    let (due, rest) = std::mem::take(unanswered)
+        .into_iter()
+        .partition::<Vec<_>, _>(is_due);
+    *unanswered = rest;
+    for answer in &due {
+        queue.push_used(mem, answer.head, answer.written)?;
+    }
+    Ok(due.len())
+}
+
+/// Gives an answer back, or does with it what is to be done.
+fn conclude(
+    nic: &Nic,
+    unanswered: &mut Vec<Unanswered>,
+    mut answer: Unanswered,
+    queue: &mut VirtQueue,
+    mem: &GuestMap,
+    chain: &Chain,
+) -> Result<(), RingError> {
+    let misbehaviour = &nic.misbehaviour;
+    if misbehaviour.takes(Deed::Never) {
+        return Ok(());
+    }
+    if misbehaviour.takes(Deed::Truncated) {
+        answer.written = truncate(mem, chain, answer.written)?;
+    }
+    let room = unanswered.len() < MAX_UNANSWERED;
+    if let Some(time) = room.then(|| misbehaviour.lateness()).flatten() {
+        answer.due += time;
+        unanswered.push(answer);
+        return Ok(());
+    }
+    used::give_back(nic, Queue::Ctrl, queue, mem, chain, answer.written)
+}
+
+/// Spoils the second half of an answer of `written` bytes; returns the length of the first.
+fn truncate(mem: &GuestMap, chain: &Chain, written: u32) -> Result<u32, RingError> {
+    let half = written / 2;
+    let rest = vec![RUBBISH; (written - half) as usize];
+    chain.write(mem, half.into(), &rest)?;
+    Ok(half)
 }
 
 /// Carries out one control command; returns the bytes written. `active` is there if the number of active

@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{csum, frame, steer, Device, NetState, BATCH};
+use super::{csum, frame, steer, used, Device, NetState, BATCH};
 use crate::memory::GuestMap;
+use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::{RingError, VirtQueue};
@@ -184,8 +185,20 @@ fn deliver(
         nic.stats.rx_csum_valid.inc();
         hdr.net.flags |= hdr::F_DATA_VALID;
     }
-    hdr.net.num_buffers = (count as u16).into();
-    fill(chains, queue, mem, hdr.prefix(rules.hdr_len), frame, count)?;
+    let buffers = match nic.misbehaviour.takes(Deed::NumBuffers) {
+        true => u16::MAX,
+        false => count as u16,
+    };
+    hdr.net.num_buffers = buffers.into();
+    fill(
+        nic,
+        chains,
+        queue,
+        mem,
+        hdr.prefix(rules.hdr_len),
+        frame,
+        count,
+    )?;
     nic.stats.rx_frames.inc();
     nic.stats.rx_bytes.add(frame.len() as u64);
     Ok(Delivery::Done)
@@ -243,6 +256,7 @@ fn gather(
 
 /// Writes header and frame across the first `count` chains and marks them used.
 fn fill(
+    nic: &Nic,
     chains: &[Chain],
     queue: &mut VirtQueue,
     mem: &GuestMap,
@@ -258,7 +272,8 @@ fn fill(
         let room = usize::try_from(chain.writable_len()).unwrap_or(usize::MAX) - skip;
         let (part, rest) = frame.split_at(room.min(frame.len()));
         chain.write(mem, skip as u64, part)?;
-        queue.push_used(mem, chain.head(), (skip + part.len()) as u32)?;
+        let len = (skip + part.len()) as u32;
+        used::give_back(nic, Queue::Rx, queue, mem, chain, len)?;
         frame = rest;
     }
     Ok(())

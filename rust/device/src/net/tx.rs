@@ -7,9 +7,10 @@ use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{frame, Device, NetState, BATCH};
+use super::{frame, used, Device, NetState, BATCH};
 use crate::ipsec::Frames;
 use crate::memory::GuestMap;
+use crate::misbehave::Queue;
 use crate::nic::Nic;
 use crate::stats::Counter;
 use crate::virtio::chain::Chain;
@@ -111,7 +112,7 @@ fn take_batch(
         if net.wire.len() >= BATCH {
             nic.port.send(&mut net.wire);
         }
-        queue.push_used(mem, chain.head(), 0)?;
+        used::give_back(nic, Queue::Tx, queue, mem, chain, 0)?;
     }
     Ok(count)
 }

@@ -147,14 +147,53 @@ impl VirtQueue {
     /// Writes one used entry; the driver sees it after [`Self::publish`]. `len` counts bytes written
     /// to the writable part from its start.
     pub fn push_used(&mut self, mem: &GuestMap, head: u16, len: u32) -> Result<(), RingError> {
+        self.push_entry(mem, head.into(), len)
+    }
+
+    /// The same for an id that may be wrong on purpose.
+    pub fn push_entry(&mut self, mem: &GuestMap, id: u32, len: u32) -> Result<(), RingError> {
         let slot = u64::from(self.ring.next_used() % self.ring.size());
         let addr = offset(self.ring.used_ring(), 4 + 8 * slot)?;
-        let element = u64::from(head) | (u64::from(len) << 32);
+        let element = u64::from(id) | (u64::from(len) << 32);
         mem.write_slice(&element.to_le_bytes(), addr)
             .map_err(|_| RingError::Ring)?;
         self.ring
             .set_next_used((Wrapping(self.ring.next_used()) + Wrapping(1)).0);
         Ok(())
+    }
+
+    /// Moves the used index that the driver sees by one, without an entry.
+    pub fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
+        self.ring
+            .set_next_used((Wrapping(self.ring.next_used()) + Wrapping(1)).0);
+        self.publish(mem).map(drop)
+    }
+
+    /// The id of a chain that the device does not have: neither `head`, which it has just popped, nor any
+    /// that waits. `None` if the device has all that there can be.
+    pub fn absent(&self, mem: &GuestMap, head: u16) -> Result<Option<u16>, RingError> {
+        let size = self.ring.size();
+        let mut present = vec![false; usize::from(size)];
+        let mut mark = |id: u16| {
+            if let Some(present) = present.get_mut(usize::from(id)) {
+                *present = true;
+            }
+        };
+        mark(head);
+        let next = Wrapping(self.ring.next_avail());
+        let avail = self
+            .ring
+            .avail_idx(mem, Ordering::Acquire)
+            .map_err(|_| RingError::Ring)?;
+        for at in 0..(avail - next).0.min(size) {
+            let slot = (next + Wrapping(at)).0 % size;
+            mark(self.load(mem, self.ring.avail_ring(), 4 + 2 * u64::from(slot))?);
+        }
+        // The last one is least likely to be popped and not yet returned.
+        Ok((0..size).rev().find(|&id| {
+            let present = present.get(usize::from(id));
+            present == Some(&false)
+        }))
     }
 
     /// Makes all used entries visible and says whether the driver wants an interrupt for them

@@ -46,6 +46,7 @@ pub fn config(last: u8) -> NetConfig {
         ipsec: true,
         x_ipsec: true,
         admin_vq: true,
+        device_config: true,
     }
 }
 

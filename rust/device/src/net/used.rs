@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Giving chains back to the driver, rightly or wrongly.
+
+use crate::memory::GuestMap;
+use crate::misbehave::{Queue, Used};
+use crate::nic::Nic;
+use crate::virtio::chain::Chain;
+use crate::virtio::queue::{RingError, VirtQueue};
+
+/// Bytes of an entry that is too short for every header.
+const SHORT: u32 = 5;
+
+/// Gives a chain back in which `len` bytes were written, unless the NIC is to lie about that.
+#[inline]
+pub fn give_back(
+    nic: &Nic,
+    kind: Queue,
+    queue: &mut VirtQueue,
+    mem: &GuestMap,
+    chain: &Chain,
+    len: u32,
+) -> Result<(), RingError> {
+    if nic.misbehaviour.active() {
+        if let Some(wrong) = nic.misbehaviour.takes_used(kind) {
+            return lie(wrong, queue, mem, chain, len);
+        }
+    }
+    queue.push_used(mem, chain.head(), len)
+}
+
+#[inline(never)]
+fn lie(
+    wrong: Used,
+    queue: &mut VirtQueue,
+    mem: &GuestMap,
+    chain: &Chain,
+    len: u32,
+) -> Result<(), RingError> {
+    let head = chain.head();
+    let id = match wrong {
+        Used::IdOutOfRange => u32::from(head) + u32::from(queue.size()),
+        Used::IdNotGiven => queue.absent(mem, head)?.unwrap_or(head).into(),
+        _ => head.into(),
+    };
+    let len = match wrong {
+        Used::TooLong => u32::try_from(chain.writable_len() + 1).unwrap_or(u32::MAX),
+        Used::Huge => u32::MAX,
+        Used::Empty => 0,
+        Used::Short => SHORT,
+        _ => len,
+    };
+    queue.push_entry(mem, id, len)?;
+    let again = wrong == Used::Twice || (wrong == Used::IdNotGiven && id == u32::from(head));
+    if again {
+        queue.push_entry(mem, id, len)?;
+    }
+    Ok(())
+}

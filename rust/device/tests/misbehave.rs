@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Rules that the NIC breaks on purpose: it does each time what was asked for, and no longer.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use espnic_device::fault::request::Request;
+use espnic_device::net::NetConfig;
+use espnic_device::pci;
+use espnic_device::transport::Region;
+use espnic_device::virtio::common::reg;
+use espnic_esp::checksum::Sum;
+use espnic_wire::admin::{self, Command};
+use espnic_wire::cap;
+use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::sa;
+use support::driver::{self, Driver, CTRL, QUEUE_SIZE, RX, TX};
+use support::sas::{self, command, framed};
+use support::{config, packets, pump, Rig};
+use zerocopy::IntoBytes;
+
+fn misbehave(driver: &Driver, words: &str) {
+    let words = ["misbehave"].into_iter().chain(words.split(' '));
+    let words: Vec<_> = words.collect();
+    driver.nic().set_fault(&Request::parse(&words).unwrap());
+}
+
+fn clear(driver: &Driver) {
+    driver.nic().set_fault(&Request::Clear);
+}
+
+fn made(driver: &Driver, words: &str) -> u64 {
+    let list = driver.nic().misbehaviour.made();
+    list.iter().find(|(name, _)| name == words).unwrap().1
+}
+
+fn pair(features: u128) -> (Driver, Driver) {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    a.start(features);
+    b.start(features);
+    (a, b)
+}
+
+/// The used entries since the last look: whole ids and lengths.
+fn entries(driver: &mut Driver, queue: u16) -> Vec<(u32, u32)> {
+    let ring = driver.rings[usize::from(queue)];
+    let end = driver.used_idx(queue);
+    let mut seen = ring.used_seen;
+    let mut list = Vec::new();
+    while seen != end {
+        let at = ring.used() + 4 + 8 * u64::from(seen % ring.size);
+        let word = |at| u32::from_le_bytes(driver.get(at, 4).try_into().unwrap());
+        list.push((word(at), word(at + 4)));
+        seen = seen.wrapping_add(1);
+    }
+    driver.rings[usize::from(queue)].used_seen = seen;
+    list
+}
+
+/// A frame of 102 bytes for `b`, which has one buffer of 1600 bytes for it.
+fn receive(a: &mut Driver, b: &mut Driver) -> (u16, Vec<(u32, u32)>) {
+    let head = b.rings[usize::from(RX)].next_desc;
+    b.post_rx(1600);
+    a.send(&NetHdr48::default(), &packets::udp(60));
+    pump(b.nic());
+    (head, entries(b, RX))
+}
+
+fn transmit(a: &mut Driver) -> (u16, Vec<(u32, u32)>) {
+    let at = a.buffer(200);
+    let head = a.chain(TX, &[(at, 100, 0)]);
+    a.kick(TX);
+    (head, entries(a, TX))
+}
+
+/// A command whose answer has a length of one byte.
+fn ask(a: &mut Driver) -> (u16, Vec<(u32, u32)>) {
+    let at = a.buffer(16);
+    let head = a.chain(CTRL, &[(at, 2, 0), (at + 8, 1, driver::WRITE)]);
+    a.kick(CTRL);
+    (head, entries(a, CTRL))
+}
+
+/// What each kind does to the entry (`head`, `len`) of a chain with `room` writable bytes.
+fn wrong(what: &str, head: u16, len: u32, room: u32) -> Vec<(u32, u32)> {
+    let head = u32::from(head);
+    match what {
+        "id-out-of-range" => vec![(head + u32::from(QUEUE_SIZE), len)],
+        "too-long" => vec![(head, room + 1)],
+        "huge" => vec![(head, u32::MAX)],
+        "empty" => vec![(head, 0)],
+        "short" => vec![(head, 5)],
+        "twice" => vec![(head, len), (head, len)],
+        _ => panic!("{what}"),
+    }
+}
+
+const USED: [&str; 6] = [
+    "id-out-of-range",
+    "too-long",
+    "huge",
+    "empty",
+    "short",
+    "twice",
+];
+
+#[test]
+fn used_entries_are_wrong() {
+    for what in USED {
+        let (mut a, mut b) = pair(driver::plain());
+        misbehave(&b, &format!("rx {what} 1"));
+        let (head, got) = receive(&mut a, &mut b);
+        assert_eq!(got, wrong(what, head, 12 + 102, 1600), "rx {what}");
+        let (head, got) = receive(&mut a, &mut b);
+        assert_eq!(got, [(head.into(), 12 + 102)]);
+
+        misbehave(&a, &format!("tx {what} 1"));
+        let (head, got) = transmit(&mut a);
+        assert_eq!(got, wrong(what, head, 0, 0), "tx {what}");
+        let (head, got) = transmit(&mut a);
+        assert_eq!(got, [(head.into(), 0)]);
+
+        misbehave(&a, &format!("ctrl {what} 1"));
+        let (head, got) = ask(&mut a);
+        assert_eq!(got, wrong(what, head, 1, 1), "ctrl {what}");
+        let (head, got) = ask(&mut a);
+        assert_eq!(got, [(head.into(), 1)]);
+
+        let counts = [(&b, "rx"), (&a, "tx"), (&a, "ctrl")]
+            .map(|(driver, queue)| made(driver, &format!("{queue} {what}")));
+        assert_eq!(counts, [1; 3], "{what}");
+    }
+}
+
+#[test]
+fn used_entries_are_right_again_when_cleared() {
+    let (mut a, mut b) = pair(driver::plain());
+    for driver in [&a, &b] {
+        for queue in ["rx", "tx", "ctrl"] {
+            for what in USED {
+                misbehave(driver, &format!("{queue} {what} 100"));
+            }
+        }
+        clear(driver);
+    }
+    let (head, got) = receive(&mut a, &mut b);
+    assert_eq!(got, [(head.into(), 12 + 102)]);
+    let (head, got) = ask(&mut a);
+    assert_eq!(got, [(head.into(), 1)]);
+    let list = a.nic().misbehaviour.made();
+    assert!(list.iter().all(|(_, count)| *count == 0), "{list:?}");
+}
+
+#[test]
+fn an_id_comes_that_was_not_given() {
+    let (mut a, mut b) = pair(driver::plain());
+    // The device has all buffers that there can be.
+    misbehave(&b, "rx id-not-given 1");
+    for _ in 1..QUEUE_SIZE {
+        b.post_rx(1600);
+    }
+    let (_, got) = receive(&mut a, &mut b);
+    assert_eq!(got, [(0, 12 + 102); 2]);
+    misbehave(&a, "tx id-not-given 1");
+    let (head, got) = transmit(&mut a);
+    assert_eq!(got, [(u32::from(QUEUE_SIZE) - 1, 0)]);
+    assert_ne!(got[0].0, u32::from(head));
+    let counts = [made(&a, "tx id-not-given"), made(&b, "rx id-not-given")];
+    assert_eq!(counts, [1, 1]);
+}
+
+#[test]
+fn a_packet_claims_all_buffers() {
+    let (mut a, mut b) = pair(driver::plain());
+    misbehave(&b, "rx num-buffers 1");
+    for wanted in [0xffff, 1] {
+        b.post_rx(1600);
+        let at = b.rings[usize::from(RX)].next_desc.checked_sub(1).unwrap();
+        a.send(&NetHdr48::default(), &packets::udp(60));
+        pump(b.nic());
+        assert_eq!(entries(&mut b, RX), [(at.into(), 12 + 102)]);
+        let desc = b.rings[usize::from(RX)].desc() + 16 * u64::from(at);
+        let address = u64::from_le_bytes(b.get(desc, 8).try_into().unwrap());
+        assert_eq!(b.get16(address + 10), wanted);
+    }
+    assert_eq!(made(&b, "rx num-buffers"), 1);
+}
+
+#[test]
+fn answers_are_late() {
+    let (mut a, _b) = pair(driver::plain());
+    misbehave(&a, "ctrl late 30 1");
+    let start = Instant::now();
+    let (late, got) = ask(&mut a);
+    assert!(got.is_empty());
+    // The next one overtakes it.
+    let (head, got) = ask(&mut a);
+    assert_eq!(got, [(head.into(), 1)]);
+    clear(&a);
+    let _worker = a.nic().spawn_worker().unwrap();
+    while a.used_idx(CTRL) != 2 {
+        assert!(start.elapsed() < Duration::from_secs(20), "no answer");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(30));
+    assert_eq!(entries(&mut a, CTRL), [(late.into(), 1)]);
+    assert_eq!(made(&a, "ctrl late"), 1);
+}
+
+#[test]
+fn a_reset_ends_late_answers() {
+    let (mut a, _b) = pair(driver::plain());
+    misbehave(&a, "ctrl late 1 1");
+    assert!(ask(&mut a).1.is_empty());
+    a.start(driver::plain());
+    std::thread::sleep(Duration::from_millis(3));
+    let (head, got) = ask(&mut a);
+    assert_eq!(got, [(head.into(), 1)]);
+}
+
+/// Else the worker would look for them again and again.
+#[test]
+fn a_device_that_has_stopped_waits_for_no_answer() {
+    let (mut a, _b) = pair(driver::plain());
+    misbehave(&a, "ctrl late 1 1");
+    assert!(ask(&mut a).1.is_empty());
+    let due = |a: &Driver| a.nic().with_device(|device| device.next_due());
+    assert!(due(&a).is_some());
+    a.nic().fail();
+    assert!(due(&a).is_none());
+}
+
+#[test]
+fn answers_never_come() {
+    let (mut a, _b) = pair(driver::plain());
+    misbehave(&a, "ctrl never 2");
+    assert!(ask(&mut a).1.is_empty());
+    clear(&a);
+    let (head, got) = ask(&mut a);
+    assert_eq!(got, [(head.into(), 1)]);
+    assert_eq!(made(&a, "ctrl never"), 1);
+}
+
+#[test]
+fn answers_are_truncated() {
+    let (mut a, _b) = pair(driver::ipsec());
+    let request = framed(&command(Command::ListQuery));
+    let whole = a.request(CTRL, &request, 100);
+    misbehave(&a, "ctrl truncated 1");
+    let half = a.request(CTRL, &request, 100);
+    assert_eq!(half, whole[..whole.len() / 2]);
+    assert_eq!(a.request(CTRL, &request, 100), whole);
+    assert_eq!(made(&a, "ctrl truncated"), 1);
+}
+
+#[test]
+fn the_configuration_has_other_numbers() {
+    let (mut a, _b) = pair(driver::plain());
+    let (pairs, mtu) = (pci::DEVICE + 8, pci::DEVICE + 10);
+    misbehave(&a, "config max-pairs 1");
+    misbehave(&a, "config mtu 1 2");
+    // Reading something else counts for nothing.
+    a.read(pci::DEVICE, 8);
+    a.read(pci::DEVICE + 12, 4);
+    assert_eq!((a.read(pairs, 2), a.read(pairs, 2)), (65535, 1));
+    assert_eq!(
+        [a.read(mtu, 2), a.read(mtu, 2), a.read(mtu, 2)],
+        [1, 1, 1500]
+    );
+    misbehave(&a, "config max-pairs 9");
+    assert_eq!(a.read(pairs + 1, 1), 0xff);
+    clear(&a);
+    assert_eq!(a.read(pairs, 2), 1);
+    assert_eq!(
+        (made(&a, "config max-pairs"), made(&a, "config mtu")),
+        (2, 2)
+    );
+}
+
+#[test]
+fn the_device_configuration_is_missing() {
+    let mut a = Rig::default().nic(NetConfig {
+        device_config: false,
+        ..config(1)
+    });
+    let (mut at, mut kinds) = (0x34, Vec::new());
+    loop {
+        let mut next = [0];
+        a.function.read(Region::Config, at, &mut next);
+        if next[0] == 0 {
+            break;
+        }
+        at = u64::from(next[0]) + 1;
+        let mut kind = [0];
+        a.function.read(Region::Config, at + 2, &mut kind);
+        kinds.push(kind[0]);
+    }
+    // MSI-X, then common, notification, ISR and PCI access.
+    assert_eq!(kinds[1..], [1, 2, 3, 5]);
+    assert_eq!(made(&a, "pci no-device-config"), 1);
+    a.start(driver::plain());
+}
+
+fn create(driver: &mut Driver, id: u32) -> (u16, u16) {
+    let obj_type = sa::OBJ_OUTB_SA;
+    let object = sas::object(obj_type);
+    let object = object.as_bytes();
+    let command = command(Command::ObjCreate {
+        obj_type,
+        id,
+        object,
+    });
+    let (status, qualifier, _) = sas::execute(driver, CTRL, &command);
+    (status, qualifier)
+}
+
+const NO_SPACE: (u16, u16) = (admin::ENOSPC, admin::Q_NORESOURCE);
+const DONE: (u16, u16) = (admin::OK, admin::Q_OK);
+
+#[test]
+fn limits_of_sas_are_huge() {
+    let (mut a, _b) = pair(driver::ipsec());
+    misbehave(&a, "sa limits 1");
+    // The driver takes what it is offered.
+    sas::set_up(&mut a, CTRL);
+    assert_eq!(made(&a, "sa limits"), 1);
+    // The NIC does not believe itself.
+    for id in [u32::MAX - 1, 4096] {
+        assert_eq!(create(&mut a, id), NO_SPACE);
+    }
+    assert_eq!(create(&mut a, 4095), DONE);
+    let get = Command::DeviceCapGet(cap::IPSEC_RESOURCE);
+    assert_eq!(sas::done(&mut a, CTRL, get)[..4], [0xff; 4]);
+    a.start(driver::ipsec());
+    sas::set_up(&mut a, CTRL);
+    let get = Command::DeviceCapGet(cap::IPSEC_RESOURCE);
+    let limits = sas::done(&mut a, CTRL, get);
+    assert_eq!(limits[..4], 4096u32.to_le_bytes());
+}
+
+#[test]
+fn sas_are_refused_after_a_reset() {
+    let (mut a, _b) = pair(driver::ipsec());
+    sas::set_up(&mut a, CTRL);
+    misbehave(&a, "sa refuse-create 2");
+    assert_eq!(create(&mut a, 1), DONE);
+    a.start(driver::ipsec());
+    sas::set_up(&mut a, CTRL);
+    let results: Vec<_> = (0..3).map(|id| create(&mut a, id)).collect();
+    assert_eq!(results, [NO_SPACE, NO_SPACE, DONE]);
+    assert_eq!(made(&a, "sa refuse-create"), 2);
+    misbehave(&a, "sa refuse-create 9");
+    a.start(driver::ipsec());
+    clear(&a);
+    sas::set_up(&mut a, CTRL);
+    assert_eq!(create(&mut a, 1), DONE);
+}
+
+/// What `b` gets of a packet under an SA with id 4, while it misbehaves like this.
+fn record(a: &mut Driver, b: &mut Driver, words: &str) -> (NetHdr48, Vec<u8>) {
+    if !words.is_empty() {
+        misbehave(b, &format!("record {words} 1"));
+    }
+    b.post_rx(1600);
+    let (hdr, frame) = sas::esp(3, &sas::clear_payload());
+    a.send(&hdr, &frame);
+    b.receive().unwrap()
+}
+
+type Change = fn(&mut NetHdr48, &mut Vec<u8>);
+
+#[test]
+fn records_are_wrong() {
+    let (mut a, mut b) = pair(driver::ipsec());
+    for driver in [&mut a, &mut b] {
+        sas::set_up(driver, CTRL);
+    }
+    sas::create(&mut a, sa::OBJ_OUTB_SA, 3);
+    sas::create(&mut b, sa::OBJ_INB_SA, 4);
+    let (hdr, frame) = record(&mut a, &mut b, "");
+    assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
+    let cases: [(&str, Change); 6] = [
+        ("sa-id", |hdr, _| hdr.out.resource_id = 5.into()),
+        ("epoch", |hdr, _| hdr.sec.epoch = 6.into()),
+        ("spi", |_, frame| frame[34 + 3] ^= 1),
+        ("address", |_, frame| {
+            frame[33] ^= 1;
+            let sum = !Sum::of(&frame[14..34]).folded();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        }),
+        ("offset-outside", |hdr, _| hdr.sec.esp_offset = 65535.into()),
+        ("offset-inside", |hdr, _| hdr.sec.esp_offset = 38.into()),
+    ];
+    for (words, change) in cases {
+        let (mut wanted, mut content) = (hdr, frame.clone());
+        change(&mut wanted, &mut content);
+        let (seen, got) = record(&mut a, &mut b, words);
+        assert_eq!((seen, got), (wanted, content), "{words}");
+        assert_eq!(record(&mut a, &mut b, ""), (hdr, frame.clone()));
+        assert_eq!(made(&b, &format!("record {words}")), 1);
+    }
+    // Packets that fail, or have no SA, do not count.
+    misbehave(&b, "record sa-id 1");
+    b.post_rx(1600);
+    a.send(&NetHdr48::default(), &packets::esp(7, 1));
+    b.receive().unwrap();
+    assert_eq!(made(&b, "record sa-id"), 1);
+    clear(&b);
+    assert_eq!(record(&mut a, &mut b, ""), (hdr, frame));
+}
+
+#[test]
+fn interrupts_come_after_a_reset() {
+    let (mut a, _b) = pair(driver::plain());
+    misbehave(&a, "reset interrupts 3");
+    let before = [RX, TX, CTRL].map(|queue| a.used_idx(queue));
+    let start = Instant::now();
+    a.write(reg::STATUS, 0, 1);
+    assert_eq!(a.status(), 0);
+    let after = [RX, TX, CTRL].map(|queue| a.used_idx(queue));
+    assert_eq!(after, before.map(|index| index + 1));
+    // The configuration and each queue.
+    let events = |a: &Driver| (0..4).map(|vector| a.events(vector)).collect::<Vec<_>>();
+    assert_eq!(events(&a), [1; 4]);
+    let _worker = a.nic().spawn_worker().unwrap();
+    while made(&a, "reset interrupts") < 3 {
+        assert!(start.elapsed() < Duration::from_secs(20), "no interrupts");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    a.nic().with_device(|_| ());
+    assert_eq!(events(&a), [2; 4]);
+    // The rings are not touched any more.
+    assert_eq!([RX, TX, CTRL].map(|queue| a.used_idx(queue)), after);
+    // It is not done to a device that no driver has started, nor when it is cleared.
+    misbehave(&a, "reset interrupts 3");
+    a.reset();
+    assert_eq!(events(&a), [0; 4]);
+    a.start(driver::plain());
+    clear(&a);
+    a.reset();
+    assert_eq!(events(&a), [0; 4]);
+    assert_eq!(made(&a, "reset interrupts"), 3);
+}
