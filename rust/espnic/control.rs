@@ -21,7 +21,11 @@ use kernel::{
         },
         Arc, //
     },
-    time::Delta, //
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
 };
 use kernel_net::{
     new_lock,
@@ -187,16 +191,15 @@ impl Control {
     ///
     /// `ENXIO` after [`Self::give_up`], or if the NIC asks for a reset: it answers no more.
     fn sleep(&self, waiter: &Waiter, limit: u32) -> Result<bool> {
-        let mut left = limit;
-        while left > 0 {
-            let step = left.min(SLEEP_MS);
-            if waiter.done.wait_timeout(step) {
+        let start = Instant::<Monotonic>::now();
+        // Asking the NIC takes its time, too.
+        while start.elapsed().as_millis() < i64::from(limit) {
+            if waiter.done.wait_timeout(SLEEP_MS) {
                 return Ok(true);
             }
             if self.lost.load(Relaxed) || self.vdev.needs_reset() {
                 return Err(ENXIO);
             }
-            left = left.saturating_sub(step);
         }
         Ok(false)
     }
