@@ -85,7 +85,7 @@ pub enum TxDrop {
     /// The frame is not the ESP packet that the header describes.
     #[error("not the ESP packet that the header describes")]
     Format,
-    /// Not crypto-only, or more than the cipher or the segmentation can do.
+    /// Not marked as crypto-only, or more than the cipher or the segmentation can do.
     #[error("not supported")]
     Unsupported,
     /// Longer than frames on the wire may be.

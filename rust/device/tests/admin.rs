@@ -263,3 +263,28 @@ fn reset_destroys_sas() {
     assert!(b.receive().is_none());
     assert_eq!(a.counter("tx_drop_ipsec"), 1);
 }
+
+#[test]
+fn a_frame_half_marked_for_ipsec_is_never_sent() {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    b.start(driver::plain());
+    b.post_rx(1600);
+    a.start(driver::ipsec() | driver::tso());
+    set_up(&mut a, CTRL);
+    create(&mut a, sa::OBJ_OUTB_SA, 3);
+    let frames = [esp(3, &clear_payload()), esp_gso(3, 3000, 1000)];
+    for (mut hdr, frame) in frames {
+        hdr.net.flags &= !hdr::F_SECURITY;
+        a.send(&hdr, &frame);
+    }
+    assert!(b.receive().is_none());
+    let counters = ["tx_drop_ipsec", "ipsec_tx_drop_unsupported", "tx_frames"];
+    assert_eq!(counters.map(|name| a.counter(name)), [2, 2, 0]);
+    // What the bit means, only the extension says.
+    a.start(driver::plain());
+    let mut hdr = NetHdr48::default();
+    hdr.net.flags = hdr::F_X_SEC;
+    a.send(&hdr, &packets::udp(10));
+    assert_eq!(b.receive().unwrap().1, packets::udp(10));
+}

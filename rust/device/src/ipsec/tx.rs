@@ -32,7 +32,7 @@ pub(super) fn protect(
     longest: usize,
     out: &mut Frames,
 ) -> Result<Sent, TxDrop> {
-    if !hdr.has(hdr::F_X_SEC) || hdr.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
+    if !hdr.has(hdr::F_SECURITY | hdr::F_X_SEC) || hdr.sec.sec_op != hdr::SEC_OP_CRYPTO_ONLY {
         return Err(TxDrop::Unsupported);
     }
     if !matches!(hdr.out.resource_type.get(), 0 | wire::OBJ_OUTB_SA) {

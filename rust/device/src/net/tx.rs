@@ -29,6 +29,7 @@ struct Rules {
     mtu: u16,
     csum: bool,
     ipsec: bool,
+    x_ipsec: bool,
     tso4: bool,
     tso6: bool,
 }
@@ -40,6 +41,7 @@ impl Rules {
             mtu,
             csum: virtio.has(feature::CSUM),
             ipsec: virtio.has(feature::IPSEC),
+            x_ipsec: virtio.has(feature::X_IPSEC),
             tso4: virtio.has(feature::HOST_TSO4),
             tso6: virtio.has(feature::HOST_TSO6),
         }
@@ -51,6 +53,12 @@ impl Rules {
             true => MAX_GSO_FRAME,
             false => usize::from(self.mtu) + frame::MAX_L2_LEN,
         }
+    }
+
+    /// Whether the frame is one for IPsec. A frame that only says so in part is meant as well: it will be
+    /// refused there, and never goes out in the clear.
+    fn protected(&self, hdr: &NetHdr48) -> bool {
+        self.ipsec && hdr.has(hdr::F_SECURITY) || self.x_ipsec && hdr.has(hdr::F_X_SEC)
     }
 
     /// IP version of the packets that `hdr` wants segmented; `None` if that was not negotiated or
@@ -175,8 +183,7 @@ fn take(
 
 /// Whether the frame is one for an SA that becomes one packet: many of them together cost less.
 fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &[u8]) -> bool {
-    rules.ipsec
-        && hdr.has(hdr::F_SECURITY)
+    rules.protected(hdr)
         && hdr.net.gso_type == hdr::GSO_NONE
         && frame.len() <= frame::longest(frame, rules.mtu)
 }
@@ -225,7 +232,7 @@ fn prepare<'a>(
                 .ok_or(&stats.tx_drop_gso)?,
         ),
     };
-    if rules.ipsec && hdr.has(hdr::F_SECURITY) {
+    if rules.protected(hdr) {
         return nic
             .ipsec
             .transmit(hdr, frame, longest, out)
