@@ -188,6 +188,19 @@ fn malformed_requests_are_dropped() {
     assert_eq!((a.counter("needs_reset"), a.counter("tx_frames")), (0, 0));
 }
 
+/// An MSS of 48 less 40 bytes of options is the least that Linux asks for.
+#[test]
+fn tiny_segments_are_refused() {
+    let (mut a, b) = pair(tso());
+    for size in [1, 7] {
+        a.send(&gso(false, size), &packets::tcp_partial(false, 1, 100));
+    }
+    assert_eq!(a.counter("tx_drop_gso"), 2);
+    assert_eq!(b.counter("port.rx_frames"), 0);
+    a.send(&gso(false, 8), &packets::tcp_partial(false, 1, 100));
+    assert_eq!((a.counter("tx_segments"), a.counter("tx_drop_gso")), (13, 2));
+}
+
 #[test]
 fn segmentation_needs_its_feature() {
     for (features, v6) in [

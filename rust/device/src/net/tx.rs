@@ -19,6 +19,9 @@ use crate::virtio::Virtio;
 
 /// Longest frame that is to be segmented: the largest IP packet, and room for what goes around it.
 const MAX_GSO_FRAME: usize = 65535 + 255;
+/// Least data of a segment, in bytes: what is left of the smallest MSS that Linux lets anybody set,
+/// 48 (`TCP_MIN_SND_MSS`), with all options that TCP has room for, 40; its `TCP_MIN_GSO_SIZE`.
+const MIN_GSO_SIZE: usize = 8;
 /// Most segments of one frame. A driver that wants 64 KiB in packets of less than 32 bytes does not
 /// want a network but this process's time.
 const MAX_SEGMENTS: usize = 2048;
@@ -67,7 +70,7 @@ impl Rules {
         let size = usize::from(hdr.net.gso_size.get());
         let fits = hdr.has(hdr::F_NEEDS_CSUM)
             && usize::from(hdr.net.csum_offset.get()) == checksum::TCP_FIELD
-            && size > 0
+            && size >= MIN_GSO_SIZE
             && len / size < MAX_SEGMENTS;
         match hdr.net.gso_type {
             hdr::GSO_TCPV4 if fits && self.tso4 => Some(4),
