@@ -7,12 +7,12 @@ pub mod csum;
 pub mod ctrl;
 pub mod frame;
 pub mod late;
+pub mod pending;
 pub mod rx;
 pub mod steer;
 pub mod tx;
 pub mod used;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use espnic_wire::feature::{self, mask};
@@ -25,6 +25,7 @@ use crate::virtio::queue::RingError;
 use crate::virtio::{DeviceType, Virtio};
 use ctrl::Unanswered;
 use late::Late;
+use pending::Pending;
 
 /// Chains that are processed before the lock is given back.
 const BATCH: usize = 64;
@@ -128,7 +129,7 @@ pub struct NetState {
     /// Queue pairs that the driver uses: 1 after a reset.
     pub active_pairs: u16,
     /// Frames that wait for receive buffers, by queue pair.
-    pub pending: Vec<VecDeque<Received>>,
+    pub pending: Vec<Pending>,
     /// Frames that came out of the inbox.
     pub arrived: Frames,
     /// The same on their way through IPsec to a queue.
@@ -154,7 +155,7 @@ impl NetState {
     pub fn new(pairs: u16) -> Self {
         Self {
             active_pairs: 1,
-            pending: (0..pairs).map(|_| VecDeque::new()).collect(),
+            pending: (0..pairs).map(|_| Pending::default()).collect(),
             arrived: Frames::default(),
             received: Vec::new(),
             done: Vec::new(),
@@ -169,7 +170,7 @@ impl NetState {
 
     /// Number of frames that are on their way.
     pub fn frames(&self) -> usize {
-        let pending: usize = self.pending.iter().map(VecDeque::len).sum();
+        let pending: usize = self.pending.iter().map(Pending::len).sum();
         pending + self.arrived.len() + self.received.len() + self.sealing.len() + self.wire.len()
     }
 }

@@ -6,7 +6,12 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use espnic_device::ipsec::Frames;
 use espnic_device::net::csum;
+use espnic_device::ports::{Port, Volume};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use proptest::prelude::*;
@@ -198,7 +203,41 @@ fn tiny_segments_are_refused() {
     assert_eq!(a.counter("tx_drop_gso"), 2);
     assert_eq!(b.counter("port.rx_frames"), 0);
     a.send(&gso(false, 8), &packets::tcp_partial(false, 1, 100));
-    assert_eq!((a.counter("tx_segments"), a.counter("tx_drop_gso")), (13, 2));
+    assert_eq!(
+        (a.counter("tx_segments"), a.counter("tx_drop_gso")),
+        (13, 2)
+    );
+}
+
+/// Notes the largest buffer that comes by.
+struct Scale(Arc<AtomicUsize>);
+
+impl Port for Scale {
+    fn send(&self, frames: &mut Frames) -> Volume {
+        let largest = frames.iter().map(Vec::capacity).max().unwrap_or(0);
+        self.0.fetch_max(largest, Ordering::Relaxed);
+        frames.truncate(0);
+        Volume::default()
+    }
+
+    fn link_up(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn frames_too_long_to_be_sent_leave_no_large_buffers() {
+    let largest = Arc::new(AtomicUsize::new(0));
+    let port = largest.clone();
+    let mut a = Rig::default().build(config(1), |_| Box::new(Scale(port)));
+    a.start(driver::plain() | driver::tso());
+    for _ in 0..3 {
+        a.send(&NetHdr48::default(), &vec![0; 65_000]);
+        a.send(&NetHdr48::default(), &packets::udp(18));
+    }
+    assert_eq!((a.counter("tx_drop_long"), a.counter("tx_frames")), (3, 3));
+    let largest = largest.load(Ordering::Relaxed);
+    assert!((60..2048).contains(&largest), "{largest}");
 }
 
 #[test]

@@ -7,10 +7,14 @@
 pub struct Frames {
     frames: Vec<Vec<u8>>,
     spare: Vec<Vec<u8>>,
+    /// Memory of all buffers in `spare`.
+    spare_bytes: usize,
 }
 
 /// Most buffers that are kept.
 const MOST_SPARE: usize = 256;
+/// Most memory in buffers that are kept: enough for a batch of the longest frames.
+const MOST_SPARE_BYTES: usize = 4 << 20;
 
 impl Frames {
     /// Adds a frame.
@@ -20,7 +24,8 @@ impl Frames {
 
     /// Adds a frame of `len` bytes, whose content is whatever a recycled buffer had, and returns it.
     pub fn add(&mut self, len: usize) -> &mut Vec<u8> {
-        let mut frame = self.spare.pop().unwrap_or_default();
+        let mut frame = self.pop_spare();
+        frame.reserve_exact(len.saturating_sub(frame.len()));
         frame.resize(len, 0);
         let at = self.frames.len();
         self.frames.push(frame);
@@ -29,8 +34,14 @@ impl Frames {
 
     /// An empty buffer, which may have come from [`Self::recycle`].
     pub fn spare(&mut self) -> Vec<u8> {
-        let mut buffer = self.spare.pop().unwrap_or_default();
+        let mut buffer = self.pop_spare();
         buffer.clear();
+        buffer
+    }
+
+    fn pop_spare(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes = self.spare_bytes.saturating_sub(buffer.capacity());
         buffer
     }
 
@@ -59,9 +70,12 @@ impl Frames {
         self.frames.drain(..)
     }
 
-    /// Gives back the buffer of a frame that is done with.
+    /// Gives back the buffer of a frame that is done with. It is kept if there is room; what counts is
+    /// its memory, not what was in it.
     pub fn recycle(&mut self, frame: Vec<u8>) {
-        if self.spare.len() < MOST_SPARE {
+        let bytes = self.spare_bytes.saturating_add(frame.capacity());
+        if self.spare.len() < MOST_SPARE && bytes <= MOST_SPARE_BYTES {
+            self.spare_bytes = bytes;
             self.spare.push(frame);
         }
     }
@@ -101,5 +115,21 @@ mod tests {
             frames.recycle(Vec::new());
         }
         assert!(frames.spare.len() <= MOST_SPARE);
+    }
+
+    #[test]
+    fn spare_memory_is_limited() {
+        let mut frames = Frames::default();
+        for _ in 0..MOST_SPARE {
+            let mut frame = vec![0; 1 << 16];
+            frame.truncate(60);
+            frames.recycle(frame);
+        }
+        let kept: usize = frames.spare.iter().map(Vec::capacity).sum();
+        assert_eq!((kept, frames.spare_bytes), (MOST_SPARE_BYTES, kept));
+        while frames.spare().capacity() > 0 {}
+        assert_eq!(frames.spare_bytes, 0);
+        // No more memory than the frame needs.
+        assert_eq!(frames.add(1000).capacity(), 1000);
     }
 }

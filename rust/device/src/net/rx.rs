@@ -6,21 +6,17 @@
 //! counted there. With several active queue pairs each has frames of its own waiting, so that a queue
 //! without buffers does not stop the others.
 
-use std::collections::VecDeque;
-
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
 use super::{csum, frame, steer, used, Device, NetState, BATCH};
+use super::pending::Pending;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::{RingError, VirtQueue};
 use crate::virtio::Virtio;
-
-/// Most frames that wait for one queue while others are served.
-const MAX_PENDING: usize = 1024;
 
 /// What the driver agreed to.
 struct Rules {
@@ -47,12 +43,12 @@ pub fn discard(nic: &Nic, device: &mut Device) {
         ..
     } = &mut device.net;
     nic.inbox.take(usize::MAX, arrived, done);
-    let waiting: usize = pending.iter().map(VecDeque::len).sum();
+    let waiting: usize = pending.iter().map(Pending::len).sum();
     nic.stats
         .rx_drop_not_ready
         .add((waiting + arrived.len()) as u64);
     arrived.truncate(0);
-    pending.iter_mut().for_each(VecDeque::clear);
+    pending.iter_mut().for_each(Pending::clear);
     nic.port.faults.discard();
 }
 
@@ -96,9 +92,9 @@ fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
     for (hdr, frame) in net.received.drain(..) {
         let pending = choose(virtio, active, &frame)
             .and_then(|pair| net.pending.get_mut(usize::from(pair)))
-            .filter(|pending| pending.len() < MAX_PENDING);
+            .filter(|pending| pending.has_room());
         match pending {
-            Some(pending) => pending.push_back((hdr, frame)),
+            Some(pending) => pending.push((hdr, frame)),
             None => {
                 nic.stats.rx_drop_no_buffers.inc();
                 net.done.push(frame);
@@ -123,11 +119,11 @@ fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
 /// Steers the waiting frames anew, because the number of active pairs has changed.
 pub fn steer_again(device: &mut Device) {
     let Device { virtio, net } = device;
-    let waiting: Vec<_> = net.pending.iter_mut().flat_map(|p| p.drain(..)).collect();
+    let waiting: Vec<_> = net.pending.iter_mut().flat_map(Pending::drain).collect();
     for received in waiting {
         let pair = choose(virtio, net.active_pairs, &received.1).unwrap_or(0);
         if let Some(pending) = net.pending.get_mut(usize::from(pair)) {
-            pending.push_back(received);
+            pending.push(received);
         }
     }
 }
@@ -150,12 +146,12 @@ fn run_queue(nic: &Nic, device: &mut Device, rules: &Rules, pair: u16) -> Result
     };
     queue.disable_kicks(&mem)?;
     let mut count = 0;
-    while let Some((hdr, frame)) = pending.front() {
+    while let Some((hdr, frame)) = pending.first() {
         match deliver(nic, chains, queue, &mem, rules, *hdr, frame)? {
             Delivery::Done => count += 1,
             Delivery::NoBuffer => break,
         }
-        done.extend(pending.pop_front().map(|(_, frame)| frame));
+        done.extend(pending.pop().map(|(_, frame)| frame));
     }
     if queue.publish(&mem)? {
         nic.interrupt_queue(vector);

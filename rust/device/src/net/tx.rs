@@ -54,8 +54,13 @@ impl Rules {
     fn longest(&self) -> usize {
         match self.tso4 || self.tso6 {
             true => MAX_GSO_FRAME,
-            false => usize::from(self.mtu) + frame::MAX_L2_LEN,
+            false => self.longest_sent(),
         }
+    }
+
+    /// Longest frame that can be sent as it is, whatever its tags.
+    fn longest_sent(&self) -> usize {
+        usize::from(self.mtu) + frame::MAX_L2_LEN
     }
 
     /// Whether the frame is one for IPsec. A frame that only says so in part is meant as well: it will be
@@ -153,12 +158,18 @@ fn take(
     let mut bytes = [0; size_of::<NetHdr48>()];
     chain.read(mem, 0, bytes.get_mut(..hdr_len).unwrap_or_default())?;
     let hdr = NetHdr48::read(&bytes, rules.hdr_len).unwrap_or_default();
-    // Frames that are segmented stay in the buffer, others move on with it.
     let gso = hdr.net.gso_type != hdr::GSO_NONE;
+    if !gso && len > rules.longest_sent() {
+        // Not even copied: its buffer would be much larger than those of others.
+        stats.tx_drop_long.inc();
+        return Ok(());
+    }
+    // Frames that are segmented stay in the buffer, others move on with it.
     let mut frame = match gso {
         true => std::mem::take(&mut net.large),
         false => net.wire.spare(),
     };
+    frame.reserve_exact(len.saturating_sub(frame.len()));
     frame.resize(len, 0);
     let read = chain.read(mem, hdr_len as u64, &mut frame);
     if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
@@ -199,10 +210,9 @@ fn seal(nic: &Nic, rules: &Rules, net: &mut NetState) {
     let bytes = |batch: &[(NetHdr48, Vec<u8>)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
     let (count, before) = (net.sealing.len(), bytes(&net.sealing));
     // The length of each has been compared with what its tags allow.
-    let longest = usize::from(rules.mtu) + frame::MAX_L2_LEN;
     let dropped = nic
         .ipsec
-        .transmit_all(&mut net.sealing, longest, &mut net.wire);
+        .transmit_all(&mut net.sealing, rules.longest_sent(), &mut net.wire);
     // What was sent has been moved away, and what was dropped is left.
     let left = bytes(&net.sealing);
     nic.stats.tx_frames.add((count - dropped) as u64);

@@ -9,31 +9,58 @@ use super::Wake;
 use crate::ipsec::Frames;
 use crate::stats::PortStats;
 
-/// Most frames, and most bytes, that wait in an inbox: more than the TCP receive window of one
-/// connection, because a sender that is as fast as memory fills it in one go.
+/// Most frames, and most bytes of memory, that wait in an inbox: more than the TCP receive window of
+/// one connection, because a sender that is as fast as memory fills it in one go.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
-/// Most empty buffers that wait for the next sender.
+/// Most empty buffers, and most bytes of memory in them, that wait for the next sender.
 const MAX_EMPTY: usize = 1024;
+const MAX_EMPTY_BYTES: usize = 16 << 20;
+/// Memory that any frame may have behind it without being asked why.
+const SMALL: usize = 2048;
 
 #[derive(Default)]
 struct Waiting {
     frames: VecDeque<Vec<u8>>,
+    /// Memory of all buffers in `frames`.
     bytes: usize,
     /// Buffers of frames that the NIC is done with. The senders take them, so that in the long run
     /// nothing is allocated.
     empty: Vec<Vec<u8>>,
+    /// Memory of all buffers in `empty`.
+    empty_bytes: usize,
 }
 
 impl Waiting {
-    /// Puts a frame in; `false` if it does not fit.
-    fn push(&mut self, frame: Vec<u8>) -> bool {
-        let fits = self.frames.len() < MAX_FRAMES && self.bytes + frame.len() <= MAX_BYTES;
+    /// Puts a frame in; `false` if it does not fit. What counts is the memory that it occupies: a small
+    /// frame does not keep a large buffer.
+    fn push(&mut self, mut frame: Vec<u8>) -> bool {
+        if frame.capacity() > 2 * frame.len().max(SMALL) {
+            frame.shrink_to(SMALL);
+        }
+        let bytes = self.bytes.saturating_add(frame.capacity());
+        let fits = self.frames.len() < MAX_FRAMES && bytes <= MAX_BYTES;
         if fits {
-            self.bytes += frame.len();
+            self.bytes = bytes;
             self.frames.push_back(frame);
         }
         fits
+    }
+
+    /// Takes a buffer back, if there is room.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        let bytes = self.empty_bytes.saturating_add(buffer.capacity());
+        if self.empty.len() < MAX_EMPTY && bytes <= MAX_EMPTY_BYTES {
+            self.empty_bytes = bytes;
+            self.empty.push(buffer);
+        }
+    }
+
+    /// A buffer with whatever is in it.
+    fn pop_empty(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.empty.pop()?;
+        self.empty_bytes = self.empty_bytes.saturating_sub(buffer.capacity());
+        Some(buffer)
     }
 }
 
@@ -57,16 +84,19 @@ impl Inbox {
     /// Puts all frames in, or drops them, and gives empty buffers in exchange.
     pub fn push(&self, frames: &mut Frames) {
         let mut waiting = self.lock();
-        let (bytes, count) = (waiting.bytes, frames.len());
-        let taken = frames
-            .drain()
-            .filter_map(|frame| waiting.push(frame).then_some(()))
-            .count();
-        self.stats.rx_frames.add(taken as u64);
-        self.stats.rx_bytes.add((waiting.bytes - bytes) as u64);
-        self.stats.rx_drop_overflow.add((count - taken) as u64);
+        let (mut taken, mut bytes, mut lost) = (0, 0, 0);
+        for frame in frames.drain() {
+            let len = frame.len();
+            match waiting.push(frame) {
+                true => (taken, bytes) = (taken + 1, bytes + len),
+                false => lost += 1,
+            }
+        }
+        self.stats.rx_frames.add(taken);
+        self.stats.rx_bytes.add(bytes as u64);
+        self.stats.rx_drop_overflow.add(lost);
         for _ in 0..taken {
-            let Some(buffer) = waiting.empty.pop() else {
+            let Some(buffer) = waiting.pop_empty() else {
                 break;
             };
             frames.recycle(buffer);
@@ -78,8 +108,9 @@ impl Inbox {
     /// Puts a copy of `frame` in, or drops it.
     pub fn copy(&self, frame: &[u8]) {
         let mut waiting = self.lock();
-        let mut buffer = waiting.empty.pop().unwrap_or_default();
+        let mut buffer = waiting.pop_empty().unwrap_or_default();
         buffer.clear();
+        buffer.reserve_exact(frame.len());
         buffer.extend_from_slice(frame);
         if waiting.push(buffer) {
             self.stats.rx_frames.inc();
@@ -98,12 +129,9 @@ impl Inbox {
         for frame in waiting.frames.drain(..count) {
             to.push(frame);
         }
-        let taken: usize = to.iter().rev().take(count).map(Vec::len).sum();
+        let taken: usize = to.iter().rev().take(count).map(Vec::capacity).sum();
         waiting.bytes = waiting.bytes.saturating_sub(taken);
-        let room = MAX_EMPTY.saturating_sub(waiting.empty.len());
-        waiting.empty.extend(done.drain(..done.len().min(room)));
-        drop(waiting);
-        done.clear();
+        done.drain(..).for_each(|buffer| waiting.keep(buffer));
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -140,6 +168,48 @@ mod tests {
         inbox.copy(&[0; MAX_BYTES]);
         inbox.copy(&[0]);
         assert_eq!(stats.rx_drop_overflow.get(), 4);
+    }
+
+    #[test]
+    fn small_frames_do_not_keep_large_buffers() {
+        let stats = Arc::new(PortStats::default());
+        let inbox = Inbox::new(Arc::default(), stats.clone());
+        let mut sent = Frames::default();
+        for _ in 0..MAX_FRAMES {
+            let mut frame = vec![0; 1 << 16];
+            frame.truncate(60);
+            sent.push(frame);
+        }
+        inbox.push(&mut sent);
+        assert_eq!(stats.rx_frames.get(), MAX_FRAMES as u64);
+        assert_eq!(stats.rx_bytes.get(), 60 * MAX_FRAMES as u64);
+        let waiting = inbox.lock();
+        let memory: usize = waiting.frames.iter().map(Vec::capacity).sum();
+        assert_eq!(memory, waiting.bytes);
+        assert!(memory <= MAX_FRAMES * SMALL);
+    }
+
+    #[test]
+    fn memory_counts_and_not_what_is_in_it() {
+        let stats = Arc::new(PortStats::default());
+        let inbox = Inbox::new(Arc::default(), stats.clone());
+        let (mut taken, mut done) = (Frames::default(), Vec::new());
+        let large = || {
+            let mut frame = vec![0; 1 << 16];
+            frame.truncate(1 << 15);
+            frame
+        };
+        let (fit, kept) = (MAX_BYTES >> 16, MAX_EMPTY_BYTES >> 16);
+        let mut sent = Frames::default();
+        (0..fit + 5).for_each(|_| sent.push(large()));
+        inbox.push(&mut sent);
+        let counts = (stats.rx_frames.get(), stats.rx_drop_overflow.get());
+        assert_eq!(counts, (fit as u64, 5));
+        (0..kept + 5).for_each(|_| done.push(large()));
+        inbox.take(usize::MAX, &mut taken, &mut done);
+        let waiting = inbox.lock();
+        assert_eq!((waiting.bytes, waiting.empty.len()), (0, kept));
+        assert_eq!((waiting.empty_bytes, done.len()), (MAX_EMPTY_BYTES, 0));
     }
 
     #[test]

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Frames that wait for the receive buffers of one queue.
+
+use std::collections::VecDeque;
+
+use super::Received;
+
+/// Most frames, and most bytes of memory, that wait for one queue while others are served.
+const MAX_FRAMES: usize = 1024;
+const MAX_BYTES: usize = 8 << 20;
+
+/// Frames for one queue, the oldest first.
+#[derive(Default)]
+pub struct Pending {
+    frames: VecDeque<Received>,
+    /// Memory of all frames.
+    bytes: usize,
+}
+
+impl Pending {
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether one more frame may wait.
+    pub fn has_room(&self) -> bool {
+        self.frames.len() < MAX_FRAMES && self.bytes < MAX_BYTES
+    }
+
+    /// Adds a frame, even if there is no room.
+    pub fn push(&mut self, received: Received) {
+        self.bytes = self.bytes.saturating_add(received.1.capacity());
+        self.frames.push_back(received);
+    }
+
+    /// The oldest frame.
+    pub fn first(&self) -> Option<&Received> {
+        self.frames.front()
+    }
+
+    /// Takes the oldest frame out.
+    pub fn pop(&mut self) -> Option<Received> {
+        let received = self.frames.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(received.1.capacity());
+        Some(received)
+    }
+
+    /// Takes all frames out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Received> + '_ {
+        self.bytes = 0;
+        self.frames.drain(..)
+    }
+
+    /// Throws all frames away.
+    pub fn clear(&mut self) {
+        self.drain().for_each(drop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espnic_wire::hdr::NetHdr48;
+
+    #[test]
+    fn frames_and_memory_are_limited() {
+        for (memory, most) in [(60, MAX_FRAMES), (1 << 16, MAX_BYTES >> 16)] {
+            let mut pending = Pending::default();
+            while pending.has_room() {
+                let mut frame = vec![0; memory];
+                frame.truncate(60);
+                pending.push((NetHdr48::default(), frame));
+            }
+            assert_eq!(pending.len(), most);
+            pending.pop();
+            assert!(pending.has_room() && pending.first().is_some());
+            pending.clear();
+            assert_eq!((pending.len(), pending.bytes), (0, 0));
+        }
+    }
+}
