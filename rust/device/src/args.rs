@@ -18,6 +18,10 @@ use crate::net::{NetConfig, MAX_PAIRS};
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65535;
 const DEFAULT_MTU: u16 = 1500;
 const DEFAULT_PAIRS: u16 = 2;
+/// Speeds of VIRTIO 1.4 section 5.1.4, in Mbit/s.
+const SPEED_RANGE: std::ops::RangeInclusive<u32> = 1..=0x7fff_ffff;
+/// That of the NICs with inline IPsec that there are in hardware.
+const DEFAULT_SPEED: u32 = 100_000;
 /// An interface name has room for this many bytes (`IFNAMSIZ` with its zero byte).
 const MAX_IFNAME: usize = 15;
 
@@ -32,10 +36,14 @@ NIC keys:
   mtu=N             largest MTU, 68 to 65535 [default: 1500]
   queues=N          queue pairs, 1 to 8 [default: 2]
   ipsec=on|off      offer inline IPsec; off is a plain virtio NIC [default: on]
-  x-ipsec=on|off    offer the experimental extension with crypto-only SAs [default: on]
+  x-ipsec=on|off    offer the experimental extension with crypto-only SAs, without which
+                    inline IPsec is not offered, either [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
+  speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
+  access-platform=on|off
+                    let the guest's IOMMU map its memory for the NIC [default: on]
 
 Ports: NICs with the same wire:NAME receive all that one of them sends. At switch:NAME a frame
 goes to the NIC that has its destination address, once that is known. tap:IFNAME opens or creates
@@ -127,6 +135,10 @@ pub struct NicSpec {
     pub admin_vq: bool,
     /// `device-config=on`
     pub device_config: bool,
+    /// Speed in Mbit/s.
+    pub speed: u32,
+    /// `access-platform=on`
+    pub access_platform: bool,
 }
 
 /// `--wire`
@@ -158,6 +170,8 @@ impl FromStr for NicSpec {
             x_ipsec: true,
             admin_vq: true,
             device_config: true,
+            speed: DEFAULT_SPEED,
+            access_platform: true,
         };
         let mut seen = HashSet::new();
         for item in text.split(',') {
@@ -179,6 +193,8 @@ impl FromStr for NicSpec {
                 "x-ipsec" => spec.x_ipsec = parse_switch(key, value)?,
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
+                "speed" => spec.speed = parse_speed(value)?,
+                "access-platform" => spec.access_platform = parse_switch(key, value)?,
                 _ => return Err(format!("unknown key `{key}`; --help lists the keys")),
             }
         }
@@ -201,6 +217,8 @@ impl NicSpec {
             x_ipsec: self.x_ipsec,
             admin_vq: self.admin_vq,
             device_config: self.device_config,
+            speed: self.speed,
+            access_platform: self.access_platform,
         }
     }
 }
@@ -369,6 +387,13 @@ fn parse_mtu(text: &str) -> Result<u16, String> {
         .ok()
         .filter(|mtu| MTU_RANGE.contains(mtu))
         .ok_or_else(|| format!("`{text}` is not an MTU from 68 to 65535"))
+}
+
+fn parse_speed(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|speed| SPEED_RANGE.contains(speed))
+        .ok_or_else(|| format!("`{text}` is not a speed in Mbit/s from 1 to 2147483647"))
 }
 
 fn parse_pairs(text: &str) -> Result<u16, String> {

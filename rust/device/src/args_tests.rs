@@ -21,12 +21,15 @@ fn defaults() {
     assert_eq!(config.mac, [2, 0, 0, 0, 0, 0x11]);
     assert_eq!(config.mtu, 1500);
     assert!(config.ipsec && config.x_ipsec && config.admin_vq);
+    assert!(config.access_platform);
+    assert_eq!(config.speed, 100_000);
     assert_eq!(args.log_level, LevelFilter::Info);
 }
 
 #[test]
 fn everything_set() {
-    let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off";
+    let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off,\
+               speed=25000,access-platform=off";
     let args = parse(&[
         "--nic",
         nic,
@@ -46,6 +49,8 @@ fn everything_set() {
     assert_eq!(config.mac, [2, 0, 0, 0, 0, 0xab]);
     assert_eq!(config.mtu, 9000);
     assert!(!config.ipsec && !config.x_ipsec && !config.admin_vq);
+    assert!(!config.access_platform);
+    assert_eq!(config.speed, 25_000);
     assert_eq!(args.nics[0].port, Some(PortSpec::Tap("t0".into())));
     let fault = &args.faults[0];
     assert_eq!(
@@ -176,6 +181,11 @@ fn wrong_command_lines_say_what_to_do() {
         (&["--nic", N0, "--fault", "n0"], "not NIC:FAULT"),
         (&["--nic", "name=n0,socket=s,queues=0"], "from 1 to 8"),
         (&["--nic", "name=n0,socket=s,queues=9"], "from 1 to 8"),
+        (&["--nic", "name=n0,socket=s,speed=0"], "is not a speed"),
+        (
+            &["--nic", "name=n0,socket=s,speed=2147483648"],
+            "is not a speed",
+        ),
         (&["--nic", N0, "--log-level", "loud"], "--log-level"),
         (&["--nic", N0, "--crypto", "rot13"], "--crypto"),
         (&["--nic", N0, "stray"], "stray"),

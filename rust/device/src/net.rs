@@ -43,13 +43,18 @@ pub struct NetConfig {
     pub pairs: u16,
     /// Inline IPsec is offered.
     pub ipsec: bool,
-    /// The experimental extension is offered as well.
+    /// The experimental extension is offered; without it, IPsec is not, either.
     pub x_ipsec: bool,
     /// The administration queue is offered.
     pub admin_vq: bool,
     /// Configuration space has the capability that says where the device configuration is. A device
     /// without it breaks the rules.
     pub device_config: bool,
+    /// Speed of the link that the driver is told, in Mbit/s, up to 2^31 - 1 (VIRTIO 1.4 section 5.1.4).
+    pub speed: u32,
+    /// `VIRTIO_F_ACCESS_PLATFORM` is offered: a driver that takes it has its memory mapped by the guest's
+    /// IOMMU, if it has one.
+    pub access_platform: bool,
 }
 
 impl NetConfig {
@@ -79,15 +84,17 @@ impl NetConfig {
             feature::RING_RESET,
             feature::HOST_TSO4,
             feature::HOST_TSO6,
+            feature::SPEED_DUPLEX,
         ];
         if self.pairs > 1 {
             bits.push(feature::MQ);
         }
-        if self.ipsec {
-            bits.extend([feature::OUT_NET_HEADER, feature::IPSEC]);
-        }
+        // Only together: crypto-only SAs are all there is, and those are of the extension.
         if self.ipsec && self.x_ipsec {
-            bits.push(feature::X_IPSEC);
+            bits.extend([feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC]);
+        }
+        if self.access_platform {
+            bits.push(feature::ACCESS_PLATFORM);
         }
         if self.admin_vq {
             bits.push(feature::ADMIN_VQ);
@@ -247,6 +254,8 @@ mod tests {
             x_ipsec: true,
             admin_vq: true,
             device_config: true,
+            speed: 100_000,
+            access_platform: true,
         }
     }
 
@@ -258,24 +267,28 @@ mod tests {
             feature::OUT_NET_HEADER,
             feature::X_IPSEC,
             feature::ADMIN_VQ,
+            feature::ACCESS_PLATFORM,
         ] {
             assert_ne!(all & mask(bit), 0);
         }
+        let ipsec = mask(feature::IPSEC) | mask(feature::OUT_NET_HEADER) | mask(feature::X_IPSEC);
         let plain = NetConfig {
             ipsec: false,
             ..config()
-        }
-        .features();
-        assert_eq!(
-            plain & (mask(feature::IPSEC) | mask(feature::OUT_NET_HEADER) | mask(feature::X_IPSEC)),
-            0
-        );
+        };
+        // The standard's own SAs do not exist, so its bit is not offered alone.
         let standard = NetConfig {
             x_ipsec: false,
             ..config()
+        };
+        for config in [plain, standard] {
+            assert_eq!(all & !config.features(), ipsec);
         }
-        .features();
-        assert_eq!(all & !standard, mask(feature::X_IPSEC));
+        let physical = NetConfig {
+            access_platform: false,
+            ..config()
+        };
+        assert_eq!(all & !physical.features(), mask(feature::ACCESS_PLATFORM));
     }
 
     #[test]

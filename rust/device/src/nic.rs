@@ -45,7 +45,7 @@ pub struct Nic {
     pub misbehaviour: Arc<Misbehaviour>,
     /// Interrupts.
     pub msix: Msix,
-    /// MSI-X is on; else events go to the ISR status.
+    /// MSI-X is on; else events of queues go to the ISR status.
     pub msix_enabled: AtomicBool,
     isr: AtomicU8,
     wake: Arc<Wake>,
@@ -133,7 +133,7 @@ impl Nic {
             self.stats.needs_reset.inc();
         }
         if device.virtio.needs_reset() {
-            self.interrupt_config(device.virtio.config_vector());
+            self.interrupt_config(&device.virtio);
         }
     }
 
@@ -149,7 +149,7 @@ impl Nic {
         self.with_device(|device| {
             if self.port.plug(up) {
                 device.virtio.config_changed();
-                self.interrupt_config(device.virtio.config_vector());
+                self.interrupt_config(&device.virtio);
             }
         });
     }
@@ -174,19 +174,19 @@ impl Nic {
 
     /// Tells the driver about used buffers.
     pub fn interrupt_queue(&self, vector: u16) {
-        self.interrupt(vector, ISR_QUEUE);
-    }
-
-    /// Tells the driver about a change of configuration or status.
-    pub fn interrupt_config(&self, vector: u16) {
-        self.interrupt(vector, ISR_CONFIG);
-    }
-
-    fn interrupt(&self, vector: u16, isr: u8) {
         if self.msix_enabled.load(Ordering::SeqCst) {
             self.msix.signal(vector);
         } else {
-            self.isr.fetch_or(isr, Ordering::SeqCst);
+            self.isr.fetch_or(ISR_QUEUE, Ordering::SeqCst);
+        }
+    }
+
+    /// Tells the driver about a change of configuration or status. The ISR status says so in any case
+    /// (4.1.5.3.1); the message of MSI-X is a write to memory, which needs bus mastering.
+    pub fn interrupt_config(&self, virtio: &Virtio) {
+        self.isr.fetch_or(ISR_CONFIG, Ordering::SeqCst);
+        if self.msix_enabled.load(Ordering::SeqCst) && virtio.bus_master() {
+            self.msix.signal(virtio.config_vector());
         }
     }
 

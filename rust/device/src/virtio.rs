@@ -157,6 +157,11 @@ impl Virtio {
         self.bus_master = on;
     }
 
+    /// See [`Self::set_bus_master`].
+    pub fn bus_master(&self) -> bool {
+        self.bus_master
+    }
+
     /// Guest memory.
     pub fn memory(&self) -> Arc<GuestMap> {
         self.mem.clone()

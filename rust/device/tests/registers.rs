@@ -28,6 +28,9 @@ fn device_config_is_readable_before_features_ok() {
     assert_eq!(driver.read(pci::DEVICE + 6, 2), 1);
     assert_eq!(driver.read(pci::DEVICE + 8, 2), 1);
     assert_eq!(driver.read(pci::DEVICE + 10, 2), 1500);
+    // Speed in Mbit/s, full duplex.
+    assert_eq!(driver.read(pci::DEVICE + 12, 4), 25_000);
+    assert_eq!(driver.read(pci::DEVICE + 16, 1), 1);
     assert_eq!(driver.read(pci::DEVICE + 60, 4), 0);
     driver.write(pci::DEVICE, 0xff, 1);
     assert_eq!(driver.read(pci::DEVICE, 1), 2);
@@ -42,7 +45,11 @@ fn without_port_there_is_no_link() {
 #[test]
 fn all_128_feature_bits_are_shown_and_none_beyond() {
     let mut driver = nic();
-    let all = driver::ipsec() | driver::tso() | mask(feature::ADMIN_VQ);
+    let all = driver::ipsec()
+        | driver::tso()
+        | mask(feature::ADMIN_VQ)
+        | mask(feature::ACCESS_PLATFORM)
+        | mask(feature::SPEED_DUPLEX);
     assert_eq!(driver.offered(), all);
     for select in [4u32, 5, u32::MAX] {
         driver.write(reg::DEVICE_FEATURE_SELECT, select.into(), 4);
@@ -140,6 +147,23 @@ fn nothing_happens_before_driver_ok() {
     driver.set_status(status::DRIVER_OK);
     pump(driver.nic());
     assert_eq!(driver.used_idx(TX), 1);
+}
+
+#[test]
+fn a_configuration_interrupt_shows_in_the_isr_with_msix_too() {
+    let mut rig = Rig::default();
+    let (mut driver, _peer) = (rig.nic(config(1)), rig.nic(config(2)));
+    driver.start(driver::plain());
+    assert_eq!(driver.read(pci::ISR, 1), 0);
+    driver.nic().plug(false);
+    assert_eq!((driver.events(0), driver.read(pci::ISR, 1)), (1, 2));
+    assert_eq!(driver.read(pci::ISR, 1), 0);
+    // A message is a write to memory, which needs bus mastering.
+    driver
+        .function
+        .write(Region::Config, 4, &2u16.to_le_bytes());
+    driver.nic().plug(true);
+    assert_eq!((driver.events(0), driver.read(pci::ISR, 1)), (0, 2));
 }
 
 #[test]
@@ -402,10 +426,12 @@ fn plain_nics_hide_ipsec() {
     let plain = espnic_device::net::NetConfig {
         ipsec: false,
         admin_vq: false,
+        access_platform: false,
         ..config(1)
     };
     let mut driver = Rig::default().nic(plain);
-    assert_eq!(driver.offered(), driver::plain() | driver::tso());
+    let all = driver::plain() | driver::tso() | mask(feature::SPEED_DUPLEX);
+    assert_eq!(driver.offered(), all);
     assert_eq!(driver.read(reg::ADMIN_QUEUE_NUM, 2), 0);
     driver.select(3);
     assert_eq!(driver.read(reg::QUEUE_SIZE, 2), 0);

@@ -4,7 +4,7 @@
 
 use std::mem::offset_of;
 
-use espnic_wire::config::{NetConfig as Layout, STATUS_LINK_UP};
+use espnic_wire::config::{NetConfig as Layout, DUPLEX_FULL, STATUS_LINK_UP};
 use zerocopy::IntoBytes;
 
 use crate::nic::Nic;
@@ -28,6 +28,8 @@ pub fn read(nic: &Nic, offset: u64, data: &mut [u8]) {
         status: if link_up { STATUS_LINK_UP } else { 0 }.into(),
         max_virtqueue_pairs: max_pairs.into(),
         mtu: mtu.into(),
+        speed: config.speed.into(),
+        duplex: DUPLEX_FULL,
         ..Layout::default()
     };
     let start = usize::try_from(offset).unwrap_or(usize::MAX);

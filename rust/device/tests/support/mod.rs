@@ -47,6 +47,8 @@ pub fn config(last: u8) -> NetConfig {
         x_ipsec: true,
         admin_vq: true,
         device_config: true,
+        speed: 25_000,
+        access_platform: true,
     }
 }
 
