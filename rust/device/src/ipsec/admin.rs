@@ -30,7 +30,7 @@ impl Refused {
     pub(super) const EXISTS: Self = Self::new(admin::EEXIST, admin::Q_INVALID_FIELD);
     /// Not while there are objects.
     pub(super) const BUSY: Self = Self::new(admin::EBUSY, admin::Q_INVALID_COMMAND);
-    /// The crypto library does not take the key.
+    /// No room for one more, or the crypto library does not take the key.
     pub(super) const RESOURCE: Self = Self::new(admin::ENOSPC, admin::Q_NORESOURCE);
     const GROUP: Self = Self::new(admin::EINVAL, admin::Q_INVALID_GROUP);
     const MEMBER: Self = Self::new(admin::EINVAL, admin::Q_INVALID_MEMBER);

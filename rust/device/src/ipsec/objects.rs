@@ -29,7 +29,16 @@ pub(super) fn create(
     }
     ipsec.faults.admit(&ipsec.read_tables(), obj_type, object)?;
     // Outside the write lock: expanding a key takes longer than a packet.
-    let sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
+    let sa = Sa::new(
+        ipsec.config.backend,
+        caps.x_entries(),
+        obj_type,
+        id,
+        object,
+    )?;
+    if !ipsec.read_tables().admits(obj_type, sa.spi) {
+        return Err(Refused::RESOURCE);
+    }
     let sa = table::place(sa).ok_or(Refused::RESOURCE)?;
     ipsec.write_tables().put(obj_type, sa);
     Ok(Vec::new())
@@ -46,7 +55,13 @@ pub(super) fn modify(
     // Packets go on meanwhile; commands are executed one at a time, so nobody waits to write.
     let tables = ipsec.read_tables();
     let old = tables.get(obj_type, id).ok_or(Refused::MISSING)?;
-    let mut sa = Sa::new(ipsec.config.backend, caps.x_entries(), obj_type, id, object)?;
+    let mut sa = Sa::new(
+        ipsec.config.backend,
+        caps.x_entries(),
+        obj_type,
+        id,
+        object,
+    )?;
     sa.replace(old)?;
     drop(tables);
     let sa = table::place(sa).ok_or(Refused::RESOURCE)?;

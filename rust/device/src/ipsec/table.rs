@@ -8,6 +8,10 @@ use crate::crypto::{Arena, Placed, Region};
 use espnic_esp::packet::Esp;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 
+/// Most inbound SAs with one SPI. Every packet with it is compared with all of them, so many would cost more
+/// than decryption; there are few where SPIs are chosen as RFC 4301 says.
+const MOST_EQUAL_SPIS: usize = 16;
+
 /// An SA, and where the memory is that its packets will need.
 struct Slot {
     sa: Placed<Sa>,
@@ -91,6 +95,11 @@ impl Tables {
             .ids(esp.spi)
             .filter_map(|id| self.inb.get(id))
             .find(|sa| sa.takes(esp, frame))
+    }
+
+    /// Whether one more SA may have this SPI; outbound ones are not found by it.
+    pub(super) fn admits(&self, obj_type: u16, spi: u32) -> bool {
+        obj_type != OBJ_INB_SA || self.by_spi.ids(spi).count() < MOST_EQUAL_SPIS
     }
 
     /// Number of inbound and of outbound SAs.

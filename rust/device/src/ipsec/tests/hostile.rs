@@ -3,6 +3,7 @@
 //! Administration commands that nobody should send: each is answered, none does harm.
 
 use super::*;
+use espnic_wire::admin::{ENOSPC, Q_NORESOURCE};
 use proptest::prelude::*;
 
 /// Random bytes behind a plausible start, so that they get past the first checks.
@@ -34,6 +35,33 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
             bytes
         });
     prop_oneof![object, small, prop::collection::vec(any::<u8>(), 0..300)]
+}
+
+#[test]
+fn few_inbound_sas_have_one_spi() {
+    const MOST: u32 = 16;
+    let ipsec = ready(Backend::default());
+    let to = |last: u32| {
+        let mut object = object(OBJ_INB_SA);
+        object.tail.peer_dst[3] = last as u8;
+        object
+    };
+    for id in 0..MOST {
+        assert_eq!(create(&ipsec, OBJ_INB_SA, id, &to(id)), DONE);
+    }
+    let errors = counter(&ipsec, "admin_errors");
+    let full = (ENOSPC, Q_NORESOURCE);
+    assert_eq!(create(&ipsec, OBJ_INB_SA, MOST, &to(MOST)), full);
+    assert_eq!(counter(&ipsec, "admin_errors"), errors + 1);
+    // Others are not concerned, and one that goes makes room.
+    let mut other = to(MOST);
+    other.std.spi = (SPI + 1).into();
+    assert_eq!(create(&ipsec, OBJ_INB_SA, MOST, &other), DONE);
+    for id in 0..=MOST {
+        assert_eq!(create(&ipsec, OBJ_OUTB_SA, id, &object(OBJ_OUTB_SA)), DONE);
+    }
+    assert_eq!(destroy(&ipsec, OBJ_INB_SA, 3), DONE);
+    assert_eq!(create(&ipsec, OBJ_INB_SA, 3, &to(MOST)), DONE);
 }
 
 proptest! {
