@@ -94,7 +94,8 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LevelFilter,
 
-    /// Crypto library: ipsec-mb (x86-64) or aws-lc [default: the fastest that works here]
+    /// Crypto library for everything: ipsec-mb (x86-64) or aws-lc [default: for each algorithm the fastest that
+    /// works here]
     #[arg(long, value_name = "NAME")]
     pub crypto: Option<Backend>,
 }

@@ -16,12 +16,13 @@ pub mod gmac;
 #[allow(unsafe_code)]
 pub mod ipsec_mb;
 mod iv;
-
+mod libraries;
 #[allow(unsafe_code)]
 mod prefetch;
 mod same;
 
 pub(crate) use arena::{Arena, Placed};
+pub use libraries::Libraries;
 pub use prefetch::Region;
 
 use cbc_hmac::{EspCbcHmac, Hash};
@@ -190,7 +191,7 @@ pub struct Keys<'a> {
 }
 
 impl Default for Backend {
-    /// The fastest that this machine has.
+    /// The one with the fastest AES-GCM that this machine has.
     fn default() -> Self {
         Self::ALL
             .iter()

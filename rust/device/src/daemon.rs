@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::args::{Args, NicSpec, PortSpec};
 use crate::control::Control;
+use crate::crypto::Libraries;
 use crate::function::NicFunction;
 use crate::ipsec::{Ipsec, IpsecConfig};
 use crate::nic::{Nic, Worker};
@@ -173,17 +174,23 @@ fn listen<T>(
 }
 
 fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic>>, DaemonError> {
-    let backend = args.crypto.unwrap_or_default();
-    if !backend.is_available() {
-        return Err(DaemonError::Crypto(backend.name()));
+    let libraries = args.crypto.map_or_else(Libraries::default, Libraries::from);
+    for backend in [libraries.aead, libraries.cbc_hmac] {
+        if !backend.is_available() {
+            return Err(DaemonError::Crypto(backend.name()));
+        }
     }
-    log::info!("crypto library: {}", backend.name());
+    log::info!(
+        "crypto library: {}, for AES-CBC with HMAC {}",
+        libraries.aead,
+        libraries.cbc_hmac
+    );
     let mut networks = Networks::default();
     let mut nics = Vec::new();
     for (index, spec) in args.nics.iter().enumerate() {
         let capture = capture.map(|capture| (capture.clone(), index as u32));
         let ipsec = Ipsec::new(IpsecConfig {
-            backend,
+            libraries,
             x_ipsec: spec.ipsec && spec.x_ipsec,
             ..IpsecConfig::default()
         });

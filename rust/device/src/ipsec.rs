@@ -28,8 +28,8 @@ mod tx;
 
 pub use frames::Frames;
 
-use crate::crypto::Backend;
 use crate::misbehave::Misbehaviour;
+use crate::crypto::Libraries;
 use admin::AdminState;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
@@ -42,8 +42,8 @@ use table::Tables;
 /// How the IPsec part of a NIC is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpsecConfig {
-    /// Crypto library of all SAs.
-    pub backend: Backend,
+    /// Crypto libraries of all SAs.
+    pub libraries: Libraries,
     /// Largest number of inbound SAs.
     pub inb_sa_limit: u32,
     /// Largest number of outbound SAs.
@@ -55,7 +55,7 @@ pub struct IpsecConfig {
 impl Default for IpsecConfig {
     fn default() -> Self {
         Self {
-            backend: Backend::default(),
+            libraries: Libraries::default(),
             inb_sa_limit: 4096,
             outb_sa_limit: 4096,
             x_ipsec: true,

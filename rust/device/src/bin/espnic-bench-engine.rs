@@ -178,7 +178,7 @@ fn command(ipsec: &Ipsec, command: Command<'_>) -> Result<Vec<u8>, String> {
 /// An engine with `count` SAs of this type.
 fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Ipsec, String> {
     let ipsec = Ipsec::new(IpsecConfig {
-        backend,
+        libraries: backend.into(),
         inb_sa_limit: count,
         outb_sa_limit: count,
         x_ipsec: true,

@@ -117,6 +117,7 @@ impl Keys {
 
 /// AES-CBC with HMAC as an ESP transform.
 pub struct EspCbcHmac {
+    backend: Backend,
     pub(super) keys: Keys,
     icv_len: usize,
 }
@@ -130,6 +131,7 @@ impl EspCbcHmac {
         mac_key: &[u8],
     ) -> Result<Self, KeyError> {
         Ok(Self {
+            backend,
             keys: Keys::new(backend, cipher_key, hash, mac_key)?,
             icv_len: hash.icv_len(),
         })
@@ -199,6 +201,6 @@ impl Transform for EspCbcHmac {
     }
 
     fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
-        iv::unpredictable()
+        iv::unpredictable(self.backend)
     }
 }

@@ -11,6 +11,9 @@ use espnic_esp::engine::{CipherError, LONG_IV_LEN};
 use std::cell::RefCell;
 use zeroize::Zeroizing;
 
+/// One of each library, so that an SA has all of its cryptography from one.
+const SOURCES: usize = 2;
+
 struct Source {
     key: AnyAead,
     prefix: [u8; 4],
@@ -18,17 +21,17 @@ struct Source {
 }
 
 thread_local! {
-    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
+    static SOURCE: RefCell<[Option<Source>; SOURCES]> = const { RefCell::new([None, None]) };
 }
 
 impl Source {
-    fn new() -> Result<Self, CipherError> {
+    fn new(backend: Backend) -> Result<Self, CipherError> {
         let mut key = Zeroizing::new([0; 32]);
         let mut prefix = [0; 4];
         for random in [&mut key[..], &mut prefix] {
             aws_lc_rs::rand::fill(random).map_err(|_| CipherError::Unsupported)?;
         }
-        let key = Backend::default()
+        let key = backend
             .aes_gcm(&key[..], TAG_LEN)
             .map_err(|_| CipherError::Unsupported)?;
         Ok(Self {
@@ -48,10 +51,16 @@ impl Source {
     }
 }
 
-/// The next IV.
-pub(super) fn unpredictable() -> Result<[u8; LONG_IV_LEN], CipherError> {
-    SOURCE.with_borrow_mut(|source| match source {
-        Some(source) => source.next(),
-        None => source.insert(Source::new()?).next(),
+/// The next IV, made by `backend`.
+pub(super) fn unpredictable(backend: Backend) -> Result<[u8; LONG_IV_LEN], CipherError> {
+    SOURCE.with_borrow_mut(|[ipsec_mb, aws_lc]| {
+        let source = match backend {
+            Backend::IpsecMb => ipsec_mb,
+            Backend::AwsLc => aws_lc,
+        };
+        match source {
+            Some(source) => source.next(),
+            None => source.insert(Source::new(backend)?).next(),
+        }
     })
 }

@@ -4,7 +4,7 @@
 
 use super::admin::Refused;
 use crate::crypto::cbc_hmac::Hash;
-use crate::crypto::{Backend, Cipher, KeyError, Keys, Suite};
+use crate::crypto::{Cipher, KeyError, Keys, Libraries, Suite};
 use espnic_wire::cap::{self, XSaEntry};
 use espnic_wire::sa::{Key, SaObject};
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ const MAX_KEY_LEN: usize = 64;
 /// The driver has taken an entry with this mode, these algorithms, key and ICV lengths, and options; else
 /// the object is refused.
 pub(super) fn choose(
-    backend: Backend,
+    libraries: Libraries,
     object: &SaObject,
     entries: &[XSaEntry],
 ) -> Result<(Suite, Cipher), Refused> {
@@ -45,7 +45,7 @@ pub(super) fn choose(
         auth: &auth_key,
         salt: object.std.salt,
     };
-    let cipher = backend
+    let cipher = libraries
         .transform(suite, &keys)
         .map_err(|error| match error {
             KeyError::Length | KeyError::Icv => Refused::FIELD,

@@ -30,7 +30,7 @@ pub(super) fn create(
     ipsec.faults.admit(&ipsec.read_tables(), obj_type, object)?;
     // Outside the write lock: expanding a key takes longer than a packet.
     let sa = Sa::new(
-        ipsec.config.backend,
+        ipsec.config.libraries,
         caps.x_entries(),
         obj_type,
         id,
@@ -56,7 +56,7 @@ pub(super) fn modify(
     let tables = ipsec.read_tables();
     let old = tables.get(obj_type, id).ok_or(Refused::MISSING)?;
     let mut sa = Sa::new(
-        ipsec.config.backend,
+        ipsec.config.libraries,
         caps.x_entries(),
         obj_type,
         id,

@@ -5,7 +5,7 @@
 use super::admin::Refused;
 use super::algorithm;
 use super::sparse::{Sparse, Whole};
-use crate::crypto::{Backend, Cipher, Suite};
+use crate::crypto::{Cipher, Libraries, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};
 use espnic_esp::packet::{Address, Esp, Ports};
 use espnic_esp::seq;
@@ -65,7 +65,7 @@ impl Sa {
     ///
     /// `entries` is what crypto-only SAs may be.
     pub(super) fn new(
-        backend: Backend,
+        libraries: Libraries,
         entries: &[XSaEntry],
         obj_type: u16,
         id: u32,
@@ -75,7 +75,7 @@ impl Sa {
         let view = view(&stored)?;
         check_crypto_only(view)?;
         check_direction(view, obj_type)?;
-        let (suite, cipher) = algorithm::choose(backend, view, entries)?;
+        let (suite, cipher) = algorithm::choose(libraries, view, entries)?;
         let params = Params {
             shape: suite.shape(),
             esn: has_option(view, cap::OPT_ESN),

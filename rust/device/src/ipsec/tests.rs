@@ -12,6 +12,7 @@ mod packets;
 mod segments;
 
 use super::*;
+use crate::crypto::Backend;
 use espnic_wire::admin::{Command, Reply, EINVAL, OK, OPS_ALL, Q_INVALID_FIELD};
 use espnic_wire::cap::{self, IpsecLimits, ListHdr};
 use espnic_wire::hdr::{self, F_SECURITY, F_SECURITY_ERR, F_X_SEC};
@@ -26,7 +27,7 @@ const TYPES: [u16; 2] = [OBJ_OUTB_SA, OBJ_INB_SA];
 
 fn new(backend: Backend) -> Ipsec {
     Ipsec::new(IpsecConfig {
-        backend,
+        libraries: backend.into(),
         inb_sa_limit: 64,
         outb_sa_limit: 64,
         x_ipsec: true,

@@ -123,7 +123,7 @@ impl Rig {
         let capture = self.capture.clone().map(|capture| (capture, self.count));
         let port = Attachment::new(port(inbox.clone()), capture, stats);
         let ipsec = Ipsec::new(IpsecConfig {
-            backend: Backend::AwsLc,
+            libraries: Backend::AwsLc.into(),
             x_ipsec: config.ipsec && config.x_ipsec,
             ..IpsecConfig::default()
         });

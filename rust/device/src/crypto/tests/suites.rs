@@ -346,3 +346,60 @@ fn gmac_is_gcm_of_everything() {
 fn aead_nonce(iv: &[u8]) -> [u8; 12] {
     espnic_esp::aead::nonce(&[0xa0, 0xa1, 0xa2, 0xa3], iv.try_into().unwrap())
 }
+
+/// Which library made the cipher.
+fn of(cipher: &Cipher) -> Backend {
+    match cipher {
+        Cipher::Aead(esp) => aead_of(&esp.aead),
+        Cipher::Gmac(esp) => aead_of(&esp.gcm),
+        Cipher::CbcHmac(esp) => match esp.keys {
+            #[cfg(target_arch = "x86_64")]
+            cbc_hmac::Keys::IpsecMb(_) => Backend::IpsecMb,
+            cbc_hmac::Keys::AwsLc(_) => Backend::AwsLc,
+        },
+    }
+}
+
+fn aead_of(aead: &AnyAead) -> Backend {
+    match aead {
+        AnyAead::Evp(_) => Backend::AwsLc,
+        #[cfg(target_arch = "x86_64")]
+        _ => Backend::IpsecMb,
+    }
+}
+
+#[test]
+fn each_algorithm_has_the_library_that_is_fast_at_it() {
+    let key = [7; 64];
+    let made = |libraries: Libraries| {
+        let gcm = Keys {
+            cipher: &key[..16],
+            auth: &[],
+            salt: [0; 4],
+        };
+        let gmac = Keys {
+            cipher: &[],
+            auth: &key[..16],
+            salt: [0; 4],
+        };
+        let cbc = Keys {
+            cipher: &key[..16],
+            auth: &key[..32],
+            salt: [0; 4],
+        };
+        [
+            (Suite::AesGcm { icv_len: 16 }, gcm),
+            (Suite::AesGmac, gmac),
+            (Suite::AesCbc(Hash::Sha256), cbc),
+        ]
+        .map(|(suite, keys)| of(&libraries.transform(suite, &keys).unwrap()))
+    };
+    let fastest = Backend::default();
+    assert_eq!(
+        made(Libraries::default()),
+        [fastest, fastest, Backend::AwsLc]
+    );
+    for &backend in Backend::ALL {
+        assert_eq!(made(backend.into()), [backend; 3]);
+    }
+}
