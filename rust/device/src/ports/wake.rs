@@ -2,7 +2,7 @@
 
 //! Waking a worker.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -17,7 +17,11 @@ pub struct Wake {
 impl Wake {
     /// There is work.
     pub fn wake(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        // What makes the work visible comes before the look at the flag, and the fence in `prepare` keeps the
+        // worker's look for work behind its flag: one of the two sees the other. While the worker is awake,
+        // nobody takes the flag's cache line from the others.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
             let sleeper = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(thread) = &*sleeper {
                 thread.unpark();
@@ -30,6 +34,7 @@ impl Wake {
     pub fn prepare(&self) {
         *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         self.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// Sleeps until somebody woke the worker since the last [`Self::prepare`], or until `end`.
@@ -52,6 +57,7 @@ impl Wake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     #[test]
@@ -72,6 +78,35 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_millis(20));
         wake.prepare();
         wake.sleep(Some(start));
+    }
+
+    /// The worker takes what others put down and sleeps in between: nothing may be left when it does.
+    #[test]
+    fn no_work_is_left_behind() {
+        const WORK: usize = 20_000;
+        let shared = std::sync::Arc::new((Wake::default(), AtomicUsize::new(0)));
+        let other = shared.clone();
+        let (wake, work) = &*shared;
+        let giver = thread::spawn(move || {
+            for _ in 0..WORK {
+                other.1.fetch_add(1, Ordering::Relaxed);
+                other.0.wake();
+            }
+        });
+        let mut done = 0;
+        let end = Instant::now() + Duration::from_secs(60);
+        while done < WORK && Instant::now() < end {
+            wake.prepare();
+            match work.swap(0, Ordering::Relaxed) {
+                0 => wake.sleep(Some(end)),
+                some => {
+                    wake.cancel();
+                    done += some;
+                }
+            }
+        }
+        assert_eq!(done, WORK);
+        giver.join().unwrap();
     }
 
     #[test]
