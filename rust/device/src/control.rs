@@ -3,12 +3,16 @@
 //! The control socket: one request per line, one JSON object per line as reply.
 //!
 //! A request is a line of words; `help` lists them. A reply has `"ok": true`, or `"ok": false` and
-//! a sentence in `"error"`. Up to 64 connections may be open at once.
+//! a sentence in `"error"`. Up to 64 connections may be open at once; if there are more, those make room
+//! that have been idle for longest.
+
+mod connections;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use serde_json::{json, Map, Value};
 
@@ -17,6 +21,7 @@ use crate::misbehave::order;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
 use crate::socket;
+use connections::{Connections, Place};
 
 /// The requests, apart from the faults.
 const HELP: &[&str] = &[
@@ -30,15 +35,12 @@ const HELP: &[&str] = &[
 
 /// Longest request in bytes.
 const MAX_LINE: u64 = 4096;
-/// Most connections at a time. Each has a descriptor and a thread, whether anything is asked or not.
-const MAX_CONNECTIONS: usize = 64;
 
 /// What requests act on.
 pub struct Control {
     nics: Vec<Arc<Nic>>,
     capture: Option<Arc<Capture>>,
-    /// Every connection has a copy.
-    connections: Arc<()>,
+    connections: Arc<Connections>,
 }
 
 impl Control {
@@ -124,17 +126,18 @@ impl Control {
         }
     }
 
-    fn admit(self: &Arc<Self>, mut stream: UnixStream) {
-        let place = self.connections.clone();
-        if Arc::strong_count(&place) > MAX_CONNECTIONS + 1 {
-            let reply = json!({ "ok": false, "error": "too many connections" });
-            let _ = stream.write_all(format!("{reply}\n").as_bytes());
-            return;
-        }
+    fn admit(self: &Arc<Self>, stream: UnixStream) {
+        let place = match self.connections.admit(stream, Instant::now()) {
+            Ok(place) => place,
+            Err(mut stream) => {
+                let reply = json!({ "ok": false, "error": "too many connections" });
+                let _ = stream.write_all(format!("{reply}\n").as_bytes());
+                return;
+            }
+        };
         let control = self.clone();
         let serve = move || {
-            let _place = place;
-            if let Err(error) = control.connection(&stream) {
+            if let Err(error) = control.connection(&place) {
                 log::debug!("control connection ended: {error}");
             }
         };
@@ -143,7 +146,8 @@ impl Control {
         }
     }
 
-    fn connection(&self, stream: &UnixStream) -> io::Result<()> {
+    fn connection(&self, place: &Place) -> io::Result<()> {
+        let stream = place.stream();
         let mut reader = BufReader::new(stream);
         loop {
             let mut line = Vec::new();
@@ -155,6 +159,7 @@ impl Control {
             if line.is_empty() || (!complete && (line.len() as u64) < MAX_LINE) {
                 return Ok(());
             }
+            place.active(Instant::now());
             let reply = match std::str::from_utf8(&line) {
                 _ if !complete => json!({ "ok": false, "error": "the request is too long" }),
                 Ok(line) => self.answer(line),
