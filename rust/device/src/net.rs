@@ -216,6 +216,9 @@ impl Device {
 /// Processes a batch of everything that waits. `false` if nothing did: then all queues notify.
 pub fn process(nic: &Nic, device: &mut Device) -> bool {
     late::run(nic, device);
+    if nic.inbox.take_link_change() {
+        nic.link_changed(device);
+    }
     if !device.virtio.running() {
         rx::discard(nic, device);
         return false;

@@ -148,10 +148,15 @@ impl Nic {
         log::info!("{}: link {}", self.name, if up { "up" } else { "down" });
         self.with_device(|device| {
             if self.port.plug(up) {
-                device.virtio.config_changed();
-                self.interrupt_config(&device.virtio);
+                self.link_changed(device);
             }
         });
+    }
+
+    /// Tells the driver that the link has changed.
+    pub fn link_changed(&self, device: &mut Device) {
+        device.virtio.config_changed();
+        self.interrupt_config(&device.virtio);
     }
 
     /// Sets or ends faults.

@@ -6,7 +6,12 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use espnic_device::ipsec::Frames;
 use espnic_device::pci;
+use espnic_device::ports::{Port, Volume};
 use espnic_device::transport::Region;
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::{status, NO_VECTOR};
@@ -164,6 +169,40 @@ fn a_configuration_interrupt_shows_in_the_isr_with_msix_too() {
         .write(Region::Config, 4, &2u16.to_le_bytes());
     driver.nic().plug(true);
     assert_eq!((driver.events(0), driver.read(pci::ISR, 1)), (0, 2));
+}
+
+/// A port whose link comes and goes.
+struct Loose(Arc<AtomicBool>);
+
+impl Port for Loose {
+    fn send(&self, frames: &mut Frames) -> Volume {
+        let all = Volume::of(frames);
+        frames.truncate(0);
+        all
+    }
+
+    fn link_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn the_driver_is_told_when_the_port_loses_its_link() {
+    let link = Arc::new(AtomicBool::new(true));
+    let port = link.clone();
+    let mut driver = Rig::default().build(config(1), |_| Box::new(Loose(port)));
+    driver.start(driver::plain());
+    for up in [false, true] {
+        let generation = driver.read(reg::CONFIG_GENERATION, 1);
+        link.store(up, Ordering::Relaxed);
+        driver.nic().inbox.link_changed();
+        pump(driver.nic());
+        assert_eq!(driver.events(0), 1);
+        assert_ne!(driver.read(reg::CONFIG_GENERATION, 1), generation);
+        assert_eq!(driver.read(pci::DEVICE + 6, 2), u64::from(up));
+    }
+    pump(driver.nic());
+    assert_eq!(driver.events(0), 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod support;
 
 use std::fs::OpenOptions;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use espnic_device::pci;
 use espnic_device::transport::Region;
@@ -65,7 +65,7 @@ fn frames_and_interrupts_pass_through_the_process() {
     // The used entry is visible before the interrupt comes.
     let arrived = |driver: &Driver| {
         (0..2000).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
             driver.events(TX + 1) > 0
         })
     };
@@ -221,7 +221,7 @@ fn frames_pass_through_tap_interfaces() {
     }
     // Not IP, which the host's filters may look into. The bridge may take its time to forward, and
     // it has frames of its own.
-    b.patience = std::time::Duration::from_millis(100);
+    b.patience = Duration::from_millis(100);
     let mut frame = packets::udp(1000);
     frame[12..14].copy_from_slice(&[0x88, 0xb5]);
     let mut received = || {
@@ -240,4 +240,24 @@ fn frames_pass_through_tap_interfaces() {
     assert_eq!(stats["nics"]["n0"]["link"], true);
     assert!(stats["nics"]["n0"]["port"]["tx_frames"].as_u64() > Some(0));
     assert!(stats["nics"]["n1"]["port"]["rx_frames"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_deleted_tap_interface_takes_the_link_with_it_and_comes_back() {
+    let daemon = Daemon::start_with_taps();
+    let mut a = connect(&daemon, "n0");
+    a.start(driver::plain());
+    let mut control = daemon.connect();
+    let mut link = || ask(&mut control, "stats n0")["nics"]["n0"]["link"] == true;
+    assert!(link());
+    daemon.in_namespace(&["ip", "link", "del", "t0"]);
+    // Down, and up again: the driver is told of both.
+    let mut told = 0;
+    let end = Instant::now() + Duration::from_secs(60);
+    while told < 2 && Instant::now() < end {
+        told += a.events(0);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!((told, link()), (2, true));
+    daemon.in_namespace(&["ip", "link", "set", "t0", "up"]);
 }

@@ -3,6 +3,7 @@
 //! Frames between the wire and a NIC.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Wake;
@@ -69,6 +70,7 @@ pub struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Arc<Wake>,
     stats: Arc<PortStats>,
+    link_changed: AtomicBool,
 }
 
 impl Inbox {
@@ -78,7 +80,19 @@ impl Inbox {
             waiting: Mutex::default(),
             wake,
             stats,
+            link_changed: AtomicBool::new(false),
         }
+    }
+
+    /// The port has lost its link or has it again, which the NIC has to tell its driver.
+    pub fn link_changed(&self) {
+        self.link_changed.store(true, Ordering::SeqCst);
+        self.wake.wake();
+    }
+
+    /// Whether the link has changed since the last call.
+    pub fn take_link_change(&self) -> bool {
+        self.link_changed.load(Ordering::SeqCst) && self.link_changed.swap(false, Ordering::SeqCst)
     }
 
     /// Puts all frames in, or drops them, and gives empty buffers in exchange.
