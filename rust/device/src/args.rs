@@ -42,6 +42,7 @@ NIC keys:
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
   speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
+  antispoof=on|off  drop what the guest sends from other addresses than mac= [default: off]
   access-platform=on|off
                     let the guest's IOMMU map its memory for the NIC [default: on]
 
@@ -138,6 +139,8 @@ pub struct NicSpec {
     pub device_config: bool,
     /// Speed in Mbit/s.
     pub speed: u32,
+    /// `antispoof=on`
+    pub antispoof: bool,
     /// `access-platform=on`
     pub access_platform: bool,
 }
@@ -172,6 +175,7 @@ impl FromStr for NicSpec {
             admin_vq: true,
             device_config: true,
             speed: DEFAULT_SPEED,
+            antispoof: false,
             access_platform: true,
         };
         let mut seen = HashSet::new();
@@ -195,6 +199,7 @@ impl FromStr for NicSpec {
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
                 "speed" => spec.speed = parse_speed(value)?,
+                "antispoof" => spec.antispoof = parse_switch(key, value)?,
                 "access-platform" => spec.access_platform = parse_switch(key, value)?,
                 _ => return Err(format!("unknown key `{key}`; --help lists the keys")),
             }

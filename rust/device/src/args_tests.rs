@@ -21,7 +21,7 @@ fn defaults() {
     assert_eq!(config.mac, [2, 0, 0, 0, 0, 0x11]);
     assert_eq!(config.mtu, 1500);
     assert!(config.ipsec && config.x_ipsec && config.admin_vq);
-    assert!(config.access_platform);
+    assert!(config.access_platform && !nic.antispoof);
     assert_eq!(config.speed, 100_000);
     assert_eq!(args.log_level, LevelFilter::Info);
 }
@@ -29,7 +29,7 @@ fn defaults() {
 #[test]
 fn everything_set() {
     let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off,\
-               speed=25000,access-platform=off";
+               speed=25000,antispoof=on,access-platform=off";
     let args = parse(&[
         "--nic",
         nic,
@@ -49,7 +49,7 @@ fn everything_set() {
     assert_eq!(config.mac, [2, 0, 0, 0, 0, 0xab]);
     assert_eq!(config.mtu, 9000);
     assert!(!config.ipsec && !config.x_ipsec && !config.admin_vq);
-    assert!(!config.access_platform);
+    assert!(!config.access_platform && args.nics[0].antispoof);
     assert_eq!(config.speed, 25_000);
     assert_eq!(args.nics[0].port, Some(PortSpec::Tap("t0".into())));
     let fault = &args.faults[0];

@@ -227,6 +227,7 @@ fn build_nic(
     let wake = Arc::new(Wake::default());
     let stats = Arc::new(PortStats::default());
     let inbox = Arc::new(Inbox::new(wake.clone(), stats.clone()));
+    let config = spec.config(index);
     let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {
         PortSpec::None => Box::new(Unplugged),
         PortSpec::Wire(name) => Box::new(
@@ -241,22 +242,18 @@ fn build_nic(
                 .switches
                 .entry(name.clone())
                 .or_default()
-                .connect(inbox.clone()),
+                .connect(inbox.clone(), config.mac),
         ),
         PortSpec::Tap(name) => Box::new(
             TapPort::open(name, inbox.clone(), capture.clone())
                 .map_err(|error| DaemonError::Tap(name.clone(), error))?,
         ),
     };
-    let port = Attachment::new(port, capture, stats);
-    Ok(Nic::new(
-        &spec.name,
-        spec.config(index),
-        ipsec,
-        port,
-        inbox,
-        wake,
-    ))
+    let mut port = Attachment::new(port, capture, stats);
+    if spec.antispoof {
+        port = port.only_from(config.mac);
+    }
+    Ok(Nic::new(&spec.name, config, ipsec, port, inbox, wake))
 }
 
 fn spawn_transport(

@@ -101,6 +101,7 @@ impl NicFunction {
     }
 
     fn publish_maps(&mut self) {
+        self.nic.port.set_guest(self.maps.memory());
         let view = Arc::new(self.maps.view());
         self.nic
             .with_device(|device| device.virtio.set_memory(view));

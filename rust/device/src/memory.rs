@@ -7,6 +7,7 @@
 //! PAM areas during boot) are holes: known, but not accessible. Read-only maps are never written.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -15,7 +16,7 @@ use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{
     FileOffset, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap,
-    GuestRegionMmap, Permissions,
+    GuestMemoryRegion, GuestRegionMmap, Permissions,
 };
 
 /// Why a map was refused.
@@ -33,6 +34,20 @@ pub enum MapError {
     /// The file could not be mapped.
     #[error("cannot map guest memory: {0}")]
     Mmap(#[from] MmapRegionError),
+}
+
+/// What the memory of a guest is known by: peers that map the same file have the same guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryId {
+    device: u64,
+    inode: u64,
+}
+
+impl MemoryId {
+    /// The file with this inode number on this device (`stat(2)`).
+    pub const fn new(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
 }
 
 /// An immutable view of guest memory.
@@ -139,6 +154,13 @@ impl MapTable {
         self.maps.clear();
     }
 
+    /// Whose memory it is, by the file behind its lowest address; `None` if no memory is mapped.
+    pub fn memory(&self) -> Option<MemoryId> {
+        let region = self.maps.iter().find_map(|map| map.region.as_ref())?;
+        let file = region.file_offset()?.file().metadata().ok()?;
+        Some(MemoryId::new(file.dev(), file.ino()))
+    }
+
     /// The present state as a view for the data plane.
     pub fn view(&self) -> GuestMap {
         let regions: Vec<_> = self.maps.iter().filter_map(|m| m.region.clone()).collect();
@@ -190,6 +212,26 @@ mod tests {
         let file = vmm_sys_util::tempfile::TempFile::new().unwrap().into_file();
         file.set_len(size).unwrap();
         file
+    }
+
+    #[test]
+    fn memory_is_known_by_its_file() {
+        let (one, two) = (memory_file(0x4000), memory_file(0x4000));
+        let of = |files: &[Option<&File>]| {
+            let mut table = MapTable::default();
+            for (index, file) in files.iter().enumerate() {
+                let file = file.map(|file| (file.try_clone().unwrap(), 0));
+                table
+                    .map(0x1000 * index as u64, 0x1000, true, file)
+                    .unwrap();
+            }
+            table.memory()
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[None]), None);
+        assert!(of(&[Some(&one)]).is_some());
+        assert_eq!(of(&[Some(&one), Some(&two)]), of(&[None, Some(&one)]));
+        assert_ne!(of(&[Some(&one)]), of(&[Some(&two)]));
     }
 
     fn table() -> MapTable {

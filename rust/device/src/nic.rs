@@ -110,6 +110,7 @@ impl Nic {
         device.virtio.reset();
         net::rx::discard(self, device);
         device.net.unanswered.clear();
+        self.port.reset();
         device.net.active_pairs = 1;
         self.ipsec.reset();
         self.isr.store(0, Ordering::SeqCst);

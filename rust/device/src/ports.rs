@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::fault::{Direction, Faults};
 use crate::ipsec::Frames;
+use crate::memory::MemoryId;
 use crate::stats::PortStats;
 use capture::Capture;
 pub use inbox::Inbox;
@@ -27,6 +28,10 @@ pub trait Port: Send + Sync {
     fn send(&self, frames: &mut Frames) -> Volume;
     /// Whether anything is connected.
     fn link_up(&self) -> bool;
+    /// The NIC was reset.
+    fn reset(&self) {}
+    /// The NIC now belongs to the guest with this memory, or to none.
+    fn set_guest(&self, _guest: Option<MemoryId>) {}
 }
 
 /// How many frames, and how many bytes they have.
@@ -73,6 +78,8 @@ impl Port for Unplugged {
 pub struct Attachment {
     port: Box<dyn Port>,
     capture: Option<(Arc<Capture>, u32)>,
+    /// The address that all frames of the NIC have to come from.
+    only_from: Option<[u8; 6]>,
     /// Somebody has pulled the plug.
     unplugged: AtomicBool,
     /// Counters of the wire side.
@@ -91,10 +98,29 @@ impl Attachment {
         Self {
             port,
             capture,
+            only_from: None,
             unplugged: AtomicBool::new(false),
             stats,
             faults: Faults::default(),
         }
+    }
+
+    /// The same for a NIC that sends from the address `mac` and no other: `antispoof=on`.
+    pub fn only_from(self, mac: [u8; 6]) -> Self {
+        Self {
+            only_from: Some(mac),
+            ..self
+        }
+    }
+
+    /// The NIC was reset.
+    pub fn reset(&self) {
+        self.port.reset();
+    }
+
+    /// The NIC now belongs to the guest with this memory, or to none.
+    pub fn set_guest(&self, guest: Option<MemoryId>) {
+        self.port.set_guest(guest);
     }
 
     /// Whether the NIC has link.
@@ -112,6 +138,10 @@ impl Attachment {
     /// Sends frames of this NIC to the wire, and what was held back before and is due now. The
     /// capture shows them as they go out, damage included.
     pub fn send(&self, frames: &mut Frames) {
+        if let Some(mac) = &self.only_from {
+            let spoofed = frames.retain(|frame| frame.get(6..12) == Some(mac));
+            self.stats.tx_drop_spoofed.add(spoofed as u64);
+        }
         let made = self.faults.apply(Direction::Tx, frames);
         self.stats.tx_faults.add(made.faults);
         self.stats.tx_drop_held.add(made.dropped);
@@ -189,6 +219,23 @@ mod tests {
         attachment.send(&mut frames);
         assert_eq!((stats.tx_frames.get(), stats.tx_bytes.get()), (1, 60));
         assert_eq!(stats.tx_drop_port.get(), 2);
+    }
+
+    #[test]
+    fn other_senders_are_dropped() {
+        let stats = Arc::new(PortStats::default());
+        let attachment =
+            Attachment::new(Box::new(Choosy), None, stats.clone()).only_from([2, 0, 0, 0, 0, 1]);
+        let mut frames = Frames::default();
+        for last in [1, 2, 1, 1] {
+            let mut frame = vec![0; 60];
+            frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, last]);
+            frames.push(frame);
+        }
+        frames.push(vec![2, 0, 0, 0, 0, 1]);
+        attachment.send(&mut frames);
+        assert_eq!(stats.tx_drop_spoofed.get(), 2);
+        assert_eq!((stats.tx_frames.get(), stats.tx_drop_port.get()), (1, 2));
     }
 
     #[test]

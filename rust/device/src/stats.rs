@@ -141,6 +141,10 @@ counters! {
         tx_drop_no_link,
         /// Frame that the port could not take.
         tx_drop_port,
+        /// Frame that was not sent from the NIC's address, with `antispoof=on`.
+        tx_drop_spoofed,
+        /// Frame from an address that the switch did not learn: that of another guest's NIC, or one too many.
+        tx_not_learned,
         /// Frame from the wire that the full inbox could not take.
         rx_drop_overflow,
         /// Frame from the wire while nothing was connected.

@@ -7,7 +7,10 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use espnic_device::net::NetConfig;
+use espnic_device::ports::switch::Switch;
 use espnic_device::virtio::status;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;
@@ -287,4 +290,46 @@ proptest! {
         peer.send(&NetHdr48::default(), &packets::udp(60));
         prop_assert_eq!(driver.receive().map(|(_, frame)| frame), Some(packets::udp(60)));
     }
+}
+
+/// Frames sent to `config(2)`'s address that each of these has received.
+fn sent_to_second(a: &mut Driver, others: [&mut Driver; 2]) -> [usize; 2] {
+    let mut frame = packets::udp(20);
+    frame[5] = 2;
+    a.send(&NetHdr48::default(), &frame);
+    others.map(|other| std::iter::from_fn(|| other.receive()).count())
+}
+
+#[test]
+fn a_switch_knows_guests_by_their_memory() {
+    let (mut rig, switch) = (Rig::default(), Arc::new(Switch::default()));
+    let mut nic = |last: u8| {
+        let config = config(last);
+        let mac = config.mac;
+        let mut driver = rig.build(config, |inbox| Box::new(switch.connect(inbox, mac)));
+        driver.start(driver::plain());
+        (0..8).for_each(|_| driver.post_rx(1600));
+        driver
+    };
+    let (mut a, mut b, mut c) = (nic(1), nic(2), nic(3));
+    assert_eq!(sent_to_second(&mut a, [&mut b, &mut c]), [1, 0]);
+    // Another guest.
+    let mut from_second = packets::udp(20);
+    from_second[..6].fill(0xff);
+    from_second[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
+    c.send(&NetHdr48::default(), &from_second);
+    assert!(b.receive().is_some());
+    assert_eq!(sent_to_second(&mut a, [&mut b, &mut c]), [1, 0]);
+    assert_eq!(c.counter("port.tx_not_learned"), 1);
+    // The same guest, with one NIC taking over from another.
+    c.function.dma_unmap_all();
+    c.memory = b.memory.beside();
+    c.memory.attach(&mut *c.function);
+    c.start(driver::plain());
+    (0..8).for_each(|_| c.post_rx(1600));
+    c.send(&NetHdr48::default(), &from_second);
+    assert!(b.receive().is_some());
+    assert_eq!(sent_to_second(&mut a, [&mut b, &mut c]), [0, 1]);
+    c.function.disconnected();
+    assert_eq!(sent_to_second(&mut a, [&mut b, &mut c]), [1, 0]);
 }

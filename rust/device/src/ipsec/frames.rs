@@ -80,6 +80,19 @@ impl Frames {
         }
     }
 
+    /// Removes the frames that `keep` is not true of and returns how many. The others stay in their order.
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) -> usize {
+        let (mut kept, all) = (0, self.frames.len());
+        for index in 0..all {
+            if self.frames.get(index).is_some_and(|frame| keep(frame)) {
+                self.frames.swap(kept, index);
+                kept += 1;
+            }
+        }
+        self.truncate(kept);
+        all - kept
+    }
+
     /// Removes all but the first `count` frames.
     pub fn truncate(&mut self, count: usize) {
         while self.frames.len() > count {
@@ -115,6 +128,15 @@ mod tests {
             frames.recycle(Vec::new());
         }
         assert!(frames.spare.len() <= MOST_SPARE);
+    }
+
+    #[test]
+    fn some_frames_are_retained() {
+        let mut frames = Frames::default();
+        (1..=9).for_each(|len| frames.push(vec![0; len]));
+        assert_eq!(frames.retain(|frame| frame.len() % 3 != 0), 3);
+        let left: Vec<_> = frames.iter().map(Vec::len).collect();
+        assert_eq!((left, frames.spare.len()), (vec![1, 2, 4, 5, 7, 8], 3));
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl Inbox {
         }
     }
 
+    /// Counters of the port.
+    pub fn stats(&self) -> &PortStats {
+        &self.stats
+    }
+
     /// The port has lost its link or has it again, which the NIC has to tell its driver.
     pub fn link_changed(&self) {
         self.link_changed.store(true, Ordering::SeqCst);

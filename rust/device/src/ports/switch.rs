@@ -2,52 +2,45 @@
 
 //! A learning switch inside the process: a frame goes to the NIC that has its destination address.
 //!
-//! An address belongs to the NIC that sent a frame from it last. Frames to addresses that nobody has
-//! sent from, and to groups, go to all other NICs. Nothing is forgotten with time.
+//! Frames to addresses that are not known, and to groups, go to all other NICs.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod addresses;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::ends::Ends;
 use super::{Inbox, Port, Volume};
 use crate::ipsec::Frames;
+use crate::memory::MemoryId;
+use addresses::{Addresses, Mac};
 
-/// Most addresses that are learned; a guest can send from as many as it likes.
-const MAX_ADDRESSES: usize = 4096;
 /// The bit of the first byte that makes an address one of a group.
 const GROUP: u8 = 1;
-
-type Mac = [u8; 6];
 
 /// The switch.
 #[derive(Default)]
 pub struct Switch {
     ends: Ends,
-    addresses: Mutex<HashMap<Mac, usize>>,
+    addresses: Mutex<Addresses>,
 }
 
 impl Switch {
-    /// Connects a NIC and returns its port.
-    pub fn connect(self: &Arc<Self>, inbox: Arc<Inbox>) -> SwitchPort {
+    /// Connects a NIC with the address `mac` and returns its port.
+    pub fn connect(self: &Arc<Self>, inbox: Arc<Inbox>, mac: Mac) -> SwitchPort {
+        let own = self.ends.connect(inbox.clone());
+        self.addresses().add_port(own, mac);
         SwitchPort {
             switch: self.clone(),
-            own: self.ends.connect(inbox),
+            own,
+            inbox,
         }
     }
 
-    /// Learns where a frame from port `from` came from and says where it goes: `None` is all others.
-    fn direct(addresses: &mut HashMap<Mac, usize>, from: usize, frame: &[u8]) -> Option<usize> {
-        let (target, rest) = frame.split_first_chunk::<6>()?;
-        let source = rest.first_chunk::<6>()?;
-        if source[0] & GROUP == 0 {
-            if let Some(port) = addresses.get_mut(source) {
-                *port = from;
-            } else if addresses.len() < MAX_ADDRESSES {
-                addresses.insert(*source, from);
-            }
-        }
-        // No address of a group is ever learned.
-        addresses.get(target).copied()
+    fn addresses(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,19 +48,17 @@ impl Switch {
 pub struct SwitchPort {
     switch: Arc<Switch>,
     own: usize,
+    inbox: Arc<Inbox>,
 }
 
 impl SwitchPort {
     /// The common target of all `frames`, if they have one; else copies them to theirs.
     fn spread(&self, ends: &[Arc<Inbox>], frames: &Frames) -> Option<usize> {
-        let mut addresses = self
-            .switch
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self.switch.addresses();
+        let now = Instant::now();
         let targets: Vec<_> = frames
             .iter()
-            .map(|frame| Switch::direct(&mut addresses, self.own, frame))
+            .map(|frame| self.direct(&mut addresses, frame, now))
             .collect();
         drop(addresses);
         let first = targets.first().copied().flatten();
@@ -80,6 +71,16 @@ impl SwitchPort {
             takers.for_each(|(_, inbox)| inbox.copy(frame));
         }
         None
+    }
+
+    /// Learns where a frame of this port came from and says where it goes: `None` is all others.
+    fn direct(&self, addresses: &mut Addresses, frame: &[u8], now: Instant) -> Option<usize> {
+        let (target, rest) = frame.split_first_chunk::<6>()?;
+        let source = rest.first_chunk::<6>()?;
+        if source[0] & GROUP == 0 && !addresses.learn(source, self.own, now) {
+            self.inbox.stats().tx_not_learned.inc();
+        }
+        addresses.find(target, now)
     }
 }
 
@@ -101,6 +102,14 @@ impl Port for SwitchPort {
     fn link_up(&self) -> bool {
         self.switch.ends.linked()
     }
+
+    fn reset(&self) {
+        self.switch.addresses().reset(self.own, Instant::now());
+    }
+
+    fn set_guest(&self, guest: Option<MemoryId>) {
+        self.switch.addresses().set_guest(self.own, guest);
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +128,11 @@ mod tests {
             let stats: Vec<_> = (0..count).map(|_| Arc::new(PortStats::default())).collect();
             let inbox =
                 |stats: &Arc<PortStats>| Arc::new(Inbox::new(Arc::default(), stats.clone()));
-            let ports = stats.iter().map(|s| switch.connect(inbox(s))).collect();
+            let ports = stats
+                .iter()
+                .enumerate()
+                .map(|(port, stats)| switch.connect(inbox(stats), address(100 + port as u8)))
+                .collect();
             Self { stats, ports }
         }
 
@@ -167,18 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn guests_cannot_fill_the_memory() {
-        let bench = Bench::new(2);
+    fn the_address_of_another_nic_cannot_be_taken() {
+        let bench = Bench::new(3);
+        // Nobody has sent yet, and still nobody else gets this.
+        assert_eq!(bench.send(0, 10, &[101]), [0, 1, 0]);
+        assert_eq!(bench.send(2, 101, &[255]), [1, 2, 0]);
+        assert_eq!(bench.send(0, 10, &[101]), [1, 3, 0]);
+        let not_learned: Vec<_> = bench.stats.iter().map(|s| s.tx_not_learned.get()).collect();
+        assert_eq!(not_learned, [0, 0, 1]);
+        // Neither one that is too short nor one of a group.
         let mut frames = Frames::default();
-        for number in 0..2 * MAX_ADDRESSES as u32 {
-            let mut frame = vec![0; 60];
-            frame[8..12].copy_from_slice(&number.to_be_bytes());
-            frames.push(frame);
-        }
         frames.push(vec![0; 5]);
-        bench.ports[0].send(&mut frames);
-        let addresses = bench.ports[0].switch.addresses.lock().unwrap();
-        assert_eq!(addresses.len(), MAX_ADDRESSES);
+        frames.push(vec![1; 60]);
+        bench.ports[2].send(&mut frames);
+        assert_eq!(bench.stats[2].tx_not_learned.get(), 1);
     }
 
     #[test]

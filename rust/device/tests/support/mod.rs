@@ -55,29 +55,41 @@ pub fn config(last: u8) -> NetConfig {
 /// The memory of one guest, as the guest sees it.
 pub struct Memory {
     file: File,
+    /// Where it starts in the file.
+    start: u64,
     pub view: GuestMap,
 }
 
 impl Memory {
     pub fn new() -> Self {
         let file = TempFile::new().unwrap().into_file();
-        file.set_len(MEM_END - MEM_START).unwrap();
+        file.set_len(2 * (MEM_END - MEM_START)).unwrap();
+        Self::in_file(file, 0)
+    }
+
+    /// Other memory of the same guest, for its second NIC.
+    pub fn beside(&self) -> Self {
+        Self::in_file(self.file.try_clone().unwrap(), MEM_END - MEM_START)
+    }
+
+    fn in_file(file: File, start: u64) -> Self {
         let mut table = MapTable::default();
-        for map in Self::maps(&file) {
+        for map in Self::maps(&file, start) {
             table.map(map.address, map.size, true, map.file).unwrap();
         }
         Self {
             file,
+            start,
             view: table.view(),
         }
     }
 
-    fn maps(file: &File) -> [DmaMap; 2] {
+    fn maps(file: &File, base: u64) -> [DmaMap; 2] {
         let map = |start: u64, end: u64, offset: u64| DmaMap {
             address: start,
             size: end - start,
             writable: true,
-            file: Some((file.try_clone().unwrap(), offset)),
+            file: Some((file.try_clone().unwrap(), base + offset)),
         };
         [
             map(MEM_START, MAP_BORDER, MEM_END - MAP_BORDER),
@@ -87,7 +99,7 @@ impl Memory {
 
     /// Gives the memory to a function, as QEMU does at start.
     pub fn attach(&self, function: &mut dyn Function) {
-        for map in Self::maps(&self.file) {
+        for map in Self::maps(&self.file, self.start) {
             function.dma_map(map);
         }
     }

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Where the addresses of a switch are.
+//!
+//! An address that a NIC was configured with is that of its guest: another guest's NIC cannot have it, but another
+//! NIC of the same guest can, as under a bond whose interfaces share an address. It is where its guest used it
+//! last, and never anybody else's. All other addresses are where they were used last, whoever did that.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::memory::MemoryId;
+
+/// Most addresses that are learned per port; a guest can send from as many as it likes.
+const MAX_LEARNED: usize = 256;
+/// An address that is not used for so long is forgotten (Linux's bridges have
+/// the same default, `BR_DEFAULT_AGEING_TIME`).
+const AGE: Duration = Duration::from_secs(300);
+/// The same after a reset of its NIC. Not at once: its driver is about to come back, and frames for it are not for
+/// others meanwhile.
+const AGE_AFTER_RESET: Duration = Duration::from_secs(30);
+/// A full port looks no more often for addresses that can be forgotten.
+const SEARCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// An Ethernet address.
+pub(super) type Mac = [u8; 6];
+
+/// A configured address.
+struct Fixed {
+    owner: usize,
+    /// Where it was used last.
+    port: usize,
+}
+
+/// A learned address.
+struct Learned {
+    port: usize,
+    until: Instant,
+}
+
+#[derive(Default)]
+struct Port {
+    guest: Option<MemoryId>,
+    /// Number of addresses learned.
+    learned: usize,
+    /// When to look again for some that can be forgotten.
+    search: Option<Instant>,
+}
+
+/// The addresses of all ports.
+#[derive(Default)]
+pub(super) struct Addresses {
+    fixed: HashMap<Mac, Fixed>,
+    learned: HashMap<Mac, Learned>,
+    ports: Vec<Port>,
+}
+
+impl Addresses {
+    /// Adds a port, which has this number, with a NIC that has this address.
+    pub(super) fn add_port(&mut self, port: usize, mac: Mac) {
+        if self.ports.len() <= port {
+            self.ports.resize_with(port + 1, Port::default);
+        }
+        self.fixed.insert(mac, Fixed { owner: port, port });
+    }
+
+    /// Names the guest that has the NIC at `port`. Without one, what was learned there is forgotten.
+    pub(super) fn set_guest(&mut self, port: usize, guest: Option<MemoryId>) {
+        if let Some(port) = self.ports.get_mut(port) {
+            port.guest = guest;
+        }
+        if guest.is_some() {
+            return;
+        }
+        self.learned.retain(|_, learned| learned.port != port);
+        self.count();
+        for fixed in self.fixed.values_mut() {
+            if fixed.port == port {
+                fixed.port = fixed.owner;
+            }
+        }
+    }
+
+    /// The NIC at `port` was reset.
+    pub(super) fn reset(&mut self, port: usize, now: Instant) {
+        for learned in self.learned.values_mut() {
+            if learned.port == port {
+                learned.until = learned.until.min(now + AGE_AFTER_RESET);
+            }
+        }
+    }
+
+    /// A frame from this address came from port `from`. `false` if the address does not belong there now.
+    pub(super) fn learn(&mut self, address: &Mac, from: usize, now: Instant) -> bool {
+        if let Some(fixed) = self.fixed.get(address) {
+            let own = fixed.owner == from || self.same_guest(fixed.owner, from);
+            if let Some(fixed) = self.fixed.get_mut(address).filter(|_| own) {
+                fixed.port = from;
+            }
+            return own;
+        }
+        let before = self.learned.get(address).map(|learned| learned.port);
+        if before != Some(from) {
+            if !self.has_room(from, now) {
+                return false;
+            }
+            self.add(before, from);
+        }
+        let learned = Learned {
+            port: from,
+            until: now + AGE,
+        };
+        self.learned.insert(*address, learned);
+        true
+    }
+
+    /// Where a frame to this address goes, if that is known. No address of a group ever is.
+    pub(super) fn find(&self, address: &Mac, now: Instant) -> Option<usize> {
+        if let Some(fixed) = self.fixed.get(address) {
+            return Some(fixed.port);
+        }
+        let learned = self.learned.get(address)?;
+        (now < learned.until).then_some(learned.port)
+    }
+
+    fn same_guest(&self, a: usize, b: usize) -> bool {
+        let guest = |port: usize| self.ports.get(port).and_then(|port| port.guest);
+        guest(a).is_some() && guest(a) == guest(b)
+    }
+
+    /// Whether one more address can be learned at `port`.
+    fn has_room(&mut self, port: usize, now: Instant) -> bool {
+        let full = |all: &Self| all.ports.get(port).is_none_or(|p| p.learned >= MAX_LEARNED);
+        if !full(self) {
+            return true;
+        }
+        let Some(state) = self.ports.get_mut(port) else {
+            return false;
+        };
+        if state.search.is_some_and(|search| now < search) {
+            return false;
+        }
+        state.search = Some(now + SEARCH_PERIOD);
+        self.learned.retain(|_, learned| now < learned.until);
+        self.count();
+        !full(self)
+    }
+
+    /// An address is now at `to`, and no more where it was before.
+    fn add(&mut self, before: Option<usize>, to: usize) {
+        if let Some(port) = before.and_then(|port| self.ports.get_mut(port)) {
+            port.learned = port.learned.saturating_sub(1);
+        }
+        if let Some(port) = self.ports.get_mut(to) {
+            port.learned += 1;
+        }
+    }
+
+    fn count(&mut self) {
+        self.ports.iter_mut().for_each(|port| port.learned = 0);
+        for learned in self.learned.values() {
+            if let Some(port) = self.ports.get_mut(learned.port) {
+                port.learned += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Address of the NIC at a port, or of something else.
+    fn mac(last: u8) -> Mac {
+        [2, 0, 0, 0, 0, last]
+    }
+
+    /// Of the number `n`.
+    fn other(n: usize) -> Mac {
+        [2, 1, 0, 0, (n >> 8) as u8, n as u8]
+    }
+
+    /// Three NICs; the first two have one guest.
+    fn addresses() -> (Addresses, Instant) {
+        let mut addresses = Addresses::default();
+        for (port, guest) in [7, 7, 8].into_iter().enumerate() {
+            addresses.add_port(port, mac(port as u8));
+            addresses.set_guest(port, Some(MemoryId::new(1, guest)));
+        }
+        (addresses, Instant::now())
+    }
+
+    #[test]
+    fn a_configured_address_stays_with_its_guest() {
+        let (mut all, now) = addresses();
+        // Before anybody has sent.
+        assert_eq!(all.find(&mac(0), now), Some(0));
+        assert!(!all.learn(&mac(0), 2, now));
+        assert_eq!(all.find(&mac(0), now), Some(0));
+        // A bond of the first two fails over, and back.
+        for port in [0, 1, 0, 1] {
+            assert!(all.learn(&mac(0), port, now));
+            assert_eq!(all.find(&mac(0), now + 1000 * SECOND), Some(port));
+        }
+        // Without its guest the second one has no right to it.
+        all.set_guest(1, None);
+        assert_eq!(all.find(&mac(0), now), Some(0));
+        assert!(!all.learn(&mac(0), 1, now));
+        // Nobody's guest is not the same guest.
+        all.set_guest(2, None);
+        assert!(!all.learn(&mac(1), 2, now));
+    }
+
+    #[test]
+    fn one_port_cannot_take_the_room_of_others() {
+        let (mut all, now) = addresses();
+        for number in 0..2 * MAX_LEARNED {
+            let learned = all.learn(&other(number), 2, now);
+            assert_eq!(learned, number < MAX_LEARNED);
+        }
+        assert!(all.learn(&other(1000), 0, now));
+        // Not even by moving them.
+        assert!(!all.learn(&other(1000), 2, now));
+        assert_eq!(all.find(&other(1000), now), Some(0));
+        // One that moves away makes room.
+        assert!(all.learn(&other(3), 0, now));
+        assert!(all.learn(&other(1000), 2, now));
+        assert_eq!(all.find(&other(1000), now), Some(2));
+    }
+
+    #[test]
+    fn addresses_age() {
+        let (mut all, now) = addresses();
+        for number in 0..MAX_LEARNED {
+            assert!(all.learn(&other(number), 2, now));
+        }
+        let later = now + AGE - SECOND;
+        assert_eq!(all.find(&other(0), later), Some(2));
+        assert!(all.learn(&other(0), 2, later));
+        assert!(!all.learn(&other(1000), 2, later));
+        let later = now + AGE;
+        assert_eq!(all.find(&other(1), later), None);
+        assert_eq!(all.find(&other(0), later), Some(2));
+        assert!(all.learn(&other(1000), 2, later));
+        assert_eq!(all.ports[2].learned, 2);
+    }
+
+    #[test]
+    fn addresses_go_with_their_nic() {
+        let (mut all, now) = addresses();
+        all.learn(&other(0), 0, now);
+        all.learn(&other(1), 1, now);
+        all.learn(&other(2), 1, now);
+        all.reset(1, now);
+        assert_eq!(all.find(&other(1), now), Some(1));
+        // The driver is back and goes on with one of them.
+        all.learn(&other(2), 1, now + SECOND);
+        let later = now + AGE_AFTER_RESET;
+        assert_eq!(all.find(&other(1), later), None);
+        assert_eq!(all.find(&other(2), later), Some(1));
+        assert_eq!(all.find(&other(0), later), Some(0));
+        all.set_guest(1, None);
+        assert_eq!(all.find(&other(2), now), None);
+        assert_eq!((all.ports[1].learned, all.ports[0].learned), (0, 1));
+    }
+}
