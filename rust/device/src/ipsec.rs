@@ -28,8 +28,8 @@ mod tx;
 
 pub use frames::Frames;
 
-use crate::misbehave::Misbehaviour;
 use crate::crypto::Libraries;
+use crate::misbehave::Misbehaviour;
 use admin::AdminState;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;

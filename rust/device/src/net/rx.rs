@@ -9,8 +9,8 @@
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{csum, frame, steer, used, Device, NetState, BATCH};
 use super::pending::Pending;
+use super::{csum, frame, steer, used, Device, NetState, BATCH};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
