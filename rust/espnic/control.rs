@@ -59,6 +59,9 @@ const POLL_MICROS: i64 = 2;
 /// Room for the readable part of a command without its variable data, in bytes.
 const COMMAND_ROOM: usize = 64;
 
+/// The length of the acknowledgement in front of a result, in bytes.
+const ACK: usize = 1;
+
 /// The control queue and its users.
 #[pin_data]
 pub(crate) struct Control {
@@ -78,6 +81,25 @@ struct Prepared {
     waiter: Arc<Waiter>,
 }
 
+impl Prepared {
+    fn new(request_len: usize, answer_len: usize, flags: Flags) -> Result<Self> {
+        let waiter = Waiter::new(flags)?;
+        let mut answer = zeroed(answer_len, flags)?;
+        // Also if the NIC only says that it has answered.
+        answer.iter_mut().take(ACK).for_each(|ack| *ack = ctrl::ERR);
+        let exchange = KBox::new(
+            Exchange {
+                request: zeroed(request_len, flags)?,
+                answer,
+                written: 0,
+                waiter: Some(waiter.clone()),
+            },
+            flags,
+        )?;
+        Ok(Self { exchange, waiter })
+    }
+}
+
 /// An answered command.
 pub(crate) struct Answer(KBox<Exchange>);
 
@@ -88,11 +110,9 @@ impl Answer {
     ///
     /// The status as errno (both use the same numbers), `EIO` for a malformed answer.
     pub(crate) fn result(&self) -> Result<&[u8]> {
-        let len = self.0.written.checked_sub(1).ok_or(EIO)?;
-        let answer = self.0.answer.get(..len as usize).ok_or(EIO)?;
-        if self.0.ack != ctrl::OK {
+        let (ctrl::OK, answer) = self.0.answered().ok_or(EIO)? else {
             return Err(EIO);
-        }
+        };
         let reply = Reply::parse(answer).map_err(|_| EIO)?;
         match reply.status {
             admin::OK => Ok(reply.result),
@@ -124,26 +144,17 @@ impl Control {
         let answer_len = reply
             .checked_add(result_len)
             .and_then(|n| n.checked_next_multiple_of(8))
+            .and_then(|n| n.checked_add(ACK))
             .ok_or(EINVAL)?;
-        let waiter = Waiter::new(flags)?;
-        let mut head = [0; 2];
-        head.copy_from_slice(ctrl::CtrlHdr::X_ADMIN.as_bytes());
-        let mut exchange = KBox::new(
-            Exchange {
-                head,
-                request: zeroed(room, flags)?,
-                ack: ctrl::ERR,
-                answer: zeroed(answer_len, flags)?,
-                written: 0,
-                waiter: Some(waiter.clone()),
-            },
-            flags,
-        )?;
+        let mut prepared = Prepared::new(room, answer_len, flags)?;
+        let request = &mut prepared.exchange.request;
+        let head = ctrl::CtrlHdr::X_ADMIN.as_bytes();
+        let (class, body) = request.split_at_mut_checked(head.len()).ok_or(EINVAL)?;
+        class.copy_from_slice(head);
         // The exchange erases what it holds, so keys are written when it is complete.
-        let request = &mut exchange.request;
-        let len = command.write(request).map_err(|_| EINVAL)?;
-        request.truncate(len);
-        Ok(Prepared { exchange, waiter })
+        let len = command.write(body).map_err(|_| EINVAL)?;
+        request.truncate(len.saturating_add(head.len()));
+        Ok(prepared)
     }
 
     /// Sends a prepared command; its answer comes to the returned waiter. Does not sleep.
@@ -274,25 +285,13 @@ impl Control {
     ///
     /// As [`Self::execute`]; `EIO` if the NIC refused.
     pub(crate) fn set_queue_pairs(&self, count: u16) -> Result {
-        let waiter = Waiter::new(GFP_KERNEL)?;
-        let mut request = KVec::new();
-        request.extend_from_slice(&count.to_le_bytes(), GFP_KERNEL)?;
-        let exchange = KBox::new(
-            Exchange {
-                head: [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET],
-                request,
-                ack: ctrl::ERR,
-                answer: KVec::new(),
-                written: 0,
-                waiter: Some(waiter.clone()),
-            },
-            GFP_KERNEL,
-        )?;
-        let waiter = self
-            .send(Prepared { exchange, waiter })
-            .map_err(|_| self.why_refused())?;
-        match self.wait(&waiter)?.0.ack {
-            ctrl::OK => Ok(()),
+        let [low, high] = count.to_le_bytes();
+        let request = [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET, low, high];
+        let mut prepared = Prepared::new(request.len(), ACK, GFP_KERNEL)?;
+        prepared.exchange.request.copy_from_slice(&request);
+        let waiter = self.send(prepared).map_err(|_| self.why_refused())?;
+        match self.wait(&waiter)?.0.answered() {
+            Some((ctrl::OK, _)) => Ok(()),
             _ => Err(EIO),
         }
     }

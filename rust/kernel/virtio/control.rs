@@ -12,8 +12,7 @@ use core::{
     ops::{
         Deref,
         DerefMut, //
-    },
-    ptr::addr_of_mut, //
+    }, //
 };
 use kernel::{
     alloc::{
@@ -26,23 +25,26 @@ use kernel::{
 
 use crate::sync::Completion;
 
-/// The bytes of a request and of its answer, each in one piece of memory.
-///
-/// The split into `head` and `body` follows control commands: class and command, then the data; and
-/// one byte of acknowledgement, then the result.
+/// The bytes of a request and of its answer, each in a piece of memory that holds nothing else: the
+/// device may reach all of a page on which one of them is.
 pub struct Exchange {
-    /// Class and command.
-    pub head: [u8; 2],
-    /// The request's data; erased when the exchange is dropped, because it may hold keys.
+    /// Class, command, and the command's data; not empty. Erased when the exchange is dropped, because
+    /// it may hold keys.
     pub request: KVec<u8>,
-    /// The device's acknowledgement.
-    pub ack: u8,
-    /// The device's answer.
+    /// Room for the device's acknowledgement, a byte, and for the result behind it; not empty.
     pub answer: KVec<u8>,
-    /// How many bytes of `ack` and `answer` together the device wrote.
+    /// How many bytes of `answer` the device wrote.
     pub written: u32,
     /// Who waits for the answer.
     pub waiter: Option<Arc<Waiter>>,
+}
+
+impl Exchange {
+    /// The device's acknowledgement and the result behind it, as far as the device wrote them.
+    pub fn answered(&self) -> Option<(u8, &[u8])> {
+        let (&ack, result) = self.answer.get(..self.written as usize)?.split_first()?;
+        Some((ack, result))
+    }
 }
 
 /// Where an answered [`Exchange`] is left for its sender.
@@ -119,36 +121,28 @@ impl ControlQueue {
     ///
     /// # Errors
     ///
-    /// The exchange, if the queue is full or broken.
+    /// The exchange, if the queue is full or broken, or if request or answer are empty.
     pub fn send(&mut self, exchange: KBox<Exchange>) -> Result<(), KBox<Exchange>> {
+        if exchange.request.is_empty() || exchange.answer.is_empty() {
+            return Err(exchange);
+        }
         let raw = KBox::into_raw(exchange);
-        let mut sgs: [MaybeUninit<bindings::scatterlist>; 4] = [const { MaybeUninit::uninit() }; 4];
+        let mut sgs: [MaybeUninit<bindings::scatterlist>; 2] = [const { MaybeUninit::uninit() }; 2];
         let base: *mut bindings::scatterlist = sgs.as_mut_ptr().cast();
-        // SAFETY: `raw` is a valid exchange on the heap, so its parts stay where they are until the
-        // queue returns it; each list below has one entry.
+        // SAFETY: `raw` is a valid exchange, and its two vectors stay where they are until the queue
+        // returns it; both lists have one entry, within `sgs`.
         let ret = unsafe {
-            let parts = [
-                (addr_of_mut!((*raw).head).cast::<c_void>(), 2),
-                ((*raw).request.as_mut_ptr().cast(), (*raw).request.len()),
-                (addr_of_mut!((*raw).ack).cast(), 1),
-                ((*raw).answer.as_mut_ptr().cast(), (*raw).answer.len()),
-            ];
-            // The standard forbids empty buffers; only the answer, which is the last, can be empty.
-            let inputs = if (*raw).answer.is_empty() { 1 } else { 2 };
-            let mut lists = [core::ptr::null_mut(); 4];
-            for (i, (ptr, len)) in parts.into_iter().enumerate().take(2 + inputs as usize) {
-                let sg = base.add(i);
-                bindings::sg_init_table(sg, 1);
-                bindings::sg_set_buf(sg, ptr, len as u32);
-                if let Some(list) = lists.get_mut(i) {
-                    *list = sg;
-                }
+            let mut lists = [base, base.add(1)];
+            let parts = [&mut (*raw).request, &mut (*raw).answer];
+            for (list, part) in lists.into_iter().zip(parts) {
+                bindings::sg_init_table(list, 1);
+                bindings::sg_set_buf(list, part.as_mut_ptr().cast(), part.len() as u32);
             }
             bindings::virtqueue_add_sgs(
                 self.queue.vq.as_ptr(),
                 lists.as_mut_ptr(),
-                2,
-                inputs,
+                1,
+                1,
                 raw.cast(),
                 kernel::bindings::GFP_ATOMIC,
             )
