@@ -267,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn option_bits_are_those_of_the_standard() {
+        assert_eq!((OPT_ESN, OPT_UDP_ENCAP), (1, 2));
+        for (has, needs) in [(OPT_ESN, OPT_UDP_ENCAP), (OPT_UDP_ENCAP, OPT_ESN)] {
+            let (mut wide, mut entry) = (gcm(), gcm());
+            wide.flags = U16::new(has as u16);
+            entry.flags = U16::new(needs as u16);
+            assert!(!entry.is_within(&wide));
+            entry.flags = U16::new(has as u16);
+            assert!(entry.is_within(&wide));
+        }
+    }
+
+    #[test]
     fn entry_allows_only_its_lengths() {
         let entry = gcm();
         assert!(entry.allows(16, 16) && entry.allows(32, 16));
