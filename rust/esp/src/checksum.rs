@@ -249,6 +249,44 @@ mod tests {
         assert!(!is_right(IPPROTO_UDP, &src, &dst, &segment));
     }
 
+    /// The sums are right here, so that nothing but the length can be wrong.
+    #[test]
+    fn the_length_of_udp_counts_even_if_the_sum_is_right() {
+        let (src, dst) = (address(4, 1), address(4, 2));
+        for (more, right) in [(0, true), (1, false), (0xffff, false), (0x100, false)] {
+            let (mut segment, field) = partial(IPPROTO_UDP, &src, &dst, b"data");
+            let len = segment.len();
+            let claimed = (len as u16).wrapping_add(more);
+            segment[4..6].copy_from_slice(&claimed.to_be_bytes());
+            assert!(complete(&mut segment, 0, field, len));
+            assert_eq!(is_right(IPPROTO_UDP, &src, &dst, &segment), right);
+        }
+    }
+
+    /// Zero is what 0xffff means as a sum, but in UDP it means that there is no checksum (RFC 768).
+    #[test]
+    fn zero_is_no_checksum_of_udp() {
+        let (src, dst) = (address(4, 1), address(4, 2));
+        let (mut segment, field) = partial(IPPROTO_UDP, &src, &dst, &[0; 2]);
+        let len = segment.len();
+        assert!(complete(&mut segment, 0, field, len));
+        // The data take over what the checksum has to add.
+        segment.copy_within(field..field + 2, 8);
+        for (checksum, right) in [([0xff; 2], true), ([0; 2], false)] {
+            segment[field..field + 2].copy_from_slice(&checksum);
+            assert_eq!(is_right(IPPROTO_UDP, &src, &dst, &segment), right);
+        }
+        // For TCP both mean the same.
+        let (mut segment, field) = partial(IPPROTO_TCP, &src, &dst, &[0; 2]);
+        let len = segment.len();
+        assert!(complete(&mut segment, 0, field, len));
+        segment.copy_within(field..field + 2, 20);
+        for checksum in [[0xff; 2], [0; 2]] {
+            segment[field..field + 2].copy_from_slice(&checksum);
+            assert!(is_right(IPPROTO_TCP, &src, &dst, &segment));
+        }
+    }
+
     proptest! {
         #[test]
         fn sum_is_that_of_the_words(

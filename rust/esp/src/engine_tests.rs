@@ -259,6 +259,25 @@ fn authentic_packet_with_bad_padding_is_refused_unchanged() {
     assert_eq!(esp, sent);
 }
 
+/// AEADs make their IVs of the sequence number; one that said it had random ones might repeat them.
+#[test]
+fn aeads_have_no_random_iv() {
+    let gcm = Gcm::esp(&[7; 16]);
+    assert_eq!(gcm.random_iv(), Err(CipherError::Unsupported));
+    let (mut esp, trailer_len) = packet(9, &[0x5a; 26], 0);
+    let long = Params {
+        shape: Shape {
+            iv_len: LONG_IV_LEN as u8,
+            ..Shape::aead(16)
+        },
+        ..params()
+    };
+    assert_eq!(
+        seal(&gcm, &long, 0, trailer_len, &mut esp),
+        Err(Error::Unsupported)
+    );
+}
+
 #[test]
 fn iv_follows_the_64_bit_number() {
     let gcm = Gcm::esp(&[7; 16]);

@@ -47,3 +47,7 @@ fn ipv6(ip: &[u8]) -> Option<bool> {
     let (src, dst) = (address::<16>(ip, 8, 6)?, address::<16>(ip, 24, 6)?);
     Some(checksum::is_right(*ip.get(6)?, &src, &dst, segment))
 }
+
+#[cfg(test)]
+#[path = "inner_tests.rs"]
+mod tests;

@@ -351,6 +351,19 @@ mod tests {
     }
 
     #[test]
+    fn esp_in_udp_over_ipv6_is_left_alone() {
+        let mut frame = ipv6(32);
+        let esp = frame[54..62].to_vec();
+        frame[54..62].copy_from_slice(&[0x11, 0x94, 0x11, 0x94, 0, 32, 0, 0]);
+        frame[62..70].copy_from_slice(&esp);
+        frame[20] = IPPROTO_UDP;
+        assert_eq!(find(&frame), None);
+        // With the same bytes as ESP there is nothing wrong with the frame.
+        frame[20] = IPPROTO_ESP;
+        assert!(find(&frame).is_some());
+    }
+
+    #[test]
     fn peeking_finds_the_same_spi() {
         for frame in [ipv4(30), ipv6(30), udp(30)] {
             assert_eq!(peek_spi(&frame), find(&frame).unwrap().spi);

@@ -434,3 +434,6 @@ fn a_buffer_of_another_length_is_refused() {
         (4, Some(0x1_0000_0001))
     );
 }
+
+#[path = "segment_extension_tests.rs"]
+mod extensions;

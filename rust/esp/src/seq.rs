@@ -130,6 +130,15 @@ mod tests {
         assert!(!is_ahead(join(0xffff_ffff, 0xffff_ffff), 0));
     }
 
+    #[test]
+    fn half_of_the_number_space_is_ahead() {
+        for top in [0, 5, 1 << 63, u64::MAX] {
+            assert!(is_ahead(top.wrapping_add((1 << 63) - 1), top));
+            assert!(!is_ahead(top.wrapping_add(1 << 63), top));
+            assert!(!is_ahead(top.wrapping_sub(1), top));
+        }
+    }
+
     proptest! {
         #[test]
         fn inference_is_that_of_the_model(
