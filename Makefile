@@ -8,11 +8,12 @@
 
 SANDBOX := tools/sandbox run --
 CARGO := $(SANDBOX) cargo
+FUZZ_SECONDS ?= 60
 kernel = $(SANDBOX) tools/kernel $(if $(DEBUG),--debug)
 
 .DEFAULT_GOAL := all
-.PHONY: all help modules modules_install rust-analyzer device sandbox run test next check format \
-	shell bench prune clean
+.PHONY: all help modules modules_install rust-analyzer device sandbox run test fuzz next check \
+	format shell bench prune clean
 
 all: modules device ## build the module and the NIC
 
@@ -25,6 +26,8 @@ help: ## list the targets
 	@echo "                      archive whose series is in tools/tested-kernels)"
 	@echo "  KDIR=DIR            prepared kernel tree with Rust, instead of the sandbox's kernel"
 	@echo "  SERIES=all          with test: the other tested series of the archive, too"
+	@echo "  TARGET=NAME         with fuzz: this target only (default: each one)"
+	@echo "  FUZZ_SECONDS=N      with fuzz: how long a target runs (default: 60)"
 	@echo "  ESPNIC_NDIS=n       a module without /dev/espnic-ndis"
 	@echo "  W=1 CLIPPY=1 V=1    as in the kernel's build"
 	@echo "  DEBUG=1             with modules, test, shell: on a debug kernel (15 to 40 minutes to build)"
@@ -88,6 +91,9 @@ run: modules device ## the demonstration, from nothing to PASS or FAIL
 
 test: modules device ## host tests, kselftests in QEMU, the demonstration's own test
 	@$(SANDBOX) tools/run-tests $(if $(DEBUG),control debug) $(if $(SERIES),--series $(SERIES))
+
+fuzz: ## search for input that crashes what reads bytes from outside
+	@$(SANDBOX) tools/fuzz --seconds $(FUZZ_SECONDS) $(TARGET)
 
 next: device ## try kernels that are newer than the tested ones
 	@tools/next

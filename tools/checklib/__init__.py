@@ -13,6 +13,7 @@ CHECKS = {
     "module": rust.module,
     "module-doc": rust.module_doc,
     "clippy": rust.clippy,
+    "fuzz": rust.fuzz,
     "doc": rust.doc,
 }
 

@@ -10,7 +10,7 @@ import shutil
 from .common import Problem, head, run, tracked
 
 # Written by a tool, or a licence itself, or data in a format without comments.
-NO_LICENCE_LINE = re.compile(r"^(LICENSES/|Cargo\.lock$)|\.(csv|json|bin|pcapng)$")
+NO_LICENCE_LINE = re.compile(r"^(LICENSES/|(.*/)?Cargo\.lock$)|\.(csv|json|bin|pcapng)$")
 RUFF = "ruff==0.14.0"
 
 

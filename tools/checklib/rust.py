@@ -7,6 +7,7 @@ import re
 import shlex
 
 from cachelib import CHECKOUT
+from fuzzlib import build as targets
 from kernellib import module as build
 
 from .common import Problem, kernel, run, tracked
@@ -74,6 +75,13 @@ def clippy():
     """The workspace on the host side."""
     run("cargo", "clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--",
         "-D", "warnings")
+
+
+def fuzz():
+    """The fuzz targets, which are a workspace of their own."""
+    command, variables = targets.cargo("clippy", "--lib", "--bins", "--quiet", "--",
+                                       "-D", "warnings")
+    run(*command, **variables)
 
 
 def doc():

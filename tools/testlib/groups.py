@@ -14,6 +14,7 @@ from .report import FAIL, PASS, SKIP, Result
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = TOOLS.parent
 HOST_SECONDS = 1800
+FUZZ_SECONDS = 8  # per target; make fuzz runs them longer
 GUEST_SECONDS = 3000
 REBOOT_SECONDS = 180
 DEBUG_SECONDS = 5 * 3600  # a result takes 10 to 30 s there
@@ -92,6 +93,13 @@ def host(log, _only):
         yield result
     if status[0] and not failed:
         yield Result("cargo test", FAIL, tail(log))
+
+
+def fuzz(log, _only):
+    """The fuzz targets, each for some seconds."""
+    print("# builds the targets first, which takes some minutes the first time", flush=True)
+    command = [sys.executable, str(TOOLS / "fuzz"), "--seconds", str(FUZZ_SECONDS)]
+    yield from program(command, log, "the fuzz targets", seconds=HOST_SECONDS)
 
 
 def _ktap(lines, on_diagnostic):
@@ -268,7 +276,7 @@ def demo(log, _only):
                        "the demonstration's own test", seconds=HOST_SECONDS)
 
 
-ALL = {"tools": tools, "host": host, "guest": guest, "reboot": reboot,
+ALL = {"tools": tools, "host": host, "fuzz": fuzz, "guest": guest, "reboot": reboot,
        "sleep": sleep, "demo": demo, "control": control, "debug": debug}
 # What needs the debug kernel.
 SLOW = ("control", "debug")

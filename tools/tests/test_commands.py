@@ -34,7 +34,8 @@ class Usage(unittest.TestCase):
                       ("sandbox", "run"), ("run-tests", "host", "-t", "plain"),
                       ("check", "bogus"), ("run-tests", "bogus"), ("rust-project", "bogus"),
                       ("sandbox", "prune", "bogus"), ("sandbox", "--suite"), ("next", "bogus"),
-                      ("check-kdir",), ("run-tests", "--series", "bogus")):
+                      ("check-kdir",), ("run-tests", "--series", "bogus"),
+                      ("fuzz", "bogus")):
             with self.subTest(words=words):
                 result = call(*words)
                 self.assertEqual(result.returncode, 2, result.stderr)
@@ -43,7 +44,7 @@ class Usage(unittest.TestCase):
     def test_help(self):
         """--help explains and succeeds."""
         for name in ("sandbox", "kernel", "vm", "check", "run-tests", "rust-project", "next",
-                     "check-kdir"):
+                     "check-kdir", "fuzz"):
             with self.subTest(name=name):
                 result = call(name, "--help")
                 self.assertEqual(result.returncode, 0)
