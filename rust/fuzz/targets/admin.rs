@@ -99,7 +99,7 @@ fuzz_target!(|data: &[u8]| {
     let start = bytes.u8();
     let x_ipsec = start & 2 == 0;
     let ipsec = Ipsec::new(IpsecConfig {
-        backend: bytes.choose(&[Backend::AwsLc, Backend::default()]),
+        libraries: bytes.choose(&[Backend::AwsLc, Backend::default()]).into(),
         inb_sa_limit: LIMIT,
         outb_sa_limit: LIMIT,
         x_ipsec,
