@@ -229,12 +229,10 @@ fn deliver(
     counters.packets = counters.packets.wrapping_add(1);
     counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
     skb.set_protocol(poll);
-    // The policies of the socket that takes ESP in UDP are not for what is inside, and a bridge
-    // forgets what the NIC has done: such packets go to XFRM before either sees them.
+    // The policies of the socket that takes ESP in UDP are not for what is inside: such packets go to
+    // XFRM before it sees them.
     let left = match esp {
-        Some(place) if place.in_udp && skb.is_for_us() || poll.is_bridged() => {
-            poll.receive_esp(skb, place).err()
-        }
+        Some(place) if place.in_udp && skb.is_for_us() => poll.receive_esp(skb, place).err(),
         _ => Some(skb),
     };
     if let Some(skb) = left {

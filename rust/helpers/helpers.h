@@ -61,7 +61,6 @@ bool espnic_helper_netif_running(const struct net_device *dev);
 bool espnic_helper_netdev_xmit_more(void);
 unsigned int espnic_helper_num_online_cpus(void);
 unsigned int espnic_helper_num_possible_cpus(void);
-bool espnic_helper_netif_is_bridged(const struct net_device *dev);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue);
 struct net *espnic_helper_current_net(void);

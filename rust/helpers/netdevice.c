@@ -110,12 +110,6 @@ unsigned int espnic_helper_num_possible_cpus(void)
 	return num_possible_cpus();
 }
 
-/* A bridge takes all frames of its ports away, and does not keep what we say of them. */
-bool espnic_helper_netif_is_bridged(const struct net_device *dev)
-{
-	return netif_is_bridge_port(dev) || netif_is_ovs_port(dev);
-}
-
 void espnic_helper_rtnl_lock(void)
 {
 	rtnl_lock();

@@ -3,8 +3,8 @@
 //! Received ESP packets that go to XFRM at once.
 //!
 //! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before anybody else sees the packet.
-//! There are packets that must take this way although GRO does not, or not always, take it with them:
-//! a socket in between would ask its own policies, and a bridge would forget what the device has done.
+//! ESP in UDP must take this way although GRO does not, or not always, take it with such packets: the
+//! socket in between would ask its own policies.
 
 use super::state::Family;
 use crate::{
@@ -97,12 +97,6 @@ impl EspPlace {
 }
 
 impl<T: Operations> Poll<'_, T> {
-    /// Whether a bridge takes the device's frames.
-    pub fn is_bridged(&self) -> bool {
-        // SAFETY: The device of a polled NAPI context is live.
-        unsafe { bindings::netif_is_bridged((*self.napi().as_raw()).dev) }
-    }
-
     /// Hands an ESP packet to XFRM, which has [`SkBuff::set_rx_offload`] and
     /// [`SkBuff::set_protocol`] behind it; ESP is at `place`.
     ///
