@@ -92,11 +92,17 @@ void espnic_helper_xfrm_advance_esn(struct xfrm_state *x)
 	xfrm_dev_state_advance_esn(x);
 }
 
-/* What the stack's timer does when a hard limit is reached. */
+/*
+ * What the stack's timer does when a hard limit is reached. A state that is in no
+ * list yet is not the stack's to delete: who adds it holds its only reference.
+ */
 void espnic_helper_xfrm_state_expire(struct xfrm_state *x)
 {
-	int err = xfrm_state_delete(x);
+	int err;
 
+	if (list_empty_careful(&x->km.all))
+		return;
+	err = xfrm_state_delete(x);
 	if (!err)
 		km_state_expired(x, 1, 0);
 	xfrm_audit_state_delete(x, !err, true);

@@ -325,8 +325,8 @@ impl State {
     }
 
     /// Ends the life of the state as its hard limit would: it is deleted, key managers are told that it
-    /// expired, and the audit log has it. Nothing happens if it is dead already. Takes the state's
-    /// lock, does not sleep.
+    /// expired, and the audit log has it. Nothing happens if it is dead already, or not yet one of the
+    /// stack's states. Takes the state's lock, does not sleep.
     pub fn expire(&self) {
         // SAFETY: The state is live, and the caller does not hold its lock.
         unsafe { bindings::xfrm_state_expire(self.as_raw()) }

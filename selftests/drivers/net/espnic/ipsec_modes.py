@@ -19,6 +19,7 @@ COUNT = 5
 STREAM = 256 * 1024
 VLAN = 7
 OTHER_PORT = 4501
+GRO = "generic-receive-offload"
 MARK = 0x2a
 MARK_RULES = f"""table inet espnic_mark {{
     chain input {{
@@ -127,7 +128,7 @@ def _udp_ike(cfg, **kwargs):
     ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
     xfrm.flush(cfg.dut, cfg.peer)  # sockets take policies when XFRM's user interface is loaded
     for gro, socket_gro in itertools.product(("on", "off"), (False, True)):
-        cfg.feature("gro", gro)
+        cfg.feature(GRO, gro)
         flow = xfrm.Flow(env.DUT4, env.PEER4, encap=OTHER_PORT, **kwargs)
         sockets = [esp.encap_socket(ns, flow.encap, bypass=True, gro=socket_gro)
                    for ns in (cfg.dut, cfg.peer)]
@@ -261,7 +262,7 @@ def nested(cfg):
 
     Without GRO, which forgets the outer SA when it meets the inner ESP, offloaded or not.
     """
-    cfg.feature("gro", "off")
+    cfg.feature(GRO, "off")
     inside = xfrm.Flow(env.DUT_INNER4, env.PEER_INNER4, reqid=1)
     outside = esp.inner4(outer=4, reqid=2)
     ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
