@@ -83,6 +83,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
 
+    /// End the capture when its file has this size; K, M, G and T are powers of 1024, `none` is no limit
+    #[arg(long, value_name = "SIZE", default_value = "4G", requires = "capture")]
+    pub capture_limit: SizeLimit,
+
+    /// Capture so many bytes of each frame only
+    #[arg(long, value_name = "BYTES", requires = "capture",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub capture_snaplen: Option<u32>,
+
     /// Listen for control connections at this unix socket; `help` lists the requests
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
@@ -144,6 +153,10 @@ pub struct NicSpec {
     /// `access-platform=on`
     pub access_platform: bool,
 }
+
+/// `--capture-limit`: bytes, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeLimit(pub Option<u64>);
 
 /// `--wire`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,6 +258,30 @@ impl FromStr for PortSpec {
                 "`{text}` is not a port: say wire:NAME, switch:NAME, tap:IFNAME or none"
             )),
         }
+    }
+}
+
+impl FromStr for SizeLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let (number, shift) = match text.split_at_checked(text.len().saturating_sub(1)) {
+            Some((number, "K")) => (number, 10),
+            Some((number, "M")) => (number, 20),
+            Some((number, "G")) => (number, 30),
+            Some((number, "T")) => (number, 40),
+            _ => (text, 0),
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(1 << shift))
+            .filter(|&bytes| bytes > 0)
+            .map(|bytes| Self(Some(bytes)))
+            .ok_or_else(|| format!("`{text}` is not a size like 500M or 1G, nor `none`"))
     }
 }
 

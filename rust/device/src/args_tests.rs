@@ -195,3 +195,39 @@ fn wrong_command_lines_say_what_to_do() {
         assert!(error.contains(message), "{words:?}: {error}");
     }
 }
+
+#[test]
+fn capture_limits() {
+    let limits = |words: &[&str]| {
+        parse(&[&["--nic", N0, "--capture", "c"], words].concat())
+            .map(|args| (args.capture_limit.0, args.capture_snaplen))
+    };
+    assert_eq!(limits(&[]), Ok((Some(4 << 30), None)));
+    for (text, size) in [
+        ("none", None),
+        ("1", Some(1)),
+        ("3K", Some(3 << 10)),
+        ("500M", Some(500 << 20)),
+        ("2T", Some(2 << 40)),
+    ] {
+        assert_eq!(limits(&["--capture-limit", text]), Ok((size, None)));
+    }
+    for text in [
+        "",
+        "0",
+        "0G",
+        "G",
+        "1g",
+        "-1",
+        "1.5G",
+        "99999999999T",
+        "\u{e9}",
+    ] {
+        let error = limits(&[&format!("--capture-limit={text}")]).unwrap_err();
+        assert!(error.contains("is not a size"), "{text}: {error}");
+    }
+    let cut = limits(&["--capture-snaplen", "96"]);
+    assert_eq!(cut.map(|(_, cut)| cut), Ok(Some(96)));
+    assert!(limits(&["--capture-snaplen", "0"]).is_err());
+    assert!(parse(&["--nic", N0, "--capture-snaplen", "96"]).is_err());
+}

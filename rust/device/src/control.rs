@@ -104,7 +104,10 @@ impl Control {
             .iter()
             .map(|nic| (nic.name.clone(), nic_stats(nic)))
             .collect();
-        json!({ "nics": nics })
+        match &self.capture {
+            Some(capture) => json!({ "nics": nics, "capture": capture_stats(capture) }),
+            None => json!({ "nics": nics }),
+        }
     }
 
     fn flush(&self) -> Result<Value, String> {
@@ -172,6 +175,10 @@ impl Control {
             }
         }
     }
+}
+
+fn capture_stats(capture: &Capture) -> Value {
+    json!({ "frames": capture.frames(), "lost": capture.lost() })
 }
 
 fn nic_stats(nic: &Nic) -> Value {

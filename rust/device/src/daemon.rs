@@ -21,7 +21,7 @@ use crate::crypto::Libraries;
 use crate::function::NicFunction;
 use crate::ipsec::{Ipsec, IpsecConfig};
 use crate::nic::{Nic, Worker};
-use crate::ports::capture::Capture;
+use crate::ports::capture::{Capture, Limits};
 use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
 use crate::ports::wire::Wire;
@@ -156,11 +156,13 @@ fn open_capture(args: &Args) -> Result<Option<Arc<Capture>>, DaemonError> {
         return Ok(None);
     };
     let names: Vec<_> = args.nics.iter().map(|nic| nic.name.as_str()).collect();
-    let capture = Capture::create(path, &names)
-        .map(Arc::new)
-        .map_err(|error| DaemonError::Capture(path.clone(), error))?;
-    capture.spawn_flusher()?;
-    Ok(Some(capture))
+    let limits = Limits {
+        file: args.capture_limit.0,
+        frame: args.capture_snaplen,
+    };
+    Capture::create(path, &names, limits)
+        .map(|capture| Some(Arc::new(capture)))
+        .map_err(|error| DaemonError::Capture(path.clone(), error))
 }
 
 fn listen<T>(

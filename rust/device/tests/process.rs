@@ -233,6 +233,7 @@ fn the_control_socket_answers_several_connections() {
     assert_eq!(stats["nics"]["n1"]["port"]["tx_frames"], 0);
     assert_eq!(stats["nics"]["n1"]["virtio"]["needs_reset"], 0);
     assert_eq!(stats["nics"]["n1"]["ipsec"]["ipsec_tx_packets"], 0);
+    assert_eq!(stats["capture"], json!({ "frames": 0, "lost": 0 }));
     let stats = ask(&mut two, "stats n0");
     assert_eq!(
         stats["nics"]

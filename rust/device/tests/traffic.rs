@@ -10,7 +10,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use espnic_device::net::NetConfig;
-use espnic_device::ports::capture::Capture;
+use espnic_device::ports::capture::{Capture, Limits};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use pcap_file::pcapng::{Block, PcapNgReader};
@@ -422,7 +422,7 @@ fn security_without_sa_is_never_sent() {
 fn the_capture_shows_each_frame_once() {
     let dir = TempDir::new().unwrap();
     let path = dir.as_path().join("wire.pcapng");
-    let capture = Arc::new(Capture::create(&path, &["n0", "n1"]).unwrap());
+    let capture = Arc::new(Capture::create(&path, &["n0", "n1"], Limits::default()).unwrap());
     let mut rig = Rig::default();
     rig.capture = Some(capture.clone());
     let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));

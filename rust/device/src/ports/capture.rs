@@ -2,177 +2,172 @@
 
 //! Capture of the wire to a pcapng file: one interface per NIC, each frame once, on the interface of
 //! the NIC that sent it (or, from a TAP interface, that received it).
+//!
+//! A thread of its own writes the file. NICs hand it copies of their frames and never wait for the disk:
+//! what finds no room in the queue is lost to the capture, and counted.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
-use pcap_file::pcapng::blocks::interface_description::{
-    InterfaceDescriptionBlock, InterfaceDescriptionOption,
-};
-use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::{DataLink, PcapError};
+use writer::Writer;
 
-/// How long a frame may stay in memory before it is in the file.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// `if_tsresol`: time stamps count nanoseconds.
-const NANOSECONDS: u8 = 9;
+/// Most bytes that wait for the disk.
+const QUEUE: usize = 128 << 20;
 
-struct Output {
-    writer: PcapNgWriter<BufWriter<File>>,
-    /// The first write error, after which the file stays as it is.
-    failed: Option<String>,
+/// How much is captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest size of the file in bytes. The capture ends there, the NICs go on.
+    pub file: Option<u64>,
+    /// Most bytes of a frame that are kept.
+    pub frame: Option<u32>,
+}
+
+/// Frames that were sent together.
+struct Batch {
+    interface: u32,
+    /// Since 1970.
+    time: Duration,
+    /// One frame behind the other.
+    bytes: Vec<u8>,
+    frames: Vec<Kept>,
+}
+
+/// A frame of a batch: its length on the wire, and how many bytes of it were kept.
+struct Kept {
+    original: u32,
+    len: usize,
+}
+
+impl Batch {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.frames.len() * size_of::<Kept>()
+    }
+}
+
+/// What the writer gets.
+enum Message {
+    Frames(Batch),
+    /// Bring everything to the file, then answer.
+    Flush(Sender<()>),
+}
+
+/// What the NICs and the writer share.
+#[derive(Default)]
+struct Shared {
+    /// Bytes in the queue.
+    waiting: AtomicUsize,
+    /// Frames in the file or on their way to it.
+    frames: AtomicU64,
+    /// Frames that are not in the file and will not be.
+    lost: AtomicU64,
+    /// Why the file stays as it is from then on.
+    ended: OnceLock<String>,
+}
+
+impl Shared {
+    fn lose(&self, frames: usize) {
+        self.frames.fetch_sub(frames as u64, Ordering::Relaxed);
+        self.lost.fetch_add(frames as u64, Ordering::Relaxed);
+    }
 }
 
 /// An open capture file.
 pub struct Capture {
-    path: PathBuf,
-    output: Mutex<Output>,
+    shared: Arc<Shared>,
+    writer: Sender<Message>,
+    /// Bytes of a frame that are kept.
+    longest: usize,
 }
 
 impl Capture {
-    /// Creates the file, with an interface for every name, numbered in that order from 0.
-    pub fn create(path: &Path, interfaces: &[&str]) -> io::Result<Self> {
-        let mut writer = PcapNgWriter::new(BufWriter::new(File::create(path)?)).map_err(to_io)?;
-        for name in interfaces {
-            let block = InterfaceDescriptionBlock {
-                linktype: DataLink::ETHERNET,
-                snaplen: 0,
-                options: vec![
-                    InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
-                    InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
-                ],
-            };
-            writer.write_pcapng_block(block).map_err(to_io)?;
-        }
-        writer.get_mut().flush()?;
-        let output = Mutex::new(Output {
-            writer,
-            failed: None,
-        });
-        Ok(Self {
-            path: path.to_owned(),
-            output,
-        })
-    }
-
-    /// Appends frames. An error is logged once and ends the capture, not the NIC; [`Self::flush`] tells it.
-    pub fn write<'a>(&self, interface: u32, frames: impl IntoIterator<Item = &'a [u8]>) {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let _ = self.with_output(|writer| {
-            for frame in frames {
-                let block = EnhancedPacketBlock {
-                    interface_id: interface,
-                    timestamp: now,
-                    original_len: frame.len() as u32,
-                    data: Cow::Borrowed(frame),
-                    options: Vec::new(),
-                };
-                writer.write_pcapng_block(block).map_err(to_io)?;
-            }
-            Ok(())
-        });
-    }
-
-    /// Writes everything captured so far to the file. Fails if that cannot be done, and for ever after the
-    /// first write error.
-    pub fn flush(&self) -> io::Result<()> {
-        self.with_output(|writer| writer.get_mut().flush())
-    }
-
-    /// Flushes until the capture is gone or has failed.
-    pub fn spawn_flusher(self: &Arc<Self>) -> io::Result<()> {
-        let capture = Arc::downgrade(self);
-        let flush = move || {
-            while let Some(capture) = capture.upgrade() {
-                if capture.flush().is_err() {
-                    return;
-                }
-                drop(capture);
-                std::thread::sleep(FLUSH_INTERVAL);
-            }
-        };
-        std::thread::Builder::new()
+    /// Creates the file, with an interface for every name, numbered in that order from 0, and starts to
+    /// write it.
+    pub fn create(path: &Path, interfaces: &[&str], limits: Limits) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let writer = Writer::create(path, interfaces, limits, shared.clone())?;
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new()
             .name("capture".into())
-            .spawn(flush)
-            .map(drop)
-    }
-
-    fn with_output(
-        &self,
-        action: impl FnOnce(&mut PcapNgWriter<BufWriter<File>>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = &output.failed {
-            return Err(io::Error::other(error.clone()));
-        }
-        action(&mut output.writer).inspect_err(|error| {
-            log::error!("capture {} ends here: {error}", self.path.display());
-            output.failed = Some(error.to_string());
+            .spawn(move || writer.run(&receiver))?;
+        Ok(Self {
+            shared,
+            writer: sender,
+            longest: limits.frame.map_or(usize::MAX, |most| most as usize),
         })
     }
-}
 
-fn to_io(error: PcapError) -> io::Error {
-    match error {
-        PcapError::IoError(error) => error,
-        other => io::Error::other(other.to_string()),
+    /// Captures frames. Those for which there is no room, and all behind the end of the capture, are
+    /// lost and counted; [`Self::flush`] tells it. Does not block.
+    pub fn write<'a>(&self, interface: u32, frames: impl IntoIterator<Item = &'a [u8]>) {
+        let batch = self.batch(interface, frames);
+        let (size, count) = (batch.size(), batch.frames.len());
+        self.shared
+            .frames
+            .fetch_add(count as u64, Ordering::Relaxed);
+        let waiting = self.shared.waiting.fetch_add(size, Ordering::Relaxed);
+        let room = waiting.saturating_add(size) <= QUEUE && self.shared.ended.get().is_none();
+        if !room || self.writer.send(Message::Frames(batch)).is_err() {
+            self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.shared.lose(count);
+        }
+    }
+
+    fn batch<'a>(&self, interface: u32, frames: impl IntoIterator<Item = &'a [u8]>) -> Batch {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let mut batch = Batch {
+            interface,
+            time: time.unwrap_or_default(),
+            bytes: Vec::new(),
+            frames: Vec::new(),
+        };
+        for frame in frames {
+            let kept = frame.get(..self.longest).unwrap_or(frame);
+            batch.bytes.extend_from_slice(kept);
+            batch.frames.push(Kept {
+                original: frame.len() as u32,
+                len: kept.len(),
+            });
+        }
+        batch
+    }
+
+    /// Waits until everything captured so far is in the file. Fails if that cannot be, and for ever after
+    /// a frame was lost.
+    pub fn flush(&self) -> io::Result<()> {
+        let (done, answer) = mpsc::channel();
+        let sent = self.writer.send(Message::Flush(done));
+        if sent.is_err() || answer.recv().is_err() {
+            return Err(io::Error::other("the writer is gone"));
+        }
+        if let Some(reason) = self.shared.ended.get() {
+            return Err(io::Error::other(reason.clone()));
+        }
+        match self.lost() {
+            0 => Ok(()),
+            lost => Err(io::Error::other(format!(
+                "the disk is too slow, {lost} frames are missing"
+            ))),
+        }
+    }
+
+    /// Frames in the file or on their way to it.
+    pub fn frames(&self) -> u64 {
+        self.shared.frames.load(Ordering::Relaxed)
+    }
+
+    /// Frames that the file lacks, because the disk was too slow or the capture had ended.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use pcap_file::pcapng::{Block, PcapNgReader};
-    use vmm_sys_util::tempdir::TempDir;
-
-    #[test]
-    fn the_file_reads_back() {
-        let dir = TempDir::new().unwrap();
-        let path = dir.as_path().join("c.pcapng");
-        let capture = Capture::create(&path, &["n0", "n1"]).unwrap();
-        let before = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap();
-        capture.write(1, [&[0xab; 61][..]]);
-        capture.write(0, [&[0xcd; 1514][..]]);
-        capture.flush().unwrap();
-
-        let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
-        let mut packets = Vec::new();
-        while let Some(block) = reader.next_block() {
-            if let Block::EnhancedPacket(packet) = block.unwrap() {
-                packets.push(packet.into_owned());
-            }
-        }
-        let names: Vec<_> = reader
-            .interfaces()
-            .iter()
-            .map(|interface| match &interface.options[0] {
-                InterfaceDescriptionOption::IfName(name) => name.to_string(),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(names, ["n0", "n1"]);
-        let seen: Vec<_> = packets
-            .iter()
-            .map(|p| (p.interface_id, p.data.len()))
-            .collect();
-        assert_eq!(seen, [(1, 61), (0, 1514)]);
-        assert_eq!(packets[0].data[..], [0xab; 61]);
-        let age = packets[0].timestamp.saturating_sub(before);
-        assert!(packets[0].timestamp >= before && age < Duration::from_secs(60));
-    }
-
-    #[test]
-    fn a_directory_is_no_file() {
-        let dir = TempDir::new().unwrap();
-        assert!(Capture::create(dir.as_path(), &["n0"]).is_err());
-    }
-}
+mod tests;
