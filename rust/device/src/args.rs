@@ -92,6 +92,10 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub capture_snaplen: Option<u32>,
 
+    /// Write the secret keys of all SAs to this file, for Wireshark to open the capture with
+    #[arg(long, value_name = "FILE", requires = "capture")]
+    pub capture_keys: Option<PathBuf>,
+
     /// Listen for control connections at this unix socket; `help` lists the requests
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,

@@ -19,7 +19,7 @@ use crate::args::{Args, NicSpec, PortSpec};
 use crate::control::Control;
 use crate::crypto::Libraries;
 use crate::function::NicFunction;
-use crate::ipsec::{Ipsec, IpsecConfig};
+use crate::ipsec::{Ipsec, IpsecConfig, KeyTable};
 use crate::nic::{Nic, Worker};
 use crate::ports::capture::{Capture, Limits};
 use crate::ports::switch::Switch;
@@ -37,6 +37,9 @@ pub enum DaemonError {
     /// The capture file cannot be created.
     #[error("cannot create the capture file {0}: {1}")]
     Capture(PathBuf, io::Error),
+    /// The file for the keys cannot be created.
+    #[error("cannot create the key file {0}: {1}")]
+    Keys(PathBuf, io::Error),
     /// Frames are missing in the capture file.
     #[error("the capture is not complete: {0}")]
     CaptureLoss(io::Error),
@@ -165,6 +168,19 @@ fn open_capture(args: &Args) -> Result<Option<Arc<Capture>>, DaemonError> {
         .map_err(|error| DaemonError::Capture(path.clone(), error))
 }
 
+fn open_key_table(args: &Args) -> Result<Option<Arc<KeyTable>>, DaemonError> {
+    let Some(path) = &args.capture_keys else {
+        return Ok(None);
+    };
+    log::warn!(
+        "the secret keys of all SAs are written to {}",
+        path.display()
+    );
+    KeyTable::create(path)
+        .map(|table| Some(Arc::new(table)))
+        .map_err(|error| DaemonError::Keys(path.clone(), error))
+}
+
 fn listen<T>(
     path: &Path,
     sockets: &mut Vec<SocketFile>,
@@ -187,6 +203,7 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
         libraries.aead,
         libraries.cbc_hmac
     );
+    let key_table = open_key_table(args)?;
     let mut networks = Networks::default();
     let mut nics = Vec::new();
     for (index, spec) in args.nics.iter().enumerate() {
@@ -195,7 +212,8 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
             libraries,
             x_ipsec: spec.ipsec && spec.x_ipsec,
             ..IpsecConfig::default()
-        });
+        })
+        .with_key_table(key_table.clone());
         nics.push(Arc::new(build_nic(
             spec,
             index as u8,

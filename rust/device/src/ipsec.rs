@@ -16,6 +16,7 @@ mod caps;
 mod counters;
 pub mod faults;
 mod frames;
+mod key_table;
 mod objects;
 mod record;
 mod rx;
@@ -27,6 +28,7 @@ mod table;
 mod tx;
 
 pub use frames::Frames;
+pub use key_table::KeyTable;
 
 use crate::crypto::Libraries;
 use crate::misbehave::Misbehaviour;
@@ -103,6 +105,8 @@ pub struct Ipsec {
     state: Mutex<AdminState>,
     tables: RwLock<Tables>,
     counters: Counters,
+    /// Where keys are written, if that was asked for.
+    key_table: Option<Arc<KeyTable>>,
     /// Faults on purpose.
     pub faults: Faults,
     /// Rules that are broken on purpose.
@@ -117,8 +121,18 @@ impl Ipsec {
             state: Mutex::new(AdminState::new(config.x_ipsec)),
             tables: RwLock::new(Tables::default()),
             counters: Counters::default(),
+            key_table: None,
             faults: Faults::default(),
             misbehaviour: Arc::default(),
+        }
+    }
+
+    /// Writes the keys of all SAs to `table` as they are created.
+    #[must_use]
+    pub fn with_key_table(self, table: Option<Arc<KeyTable>>) -> Self {
+        Self {
+            key_table: table,
+            ..self
         }
     }
 

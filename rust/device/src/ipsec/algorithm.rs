@@ -78,7 +78,7 @@ fn suite(object: &SaObject) -> Option<(u8, Suite)> {
 }
 
 /// A key from its two places.
-fn joined(key: &Key, ext: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, Refused> {
+pub(super) fn joined(key: &Key, ext: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, Refused> {
     // The capacity is known, so no reallocation leaves key bytes behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_LEN));
     bytes.extend_from_slice(&key.data);

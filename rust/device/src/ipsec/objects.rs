@@ -7,6 +7,7 @@ use super::caps::DriverCaps;
 use super::sa::Sa;
 use super::table;
 use super::Ipsec;
+use crate::crypto::Placed;
 use espnic_wire::admin::{ObjHdr, Request};
 
 /// RESOURCE_OBJ_CREATE.
@@ -40,8 +41,16 @@ pub(super) fn create(
         return Err(Refused::RESOURCE);
     }
     let sa = table::place(sa).ok_or(Refused::RESOURCE)?;
-    ipsec.write_tables().put(obj_type, sa);
+    put(ipsec, obj_type, sa);
     Ok(Vec::new())
+}
+
+/// The key is known before the first packet is captured.
+fn put(ipsec: &Ipsec, obj_type: u16, sa: Placed<Sa>) {
+    if let Some(keys) = &ipsec.key_table {
+        keys.add(&sa);
+    }
+    ipsec.write_tables().put(obj_type, sa);
 }
 
 /// RESOURCE_OBJ_MODIFY.
@@ -65,7 +74,7 @@ pub(super) fn modify(
     sa.replace(old)?;
     drop(tables);
     let sa = table::place(sa).ok_or(Refused::RESOURCE)?;
-    ipsec.write_tables().put(obj_type, sa);
+    put(ipsec, obj_type, sa);
     Ok(Vec::new())
 }
 

@@ -148,6 +148,11 @@ impl Sa {
         Ok(object.to_vec())
     }
 
+    /// The object as it was created, keys included.
+    pub(super) fn object(&self) -> Whole {
+        self.object.whole()
+    }
+
     /// Takes over from `old`, which a MODIFY replaces. Only addresses, UDP ports and the highest
     /// sequence number may differ; mode, SPI, algorithms, keys, window, epoch and IVs may not.
     pub(super) fn replace(&mut self, old: &Self) -> Result<(), Refused> {
@@ -174,7 +179,7 @@ fn whole(object: &[u8]) -> Whole {
     whole
 }
 
-fn view(object: &[u8; size_of::<SaObject>()]) -> Result<&SaObject, Refused> {
+pub(super) fn view(object: &[u8; size_of::<SaObject>()]) -> Result<&SaObject, Refused> {
     SaObject::ref_from_bytes(object).map_err(|_| Refused::FIELD)
 }
 

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use espnic_device::crypto::Backend;
-use espnic_device::ipsec::{Ipsec, IpsecConfig};
+use espnic_device::ipsec::{Ipsec, IpsecConfig, KeyTable};
 use espnic_device::memory::{GuestMap, MapTable};
 use espnic_device::net::{self, NetConfig};
 use espnic_device::nic::Nic;
@@ -98,6 +98,7 @@ impl Memory {
 pub struct Rig {
     wire: Arc<Wire>,
     pub capture: Option<Arc<Capture>>,
+    pub keys: Option<Arc<KeyTable>>,
     count: u32,
 }
 
@@ -126,7 +127,8 @@ impl Rig {
             libraries: Backend::AwsLc.into(),
             x_ipsec: config.ipsec && config.x_ipsec,
             ..IpsecConfig::default()
-        });
+        })
+        .with_key_table(self.keys.clone());
         let name = format!("n{}", self.count);
         self.count += 1;
         let nic = Arc::new(Nic::new(&name, config, ipsec, port, inbox, wake));
