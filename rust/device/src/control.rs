@@ -182,7 +182,6 @@ fn capture_stats(capture: &Capture) -> Value {
 }
 
 fn nic_stats(nic: &Nic) -> Value {
-    let active = nic.with_device(|device| device.net.active_pairs);
     let object = |list: Vec<(&'static str, u64)>| -> Map<String, Value> {
         list.into_iter()
             .map(|(name, value)| (name.to_owned(), value.into()))
@@ -198,7 +197,7 @@ fn nic_stats(nic: &Nic) -> Value {
         .collect();
     json!({
         "link": nic.port.link_up(),
-        "queues": { "max": nic.config.pairs, "active": active },
+        "queues": { "max": nic.config.pairs, "active": nic.active_pairs() },
         "port": object(nic.port.stats.list()),
         "virtio": virtio,
         "ipsec": object(nic.ipsec.counters()),

@@ -13,6 +13,8 @@ pub mod steer;
 pub mod tx;
 pub mod used;
 
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use espnic_wire::feature::{self, mask};
@@ -21,14 +23,17 @@ use espnic_wire::hdr::{HdrLen, NetHdr48};
 use crate::ipsec::Frames;
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::RingError;
+use crate::virtio::queue::{RingError, MAX_QUEUE_SIZE};
 use crate::virtio::{DeviceType, Virtio};
 use ctrl::Unanswered;
 use late::Late;
 use pending::Pending;
 
-/// Chains that are processed before the lock is given back.
+/// Chains of one queue that are processed before the lock is given back.
 const BATCH: usize = 64;
+/// Frames to the wire after which no more chains are begun before the lock is given back: a chain can
+/// become many of them.
+const FRAMES: usize = 512;
 /// Most queue pairs of a NIC.
 pub const MAX_PAIRS: u16 = 8;
 
@@ -133,8 +138,10 @@ pub type Received = (NetHdr48, Vec<u8>);
 
 /// Working state of the data plane.
 pub struct NetState {
-    /// Queue pairs that the driver uses: 1 after a reset.
-    pub active_pairs: u16,
+    /// Queue pairs that the driver uses: 1 after a reset. Also read without the gate.
+    active_pairs: Arc<AtomicU16>,
+    /// For each pair how many chains, given before it went out of use, may still be sent.
+    leftover: Vec<usize>,
     /// Frames that wait for receive buffers, by queue pair.
     pub pending: Vec<Pending>,
     /// Frames that came out of the inbox.
@@ -161,7 +168,8 @@ impl NetState {
     /// Of a NIC with `pairs` queue pairs, after a reset.
     pub fn new(pairs: u16) -> Self {
         Self {
-            active_pairs: 1,
+            active_pairs: Arc::new(AtomicU16::new(1)),
+            leftover: vec![0; pairs.into()],
             pending: (0..pairs).map(|_| Pending::default()).collect(),
             arrived: Frames::default(),
             received: Vec::new(),
@@ -173,6 +181,42 @@ impl NetState {
             unanswered: Vec::new(),
             late: None,
         }
+    }
+
+    /// Queue pairs that the driver uses.
+    pub fn active_pairs(&self) -> u16 {
+        self.active_pairs.load(Ordering::Relaxed)
+    }
+
+    /// The same number for those who do not have the gate. It follows [`Self::reset`], too.
+    pub fn active_pairs_cell(&self) -> Arc<AtomicU16> {
+        self.active_pairs.clone()
+    }
+
+    /// Uses another number of queue pairs from now on. Of those that go out of use, what the driver had
+    /// put into their transmit queues is still sent, but no more: a driver that keeps a queue full does
+    /// not keep the device.
+    pub fn set_active_pairs(&mut self, active: u16) {
+        let before = self.active_pairs.swap(active, Ordering::Relaxed);
+        for pair in active..before {
+            if let Some(leftover) = self.leftover.get_mut(usize::from(pair)) {
+                *leftover = MAX_QUEUE_SIZE.into();
+            }
+        }
+    }
+
+    /// Device reset: nothing is left over.
+    pub fn reset(&mut self) {
+        self.active_pairs.store(1, Ordering::Relaxed);
+        self.leftover.fill(0);
+    }
+
+    /// After a failure: as new, but for what others hold.
+    pub fn renew(&mut self) {
+        let active_pairs = self.active_pairs.clone();
+        *self = Self::new(self.leftover.len() as u16);
+        self.active_pairs = active_pairs;
+        self.reset();
     }
 
     /// Number of frames that are on their way.
@@ -213,17 +257,50 @@ impl Device {
     }
 }
 
+/// What is done while the lock is held, before others get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Commands of the control queue and of the administration queue.
+    Control,
+    /// A batch of the transmit queue of this pair.
+    Transmit(u16),
+    /// A batch from the wire.
+    Arrive,
+    /// What waits for the receive queue of this pair.
+    Deliver(u16),
+}
+
+impl Step {
+    /// All steps of a NIC with `pairs` queue pairs.
+    pub fn all(pairs: u16) -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Control)
+            .chain((0..pairs).map(Self::Transmit))
+            .chain(std::iter::once(Self::Arrive))
+            .chain((0..pairs).map(Self::Deliver))
+    }
+}
+
 /// Processes a batch of everything that waits. `false` if nothing did: then all queues notify.
 pub fn process(nic: &Nic, device: &mut Device) -> bool {
-    late::run(nic, device);
-    if nic.inbox.take_link_change() {
-        nic.link_changed(device);
+    Step::all(nic.config.pairs).fold(false, |busy, step| process_step(nic, device, step) || busy)
+}
+
+/// One step of [`process`]; the lock may be given back before the next one.
+pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
+    if step == Step::Control {
+        // Whether the device runs or not.
+        late::run(nic, device);
+        if nic.inbox.take_link_change() {
+            nic.link_changed(device);
+        }
     }
     if !device.virtio.running() {
-        rx::discard(nic, device);
+        if step == Step::Arrive {
+            rx::discard(nic, device);
+        }
         return false;
     }
-    match run_queues(nic, device) {
+    match run(nic, device, step) {
         Ok(busy) => busy,
         Err(error) => {
             nic.driver_error(device, error);
@@ -232,16 +309,42 @@ pub fn process(nic: &Nic, device: &mut Device) -> bool {
     }
 }
 
-fn run_queues(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
-    let mut busy = ctrl::run(nic, device)?;
-    busy |= ctrl::run_admin(nic, device)?;
-    for pair in 0..device.net.active_pairs {
-        busy |= tx::run(nic, device, pair)?;
+fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {
+    match step {
+        Step::Control => {
+            let busy = ctrl::run(nic, device)?;
+            Ok(ctrl::run_admin(nic, device)? || busy)
+        }
+        Step::Transmit(pair) => transmit(nic, device, pair),
+        Step::Arrive => {
+            // What was held back on purpose may be due.
+            nic.port.send(&mut device.net.wire);
+            Ok(rx::arrive(nic, device))
+        }
+        Step::Deliver(pair) if pair < device.net.active_pairs() => rx::deliver(nic, device, pair),
+        Step::Deliver(_) => Ok(false),
     }
-    // What was held back on purpose may be due.
-    nic.port.send(&mut device.net.wire);
-    busy |= rx::run(nic, device)?;
-    Ok(busy)
+}
+
+/// Sends a batch of a pair in use, or of what is left in one that went out of use.
+fn transmit(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
+    if pair < device.net.active_pairs() {
+        return tx::run(nic, device, pair, BATCH).map(|turn| turn.busy);
+    }
+    let leftover = device.net.leftover.get(usize::from(pair)).copied();
+    let leftover = leftover.unwrap_or(0);
+    if leftover == 0 {
+        return Ok(false);
+    }
+    let turn = tx::run(nic, device, pair, leftover.min(BATCH))?;
+    let left = match turn.busy {
+        true => leftover.saturating_sub(turn.chains),
+        false => 0,
+    };
+    if let Some(leftover) = device.net.leftover.get_mut(usize::from(pair)) {
+        *leftover = left;
+    }
+    Ok(turn.busy)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! One NIC: what its PCI function, its worker and the control socket share.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::ipsec::Ipsec;
 use crate::irq::Msix;
 use crate::limit::Limit;
 use crate::misbehave::Misbehaviour;
-use crate::net::{self, Device, NetConfig, NetState};
+use crate::net::{self, Device, NetConfig, NetState, Step};
 use crate::ports::{Attachment, Inbox, Wake};
 use crate::stats::VirtioStats;
 use crate::virtio::queue::RingError;
@@ -50,6 +50,7 @@ pub struct Nic {
     isr: AtomicU8,
     wake: Arc<Wake>,
     device: Gate<Device>,
+    active_pairs: Arc<AtomicU16>,
     stopping: AtomicBool,
     /// A guest can break rules as often as it likes.
     warnings: Limit,
@@ -79,6 +80,7 @@ impl Nic {
             msix_enabled: AtomicBool::new(false),
             isr: AtomicU8::new(0),
             wake,
+            active_pairs: net.active_pairs_cell(),
             device: Gate::new(Device {
                 virtio: Virtio::new(kind),
                 net,
@@ -91,6 +93,11 @@ impl Nic {
     /// Calls `action` while the data plane is out.
     pub fn with_device<R>(&self, action: impl FnOnce(&mut Device) -> R) -> R {
         action(&mut self.device.control())
+    }
+
+    /// Queue pairs that the driver uses. Does not wait for the data plane.
+    pub fn active_pairs(&self) -> u16 {
+        self.active_pairs.load(Ordering::Relaxed)
     }
 
     /// There may be work for the data plane.
@@ -111,7 +118,7 @@ impl Nic {
         net::rx::discard(self, device);
         device.net.unanswered.clear();
         self.port.reset();
-        device.net.active_pairs = 1;
+        device.net.reset();
         self.ipsec.reset();
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();
@@ -248,7 +255,11 @@ impl Nic {
     }
 
     fn batch(&self) -> bool {
-        net::process(self, &mut self.device.data())
+        let mut busy = false;
+        for step in Step::all(self.config.pairs) {
+            busy |= net::process_step(self, &mut self.device.data(), step);
+        }
+        busy
     }
 
     /// The data plane failed somewhere: whatever it was doing is not done.
@@ -257,7 +268,7 @@ impl Nic {
         log::error!("{}: the worker failed and starts again", self.name);
         self.with_device(|device| {
             self.stats.worker_drops.add(device.net.frames() as u64);
-            device.net = NetState::new(self.config.pairs);
+            device.net.renew();
             self.needs_reset(device);
         });
     }

@@ -7,8 +7,11 @@
 mod support;
 
 use std::collections::HashSet;
+use std::sync::mpsc;
+use std::time::Duration;
 
-use espnic_device::net::{steer, NetConfig, MAX_PAIRS};
+use espnic_device::control::Control;
+use espnic_device::net::{process_step, steer, NetConfig, Step, MAX_PAIRS};
 use espnic_device::pci;
 use espnic_device::virtio::common::reg;
 use espnic_wire::ctrl;
@@ -117,7 +120,7 @@ fn the_number_of_pairs_is_checked() {
 #[test]
 fn only_active_pairs_receive() {
     let (mut a, mut b) = rig(4);
-    let active = |b: &Driver| b.nic().with_device(|device| device.net.active_pairs);
+    let active = |b: &Driver| b.nic().active_pairs();
     assert_eq!(active(&b), 1);
     let send = |a: &mut Driver, b: &mut Driver| -> Vec<bool> {
         for queue in [0, 2, 4, 6] {
@@ -265,4 +268,40 @@ fn a_queue_in_reset_is_passed_over() {
     a.send(&NetHdr48::default(), &flow(1));
     pump(b.nic());
     assert_eq!(b.counter("rx_drop_no_buffers"), 1);
+}
+
+/// The driver gets its answer, and others the gate, before all that is left over is sent.
+#[test]
+fn pairs_go_out_of_use_one_batch_at_a_time() {
+    let (_a, mut b) = rig(2);
+    set_pairs(&mut b, 4, 2);
+    let at = b.buffer(200);
+    b.put(at + 12, &flow(1));
+    for _ in 0..5 {
+        b.chain(3, &[(at, 12 + 64, 0)]);
+    }
+    let nic = b.nic().clone();
+    nic.with_device(|device| device.net.set_active_pairs(1));
+    let step = |step| nic.with_device(|device| process_step(&nic, device, step));
+    assert!(!step(Step::Transmit(0)) && !step(Step::Deliver(1)));
+    assert_eq!(b.counter("tx_frames"), 0);
+    assert!(step(Step::Transmit(1)));
+    assert_eq!(b.counter("tx_frames"), 5);
+    assert!(!step(Step::Transmit(1)));
+    b.chain(3, &[(at, 12 + 64, 0)]);
+    assert!(!step(Step::Transmit(1)));
+    assert_eq!(b.counter("tx_frames"), 5);
+}
+
+#[test]
+fn statistics_do_not_wait_for_the_data_plane() {
+    let (_a, b) = rig(2);
+    let control = Control::new(vec![b.nic().clone()], None);
+    let (sender, receiver) = mpsc::channel();
+    let answer = b.nic().with_device(|_| {
+        std::thread::spawn(move || sender.send(control.answer("stats")));
+        receiver.recv_timeout(Duration::from_secs(20))
+    });
+    let answer = answer.unwrap();
+    assert_eq!(answer["nics"]["n1"]["queues"]["active"], 1);
 }

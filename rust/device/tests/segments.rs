@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use espnic_device::ipsec::Frames;
-use espnic_device::net::csum;
+use espnic_device::net::{csum, process_step, Step};
 use espnic_device::ports::{Port, Volume};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use proptest::prelude::*;
-use support::driver::{self, Driver};
+use support::driver::{self, Driver, TX};
 use support::{config, packets, Rig};
 
 const SIZE: usize = 1000;
@@ -293,4 +293,25 @@ proptest! {
         }
         prop_assert_eq!(b.counter("rx_drop_long"), 0);
     }
+}
+
+/// Others get the gate after a number of frames, not of chains.
+#[test]
+fn many_segments_are_a_turn_of_their_own() {
+    let (mut a, _b) = pair(tso());
+    let frame = packets::tcp_partial(false, 1, 4000);
+    let hdr = gso(false, 10);
+    let at = a.buffer(5000);
+    let hdr = hdr.prefix(a.hdr_len());
+    a.put(at, hdr);
+    a.put(at + hdr.len() as u64, &frame);
+    for _ in 0..16 {
+        a.chain(TX, &[(at, (hdr.len() + frame.len()) as u32, 0)]);
+    }
+    let nic = a.nic().clone();
+    let turn = || nic.with_device(|device| process_step(&nic, device, Step::Transmit(0)));
+    assert!(turn());
+    assert_eq!(a.counter("tx_segments"), 2 * 400);
+    (0..8).for_each(|_| assert!(a.counter("tx_segments") == 16 * 400 || turn()));
+    assert_eq!(a.counter("tx_segments"), 16 * 400);
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use espnic_wire::{admin, ctrl, feature};
 use zeroize::Zeroizing;
 
-use super::{rx, tx, used, Device, BATCH};
+use super::{rx, used, Device, BATCH};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -40,31 +40,17 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     let x_admin = device.virtio.has(feature::X_IPSEC);
     let mq = device.virtio.has(feature::MQ);
     let index = 2 * device.pairs(&nic.config);
-    let mut active = device.net.active_pairs;
+    let before = device.net.active_pairs();
+    let mut active = before;
     let busy = run_queue(nic, device, index, |mem, chain| {
         command(nic, mem, chain, x_admin, mq.then_some(&mut active))
     })?;
-    if active != device.net.active_pairs {
-        set_pairs(nic, device, active)?;
+    if active != before {
+        log::debug!("{}: {active} active queue pairs", nic.name);
+        device.net.set_active_pairs(active);
+        rx::steer_again(device);
     }
     Ok(busy)
-}
-
-/// Uses another number of queue pairs from now on. What the driver had put into the transmit queues that
-/// go out of use is sent.
-fn set_pairs(nic: &Nic, device: &mut Device, active: u16) -> Result<(), RingError> {
-    for pair in active..device.net.active_pairs {
-        // A driver that keeps a queue full does not keep the device.
-        for _ in 0..=usize::from(MAX_QUEUE_SIZE) / BATCH {
-            if !tx::run(nic, device, pair)? {
-                break;
-            }
-        }
-    }
-    log::debug!("{}: {active} active queue pairs", nic.name);
-    device.net.active_pairs = active;
-    rx::steer_again(device);
-    Ok(())
 }
 
 /// Answers a batch of administration commands. `false` if there was none.

@@ -23,7 +23,6 @@ struct Rules {
     hdr_len: HdrLen,
     mergeable: bool,
     csum: bool,
-    ipsec: bool,
 }
 
 /// What became of a frame.
@@ -52,25 +51,21 @@ pub fn discard(nic: &Nic, device: &mut Device) {
     nic.port.faults.discard();
 }
 
-/// Delivers a batch to the active queue pairs. `false` if nothing came and nothing could be delivered.
-pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
-    let rules = Rules {
-        hdr_len: device.hdr_len(),
-        mergeable: device.virtio.has(feature::MRG_RXBUF),
-        csum: device.virtio.has(feature::GUEST_CSUM),
-        ipsec: device.virtio.has(feature::IPSEC),
-    };
-    let active = device.net.active_pairs;
-    let mut busy = arrive(nic, device, &rules, active);
-    for pair in 0..active {
-        busy |= run_queue(nic, device, &rules, pair)?;
+impl Rules {
+    fn of(device: &Device) -> Self {
+        Self {
+            hdr_len: device.hdr_len(),
+            mergeable: device.virtio.has(feature::MRG_RXBUF),
+            csum: device.virtio.has(feature::GUEST_CSUM),
+        }
     }
-    Ok(busy)
 }
 
 /// Takes a batch out of the inbox, drops what is too long for the driver, does IPsec and spreads it
-/// over the queues of `active` pairs.
-fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
+/// over the active queue pairs. `false` if nothing came.
+pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
+    let ipsec = device.virtio.has(feature::IPSEC);
+    let active = device.net.active_pairs();
     let Device { virtio, net } = device;
     let waiting = net.pending.iter().any(|pending| !pending.is_empty());
     // One queue leaves in the inbox what it has no buffers for.
@@ -86,7 +81,7 @@ fn arrive(nic: &Nic, device: &mut Device, rules: &Rules, active: u16) -> bool {
             net.received.push((NetHdr48::default(), frame));
         }
     }
-    if rules.ipsec {
+    if ipsec {
         nic.ipsec.receive_all(&mut net.received);
     }
     for (hdr, frame) in net.received.drain(..) {
@@ -119,17 +114,19 @@ fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
 /// Steers the waiting frames anew, because the number of active pairs has changed.
 pub fn steer_again(device: &mut Device) {
     let Device { virtio, net } = device;
+    let active = net.active_pairs();
     let waiting: Vec<_> = net.pending.iter_mut().flat_map(Pending::drain).collect();
     for received in waiting {
-        let pair = choose(virtio, net.active_pairs, &received.1).unwrap_or(0);
+        let pair = choose(virtio, active, &received.1).unwrap_or(0);
         if let Some(pending) = net.pending.get_mut(usize::from(pair)) {
             pending.push(received);
         }
     }
 }
 
-/// Delivers what waits for one queue. `false` if nothing could be delivered.
-fn run_queue(nic: &Nic, device: &mut Device, rules: &Rules, pair: u16) -> Result<bool, RingError> {
+/// Delivers what waits for the queue of `pair`. `false` if nothing could be delivered.
+pub fn deliver(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
+    let rules = Rules::of(device);
     let mem = device.virtio.memory();
     let Device { virtio, net } = device;
     let Some((queue, vector)) = virtio.queue(2 * pair) else {
@@ -147,7 +144,7 @@ fn run_queue(nic: &Nic, device: &mut Device, rules: &Rules, pair: u16) -> Result
     queue.disable_kicks(&mem)?;
     let mut count = 0;
     while let Some((hdr, frame)) = pending.first() {
-        match deliver(nic, chains, queue, &mem, rules, *hdr, frame)? {
+        match put(nic, chains, queue, &mem, &rules, *hdr, frame)? {
             Delivery::Done => count += 1,
             Delivery::NoBuffer => break,
         }
@@ -159,7 +156,8 @@ fn run_queue(nic: &Nic, device: &mut Device, rules: &Rules, pair: u16) -> Result
     Ok(count > 0)
 }
 
-fn deliver(
+/// Puts one frame into the queue.
+fn put(
     nic: &Nic,
     chains: &mut Vec<Chain>,
     queue: &mut VirtQueue,

@@ -7,7 +7,7 @@ use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{frame, used, Device, NetState, BATCH};
+use super::{frame, used, Device, NetState, BATCH, FRAMES};
 use crate::ipsec::Frames;
 use crate::memory::GuestMap;
 use crate::misbehave::Queue;
@@ -85,31 +85,44 @@ impl Rules {
     }
 }
 
-/// Sends a batch of queue pair `pair`. `false` if there was nothing to send.
-pub fn run(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
+/// What was done for a queue while the lock was held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    /// Chains that were taken.
+    pub chains: usize,
+    /// There may be more.
+    pub busy: bool,
+}
+
+/// Sends a batch of queue pair `pair`, up to `most` chains, and fewer if they become many frames.
+pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Turn, RingError> {
     let rules = Rules::new(&device.virtio, nic.config.mtu);
     let mem = device.virtio.memory();
     let Device { virtio, net } = device;
     let Some((queue, vector)) = virtio.queue(2 * pair + 1) else {
-        return Ok(false);
+        return Ok(Turn::default());
     };
     queue.disable_kicks(&mem)?;
     let mut chain = net.chains.pop().unwrap_or_default();
-    let batch = take_batch(nic, net, queue, &mem, &rules, &mut chain);
+    let batch = take_batch(nic, net, queue, &mem, &rules, &mut chain, most);
     net.chains.push(chain);
     // Also after an error: what is complete is on its way.
     seal(nic, &rules, net);
     nic.port.send(&mut net.wire);
-    let count = batch?;
+    let chains = batch?;
     let notify = queue.publish(&mem)?;
-    let more = count == 0 && queue.enable_kicks(&mem)?;
+    let more = chains == 0 && queue.enable_kicks(&mem)?;
     if notify {
         nic.interrupt_queue(vector);
     }
-    Ok(count > 0 || more)
+    Ok(Turn {
+        chains,
+        busy: chains > 0 || more,
+    })
 }
 
-/// Moves up to [`BATCH`] frames to `net.wire`, or on to the port; returns how many there were.
+/// Moves the frames of up to `most` chains to `net.wire`, or on to the port; returns how many chains
+/// there were.
 fn take_batch(
     nic: &Nic,
     net: &mut NetState,
@@ -117,14 +130,17 @@ fn take_batch(
     mem: &GuestMap,
     rules: &Rules,
     chain: &mut Chain,
+    most: usize,
 ) -> Result<usize, RingError> {
-    let mut count = 0;
-    while count < BATCH && queue.pop(mem, chain)? {
+    let (mut count, mut frames) = (0, 0);
+    while count < most && frames < FRAMES && queue.pop(mem, chain)? {
         count += 1;
         if chain.writable_len() > 0 {
             return Err(RingError::Direction);
         }
+        let before = net.wire.len();
         take(nic, mem, chain, rules, net)?;
+        frames += net.wire.len().saturating_sub(before);
         if net.wire.len() >= BATCH {
             nic.port.send(&mut net.wire);
         }
