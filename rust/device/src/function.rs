@@ -100,11 +100,16 @@ impl NicFunction {
         self.nic.kick();
     }
 
-    fn publish_maps(&mut self) {
+    /// `taken`: the maps lack something that was there.
+    fn publish_maps(&mut self, taken: bool) {
         self.nic.port.set_guest(self.maps.memory());
         let view = Arc::new(self.maps.view());
         self.nic
-            .with_device(|device| device.virtio.set_memory(view));
+            .with_device(|device| device.virtio.set_memory(view, taken));
+        if !taken {
+            // The worker may be waiting for it.
+            self.nic.kick();
+        }
     }
 }
 
@@ -157,7 +162,7 @@ impl Function for NicFunction {
     fn dma_map(&mut self, map: DmaMap) {
         let (address, size) = (map.address, map.size);
         match self.maps.map(address, size, map.writable, map.file) {
-            Ok(()) => self.publish_maps(),
+            Ok(()) => self.publish_maps(false),
             // The guest cannot reach the device through this range; rings or buffers in it end in
             // DEVICE_NEEDS_RESET.
             Err(error) => log::error!("{}: {error}", self.nic.name),
@@ -171,12 +176,12 @@ impl Function for NicFunction {
                 self.nic.name
             );
         }
-        self.publish_maps();
+        self.publish_maps(true);
     }
 
     fn dma_unmap_all(&mut self) {
         self.maps.clear();
-        self.publish_maps();
+        self.publish_maps(true);
     }
 
     fn set_vector(&mut self, vector: u32, receiver: Option<File>) {

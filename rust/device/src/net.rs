@@ -235,10 +235,12 @@ pub struct Device {
 }
 
 impl Device {
-    /// When something that was put off is due. A device that does not run gives no answers.
+    /// When something that was put off is due. A device that does not run, or waits for memory, gives no
+    /// answers.
     pub fn next_due(&self) -> Option<Instant> {
         let answers = self.net.unanswered.iter().map(|answer| answer.due);
-        let answers = answers.filter(|_| self.virtio.running());
+        let answers =
+            answers.filter(|_| self.virtio.running() && self.virtio.waits_until().is_none());
         answers.chain(self.net.late.iter().map(Late::due)).min()
     }
 
@@ -300,13 +302,28 @@ pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
         }
         return false;
     }
-    match run(nic, device, step) {
+    let result = match device.virtio.rings_present() {
+        true => run(nic, device, step),
+        false => Err(RingError::Ring),
+    };
+    match result {
         Ok(busy) => busy,
+        // Nothing that could not be read or written was taken from a queue.
+        Err(RingError::Ring | RingError::Address) if wait_for_memory(nic, device) => false,
         Err(error) => {
             nic.driver_error(device, error);
             false
         }
     }
+}
+
+fn wait_for_memory(nic: &Nic, device: &mut Device) -> bool {
+    let first = device.virtio.waits_until().is_none();
+    let waits = device.virtio.wait_for_memory();
+    if waits && first {
+        nic.stats.memory_waits.inc();
+    }
+    waits
 }
 
 fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {

@@ -245,13 +245,16 @@ impl Nic {
         }
     }
 
-    /// When something that was put off is due.
+    /// When there is something to do without anybody waking the worker.
     fn next_due(&self) -> Option<Instant> {
-        let device = self.device.data().next_due();
-        [device, self.port.faults.next_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (put_off, memory) = {
+            let device = self.device.data();
+            (device.next_due(), device.virtio.waits_until())
+        };
+        let faults = self.port.faults.next_due();
+        // Frames may need the memory that is missing, too.
+        let faults = faults.filter(|_| memory.is_none());
+        [put_off, memory, faults].into_iter().flatten().min()
     }
 
     fn batch(&self) -> bool {

@@ -91,6 +91,8 @@ counters! {
         worker_restarts,
         /// Frames, of both directions, that were lost with it.
         worker_drops,
+        /// Times the device waited for memory that the peer had taken away.
+        memory_waits,
         /// Ring outside memory or misaligned.
         ring_invalid,
         /// Index out of range.

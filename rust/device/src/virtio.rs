@@ -9,6 +9,7 @@ pub mod queue;
 pub mod status;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use espnic_wire::feature;
 
@@ -18,6 +19,10 @@ use queue::{QueueSetup, RingError, VirtQueue, MAX_QUEUE_SIZE};
 
 /// `queue_msix_vector` and `config_msix_vector`: no interrupt.
 pub const NO_VECTOR: u16 = 0xffff;
+
+/// How long memory that the peer takes away may stay away, in a change of the guest's memory layout for
+/// example, before it is an error of the driver to use it. The peer does both in one go.
+const ABSENCE: Duration = Duration::from_millis(300);
 
 /// What a device type adds.
 #[derive(Clone, Copy)]
@@ -70,6 +75,12 @@ pub struct Virtio {
     config_vector: u16,
     queues: Vec<QueueSlot>,
     mem: Arc<GuestMap>,
+    /// The rings of all running queues are in `mem`.
+    rings_present: bool,
+    /// When memory was last taken away.
+    taken: Option<Instant>,
+    /// Something was not in memory, and the device waits for it until then.
+    waits_until: Option<Instant>,
     bus_master: bool,
 }
 
@@ -87,6 +98,9 @@ impl Virtio {
             config_vector: NO_VECTOR,
             queues: (0..count).map(|_| QueueSlot::default()).collect(),
             mem: Arc::default(),
+            rings_present: true,
+            taken: None,
+            waits_until: None,
             bus_master: false,
         }
     }
@@ -146,10 +160,34 @@ impl Virtio {
         self.config_generation = self.config_generation.wrapping_add(1);
     }
 
-    /// Publishes a new view of guest memory. The caller holds the device exclusively, so when this
-    /// returns nobody uses the old one any more.
-    pub fn set_memory(&mut self, mem: Arc<GuestMap>) {
+    /// Publishes a new view of guest memory; `taken` says that it lacks something that was there. The
+    /// caller holds the device exclusively, so when this returns nobody uses the old view any more.
+    pub fn set_memory(&mut self, mem: Arc<GuestMap>, taken: bool) {
         self.mem = mem;
+        if taken {
+            self.taken = Some(Instant::now());
+        }
+        let queues = self.queues.iter().filter_map(|slot| slot.running.as_ref());
+        self.rings_present = queues.into_iter().all(|queue| queue.is_in(&self.mem));
+        self.waits_until = None;
+    }
+
+    /// Whether the rings of all running queues are in guest memory.
+    pub fn rings_present(&self) -> bool {
+        self.rings_present
+    }
+
+    /// Something is not in memory: whether it may come back, because memory was taken away only now.
+    /// The device waits then, until [`Self::waits_until`] or the next change of memory.
+    pub fn wait_for_memory(&mut self) -> bool {
+        let end = self.taken.map(|taken| taken + ABSENCE);
+        self.waits_until = end.filter(|&end| Instant::now() < end);
+        self.waits_until.is_some()
+    }
+
+    /// See [`Self::wait_for_memory`].
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.waits_until
     }
 
     /// The PCI command register's Bus Master bit: no DMA while clear.

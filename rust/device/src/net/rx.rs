@@ -227,7 +227,12 @@ fn gather(
         let Some(chain) = chains.get_mut(count) else {
             return Ok(Gathered::TooFew);
         };
-        if !queue.pop(mem, chain)? {
+        let popped = queue.pop(mem, chain);
+        if popped.is_err() {
+            // Its memory may come back, and the frame needs all of them.
+            queue.unpop(count as u16);
+        }
+        if !popped? {
             // Notifications are asked for behind everything that was seen, else the driver would
             // not send any for the buffers that are still missing.
             if queue.enable_kicks(mem)? {

@@ -99,6 +99,11 @@ impl VirtQueue {
         })
     }
 
+    /// Whether all of its rings are in `mem`.
+    pub fn is_in(&self, mem: &GuestMap) -> bool {
+        self.ring.is_valid(mem)
+    }
+
     /// Takes the next available chain. `false` if there is none.
     pub fn pop(&mut self, mem: &GuestMap, chain: &mut Chain) -> Result<bool, RingError> {
         let next = Wrapping(self.ring.next_avail());

@@ -85,6 +85,17 @@ impl Memory {
         ]
     }
 
+    /// Gives the first or the second of the two maps to a function.
+    pub fn attach_part(&self, function: &mut dyn Function, part: usize) {
+        for map in Self::maps(&self.file, self.start)
+            .into_iter()
+            .skip(part)
+            .take(1)
+        {
+            function.dma_map(map);
+        }
+    }
+
     /// Gives the memory to a function, as QEMU does at start.
     pub fn attach(&self, function: &mut dyn Function) {
         for map in Self::maps(&self.file, self.start) {
