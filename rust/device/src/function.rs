@@ -6,7 +6,8 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use crate::memory::MapTable;
+use crate::limit::Limit;
+use crate::memory::{self, MapTable};
 use crate::net;
 use crate::nic::Nic;
 use crate::pci::{self, ConfigSpace};
@@ -23,6 +24,10 @@ pub struct NicFunction {
     nic: Arc<Nic>,
     config: ConfigSpace,
     maps: MapTable,
+    /// A peer can send bad requests as often as it likes.
+    warnings: Limit,
+    /// It was said that the peer can shrink its memory.
+    unsealed: bool,
 }
 
 impl NicFunction {
@@ -33,6 +38,8 @@ impl NicFunction {
             nic,
             config,
             maps: MapTable::default(),
+            warnings: Limit::new(),
+            unsealed: false,
         }
     }
 
@@ -100,6 +107,21 @@ impl NicFunction {
         self.nic.kick();
     }
 
+    /// Says once that a peer which shrinks its memory ends this process, if it can.
+    fn check_seal(&mut self, map: &DmaMap) {
+        let Some((file, _)) = &map.file else {
+            return;
+        };
+        if !self.unsealed && !memory::is_sealed(file) {
+            self.unsealed = true;
+            log::warn!(
+                "{}: the memory of the guest is not sealed against shrinking, which would end this process: \
+                 use memory-backend-memfd",
+                self.nic.name
+            );
+        }
+    }
+
     /// `taken`: the maps lack something that was there.
     fn publish_maps(&mut self, taken: bool) {
         self.nic.port.set_guest(self.maps.memory());
@@ -161,17 +183,19 @@ impl Function for NicFunction {
 
     fn dma_map(&mut self, map: DmaMap) {
         let (address, size) = (map.address, map.size);
+        self.check_seal(&map);
         match self.maps.map(address, size, map.writable, map.file) {
             Ok(()) => self.publish_maps(false),
             // The guest cannot reach the device through this range; rings or buffers in it end in
             // DEVICE_NEEDS_RESET.
-            Err(error) => log::error!("{}: {error}", self.nic.name),
+            Err(error) => log::log!(self.warnings.level(), "{}: {error}", self.nic.name),
         }
     }
 
     fn dma_unmap(&mut self, address: u64, size: u64) {
         if self.maps.unmap(address, size) == 0 {
-            log::warn!(
+            log::log!(
+                self.warnings.level(),
                 "{}: no memory to unmap at {address:#x}+{size:#x}",
                 self.nic.name
             );
@@ -185,7 +209,13 @@ impl Function for NicFunction {
     }
 
     fn set_vector(&mut self, vector: u32, receiver: Option<File>) {
-        self.nic.msix.set(vector, receiver);
+        if let Err(error) = self.nic.msix.set(vector, receiver) {
+            log::log!(
+                self.warnings.level(),
+                "{}: interrupt vector {vector}: {error}",
+                self.nic.name
+            );
+        }
     }
 
     fn clear_vectors(&mut self) {

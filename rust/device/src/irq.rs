@@ -4,10 +4,11 @@
 //! device only signals.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
 
 /// The vectors of one function. Signalling takes no lock.
 pub struct Msix {
@@ -29,11 +30,16 @@ impl Msix {
         self.vectors.len() as u16
     }
 
-    /// Replaces the receiver of `vector`; `None` removes it. Unknown vectors are ignored.
-    pub fn set(&self, vector: u32, receiver: Option<File>) {
-        if let Some(slot) = self.vectors.get(vector as usize) {
-            slot.store(receiver.map(Into::into));
-        }
+    /// Replaces the receiver of `vector`; `None` removes it. Unknown vectors are ignored. A receiver that
+    /// is full loses signals instead of keeping the sender; one that cannot be made so is refused, and
+    /// the vector has none then.
+    pub fn set(&self, vector: u32, receiver: Option<File>) -> io::Result<()> {
+        let Some(slot) = self.vectors.get(vector as usize) else {
+            return Ok(());
+        };
+        let result = receiver.as_ref().map_or(Ok(()), never_blocks);
+        slot.store(receiver.filter(|_| result.is_ok()).map(Into::into));
+        result
     }
 
     /// Removes all receivers.
@@ -52,7 +58,8 @@ impl Msix {
         let Some(file) = &*slot.load() else {
             return false;
         };
-        if let Err(error) = (&**file).write_all(&1u64.to_ne_bytes()) {
+        // One attempt: a receiver that is no event descriptor may take a part only.
+        if let Err(error) = (&**file).write(&1u64.to_ne_bytes()) {
             log::debug!("interrupt vector {vector}: {error}");
             return false;
         }
@@ -66,16 +73,41 @@ impl Msix {
     }
 }
 
+fn never_blocks(receiver: &File) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(receiver, FcntlArg::F_GETFL)?);
+    fcntl(receiver, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_receiver_does_not_block() {
+        let msix = Msix::new(1);
+        let (_reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        msix.set(0, Some(File::from(OwnedFd::from(writer))))
+            .unwrap();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let lost = (0..1_000_000).any(|_| !msix.signal(0));
+            sender.send((lost, msix.signal(0)))
+        });
+        let (lost, more) = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(lost && !more);
+    }
 
     #[test]
     fn signals_reach_the_receiver_of_their_vector() {
         let msix = Msix::new(2);
         let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
-        msix.set(1, Some(File::from(std::os::fd::OwnedFd::from(writer))));
+        msix.set(1, Some(File::from(OwnedFd::from(writer))))
+            .unwrap();
         assert!(!msix.signal(0));
         assert!(msix.signal(1));
         assert!(!msix.signal(2));
@@ -83,7 +115,7 @@ mod tests {
         let mut value = [0; 8];
         reader.read_exact(&mut value).unwrap();
         assert_eq!(u64::from_ne_bytes(value), 1);
-        msix.set(9, None);
+        msix.set(9, None).unwrap();
         msix.clear();
         assert!(!msix.signal(1));
         assert_eq!(msix.signalled(), 1);

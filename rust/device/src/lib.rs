@@ -21,6 +21,7 @@ pub mod gate;
 pub mod ipsec;
 pub mod irq;
 pub mod limit;
+pub mod logging;
 pub mod memory;
 pub mod misbehave;
 pub mod net;

@@ -7,26 +7,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use log::LevelFilter;
 
 use espnic_device::args::Args;
 use espnic_device::ctl::{self, CtlArgs};
-use espnic_device::daemon;
-
-/// The vfio-user crate reports every connection in detail at level info; here that is debugging. What
-/// virtio-queue calls an error is one of the guest, which is reported here, with the name of the NIC and
-/// not without end.
-fn start_log(level: LevelFilter) {
-    let (transport, queues) = match level {
-        LevelFilter::Debug | LevelFilter::Trace => (level, level),
-        _ => (level.min(LevelFilter::Warn), LevelFilter::Off),
-    };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .filter_module("vfio_user", transport)
-        .filter_module("virtio_queue", queues)
-        .init();
-}
+use espnic_device::{daemon, logging};
 
 fn main() -> ExitCode {
     if std::env::args_os()
@@ -36,7 +20,7 @@ fn main() -> ExitCode {
         return control();
     }
     let args = Args::from_command_line();
-    start_log(args.log_level);
+    logging::start(args.log_level);
     finish(daemon::run(&args).map(|()| true))
 }
 

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use nix::fcntl::{fcntl, FcntlArg, SealFlag};
 use thiserror::Error;
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
@@ -176,6 +177,12 @@ impl MapTable {
     }
 }
 
+/// Whether nobody can make `file` shorter. Access to memory behind the end of its file is a fatal fault.
+pub fn is_sealed(file: &File) -> bool {
+    fcntl(file, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK))
+}
+
 fn map_file(
     start: u64,
     size: u64,
@@ -313,6 +320,18 @@ mod tests {
             1,
             Permissions::Read
         ));
+    }
+
+    #[test]
+    fn a_seal_is_seen() {
+        use nix::sys::memfd::{memfd_create, MFdFlags};
+        let file = File::from(memfd_create(c"ram", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        file.set_len(0x1000).unwrap();
+        assert!(!is_sealed(&file) && !is_sealed(&memory_file(0x1000)));
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+        assert!(!is_sealed(&file));
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        assert!(is_sealed(&file) && file.set_len(0).is_err());
     }
 
     #[test]

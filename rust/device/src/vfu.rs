@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use vfio_bindings::bindings::vfio;
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
 
+use crate::limit::Limit;
 use crate::socket;
 use crate::transport::{DmaMap, Function, Region, Transport, TransportError};
 
@@ -29,6 +30,8 @@ const UNMAP_ALL: u32 = 1 << 1;
 pub struct VfioUser {
     path: PathBuf,
     listener: UnixListener,
+    /// A peer can come and go as often as it likes.
+    warnings: Limit,
 }
 
 impl VfioUser {
@@ -39,7 +42,16 @@ impl VfioUser {
         Ok(Self {
             path: path.to_owned(),
             listener,
+            warnings: Limit::new(),
         })
+    }
+
+    fn connection_ended(&self, error: &dyn std::fmt::Display) {
+        log::log!(
+            self.warnings.level(),
+            "{}: connection ended: {error}",
+            self.path.display()
+        );
     }
 
     fn server(&self, function: &dyn Function) -> io::Result<Server> {
@@ -73,8 +85,8 @@ impl Transport for VfioUser {
                 Ok(Err(vfio_user::Error::SocketAccept(e))) => {
                     socket::survive(e).map_err(|e| error(&e))?;
                 }
-                Ok(Err(e)) => log::warn!("{}: connection ended: {e}", self.path.display()),
-                Err(_) => log::error!("{}: connection ended: bad message", self.path.display()),
+                Ok(Err(e)) => self.connection_ended(&e),
+                Err(_) => self.connection_ended(&"bad message"),
             }
             function.disconnected();
         }
@@ -131,9 +143,13 @@ struct Backend<'a> {
 
 impl ServerBackend for Backend<'_> {
     fn region_read(&mut self, index: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        match region(index) {
-            Some(region) => self.function.read(region, offset, data),
-            None => data.fill(0),
+        // A peer may ask for up to 4 GiB, which the crate has set aside as zeroes: what lies behind the end
+        // of the region stays untouched, and takes no memory.
+        let len = region(index).map_or(0, |region| self.function.region_len(region));
+        let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let most = left.min(data.len());
+        if let (Some(region), Some(data)) = (region(index), data.get_mut(..most)) {
+            self.function.read(region, offset, data);
         }
         Ok(())
     }
