@@ -20,6 +20,10 @@ use vm_memory::{
     GuestMemoryRegion, GuestRegionMmap, Permissions,
 };
 
+/// Most maps of one peer. Each is one of the process, which cannot have more than some ten thousand, and
+/// every change costs time in proportion to their number. A guest without IOMMU has about twenty.
+const MAX_MAPS: usize = 1024;
+
 /// Why a map was refused.
 #[derive(Debug, Error)]
 pub enum MapError {
@@ -29,6 +33,9 @@ pub enum MapError {
     /// The range touches an earlier map.
     #[error("range {0:#x}+{1:#x} overlaps an existing map")]
     Overlap(u64, u64),
+    /// The peer has as many maps as it can have.
+    #[error("range {0:#x}+{1:#x} is refused: there are {MAX_MAPS} maps already")]
+    Many(u64, u64),
     /// The file ends before the range does: an access would kill the process.
     #[error("the memory behind {0:#x}+{1:#x} is shorter than the range")]
     Short(u64, u64),
@@ -124,6 +131,9 @@ impl MapTable {
             .ok_or(MapError::Range(start, size))?;
         if self.maps.iter().any(|m| start <= m.last && last >= m.start) {
             return Err(MapError::Overlap(start, size));
+        }
+        if self.maps.len() >= MAX_MAPS {
+            return Err(MapError::Many(start, size));
         }
         let region = match file {
             Some((file, offset)) => Some(map_file(start, size, writable, file, offset)?),
@@ -332,6 +342,19 @@ mod tests {
         assert!(!is_sealed(&file));
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
         assert!(is_sealed(&file) && file.set_len(0).is_err());
+    }
+
+    #[test]
+    fn maps_are_limited() {
+        let mut table = MapTable::default();
+        let mut map = |number: u64| table.map(number * 0x1000, 0x1000, true, None);
+        assert!((0..1024).all(|number| map(number).is_ok()));
+        for _ in 0..2 {
+            assert!(matches!(map(1024), Err(MapError::Many(0x40_0000, 0x1000))));
+        }
+        assert_eq!(table.unmap(0x5000, 0x1000), 1);
+        let file = Some((memory_file(0x1000), 0));
+        table.map(0x40_0000, 0x1000, true, file).unwrap();
     }
 
     #[test]
