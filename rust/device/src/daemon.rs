@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
 use std::thread;
 
+use nix::sys::prctl;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
@@ -77,6 +78,8 @@ impl Drop for SocketFile {
 
 /// Runs until a signal (`Ok`) or a failure.
 pub fn run(args: &Args) -> Result<(), DaemonError> {
+    // Keys and packets would be in a core dump; others with the same user id cannot trace the process, either.
+    prctl::set_dumpable(false).map_err(io::Error::from)?;
     let (events, inbox) = mpsc::channel();
     watch_signals(events.clone())?;
     // The sockets first: if another process has them, its capture must stay.

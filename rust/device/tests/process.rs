@@ -400,3 +400,13 @@ fn bad_requests_are_answered() {
     // The connection is closed then; others go on.
     assert_eq!(ask(&mut daemon.connect(), "capture flush")["ok"], true);
 }
+
+/// Keys and packets of guests are in its memory.
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    let unlimited = "ulimit -c unlimited; exec \"$@\"";
+    let mut daemon = Daemon::start_with("sh", &["-c", unlimited, "sh"]);
+    daemon.signal("ABRT");
+    let status = daemon.child.wait().unwrap();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}

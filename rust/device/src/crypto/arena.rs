@@ -2,14 +2,16 @@
 
 //! Memory for SAs and expanded keys, close together: with many SAs the processor cannot remember where
 //! all their pages are, and finding a page out again takes as long as a packet. So they are in regions of
-//! the size of a huge page, and a region that is full becomes one. It has `unsafe` because it hands out memory.
+//! the size of a huge page, and a region that is full becomes one. Regions stay out of core dumps and swap.
+//! It has `unsafe` because it hands out memory.
 
 use std::alloc::{alloc, dealloc, Layout};
 use std::collections::BTreeMap;
+use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 /// A huge page of x86-64 and of most others.
 const REGION: usize = 2 << 20;
@@ -62,6 +64,7 @@ impl<T> Arena<T> {
             None => {
                 // SAFETY: the layout has a size.
                 let base = NonNull::new(unsafe { alloc(Self::LAYOUT) })?;
+                hide(base);
                 regions.entry(base.as_ptr() as usize).or_insert(Part {
                     base,
                     fresh: 0,
@@ -90,10 +93,41 @@ impl<T> Arena<T> {
         // One is kept for the next key.
         if part.free.len() == part.fresh && !last {
             let base_ptr = part.base.as_ptr();
+            unhide(part.base);
             regions.remove(&base);
             // SAFETY: from `alloc` with this layout, and no place of it is in use.
             unsafe { dealloc(base_ptr, Self::LAYOUT) };
         }
+    }
+}
+
+/// Keeps a region out of core dumps and swap, as far as the system lets it. Pages are locked when they are
+/// first used, so that a region still takes no more memory than it needs.
+fn hide(base: NonNull<u8>) {
+    // SAFETY: the region is ours, and its content stays as it is.
+    let hidden = unsafe { libc::madvise(base.as_ptr().cast(), REGION, libc::MADV_DONTDUMP) };
+    say_if_failed(hidden, "core dumps");
+    // SAFETY: as above.
+    let locked = unsafe { libc::mlock2(base.as_ptr().cast(), REGION, libc::MLOCK_ONFAULT) };
+    say_if_failed(locked, "swap");
+}
+
+/// What the allocator gets back is as it was.
+fn unhide(base: NonNull<u8>) {
+    // SAFETY: the region is ours, and its content stays as it is. A failure leaves it hidden.
+    unsafe {
+        libc::munlock(base.as_ptr().cast(), REGION);
+        libc::madvise(base.as_ptr().cast(), REGION, libc::MADV_DODUMP);
+    }
+}
+
+fn say_if_failed(result: libc::c_int, place: &str) {
+    static SAID: Once = Once::new();
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        SAID.call_once(|| {
+            log::warn!("keys may get into {place}: {error}; a higher `ulimit -l` may help");
+        });
     }
 }
 
@@ -197,6 +231,38 @@ mod tests {
         assert_eq!(ARENA.lock().len(), 3);
         values.clear();
         assert_eq!(ARENA.lock().len(), 1);
+    }
+
+    /// The kernel's flags of the memory at `at`, and whether there is a limit for locked memory.
+    fn flags_of(at: usize) -> Vec<String> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|word| word.split_once('-'));
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            if let Some((start, end)) = range.and_then(|(a, b)| number(a).zip(number(b))) {
+                inside = (start..end).contains(&at);
+            }
+            if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        panic!("there is no memory at {at:#x}");
+    }
+
+    #[test]
+    fn regions_stay_out_of_dumps_and_swap() {
+        static ARENA: Arena<Value> = Arena::new();
+        let value = ARENA.put(Value([1; 1264])).unwrap();
+        let flags = flags_of(value.at.as_ptr() as usize);
+        let has = |flag: &str| flags.iter().any(|have| have == flag);
+        assert!(has("dd"), "{flags:?}");
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let unlimited = limits
+            .lines()
+            .filter(|line| line.starts_with("Max locked memory"))
+            .any(|line| line.contains("unlimited"));
+        assert!(has("lo") || !unlimited, "{flags:?}");
     }
 
     #[test]

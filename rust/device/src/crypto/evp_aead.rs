@@ -150,11 +150,15 @@ impl Aead for EvpAead {
                     aad.len(),
                 )
             };
-            if done != 1 {
-                return Err(CipherError::Auth);
+            if done == 1 {
+                text.copy_from_slice(plaintext);
             }
-            text.copy_from_slice(plaintext);
-            Ok(())
+            // It lives as long as the thread.
+            plaintext.fill(0);
+            match done {
+                1 => Ok(()),
+                _ => Err(CipherError::Auth),
+            }
         })
     }
 }
