@@ -108,6 +108,10 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LevelFilter,
 
+    /// Keep the right to all system calls; else the process gives up most of them when it is ready
+    #[arg(long)]
+    pub no_sandbox: bool,
+
     /// Crypto library for everything: ipsec-mb (x86-64) or aws-lc [default: for each algorithm the fastest that
     /// works here]
     #[arg(long, value_name = "NAME")]

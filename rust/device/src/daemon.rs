@@ -27,6 +27,7 @@ use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
 use crate::ports::wire::Wire;
 use crate::ports::{Attachment, Inbox, Port, Unplugged, Wake};
+use crate::sandbox::{self, SandboxError};
 use crate::socket;
 use crate::stats::PortStats;
 use crate::transport::{Transport, TransportError};
@@ -50,6 +51,12 @@ pub enum DaemonError {
     /// The crypto library cannot be used.
     #[error("the crypto library {0} does not work on this machine: leave out --crypto")]
     Crypto(&'static str),
+    /// The system has no random numbers.
+    #[error("there are no random numbers")]
+    Randomness,
+    /// System calls cannot be limited.
+    #[error("cannot give up system calls: {0}; start with --no-sandbox")]
+    Sandbox(#[from] SandboxError),
     /// A socket cannot be used.
     #[error("{0}")]
     Transport(#[from] TransportError),
@@ -113,6 +120,9 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
         };
         thread::Builder::new().name("control".into()).spawn(serve)?;
     }
+    if !args.no_sandbox {
+        enter_sandbox()?;
+    }
     log::info!("ready");
     let result = match inbox.recv() {
         Ok(Event::Stop) | Err(_) => Ok(()),
@@ -123,6 +133,13 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     drop(workers);
     let flushed = capture.map_or(Ok(()), |capture| capture.flush());
     result.and(flushed.map_err(DaemonError::CaptureLoss))
+}
+
+/// From here on nothing can be opened any more.
+fn enter_sandbox() -> Result<(), DaemonError> {
+    // Where the library looks for randomness it looks at its first use.
+    aws_lc_rs::rand::fill(&mut [0; 8]).map_err(|_| DaemonError::Randomness)?;
+    Ok(sandbox::enter()?)
 }
 
 /// The first signal asks for an end. The second one ends the process as if nobody had listened: somebody

@@ -28,6 +28,7 @@ pub mod net;
 pub mod nic;
 pub mod pci;
 pub mod ports;
+pub mod sandbox;
 pub mod socket;
 pub mod stats;
 pub mod transport;

@@ -410,3 +410,53 @@ fn a_crash_leaves_no_core_dump() {
     let status = daemon.child.wait().unwrap();
     assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
 }
+
+/// The values of a line of /proc/PID/status of all threads of a process.
+fn thread_status(pid: u32, name: &str) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let value = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().to_owned()
+    };
+    threads
+        .map(|thread| {
+            value(std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn it_gives_up_what_it_does_not_need() {
+    let mut daemon = Daemon::start();
+    let _open = daemon.connect();
+    let pid = daemon.child.id();
+    let (filtered, stuck) = (
+        thread_status(pid, "Seccomp:"),
+        thread_status(pid, "NoNewPrivs:"),
+    );
+    // Two workers, two transports, control, capture, signals, and the first thread.
+    assert!(filtered.len() >= 8);
+    assert!(filtered.iter().all(|mode| mode == "2"), "{filtered:?}");
+    assert!(stuck.iter().all(|flag| flag == "1"), "{stuck:?}");
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), 0);
+    assert!(!daemon.path("n0").exists());
+}
+
+#[test]
+fn it_keeps_everything_if_told_so() {
+    let dir = TempDir::new().unwrap();
+    let mut daemon = Command::new(PROGRAM)
+        .current_dir(dir.as_path())
+        .args(["--nic", "name=n0,socket=n0", "--no-sandbox"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(daemon.stderr.take().unwrap());
+    assert!(log.lines().any(|line| line.unwrap().ends_with("ready")));
+    let modes = thread_status(daemon.id(), "Seccomp:");
+    let own = thread_status(std::process::id(), "Seccomp:");
+    assert!(modes.iter().all(|mode| *mode == own[0]), "{modes:?}");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}

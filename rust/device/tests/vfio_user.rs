@@ -7,17 +7,20 @@
 mod support;
 
 use std::fs::OpenOptions;
-use std::process::Command;
+use std::process;
 use std::time::{Duration, Instant};
 
 use espnic_device::pci;
 use espnic_device::transport::Region;
+use espnic_wire::admin::Command;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;
-use support::driver::{self, Driver, TX};
-use support::packets;
+use espnic_wire::sa;
+use support::driver::{self, Driver, CTRL, TX};
 use support::remote::{ask, Daemon, Remote};
+use support::{packets, sas};
 use vmm_sys_util::tempdir::TempDir;
+use zerocopy::IntoBytes;
 
 fn connect(daemon: &Daemon, name: &str) -> Driver {
     Driver::remote(Box::new(Remote::connect(&daemon.path(name))))
@@ -87,7 +90,7 @@ fn frames_and_interrupts_pass_through_the_process() {
 fn a_capture_that_fails_is_told() {
     let dir = TempDir::new().unwrap();
     let fifo = dir.as_path().join("wire.pcapng");
-    assert!(Command::new("mkfifo")
+    assert!(process::Command::new("mkfifo")
         .arg(&fifo)
         .status()
         .unwrap()
@@ -260,4 +263,29 @@ fn a_deleted_tap_interface_takes_the_link_with_it_and_comes_back() {
     }
     assert_eq!((told, link()), (2, true));
     daemon.in_namespace(&["ip", "link", "set", "t0", "up"]);
+}
+
+/// Guests, memory, keys and random numbers come after the process has given up most system calls.
+#[test]
+fn sas_and_new_peers_work_in_the_sandbox() {
+    let daemon = Daemon::start();
+    for round in 1..=3 {
+        let mut a = Driver::remote(Box::new(Remote::connect(&daemon.path("n0"))));
+        a.start_queues(driver::ipsec(), 3);
+        sas::set_up(&mut a, CTRL);
+        let mut object = sas::object(sa::OBJ_OUTB_SA);
+        object.tail.iv_mode = sa::IV_DEVICE;
+        let create = Command::ObjCreate {
+            obj_type: sa::OBJ_OUTB_SA,
+            id: 3,
+            object: object.as_bytes(),
+        };
+        sas::done(&mut a, CTRL, create);
+        let (hdr, frame) = sas::esp(3, &sas::clear_payload());
+        a.send(&hdr, &frame);
+        let mut control = daemon.connect();
+        assert_eq!(ask(&mut control, "capture flush")["ok"], true);
+        let stats = ask(&mut control, "stats n0");
+        assert_eq!(stats["nics"]["n0"]["ipsec"]["ipsec_tx_packets"], round);
+    }
 }

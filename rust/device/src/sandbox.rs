@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the process gives up once everything is open: all system calls that serving NICs does not need, and
+//! new privileges by starting programs.
+//!
+//! Files, sockets and interfaces are open by then; what a compromised NIC could still reach are the
+//! descriptors that it has. A call that is not allowed fails as if the kernel did not know it
+//! (`ENOSYS`), which the C library and others have an answer to.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    apply_filter_all_threads, BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen,
+    SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+use thiserror::Error;
+
+/// Why the process cannot give up anything.
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// The filter cannot be made, for this processor for example.
+    #[error("{0}")]
+    Filter(#[from] BackendError),
+    /// The kernel does not take it.
+    #[error("{0}")]
+    Kernel(#[from] seccompiler::Error),
+}
+
+/// Calls that are allowed with any arguments. None opens, creates or starts anything but memory; `accept4`
+/// takes connections of sockets that are open.
+const ALLOWED: &[libc::c_long] = &[
+    // Descriptors.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_accept4,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_lseek,
+    libc::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    // The socket files go at the end.
+    libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_mlock2,
+    libc::SYS_munlock,
+    // Threads and signals of this process.
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Time and chance.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+];
+
+/// Limits all threads of the process, and those that they will start, for good.
+pub fn enter() -> Result<(), SandboxError> {
+    apply_filter_all_threads(&filter()?)?;
+    Ok(())
+}
+
+fn filter() -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<_, _> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    // `clone3` hides its flags from the filter, and the C library uses this one instead.
+    let thread = libc::CLONE_THREAD as u64;
+    rules.insert(
+        libc::SYS_clone,
+        only_if(0, SeccompCmpOp::MaskedEq(thread), thread)?,
+    );
+    let name = libc::PR_SET_NAME as u64;
+    rules.insert(libc::SYS_prctl, only_if(0, SeccompCmpOp::Eq, name)?);
+    // A signal to this process ends it; others are none of its business.
+    let process = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, only_if(0, SeccompCmpOp::Eq, process)?);
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()
+}
+
+/// A call is allowed if its argument number `index` compares with `value` like this. All of them are 32 bits.
+fn only_if(index: u8, how: SeccompCmpOp, value: u64) -> Result<Vec<SeccompRule>, BackendError> {
+    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, how, value)?;
+    Ok(vec![SeccompRule::new(vec![condition])?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    /// Puts only the calling thread into it, as the other tests go on.
+    fn enter_alone() {
+        seccompiler::apply_filter(&filter().unwrap()).unwrap();
+    }
+
+    fn refused<T>(result: std::io::Result<T>) -> bool {
+        result.is_err_and(|error| error.raw_os_error() == Some(libc::ENOSYS))
+    }
+
+    #[test]
+    fn nothing_new_can_be_opened_or_started() {
+        let thread = std::thread::spawn(|| {
+            let (mut a, mut b) = UnixStream::pair().unwrap();
+            assert!(File::open("/dev/null").is_ok());
+            enter_alone();
+            assert!(refused(File::open("/dev/null")));
+            assert!(refused(File::create("/tmp/espnic-sandbox-test")));
+            assert!(refused(TcpListener::bind("127.0.0.1:0")));
+            assert!(refused(TcpStream::connect("127.0.0.1:9")));
+            assert!(refused(UnixStream::connect("/nowhere")));
+            assert!(refused(UnixStream::pair()));
+            assert!(Command::new("true").status().is_err());
+            // What is open works, and so do threads.
+            a.write_all(b"x").unwrap();
+            b.read_exact(&mut [0]).unwrap();
+            std::thread::Builder::new()
+                .name("inside".into())
+                .spawn(|| assert!(refused(File::open("/dev/null"))))
+                .unwrap()
+                .join()
+                .unwrap();
+            let missing = std::fs::remove_file("/nowhere/nothing").unwrap_err();
+            assert_eq!(missing.kind(), ErrorKind::NotFound);
+        });
+        thread.join().unwrap();
+        assert!(File::open("/dev/null").is_ok());
+    }
+}
