@@ -87,6 +87,10 @@ impl Drop for SocketFile {
 pub fn run(args: &Args) -> Result<(), DaemonError> {
     // Keys and packets would be in a core dump; others with the same user id cannot trace the process, either.
     prctl::set_dumpable(false).map_err(io::Error::from)?;
+    // Before there are threads, which would not be bound.
+    if !args.no_sandbox {
+        keep_files(args)?;
+    }
     let (events, inbox) = mpsc::channel();
     watch_signals(events.clone())?;
     // The sockets first: if another process has them, its capture must stay.
@@ -133,6 +137,22 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     drop(workers);
     let flushed = capture.map_or(Ok(()), |capture| capture.flush());
     result.and(flushed.map_err(DaemonError::CaptureLoss))
+}
+
+/// Only where the sockets are may files be removed from now on.
+fn keep_files(args: &Args) -> Result<(), DaemonError> {
+    let sockets = args.nics.iter().map(|nic| &nic.socket);
+    let directories = sockets
+        .chain(&args.control)
+        .filter_map(|socket| socket.parent())
+        .map(|directory| match directory.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => directory,
+        });
+    if !sandbox::keep_files(directories)? {
+        log::debug!("this kernel has no Landlock: the right to remove files stays");
+    }
+    Ok(())
 }
 
 /// From here on nothing can be opened any more.

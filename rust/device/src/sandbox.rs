@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the process gives up once everything is open: all system calls that serving NICs does not need, and
-//! new privileges by starting programs.
+//! What the process gives up: from the start the right to remove files elsewhere than where its sockets are,
+//! and, once everything is open, all system calls that serving NICs does not need, and new privileges by
+//! starting programs.
 //!
 //! Files, sockets and interfaces are open by then; what a compromised NIC could still reach are the
 //! descriptors that it has. A call that is not allowed fails as if the kernel did not know it
 //! (`ENOSYS`), which the C library and others have an answer to.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use landlock::{
+    AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus,
+};
 use seccompiler::{
     apply_filter_all_threads, BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen,
     SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -21,7 +27,10 @@ pub enum SandboxError {
     /// The filter cannot be made, for this processor for example.
     #[error("{0}")]
     Filter(#[from] BackendError),
-    /// The kernel does not take it.
+    /// The kernel does not keep files, although it says that it can.
+    #[error("{0}")]
+    Files(#[from] RulesetError),
+    /// The kernel does not take the filter.
     #[error("{0}")]
     Kernel(#[from] seccompiler::Error),
 }
@@ -88,6 +97,23 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_getrandom,
 ];
 
+/// Lets this thread, and those that it will start, remove files only in `directories`; the socket files go at
+/// the end, when nothing else can be given up for them. `false` if the kernel cannot do that.
+pub fn keep_files<'a>(
+    directories: impl IntoIterator<Item = &'a Path>,
+) -> Result<bool, SandboxError> {
+    let mut ruleset = Ruleset::default()
+        .handle_access(AccessFs::RemoveFile | AccessFs::RemoveDir)?
+        .create()?;
+    for directory in directories {
+        // One that is not there has no files.
+        if let Ok(directory) = PathFd::new(directory) {
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::RemoveFile))?;
+        }
+    }
+    Ok(ruleset.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
+}
+
 /// Limits all threads of the process, and those that they will start, for good.
 pub fn enter() -> Result<(), SandboxError> {
     apply_filter_all_threads(&filter()?)?;
@@ -130,6 +156,27 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
     use std::process::Command;
+    use vmm_sys_util::tempdir::TempDir;
+
+    #[test]
+    fn files_elsewhere_are_kept() {
+        let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+        let files = [0, 1].map(|index: usize| dirs[index].as_path().join("file"));
+        let inner = files.clone();
+        files
+            .iter()
+            .for_each(|file| std::fs::write(file, "x").unwrap());
+        let thread = std::thread::spawn(move || {
+            let parents = inner.iter().take(1).filter_map(|file| file.parent());
+            let kept = keep_files(parents).unwrap();
+            let [removed, refused] = inner.map(std::fs::remove_file);
+            removed.unwrap();
+            (kept, refused.is_err())
+        });
+        let (kept, refused) = thread.join().unwrap();
+        assert_eq!(kept, refused);
+        assert_eq!(files.map(|file| file.exists()), [false, kept]);
+    }
 
     /// Puts only the calling thread into it, as the other tests go on.
     fn enter_alone() {
