@@ -167,13 +167,21 @@ impl Virtio {
         if taken {
             self.taken = Some(Instant::now());
         }
-        let queues = self.queues.iter().filter_map(|slot| slot.running.as_ref());
-        self.rings_present = queues.into_iter().all(|queue| queue.is_in(&self.mem));
+        self.look_for_rings();
         self.waits_until = None;
     }
 
+    fn look_for_rings(&mut self) {
+        let mut queues = self.queues.iter().filter_map(|slot| slot.running.as_ref());
+        self.rings_present = queues.all(|queue| queue.is_in(&self.mem));
+    }
+
     /// Whether the rings of all running queues are in guest memory.
-    pub fn rings_present(&self) -> bool {
+    pub fn rings_present(&mut self) -> bool {
+        if !self.rings_present {
+            // The queue may have been reset meanwhile.
+            self.look_for_rings();
+        }
         self.rings_present
     }
 

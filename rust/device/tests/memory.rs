@@ -8,6 +8,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use espnic_device::virtio::common::reg;
 use support::driver::{self, Driver, RX, TX};
 use support::{config, packets, pump, Rig, MAP_BORDER, MEM_END, MEM_START};
 
@@ -127,4 +128,22 @@ fn the_worker_waits_without_the_gate() {
     a.notify(TX);
     assert_eq!(patient(&a, "needs_reset"), 1);
     drop(worker);
+}
+
+/// A queue that runs no more needs no rings.
+#[test]
+fn a_queue_reset_ends_the_wait() {
+    let (mut a, _b) = pair();
+    take(&mut a, 0);
+    a.kick(TX);
+    for queue in [RX, TX, driver::CTRL, driver::ADMIN] {
+        a.select(queue);
+        a.write(reg::QUEUE_RESET, 1, 2);
+    }
+    std::thread::sleep(LONG);
+    pump(a.nic());
+    assert_eq!(
+        (a.counter("memory_waits"), a.counter("needs_reset")),
+        (1, 0)
+    );
 }
