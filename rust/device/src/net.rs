@@ -292,6 +292,7 @@ pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
     if step == Step::Control {
         // Whether the device runs or not.
         late::run(nic, device);
+        device.virtio.end_wait();
         if nic.inbox.take_link_change() {
             nic.link_changed(device);
         }

@@ -193,6 +193,13 @@ impl Virtio {
         self.waits_until.is_some()
     }
 
+    /// Forgets a wait whose time is over. Whoever still misses something does not wait any more.
+    pub fn end_wait(&mut self) {
+        if self.waits_until.is_some_and(|end| Instant::now() >= end) {
+            self.waits_until = None;
+        }
+    }
+
     /// See [`Self::wait_for_memory`].
     pub fn waits_until(&self) -> Option<Instant> {
         self.waits_until
