@@ -125,7 +125,7 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
         thread::Builder::new().name("control".into()).spawn(serve)?;
     }
     if !args.no_sandbox {
-        enter_sandbox()?;
+        enter_sandbox(args)?;
     }
     log::info!("ready");
     let result = match inbox.recv() {
@@ -156,10 +156,11 @@ fn keep_files(args: &Args) -> Result<(), DaemonError> {
 }
 
 /// From here on nothing can be opened any more.
-fn enter_sandbox() -> Result<(), DaemonError> {
+fn enter_sandbox(args: &Args) -> Result<(), DaemonError> {
     // Where the library looks for randomness it looks at its first use.
     aws_lc_rs::rand::fill(&mut [0; 8]).map_err(|_| DaemonError::Randomness)?;
-    Ok(sandbox::enter()?)
+    let is_tap = |nic: &NicSpec| matches!(nic.port, Some(PortSpec::Tap(_)));
+    Ok(sandbox::enter(args.nics.iter().any(is_tap))?)
 }
 
 /// The first signal asks for an end. The second one ends the process as if nobody had listened: somebody

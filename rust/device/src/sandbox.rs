@@ -21,6 +21,8 @@ use seccompiler::{
 };
 use thiserror::Error;
 
+use crate::ports::tap;
+
 /// Why the process cannot give up anything.
 #[derive(Debug, Error)]
 pub enum SandboxError {
@@ -114,13 +116,14 @@ pub fn keep_files<'a>(
     Ok(ruleset.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// Limits all threads of the process, and those that they will start, for good.
-pub fn enter() -> Result<(), SandboxError> {
-    apply_filter_all_threads(&filter()?)?;
+/// Limits all threads of the process, and those that they will start, for good. With `taps` they may attach to
+/// TAP interfaces, with what is open.
+pub fn enter(taps: bool) -> Result<(), SandboxError> {
+    apply_filter_all_threads(&filter(taps)?)?;
     Ok(())
 }
 
-fn filter() -> Result<BpfProgram, BackendError> {
+fn filter(taps: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<_, _> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     // `clone3` hides its flags from the filter, and the C library uses this one instead.
     let thread = libc::CLONE_THREAD as u64;
@@ -133,6 +136,14 @@ fn filter() -> Result<BpfProgram, BackendError> {
     // A signal to this process ends it; others are none of its business.
     let process = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, only_if(0, SeccompCmpOp::Eq, process)?);
+    if taps {
+        let equal = |&call: &libc::Ioctl| only_if(1, SeccompCmpOp::Eq, call);
+        let calls = tap::CALLS
+            .iter()
+            .map(equal)
+            .collect::<Result<Vec<_>, _>>()?;
+        rules.insert(libc::SYS_ioctl, calls.concat());
+    }
     SeccompFilter::new(
         rules,
         SeccompAction::Errno(libc::ENOSYS as u32),
@@ -180,7 +191,7 @@ mod tests {
 
     /// Puts only the calling thread into it, as the other tests go on.
     fn enter_alone() {
-        seccompiler::apply_filter(&filter().unwrap()).unwrap();
+        seccompiler::apply_filter(&filter(false).unwrap()).unwrap();
     }
 
     fn refused<T>(result: std::io::Result<T>) -> bool {

@@ -2,17 +2,22 @@
 
 //! A TAP interface of the host as wire.
 
+#[allow(unsafe_code)]
+mod interface;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use super::capture::Capture;
 use super::{Inbox, Port, Volume};
 use crate::ipsec::Frames;
+use interface::{Attached, Interface};
+
+pub use interface::CALLS;
 
 /// Largest frame that a TAP interface can deliver: MTU 65535, Ethernet header, VLAN tag.
 const MAX_FRAME: usize = 65535 + 18;
@@ -27,22 +32,12 @@ trait Line: Send + Sync + 'static {
     fn send(&self, frame: &[u8]) -> io::Result<usize>;
 }
 
-impl Line for SyncDevice {
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.recv(buffer)
-    }
-
-    fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        SyncDevice::send(self, frame)
-    }
-}
-
 /// A TAP interface. While it cannot be used there is no link.
-pub struct TapPort(Tap<SyncDevice>);
+pub struct TapPort(Tap<Attached>);
 
 impl TapPort {
-    /// Opens the TAP interface `name`, or creates it for as long as it is open, and sets it up if it may. What
-    /// arrives there goes to `inbox` and to the capture. If it fails later it is opened again.
+    /// Opens the TAP interface `name`, or creates it for as long as the process lives, and sets it up if it may.
+    /// What arrives there goes to `inbox` and to the capture. If it fails later it is opened again.
     pub fn open(
         name: &str,
         inbox: Arc<Inbox>,
@@ -54,8 +49,8 @@ impl TapPort {
             capture,
             retry: RETRY,
         };
-        let name = name.to_owned();
-        Tap::start(reader, move || open(&name)).map(Self)
+        let interface = Interface::new(name)?;
+        Tap::start(reader, move || interface.attach()).map(Self)
     }
 }
 
@@ -67,19 +62,6 @@ impl Port for TapPort {
     fn link_up(&self) -> bool {
         self.0.link_up()
     }
-}
-
-fn open(name: &str) -> io::Result<SyncDevice> {
-    let device = DeviceBuilder::new()
-        .name(name)
-        .layer(Layer::L2)
-        .packet_information(false)
-        .inherit_enable_state()
-        .build_sync()?;
-    if let Err(error) = device.enabled(true) {
-        log::warn!("cannot set interface {name} up ({error}): use `ip link set {name} up`");
-    }
-    Ok(device)
 }
 
 /// The interface that is open, if one is.
@@ -132,8 +114,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads for ever. After an error the interface is closed, since it may be one that is gone while its
-    /// name is there again, and opened as soon as that is possible.
+    /// Reads for ever. After an error the interface is not used any more, since it may be one that is gone while
+    /// its name is there again, and opened as soon as that is possible.
     fn run<L: Line>(&self, shared: &ArcSwapOption<L>, open: impl Fn() -> io::Result<L>) {
         let mut buffer = vec![0; MAX_FRAME];
         loop {
