@@ -226,13 +226,16 @@ def _offers():
                   key=lambda offer: offer.order, reverse=True)
 
 
+def _for(wanted, offers):
+    """The offers that KERNEL=WANTED can mean: those of unstable only if it names the very release."""
+    if wanted and wanted != "newest" and not re.fullmatch(r"\d+\.\d+", wanted):
+        return offers
+    return [offer for offer in offers if offer.suite not in UNSTABLE]
+
+
 def ensure(wanted, debug=False):
     """The kernel that KERNEL=WANTED means, made if it is not there."""
-    offers = _offers()
-    ordinary = [offer for offer in offers if offer.suite not in UNSTABLE]
-    # Kernels of unstable are for those who name them.
-    by_name = wanted and wanted != "newest"
-    chosen = choice.choose(offers if by_name else ordinary, wanted, choice.tested())
+    chosen = choice.choose(_for(wanted, _offers()), wanted, choice.tested())
     for remark in chosen.remarks:
         say(f"warning: {remark}" if "untested" in remark else remark)
     return _first_that_works(chosen, debug)
@@ -242,8 +245,7 @@ def existing(wanted, debug=False):
     """The kernel that KERNEL=WANTED means among those in the cache."""
     candidates = [offer for offer in prepared() if find(offer, debug)] if not debug else [
         offer for offer in archive.known(archive.backports())[0] or [] if find(offer, debug)]
-    if not wanted or wanted == "newest":
-        candidates = [offer for offer in candidates if offer.suite not in UNSTABLE]
+    candidates = _for(wanted, candidates)
     how = f"make modules{' DEBUG=1' if debug else ''}{f' KERNEL={wanted}' if wanted else ''}"
     if not candidates:
         raise ToolError(f"no kernel is prepared; run: {how}")

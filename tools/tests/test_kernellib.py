@@ -200,6 +200,15 @@ class Store(unittest.TestCase):
         self.assertEqual(self.take("7.3.5"), "7.3.5")
         self.assertEqual(self.take("7.3.5", "7.3.4"), "7.3.5")
 
+    def test_unstable(self):
+        """What `make next` has left is taken by its release, not by its series."""
+        new = offer("7.3.9+deb14-amd64", "7.3.9-1", "unstable")
+        with mock.patch.object(store, "_offers", lambda: [new, *stock("7.3.4")]):
+            for wanted, release in ((None, "7.3.4"), ("newest", "7.3.4"), ("7.3", "7.3.4"),
+                                    ("7.3.9+deb14-amd64", "7.3.9"), ("7.3.9", "7.3.9")):
+                with self.subTest(wanted=wanted):
+                    self.assertEqual(releases([store.ensure(wanted)])[0], release)
+
     def test_no_archive(self):
         """Without the archive, what is in the cache will do; with nothing there it is an error."""
         unreachable = mock.Mock(side_effect=ToolError("no network"))
