@@ -227,7 +227,7 @@ def _offers():
 
 
 def _for(wanted, offers):
-    """The offers that KERNEL=WANTED can mean: those of unstable only if it names the very release."""
+    """The offers that KERNEL=WANTED can mean: one of unstable only if it names its release."""
     if wanted and wanted != "newest" and not re.fullmatch(r"\d+\.\d+", wanted):
         return offers
     return [offer for offer in offers if offer.suite not in UNSTABLE]
