@@ -153,7 +153,7 @@ class Setup:
         return netif.ethtool_features(self.dut, self.netif)
 
     def feature(self, name, state):
-        """Switch a feature of NETIF for the rest of the case; by the name that `ethtool -k` shows."""
+        """Switch a feature of NETIF, named as by `ethtool -k`, for the rest of the case."""
         before = "on" if self.features()[name] else "off"
         defer(self.dut.cmd, "ethtool", "-K", self.netif, name, before)
         self.dut.cmd("ethtool", "-K", self.netif, name, state)

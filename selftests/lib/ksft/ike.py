@@ -131,8 +131,8 @@ class Pair:
     """
 
     def __init__(self, cfg):
-        # strongSwan tries XFRM interfaces and so loads them. As long as they are there, packets that
-        # have passed one SA meet policies before the next one: other tests would see that.
+        # strongSwan tries XFRM interfaces and so loads them. As long as they are there, packets
+        # that have passed one SA meet policies before the next one: other tests would see that.
         defer(proc.run, "modprobe", "-r", "xfrm_interface")
         self.dut, self.peer = Daemon(cfg.dut, "dut"), Daemon(cfg.peer, "peer")
 
