@@ -14,7 +14,7 @@ use super::Line;
 /// Where interfaces come from.
 const DEVICE: &str = "/dev/net/tun";
 
-/// The `ioctl` calls of [`Interface::attach`].
+/// The `ioctl` calls of `Interface::attach`.
 pub const CALLS: &[libc::Ioctl] = &[
     libc::TUNSETIFF,
     libc::TUNSETOFFLOAD,
