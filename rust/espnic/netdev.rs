@@ -51,7 +51,10 @@ impl device::Operations for Nic {
     fn stop(dev: &Device<Self>) {
         let nic = dev.data();
         nic.halt(dev);
-        nic.ipsec.expire_all();
+        // As the stack, which leaves the states alone while offload is off.
+        if dev.features() & netif::HW_ESP != 0 {
+            nic.ipsec.expire_all();
+        }
     }
 
     fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff) {
