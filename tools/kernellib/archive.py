@@ -50,6 +50,11 @@ class Offer:
     suite: str
     packages: tuple
 
+    @classmethod
+    def saved(cls, words):
+        """The offer that asdict() and JSON have made WORDS of."""
+        return cls(**{**words, "packages": tuple(words["packages"])})
+
     @property
     def series(self):
         """The first two numbers."""
@@ -138,8 +143,8 @@ def known(suite):
     """The offers as the archive was read last, and how many seconds ago; (None, 0) if never."""
     try:
         saved = json.loads(_list_file(suite).read_text(encoding="utf-8"))
-        offers = [Offer(**{**words, "packages": tuple(words["packages"])}) for words in saved]
-        return offers, time.time() - _list_file(suite).stat().st_mtime
+        age = time.time() - _list_file(suite).stat().st_mtime
+        return [Offer.saved(words) for words in saved], age
     except (OSError, ValueError, TypeError):
         return None, 0
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cachelib
 from cachelib import TOOLS, ToolError, cache, digest
@@ -114,8 +114,7 @@ def prepared():
     """Offers whose kernels are in the cache, whether or not the archive still has them."""
     found = []
     for path in cache().glob("kernel-*/offer.json"):
-        words = json.loads(path.read_text(encoding="utf-8"))
-        offer = archive.Offer(**{**words, "packages": tuple(words["packages"])})
+        offer = archive.Offer.saved(json.loads(path.read_text(encoding="utf-8")))
         if cache() / _name(offer, False) == path.parent:
             found.append(offer)
     return sorted(found, key=lambda offer: offer.order, reverse=True)
@@ -170,7 +169,7 @@ def _build(offer, debug, half):
         modules.rename(half / "modules")
         (half / "release").write_text(offer.release + "\n", encoding="ascii")
     shutil.rmtree(packages)
-    (half / "offer.json").write_text(json.dumps(offer.__dict__), encoding="utf-8")
+    (half / "offer.json").write_text(json.dumps(asdict(offer)), encoding="utf-8")
 
 
 def make(offer, debug=False):
