@@ -85,6 +85,8 @@ words! {
         SaLimits = "sa limits",
         /// Once the device has been reset, new SAs are refused.
         RefuseCreate = "sa refuse-create",
+        /// An SA that is to be destroyed stays, and the command is refused.
+        RefuseDestroy = "sa refuse-destroy",
         /// A decrypted packet with the id of another SA.
         SaId = "record sa-id",
         /// A decrypted packet with another epoch than its SA.

@@ -361,6 +361,24 @@ fn sas_are_refused_after_a_reset() {
     assert_eq!(create(&mut a, 1), DONE);
 }
 
+#[test]
+fn sas_are_not_destroyed() {
+    let (mut a, _b) = pair(driver::ipsec());
+    sas::set_up(&mut a, CTRL);
+    assert_eq!(create(&mut a, 1), DONE);
+    misbehave(&a, "sa refuse-destroy 1");
+    let command = command(Command::ObjDestroy {
+        obj_type: sa::OBJ_OUTB_SA,
+        id: 1,
+    });
+    let (refused, ..) = sas::execute(&mut a, CTRL, &command);
+    assert_ne!(refused, DONE.0);
+    assert_ne!(create(&mut a, 1), DONE);
+    assert_eq!(made(&a, "sa refuse-destroy"), 1);
+    let (done, ..) = sas::execute(&mut a, CTRL, &command);
+    assert_eq!((done, create(&mut a, 1)), (DONE.0, DONE));
+}
+
 /// What `b` gets of a packet under an SA with id 4, while it misbehaves like this.
 fn record(a: &mut Driver, b: &mut Driver, words: &str) -> (NetHdr48, Vec<u8>) {
     if !words.is_empty() {

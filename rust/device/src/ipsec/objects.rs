@@ -8,6 +8,7 @@ use super::sa::Sa;
 use super::table;
 use super::Ipsec;
 use crate::crypto::Placed;
+use crate::misbehave::Deed;
 use espnic_wire::admin::{ObjHdr, Request};
 
 /// RESOURCE_OBJ_CREATE.
@@ -101,6 +102,9 @@ pub(super) fn destroy(
 ) -> Result<Vec<u8>, Refused> {
     let (hdr, ..) = request.obj();
     let (obj_type, id) = check(caps, &hdr, 0)?;
+    if ipsec.misbehaviour.takes(Deed::RefuseDestroy) {
+        return Err(Refused::FIELD);
+    }
     ipsec
         .write_tables()
         .remove(obj_type, id)

@@ -13,7 +13,7 @@ pub const FORMS: [&str; 9] = [
     "misbehave ctrl truncated|never COUNT",
     "misbehave config max-pairs COUNT",
     "misbehave config mtu MTU COUNT",
-    "misbehave sa limits|refuse-create COUNT",
+    "misbehave sa limits|refuse-create|refuse-destroy COUNT",
     "misbehave record sa-id|epoch|spi|address|offset-outside|offset-inside COUNT",
     "misbehave reset interrupts COUNT",
 ];
