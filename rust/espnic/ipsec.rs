@@ -11,13 +11,14 @@
 //!   slot.
 //!
 //! If the NIC never answers, the slot stays taken, so that no packet of the old SA can be taken for
-//! one of a new SA. A reset of the NIC destroys all objects; [`Ipsec::reset_done`] creates those of the
-//! live states again.
+//! one of a new SA. A reset of the NIC destroys all objects; `revive` creates those of the live states
+//! again, and takes objects out of the NIC while software shall do the work.
 
 mod algorithm;
 mod capability;
 mod check;
 mod object;
+mod revive;
 pub(crate) mod rx;
 pub(crate) mod tx;
 
@@ -28,14 +29,10 @@ use crate::{
 use capability::Capabilities;
 use check::Supported;
 use espnic_esp::seq;
+use espnic_wire::admin::Command;
 #[cfg(espnic_ndis)]
 use espnic_wire::cap::XSaEntry;
-use espnic_wire::{
-    admin::Command,
-    sa::SaObject, //
-};
 use kernel::{
-    alloc::Flags,
     new_mutex,
     prelude::*,
     sync::{
@@ -46,8 +43,7 @@ use kernel::{
         Arc,
         Mutex,
         SetOnce, //
-    },
-    time::Delta, //
+    }, //
 };
 use kernel_net::{
     net::{
@@ -59,18 +55,8 @@ use kernel_net::{
             StateTable, //
         }, //
     },
-    random,
     virtio::control::Waiter, //
 };
-use zerocopy::{
-    FromZeros,
-    IntoBytes, //
-};
-
-/// How often and after how many milliseconds a command is sent again that found the control queue full
-/// or no memory.
-const SEND_RETRIES: u32 = 100;
-const SEND_RETRY_MS: i64 = 10;
 
 /// The IPsec side of a NIC.
 #[pin_data]
@@ -79,18 +65,27 @@ pub(crate) struct Ipsec {
     pub(crate) states: StateTable<Sa>,
     /// Set once the driver and the NIC have agreed.
     capabilities: SetOnce<Capabilities>,
-    /// Whether the NIC is being reset. Held while an SA is added or freed.
+    /// Held while an SA is added or freed, and while objects come and go under living states.
     #[pin]
-    resetting: Mutex<bool>,
+    mode: Mutex<Mode>,
     added: Atomic<u64>,
     deleted: Atomic<u64>,
     refused: Atomic<u64>,
     control_errors: Atomic<u64>,
     resets: Atomic<u64>,
-    /// SAs that the NIC did not take back after a reset, since the start.
+    /// SAs of the NIC that became the work of software, since the start.
     left: Atomic<u64>,
-    /// Whether there may be an SA now that the NIC did not take back.
+    /// Whether there may be an SA now that is the work of software.
     some_absent: Atomic<bool>,
+}
+
+/// What the NIC may be told now.
+#[derive(Clone, Copy, Default)]
+struct Mode {
+    /// The NIC is being reset.
+    resetting: bool,
+    /// Software decrypts everything.
+    inbound_left: bool,
 }
 
 /// What the driver keeps for an SA.
@@ -100,7 +95,8 @@ pub(crate) struct Sa {
     esn_hi: u32,
     /// ESN, inbound: the number that the NIC must be told.
     untold: Option<u64>,
-    /// The NIC did not take it back after a reset: software does its work.
+    /// The NIC does not have it, so software does its work: it did not take it back after a reset, or is not
+    /// to decrypt now.
     absent: bool,
 }
 
@@ -108,8 +104,9 @@ pub(crate) struct Sa {
 enum Life {
     /// The object lives.
     Live,
-    /// The object is being created again after a reset; `deleted` if the state died meanwhile.
-    Reviving { deleted: bool },
+    /// The object is being created again, or destroyed, under the living state; `deleted` if the state
+    /// died meanwhile.
+    Changing { deleted: bool },
     /// The command to destroy it is being sent.
     Sending,
     /// The command to destroy it was sent.
@@ -121,7 +118,7 @@ impl Ipsec {
         pin_init!(Self {
             states <- StateTable::new(),
             capabilities: SetOnce::new(),
-            resetting <- new_mutex!(false),
+            mode <- new_mutex!(Mode::default()),
             added: Atomic::new(0),
             deleted: Atomic::new(0),
             refused: Atomic::new(0),
@@ -205,11 +202,14 @@ impl Ipsec {
                 return Err(EINVAL);
             }
         };
-        let resetting = self.resetting.lock();
-        let result = if *resetting {
-            Err(EAGAIN)
-        } else {
-            self.install(control, x, handle, &supported)
+        let mode = self.mode.lock();
+        let result = match handle.direction {
+            _ if mode.resetting => Err(EAGAIN),
+            Direction::In if mode.inbound_left => {
+                self.keep(x, handle, true);
+                Ok(())
+            }
+            _ => self.install(control, x, handle, &supported),
         };
         match result {
             Ok(()) => {
@@ -221,7 +221,7 @@ impl Ipsec {
                 if error == ETIMEDOUT {
                     // The NIC may have the object, so the slot stays taken. If it is only late, it
                     // shall not keep an object that nobody knows.
-                    let _ = destroy(control, handle, GFP_KERNEL);
+                    let _ = object::destroy(control, handle, GFP_KERNEL);
                 } else {
                     self.states.release(handle);
                 }
@@ -237,15 +237,24 @@ impl Ipsec {
         handle: Handle,
         supported: &Supported<'_>,
     ) -> Result {
-        create(control, x, handle, supported)?;
+        object::create(control, x, handle, supported)?;
+        self.keep(x, handle, false);
+        Ok(())
+    }
+
+    /// Stores what is to be known of an SA that was taken; `absent` if the NIC does not have it.
+    fn keep(&self, x: &State, handle: Handle, absent: bool) {
         let sa = Sa {
             life: Life::Live,
             esn_hi: seq::hi(x.highest_seen()),
             untold: None,
-            absent: false,
+            absent,
         };
         self.states.set_data(handle, sa);
-        Ok(())
+        if absent {
+            self.some_absent.store(true, Relaxed);
+            self.left.fetch_add(1, Relaxed);
+        }
     }
 
     /// Has the NIC destroy the object of a dead state. Does not sleep.
@@ -254,14 +263,14 @@ impl Ipsec {
         // A slot without data is free for the next SA after a reset, so the data stays.
         let life = self.states.with_data(handle, |sa| {
             let next = match sa.life {
-                Life::Reviving { .. } => Life::Reviving { deleted: true },
+                Life::Changing { .. } => Life::Changing { deleted: true },
                 _ => Life::Sending,
             };
             core::mem::replace(&mut sa.life, next)
         });
         let life = match life {
-            None | Some(Life::Reviving { .. }) => return,
-            Some(Life::Live) => post_destroy(control, handle, GFP_ATOMIC),
+            None | Some(Life::Changing { .. }) => return,
+            Some(Life::Live) => object::post_destroy(control, handle, GFP_ATOMIC),
             Some(other) => other,
         };
         self.states.with_data(handle, |sa| sa.life = life);
@@ -269,16 +278,16 @@ impl Ipsec {
 
     /// Waits for the end of the object and releases the slot. Sleeps.
     pub(crate) fn free(&self, control: &Control, handle: Handle) {
-        let resetting = self.resetting.lock();
+        let mode = self.mode.lock();
         let Some(sa) = self.states.take_data(handle) else {
             return;
         };
         let destroyed = match sa.life {
             // The reset has destroyed it.
-            _ if *resetting => Err(ENXIO),
+            _ if mode.resetting => Err(ENXIO),
             Life::Destroying(waiter) => Ok(waiter),
-            Life::Live | Life::Sending | Life::Reviving { .. } => {
-                destroy_patiently(control, handle)
+            Life::Live | Life::Sending | Life::Changing { .. } => {
+                object::destroy_patiently(control, handle)
             }
         };
         let done = destroyed
@@ -318,12 +327,14 @@ impl Ipsec {
 
     /// Tells the NIC the sequence numbers that have moved. Sleeps.
     pub(crate) fn tell_sequence(&self, control: &Control) {
-        let resetting = self.resetting.lock();
-        if *resetting {
+        let mode = self.mode.lock();
+        if mode.resetting {
             return;
         }
         self.for_each_live(Direction::In, |handle, x| {
-            let untold = self.states.with_data(handle, |sa| sa.untold.take());
+            let untold = self
+                .states
+                .with_data(handle, |sa| sa.untold.take().filter(|_| !sa.absent));
             if let Some(number) = untold.flatten() {
                 if self.modify(control, x, handle, number).is_err() {
                     // The NIC goes on with the numbers that it sees; the next jump tries again.
@@ -337,46 +348,11 @@ impl Ipsec {
         let supported = self.check(x).map_err(|_| EINVAL)?;
         let (obj_type, id) = object::name(handle);
         let describe = |object: &mut _| object::describe(object, x, handle, &supported, number);
-        send_object(control, describe, |object| Command::ObjModify {
+        object::send(control, describe, |object| Command::ObjModify {
             obj_type,
             id,
             object,
         })
-    }
-
-    /// Before a reset of the NIC: no more commands. Waits for running ones.
-    pub(crate) fn reset_prepare(&self) {
-        *self.resetting.lock() = true;
-    }
-
-    /// After a reset: agrees anew and creates the objects of all live states again; how many of them
-    /// the NIC did not take. Sleeps.
-    pub(crate) fn reset_done(&self, control: &Control) -> Result<u64> {
-        let mut resetting = self.resetting.lock();
-        if self.capabilities.as_ref().is_some() {
-            Capabilities::negotiate(control)?;
-        }
-        *resetting = false;
-        self.some_absent.store(false, Relaxed);
-        let mut left = 0u64;
-        for direction in [Direction::In, Direction::Out] {
-            // Of commands that were never answered: the reset was the answer.
-            self.states.release_abandoned(direction);
-            self.for_each_live(direction, |handle, x| {
-                if !self.revive(control, x, handle) {
-                    left = left.saturating_add(1);
-                }
-            });
-        }
-        self.left.fetch_add(left, Relaxed);
-        Ok(left)
-    }
-
-    /// Whether the NIC did not take the SA back after a reset, so that software must do its work. Per
-    /// packet.
-    pub(crate) fn is_absent(&self, handle: Handle) -> bool {
-        self.some_absent.load(Relaxed)
-            && self.states.with_data(handle, |sa| sa.absent) == Some(true)
     }
 
     /// The interface goes down, after which the stack deletes the states and tells nobody: they
@@ -401,107 +377,10 @@ impl Ipsec {
         }
     }
 
-    /// Creates the object of a live state again, with a new random part in its IVs; false if the NIC
-    /// does not take it.
-    fn revive(&self, control: &Control, x: &State, handle: Handle) -> bool {
-        let esn_hi = seq::hi(x.highest_seen());
-        // The state may die at any moment: it is marked, so that a DESTROY cannot overtake.
-        let marked = self.states.with_data(handle, |sa| {
-            let live = matches!(sa.life, Life::Live);
-            if live {
-                *sa = Sa {
-                    life: Life::Reviving { deleted: false },
-                    esn_hi,
-                    untold: None,
-                    absent: false,
-                };
-            }
-            live
-        });
-        if marked != Some(true) {
-            return true;
-        }
-        let created = self
-            .check(x)
-            .map_err(|_| EINVAL)
-            .and_then(|supported| create(control, x, handle, &supported));
-        let absent = created.is_err();
-        if absent {
-            self.control_errors.fetch_add(1, Relaxed);
-            self.some_absent.store(true, Relaxed);
-        }
-        let deleted = self.states.with_data(handle, |sa| {
-            let deleted = matches!(sa.life, Life::Reviving { deleted: true });
-            sa.absent = absent;
-            sa.life = if deleted { Life::Sending } else { Life::Live };
-            deleted
-        });
-        if deleted == Some(true) {
-            let life = post_destroy(control, handle, GFP_KERNEL);
-            self.states.with_data(handle, |sa| sa.life = life);
-        } else if absent && !x.names_device_of::<Nic>() {
-            // A bond does not ask whether the NIC can do it.
-            x.expire();
-        }
-        !absent
-    }
-
     /// Counts a reset that the NIC has survived.
     pub(crate) fn count_reset(&self) {
         self.resets.fetch_add(1, Relaxed);
     }
-}
-
-fn create(control: &Control, x: &State, handle: Handle, supported: &Supported<'_>) -> Result {
-    let (obj_type, id) = object::name(handle);
-    let seen = x.highest_seen();
-    let describe = |object: &mut _| object::describe(object, x, handle, supported, seen);
-    send_object(control, describe, |object| Command::ObjCreate {
-        obj_type,
-        id,
-        object,
-    })
-}
-
-/// Sends the command that `command` makes of the SA object which `describe` fills, and erases it.
-fn send_object(
-    control: &Control,
-    describe: impl FnOnce(&mut SaObject),
-    command: impl for<'a> FnOnce(&'a [u8]) -> Command<'a>,
-) -> Result {
-    // Filled where it stays: moving it would leave copies of the key on the stack.
-    let mut object = KBox::new(SaObject::new_zeroed(), GFP_KERNEL)?;
-    describe(&mut object);
-    let answer = control.execute(&command(object.as_bytes()), size_of::<SaObject>(), 0);
-    random::erase(object.as_mut_bytes());
-    answer?.result().map(|_| ())
-}
-
-/// Tells the NIC to destroy the object of `handle`. Sleeps only if `flags` allow it.
-///
-/// # Errors
-///
-/// Those of [`Control::post`].
-fn destroy(control: &Control, handle: Handle, flags: Flags) -> Result<Arc<Waiter>> {
-    let (obj_type, id) = object::name(handle);
-    control.post(&Command::ObjDestroy { obj_type, id }, 0, 0, flags)
-}
-
-/// As [`destroy`]; if that is not possible now, [`Ipsec::free`] tries again.
-fn post_destroy(control: &Control, handle: Handle, flags: Flags) -> Life {
-    destroy(control, handle, flags).map_or(Life::Live, Life::Destroying)
-}
-
-/// As [`destroy`], for as long as a full queue or a lack of memory may take. Sleeps.
-fn destroy_patiently(control: &Control, handle: Handle) -> Result<Arc<Waiter>> {
-    for _ in 0..SEND_RETRIES {
-        match destroy(control, handle, GFP_KERNEL) {
-            Err(EBUSY | ENOMEM) if !control.is_silent() => {}
-            result => return result,
-        }
-        kernel::time::delay::fsleep(Delta::from_millis(SEND_RETRY_MS));
-    }
-    destroy(control, handle, GFP_KERNEL)
 }
 
 /// The sentence for an SA that the NIC did not create.

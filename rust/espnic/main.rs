@@ -36,9 +36,12 @@ use kernel::{
     ModuleMetadata, //
 };
 use kernel_net::{
-    net::device::{
-        Registration,
-        Unregistered, //
+    net::{
+        device::{
+            Registration,
+            Unregistered, //
+        },
+        notifier, //
     },
     virtio::{
         self,
@@ -119,12 +122,16 @@ impl virtio::Driver for Driver {
 struct Module {
     #[pin]
     _driver: driver::Registration<virtio::Adapter<Driver>>,
+    // Dropped after the driver, so that no device is without it.
+    #[pin]
+    _notifier: notifier::Registration<Nic>,
     _ndis: Option<Pin<KBox<ndis::Registrations>>>,
 }
 
 impl InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _notifier <- notifier::Registration::new(),
             _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
             // The last one: see `kernel_net::misc`.
             _ndis: ndis::Registrations::new(module)?,

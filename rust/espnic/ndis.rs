@@ -40,7 +40,6 @@ use kernel::{
 use kernel_net::{
     net::{
         device::Device,
-        notifier,
         xfrm::{
             self,
             Direction, //
@@ -138,6 +137,16 @@ impl Ndis {
         self.with(|adapter| adapter.handles.freed(handle));
     }
 
+    /// The netdev's features may have changed. RTNL held.
+    pub(crate) fn follow_features(&self, dev: &Device<Nic>) {
+        self.with(|adapter| adapter.follow_features(dev));
+    }
+
+    /// The interface leaves its namespace. RTNL held.
+    pub(crate) fn leave(&self) {
+        self.with(Adapter::leave);
+    }
+
     /// The NIC is reset from now on, or not any more.
     pub(crate) fn set_resetting(&self, resetting: bool) {
         self.with(|adapter| adapter.miniport.lock().set_resetting(resetting));
@@ -196,15 +205,5 @@ impl Adapter {
         let ports = core::mem::replace(&mut *self.ports.lock(), KVec::new());
         self.wants.store(0, Relaxed);
         ports.iter().for_each(|port| port.remove());
-    }
-}
-
-impl notifier::Observer for Nic {
-    fn features_changed(dev: &Device<Self>) {
-        dev.data().ndis.with(|adapter| adapter.follow_features(dev));
-    }
-
-    fn leaving(dev: &Device<Self>) {
-        dev.data().ndis.with(Adapter::leave);
     }
 }

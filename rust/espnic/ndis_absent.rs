@@ -2,12 +2,16 @@
 
 //! The NDIS layer of a module that was built without it.
 
-use crate::ipsec::Ipsec;
+use crate::{
+    ipsec::Ipsec,
+    nic::Nic, //
+};
 use espnic_wire::hdr::NetHdr48;
 use kernel::prelude::*;
 use kernel_net::{
     compat,
     net::{
+        device::Device,
         skbuff::{
             Gso,
             SkBuff, //
@@ -48,6 +52,10 @@ impl Ndis {
     pub(crate) fn sa_deleted(&self, _handle: Handle) {}
 
     pub(crate) fn sa_freed(&self, _handle: Handle) {}
+
+    pub(crate) fn follow_features(&self, _dev: &Device<Nic>) {}
+
+    pub(crate) fn leave(&self) {}
 
     pub(crate) fn set_resetting(&self, _resetting: bool) {}
 

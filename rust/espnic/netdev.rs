@@ -25,6 +25,7 @@ use kernel_net::{
         },
         napi::Poll,
         netlink::ExtAck,
+        notifier,
         skbuff::{
             PeekSkb,
             SkBuff, //
@@ -85,6 +86,7 @@ impl device::Operations for Nic {
             recover(dev, nic);
             return;
         }
+        nic.follow_uppers(dev);
         nic.ipsec.tell_sequence(&nic.control);
         if dev.is_running() {
             nic.update_carrier(dev);
@@ -240,5 +242,24 @@ impl xfrm::Operations for Nic {
         let nic = dev.data();
         nic.ipsec.free(&nic.control, handle);
         nic.ndis.sa_freed(handle);
+    }
+}
+
+impl notifier::Observer for Nic {
+    fn features_changed(dev: &Device<Self>) {
+        dev.data().ndis.follow_features(dev);
+    }
+
+    fn leaving(dev: &Device<Self>) {
+        dev.data().ndis.leave();
+    }
+
+    fn uppers_change(dev: &Device<Self>, may_divert: bool) {
+        let nic = dev.data();
+        if may_divert {
+            nic.diverted.store(true, Relaxed);
+        }
+        nic.uppers_changed.store(true, Relaxed);
+        dev.schedule_work();
     }
 }

@@ -68,6 +68,10 @@ pub(crate) struct Nic {
     pub(crate) channels: KVec<Pin<KBox<Channel>>>,
     /// How many channels the stack uses. Changes under RTNL.
     pub(crate) active: Atomic<u32>,
+    /// Somebody takes the interface's frames away, or may be about to. Changes under RTNL.
+    pub(crate) diverted: Atomic<bool>,
+    /// Who lies above the interface may have changed.
+    pub(crate) uppers_changed: Atomic<bool>,
     /// Whether traffic runs: between [`Self::start`] and [`Self::halt`]. Changes under RTNL.
     started: Atomic<bool>,
     #[pin]
@@ -107,6 +111,8 @@ impl Nic {
             header,
             channels,
             active: Atomic::new(active),
+            diverted: Atomic::new(false),
+            uppers_changed: Atomic::new(false),
             started: Atomic::new(false),
             ipsec <- Ipsec::new(),
             control <- control,
@@ -208,6 +214,28 @@ impl Nic {
         let up = !self.vdev.has_feature(feature::STATUS)
             || read_config(&self.vdev).status.get() & STATUS_LINK_UP != 0;
         dev.set_carrier(up);
+    }
+
+    /// Looks who takes the interface's frames away: while somebody does, software decrypts. Sleeps, takes
+    /// RTNL.
+    pub(crate) fn follow_uppers(&self, dev: &Device<Self>) {
+        if !self.uppers_changed.xchg(false, Relaxed) {
+            return;
+        }
+        let guard = rtnl::lock();
+        let diverted = dev.is_diverted(&guard);
+        self.diverted.store(diverted, Relaxed);
+        drop(guard);
+        let moved = self.ipsec.leave_inbound(&self.control, diverted);
+        let log = (*self.vdev).as_ref();
+        match (moved, diverted) {
+            (0, _) => {}
+            (_, true) => dev_info!(
+                log,
+                "{moved} inbound SAs are left to software while frames are taken away\n"
+            ),
+            (_, false) => dev_info!(log, "{moved} inbound SAs are with the NIC again\n"),
+        }
     }
 
     /// Before a reset: nothing uses the queues any more, and they are dropped.

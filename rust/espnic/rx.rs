@@ -15,14 +15,18 @@ use espnic_wire::hdr::{
     HdrLen,
     NetHdr48, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
 use kernel_net::{
     net::{
         napi::Poll,
         skbuff::{
             RxBuffer,
             SkBuff, //
-        }, //
+        },
+        xfrm::input::EspPlace, //
     },
     virtio::receive::RxQueue, //
 };
@@ -222,7 +226,11 @@ fn deliver(
         skb.set_checksum_verified();
     }
     nic.ndis.received(&nic.ipsec, header, &skb);
-    let Some(marked) = ipsec::rx::mark(&nic.ipsec, header, skb, &mut counters.ipsec) else {
+    let diverted = nic.diverted.load(Relaxed);
+    // Receive offload decrypts ESP in software, too, before who takes the frame away has it.
+    let alone = diverted && EspPlace::find(skb.head()).is_some();
+    let marked = ipsec::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
+    let Some(marked) = marked else {
         return;
     };
     let Marked { mut skb, esp } = marked;
@@ -235,8 +243,10 @@ fn deliver(
         Some(place) if place.in_udp && skb.is_for_us() => poll.receive_esp(skb, place).err(),
         _ => Some(skb),
     };
-    if let Some(skb) = left {
-        poll.receive(skb);
+    match left {
+        Some(skb) if alone => poll.receive_single(skb),
+        Some(skb) => poll.receive(skb),
+        None => {}
     }
 }
 

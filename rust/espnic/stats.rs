@@ -36,6 +36,7 @@ pub(crate) const NAMES: &[&CStr] = &[
     c"ipsec_rx_drop_stale",
     c"ipsec_rx_drop_no_memory",
     c"ipsec_rx_drop_mismatch",
+    c"ipsec_rx_drop_diverted",
     c"ipsec_sa_added",
     c"ipsec_sa_deleted",
     c"ipsec_sa_refused",
@@ -93,6 +94,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         rx.ipsec.stale,
         rx.ipsec.no_memory,
         rx.ipsec.mismatched,
+        rx.ipsec.diverted,
         added,
         deleted,
         refused,
@@ -100,7 +102,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         control_errors,
         resets,
     ];
-    kernel::static_assert!(NAMES.len() == 27);
-    let values: [u64; 27] = values;
+    kernel::static_assert!(NAMES.len() == 28);
+    let values: [u64; 28] = values;
     values.into_iter().for_each(|value| out.push(value));
 }

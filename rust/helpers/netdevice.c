@@ -159,3 +159,28 @@ struct net_device *espnic_helper_notifier_dev(void *info)
 {
 	return netdev_notifier_info_to_dev(info);
 }
+
+bool espnic_helper_netdev_has_rx_handler(const struct net_device *dev)
+{
+	return rcu_access_pointer(dev->rx_handler);
+}
+
+bool espnic_helper_netif_is_bond_master(const struct net_device *dev)
+{
+	return netif_is_bond_master(dev);
+}
+
+bool espnic_helper_netif_is_bond_slave(const struct net_device *dev)
+{
+	return netif_is_bond_slave(dev);
+}
+
+bool espnic_helper_is_vlan_dev(const struct net_device *dev)
+{
+	return is_vlan_dev(dev);
+}
+
+bool espnic_helper_netif_is_l3_master(const struct net_device *dev)
+{
+	return netif_is_l3_master(dev);
+}

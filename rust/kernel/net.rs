@@ -8,7 +8,6 @@ pub mod ethtool;
 pub mod namespace;
 pub mod napi;
 pub mod netlink;
-#[cfg(espnic_ndis)]
 pub mod notifier;
 pub mod skbuff;
 pub mod xfrm;

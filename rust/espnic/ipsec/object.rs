@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An SA as the NIC gets it.
+//! An SA as the NIC gets it, and the commands that create and destroy it there.
 
-use super::check::Supported;
+use super::{
+    check::Supported,
+    Life, //
+};
+use crate::control::Control;
 use espnic_wire::{
+    admin::Command,
     cap,
     sa::{
         self,
@@ -14,14 +19,30 @@ use espnic_wire::{
     U32,
     U64, //
 };
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    sync::Arc,
+    time::Delta, //
+};
 use kernel_net::{
     net::xfrm::{
         Direction,
         Handle,
         State, //
     },
-    random, //
+    random,
+    virtio::control::Waiter, //
 };
+use zerocopy::{
+    FromZeros,
+    IntoBytes, //
+};
+
+/// How often and after how many milliseconds a command is sent again that found the control queue full
+/// or no memory.
+const SEND_RETRIES: u32 = 100;
+const SEND_RETRY_MS: i64 = 10;
 
 /// The NIC's name for `handle`: object type and id.
 pub(super) fn name(handle: Handle) -> (u16, u32) {
@@ -90,4 +111,66 @@ fn describe_outbound(object: &mut SaObject, supported: &Supported<'_>) {
         object.tail.iv_mode = sa::IV_SEQ_XOR;
         object.tail.iv_xor = U64::new(random::u64());
     }
+}
+
+/// Has the NIC create the object of `x`. Sleeps.
+///
+/// # Errors
+///
+/// Those of [`Control::execute`], and what the NIC answers.
+pub(super) fn create(
+    control: &Control,
+    x: &State,
+    handle: Handle,
+    supported: &Supported<'_>,
+) -> Result {
+    let (obj_type, id) = name(handle);
+    let seen = x.highest_seen();
+    let describe = |object: &mut _| describe(object, x, handle, supported, seen);
+    send(control, describe, |object| Command::ObjCreate {
+        obj_type,
+        id,
+        object,
+    })
+}
+
+/// Sends the command that `command` makes of the SA object which `describe` fills, and erases it.
+pub(super) fn send(
+    control: &Control,
+    describe: impl FnOnce(&mut SaObject),
+    command: impl for<'a> FnOnce(&'a [u8]) -> Command<'a>,
+) -> Result {
+    // Filled where it stays: moving it would leave copies of the key on the stack.
+    let mut object = KBox::new(SaObject::new_zeroed(), GFP_KERNEL)?;
+    describe(&mut object);
+    let answer = control.execute(&command(object.as_bytes()), size_of::<SaObject>(), 0);
+    random::erase(object.as_mut_bytes());
+    answer?.result().map(|_| ())
+}
+
+/// Tells the NIC to destroy the object of `handle`. Sleeps only if `flags` allow it.
+///
+/// # Errors
+///
+/// Those of [`Control::post`].
+pub(super) fn destroy(control: &Control, handle: Handle, flags: Flags) -> Result<Arc<Waiter>> {
+    let (obj_type, id) = name(handle);
+    control.post(&Command::ObjDestroy { obj_type, id }, 0, 0, flags)
+}
+
+/// As [`destroy`]; if that is not possible now, `Ipsec::free` tries again.
+pub(super) fn post_destroy(control: &Control, handle: Handle, flags: Flags) -> Life {
+    destroy(control, handle, flags).map_or(Life::Live, Life::Destroying)
+}
+
+/// As [`destroy`], for as long as a full queue or a lack of memory may take. Sleeps.
+pub(super) fn destroy_patiently(control: &Control, handle: Handle) -> Result<Arc<Waiter>> {
+    for _ in 0..SEND_RETRIES {
+        match destroy(control, handle, GFP_KERNEL) {
+            Err(EBUSY | ENOMEM) if !control.is_silent() => {}
+            result => return result,
+        }
+        kernel::time::delay::fsleep(Delta::from_millis(SEND_RETRY_MS));
+    }
+    destroy(control, handle, GFP_KERNEL)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Counters {
     pub(crate) no_memory: u64,
     /// Not a packet of the SA that the NIC named.
     pub(crate) mismatched: u64,
+    /// Decrypted while somebody takes the interface's frames away.
+    pub(crate) diverted: u64,
 }
 
 /// A packet for the stack; with the place of ESP, if the NIC has processed it.
@@ -54,6 +56,7 @@ impl Counters {
         self.stale
             .wrapping_add(self.no_memory)
             .wrapping_add(self.mismatched)
+            .wrapping_add(self.diverted)
     }
 
     /// Adds `other` to this.
@@ -66,6 +69,7 @@ impl Counters {
         self.stale = self.stale.wrapping_add(other.stale);
         self.no_memory = self.no_memory.wrapping_add(other.no_memory);
         self.mismatched = self.mismatched.wrapping_add(other.mismatched);
+        self.diverted = self.diverted.wrapping_add(other.diverted);
     }
 
     fn count(&mut self, status: RxStatus, len: u32) {
@@ -84,9 +88,11 @@ impl Counters {
 /// Marks a packet that the NIC processed; `None` if it had to be dropped.
 ///
 /// A decrypted packet that cannot be marked is dropped: without the mark the stack would decrypt it
-/// once more (contract R3.5).
+/// once more (contract R3.5). So is one whose frame somebody may take away (`diverted`): it could leave
+/// the machine in clear.
 pub(crate) fn mark(
     ipsec: &Ipsec,
+    diverted: bool,
     header: &NetHdr48,
     mut skb: SkBuff,
     counters: &mut Counters,
@@ -107,6 +113,10 @@ pub(crate) fn mark(
         counters.mismatched = counters.mismatched.wrapping_add(1);
         return None;
     };
+    if diverted && status == RxStatus::Success {
+        counters.diverted = counters.diverted.wrapping_add(1);
+        return None;
+    }
     if status == RxStatus::AuthFailed && other_round(&state, header, &skb) {
         // Software opens it, which moves the state's number, of which the NIC is told then.
         counters.unprocessed = counters.unprocessed.wrapping_add(1);

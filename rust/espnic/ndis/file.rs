@@ -56,7 +56,6 @@ use kernel_net::{
     misc,
     net::{
         namespace::Namespace,
-        notifier,
         operation_not_supported, //
     },
     rtnl, //
@@ -79,12 +78,9 @@ pub(super) fn is_enabled() -> bool {
     compat::parameter(&crate::module_parameters::ndis) != 0
 }
 
-/// The device and what belongs to it.
+/// The device.
 #[pin_data]
 pub(crate) struct Registrations {
-    #[pin]
-    _notifier: notifier::Registration<Nic>,
-    // The last one, see there.
     #[pin]
     _device: misc::Registration<OpenFile>,
 }
@@ -97,7 +93,6 @@ impl Registrations {
         }
         let device = misc::Registration::new(NAME, MODE, module)?;
         let new = try_pin_init!(Self {
-            _notifier <- notifier::Registration::new(),
             _device <- device,
         });
         KBox::pin_init(new, GFP_KERNEL).map(Some)

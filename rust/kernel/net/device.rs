@@ -16,6 +16,7 @@
 
 mod callbacks;
 mod registration;
+pub(in crate::net) mod upper;
 
 pub use registration::{
     Registration,

@@ -108,6 +108,12 @@ impl<T: Operations> Poll<'_, T> {
         unsafe { bindings::napi_gro_receive(self.napi.as_raw(), skb.into_raw()) };
     }
 
+    /// As [`Self::receive`], without receive offload.
+    pub fn receive_single(&self, skb: SkBuff) {
+        // SAFETY: Called from the context's poll function, in a softirq, with an skb that we own.
+        unsafe { bindings::netif_receive_skb(skb.into_raw()) };
+    }
+
     /// Says that there is no more work; false if the context must be polled again at once.
     pub fn complete(&self, work: u32) -> bool {
         let work = c_int::try_from(work).unwrap_or(c_int::MAX);

@@ -8,6 +8,7 @@ use crate::{
     bindings,
     net::{
         device::{
+            upper,
             Device,
             Operations, //
         },
@@ -29,6 +30,10 @@ pub trait Observer: Operations {
     /// The device leaves its namespace, for good or for another one. May come more than once.
     /// XFRM deletes its states there afterwards.
     fn leaving(dev: &Device<Self>);
+
+    /// What lies above the device is about to change, or has changed; [`Device::is_diverted`] tells the
+    /// outcome once RTNL is free. With `may_divert` somebody may take frames away from now on.
+    fn uppers_change(dev: &Device<Self>, may_divert: bool);
 }
 
 /// Before XFRM, which has 0: what an observer's answer to [`Observer::leaving`] lets through, XFRM
@@ -81,19 +86,75 @@ impl<T: Observer> Registration<T> {
         const NOTIFY_DONE: c_int = 0;
         // SAFETY: By the contract; the device lives during the call.
         let dev = unsafe { bindings::notifier_dev(info) };
-        // SAFETY: As above.
-        if !core::ptr::eq(unsafe { (*dev).xfrmdev_ops }, xfrm::Callbacks::<T>::ops()) {
-            return NOTIFY_DONE;
+        // SAFETY: As long as the event is told, RTNL is held and the device is live.
+        let ours = unsafe { own::<T>(dev) };
+        match (event as bindings::netdev_cmd, ours) {
+            (bindings::netdev_cmd_NETDEV_FEAT_CHANGE, Some(dev)) => T::features_changed(dev),
+            (bindings::netdev_cmd_NETDEV_UNREGISTER, Some(dev)) => T::leaving(dev),
+            (
+                bindings::netdev_cmd_NETDEV_PRECHANGEUPPER
+                | bindings::netdev_cmd_NETDEV_CHANGEUPPER,
+                ours,
+            ) => {
+                // SAFETY: These events come with this type of information.
+                let change = unsafe { &*info.cast::<bindings::netdev_notifier_changeupper_info>() };
+                // SAFETY: Devices that are named in an event are live, and RTNL is held.
+                let may = || unsafe { upper::may_divert(dev, change.upper_dev, change.master) };
+                let may_divert = change.linking && may();
+                match ours {
+                    Some(dev) => T::uppers_change(dev, may_divert),
+                    // SAFETY: The device is live, and RTNL is held.
+                    None => unsafe { tell_lower::<T>(dev, may_divert) },
+                }
+            }
+            _ => {}
         }
-        let hear = match event as bindings::netdev_cmd {
-            bindings::netdev_cmd_NETDEV_FEAT_CHANGE => T::features_changed,
-            bindings::netdev_cmd_NETDEV_UNREGISTER => T::leaving,
-            _ => return NOTIFY_DONE,
-        };
-        // SAFETY: The callbacks say that the device was made for `T`; devices with events are
-        // registered, so the data is initialised.
-        hear(unsafe { Device::from_raw(dev) });
         NOTIFY_DONE
+    }
+}
+
+/// `dev`, if it was made for `T`.
+///
+/// # Safety
+///
+/// `dev` is live for `'a`, and registered or at the end of being so.
+unsafe fn own<'a, T: Operations>(dev: *mut bindings::net_device) -> Option<&'a Device<T>> {
+    // SAFETY: By the contract.
+    let ours = core::ptr::eq(unsafe { (*dev).xfrmdev_ops }, xfrm::Callbacks::<T>::ops());
+    // SAFETY: The callbacks say that the device was made for `T`; devices that were registered have
+    // initialised data.
+    ours.then(|| unsafe { Device::from_raw(dev) })
+}
+
+/// Tells the devices of `T` below `dev`, if their frames are its own.
+///
+/// # Safety
+///
+/// `dev` is live, and RTNL is held.
+unsafe fn tell_lower<T: Observer>(dev: *mut bindings::net_device, may_divert: bool) {
+    /// # Safety
+    ///
+    /// `lower` is live and registered, RTNL is held, and `told` is that of the outer function.
+    unsafe extern "C" fn tell<T: Observer>(
+        lower: *mut bindings::net_device,
+        told: *mut bindings::netdev_nested_priv,
+    ) -> c_int {
+        // SAFETY: By the contract.
+        if let Some(dev) = unsafe { own::<T>(lower) } {
+            // SAFETY: By the contract.
+            T::uppers_change(dev, unsafe { (*told).flags } != 0);
+        }
+        0
+    }
+    let mut told = bindings::netdev_nested_priv {
+        flags: may_divert.into(),
+        data: core::ptr::null_mut(),
+    };
+    // SAFETY: By the contract; `tell` gets what it demands, because what lies below a device is live.
+    unsafe {
+        if upper::passes_through(dev) {
+            bindings::netdev_walk_all_lower_dev(dev, Some(tell::<T>), &mut told);
+        }
     }
 }
 

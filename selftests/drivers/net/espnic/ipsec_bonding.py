@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import env, esp, ktap, netif, netlink, proc, traffic, xfrm  # noqa: E402
 
 BOND = "bond0"
+BRIDGE = "br0"
 # Not that of NETIF: the switch would look for later tests' NETIF where the bond was last.
 BOND_MAC = "02:00:00:00:b0:0d"
 ROUNDS = 4
@@ -396,8 +397,27 @@ def driver_unbound(cfg):
     _works(cfg, first)
 
 
+def port_of_a_bridge(cfg):
+    """While a bridge takes the bond's frames away, no NIC decrypts, also after a failover."""
+    _first_active(cfg)
+    _protect(cfg)
+    cfg.expect_sas(cfg.slaves[0], 2)
+    made = cfg.dut.run("ip", "link", "add", BRIDGE, "type", "bridge")
+    if made.returncode:
+        raise ktap.Skip(f"needs bridges: {made.stderr.strip()}")
+    ktap.defer(cfg.dut.run, "ip", "link", "del", BRIDGE)
+    cfg.dut.ip(f"link set {BRIDGE} addrgenmode none", f"link set {BOND} master {BRIDGE}")
+    cfg.expect_sas(cfg.slaves[0], 1)
+    cfg.activate(cfg.slaves[1])
+    cfg.expect_sas(cfg.slaves[1], 1)
+    cfg.dut.ip(f"link set {BOND} nomaster")
+    cfg.expect_sas(cfg.slaves[1], 2)
+    _works(cfg, cfg.slaves[1])
+
+
 CASES = [features, failover, failover_esn, esn_jump, carrier_lost, interface_down, under_traffic,
-         reset, rekey, refused, refused_at_failover, interface_leaves, driver_unbound]
+         reset, rekey, refused, refused_at_failover, interface_leaves, driver_unbound,
+         port_of_a_bridge]
 
 
 def _setup():

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What lies above a device: bonds, VLANs, and those that take its frames away.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+//!
+//! A bridge, macvlan, ipvlan, Open vSwitch and the like take the frames of their ports before the
+//! stack sees them, and may send them out elsewhere. A bond takes them only to give them to the stack
+//! as its own.
+
+use super::{
+    Device,
+    Operations, //
+};
+use crate::{
+    bindings,
+    rtnl, //
+};
+use core::ptr::addr_of_mut;
+
+/// More devices than the stack lets lie above each other.
+const DEPTH_MAX: u32 = 16;
+
+impl<T: Operations> Device<T> {
+    /// Whether somebody takes the device's frames away: from the device itself, from the bond that it
+    /// is in, or from a VLAN on top.
+    pub fn is_diverted(&self, _rtnl: &rtnl::Guard) -> bool {
+        // SAFETY: The device lives as long as the reference, and RTNL is held.
+        unsafe { is_diverted(self.as_raw(), DEPTH_MAX) }
+    }
+}
+
+/// Whether `dev` is a bond or a VLAN: the frames of the devices below are its own, and who takes its
+/// frames away takes theirs.
+///
+/// # Safety
+///
+/// `dev` is live.
+pub(in crate::net) unsafe fn passes_through(dev: *mut bindings::net_device) -> bool {
+    // SAFETY: By the contract.
+    unsafe { bindings::netif_is_bond_master(dev) || bindings::is_vlan_dev(dev) }
+}
+
+/// Whether frames of `dev` may be taken away from now on, while it is linked below `upper`; `master`: as
+/// a port.
+///
+/// # Safety
+///
+/// Both are live, and RTNL is held.
+pub(in crate::net) unsafe fn may_divert(
+    dev: *mut bindings::net_device,
+    upper: *mut bindings::net_device,
+    master: bool,
+) -> bool {
+    // SAFETY: By the contract.
+    let (is_through, is_vrf) =
+        unsafe { (passes_through(upper), bindings::netif_is_l3_master(upper)) };
+    // Most take hold of the frames before they link; Open vSwitch does it afterwards. A VRF never does.
+    if master && !is_through && !is_vrf {
+        return true;
+    }
+    // SAFETY: By the contract.
+    unsafe { is_diverted(dev, DEPTH_MAX) || (is_through && is_diverted(upper, DEPTH_MAX)) }
+}
+
+/// [`Device::is_diverted`], for devices up to `depth` levels above `dev`.
+///
+/// # Safety
+///
+/// `dev` is live, and RTNL is held.
+unsafe fn is_diverted(dev: *mut bindings::net_device, depth: u32) -> bool {
+    // SAFETY: By the contract.
+    if unsafe { bindings::netdev_has_rx_handler(dev) && !bindings::netif_is_bond_slave(dev) } {
+        return true;
+    }
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    // SAFETY: By the contract; this is the head of the list of what lies directly above.
+    let mut position = unsafe { addr_of_mut!((*dev).adj_list.upper) };
+    loop {
+        // SAFETY: `position` is the head or an entry of the list of `dev`, which does not change under
+        // RTNL.
+        let upper = unsafe { bindings::netdev_upper_get_next_dev_rcu(dev, &mut position) };
+        if upper.is_null() {
+            return false;
+        }
+        // SAFETY: A device that is linked above another one is live, and stays so under RTNL.
+        if unsafe { passes_through(upper) && is_diverted(upper, depth) } {
+            return true;
+        }
+    }
+}
