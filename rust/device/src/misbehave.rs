@@ -69,6 +69,10 @@ words! {
 words! {
     /// What else is wrong.
     Deed {
+        /// Transmit queues are not served until the device is reset.
+        Stall = "tx stall",
+        /// An interrupt of a transmit queue does not come.
+        Silent = "tx silent",
         /// The header of a received packet says that it has 65535 buffers.
         NumBuffers = "rx num-buffers",
         /// A command is carried out, and its answer comes later than the next ones.
@@ -157,6 +161,8 @@ pub struct Misbehaviour {
     active: AtomicBool,
     /// The device was reset since [`Deed::RefuseCreate`] was set.
     was_reset: AtomicBool,
+    /// [`Deed::Stall`] was done since the last reset.
+    stalled: AtomicBool,
     mtu: AtomicU16,
     late_ms: AtomicU32,
     /// Reads of configuration space in which [`NO_DEVICE_CONFIG`] showed.
@@ -169,6 +175,7 @@ impl Default for Misbehaviour {
             entries: std::array::from_fn(|_| Entry::default()),
             active: AtomicBool::new(false),
             was_reset: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             mtu: AtomicU16::new(0),
             late_ms: AtomicU32::new(0),
             no_device_config: Counter::default(),
@@ -202,6 +209,9 @@ impl Misbehaviour {
     /// The device has been reset.
     pub fn reset(&self) {
         self.was_reset.store(true, Ordering::Relaxed);
+        if self.stalled.swap(false, Ordering::Relaxed) {
+            self.takes(Deed::Stall);
+        }
     }
 
     /// Name and number of every misbehaviour so far.
@@ -238,6 +248,15 @@ impl Misbehaviour {
             && self
                 .entry(Kind::Other(deed))
                 .is_some_and(|entry| entry.left.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Whether transmit queues are not served now.
+    pub fn stalls(&self) -> bool {
+        let stalls = self.expects(Deed::Stall);
+        if stalls {
+            self.stalled.store(true, Ordering::Relaxed);
+        }
+        stalls
     }
 
     /// Whether a new SA is refused.

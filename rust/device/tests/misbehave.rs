@@ -16,6 +16,7 @@ use espnic_device::virtio::common::reg;
 use espnic_esp::checksum::Sum;
 use espnic_wire::admin::{self, Command};
 use espnic_wire::cap;
+use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, QUEUE_SIZE, RX, TX};
@@ -359,6 +360,39 @@ fn sas_are_refused_after_a_reset() {
     clear(&a);
     sas::set_up(&mut a, CTRL);
     assert_eq!(create(&mut a, 1), DONE);
+}
+
+#[test]
+fn nothing_is_sent_until_a_reset() {
+    let (mut a, mut b) = pair(driver::plain());
+    b.post_rx(1600);
+    misbehave(&a, "tx stall 1");
+    let at = a.buffer(200);
+    a.chain(TX, &[(at, 200, 0)]);
+    a.kick(TX);
+    pump(a.nic());
+    assert_eq!(a.used_idx(TX), 0);
+    assert_eq!(made(&a, "tx stall"), 0);
+    a.start(driver::plain());
+    assert_eq!(made(&a, "tx stall"), 1);
+    a.send(&NetHdr48::default(), &packets::udp(60));
+    assert!(b.receive().is_some());
+}
+
+#[test]
+fn interrupts_of_transmission_are_missing() {
+    let (mut a, _b) = pair(driver::plain() & !mask(feature::EVENT_IDX));
+    misbehave(&a, "tx silent 2");
+    let counts: Vec<_> = (0..3)
+        .map(|_| {
+            a.clear_events();
+            a.send(&NetHdr48::default(), &packets::udp(60));
+            pump(a.nic());
+            a.events(TX + 1)
+        })
+        .collect();
+    assert_eq!(counts, [0, 0, 1]);
+    assert_eq!(made(&a, "tx silent"), 2);
 }
 
 #[test]

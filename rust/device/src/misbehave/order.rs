@@ -6,8 +6,9 @@ use super::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
 use crate::fault::request::number;
 
 /// What can be said, one form per line.
-pub const FORMS: [&str; 9] = [
+pub const FORMS: [&str; 10] = [
     "misbehave rx|tx|ctrl id-out-of-range|id-not-given|too-long|huge|empty|short|twice COUNT",
+    "misbehave tx stall|silent COUNT",
     "misbehave rx num-buffers COUNT",
     "misbehave ctrl late MS COUNT",
     "misbehave ctrl truncated|never COUNT",

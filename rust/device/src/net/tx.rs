@@ -10,7 +10,7 @@ use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 use super::{frame, used, Device, NetState, BATCH, FRAMES};
 use crate::ipsec::Frames;
 use crate::memory::GuestMap;
-use crate::misbehave::Queue;
+use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::stats::Counter;
 use crate::virtio::chain::Chain;
@@ -96,6 +96,9 @@ pub struct Turn {
 
 /// Sends a batch of queue pair `pair`, up to `most` chains, and fewer if they become many frames.
 pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Turn, RingError> {
+    if nic.misbehaviour.stalls() {
+        return Ok(Turn::default());
+    }
     let rules = Rules::new(&device.virtio, nic.config.mtu);
     let mem = device.virtio.memory();
     let Device { virtio, net } = device;
@@ -112,7 +115,7 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Tur
     let chains = batch?;
     let notify = queue.publish(&mem)?;
     let more = chains == 0 && queue.enable_kicks(&mem)?;
-    if notify {
+    if notify && !nic.misbehaviour.takes(Deed::Silent) {
         nic.interrupt_queue(vector);
     }
     Ok(Turn {
