@@ -76,19 +76,26 @@ impl Channel {
     /// Those of the queues; `ENODEV` during a reset.
     pub(crate) fn resize(&self, rx: u32, tx: u32) -> Result {
         // Out of the lock, because resizing sleeps; nobody else uses the queues now.
-        let mut queue = self.rx.lock().queue.take().ok_or(ENODEV)?;
+        let mut queue = self.rx.lock().detach().ok_or(ENODEV)?;
         let resized_rx = queue.resize(rx);
         self.rx.lock().queue = Some(queue);
-        let mut queue = self.tx.lock().queue.take().ok_or(ENODEV)?;
+        let mut queue = self.tx.lock().detach().ok_or(ENODEV)?;
+        let held = queue.pending();
         let resized_tx = queue.resize(tx);
-        self.tx.lock().queue = Some(queue);
+        let mut guard = self.tx.lock();
+        guard.lose(held.saturating_sub(queue.pending()));
+        guard.queue = Some(queue);
+        drop(guard);
         resized_rx.and(resized_tx)
     }
 
     /// Gives the queues back to be dropped; for a reset.
     pub(crate) fn take_queues(&self) {
-        let rx = self.rx.lock().queue.take();
-        let tx = self.tx.lock().queue.take();
+        let rx = self.rx.lock().detach();
+        let mut guard = self.tx.lock();
+        let tx = guard.detach();
+        guard.lose(tx.as_ref().map_or(0, |queue| queue.pending()));
+        drop(guard);
         // Outside the locks: dropping the last queue sleeps.
         drop((rx, tx));
     }

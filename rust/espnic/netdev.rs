@@ -82,7 +82,7 @@ impl device::Operations for Nic {
 
     fn work(dev: &Device<Self>) {
         let nic = dev.data();
-        if nic.recovery.failures() > 0 || nic.vdev.needs_reset() {
+        if nic.recovery.is_due() || nic.vdev.needs_reset() {
             recover(dev, nic);
             return;
         }
@@ -91,6 +91,20 @@ impl device::Operations for Nic {
         if dev.is_running() {
             nic.update_carrier(dev);
         }
+    }
+
+    fn tx_timeout(dev: &Device<Self>, queue: u16) {
+        let nic = dev.data();
+        let Some(channel) = nic.channel(queue) else {
+            return;
+        };
+        if !channel.tx.lock().timed_out() {
+            // A lost interrupt is made up for by this.
+            dev.napi(usize::from(queue)).inspect(|napi| napi.schedule());
+            return;
+        }
+        nic.recovery.request();
+        dev.schedule_work();
     }
 
     fn fix_features(features: u64) -> u64 {
@@ -119,7 +133,11 @@ impl device::Operations for Nic {
 fn recover(dev: &Device<Nic>, nic: &Nic) {
     let log = (*nic.vdev).as_ref();
     if nic.recovery.begin() {
-        dev_warn!(log, "the NIC asks for a reset\n");
+        let reason = match nic.recovery.is_requested() {
+            true => c"transmission is stuck",
+            false => c"the NIC asks for a reset",
+        };
+        dev_warn!(log, "{reason}\n");
     }
     match dev.recover() {
         Ok(true) => {
@@ -180,7 +198,7 @@ impl ethtool::Operations for Nic {
             return Err(EINVAL);
         }
         if tx < TxQueue::PACKET_MAX {
-            extack.set(c"espnic: a transmit ring needs 32 descriptors or more");
+            extack.set(c"espnic: that transmit ring is too short for a packet");
             return Err(EINVAL);
         }
         let nic = dev.data();

@@ -272,6 +272,7 @@ impl Nic {
             );
         }
         self.ndis.set_resetting(false);
+        self.recovery.reset_done();
         let _guard = rtnl::lock();
         self.set_active(dev, self.active.load(Relaxed))?;
         if dev.is_running() {

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far the driver is with getting a NIC back that asked for a reset.
+//! How far the driver is with getting a NIC back that needs a reset.
 
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
 
-/// Written by the netdev's work only, which does not run twice at a time.
+/// Written by the netdev's work, which does not run twice at a time, but for the request.
 pub(crate) struct Recovery {
-    /// The NIC asked for a reset, and it is not in use again.
+    /// The NIC asked for a reset, or needs one, and it is not in use again.
     wanted: Atomic<bool>,
+    /// The driver has found that the NIC needs a reset.
+    requested: Atomic<bool>,
     /// How often in a row the reset failed.
     failures: Atomic<u32>,
 }
@@ -19,8 +21,29 @@ impl Recovery {
     pub(crate) fn new() -> Self {
         Self {
             wanted: Atomic::new(false),
+            requested: Atomic::new(false),
             failures: Atomic::new(0),
         }
+    }
+
+    /// The driver wants a reset: the netdev's work will see to it.
+    pub(crate) fn request(&self) {
+        self.requested.store(true, Relaxed);
+    }
+
+    /// Whether the driver wants a reset that has not been.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.requested.load(Relaxed)
+    }
+
+    /// Whoever wanted it, the NIC has been reset.
+    pub(crate) fn reset_done(&self) {
+        self.requested.store(false, Relaxed);
+    }
+
+    /// Whether a reset is to be tried, whatever the NIC says.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_requested() || self.failures() > 0
     }
 
     /// A reset is tried; true if it is the first attempt.

@@ -41,7 +41,7 @@ const BATCH: usize = 16;
 pub(crate) struct Counters {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    /// No memory for a packet.
+    /// No memory for a packet, or it waited in the queue at a reset.
     pub(crate) dropped: u64,
     /// The NIC reported a frame that cannot be.
     pub(crate) malformed: u64,
@@ -101,6 +101,15 @@ impl Rx {
             self.fill();
         }
         !self.starved
+    }
+
+    /// Takes the queue away, and counts what waits in it: that is lost.
+    pub(crate) fn detach(&mut self) -> Option<RxQueue> {
+        let mut queue = self.queue.take()?;
+        while queue.take().is_some() {
+            self.counters.dropped = self.counters.dropped.wrapping_add(1);
+        }
+        Some(queue)
     }
 
     /// Asks for events again; true if there is work already.

@@ -19,6 +19,7 @@ pub(crate) const NAMES: &[&CStr] = &[
     c"tx_bytes",
     c"tx_dropped",
     c"tx_tso_packets",
+    c"tx_timeouts",
     c"rx_packets",
     c"rx_bytes",
     c"rx_dropped",
@@ -77,6 +78,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         tx.bytes,
         tx.dropped,
         tx.tso,
+        tx.timeouts,
         rx.packets,
         rx.bytes,
         rx.dropped,
@@ -102,7 +104,7 @@ pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
         control_errors,
         resets,
     ];
-    kernel::static_assert!(NAMES.len() == 28);
-    let values: [u64; 28] = values;
+    kernel::static_assert!(NAMES.len() == 29);
+    let values: [u64; 29] = values;
     values.into_iter().for_each(|value| out.push(value));
 }

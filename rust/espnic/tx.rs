@@ -39,8 +39,10 @@ pub(crate) struct Counters {
     pub(crate) bytes: u64,
     /// Packets that the NIC segments.
     pub(crate) tso: u64,
-    /// The queue had no room or did not take the packet.
+    /// The queue had no room or did not take the packet, or the NIC had not sent it before a reset.
     pub(crate) dropped: u64,
+    /// How often the stack has waited for the NIC in vain.
+    pub(crate) timeouts: u64,
     pub(crate) ipsec: ipsec::tx::Counters,
 }
 
@@ -50,6 +52,8 @@ pub(crate) struct Tx {
     index: u16,
     /// Absent while the NIC is reset.
     pub(crate) queue: Option<TxQueue>,
+    /// The stack has waited in vain, and the NIC has not sent anything since.
+    stuck: bool,
     pub(crate) counters: Counters,
 }
 
@@ -98,8 +102,29 @@ impl Tx {
         Self {
             index,
             queue: Some(queue),
+            stuck: false,
             counters: Counters::default(),
         }
+    }
+
+    /// Takes the queue away with what the NIC has not sent.
+    pub(crate) fn detach(&mut self) -> Option<TxQueue> {
+        let mut queue = self.queue.take()?;
+        self.stuck = false;
+        reclaim(&mut queue, 0);
+        Some(queue)
+    }
+
+    /// Counts packets that were in a queue when it was emptied.
+    pub(crate) fn lose(&mut self, packets: u32) {
+        self.counters.dropped = self.counters.dropped.wrapping_add(packets.into());
+    }
+
+    /// The stack has waited for the NIC for seconds; whether the NIC has not sent anything since the last
+    /// time that this happened.
+    pub(crate) fn timed_out(&mut self) -> bool {
+        self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
+        core::mem::replace(&mut self.stuck, true)
     }
 
     fn send(&mut self, dev: &Device<Nic>, header: &[u8], skb: SkBuff, gso: Option<Gso>) {
@@ -145,7 +170,9 @@ impl Tx {
             return;
         };
         queue.disable_events();
-        reclaim(queue, budget);
+        if reclaim(queue, budget) {
+            self.stuck = false;
+        }
         if dev.queue_stopped(self.index) && queue.free() >= TxQueue::PACKET_MAX {
             dev.wake_queue(self.index);
         }
@@ -191,6 +218,7 @@ impl Counters {
         self.bytes = self.bytes.wrapping_add(other.bytes);
         self.tso = self.tso.wrapping_add(other.tso);
         self.dropped = self.dropped.wrapping_add(other.dropped);
+        self.timeouts = self.timeouts.wrapping_add(other.timeouts);
         self.ipsec.add(&other.ipsec);
     }
 }

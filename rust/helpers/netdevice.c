@@ -97,7 +97,11 @@ bool espnic_helper_netdev_xmit_more(void)
 
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue)
 {
-	netif_set_xps_queue(dev, cpumask_of(cpumask_nth(nth, cpu_online_mask)), queue);
+	unsigned int cpu = cpumask_nth(nth, cpu_online_mask);
+
+	/* Fewer may be online by now. */
+	if (cpu < nr_cpu_ids)
+		netif_set_xps_queue(dev, cpumask_of(cpu), queue);
 }
 
 unsigned int espnic_helper_num_online_cpus(void)

@@ -45,7 +45,11 @@ void espnic_helper_virtio_device_ready(struct virtio_device *vdev)
 
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth)
 {
-	virtqueue_set_affinity(vq, cpumask_of(cpumask_nth(nth, cpu_online_mask)));
+	unsigned int cpu = cpumask_nth(nth, cpu_online_mask);
+
+	/* Fewer may be online by now. */
+	if (cpu < nr_cpu_ids)
+		virtqueue_set_affinity(vq, cpumask_of(cpu));
 }
 
 bool espnic_helper_virtio_has_config(struct virtio_device *vdev)

@@ -151,7 +151,8 @@ impl Bytes {
 impl Ring {
     fn new() -> Result<Self> {
         let mut records = KVVec::new();
-        records.resize(RING_RECORDS, None, GFP_KERNEL)?;
+        // Whoever opens the file pays for it.
+        records.resize(RING_RECORDS, None, kernel::alloc::flags::GFP_KERNEL_ACCOUNT)?;
         Ok(Self {
             records,
             first: 0,

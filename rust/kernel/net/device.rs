@@ -106,6 +106,9 @@ pub trait Operations:
     /// configuration (link status) may have changed. Process context.
     fn work(dev: &Device<Self>);
 
+    /// The stack has waited for seconds for room in `queue`. Softirqs off, no sleeping.
+    fn tx_timeout(dev: &Device<Self>, queue: u16);
+
     /// Takes features away from `features` that do not work without others that are missing. RTNL
     /// held.
     fn fix_features(features: u64) -> u64;
@@ -229,13 +232,11 @@ impl<T: Operations> Device<T> {
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
     }
 
-    /// Has the online CPU number `nth` transmit on `queue`. RTNL held, or not registered yet; `nth`
-    /// below [`crate::cpu::online`].
+    /// Has the online CPU number `nth`, if there are so many, transmit on `queue`. RTNL held, or not
+    /// registered yet.
     pub fn set_xps(&self, queue: u16, nth: u32) {
-        if nth < crate::cpu::online() {
-            // SAFETY: By the type invariant; there is such a CPU.
-            unsafe { bindings::netif_set_xps_cpu(self.as_raw(), nth, queue) }
-        }
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_set_xps_cpu(self.as_raw(), nth, queue) }
     }
 
     /// Keeps the stack from using the device, waiting for those who do. Sleeps.

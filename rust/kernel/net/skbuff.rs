@@ -274,7 +274,7 @@ impl Drop for SkBuff {
 }
 
 /// The number of pieces that every kernel configuration allows an skb.
-const MAX_FRAGS: u32 = 17;
+const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 
 /// A page fragment that the device writes a received frame, or a part of one, to.
 pub struct RxBuffer(NonNull<u8>);

@@ -257,12 +257,10 @@ impl Queue {
         Limited { now, max }
     }
 
-    /// Has the online CPU number `nth` handle the queue's events. Sleeps.
+    /// Has the online CPU number `nth`, if there are so many, handle the queue's events. Sleeps.
     pub fn set_cpu(&self, nth: u32) {
-        if nth < crate::cpu::online() {
-            // SAFETY: The queue is live; there is such a CPU.
-            unsafe { bindings::virtqueue_set_cpu(self.vq.as_ptr(), nth) }
-        }
+        // SAFETY: The queue is live.
+        unsafe { bindings::virtqueue_set_cpu(self.vq.as_ptr(), nth) }
     }
 
     /// Changes the ring's size; `recycle` frees what the queue holds. Sleeps.

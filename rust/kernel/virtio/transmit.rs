@@ -17,13 +17,15 @@ use core::{
 use kernel::prelude::*;
 
 /// The most pieces of one packet: the header, the linear part and the fragments.
-const TX_PIECES: usize = 19;
+const TX_PIECES: usize = bindings::MAX_SKB_FRAGS as usize + 2;
 
 /// A transmit queue: holds packets until the device has sent them.
 pub struct TxQueue {
     pub(super) queue: Queue,
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
+    /// Packets that the device has not given back.
+    pending: u32,
 }
 
 // SAFETY: The scratch memory holds no pointers between calls.
@@ -55,10 +57,17 @@ impl TxQueue {
     /// The longest header in bytes: what fits into the skb's control block.
     pub const HEADER_MAX: usize = 48;
 
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` if a packet may not fit into the ring.
     pub(super) fn new(queue: Queue) -> Result<Self> {
+        if queue.size().now < Self::PACKET_MAX {
+            return Err(EINVAL);
+        }
         Ok(Self {
             queue,
             sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
+            pending: 0,
         })
     }
 
@@ -68,7 +77,18 @@ impl TxQueue {
     ///
     /// As [`RxQueue::resize`](super::receive::RxQueue::resize).
     pub fn resize(&mut self, size: u32) -> Result {
-        self.queue.resize(size, recycle)
+        let resized = self.queue.resize(size, recycle);
+        // It may fail before or after the queue is emptied.
+        if self.queue.free() == self.queue.size().now {
+            self.pending = 0;
+        }
+        resized
+    }
+
+    /// How many packets the device has and has not given back; they are lost when the queue is dropped or
+    /// resized.
+    pub fn pending(&self) -> u32 {
+        self.pending
     }
 
     /// The most descriptors that a packet takes.
@@ -103,6 +123,7 @@ impl TxQueue {
         };
         if ret == 0 {
             let _ = skb.into_raw();
+            self.pending = self.pending.wrapping_add(1);
             Ok(())
         } else if ret == ENOSPC.to_errno() {
             Err(TxError::Full(skb))
@@ -114,6 +135,7 @@ impl TxQueue {
     /// Takes the next packet that the device has sent.
     pub fn take(&mut self) -> Option<SkBuff> {
         let (token, _) = self.queue.get()?;
+        self.pending = self.pending.wrapping_sub(1);
         // SAFETY: Tokens of this queue are skbs.
         unsafe { SkBuff::from_raw(token.as_ptr().cast()) }
     }

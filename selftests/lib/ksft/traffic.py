@@ -191,6 +191,14 @@ class Datagrams:
         except OSError:
             return False
 
+    def send_now(self, data):
+        """As send(), but a datagram that would have to wait for memory is lost."""
+        try:
+            self._out.sendto(data, socket.MSG_DONTWAIT, self._target)
+            return True
+        except OSError:
+            return False
+
     def redirect(self, dst):
         """Send to another address from now on."""
         self._target = (dst, self.port)

@@ -25,6 +25,7 @@ impl<T: Operations> Callbacks<T> {
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
         ndo_start_xmit: Some(Self::start_xmit),
+        ndo_tx_timeout: Some(Self::tx_timeout),
         ndo_get_stats64: Some(Self::get_stats64),
         ndo_fix_features: Some(Self::fix_features),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
@@ -65,6 +66,16 @@ impl<T: Operations> Callbacks<T> {
             T::start_xmit(dev, skb.queue(), skb);
         }
         bindings::netdev_tx_NETDEV_TX_OK
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device.
+    unsafe extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: c_uint) {
+        // SAFETY: Registered devices have initialised data.
+        let dev = unsafe { Device::from_raw(dev) };
+        // CAST: A device has fewer queues than that.
+        T::tx_timeout(dev, queue as u16);
     }
 
     /// # Safety

@@ -150,7 +150,7 @@ def rings_refused(cfg):
     """Rings that the NIC cannot have, and a transmit ring that could not take a packet of the most
     pieces, are refused."""
     before = _numbers(cfg, "-g", "RX", "TX")
-    powers, room = "must be powers of two", "needs 32 descriptors"
+    powers, room = "must be powers of two", "too short for a packet"
     for what, number, text in (("rx", 0, powers), ("tx", 0, powers), ("rx", 100, powers),
                                ("tx", 16, room), ("tx", 1, room), ("rx", before[0][0] * 2, "")):
         result = cfg.dut.run("ethtool", "-G", cfg.netif, what, str(number))

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""A NIC that does not send: the stack's watchdog finds it, and the driver gets it going again.
+
+The watchdog looks at a transmit queue that is full after five seconds. The first time the driver
+only looks by itself, which makes up for a lost interrupt; if nothing has been sent by the next
+time, it resets the NIC.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import env, esp, ktap, proc, traffic  # noqa: E402
+
+RING = 64
+FLOOD = 4 * RING
+WATCHDOG = 5.0
+GRACE = 15.0  # for a busy machine
+
+
+class Flood:
+    """Datagrams without replies, more than a ring holds; what does not fit waits in the stack."""
+
+    def __init__(self, cfg):
+        rings = {"rx": "0", "tx": "0"}
+        for line in cfg.dut.cmd("ethtool", "-g", cfg.netif).splitlines():
+            name, _, value = line.partition(":")
+            if name.lower() in rings:  # the later ones are the present ones
+                rings[name.lower()] = value.strip()
+        ktap.defer(cfg.dut.run, "ethtool", "-G", cfg.netif, "tx", rings["tx"])
+        cfg.dut.cmd("ethtool", "-G", cfg.netif, "tx", str(RING))
+        self._links = [traffic.Datagrams(cfg.dut, env.DUT6, cfg.peer, env.PEER6)
+                       for _ in range(4)]
+        for link in self._links:
+            ktap.defer(link.close)
+
+    def start(self):
+        """Fill the ring."""
+        for number in range(FLOOD):
+            self._links[number % len(self._links)].send_now(b"espnic")
+
+    def received(self):
+        """How many came."""
+        return sum(link.drain() for link in self._links)
+
+
+def _timeouts(cfg):
+    return cfg.driver_counters()["tx_timeouts"]
+
+
+def _works(cfg, flow):
+    traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56] * 3)
+    esp.exercise(cfg, flow, [56], 4096)
+
+
+def lost_interrupts(cfg):
+    """No interrupt tells of what was sent: after the watchdog traffic goes on, without a reset."""
+    cfg.need_request("misbehave", "silent")
+    flow, flood = esp.direct(), Flood(cfg)
+    esp.protect(cfg, flow)
+    before, resets = _timeouts(cfg), cfg.resets()
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "silent", 1 << 20)
+    flood.start()
+    proc.wait_until(lambda: _timeouts(cfg) > before, "the watchdog", WATCHDOG + GRACE)
+    cfg.control.request("fault", cfg.nic, "clear")
+    time.sleep(env.SETTLE)
+    ktap.at_least(flood.received(), RING, "datagrams received")
+    _works(cfg, flow)
+    ktap.equal(cfg.resets(), resets, "resets")
+
+
+def stalled(cfg):
+    """The NIC takes nothing from the ring any more: it is reset, and what was in the ring is
+    counted."""
+    cfg.need_request("misbehave", "stall")
+    flow, flood = esp.direct(), Flood(cfg)
+    esp.protect(cfg, flow)
+    before, resets = cfg.driver_counters(), cfg.resets()
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 1)
+    flood.start()
+    proc.wait_until(lambda: cfg.resets() > resets, "the driver resets the NIC",
+                    2 * WATCHDOG + GRACE)
+    after = cfg.driver_counters()
+    ktap.at_least(after["tx_timeouts"] - before["tx_timeouts"], 2, "tx_timeouts")
+    ktap.at_least(after["tx_dropped"] - before["tx_dropped"], RING // 2, "tx_dropped")
+    ktap.equal(cfg.resets() - resets, 1, "resets")
+    _works(cfg, flow)
+
+
+def reset_counts_what_is_lost(cfg):
+    """At a reset, and when a ring is resized, packets in it are lost, and counted."""
+    cfg.need_request("misbehave", "stall", "reset")
+    flood = Flood(cfg)
+    for action in ("reset", "resize"):
+        before, resets = cfg.driver_counters(), cfg.resets()
+        cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 1)
+        pinger = traffic.Pinger(cfg.dut, env.DUT6, env.PEER6)
+        ktap.defer(pinger.close)
+        for _ in range(5):
+            pinger.send(b"espnic")
+        if action == "resize":
+            cfg.dut.cmd("ethtool", "-G", cfg.netif, "tx", str(2 * RING))
+        cfg.control.request("reset", cfg.nic)
+        proc.wait_until(lambda then=resets: cfg.resets() > max(then, 0),
+                        "the driver resets the NIC", GRACE)
+        after = cfg.driver_counters()
+        ktap.equal(after["tx_dropped"] - before["tx_dropped"], 5, f"tx_dropped after a {action}")
+        ktap.equal(flood.received(), 0, "datagrams received")
+    traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56] * 3)
+
+
+CASES = [lost_interrupts, stalled, reset_counts_what_is_lost]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
