@@ -36,13 +36,17 @@ use kernel::{
         MiscDevice,
         MiscDeviceRegistration, //
     },
+    new_poll_condvar,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        poll::PollTable,
+        poll::{
+            PollCondVar,
+            PollTable, //
+        },
         Arc,
         SetOnce, //
     },
@@ -104,6 +108,8 @@ pub(super) struct OpenFile {
     /// Its number, never 0.
     number: u32,
     port: SetOnce<Arc<Port>>,
+    /// Woken for each record; who waits may do so before there is a port.
+    readable: Arc<PollCondVar>,
     requests: Atomic<u64>,
     failed: Atomic<u64>,
 }
@@ -118,6 +124,7 @@ impl MiscDevice for OpenFile {
             // After so many files one may be shared, which mixes up who deletes what.
             number: number.max(1),
             port: SetOnce::new(),
+            readable: Arc::pin_init(new_poll_condvar!(), GFP_KERNEL)?,
             requests: Atomic::new(0),
             failed: Atomic::new(0),
         };
@@ -170,14 +177,10 @@ impl MiscDevice for OpenFile {
 
 impl misc::Pollable for OpenFile {
     fn poll(device: &Self, file: &File, table: PollTable<'_>) -> u32 {
-        let Some(port) = device.port.as_ref() else {
-            return 0;
-        };
-        table.register_wait(file, &port.readable);
-        if port.has_record() {
-            misc::READABLE
-        } else {
-            0
+        table.register_wait(file, &device.readable);
+        match device.port.as_ref() {
+            Some(port) if port.has_record() => misc::READABLE,
+            _ => 0,
         }
     }
 }
@@ -232,7 +235,15 @@ impl OpenFile {
         let dev = namespace.device::<Nic>(bind.ifindex)?;
         let adapter = dev.data().ndis.0.clone();
         let adapter = adapter.ok_or_else(operation_not_supported)?;
-        let port = Port::new(adapter, namespace, bind.ifindex, self.number, bind.flags)?;
+        let readable = self.readable.clone();
+        let port = Port::new(
+            adapter,
+            namespace,
+            bind.ifindex,
+            self.number,
+            bind.flags,
+            readable,
+        )?;
         port.adapter.attach(port.clone())?;
         if self.port.populate(port.clone()) {
             return Ok(());

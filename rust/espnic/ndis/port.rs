@@ -22,7 +22,6 @@ use espnic_ndis::envelope::{
 };
 use kernel::{
     alloc::KVVec,
-    new_poll_condvar,
     prelude::*,
     sync::{
         atomic::{
@@ -257,8 +256,7 @@ pub(super) struct Port {
     removed: Atomic<bool>,
     #[pin]
     ring: SpinLockBh<Ring>,
-    #[pin]
-    pub(super) readable: PollCondVar,
+    readable: Arc<PollCondVar>,
 }
 
 impl Port {
@@ -268,6 +266,7 @@ impl Port {
         index: u32,
         owner: u32,
         wants: u32,
+        readable: Arc<PollCondVar>,
     ) -> Result<Arc<Self>> {
         let ring = Ring::new()?;
         Arc::pin_init(
@@ -279,7 +278,7 @@ impl Port {
                 wants,
                 removed: Atomic::new(false),
                 ring <- new_lock!(ring),
-                readable <- new_poll_condvar!(),
+                readable,
             }),
             GFP_KERNEL,
         )

@@ -417,6 +417,21 @@ def reading(cfg):
     ktap.check(ready and ndis.parse(ready[0]), "the blocked reader was not woken")
 
 
+def waiting_before_bind(cfg):
+    """Who waits on a file before it is bound hears of its first record."""
+    fd, flow = ndis.opened(os.O_NONBLOCK), esp.direct()
+    poll = select.epoll()
+    ktap.defer(poll.close)
+    poll.register(fd, select.EPOLLIN)
+    ktap.equal(poll.poll(0), [], "events of a file that is not bound")
+    ndis.bind_fd(fd, cfg.dut, cfg.netif, ndis.RECEIVED)
+    miniport = ndis.ready(cfg)
+    ndis.protect(cfg, miniport, flow)
+    ktap.equal(poll.poll(0), [], "events without a record")
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    ktap.equal(poll.poll(pace.scaled(2)), [(fd, select.EPOLLIN)], "events with a record")
+
+
 def bad_page(cfg):
     """A read() into a buffer of which only the beginning can be written returns what fits there."""
     miniport, flow = ndis.ready(cfg, ndis.RECEIVED), esp.direct()
@@ -442,7 +457,8 @@ def bad_page(cfg):
 
 CASES = [*DAMAGES, wrong_key, no_sa, large_without_an_sa, plain, another_destination, fragments,
          ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request,
-         delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading, bad_page]
+         delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading,
+         waiting_before_bind, bad_page]
 
 
 def _setup():
