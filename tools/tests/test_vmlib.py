@@ -54,6 +54,45 @@ class KernelLog(unittest.TestCase):
                                       "espnic: loading out-of-tree module taints kernel."), [])
 
 
+class Starts(unittest.TestCase):
+    """When a guest is started again."""
+
+    STALE = "[    3.026842] Oops: int3: 0000 [#1] SMP NOPTI"
+
+    def starts(self, *logs, ready=False):
+        """(exit status, number of starts) of guests that leave these kernel logs."""
+        options = mock.Mock(debug=False, append=[], kernel=None, keep=False)
+        with tempfile.TemporaryDirectory() as folder:
+            options.run_dir = folder
+            left = list(logs)
+
+            def start(*_arguments):
+                log = left.pop(0)
+                (pathlib.Path(folder) / "kernel.log").write_text(log, encoding="utf-8")
+                if ready:
+                    (pathlib.Path(folder) / "ready").touch()
+                return 1 if log else 0
+
+            with mock.patch.object(run, "_start", start), \
+                    mock.patch.object(run.kernels, "find") as kernel, \
+                    mock.patch.object(run.image, "make"), \
+                    mock.patch.object(run.cachelib, "say"):
+                kernel.return_value.append = []
+                status = run.run(options)
+        return status, len(logs) - len(left)
+
+    def test_again(self):
+        """A stale breakpoint while it starts is not the guest's fault, but not for ever."""
+        self.assertEqual(self.starts(self.STALE, ""), (0, 2))
+        self.assertEqual(self.starts(*[self.STALE] * 5), (1, run.STARTS))
+
+    def test_not_again(self):
+        """Other trouble, and a breakpoint later on, is reported."""
+        self.assertEqual(self.starts("Oops: 0000 [#1]", ""), (1, 1))
+        self.assertEqual(self.starts(f"WARNING: x\n{self.STALE}", ""), (1, 1))
+        self.assertEqual(self.starts(self.STALE, "", ready=True), (1, 1))
+
+
 class Archive(unittest.TestCase):
     """The initramfs writer."""
 

@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import select
 import shlex
 import shutil
@@ -20,6 +21,10 @@ from . import image, initramfs, kernels, nic, qemu, trouble
 # Kernel messages that make a run fail, whatever the command said.
 TROUBLE = trouble.PATTERN
 TROUBLE_LINES = 40
+# While the kernel patches its own code, an emulated CPU now and then runs a breakpoint that is there no
+# more; a real one waits. Before anything of ours is loaded, starting again is the cure.
+STALE_BREAKPOINT = re.compile(r"\bOops: int3:")
+STARTS = 3
 
 
 @dataclasses.dataclass
@@ -119,6 +124,12 @@ def _kernel_trouble(run_dir):
     return []
 
 
+def stale_breakpoint(run_dir):
+    """True if the guest died before it was ready, and the emulator is to blame."""
+    lines = _kernel_trouble(run_dir)
+    return bool(lines and STALE_BREAKPOINT.search(lines[0])) and not (run_dir / "ready").exists()
+
+
 def _read(path):
     return path.read_text(errors="replace").strip() if path.exists() else None
 
@@ -192,12 +203,17 @@ def _machine(options, nics, places, started):
     return _verdict(places, stopped, process.returncode if process else None, started)
 
 
+def _clear(run_dir):
+    """Forget an earlier run."""
+    for name in ("status", "note", "ready", "boots", "dmesg.log", "kernel.log"):
+        (run_dir / name).unlink(missing_ok=True)
+
+
 def _run_dir(options):
     if options.run_dir:
         path = pathlib.Path(options.run_dir).resolve()
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("status", "note", "ready", "boots", "dmesg.log", "kernel.log"):
-            (path / name).unlink(missing_ok=True)
+        _clear(path)
         return path
     base = cachelib.CHECKOUT / "build/vm"
     base.mkdir(parents=True, exist_ok=True)
@@ -206,7 +222,6 @@ def _run_dir(options):
 
 def run(options):
     """Run options.command in a guest; the exit status is the command's."""
-    started = time.monotonic()
     kernel = kernels.find(options.debug)
     options.append = [*kernel.append, *options.append]
     guest = image.make(kernel)
@@ -216,21 +231,33 @@ def run(options):
                              cachelib.WRONG_USAGE if options.kernel else cachelib.FAILED)
     run_dir = _run_dir(options)
     status = cachelib.FAILED
+    try:
+        for left in reversed(range(STARTS)):
+            status = _start(options, kernel, guest, picture, run_dir)
+            if not left or not stale_breakpoint(run_dir):
+                return status
+            cachelib.say("a breakpoint that was there no more: this is the emulator's fault, the "
+                         "guest is started again")
+            _clear(run_dir)
+    finally:
+        if not any(run_dir.iterdir()) and not options.run_dir:
+            run_dir.rmdir()
+        elif status == 0 and not options.keep and not options.run_dir:
+            shutil.rmtree(run_dir)
+        else:
+            cachelib.say(f"logs and capture: {os.path.relpath(run_dir)}")
+    return status
+
+
+def _start(options, kernel, guest, picture, run_dir):
+    """One start of the guest, until it ends."""
+    started = time.monotonic()
     # Unix socket paths are short, so sockets do not go into the run directory.
     with tempfile.TemporaryDirectory(prefix="espnic-") as short:
-        try:
-            places = Places(picture, guest / "root.erofs", run_dir, pathlib.Path(short))
-            nics = []
-            if not options.no_device:
-                nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
-            initramfs.make_run(places.initrd, guest / "boot.cpio",
-                               contents(options, nics, guest, kernel))
-            status = _machine(options, nics, places, started)
-        finally:
-            if not any(run_dir.iterdir()) and not options.run_dir:
-                run_dir.rmdir()
-            elif status == 0 and not options.keep and not options.run_dir:
-                shutil.rmtree(run_dir)
-            else:
-                cachelib.say(f"logs and capture: {os.path.relpath(run_dir)}")
-    return status
+        places = Places(picture, guest / "root.erofs", run_dir, pathlib.Path(short))
+        nics = []
+        if not options.no_device:
+            nics = nic.parse(options.nic or nic.DEFAULT, places.sockets)
+        initramfs.make_run(places.initrd, guest / "boot.cpio",
+                           contents(options, nics, guest, kernel))
+        return _machine(options, nics, places, started)
