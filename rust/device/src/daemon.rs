@@ -89,6 +89,7 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     // Before there are threads, which would not be bound.
     if !args.no_sandbox {
+        sandbox::drop_capabilities(has_taps(args))?;
         keep_files(args)?;
     }
     let (events, inbox) = mpsc::channel();
@@ -159,8 +160,12 @@ fn keep_files(args: &Args) -> Result<(), DaemonError> {
 fn enter_sandbox(args: &Args) -> Result<(), DaemonError> {
     // Where the library looks for randomness it looks at its first use.
     aws_lc_rs::rand::fill(&mut [0; 8]).map_err(|_| DaemonError::Randomness)?;
+    Ok(sandbox::enter(has_taps(args))?)
+}
+
+fn has_taps(args: &Args) -> bool {
     let is_tap = |nic: &NicSpec| matches!(nic.port, Some(PortSpec::Tap(_)));
-    Ok(sandbox::enter(args.nics.iter().any(is_tap))?)
+    args.nics.iter().any(is_tap)
 }
 
 /// The first signal asks for an end. The second one ends the process as if nobody had listened: somebody

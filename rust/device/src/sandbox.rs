@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the process gives up: from the start the right to remove files elsewhere than where its sockets are,
-//! and, once everything is open, all system calls that serving NICs does not need, and new privileges by
-//! starting programs.
+//! What the process gives up: from the start the capabilities that it does not need, and the right to remove
+//! files elsewhere than where its sockets are; and, once everything is open, all system calls that serving
+//! NICs does not need, and new privileges by starting programs.
 //!
 //! Files, sockets and interfaces are open by then; what a compromised NIC could still reach are the
 //! descriptors that it has. A call that is not allowed fails as if the kernel did not know it
@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
     AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
     RulesetStatus,
@@ -29,6 +31,9 @@ pub enum SandboxError {
     /// The filter cannot be made, for this processor for example.
     #[error("{0}")]
     Filter(#[from] BackendError),
+    /// The kernel does not take capabilities away.
+    #[error("{0}")]
+    Capabilities(#[from] CapsError),
     /// The kernel does not keep files, although it says that it can.
     #[error("{0}")]
     Files(#[from] RulesetError),
@@ -98,6 +103,23 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_nanosleep,
     libc::SYS_getrandom,
 ];
+
+/// Takes away from this thread, and from those that it will start, all capabilities but those that serving
+/// NICs needs: to reach the directories of sockets and captures, to keep keys out of the swap, and with
+/// `taps` to attach to interfaces. Who has none loses none.
+pub fn drop_capabilities(taps: bool) -> Result<(), SandboxError> {
+    let mut needed = CapsHashSet::from([Capability::CAP_DAC_OVERRIDE, Capability::CAP_IPC_LOCK]);
+    if taps {
+        needed.insert(Capability::CAP_NET_ADMIN);
+    }
+    let held = caps::read(None, CapSet::Permitted)?;
+    let kept = held.intersection(&needed).copied().collect();
+    caps::clear(None, CapSet::Inheritable)?;
+    // The effective ones first: they must be among the permitted ones.
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    Ok(())
+}
 
 /// Lets this thread, and those that it will start, remove files only in `directories`; the socket files go at
 /// the end, when nothing else can be given up for them. `false` if the kernel cannot do that.
@@ -187,6 +209,32 @@ mod tests {
         let (kept, refused) = thread.join().unwrap();
         assert_eq!(kept, refused);
         assert_eq!(files.map(|file| file.exists()), [false, kept]);
+    }
+
+    #[test]
+    fn capabilities_go() {
+        let held = |set| caps::read(None, set).unwrap();
+        let before = held(CapSet::Permitted);
+        for (taps, needed) in [
+            (
+                true,
+                &["CAP_DAC_OVERRIDE", "CAP_IPC_LOCK", "CAP_NET_ADMIN"][..],
+            ),
+            (false, &["CAP_DAC_OVERRIDE", "CAP_IPC_LOCK"][..]),
+        ] {
+            let wanted: CapsHashSet = needed
+                .iter()
+                .map(|name| name.parse().unwrap())
+                .filter(|capability| before.contains(capability))
+                .collect();
+            let thread = std::thread::spawn(move || {
+                drop_capabilities(taps).unwrap();
+                let inner = std::thread::spawn(move || held(CapSet::Effective));
+                (inner.join().unwrap(), held(CapSet::Permitted))
+            });
+            assert_eq!(thread.join().unwrap(), (wanted.clone(), wanted));
+        }
+        assert_eq!(held(CapSet::Permitted), before);
     }
 
     /// Puts only the calling thread into it, as the other tests go on.

@@ -270,6 +270,26 @@ fn a_deleted_tap_interface_takes_the_link_with_it_and_comes_back() {
 }
 
 /// Guests, memory, keys and random numbers come after the process has given up most system calls.
+/// The effective capabilities of a process, as a mask of their numbers.
+fn capabilities(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+}
+
+#[test]
+fn privileges_are_dropped() {
+    // Numbers of <linux/capability.h>.
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const NET_ADMIN: u64 = 1 << 12;
+    const IPC_LOCK: u64 = 1 << 14;
+    let own = capabilities(process::id());
+    let of = |daemon: &Daemon| capabilities(daemon.pid());
+    assert_eq!(of(&Daemon::start()), own & (DAC_OVERRIDE | IPC_LOCK));
+    let taps = DAC_OVERRIDE | IPC_LOCK | NET_ADMIN;
+    assert_eq!(of(&Daemon::start_with_taps()), own & taps);
+}
+
 #[test]
 fn sas_and_new_peers_work_in_the_sandbox() {
     let daemon = Daemon::start();

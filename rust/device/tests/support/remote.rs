@@ -108,8 +108,12 @@ impl Daemon {
         BufReader::new(stream)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill")
             .args(["-s", name, &pid])
             .status()
