@@ -6,7 +6,7 @@
 //! It has `unsafe` because it hands out memory.
 
 use std::alloc::{alloc, dealloc, Layout};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -18,8 +18,15 @@ const REGION: usize = 2 << 20;
 
 /// Places for values of one type, of which none is ever freed with something in it.
 pub(crate) struct Arena<T> {
-    regions: Mutex<BTreeMap<usize, Part>>,
+    regions: Mutex<Regions>,
     of: PhantomData<T>,
+}
+
+/// The regions of an arena, by address.
+struct Regions {
+    parts: BTreeMap<usize, Part>,
+    /// Those that have room.
+    open: BTreeSet<usize>,
 }
 
 /// One region.
@@ -29,6 +36,8 @@ struct Part {
     fresh: usize,
     /// Places that were used.
     free: Vec<usize>,
+    /// It has become a huge page, or will at once.
+    huge: bool,
 }
 
 // SAFETY: the memory belongs to the arena, not to a thread.
@@ -46,58 +55,101 @@ impl<T> Arena<T> {
 
     pub(crate) const fn new() -> Self {
         Self {
-            regions: Mutex::new(BTreeMap::new()),
+            regions: Mutex::new(Regions {
+                parts: BTreeMap::new(),
+                open: BTreeSet::new(),
+            }),
             of: PhantomData,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Part>> {
+    fn lock(&self) -> MutexGuard<'_, Regions> {
         self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts `value` into a place; `None` if there is no memory.
     pub(crate) fn put(&'static self, value: T) -> Option<Placed<T>> {
         let mut regions = self.lock();
-        let open = regions.values_mut().find(|part| part.has_room::<T>());
-        let part = match open {
-            Some(part) => part,
-            None => {
-                // SAFETY: the layout has a size.
-                let base = NonNull::new(unsafe { alloc(Self::LAYOUT) })?;
-                hide(base);
-                regions.entry(base.as_ptr() as usize).or_insert(Part {
-                    base,
-                    fresh: 0,
-                    free: Vec::new(),
-                })
-            }
-        };
-        let at = part.take::<T>();
+        let (base, at) = regions.take_place::<T>(Self::LAYOUT)?;
+        let filled = regions.filled::<T>(base);
+        drop(regions);
         // SAFETY: `at` is below `COUNT`, so the place is within the region; it is aligned, because the
         // region is and sizes are multiples of alignments; and nobody else has it.
-        let at = unsafe { part.base.cast::<T>().add(at) };
+        let at = unsafe { base.cast::<T>().add(at) };
         // SAFETY: as above.
         unsafe { at.write(value) };
+        if filled {
+            // Other NICs do not wait for that. The region stays, because the place is in use.
+            make_huge(base);
+        }
         Some(Placed { arena: self, at })
     }
 
     fn take_back(&self, at: NonNull<T>) {
-        let mut regions = self.lock();
         let base = at.as_ptr() as usize & !(REGION - 1);
-        let last = regions.len() == 1;
-        let Some(part) = regions.get_mut(&base) else {
+        let place = (at.as_ptr() as usize - base) / size_of::<T>();
+        let Some(unused) = self.lock().give_back(base, place) else {
             return;
         };
-        part.free
-            .push((at.as_ptr() as usize - base) / size_of::<T>());
-        // One is kept for the next key.
-        if part.free.len() == part.fresh && !last {
-            let base_ptr = part.base.as_ptr();
-            unhide(part.base);
-            regions.remove(&base);
-            // SAFETY: from `alloc` with this layout, and no place of it is in use.
-            unsafe { dealloc(base_ptr, Self::LAYOUT) };
+        unhide(unused);
+        // SAFETY: from `alloc` with this layout, and no place of it is in use.
+        unsafe { dealloc(unused.as_ptr(), Self::LAYOUT) };
+    }
+}
+
+impl Regions {
+    /// A place that nobody has, and its region; a new one if the others are full.
+    fn take_place<T>(&mut self, layout: Layout) -> Option<(NonNull<u8>, usize)> {
+        let open = self.open.first().copied();
+        let base = match open {
+            Some(base) => base,
+            None => self.add(layout)?,
+        };
+        let part = self.parts.get_mut(&base)?;
+        let at = part.take();
+        if !part.has_room::<T>() {
+            self.open.remove(&base);
         }
+        Some((part.base, at))
+    }
+
+    fn add(&mut self, layout: Layout) -> Option<usize> {
+        // SAFETY: the layout has a size.
+        let base = NonNull::new(unsafe { alloc(layout) })?;
+        hide(base);
+        let part = Part {
+            base,
+            fresh: 0,
+            free: Vec::new(),
+            huge: false,
+        };
+        let address = base.as_ptr() as usize;
+        self.parts.insert(address, part);
+        self.open.insert(address);
+        Some(address)
+    }
+
+    /// Whether the region at `base` has just become full for the first time.
+    fn filled<T>(&mut self, base: NonNull<u8>) -> bool {
+        let part = self.parts.get_mut(&(base.as_ptr() as usize));
+        part.is_some_and(|part| {
+            let full = part.fresh == Arena::<T>::COUNT;
+            full && !std::mem::replace(&mut part.huge, full)
+        })
+    }
+
+    /// Takes a place back. Returns its region, which is the caller's then, if no place of it is in use; one is
+    /// kept for the next value.
+    fn give_back(&mut self, base: usize, place: usize) -> Option<NonNull<u8>> {
+        let last = self.parts.len() == 1;
+        let part = self.parts.get_mut(&base)?;
+        part.free.push(place);
+        self.open.insert(base);
+        if part.free.len() != part.fresh || last {
+            return None;
+        }
+        self.open.remove(&base);
+        self.parts.remove(&base).map(|part| part.base)
     }
 }
 
@@ -137,24 +189,21 @@ impl Part {
     }
 
     /// A place that nobody has; there is room.
-    fn take<T>(&mut self) -> usize {
+    fn take(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.fresh += 1;
-            if self.fresh == Arena::<T>::COUNT {
-                self.make_huge();
-            }
             self.fresh - 1
         })
     }
+}
 
-    /// Makes one page of the region. Not earlier, because a huge page takes all of its memory at once.
-    /// Kernels that cannot do it leave the region as it is.
-    fn make_huge(&self) {
-        #[cfg(target_os = "linux")]
-        // SAFETY: the region is ours, and its content stays as it is.
-        unsafe {
-            libc::madvise(self.base.as_ptr().cast(), REGION, libc::MADV_COLLAPSE);
-        }
+/// Makes one page of a region. Not before it is full, because a huge page takes all of its memory at once.
+/// Kernels that cannot do it leave the region as it is.
+fn make_huge(base: NonNull<u8>) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the region is ours, and its content stays as it is.
+    unsafe {
+        libc::madvise(base.as_ptr().cast(), REGION, libc::MADV_COLLAPSE);
     }
 }
 
@@ -219,7 +268,7 @@ mod tests {
             values.iter().enumerate().all(right)
         };
         assert!(whole(&values));
-        assert_eq!(ARENA.lock().len(), 3);
+        assert_eq!(ARENA.lock().parts.len(), 3);
         for value in values.iter_mut().step_by(2) {
             *value = None;
         }
@@ -228,9 +277,9 @@ mod tests {
             values[n] = ARENA.put(Value([byte(n); 1264]));
         }
         assert!(whole(&values));
-        assert_eq!(ARENA.lock().len(), 3);
+        assert_eq!(ARENA.lock().parts.len(), 3);
         values.clear();
-        assert_eq!(ARENA.lock().len(), 1);
+        assert_eq!(ARENA.lock().parts.len(), 1);
     }
 
     /// The kernel's flags of the memory at `at`, and whether there is a limit for locked memory.
