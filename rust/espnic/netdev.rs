@@ -210,13 +210,9 @@ impl ethtool::Operations for Nic {
     }
 }
 
+kernel_net::has_states!(Nic, Sa, ipsec.states);
+
 impl xfrm::Operations for Nic {
-    type Sa = Sa;
-
-    fn states(&self) -> &xfrm::StateTable<Self::Sa> {
-        &self.ipsec.states
-    }
-
     fn state_add(
         dev: &Device<Self>,
         x: &xfrm::State,

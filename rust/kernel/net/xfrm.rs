@@ -59,14 +59,45 @@ pub enum Direction {
     Out,
 }
 
-/// What a driver with ESP offload implements.
-pub trait Operations: Sized {
+/// Driver data with a table of the states that the device took. Implemented by
+/// [`has_states!`](crate::has_states).
+///
+/// # Safety
+///
+/// [`Self::states`] returns the same table at each call, which is a part of the value.
+pub unsafe trait HasStates {
     /// What the driver keeps for each state.
     type Sa: Send;
 
     /// The device's states.
     fn states(&self) -> &StateTable<Self::Sa>;
+}
 
+/// Implements [`HasStates`](crate::net::xfrm::HasStates) for a type with a [`StateTable`] in it.
+///
+/// # Examples
+///
+/// ```ignore
+/// kernel_net::has_states!(Nic, Sa, ipsec.states);
+/// ```
+#[macro_export]
+macro_rules! has_states {
+    ($type:ty, $sa:ty, $($field:ident).+) => {
+        // SAFETY: `offset_of!()` accepts nothing but fields that lie in the value itself, so no
+        // code of the type decides which table it is.
+        unsafe impl $crate::net::xfrm::HasStates for $type {
+            type Sa = $sa;
+
+            fn states(&self) -> &$crate::net::xfrm::StateTable<$sa> {
+                const _: usize = ::core::mem::offset_of!($type, $($field).+);
+                &self.$($field).+
+            }
+        }
+    };
+}
+
+/// What a driver with ESP offload implements.
+pub trait Operations: HasStates + Sized {
     /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software shall do the work.
     ///
     /// After an error the handle's slot stays taken until [`StateTable::release`].
