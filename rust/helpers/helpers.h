@@ -125,6 +125,7 @@ void espnic_helper_memzero_explicit(void *buf, size_t len);
 struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb);
 struct xfrm_state *espnic_helper_xfrm_input_state(struct sk_buff *skb);
 bool espnic_helper_xfrm_state_tryget(struct xfrm_state *x);
+void espnic_helper_xfrm_state_hold(struct xfrm_state *x);
 void espnic_helper_xfrm_state_put(struct xfrm_state *x);
 void espnic_helper_xfrm_state_lock(struct xfrm_state *x);
 void espnic_helper_xfrm_state_unlock(struct xfrm_state *x);
@@ -142,7 +143,7 @@ bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x);
 void espnic_helper_xfrm_advance_esn(struct xfrm_state *x);
 void espnic_helper_xfrm_state_expire(struct xfrm_state *x);
 void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_state *x);
-void espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset);
+bool espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset);
 void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
 				 unsigned int daddroff, unsigned int nhoff);
 

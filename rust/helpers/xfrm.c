@@ -15,6 +15,11 @@ bool espnic_helper_xfrm_state_tryget(struct xfrm_state *x)
 	return refcount_inc_not_zero(&x->refcnt);
 }
 
+void espnic_helper_xfrm_state_hold(struct xfrm_state *x)
+{
+	xfrm_state_hold(x);
+}
+
 void espnic_helper_xfrm_state_put(struct xfrm_state *x)
 {
 	xfrm_state_put(x);
@@ -113,13 +118,19 @@ void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_s
 	skb->mark = xfrm_smark_get(skb->mark, (struct xfrm_state *)x);
 }
 
-/* From the network header on: data and transport header go to ESP. */
-void espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset)
+/*
+ * From the network header on: data and transport header go to ESP. Not before
+ * eth_type_trans(), which also sets the device that xfrm_input() asks for.
+ */
+bool espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset)
 {
+	if (!skb_mac_header_was_set(skb))
+		return false;
 	skb_reset_network_header(skb);
 	skb_reset_mac_len(skb);
 	__skb_pull(skb, offset);
 	skb_reset_transport_header(skb);
+	return true;
 }
 
 /* The control block that xfrm_input() reads; no tunnel device. */

@@ -29,6 +29,11 @@ const UDP_HLEN: usize = 8;
 const IPPROTO_UDP: u8 = 17;
 
 /// Where ESP is in a frame without VLAN tags, IPv4 options and IPv6 extension headers.
+///
+/// # Invariants
+///
+/// [`Self::offset`] is behind the Ethernet header and the whole IP header of [`Self::family`], and at most
+/// 62. It need not be inside of any packet: who follows it into one checks that.
 #[derive(Clone, Copy)]
 pub struct EspPlace {
     family: Family,
@@ -113,11 +118,19 @@ impl<T: Operations> Poll<'_, T> {
         if !trimmed || !sound || skb.head().len() <= offset {
             return Err(skb);
         }
-        // SAFETY: The skb is valid; its offload data was set with the secpath.
-        let Some(xo) = (unsafe { bindings::xfrm_offload(skb.as_raw()).as_mut() }) else {
+        // SAFETY: The skb is valid by its type invariant.
+        let xo = unsafe { bindings::xfrm_offload(skb.as_raw()) };
+        if xo.is_null() {
             return Err(skb);
-        };
-        xo.flags |= bindings::XFRM_GRO;
+        }
+        // SAFETY: The skb is valid and ours alone, and longer than the offset in its linear part, as
+        // was asked above. Without `set_protocol` before it changes nothing.
+        if !unsafe { bindings::xfrm_place_esp(skb.as_raw(), offset as u32) } {
+            return Err(skb);
+        }
+        // SAFETY: Not null, so it is in the secpath of the skb, which `set_rx_offload` made: no other
+        // skb shares that.
+        unsafe { (*xo).flags |= bindings::XFRM_GRO };
         let (family, destination, next_header) = match place.family {
             Family::V4 => (bindings::AF_INET, 16, 0),
             Family::V6 => (bindings::AF_INET6, 24, 6),
@@ -128,19 +141,16 @@ impl<T: Operations> Poll<'_, T> {
             0
         };
         let _guard = rcu::read_lock();
-        // SAFETY: The skb is valid, ours alone and given away; data is at the IP header, and there is
-        // an ESP header at the offset. XFRM reads SPI and sequence number from the packet itself.
-        unsafe {
-            bindings::skb_mark_napi_id(skb.as_raw(), self.napi().as_raw());
-            bindings::xfrm_place_esp(skb.as_raw(), offset as u32);
-            bindings::xfrm_input_cb(skb.as_raw(), family, destination, next_header);
-            bindings::xfrm_input(
-                skb.into_raw(),
-                super::state::IPPROTO_ESP.into(),
-                0,
-                encapsulation,
-            );
-        }
+        // SAFETY: The skb is valid and ours alone, and a NAPI context lives while it polls.
+        unsafe { bindings::skb_mark_napi_id(skb.as_raw(), self.napi().as_raw()) };
+        // SAFETY: The control block is that of whoever owns the skb. By the type invariant of the place
+        // the address and the next header are in front of ESP, so they are inside of the packet.
+        unsafe { bindings::xfrm_input_cb(skb.as_raw(), family, destination, next_header) };
+        let protocol = super::state::IPPROTO_ESP.into();
+        // SAFETY: The skb is given away. It has a device, a network header and data at ESP, its control
+        // block is filled in, softirqs are off while a NAPI context polls, and this is an RCU section.
+        // XFRM reads SPI and sequence number from the packet itself, after asking whether it has them.
+        unsafe { bindings::xfrm_input(skb.into_raw(), protocol, 0, encapsulation) };
         Ok(())
     }
 }
@@ -149,7 +159,7 @@ impl SkBuff {
     /// Whether the frame's destination is the address of the device that received it; valid after
     /// [`Self::set_protocol`].
     pub fn is_for_us(&self) -> bool {
-        // SAFETY: The skb is valid.
+        // SAFETY: The skb is valid by its type invariant.
         unsafe { bindings::skb_is_for_us(self.as_raw()) }
     }
 }
