@@ -34,10 +34,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ptr::{
-        addr_of,
-        NonNull, //
-    }, //
+    ptr::NonNull, //
 };
 use kernel::{
     prelude::*,
@@ -153,28 +150,31 @@ impl<T: NetOperations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by XFRM with a registered device and a state that is being added, or by a bond with one
-    /// whose memory stays during the call.
+    /// Called by XFRM with a device of `T` that was registered, and with a state that is complete and
+    /// being added; or by a bond with one that was added to the bond. Device and memory of the state
+    /// stay during the call. `extack` is null or valid for writes during the call.
     unsafe extern "C" fn state_add(
         dev: *mut bindings::net_device,
         x: *mut bindings::xfrm_state,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: The device is one of `T` that was registered, so its data is initialised, and it
+        // stays during the call.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         // At a failover a bond also adds states that died meanwhile: the memory of such a state is
         // still there, because its end waits for the bond's lock, but its keys are freed. They have
         // no references any more.
-        // SAFETY: The memory of the state stays during the call.
+        // SAFETY: The state is being added, and its memory stays during the call.
         let Some(state) = NonNull::new(x).and_then(|x| unsafe { State::try_get(x) }) else {
             return ESRCH.to_errno();
         };
-        // SAFETY: Null or valid during the call.
+        // SAFETY: Null or valid for writes during the call, which `extack` does not outlive.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
         match Self::add(dev, &state, &mut extack) {
             Ok(handle) => {
-                // SAFETY: The state is ours to set up.
-                unsafe { (*x).xso.offload_handle = handle.to_raw() };
+                // SAFETY: The reference keeps the structure. The callers have a lock against other
+                // writers; packets of a state that moves in a bond may read the field meanwhile.
+                unsafe { (&raw mut (*x).xso.offload_handle).write_volatile(handle.to_raw()) };
                 0
             }
             Err(error) => error.to_errno(),
@@ -196,29 +196,44 @@ impl<T: NetOperations> Callbacks<T> {
         }
     }
 
+    /// The handle of `x`. Callbacks for dead states use it, too: it makes no [`State`].
+    ///
     /// # Safety
     ///
-    /// Called by XFRM with a registered device and a state that it took.
+    /// The memory of the state stays during the call.
+    unsafe fn handle_of(x: *mut bindings::xfrm_state) -> Handle {
+        // SAFETY: By the contract valid for reads. Only a state that moves in a bond has it written
+        // to, and a volatile access of a word may race.
+        Handle::from_raw(unsafe { (&raw const (*x).xso.offload_handle).read_volatile() })
+    }
+
+    /// # Safety
+    ///
+    /// Called by XFRM with a device of `T` that was registered and a state that it took. Both stay
+    /// during the call.
     unsafe extern "C" fn state_delete(
         dev: *mut bindings::net_device,
         x: *mut bindings::xfrm_state,
     ) {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: The device is one of `T` that was registered, so its data is initialised, and it
+        // stays during the call.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: The state is valid during the call.
-        let handle = Handle::from_raw(unsafe { (*x).xso.offload_handle });
+        // SAFETY: The state stays during the call.
+        let handle = unsafe { Self::handle_of(x) };
         dev.data().states().detach(handle);
         T::state_delete(dev, handle);
     }
 
     /// # Safety
     ///
-    /// Called by XFRM with a registered device and a state that it took.
+    /// Called by XFRM with a device of `T` that was registered and a state that it took, perhaps without
+    /// any reference left. Both stay during the call.
     unsafe extern "C" fn state_free(dev: *mut bindings::net_device, x: *mut bindings::xfrm_state) {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: The device is one of `T` that was registered, so its data is initialised, and it
+        // stays during the call: XFRM drops the state's reference to it afterwards.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: The state is valid during the call.
-        let handle = Handle::from_raw(unsafe { (*x).xso.offload_handle });
+        // SAFETY: XFRM frees the structure after this call.
+        let handle = unsafe { Self::handle_of(x) };
         dev.data().states().detach(handle);
         T::state_free(dev, handle);
     }
@@ -231,49 +246,68 @@ impl<T: NetOperations> Callbacks<T> {
     /// Called by XFRM with a state that some device took.
     unsafe extern "C" fn state_update_stats(_x: *mut bindings::xfrm_state) {}
 
+    /// `dev` as a device of `T`, if it is one.
+    ///
     /// # Safety
     ///
-    /// Called by XFRM with an skb that it keeps and a state that some device took.
-    unsafe extern "C" fn offload_ok(
-        skb: *mut bindings::sk_buff,
-        x: *mut bindings::xfrm_state,
-    ) -> bool {
-        // SAFETY: The state is valid during the call; the stack takes its device away without a lock.
-        let dev = unsafe { core::ptr::read_volatile(addr_of!((*x).xso.dev)) };
-        // SAFETY: The caller is in an RCU section, in which a device that was registered lives.
+    /// `dev` is null or was read from a state in the RCU section that the caller is in, which lasts for
+    /// `'a`.
+    unsafe fn device_of<'a>(dev: *mut bindings::net_device) -> Option<&'a Device<T>> {
+        // SAFETY: A state that names a device has a reference to it, so it is registered. The stack,
+        // or a bond, takes it away from the state without a lock when the device goes, and then waits
+        // for all RCU sections before the device is freed. `xfrmdev_ops` is set before registration.
         if dev.is_null() || unsafe { (*dev).xfrmdev_ops } != Self::ops() {
-            return false;
+            return None;
         }
-        // SAFETY: The callbacks say that the device was made for `T`, and it was registered.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: Both are valid during the call.
-        unsafe {
-            let handle = Handle::from_raw((*x).xso.offload_handle);
-            T::offload_ok(dev, &PeekSkb::from_raw(skb), State::from_raw(x), handle)
-        }
+        // SAFETY: The table says that the device was made for `T`. It was registered, so its data is
+        // initialised, and by the above neither goes during `'a`.
+        Some(unsafe { Device::from_raw(dev) })
     }
 
     /// # Safety
     ///
-    /// Called by XFRM with a state that some device took.
-    unsafe extern "C" fn state_advance_esn(x: *mut bindings::xfrm_state) {
-        // SAFETY: The state is valid during the call.
-        let (netdev, handle) = unsafe { ((*x).xso.dev, (*x).xso.offload_handle) };
-        // SAFETY: As above. Only a bond writes this field, without the state's lock when it frees
-        // a dead state.
-        let under_bond = unsafe { core::ptr::read_volatile(addr_of!((*x).xso.real_dev)) };
-        let ours = |dev: *mut bindings::net_device| {
-            // SAFETY: The state holds a reference to its device, and what is below a bond does not
-            // go before the bond's RCU section ends, in which this is called.
-            !dev.is_null() && unsafe { (*dev).xfrmdev_ops } == Self::ops()
+    /// Called by XFRM in an RCU section, with an skb that it keeps and a state that some device took and
+    /// to which the caller has a reference.
+    unsafe extern "C" fn offload_ok(
+        skb: *mut bindings::sk_buff,
+        x: *mut bindings::xfrm_state,
+    ) -> bool {
+        // SAFETY: The state is valid during the call; a volatile read of a pointer may race with the
+        // stack, which takes the device away without a lock.
+        let dev = unsafe { (&raw const (*x).xso.dev).read_volatile() };
+        // SAFETY: Read from a state just now, in the caller's RCU section.
+        let Some(dev) = (unsafe { Self::device_of(dev) }) else {
+            return false;
         };
-        if let Some(netdev) = [netdev, under_bond].into_iter().find(|&dev| ours(dev)) {
-            // SAFETY: The callbacks say that the device was made for `T`; it is registered.
-            let dev = unsafe { Device::<T>::from_raw(netdev) };
-            // SAFETY: The state is valid during the call.
-            let state = unsafe { State::from_raw(x) };
-            T::state_advance_esn(dev, state, Handle::from_raw(handle));
-        }
+        // SAFETY: The skb is valid during the call, and nobody changes it then.
+        let skb = unsafe { PeekSkb::from_raw(skb) };
+        // SAFETY: A device took the state, and the caller's reference outlives the call.
+        let x = unsafe { State::from_raw(x) };
+        T::offload_ok(dev, &skb, x, x.handle())
+    }
+
+    /// # Safety
+    ///
+    /// Called by XFRM with a state that some device took, to which the caller has a reference, under
+    /// the state's lock. That switches softirqs off, so the caller is in an RCU section.
+    unsafe extern "C" fn state_advance_esn(x: *mut bindings::xfrm_state) {
+        // SAFETY: The state is valid during the call; volatile reads of pointers may race. The stack
+        // takes `dev` away without the state's lock when the device goes. A bond writes `real_dev`,
+        // without the lock when it frees a dead state.
+        let (netdev, under_bond) = unsafe {
+            (
+                (&raw const (*x).xso.dev).read_volatile(),
+                (&raw const (*x).xso.real_dev).read_volatile(),
+            )
+        };
+        // SAFETY: Read from a state just now, in the caller's RCU section.
+        let dev = unsafe { Self::device_of(netdev).or_else(|| Self::device_of(under_bond)) };
+        let Some(dev) = dev else {
+            return;
+        };
+        // SAFETY: A device took the state, and the caller's reference outlives the call.
+        let x = unsafe { State::from_raw(x) };
+        T::state_advance_esn(dev, x, x.handle());
     }
 }
 
@@ -316,18 +350,27 @@ impl SkBuff {
     ///
     /// A secpath alone says nothing: forwarded packets carry that of their receipt (contract R2.5).
     pub fn tx_offload(&self) -> Option<TxOffload<'_>> {
-        // SAFETY: The skb is valid.
-        let xo = unsafe { bindings::xfrm_offload(self.as_raw()).as_ref() }?;
-        if xo.flags & bindings::XFRM_XMIT == 0 {
+        // SAFETY: The skb is valid by its type invariant.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
+        if xo.is_null() {
             return None;
         }
-        // SAFETY: An skb with offload data has a state, to which the skb holds a reference.
+        // Clones of the skb share it: copies are taken, no reference.
+        // SAFETY: Not null, so it is in the skb's secpath, to which we keep the reference. Who shares a
+        // secpath does not write to it (`skb_ext_add()` makes a copy first).
+        let (flags, low, high, next_header) =
+            unsafe { ((*xo).flags, (*xo).seq.low, (*xo).seq.hi, (*xo).proto) };
+        if flags & bindings::XFRM_XMIT == 0 {
+            return None;
+        }
+        // SAFETY: The skb is valid. With offload data the secpath is not empty, so the answer is its
+        // last state: one that a device took, with a reference that lasts as long as the skb.
         let state = unsafe { State::from_raw(bindings::xfrm_input_state(self.as_raw())) };
         (state.direction() == Some(Direction::Out)).then_some(TxOffload {
             state,
-            seq_low: xo.seq.low,
-            seq_hi: xo.seq.hi,
-            next_header: xo.proto,
+            seq_low: low,
+            seq_hi: high,
+            next_header,
         })
     }
 
@@ -337,24 +380,38 @@ impl SkBuff {
     ///
     /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (R3.2).
     pub fn set_rx_offload(&mut self, state: ARef<State>, status: RxStatus) -> Result {
-        // SAFETY: The skb is valid and ours alone.
-        let sp = unsafe { bindings::secpath_set(self.as_raw()).as_mut() }.ok_or(ENOMEM)?;
         let flags = status.flags(state.is_tunnel());
+        // SAFETY: The skb is valid and ours alone.
+        let sp = unsafe { bindings::secpath_set(self.as_raw()) };
+        if sp.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: Not null, so `secpath_set()` has made a secpath that no other skb shares.
+        let len = usize::from(unsafe { (*sp).len });
+        if len >= bindings::XFRM_MAX_DEPTH as usize {
+            return Err(ENOMEM);
+        }
         // Where software finds the state, it sets the mark then.
-        // SAFETY: Both are valid, and the skb is ours alone.
+        // SAFETY: The skb is ours alone, and `state` is a reference. C reads the mark of the state.
         unsafe { bindings::xfrm_set_output_mark(self.as_raw(), state.as_raw()) };
-        let len = usize::from(sp.len);
-        let slot = sp.xvec.get_mut(len).ok_or(ENOMEM)?;
-        // The secpath owns the reference from here on.
-        *slot = ARef::into_raw(state)
-            .cast::<bindings::xfrm_state>()
-            .as_ptr();
-        sp.len = sp.len.wrapping_add(1);
-        sp.olen = sp.olen.wrapping_add(1);
-        // SAFETY: As above; with equal lengths the offload data exists.
-        let xo = unsafe { bindings::xfrm_offload(self.as_raw()).as_mut() }.ok_or(ENOMEM)?;
-        xo.flags = bindings::CRYPTO_DONE;
-        xo.status = flags;
+        // SAFETY: As for the length, and there is room for one more. The secpath owns the reference
+        // from here on. CAST: `State` is transparent over `xfrm_state`.
+        unsafe {
+            (*sp).xvec[len] = ARef::into_raw(state).cast().as_ptr();
+            (*sp).len = (*sp).len.wrapping_add(1);
+            (*sp).olen = (*sp).olen.wrapping_add(1);
+        }
+        // SAFETY: The skb is valid and ours alone.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
+        if xo.is_null() {
+            // The secpath has states without offload data.
+            return Err(ENOMEM);
+        }
+        // SAFETY: Not null, so it is in the secpath that no other skb shares.
+        unsafe {
+            (*xo).flags = bindings::CRYPTO_DONE;
+            (*xo).status = flags;
+        }
         Ok(())
     }
 }

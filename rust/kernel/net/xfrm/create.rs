@@ -89,15 +89,21 @@ pub struct Parameters<'a> {
 }
 
 /// A state that is not in the SAD yet.
+///
+/// # Invariants
+///
+/// - The pointer is to a `struct xfrm_state` of which we own a reference.
+/// - Until [`Draft::offload`] nobody else knows the state. Then the device does, which may take
+///   references; but nobody else writes to what a [`State`] promises to leave alone, nor to `km.state`,
+///   until [`Draft::publish`].
 struct Draft(NonNull<bindings::xfrm_state>);
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // SAFETY: The draft has the only reference, nobody else changes the state.
-        unsafe {
-            (*self.as_raw()).km.state = DEAD;
-            bindings::xfrm_state_put(self.as_raw());
-        }
+        // SAFETY: The structure is there by the type invariant. The device may look at the byte.
+        unsafe { (&raw mut (*self.as_raw()).km.state).write_volatile(DEAD) };
+        // SAFETY: The draft's own reference, by the type invariant; it ends here.
+        unsafe { bindings::xfrm_state_put(self.as_raw()) };
     }
 }
 
@@ -122,22 +128,23 @@ impl Configuring<'_> {
     ) -> Result<ARef<State>> {
         let draft = self.draft(parameters)?;
         draft.offload(self, dev, parameters.direction)?;
-        // SAFETY: The draft keeps the state alive.
-        prepare(unsafe { State::from_raw(draft.as_raw()) });
+        prepare(draft.state());
         draft.publish()
     }
 
     fn draft(&self, parameters: &Parameters<'_>) -> Result<Draft> {
-        // SAFETY: The namespace is live.
+        // SAFETY: A `Namespace` holds a reference to its C structure.
         let x = unsafe { bindings::xfrm_state_alloc(self.namespace().as_raw()) };
+        // INVARIANT: A new state comes with one reference, and is in no list.
         let draft = Draft(NonNull::new(x).ok_or(ENOMEM)?);
         draft.set_identity(parameters);
         draft.set_algorithm(&parameters.algorithm)?;
         draft.set_encapsulation(parameters.udp_ports)?;
-        // SAFETY: The state has what its type needs.
+        // SAFETY: Nobody else knows the state, and it has what its type needs: family, mode, protocol,
+        // algorithms. Without a structure for errors there is no sentence.
         to_result(unsafe { bindings::__xfrm_init_state(x, core::ptr::null_mut()) })?;
         draft.set_replay(parameters)?;
-        // SAFETY: As above; the replay state is complete.
+        // SAFETY: Nobody else knows the state, and its replay state is complete.
         to_result(unsafe { bindings::xfrm_init_replay(x, core::ptr::null_mut()) })?;
         Ok(draft)
     }
@@ -146,6 +153,12 @@ impl Configuring<'_> {
 impl Draft {
     fn as_raw(&self) -> *mut bindings::xfrm_state {
         self.0.as_ptr()
+    }
+
+    /// Only once the device has the state.
+    fn state(&self) -> &State {
+        // SAFETY: It was offloaded, and the draft has a reference, which cannot end before the borrow.
+        unsafe { State::from_raw(self.as_raw()) }
     }
 
     fn set_identity(&self, parameters: &Parameters<'_>) {
@@ -161,25 +174,29 @@ impl Draft {
             (bindings::XFRM_MODE_TRANSPORT, family, 0)
         };
         let esn = parameters.esn.map_or(0, |_| bindings::XFRM_STATE_ESN);
-        // SAFETY: Nobody else knows the state.
-        let x = unsafe { &mut *self.as_raw() };
-        x.id.proto = IPPROTO_ESP;
-        x.id.spi = parameters.spi.to_be();
-        x.id.daddr.in6.in6_u.u6_addr8 = parameters.destination;
-        x.props.saddr.in6.in6_u.u6_addr8 = parameters.source;
-        x.props.family = family as u16;
-        x.props.mode = mode as u8;
-        x.props.reqid = parameters.reqid;
-        x.props.flags = (any_family | esn) as u8;
-        x.sel.family = selected as u16;
-        x.lft.soft_byte_limit = u64::MAX;
-        x.lft.hard_byte_limit = u64::MAX;
-        x.lft.soft_packet_limit = u64::MAX;
-        x.lft.hard_packet_limit = u64::MAX;
-        x.dir = match parameters.direction {
+        let direction = match parameters.direction {
             Direction::In => bindings::xfrm_sa_dir_XFRM_SA_DIR_IN,
             Direction::Out => bindings::xfrm_sa_dir_XFRM_SA_DIR_OUT,
-        } as u8;
+        };
+        let x = self.as_raw();
+        // SAFETY: By the type invariant the structure is there, and nobody else knows it: these are
+        // plain writes to fields of integers and bytes.
+        unsafe {
+            (*x).id.proto = IPPROTO_ESP;
+            (*x).id.spi = parameters.spi.to_be();
+            (*x).id.daddr.in6.in6_u.u6_addr8 = parameters.destination;
+            (*x).props.saddr.in6.in6_u.u6_addr8 = parameters.source;
+            (*x).props.family = family as u16;
+            (*x).props.mode = mode as u8;
+            (*x).props.reqid = parameters.reqid;
+            (*x).props.flags = (any_family | esn) as u8;
+            (*x).sel.family = selected as u16;
+            (*x).lft.soft_byte_limit = u64::MAX;
+            (*x).lft.hard_byte_limit = u64::MAX;
+            (*x).lft.soft_packet_limit = u64::MAX;
+            (*x).lft.hard_packet_limit = u64::MAX;
+            (*x).dir = direction as u8;
+        }
     }
 
     fn set_algorithm(&self, algorithm: &Algorithm<'_>) -> Result {
@@ -204,71 +221,85 @@ impl Draft {
 
     fn set_aead(&self, name: &CStr, key: &[u8], icv_bits: u32) -> Result {
         let bits = i32::try_from(icv_bits).map_err(|_| EINVAL)?;
-        // SAFETY: The name is a C string. The answer is null or static.
+        // SAFETY: The name is a C string. The answer is null or an entry of a static table.
         let known = unsafe { bindings::xfrm_aead_get_byname(name.as_char_ptr(), bits, 1) };
-        // SAFETY: As above.
-        let known = unsafe { known.as_ref() }.ok_or_else(operation_not_supported)?;
+        if known.is_null() {
+            return Err(operation_not_supported());
+        }
         let key_bits = bit_length(key)?;
         let aead: NonNull<bindings::xfrm_algo_aead> = allocate(key.len())?;
-        // SAFETY: The structure was allocated with room for the key; the state owns it from here on.
-        // An AEAD's description has that member of the union.
+        let aead = aead.as_ptr();
+        // SAFETY: The structure is zeroed, ours alone, and has room for the key behind it.
         unsafe {
-            let aead = aead.as_ptr();
             copy_name(&mut (*aead).alg_name, name);
             (*aead).alg_key_len = key_bits;
             (*aead).alg_icv_len = icv_bits;
-            copy_key((*aead).alg_key.as_mut_ptr(), key);
-            let x = self.as_raw();
+            copy_key((&raw mut (*aead).alg_key).cast(), key);
+        }
+        let x = self.as_raw();
+        // SAFETY: Nobody else knows the state, which owns the structure from here on. An AEAD's
+        // description has that member of the union; these fields of the table never change.
+        unsafe {
             (*x).aead = aead;
-            (*x).props.ealgo = known.desc.sadb_alg_id;
-            (*x).geniv = known.uinfo.aead.geniv;
+            (*x).props.ealgo = (*known).desc.sadb_alg_id;
+            (*x).geniv = (*known).uinfo.aead.geniv;
         }
         Ok(())
     }
 
     fn set_auth(&self, name: &CStr, key: &[u8], icv_bits: u32) -> Result {
-        // SAFETY: The name is a C string. The answer is null or static.
+        // SAFETY: The name is a C string. The answer is null or an entry of a static table.
         let known = unsafe { bindings::xfrm_aalg_get_byname(name.as_char_ptr(), 1) };
-        // SAFETY: As above.
-        let known = unsafe { known.as_ref() }.ok_or_else(operation_not_supported)?;
-        // SAFETY: An authentication's description has that member of the union.
-        if icv_bits > u32::from(unsafe { known.uinfo.auth.icv_fullbits }) {
+        if known.is_null() {
+            return Err(operation_not_supported());
+        }
+        // SAFETY: Not null. An authentication's description has that member of the union, which never
+        // changes.
+        if icv_bits > u32::from(unsafe { (*known).uinfo.auth.icv_fullbits }) {
             return Err(EINVAL);
         }
         let key_bits = bit_length(key)?;
         let auth: NonNull<bindings::xfrm_algo_auth> = allocate(key.len())?;
-        // SAFETY: The structure was allocated with room for the key; the state owns it from here on.
+        let auth = auth.as_ptr();
+        // SAFETY: The structure is zeroed, ours alone, and has room for the key behind it.
         unsafe {
-            let auth = auth.as_ptr();
             copy_name(&mut (*auth).alg_name, name);
             (*auth).alg_key_len = key_bits;
             (*auth).alg_trunc_len = icv_bits;
-            copy_key((*auth).alg_key.as_mut_ptr(), key);
-            let x = self.as_raw();
+            copy_key((&raw mut (*auth).alg_key).cast(), key);
+        }
+        let x = self.as_raw();
+        // SAFETY: Nobody else knows the state, which owns the structure from here on. This field of
+        // the table never changes.
+        unsafe {
             (*x).aalg = auth;
-            (*x).props.aalgo = known.desc.sadb_alg_id;
+            (*x).props.aalgo = (*known).desc.sadb_alg_id;
         }
         Ok(())
     }
 
     fn set_cipher(&self, name: &CStr, key: &[u8]) -> Result {
-        // SAFETY: The name is a C string. The answer is null or static.
+        // SAFETY: The name is a C string. The answer is null or an entry of a static table.
         let known = unsafe { bindings::xfrm_ealg_get_byname(name.as_char_ptr(), 1) };
-        // SAFETY: As above.
-        let known = unsafe { known.as_ref() }.ok_or_else(operation_not_supported)?;
+        if known.is_null() {
+            return Err(operation_not_supported());
+        }
         let key_bits = bit_length(key)?;
         let cipher: NonNull<bindings::xfrm_algo> = allocate(key.len())?;
-        // SAFETY: The structure was allocated with room for the key; the state owns it from here on.
-        // A cipher's description has that member of the union.
+        let cipher = cipher.as_ptr();
+        // SAFETY: The structure is zeroed, ours alone, and has room for the key behind it.
         unsafe {
-            let cipher = cipher.as_ptr();
             copy_name(&mut (*cipher).alg_name, name);
             (*cipher).alg_key_len = key_bits;
-            copy_key((*cipher).alg_key.as_mut_ptr(), key);
-            let x = self.as_raw();
+            copy_key((&raw mut (*cipher).alg_key).cast(), key);
+        }
+        let x = self.as_raw();
+        // SAFETY: Nobody else knows the state, which owns the structure from here on. A cipher's
+        // description has that member of the union; these fields of the table never change.
+        unsafe {
             (*x).ealg = cipher;
-            (*x).props.ealgo = known.desc.sadb_alg_id;
-            (*x).geniv = known.uinfo.encr.geniv;
+            (*x).props.ealgo = (*known).desc.sadb_alg_id;
+            (*x).geniv = (*known).uinfo.encr.geniv;
         }
         Ok(())
     }
@@ -278,9 +309,10 @@ impl Draft {
             return Ok(());
         };
         let encap: NonNull<bindings::xfrm_encap_tmpl> = allocate(0)?;
-        // SAFETY: The structure is zeroed; the state owns it from here on.
+        let encap = encap.as_ptr();
+        // SAFETY: The structure is zeroed and ours alone. Nobody else knows the state, which owns it
+        // from here on.
         unsafe {
-            let encap = encap.as_ptr();
             (*encap).encap_type = bindings::UDP_ENCAP_ESPINUDP as u16;
             (*encap).encap_sport = source.to_be();
             (*encap).encap_dport = destination.to_be();
@@ -291,7 +323,8 @@ impl Draft {
 
     fn set_replay(&self, parameters: &Parameters<'_>) -> Result {
         let x = self.as_raw();
-        // SAFETY: The state is live.
+        // SAFETY: The structure is there by the type invariant, and nobody else knows it. Its namespace
+        // is that of the lock that the caller has.
         unsafe { bindings::xfrm_replay_notify_defaults(x) };
         let inbound = parameters.direction == Direction::In;
         let window = if inbound { parameters.replay_window } else { 0 };
@@ -300,7 +333,7 @@ impl Draft {
         }
         let Some(high) = parameters.esn else {
             if window <= u32::BITS {
-                // SAFETY: Nobody else knows the state.
+                // SAFETY: By the type invariant the structure is there, and nobody else knows it.
                 unsafe { (*x).props.replay_window = window as u8 };
                 return Ok(());
             }
@@ -326,7 +359,8 @@ impl Draft {
         let new = || -> Result<NonNull<bindings::xfrm_replay_state_esn>> {
             let mut esn: NonNull<bindings::xfrm_replay_state_esn> =
                 allocate(words as usize * size_of::<u32>())?;
-            // SAFETY: The structure is zeroed and ours.
+            // SAFETY: The structure is zeroed, zero is a value of all fields, and it is ours alone. Its
+            // bitmap is not touched through the reference.
             let fields = unsafe { esn.as_mut() };
             fields.bmp_len = words;
             fields.replay_window = window;
@@ -334,11 +368,10 @@ impl Draft {
             Ok(esn)
         };
         let x = self.as_raw();
-        // SAFETY: Nobody else knows the state, which owns the structures from here on.
-        unsafe {
-            (*x).replay_esn = new()?.as_ptr();
-            (*x).preplay_esn = new()?.as_ptr();
-        }
+        // SAFETY: Nobody else knows the state, which owns the structure from here on.
+        unsafe { (*x).replay_esn = new()?.as_ptr() };
+        // SAFETY: As for the first copy.
+        unsafe { (*x).preplay_esn = new()?.as_ptr() };
         Ok(())
     }
 
@@ -357,17 +390,18 @@ impl Draft {
                 Direction::Out => 0,
             },
         };
-        // SAFETY: All fields may be zero.
+        // SAFETY: All fields are pointers and integers: zero is a value of each.
         let mut extack: bindings::netlink_ext_ack = unsafe { core::mem::zeroed() };
-        // SAFETY: The state is complete, the namespace live, the caller may sleep.
-        unsafe {
-            bindings::xfrm_set_type_offload(x, true);
-            let net = configuring.namespace().as_raw();
-            to_result(bindings::xfrm_dev_state_add(net, x, &request, &mut extack))?;
-        }
+        // SAFETY: The state is complete, and nobody else knows it. The caller may sleep: it took a mutex.
+        unsafe { bindings::xfrm_set_type_offload(x, true) };
+        let net = configuring.namespace().as_raw();
+        // SAFETY: As above. The namespace is the state's own, and the caller holds its mutex of XFRM
+        // configuration. The other pointers are to locals.
+        to_result(unsafe { bindings::xfrm_dev_state_add(net, x, &request, &mut extack) })?;
         // Crypto mode ends in software without an error.
-        // SAFETY: The state is ours.
-        let taker = unsafe { (*x).xso.dev };
+        // SAFETY: The structure is there by the type invariant; a device that goes is taken away with
+        // one access, which a volatile read may race with.
+        let taker = unsafe { (&raw const (*x).xso.dev).read_volatile() };
         if taker.is_null() {
             return Err(operation_not_supported());
         }
@@ -376,7 +410,7 @@ impl Draft {
         }
         // The device is leaving, and the stack took the one that its routes name. The draft's end
         // frees the offload, but does not delete it.
-        // SAFETY: The state is offloaded.
+        // SAFETY: The state is offloaded, was not deleted before, and is in no list of the stack.
         unsafe { bindings::xfrm_dev_state_delete(x) };
         Err(ENODEV)
     }
@@ -384,42 +418,54 @@ impl Draft {
     /// Puts the state into the SAD and tells the world.
     fn publish(self) -> Result<ARef<State>> {
         let x = self.as_raw();
-        // SAFETY: The draft has a reference. The new one is the SAD's, if it takes the state.
-        let added = unsafe {
-            bindings::xfrm_state_tryget(x);
-            to_result(bindings::xfrm_state_add(x))
-        };
-        // SAFETY: We have a reference.
+        // The SAD's reference, if it takes the state.
+        // SAFETY: The draft's reference keeps the count from zero.
+        unsafe { bindings::xfrm_state_hold(x) };
+        // SAFETY: The state is complete and in no list yet; the caller has the mutex of XFRM
+        // configuration.
+        let added = to_result(unsafe { bindings::xfrm_state_add(x) });
+        // SAFETY: The draft's reference keeps the structure.
         unsafe { bindings::xfrm_audit_state_add(x, i32::from(added.is_ok())) };
         if let Err(error) = added {
-            // SAFETY: The device has the state; the SAD does not, so its reference is ours.
-            unsafe {
-                (*x).km.state = DEAD;
-                bindings::xfrm_dev_state_delete(x);
-                bindings::xfrm_state_put(x);
-            }
+            self.withdraw();
             return Err(error);
         }
+        // SAFETY: The draft's reference becomes the `ARef`'s. CAST: `State` is transparent over
+        // `xfrm_state`.
+        let state: ARef<State> = unsafe { ARef::from_raw(self.0.cast()) };
         core::mem::forget(self);
-        // SAFETY: We have a reference. The state may be deleted already, with its device for one,
-        // which needs none of the locks that we hold: its own one keeps a dead state dead.
-        unsafe {
-            bindings::xfrm_state_lock(x);
-            if (*x).km.state == VOID {
-                (*x).km.state = VALID;
+        // The state may be deleted already, with its device for one, which needs none of the locks that
+        // we hold: its own one keeps a dead state dead.
+        state.locked(|| {
+            // SAFETY: The structure is there, and the lock keeps other writers out. Readers without it
+            // read the byte with one access.
+            unsafe {
+                let life = &raw mut (*x).km.state;
+                if life.read_volatile() == VOID {
+                    life.write_volatile(VALID);
+                }
             }
-            bindings::xfrm_state_unlock(x);
-        }
-        super::modify::announce(x, bindings::XFRM_MSG_NEWSA);
-        // SAFETY: The draft's reference is ours now. CAST: `State` is transparent.
-        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(x).cast()) })
+        });
+        super::modify::announce(&state, bindings::XFRM_MSG_NEWSA);
+        Ok(state)
+    }
+
+    /// Takes back what was prepared for the SAD, which did not take the state.
+    fn withdraw(&self) {
+        let x = self.as_raw();
+        // SAFETY: The structure is there by the type invariant. The device may look at the byte.
+        unsafe { (&raw mut (*x).km.state).write_volatile(DEAD) };
+        // SAFETY: The state is offloaded, was not deleted before, and is in no list of the stack.
+        unsafe { bindings::xfrm_dev_state_delete(x) };
+        // SAFETY: The reference that was meant for the SAD; the draft has another one.
+        unsafe { bindings::xfrm_state_put(x) };
     }
 }
 
 /// Allocates a zeroed `A` with `more` bytes behind it, for the kernel to free.
 fn allocate<A>(more: usize) -> Result<NonNull<A>> {
     let size = size_of::<A>().checked_add(more).ok_or(EINVAL)?;
-    // SAFETY: No preconditions; sleeps.
+    // SAFETY: Any size may be asked for. The caller may sleep: only drafts are built with this.
     NonNull::new(unsafe { bindings::kzalloc(size) }.cast()).ok_or(ENOMEM)
 }
 
@@ -438,7 +484,8 @@ fn bit_length(key: &[u8]) -> Result<u32> {
 /// # Safety
 ///
 /// `to` is valid for writes of the key's length.
-unsafe fn copy_key(to: *mut c_char, key: &[u8]) {
-    // SAFETY: By the contract.
-    unsafe { core::ptr::copy_nonoverlapping(key.as_ptr(), to.cast(), key.len()) }
+unsafe fn copy_key(to: *mut u8, key: &[u8]) {
+    // SAFETY: The key is valid for reads, and `to` by the contract for writes. It was allocated for
+    // this copy, so the two do not overlap.
+    unsafe { core::ptr::copy_nonoverlapping(key.as_ptr(), to, key.len()) }
 }

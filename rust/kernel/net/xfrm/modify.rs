@@ -28,7 +28,7 @@ pub struct Configuring<'a> {
 impl Namespace {
     /// Takes the mutex of all XFRM configuration. Sleeps; RTNL is not held.
     pub fn configure_xfrm(&self) -> Configuring<'_> {
-        // SAFETY: The namespace is live.
+        // SAFETY: A `Namespace` holds a reference to its C structure.
         unsafe { bindings::xfrm_cfg_lock(self.as_raw()) };
         Configuring {
             namespace: self,
@@ -39,7 +39,7 @@ impl Namespace {
 
 impl Drop for Configuring<'_> {
     fn drop(&mut self) {
-        // SAFETY: The lock was taken on this thread.
+        // SAFETY: `configure_xfrm` took the lock, and the value cannot leave its thread.
         unsafe { bindings::xfrm_cfg_unlock(self.namespace.as_raw()) }
     }
 }
@@ -59,14 +59,14 @@ impl<'a> Configuring<'a> {
         self.namespace
     }
 
-    /// Whether `x` is a whole, live state of this namespace.
+    /// Whether `x` is a whole, live state of this namespace. It may die meanwhile, but the mutex keeps
+    /// its life from beginning.
     fn owns(&self, x: &State) -> bool {
-        // SAFETY: The state is live. The mutex keeps its life from beginning now.
-        unsafe {
-            bindings::xs_net(x.as_raw()) == self.namespace.as_raw()
-                && core::ptr::read_volatile(&raw const (*x.as_raw()).km.state)
-                    == bindings::XFRM_STATE_VALID as u8
-        }
+        // SAFETY: The structure is there by the type invariant of `State`; its namespace never changes.
+        let net = unsafe { bindings::xs_net(x.as_raw()) };
+        // SAFETY: As above. The stack writes the byte under the state's lock; one volatile read may race.
+        let life = unsafe { (&raw const (*x.as_raw()).km.state).read_volatile() };
+        net == self.namespace.as_raw() && life == bindings::XFRM_STATE_VALID as u8
     }
 
     /// Deletes `x`, audits and announces that. Does not wait for the device to forget it.
@@ -79,21 +79,25 @@ impl<'a> Configuring<'a> {
         if !self.owns(x) {
             return Err(ESRCH);
         }
-        // SAFETY: The state is live, and in the SAD unless it dies now.
-        let result = unsafe {
-            to_result(bindings::xfrm_security_delete(x.as_raw())).and_then(|()| {
-                if bindings::xfrm_state_kern(x.as_raw()) {
-                    return Err(EPERM);
-                }
-                to_result(bindings::xfrm_state_delete(x.as_raw()))
-            })
-        };
+        let result = self.delete_live(x);
         if result.is_ok() {
-            announce(x.as_raw(), bindings::XFRM_MSG_DELSA);
+            announce(x, bindings::XFRM_MSG_DELSA);
         }
-        // SAFETY: The state is live.
+        // SAFETY: The structure is there by the type invariant of `State`.
         unsafe { bindings::xfrm_audit_state_delete(x.as_raw(), i32::from(result.is_ok())) };
         result
+    }
+
+    fn delete_live(&self, x: &State) -> Result {
+        // SAFETY: The structure is there by the type invariant of `State`.
+        to_result(unsafe { bindings::xfrm_security_delete(x.as_raw()) })?;
+        // SAFETY: As above; whether the kernel uses a state never changes.
+        if unsafe { bindings::xfrm_state_kern(x.as_raw()) } {
+            return Err(EPERM);
+        }
+        // SAFETY: As above. The state was put into the SAD, else it would not have been valid; if it
+        // died since, the stack says so. The SAD's reference is not the one behind `x`.
+        to_result(unsafe { bindings::xfrm_state_delete(x.as_raw()) })
     }
 
     /// Moves the high half of the sequence numbers of `x` forward to `high`, tells the device and
@@ -112,12 +116,7 @@ impl<'a> Configuring<'a> {
         if !x.is_esn() {
             return Err(AdvanceError::NoEsn);
         }
-        // SAFETY: The state is live; nobody holds its lock on this thread.
-        unsafe { bindings::xfrm_state_lock(x.as_raw()) };
-        let result = advance_locked(x, high);
-        // SAFETY: Taken above.
-        unsafe { bindings::xfrm_state_unlock(x.as_raw()) };
-        if result? {
+        if x.locked(|| advance_locked(x, high))? {
             announce_advance(x);
         }
         Ok(())
@@ -125,42 +124,74 @@ impl<'a> Configuring<'a> {
 }
 
 /// [`Configuring::advance_sequence`] under the state's lock; whether anything moved.
+///
+/// The lock keeps other writers out, but numbers are also read without it, so they are written with
+/// volatile accesses.
 fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
-    // SAFETY: A state's replay state lives as long as the state; it changes under the lock.
-    let esn = unsafe { (*x.as_raw()).replay_esn.as_mut() }.ok_or(AdvanceError::NoEsn)?;
+    // SAFETY: The structure is there by the type invariant of `State`, and nobody changes this pointer.
+    let esn = unsafe { (*x.as_raw()).replay_esn };
+    if esn.is_null() {
+        return Err(AdvanceError::NoEsn);
+    }
     let inbound = x.direction() == Some(Direction::In);
-    let now = if inbound {
-        &mut esn.seq_hi
-    } else {
-        &mut esn.oseq_hi
+    // SAFETY: Not null, so by the type invariant of `State` it lives as long as the state.
+    let field = unsafe {
+        if inbound {
+            &raw mut (*esn).seq_hi
+        } else {
+            &raw mut (*esn).oseq_hi
+        }
     };
-    if high < *now {
+    // SAFETY: Part of the replay state, whose writers have the lock that we hold.
+    let now = unsafe { field.read_volatile() };
+    if high < now {
         return Err(AdvanceError::Backward);
     }
-    if high == *now {
+    if high == now {
         return Ok(false);
     }
-    *now = high;
+    // SAFETY: As for the read; readers without the lock read it with one access.
+    unsafe { field.write_volatile(high) };
     if inbound {
-        esn.seq = 0;
-        if esn.replay_window != 0 {
-            // The bit of number 0, the highest, stays free.
-            let top = u32::MAX % esn.replay_window;
-            let words = esn.bmp_len as usize;
-            // SAFETY: The bitmap has `bmp_len` words.
-            let bitmap = unsafe { core::slice::from_raw_parts_mut(esn.bmp.as_mut_ptr(), words) };
-            bitmap.fill(u32::MAX);
-            if let Some(word) = bitmap.get_mut((top / u32::BITS) as usize) {
-                *word &= !(1 << (top % u32::BITS));
-            }
-        }
+        // SAFETY: Part of the replay state, as the high half is.
+        unsafe { (&raw mut (*esn).seq).write_volatile(0) };
+        // SAFETY: A live replay state under its lock.
+        unsafe { mark_seen(esn) };
     }
     // SAFETY: The state is live and its lock held.
-    unsafe {
-        set_announced(x.as_raw());
-        bindings::xfrm_advance_esn(x.as_raw());
-    }
+    unsafe { set_announced(x.as_raw()) };
+    // SAFETY: The structure is there by the type invariant of `State`, and its lock is held, which
+    // switches softirqs off: an RCU section.
+    unsafe { bindings::xfrm_advance_esn(x.as_raw()) };
     Ok(true)
+}
+
+/// Takes all numbers of the window below a new round for received.
+///
+/// # Safety
+///
+/// `esn` is the replay state of a live state whose lock is held.
+unsafe fn mark_seen(esn: *mut bindings::xfrm_replay_state_esn) {
+    // SAFETY: Valid by the contract; the lock keeps writers out.
+    let (window, words) = unsafe { ((*esn).replay_window, (*esn).bmp_len) };
+    if window == 0 {
+        return;
+    }
+    // The bit of number 0, the highest, stays free.
+    let top = u32::MAX % window;
+    // SAFETY: The bitmap begins here. The pointer comes from that to all of the allocation, not from a
+    // reference to the structure without its bitmap.
+    let bitmap: *mut u32 = unsafe { &raw mut (*esn).bmp }.cast();
+    for index in 0..words {
+        let free = if index == top / u32::BITS {
+            1 << (top % u32::BITS)
+        } else {
+            0
+        };
+        // SAFETY: The bitmap has `bmp_len` words, by which the stack allocated the structure. It is
+        // read and written under the lock.
+        unsafe { bitmap.add(index as usize).write(!free) };
+    }
 }
 
 /// Has the stack take the sequence numbers for announced.
@@ -169,33 +200,34 @@ fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
 ///
 /// The state is live, has a `replay_esn`, and its lock is held.
 unsafe fn set_announced(x: *mut bindings::xfrm_state) {
-    // SAFETY: By the contract. Both copies were made with the same size, that of their bitmaps
-    // included.
-    unsafe {
-        let (now, announced) = ((*x).replay_esn, (*x).preplay_esn);
-        if !announced.is_null() {
-            let bitmap = (*now).bmp_len as usize * size_of::<u32>();
-            let size = size_of::<bindings::xfrm_replay_state_esn>() + bitmap;
-            core::ptr::copy_nonoverlapping(now.cast::<u8>(), announced.cast(), size);
-        }
+    // SAFETY: Valid by the contract; the lock keeps writers out.
+    let (now, announced) = unsafe { ((*x).replay_esn, (*x).preplay_esn) };
+    if announced.is_null() {
+        return;
     }
+    // SAFETY: By the contract there is a `replay_esn`; the lock keeps writers out.
+    let bitmap = unsafe { (*now).bmp_len } as usize * size_of::<u32>();
+    let size = size_of::<bindings::xfrm_replay_state_esn>() + bitmap;
+    // SAFETY: Both copies were allocated one after the other with this size: the stack lets nobody
+    // change the length of the bitmap (`xfrm_replay_verify_len()`). Writers of both have the lock.
+    unsafe { core::ptr::copy_nonoverlapping(now.cast::<u8>(), announced.cast(), size) };
 }
 
 /// Tells the key managers of `event` (`XFRM_MSG_`).
-pub(super) fn announce(x: *mut bindings::xfrm_state, event: u32) {
-    // SAFETY: All fields may be zero.
+pub(super) fn announce(x: &State, event: u32) {
+    // SAFETY: All fields are integers and a pointer, or unions of integers: zero is a value of each.
     let mut what: bindings::km_event = unsafe { core::mem::zeroed() };
     what.event = event;
-    // SAFETY: The callers hold a reference to the state.
-    unsafe { bindings::km_state_notify(x, &what) };
+    // SAFETY: The structure is there by the type invariant of `State`, and `what` during the call.
+    unsafe { bindings::km_state_notify(x.as_raw(), &what) };
 }
 
 /// Tells the key managers of new sequence numbers, as after their own `XFRM_MSG_NEWAE`.
 fn announce_advance(x: &State) {
-    // SAFETY: All fields may be zero.
+    // SAFETY: All fields are integers and a pointer, or unions of integers: zero is a value of each.
     let mut what: bindings::km_event = unsafe { core::mem::zeroed() };
     what.event = bindings::XFRM_MSG_NEWAE;
     what.data.aevent = bindings::xfrm_ae_ftype_t_XFRM_AE_CU;
-    // SAFETY: The state is live.
+    // SAFETY: The structure is there by the type invariant of `State`, and `what` during the call.
     unsafe { bindings::km_state_notify(x.as_raw(), &what) };
 }

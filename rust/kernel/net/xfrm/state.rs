@@ -2,6 +2,9 @@
 
 //! `struct xfrm_state`: one SA.
 
+mod algorithm;
+mod replay;
+
 use super::{
     Callbacks,
     Direction, //
@@ -12,13 +15,22 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
-    prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        rcu, //
     },
     types::Opaque, //
 };
+
+pub use algorithm::{
+    Aead,
+    Auth,
+    Cipher, //
+};
+use replay::ReplayEsn;
 
 /// The protocol of ESP ([`State::protocol`]).
 pub const IPPROTO_ESP: u8 = 50;
@@ -28,27 +40,61 @@ pub const REPLAY_WINDOW_MAX: u32 = 4096;
 
 /// One SA, with read access to what an offloading driver needs.
 ///
+/// No Rust reference to the C structure or to what it points to is made, but to names and keys: the
+/// stack writes to a live state, under its lock or without one. All else is copied out, in one of two
+/// ways: [`fixed!`] and [`changing!`].
+///
 /// # Invariants
 ///
-/// The pointer to a `State` is the pointer to a live `struct xfrm_state` whose parameters do not
-/// change as long as the reference lives.
+/// - A pointer to a `State` points to an initialised `struct xfrm_state` whose reference count is not
+///   zero as long as the Rust reference lives.
+/// - From the call of `xdo_dev_state_add` until the count is zero nobody writes to `id`, `mark`,
+///   `tfcpad`, to `props` apart from `props.smark`, and to the pointers `aead`, `aalg`, `ealg`, `calg`,
+///   `encap`, `replay_esn` and `geniv`. What the last seven point to, if they are not null, lives as
+///   long.
+/// - Nobody writes to `*aead`, `*aalg`, `*ealg` and `*geniv` in that time. Their keys have as many bits
+///   as their length says.
 #[repr(transparent)]
 pub struct State(Opaque<bindings::xfrm_state>);
 
-// SAFETY: The reference count is atomic; the fields that are read here do not change.
+/// A copy of a field of a [`State`] that nobody writes to, by the second type invariant.
+macro_rules! fixed {
+    ($state:expr, $($field:ident).+) => {{
+        let state: &State = $state;
+        // SAFETY: By the type invariants the structure is there, and nobody writes to this field.
+        unsafe { (*state.as_raw()).$($field).+ }
+    }};
+}
+use fixed;
+
+/// A copy, read once, of an integer or pointer field of a [`State`] that others may write to meanwhile.
+macro_rules! changing {
+    ($state:expr, $($field:ident).+) => {{
+        let state: &State = $state;
+        // SAFETY: By the type invariants the structure is there, so the field is valid for reads. It
+        // is a machine word or less, aligned, and read with one volatile access, which may race.
+        unsafe { (&raw const (*state.as_raw()).$($field).+).read_volatile() }
+    }};
+}
+
+// SAFETY: A state belongs to no thread. `xfrm_state_put()`, which frees it, runs in any context.
 unsafe impl Send for State {}
-// SAFETY: As above.
+// SAFETY: All methods either read what does not change, read what changes with one volatile access
+// for each word, or call C functions that take the locks that they need.
 unsafe impl Sync for State {}
 
-// SAFETY: The state is freed when the count reaches zero only.
+// SAFETY: `refcnt` is changed by atomic operations, and the structure is freed after it has reached
+// zero.
 unsafe impl AlwaysRefCounted for State {
     fn inc_ref(&self) {
-        // SAFETY: The state is live, so the count is not zero.
-        unsafe { bindings::xfrm_state_tryget(self.as_raw()) };
+        // SAFETY: By the type invariant the structure is there and its count is not zero, as
+        // `refcount_inc()` demands.
+        unsafe { bindings::xfrm_state_hold(self.as_raw()) };
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up its reference.
+        // SAFETY: The caller gives up a reference, so there is one to put. CAST: `State` is
+        // transparent over `xfrm_state`.
         unsafe { bindings::xfrm_state_put(obj.as_ptr().cast()) }
     }
 }
@@ -87,40 +133,19 @@ pub struct Encapsulation {
     pub destination_port: u16,
 }
 
-/// The encryption algorithm of a state. Has no `Debug`: it leads to the key.
-pub struct Cipher<'a> {
-    /// The name in the kernel's crypto API, such as `cbc(aes)`.
-    pub name: &'a [u8],
-    /// The key.
-    pub key: &'a [u8],
-}
-
-/// The authentication algorithm of a state. Has no `Debug`: it leads to the key.
-pub struct Auth<'a> {
-    /// The name in the kernel's crypto API, such as `hmac(sha256)`.
-    pub name: &'a [u8],
-    /// The key.
-    pub key: &'a [u8],
-    /// ICV length in bits.
-    pub icv_bits: u32,
-}
-
-/// The AEAD of a state. Has no `Debug`: it leads to the key.
-pub struct Aead<'a> {
-    /// The name in the kernel's crypto API, such as `rfc4106(gcm(aes))`.
-    pub name: &'a [u8],
-    /// Key and salt.
-    pub key: &'a [u8],
-    /// ICV length in bits.
-    pub icv_bits: u32,
-}
-
 impl State {
     /// # Safety
     ///
-    /// `ptr` is a live state whose parameters do not change during `'a`.
+    /// `ptr` is a state that was given to `xdo_dev_state_add`, or is about to be and is complete, and
+    /// somebody holds a reference to it during `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::xfrm_state) -> &'a Self {
-        // SAFETY: By the contract. CAST: `State` is transparent over `xfrm_state`.
+        // INVARIANT: By the contract the count is not zero. The stack sets the parameters up before
+        // it offloads a state, and writes only to those of a live one that the invariants leave out:
+        // `xfrm_state_update()`, `xfrm_update_ae_params()`, `xfrm_dev_state_free()` and the code
+        // for packets are all that write. `xfrm_state_gc_destroy()` frees what it points to, when the
+        // count is zero.
+        // SAFETY: The pointer is valid by the contract, and `Opaque` allows C to write meanwhile.
+        // CAST: `State` is transparent over `Opaque`, and that over `xfrm_state`.
         unsafe { &*ptr.cast() }
     }
 
@@ -128,28 +153,26 @@ impl State {
         self.0.get()
     }
 
-    fn raw(&self) -> &bindings::xfrm_state {
-        // SAFETY: The state is live; the fields read through this do not change.
-        unsafe { &*self.as_raw() }
-    }
-
     /// Takes a reference unless the last one is gone already.
     ///
     /// # Safety
     ///
-    /// The memory behind `ptr` is a state that is not freed during the call.
+    /// The memory behind `ptr` is a state that was given to `xdo_dev_state_add`, and is not freed
+    /// during the call; its reference count may be zero.
     pub(crate) unsafe fn try_get(ptr: NonNull<bindings::xfrm_state>) -> Option<ARef<Self>> {
-        // SAFETY: By the contract.
+        // SAFETY: By the contract the count can be read and changed; a zero stays zero.
         if !unsafe { bindings::xfrm_state_tryget(ptr.as_ptr()) } {
             return None;
         }
-        // SAFETY: We have a reference. CAST: as in `from_raw`.
+        // INVARIANT: As in `from_raw`; the reference just taken keeps the count from zero.
+        // SAFETY: That reference becomes the `ARef`'s. CAST: as in `from_raw`.
         Some(unsafe { ARef::from_raw(ptr.cast()) })
     }
 
     /// The direction in the device, `None` for anything but in and out.
     pub fn direction(&self) -> Option<Direction> {
-        // SAFETY: The state is live.
+        // SAFETY: The structure is there by the type invariant. C reads the bits, so that a race with
+        // a write to their neighbour `type` is one of C code.
         match u32::from(unsafe { bindings::xfrm_offload_dir(self.as_raw()) }) {
             bindings::XFRM_DEV_OFFLOAD_IN => Some(Direction::In),
             bindings::XFRM_DEV_OFFLOAD_OUT => Some(Direction::Out),
@@ -158,46 +181,51 @@ impl State {
     }
 
     /// Whether packet offload is asked for instead of crypto offload.
+    ///
+    /// Says no of a state that the stack has taken away from its device.
     pub fn is_packet_offload(&self) -> bool {
-        // SAFETY: The state is live.
+        // SAFETY: The structure is there by the type invariant; C reads the bits.
         let kind = u32::from(unsafe { bindings::xfrm_offload_type(self.as_raw()) });
         kind == bindings::XFRM_DEV_OFFLOAD_PACKET
     }
 
     /// Whether the state is larval (`XFRM_DEV_OFFLOAD_FLAG_ACQ`): no keys, atomic context.
     pub fn is_acquire(&self) -> bool {
-        // SAFETY: The state is live.
+        // SAFETY: The structure is there by the type invariant; C reads the bits.
         let flags = u32::from(unsafe { bindings::xfrm_offload_flags(self.as_raw()) });
         flags & bindings::XFRM_DEV_OFFLOAD_FLAG_ACQ != 0
     }
 
     /// The offload handle; of another driver perhaps, so check it before use.
     pub fn handle(&self) -> super::Handle {
-        super::Handle::from_raw(self.raw().xso.offload_handle)
+        // A bond that fails over gives the state a handle of another device.
+        super::Handle::from_raw(changing!(self, xso.offload_handle))
     }
 
-    /// Whether the device that the user named is one of `T`'s, not one above it such as a bond.
-    ///
-    /// Valid while the state is offloaded, or is being added.
+    /// Whether the device that the user named is one of `T`'s, not one above it such as a bond. No if
+    /// the state is not offloaded any more. Any context.
     pub fn names_device_of<T: NetOperations>(&self) -> bool {
-        // SAFETY: An offloaded state holds a reference to its device; else there is none.
-        let dev = unsafe { self.raw().xso.dev.as_ref() };
-        dev.is_some_and(|dev| core::ptr::eq(dev.xfrmdev_ops, Callbacks::<T>::ops()))
+        let _guard = rcu::read_lock();
+        let dev = changing!(self, xso.dev);
+        // SAFETY: A state that names a device has a reference to it. When the stack takes the device
+        // away from the state while we look, at the end of the device, it waits for us
+        // (`synchronize_net()`) before it frees the device.
+        !dev.is_null() && unsafe { (*dev).xfrmdev_ops } == Callbacks::<T>::ops()
     }
 
     /// The protocol: 50 ESP, 51 AH, 108 IPComp.
     pub fn protocol(&self) -> u8 {
-        self.raw().id.proto
+        fixed!(self, id.proto)
     }
 
     /// The SPI as a number.
     pub fn spi(&self) -> u32 {
-        u32::from_be(self.raw().id.spi)
+        u32::from_be(fixed!(self, id.spi))
     }
 
     /// The family of the (outer) addresses.
     pub fn family(&self) -> Option<Family> {
-        match u32::from(self.raw().props.family) {
+        match u32::from(fixed!(self, props.family)) {
             bindings::AF_INET => Some(Family::V4),
             bindings::AF_INET6 => Some(Family::V6),
             _ => None,
@@ -206,7 +234,7 @@ impl State {
 
     /// The mode.
     pub fn mode(&self) -> Mode {
-        match u32::from(self.raw().props.mode) {
+        match u32::from(fixed!(self, props.mode)) {
             bindings::XFRM_MODE_TRANSPORT => Mode::Transport,
             bindings::XFRM_MODE_TUNNEL => Mode::Tunnel,
             _ => Mode::Other,
@@ -220,82 +248,88 @@ impl State {
 
     /// The (outer) destination address.
     pub fn destination(&self) -> Address {
-        // SAFETY: All members of the union are bytes.
-        let bytes = unsafe { self.raw().id.daddr.in6.in6_u.u6_addr8 };
-        address(bytes, self.family())
+        address(fixed!(self, id.daddr.in6.in6_u.u6_addr8), self.family())
     }
 
     /// The (outer) source address.
     pub fn source(&self) -> Address {
-        // SAFETY: All members of the union are bytes.
-        let bytes = unsafe { self.raw().props.saddr.in6.in6_u.u6_addr8 };
-        address(bytes, self.family())
+        address(fixed!(self, props.saddr.in6.in6_u.u6_addr8), self.family())
     }
 
     /// Whether 64-bit sequence numbers are on.
     pub fn is_esn(&self) -> bool {
-        u32::from(self.raw().props.flags) & bindings::XFRM_STATE_ESN != 0
+        u32::from(fixed!(self, props.flags)) & bindings::XFRM_STATE_ESN != 0
     }
 
     /// Whether the outgoing sequence number may wrap (`XFRM_SA_XFLAG_OSEQ_MAY_WRAP`).
     pub fn may_wrap(&self) -> bool {
-        self.raw().props.extra_flags & bindings::XFRM_SA_XFLAG_OSEQ_MAY_WRAP != 0
+        fixed!(self, props.extra_flags) & bindings::XFRM_SA_XFLAG_OSEQ_MAY_WRAP != 0
     }
 
-    /// What ESP is inside of, if anything.
+    /// What ESP is inside of, if anything. The user may change the ports of a live state: in that
+    /// moment one may be the old one and one the new one. Takes no lock: in any context.
     pub fn encapsulation(&self) -> Option<Encapsulation> {
-        // SAFETY: Null or valid as long as the state.
-        let encap = unsafe { self.raw().encap.as_ref() }?;
+        let encap = fixed!(self, encap);
+        if encap.is_null() {
+            return None;
+        }
+        // SAFETY: Not null, so by the type invariant it lives as long as the state. Each field is two
+        // bytes, aligned, and read with one volatile access, which may race.
+        let (kind, source, destination) = unsafe {
+            (
+                (&raw const (*encap).encap_type).read_volatile(),
+                (&raw const (*encap).encap_sport).read_volatile(),
+                (&raw const (*encap).encap_dport).read_volatile(),
+            )
+        };
         Some(Encapsulation {
-            is_udp: u32::from(encap.encap_type) == bindings::UDP_ENCAP_ESPINUDP,
-            source_port: u16::from_be(encap.encap_sport),
-            destination_port: u16::from_be(encap.encap_dport),
+            is_udp: u32::from(kind) == bindings::UDP_ENCAP_ESPINUDP,
+            source_port: u16::from_be(source),
+            destination_port: u16::from_be(destination),
         })
     }
 
-    /// The replay window in packets; 0 for none.
+    /// The replay window in packets; 0 for none. Takes no lock: in any context.
     pub fn replay_window(&self) -> u32 {
-        // SAFETY: Null or valid as long as the state.
-        match unsafe { self.raw().replay_esn.as_ref() } {
-            Some(esn) => esn.replay_window,
-            None => u32::from(self.raw().props.replay_window),
+        match ReplayEsn::of(self) {
+            Some(esn) => esn.window(),
+            None => u32::from(fixed!(self, props.replay_window)),
         }
+    }
+
+    /// Runs `f` under the state's lock. The stack changes counters and sequence numbers under it.
+    pub(super) fn locked<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The structure is there by the type invariant, and with it the initialised lock. A
+        // caller that holds it already hangs, which is no undefined behaviour.
+        unsafe { bindings::xfrm_state_lock(self.as_raw()) };
+        let result = f();
+        // SAFETY: Taken above, on this CPU, which `f` did not leave: softirqs are off.
+        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
+        result
     }
 
     /// The highest 64-bit number that an inbound state has seen; 32 bits without ESN. Takes the state's
     /// lock: not for callbacks that hold it.
     pub fn highest_seen(&self) -> u64 {
-        // SAFETY: The state is live, and the caller does not hold its lock.
-        unsafe { bindings::xfrm_state_lock(self.as_raw()) };
-        let number = self.highest_seen_locked();
-        // SAFETY: Taken above.
-        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
-        number
+        self.locked(|| self.highest_seen_locked())
     }
 
     /// As [`Self::highest_seen`], in a callback that holds the state's lock. Without the lock the
     /// halves may not belong together.
     pub fn highest_seen_locked(&self) -> u64 {
-        // SAFETY: Null or valid as long as the state.
-        match unsafe { self.raw().replay_esn.as_ref() } {
-            Some(esn) => (u64::from(esn.seq_hi) << 32) | u64::from(esn.seq),
-            None => u64::from(self.raw().replay.seq),
+        match ReplayEsn::of(self) {
+            Some(esn) => esn.highest_seen(),
+            None => u64::from(changing!(self, replay.seq)),
         }
     }
 
     /// The 64-bit number that an outbound state has used last; 32 bits without ESN. Takes the state's
     /// lock: not for callbacks that hold it.
     pub fn last_sent(&self) -> u64 {
-        // SAFETY: The state is live, and the caller does not hold its lock.
-        unsafe { bindings::xfrm_state_lock(self.as_raw()) };
-        // SAFETY: Null or valid as long as the state.
-        let number = match unsafe { self.raw().replay_esn.as_ref() } {
-            Some(esn) => (u64::from(esn.oseq_hi) << 32) | u64::from(esn.oseq),
-            None => u64::from(self.raw().replay.oseq),
-        };
-        // SAFETY: Taken above.
-        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
-        number
+        self.locked(|| match ReplayEsn::of(self) {
+            Some(esn) => esn.last_sent(),
+            None => u64::from(changing!(self, replay.oseq)),
+        })
     }
 
     /// Whether the 64-bit number of an outbound ESN state is in or just before its last round of 2^32,
@@ -304,122 +338,48 @@ impl State {
     pub fn in_last_round(&self) -> bool {
         // Those who have asked may still get their numbers.
         const START: u64 = ((u32::MAX as u64) << 32) - (1 << 16);
-        // SAFETY: Null or valid as long as the state.
-        let Some(esn) = (unsafe { self.raw().replay_esn.as_ref() }) else {
-            return false;
-        };
-        // SAFETY: Valid, as parts of `esn`; the stack may write to them meanwhile.
-        let (hi, lo) = unsafe {
-            (
-                (&raw const esn.oseq_hi).read_volatile(),
-                (&raw const esn.oseq).read_volatile(),
-            )
-        };
-        self.is_esn() && ((u64::from(hi) << 32) | u64::from(lo)) >= START
+        self.is_esn() && ReplayEsn::of(self).is_some_and(|esn| esn.last_sent() >= START)
     }
 
-    /// Packets and bytes that the stack has counted.
+    /// Packets and bytes that the stack has counted, of the same moment. Takes the state's lock: not for
+    /// callbacks that hold it.
     pub fn usage(&self) -> (u64, u64) {
-        let counters = &self.raw().curlft;
-        (counters.packets, counters.bytes)
+        self.locked(|| {
+            (
+                changing!(self, curlft.packets),
+                changing!(self, curlft.bytes),
+            )
+        })
     }
 
     /// Ends the life of the state as its hard limit would: it is deleted, key managers are told that it
     /// expired, and the audit log has it. Nothing happens if it is dead already, or not yet one of the
     /// stack's states. Takes the state's lock, does not sleep.
     pub fn expire(&self) {
-        // SAFETY: The state is live, and the caller does not hold its lock.
+        // SAFETY: The structure is there by the type invariant, and the reference behind `self` stays
+        // while the stack drops its own one.
         unsafe { bindings::xfrm_state_expire(self.as_raw()) }
     }
 
     /// What policies name the state by.
     pub fn reqid(&self) -> u32 {
-        self.raw().props.reqid
-    }
-
-    /// The separate authentication algorithm, if the state has one.
-    pub fn auth(&self) -> Option<Auth<'_>> {
-        // SAFETY: Null or valid as long as the state.
-        let auth = unsafe { self.raw().aalg.as_ref() }?;
-        Some(Auth {
-            name: name(&auth.alg_name),
-            // SAFETY: `alg_key` has `alg_key_len` bits.
-            key: unsafe { key(auth.alg_key.as_ptr(), auth.alg_key_len) },
-            icv_bits: auth.alg_trunc_len,
-        })
-    }
-
-    /// The separate encryption algorithm, if the state has one.
-    pub fn cipher(&self) -> Option<Cipher<'_>> {
-        // SAFETY: Null or valid as long as the state.
-        let cipher = unsafe { self.raw().ealg.as_ref() }?;
-        Some(Cipher {
-            name: name(&cipher.alg_name),
-            // SAFETY: `alg_key` has `alg_key_len` bits.
-            key: unsafe { key(cipher.alg_key.as_ptr(), cipher.alg_key_len) },
-        })
+        fixed!(self, props.reqid)
     }
 
     /// Whether there is a compression algorithm.
     pub fn has_compression(&self) -> bool {
-        !self.raw().calg.is_null()
+        !fixed!(self, calg).is_null()
     }
 
     /// Whether only packets with a mark belong to the state.
     pub fn has_mark(&self) -> bool {
-        self.raw().mark.m != 0
+        fixed!(self, mark.m) != 0
     }
 
     /// Whether traffic flow confidentiality padding is on.
     pub fn has_tfc_padding(&self) -> bool {
-        self.raw().tfcpad != 0
+        fixed!(self, tfcpad) != 0
     }
-
-    /// The name of the IV generator, such as `seqiv`; empty if there is none.
-    pub fn iv_generator(&self) -> &[u8] {
-        let geniv = self.raw().geniv;
-        if geniv.is_null() {
-            return &[];
-        }
-        // SAFETY: Not null, so it is a static C string.
-        unsafe { CStr::from_char_ptr(geniv.cast()) }.to_bytes()
-    }
-
-    /// ICV length in bits; `None` without authentication.
-    pub fn icv_bits(&self) -> Option<u32> {
-        // SAFETY: Null or valid as long as the state.
-        if let Some(aead) = unsafe { self.raw().aead.as_ref() } {
-            return Some(aead.alg_icv_len);
-        }
-        // SAFETY: Null or valid as long as the state.
-        unsafe { self.raw().aalg.as_ref() }.map(|auth| auth.alg_trunc_len)
-    }
-
-    /// The AEAD, if the state has one.
-    pub fn aead(&self) -> Option<Aead<'_>> {
-        // SAFETY: Null or valid as long as the state.
-        let aead = unsafe { self.raw().aead.as_ref() }?;
-        Some(Aead {
-            name: name(&aead.alg_name),
-            // SAFETY: `alg_key` has `alg_key_len` bits.
-            key: unsafe { key(aead.alg_key.as_ptr(), aead.alg_key_len) },
-            icv_bits: aead.alg_icv_len,
-        })
-    }
-}
-
-/// An algorithm's name without the zeros behind it.
-fn name(field: &[c_char]) -> &[u8] {
-    let end = field.iter().position(|&c| c == 0).unwrap_or(field.len());
-    field.get(..end).unwrap_or_default()
-}
-
-/// # Safety
-///
-/// `ptr` points to `bits` valid bits that do not change during `'a`.
-unsafe fn key<'a>(ptr: *const c_char, bits: u32) -> &'a [u8] {
-    // SAFETY: By the contract.
-    unsafe { core::slice::from_raw_parts(ptr.cast(), (bits / 8) as usize) }
 }
 
 /// `bytes` without the stale ones behind an IPv4 address.

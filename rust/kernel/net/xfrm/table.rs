@@ -59,9 +59,13 @@ impl Handle {
 }
 
 /// One slot of a table.
+///
+/// # Invariants
+///
+/// `state` points to a state that a device took or is taking, and whose memory stays while the slot
+/// names it. Its reference count may be zero already.
 struct Slot<D> {
-    /// The state while it may be used. Points to a live state: the callbacks detach it before the
-    /// stack frees it.
+    /// The state while it may be used.
     state: Option<NonNull<bindings::xfrm_state>>,
     epoch: u16,
     taken: bool,
@@ -70,6 +74,11 @@ struct Slot<D> {
 }
 
 /// The slots of one direction, by id.
+///
+/// # Invariants
+///
+/// Only reached under the table's lock, which is also held while a slot forgets its state. So what
+/// [`Slot`] promises is true as long as the lock is held.
 struct Slots<D> {
     list: KVVec<Slot<D>>,
     limit: usize,
@@ -77,7 +86,8 @@ struct Slots<D> {
     hint: usize,
 }
 
-// SAFETY: The pointers are only used to take references under the table's lock.
+// SAFETY: A state belongs to no thread. The pointers are compared, or used to take references, both
+// under the table's lock.
 unsafe impl<D: Send> Send for Slots<D> {}
 
 impl<D> Slots<D> {
@@ -163,7 +173,8 @@ impl<D> StateTable<D> {
         }
     }
 
-    /// Puts `x` into a free slot. Only for the add callback, whose counterparts detach it.
+    /// Puts `x` into a free slot. Only for the add callback, whose counterparts detach it, and which
+    /// itself does so if the add fails.
     pub(super) fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
         let mut slots = self.slots(direction).lock();
         let index = slots.find_free().ok_or(ENOSPC)?;
@@ -171,6 +182,9 @@ impl<D> StateTable<D> {
         let slot = slots.list.get_mut(index).ok_or(ENOSPC)?;
         slot.taken = true;
         slot.epoch = slot.epoch.wrapping_add(1);
+        // INVARIANT: The caller has a reference to `x`, and its counterparts `state_delete` and
+        // `state_free` detach it: XFRM calls one of them before it frees a state, or the add fails.
+        // `HasStates` promises that they find this table.
         slot.state = NonNull::new(x.as_raw());
         Ok(Handle {
             id,
@@ -233,7 +247,7 @@ impl<D> StateTable<D> {
     pub fn get_incoming(&self, id: u32, epoch: u16) -> Option<ARef<State>> {
         let mut slots = self.incoming.lock();
         let state = slots.get(id, epoch)?.state?;
-        // SAFETY: A state in the table is not freed: it is detached first, under this lock.
+        // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
         unsafe { State::try_get(state) }
     }
 
@@ -241,7 +255,7 @@ impl<D> StateTable<D> {
     pub fn get(&self, handle: Handle) -> Option<ARef<State>> {
         let mut slots = self.slots(handle.direction).lock();
         let state = slots.get(handle.id, handle.epoch)?.state?;
-        // SAFETY: A state in the table is not freed: it is detached first, under this lock.
+        // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
         unsafe { State::try_get(state) }
     }
 
@@ -252,7 +266,7 @@ impl<D> StateTable<D> {
             let Some(state) = slot.state else {
                 continue;
             };
-            // SAFETY: A state in the table is not freed: it is detached first, under this lock.
+            // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
             if let Some(state) = unsafe { State::try_get(state) } {
                 let id = u32::try_from(index).ok()?;
                 let handle = Handle {
