@@ -6,7 +6,6 @@ because a build in another folder wants a source tree without objects.
 """
 
 import os
-import pathlib
 import re
 import subprocess
 
@@ -38,8 +37,9 @@ def copy(sources, target):
 def compiler(tree):
     """The word for make that names the compiler which the kernel was built with."""
     text = (tree / ".config").read_text(encoding="utf-8")
-    name = re.search(r'^CONFIG_CC_VERSION_TEXT="(\S+)', text, re.M)[1]
-    return "LLVM=1" if "clang" in pathlib.Path(name).name else f"CC={name}"
+    version = re.search(r'^CONFIG_CC_VERSION_TEXT="(.+)"', text, re.M)[1]
+    # Clang says its vendor first ("Debian clang version 19"), gcc the name by which it was called.
+    return "LLVM=1" if "clang version" in version else f"CC={version.split()[0]}"
 
 
 def make_command(kernel, target, goal, words=()):

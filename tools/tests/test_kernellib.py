@@ -8,7 +8,7 @@ import unittest
 from unittest import mock
 
 from cachelib import WRONG_USAGE, ToolError
-from kernellib import archive, choice, early, log, store
+from kernellib import archive, choice, early, log, module, store
 
 SUITE = "trixie-backports"
 
@@ -219,6 +219,21 @@ class Store(unittest.TestCase):
             self.assertIn("no network", self.said[0])
             with mock.patch.object(store, "prepared", list), self.assertRaises(ToolError):
                 store.ensure(None)
+
+
+class Compiler(unittest.TestCase):
+    """With which compiler a module is built for a kernel."""
+
+    def test_by_what_it_says_of_itself(self):
+        """By the name in front, clang by its own name wherever that is."""
+        for version, word in (("x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0",
+                               "CC=x86_64-linux-gnu-gcc-14"),
+                              ("Debian clang version 19.1.7 (3+b1)", "LLVM=1"),
+                              ("clang version 19.1.7", "LLVM=1")):
+            with self.subTest(version=version), tempfile.TemporaryDirectory() as tree:
+                config = pathlib.Path(tree, ".config")
+                config.write_text(f'CONFIG_CC_VERSION_TEXT="{version}"\n', encoding="ascii")
+                self.assertEqual(module.compiler(pathlib.Path(tree)), word)
 
 
 class Words(unittest.TestCase):
