@@ -5,6 +5,7 @@
 use crate::{
     ipsec::Sa,
     nic::Nic,
+    recovery,
     stats, //
 };
 use kernel::{
@@ -37,11 +38,6 @@ use kernel_net::{
 
 /// When a recovery looks again that found another one at work, in milliseconds.
 const RECOVERY_BUSY_MS: u32 = 10;
-
-/// When a recovery that failed is tried again, in milliseconds: twice as late each time, up to the
-/// most.
-const RECOVERY_FIRST_MS: u32 = 100;
-const RECOVERY_MOST_MS: u32 = 10_000;
 
 impl device::Operations for Nic {
     fn open(dev: &Device<Self>) -> Result {
@@ -155,8 +151,7 @@ fn recover(dev: &Device<Nic>, nic: &Nic) {
             if failures == 1 {
                 dev_err!(log, "the reset failed: {:?}; trying again\n", error);
             }
-            let later = RECOVERY_FIRST_MS.saturating_mul(1 << failures.saturating_sub(1).min(16));
-            dev.schedule_work_in(later.min(RECOVERY_MOST_MS));
+            dev.schedule_work_in(recovery::pause_after(failures));
         }
     }
 }

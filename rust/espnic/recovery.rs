@@ -7,6 +7,16 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
+/// When a reset that failed is tried again, in milliseconds: twice as late each time, up to the most.
+const FIRST_MS: u32 = 100;
+const MOST_MS: u32 = 10_000;
+
+/// How long after so many failures in a row the reset is tried again, in milliseconds.
+pub(crate) fn pause_after(failures: u32) -> u32 {
+    let doublings = failures.saturating_sub(1).min(16);
+    FIRST_MS.saturating_mul(1 << doublings).min(MOST_MS)
+}
+
 /// Written by the netdev's work, which does not run twice at a time, but for the request.
 pub(crate) struct Recovery {
     /// The NIC asked for a reset, or needs one, and it is not in use again.
