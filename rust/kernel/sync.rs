@@ -27,13 +27,12 @@ pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 /// Initialises a [`SpinLockBh`] or [`SpinLockIrq`] with a lock class of its own.
 #[macro_export]
 macro_rules! new_lock {
-    ($inner:expr) => {
-        ::kernel::sync::lock::Lock::new(
-            $inner,
-            ::kernel::optional_name!(),
-            ::kernel::static_lock_class!(),
-        )
-    };
+    ($inner:expr) => {{
+        // Lockdep wants one address for the name of a class. A constant in a generic function has
+        // one for each crate that uses it; a static is shared, as the class is.
+        static NAME: &::kernel::str::CStr = ::kernel::optional_name!();
+        ::kernel::sync::lock::Lock::new($inner, NAME, ::kernel::static_lock_class!())
+    }};
 }
 
 /// The backend of [`SpinLockBh`].
