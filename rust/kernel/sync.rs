@@ -8,6 +8,9 @@
 //! C headers: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h),
 //! [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use crate::bindings;
 use kernel::{
     prelude::*,

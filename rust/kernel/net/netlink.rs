@@ -4,6 +4,9 @@
 //!
 //! C header: [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::prelude::*;

@@ -4,6 +4,9 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use crate::{
     bindings,
     net::{

@@ -6,6 +6,8 @@
 //! C header: [`include/net/xfrm.h`](srctree/include/net/xfrm.h)
 
 mod algorithm;
+#[cfg(espnic_kunit)]
+pub mod fixture;
 
 use super::{
     modify::Configuring,

@@ -6,6 +6,9 @@
 //! ESP in UDP must take this way although GRO does not, or not always, take it with such packets: the
 //! socket in between would ask its own policies.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::state::Family;
 use crate::{
     bindings,

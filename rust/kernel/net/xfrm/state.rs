@@ -4,6 +4,8 @@
 
 mod algorithm;
 mod replay;
+#[cfg(espnic_kunit)]
+mod tests;
 
 use super::{
     Callbacks,

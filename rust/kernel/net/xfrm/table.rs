@@ -2,6 +2,9 @@
 
 //! From handles to states.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::{
     Direction,
     State, //

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of socket buffers that belong to no device.
+
+use super::{
+    PeekSkb,
+    RxBuffer,
+    SkBuff,
+    TxChecksum, //
+};
+use crate::bindings;
+use kernel::prelude::*;
+
+/// A packet with these bytes in one piece.
+fn packet(bytes: &[u8]) -> Result<SkBuff> {
+    let len = u32::try_from(bytes.len()).map_err(|_| EINVAL)?;
+    // SAFETY: The caller may sleep. The buffer gets room for `len` bytes.
+    let skb = unsafe {
+        bindings::__alloc_skb(
+            len,
+            kernel::bindings::GFP_KERNEL,
+            0,
+            kernel::bindings::NUMA_NO_NODE,
+        )
+    };
+    // SAFETY: Null or a new skb that nobody else knows.
+    let skb = unsafe { SkBuff::from_raw(skb) }.ok_or(ENOMEM)?;
+    // SAFETY: The new skb is empty and has room for `len` bytes, which `skb_put()` returns.
+    unsafe {
+        let to: *mut u8 = bindings::skb_put(skb.as_raw(), len).cast();
+        core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+    }
+    Ok(skb)
+}
+
+/// A buffer that begins with these bytes.
+fn buffer(bytes: &[u8]) -> Result<RxBuffer> {
+    let buffer = RxBuffer::new().ok_or(ENOMEM)?;
+    let fits = bytes.len() <= RxBuffer::capacity() as usize;
+    // SAFETY: The buffer is ours alone, and longer than `bytes`, as was asked.
+    fits.then(|| unsafe {
+        core::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.data(), bytes.len());
+    })
+    .ok_or(EINVAL)?;
+    Ok(buffer)
+}
+
+#[kunit_tests(espnic_skbuff)]
+mod cases {
+    use super::*;
+
+    #[test]
+    fn bytes_in_one_piece() -> Result {
+        let skb = packet(b"0123456789")?;
+        assert_eq!((skb.len(), skb.is_empty()), (10, false));
+        assert_eq!(skb.head(), b"0123456789");
+        let mut bytes = [0; 4];
+        skb.copy_bits(6, &mut bytes)?;
+        assert_eq!(&bytes, b"6789");
+        Ok(())
+    }
+
+    #[test]
+    fn bytes_behind_the_end() -> Result {
+        let skb = packet(b"0123456789")?;
+        let mut bytes = [0xaa; 4];
+        for offset in [7, 10, 11, 0x7fff_ffff, 0xffff_fffe, u32::MAX] {
+            assert_eq!(skb.copy_bits(offset, &mut bytes), Err(EFAULT));
+        }
+        assert_eq!(bytes, [0xaa; 4]);
+        Ok(())
+    }
+
+    #[test]
+    fn empty_packet() -> Result {
+        let skb = packet(b"")?;
+        assert!(skb.is_empty() && skb.head().is_empty());
+        assert_eq!(skb.copy_bits(0, &mut [0]), Err(EFAULT));
+        assert_eq!(skb.copy_bits(0, &mut []), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn appended_pieces() -> Result {
+        let mut skb = packet(b"0123")?;
+        skb.append(buffer(b"abcdefgh")?, 6)?;
+        assert_eq!(skb.len(), 10);
+        assert_eq!(skb.head(), b"0123");
+        let mut bytes = [0; 6];
+        skb.copy_bits(2, &mut bytes)?;
+        assert_eq!(&bytes, b"23abcd");
+        // Only as much of the buffer as was said.
+        assert_eq!(skb.copy_bits(5, &mut bytes), Err(EFAULT));
+        Ok(())
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit() -> Result {
+        let mut skb = packet(b"0123")?;
+        assert_eq!(skb.append(buffer(b"")?, 0), Err(EINVAL));
+        let longer = RxBuffer::capacity() + 1;
+        assert_eq!(skb.append(buffer(b"")?, longer), Err(EINVAL));
+        assert_eq!(skb.append(buffer(b"")?, u32::MAX), Err(EINVAL));
+        // MAX_SKB_FRAGS is 17 unless configured higher.
+        for _ in 0..17 {
+            skb.append(buffer(b"x")?, 1)?;
+        }
+        assert_eq!(skb.append(buffer(b"x")?, 1), Err(ENOSPC));
+        assert_eq!(skb.len(), 21);
+        Ok(())
+    }
+
+    #[test]
+    fn buffers_leave_room() {
+        // Behind 64 bytes of headroom, and in front of what the stack keeps of a packet.
+        assert_eq!(RxBuffer::TRUESIZE, 2048);
+        assert!(RxBuffer::capacity() >= 1500 && RxBuffer::capacity() <= 2048 - 64 - 256);
+    }
+
+    #[test]
+    fn no_segmentation_asked_for() -> Result {
+        let skb = packet(b"0123456789")?;
+        assert!(skb.gso().is_none());
+        // SAFETY: The skb stays for the look.
+        let peek = unsafe { PeekSkb::from_raw(skb.as_raw()) };
+        assert!(!peek.is_gso() && !peek.is_untrusted_gso());
+        Ok(())
+    }
+
+    #[test]
+    fn checksum_to_be_done() -> Result {
+        let mut skb = packet(&[0; 60])?;
+        assert!(skb.tx_checksum() == TxChecksum::Done);
+        assert!(skb.set_checksum_partial(34, 16));
+        let partial = TxChecksum::Partial {
+            start: 34,
+            offset: 16,
+        };
+        assert!(skb.tx_checksum() == partial);
+        skb.set_checksum_verified();
+        assert!(skb.tx_checksum() == TxChecksum::Done);
+        Ok(())
+    }
+
+    #[test]
+    fn checksum_outside_of_the_packet() -> Result {
+        let mut skb = packet(&[0; 60])?;
+        for (start, offset) in [(61, 0), (50, 16), (60, 0), (0xffff, 0), (0, 0xffff)] {
+            assert!(!skb.set_checksum_partial(start, offset));
+        }
+        assert!(skb.tx_checksum() == TxChecksum::Done);
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of handles and of the table of states.
+
+use super::{
+    Direction::{
+        In,
+        Out, //
+    },
+    Handle,
+    State,
+    StateTable, //
+};
+use crate::net::xfrm::create::fixture::{
+    TestState,
+    IPV4, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// A table with room for two incoming and one outgoing state.
+fn table() -> Result<Pin<KBox<StateTable<u32>>>> {
+    let table = KBox::pin_init(StateTable::new(), GFP_KERNEL)?;
+    table.set_limit(In, 2)?;
+    table.set_limit(Out, 1)?;
+    Ok(table)
+}
+
+fn is(state: &Option<ARef<State>>, x: &State) -> bool {
+    state
+        .as_ref()
+        .is_some_and(|state| core::ptr::eq(&**state, x))
+}
+
+#[kunit_tests(espnic_xfrm_table)]
+mod cases {
+    use super::*;
+
+    #[test]
+    fn handles_are_numbers() {
+        // Bits 0 to 31 slot, 32 direction, 33 always, 48 to 63 epoch.
+        let raw = |id, direction, epoch| {
+            Handle {
+                id,
+                direction,
+                epoch,
+            }
+            .to_raw()
+        };
+        assert_eq!(raw(0, In, 0), 0x0000_0002_0000_0000);
+        assert_eq!(raw(0, Out, 0), 0x0000_0003_0000_0000);
+        assert_eq!(raw(5, Out, 0xabcd), 0xabcd_0003_0000_0005);
+        assert_eq!(raw(u32::MAX, In, u16::MAX), 0xffff_0002_ffff_ffff);
+    }
+
+    #[test]
+    fn numbers_are_handles() {
+        let handle = Handle::from_raw(0xabcd_0003_0000_0005);
+        assert!(handle.id == 5 && handle.direction == Out && handle.epoch == 0xabcd);
+        let handle = Handle::from_raw(0xffff_0002_ffff_fffe);
+        assert!(handle.id == 0xffff_fffe && handle.direction == In && handle.epoch == 0xffff);
+        // What other drivers keep there is some handle as well.
+        let handle = Handle::from_raw(0);
+        assert!(handle.id == 0 && handle.direction == In && handle.epoch == 0);
+    }
+
+    #[test]
+    fn no_room_without_a_limit() -> Result {
+        let x = TestState::new(&IPV4)?;
+        let table = KBox::pin_init(StateTable::<u32>::new(), GFP_KERNEL)?;
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn slots_up_to_the_limit() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let (first, second) = (table.insert(&x, In)?, table.insert(&x, In)?);
+        assert!(first.id == 0 && second.id == 1);
+        assert!(first.epoch == 1 && second.epoch == 1);
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        // The other direction has slots of its own.
+        assert_eq!(table.insert(&x, Out)?.id, 0);
+        assert_eq!(table.insert(&x, Out).err(), Some(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn limit_stays_once_used() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        table.set_limit(In, 1)?;
+        let _ = table.insert(&x, In)?;
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        assert_eq!(table.set_limit(In, 5), Err(EBUSY));
+        Ok(())
+    }
+
+    #[test]
+    fn released_slot_has_a_new_epoch() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let old = table.insert(&x, Out)?;
+        table.release(old);
+        assert!(table.get(old).is_none());
+        let new = table.insert(&x, Out)?;
+        assert!(new.id == old.id && new.epoch == 2);
+        // Nobody gets at the new state, or ends it, by the old handle.
+        table.release(old);
+        table.detach(old);
+        assert!(table.get(old).is_none() && is(&table.get(new), &x));
+        assert!(!table.is_outgoing(old, &x) && table.is_outgoing(new, &x));
+        Ok(())
+    }
+
+    #[test]
+    fn epochs_go_around() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        for _ in 0..65_535 {
+            table.release(table.insert(&x, Out)?);
+        }
+        assert_eq!(table.insert(&x, Out)?.epoch, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn detached_slot_stays_taken() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let handle = table.insert(&x, Out)?;
+        table.detach(handle);
+        assert!(table.get(handle).is_none() && !table.is_outgoing(handle, &x));
+        assert_eq!(table.insert(&x, Out).err(), Some(ENOSPC));
+        table.release(handle);
+        assert!(table.insert(&x, Out).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn found_state_has_a_reference() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let handle = table.insert(&x, In)?;
+        // The table itself has none.
+        assert_eq!(x.references(), 1);
+        let found = table.get_incoming(handle.id, handle.epoch);
+        assert!(is(&found, &x));
+        assert_eq!(x.references(), 2);
+        drop(found);
+        assert_eq!(x.references(), 1);
+        table.detach(handle);
+        Ok(())
+    }
+
+    #[test]
+    fn incoming_by_id_and_epoch() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let _ = table.insert(&x, Out)?;
+        assert!(table.get_incoming(0, 1).is_none());
+        let _ = table.insert(&x, In)?;
+        assert!(is(&table.get_incoming(0, 1), &x));
+        for (id, epoch) in [(0, 0), (0, 2), (1, 1), (2, 1), (u32::MAX, 1)] {
+            assert!(table.get_incoming(id, epoch).is_none());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn outgoing_is_one_state() -> Result {
+        let other = TestState::new(&IPV4)?;
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let handle = table.insert(&x, Out)?;
+        assert!(table.is_outgoing(handle, &x) && !table.is_outgoing(handle, &other));
+        let incoming = table.insert(&x, In)?;
+        assert!(!table.is_outgoing(incoming, &x));
+        Ok(())
+    }
+
+    #[test]
+    fn data_of_a_slot() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let handle = table.insert(&x, In)?;
+        assert_eq!(table.with_data(handle, |data| *data), None);
+        table.set_data(handle, 7);
+        assert_eq!(
+            table.with_data(handle, |data| core::mem::replace(data, 8)),
+            Some(7)
+        );
+        let stale = Handle { epoch: 9, ..handle };
+        table.set_data(stale, 99);
+        assert_eq!(table.take_data(stale), None);
+        assert_eq!(table.take_data(handle), Some(8));
+        assert_eq!(table.take_data(handle), None);
+        Ok(())
+    }
+
+    #[test]
+    fn abandoned_slots_come_back() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let (dead, live) = (table.insert(&x, In)?, table.insert(&x, In)?);
+        table.detach(dead);
+        table.release_abandoned(Out);
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        table.set_data(dead, 1);
+        table.release_abandoned(In);
+        // Its data says that somebody will still free it.
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        let _ = table.take_data(dead);
+        table.release_abandoned(In);
+        let new = table.insert(&x, In)?;
+        assert!(new.id == dead.id && new.epoch == 2);
+        assert!(is(&table.get(live), &x));
+        Ok(())
+    }
+
+    #[test]
+    fn walk_over_live_states() -> Result {
+        let other = TestState::new(&IPV4)?;
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        assert!(table.next_live(In, 0).is_none());
+        let (first, second) = (table.insert(&x, In)?, table.insert(&other, In)?);
+        let found = table.next_live(In, 0).ok_or(ENOENT)?;
+        assert!(found.0 == first && core::ptr::eq(&*found.1, &*x));
+        let found = table.next_live(In, 1).ok_or(ENOENT)?;
+        assert!(found.0 == second && core::ptr::eq(&*found.1, &*other));
+        assert!(table.next_live(In, 2).is_none() && table.next_live(Out, 0).is_none());
+        table.detach(first);
+        assert!(table
+            .next_live(In, 0)
+            .is_some_and(|found| found.0 == second));
+        Ok(())
+    }
+}
