@@ -2,6 +2,9 @@
 
 //! How far the driver is with getting a NIC back that needs a reset.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //

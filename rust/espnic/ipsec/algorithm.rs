@@ -2,6 +2,9 @@
 
 //! The algorithms that can be offloaded: XFRM's names, lengths and the NIC's ids.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use espnic_wire::{
     cap,
     sa::{

@@ -2,6 +2,9 @@
 
 //! What the NIC can do, and telling it what the driver uses (VIRTIO 1.4, 2.13).
 
+#[cfg(espnic_kunit)]
+pub(super) mod tests;
+
 use super::check::Supported;
 use crate::control::Control;
 use espnic_wire::{

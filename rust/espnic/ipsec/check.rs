@@ -6,6 +6,9 @@
 //! a sentence of its own. The error is never `EOPNOTSUPP`: that would turn the SA into a software
 //! SA without a word (contract R1.11).
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::{
     algorithm::{
         self,

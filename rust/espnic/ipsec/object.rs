@@ -2,6 +2,9 @@
 
 //! An SA as the NIC gets it, and the commands that create and destroy it there.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::{
     check::Supported,
     Life, //

@@ -2,6 +2,9 @@
 
 //! Received ESP packets: telling the stack what the NIC did.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::Ipsec;
 use espnic_esp::seq;
 use espnic_wire::{

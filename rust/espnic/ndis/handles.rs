@@ -5,6 +5,9 @@
 //! A number is never used again: it consists of a serial number, the direction and the slot of the
 //! driver's state table, so that finding an SA is one look into a table.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use espnic_ndis::Handle;
 use kernel::{
     alloc::KVVec,

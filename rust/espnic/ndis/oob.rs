@@ -2,6 +2,9 @@
 
 //! Out-of-band records of packets, for those who want them.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::{
     Adapter,
     Body,

@@ -2,6 +2,9 @@
 
 //! Between NDIS and XFRM: SAs, algorithms, errors.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use espnic_ndis::{
     algorithm::{
         Authentication,
