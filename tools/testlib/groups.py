@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from vmlib import kernels, nic
+from vmlib import kernels, kunit, nic
 
 from . import fidelity
 from .report import FAIL, PASS, SKIP, Result
@@ -22,6 +22,7 @@ CONTROL_SECONDS = 600
 DEBUG_LINES = 300
 LAST_LINES = 25
 KERNEL = "the kernel complained"  # as debug-tests writes
+KUNIT = "kunit"
 
 KTAP = re.compile(r"^(?P<indent> *)(?P<not>not )?ok (?P<number>\d+)(?: -)? ?(?P<name>[^#]*)"
                   r"(?:# *(?P<word>\w+)[ :]*(?P<why>.*))?$")
@@ -102,7 +103,7 @@ def fuzz(log, _only):
     yield from program(command, log, "the fuzz targets", seconds=HOST_SECONDS)
 
 
-def _ktap(lines, on_diagnostic):
+def ktap(lines, on_diagnostic):
     """Leaf results of nested KTAP: a result with results below it counts only if it adds a failure.
 
     A program prints its cases indented, then its own line.  The own line is a
@@ -115,7 +116,7 @@ def _ktap(lines, on_diagnostic):
     for line in lines:
         started = re.match(r"^# selftests: (\S+): (\S+)", line)
         if started:
-            program = started[2]
+            program = f"{KUNIT}: {started[2]}" if started[1] == KUNIT else started[2]
             print(f"# {program}", flush=True)
         match = KTAP.match(line)
         if not match:
@@ -158,7 +159,7 @@ def program(command, log, title, lines=LAST_LINES, seconds=None):
             rules.clear()
         rules.update(fidelity.rules_in(line))
 
-    for result in _ktap(_plan(output(command, log, status, seconds), seen), remember):
+    for result in ktap(_plan(output(command, log, status, seconds), seen), remember):
         if result.outcome == FAIL:
             bad += 1
             result.detail = "\n".join(filter(None, [result.detail, *recent]))
@@ -198,16 +199,39 @@ def _debug_vm(log, folder, seconds, copies, words):
     # stock driver's included: a splat that is not ours and switches lockdep off.
     command = [str(TOOLS / "vm"), "--debug", "--ndis", *_nics(",admin-vq=off"),
                "--run-dir", str(log.parent / folder), "--timeout", str(seconds)]
-    for copy in (TOOLS / "guest/debug-tests", TOOLS / "vmlib/trouble.py", *copies):
+    for copy in (TOOLS / "guest/debug-tests", TOOLS / "vmlib/trouble.py", TOOLS / "vmlib/kunit.py",
+                 *copies):
         command += ["--copy", str(copy)]
     return [*command, "--", "/espnic/debug-tests", *words]
 
 
+def debug_command(log, only):
+    """The command that boots a VM with the debug kernel for KUnit's tests and the selftests."""
+    words = [word for test in only if test != KUNIT for word in ("-t", test)]
+    if only and not words:
+        words = ["--no-programs"]
+    # They run when the module is loaded, if they are enabled; the kernel's own ones are not ours.
+    boot = [word for option in ("enable=1", "autorun=1", "filter_glob=espnic_*")
+            for word in ("--append", f"{KUNIT}.{option}")]
+    command = _debug_vm(log, "debug", DEBUG_SECONDS, (), words)
+    return [command[0], *boot, *command[1:]]
+
+
+def all_of_kunit(results, names):
+    """Pass results on; add a failure for each of the tests NAMES that has none."""
+    missing = set(names)
+    for result in results:
+        missing.discard(result.name.removeprefix(f"{KUNIT}: "))
+        yield result
+    for name in sorted(missing):
+        yield Result(f"{KUNIT}: {name}", FAIL, "in the sources, but it did not run")
+
+
 def debug(log, only):
     """The selftests on the debug kernel; its complaints are failures of the test they came in."""
-    words = [word for test in only for word in ("-t", test)]
-    command = _debug_vm(log, "debug", DEBUG_SECONDS, (), words)
-    yield from program(command, log, "the guest with the debug kernel", lines=DEBUG_LINES)
+    results = program(debug_command(log, only), log, "the guest with the debug kernel",
+                      lines=DEBUG_LINES)
+    yield from all_of_kunit(results, kunit.in_sources(CHECKOUT / "rust"))
 
 
 # What the kernel must say in each case of tools/guest/control.
