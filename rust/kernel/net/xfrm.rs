@@ -70,7 +70,7 @@ pub unsafe trait HasStates {
     fn states(&self) -> &StateTable<Self::Sa>;
 }
 
-/// Implements [`HasStates`](crate::net::xfrm::HasStates) for a type with a [`StateTable`] in it.
+/// Implements [`HasStates`] for a type with a [`StateTable`] in it.
 ///
 /// # Examples
 ///

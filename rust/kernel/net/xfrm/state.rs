@@ -44,7 +44,7 @@ pub const REPLAY_WINDOW_MAX: u32 = 4096;
 ///
 /// No Rust reference to the C structure or to what it points to is made, but to names and keys: the
 /// stack writes to a live state, under its lock or without one. All else is copied out, in one of two
-/// ways: [`fixed!`] and [`changing!`].
+/// ways: `fixed!` and `changing!`.
 ///
 /// # Invariants
 ///
