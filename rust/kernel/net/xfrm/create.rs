@@ -278,8 +278,8 @@ impl Draft {
         // SAFETY: The state is complete, and nobody else knows it. The caller may sleep: it took a mutex.
         unsafe { bindings::xfrm_set_type_offload(x, true) };
         let net = configuring.namespace().as_raw();
-        // SAFETY: As above. The namespace is the state's own, and the caller holds its mutex of XFRM
-        // configuration. The other pointers are to locals.
+        // SAFETY: Nobody else knows the state. The namespace is the state's own, and the caller holds its
+        // mutex of XFRM configuration. The other pointers are to locals.
         to_result(unsafe { bindings::xfrm_dev_state_add(net, x, &request, &mut extack) })?;
         // Crypto mode ends in software without an error.
         // SAFETY: The structure is there by the type invariant; a device that goes is taken away with

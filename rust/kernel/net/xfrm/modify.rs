@@ -20,6 +20,10 @@ use kernel::{
 
 /// Proof that the caller holds the mutex of all XFRM configuration of a namespace. Requests through
 /// netlink take it, too, so that no state is half made while it is held.
+///
+/// # Invariants
+///
+/// `xfrm_cfg_mutex` of the namespace was taken by the thread that has the value, for the value.
 pub struct Configuring<'a> {
     namespace: &'a Namespace,
     _thread: NotThreadSafe,
@@ -30,6 +34,7 @@ impl Namespace {
     pub fn configure_xfrm(&self) -> Configuring<'_> {
         // SAFETY: A `Namespace` holds a reference to its C structure.
         unsafe { bindings::xfrm_cfg_lock(self.as_raw()) };
+        // INVARIANT: Taken just now; a value that is not `Send` stays on its thread.
         Configuring {
             namespace: self,
             _thread: NotThreadSafe,
@@ -39,7 +44,7 @@ impl Namespace {
 
 impl Drop for Configuring<'_> {
     fn drop(&mut self) {
-        // SAFETY: `configure_xfrm` took the lock, and the value cannot leave its thread.
+        // SAFETY: By the type invariant this thread holds the lock, for the value that ends here.
         unsafe { bindings::xfrm_cfg_unlock(self.namespace.as_raw()) }
     }
 }
@@ -64,7 +69,8 @@ impl<'a> Configuring<'a> {
     fn owns(&self, x: &State) -> bool {
         // SAFETY: The structure is there by the type invariant of `State`; its namespace never changes.
         let net = unsafe { bindings::xs_net(x.as_raw()) };
-        // SAFETY: As above. The stack writes the byte under the state's lock; one volatile read may race.
+        // SAFETY: The structure is there, as before. The stack writes the byte under the state's lock; one
+        // volatile read may race.
         let life = unsafe { (&raw const (*x.as_raw()).km.state).read_volatile() };
         net == self.namespace.as_raw() && life == bindings::XFRM_STATE_VALID as u8
     }
@@ -91,12 +97,13 @@ impl<'a> Configuring<'a> {
     fn delete_live(&self, x: &State) -> Result {
         // SAFETY: The structure is there by the type invariant of `State`.
         to_result(unsafe { bindings::xfrm_security_delete(x.as_raw()) })?;
-        // SAFETY: As above; whether the kernel uses a state never changes.
+        // SAFETY: The structure is there, as before; whether the kernel uses a state never changes.
         if unsafe { bindings::xfrm_state_kern(x.as_raw()) } {
             return Err(EPERM);
         }
-        // SAFETY: As above. The state was put into the SAD, else it would not have been valid; if it
-        // died since, the stack says so. The SAD's reference is not the one behind `x`.
+        // SAFETY: The structure is there, as before. The state was put into the SAD, else it would not
+        // have been valid; if it died since, the stack says so. The SAD's reference is not the one
+        // behind `x`.
         to_result(unsafe { bindings::xfrm_state_delete(x.as_raw()) })
     }
 
