@@ -115,7 +115,8 @@ def prepared():
     found = []
     for path in cache().glob("kernel-*/offer.json"):
         offer = archive.Offer.saved(json.loads(path.read_text(encoding="utf-8")))
-        if cache() / _name(offer, False) == path.parent:
+        kernel = find(offer)
+        if kernel and kernel.home == path.parent:
             found.append(offer)
     return sorted(found, key=lambda offer: offer.order, reverse=True)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which kernel is taken, what the archive is understood to offer, what a failure says."""
 
+import dataclasses
+import json
 import pathlib
 import random
 import tempfile
@@ -208,6 +210,22 @@ class Store(unittest.TestCase):
                                     ("7.3.9+deb14-amd64", "7.3.9"), ("7.3.9", "7.3.9")):
                 with self.subTest(wanted=wanted):
                     self.assertEqual(releases([store.ensure(wanted)])[0], release)
+
+    def test_compilers_gone(self):
+        """A kernel whose suite has no sandbox any more does not hide the others."""
+        for one in (offer("7.3.9+deb14-amd64", "7.3.9-1", "unstable"), *stock("7.3.4")):
+            home = pathlib.Path(self.folder.name) / store._name(one, False)
+            home.mkdir()
+            (home / "offer.json").write_text(json.dumps(dataclasses.asdict(one)), encoding="utf-8")
+
+        def compilers(suite):
+            if suite == "unstable":
+                raise ToolError("no sandbox")
+            return ()
+
+        self.assertEqual(releases(store.prepared()), ["7.3.9", "7.3.4"])
+        with mock.patch.object(store, "_compilers", compilers):
+            self.assertEqual(releases(store.prepared()), ["7.3.4"])
 
     def test_no_archive(self):
         """Without the archive, what is in the cache will do; with nothing there it is an error."""
