@@ -1,159 +1,133 @@
 # SPDX-License-Identifier: GPL-2.0
-"""strongSwan on both sides: daemons in the test's namespaces, with files of their own."""
+"""What the tests of all IKE daemons have in common: each side's part of a connection, and proofs of
+where the SAs are that two daemons have agreed upon."""
 
-import os
-import pathlib
-import shutil
-import tempfile
+import re
 
-from . import proc
-from .ktap import Failure, Skip, defer
+from . import env, proc, traffic, xfrm
+from .ktap import defer, diag, equal
 
-DAEMONS = ("/usr/sbin/charon-systemd", "/usr/lib/ipsec/charon")
-SECRET = "0sZXNwbmljIHNlbGZ0ZXN0cyBvbmx5"
-CONNECTION, CHILD = "espnic", "net"
-SETTINGS = """\
-charon {{
-    install_routes = no
-    install_virtual_ip = no
-    filelog {{
-        file {{
-            path = {log}
-            default = 1
-            flush_line = yes
-        }}
-    }}
-    syslog {{
-        daemon {{
-            default = -1
-        }}
-    }}
-    plugins {{
-        include /etc/strongswan.d/charon/*.conf
-        vici {{
-            socket = {vici}
-        }}
-    }}
-}}
-"""
-CONFIG = """\
-connections {{
-    {connection} {{
-        version = 2
-        local_addrs = {own}
-        remote_addrs = {other}
-        proposals = aes128gcm16-prfsha256-x25519, aes128-sha256-x25519
-        encap = {encap}
-        mobike = no
-        {more}
-        local {{
-            auth = psk
-            id = {own_id}
-        }}
-        remote {{
-            auth = psk
-            id = {other_id}
-        }}
-        children {{
-            {child} {{
-                mode = {mode}
-                local_ts = {own_net}
-                remote_ts = {other_net}
-                esp_proposals = {proposal}
-                hw_offload = {offload}
-                rekey_time = 0
-                life_time = 0
-                {more_child}
-            }}
-        }}
-    }}
-}}
-secrets {{
-    ike {{
-        id-own = {own_id}
-        id-other = {other_id}
-        secret = {secret}
-    }}
-}}
-"""
+COUNT = 10
+SIZES = [0, 1, 56, 500, 1000]
+STREAM = 128 * 1024
+OLD_GO = 20.0
+EARLY = ["XfrmAcquireError", "XfrmInStateInvalid"]
 
 
-class Daemon:
-    """One strongSwan, in a namespace."""
+def sides(flow):
+    """Each side of a flow's connection as the daemon there sees it: fields of its configuration.
 
-    def __init__(self, ns, name):
-        program = next((path for path in DAEMONS if os.access(path, os.X_OK)), None)
-        if not program:
-            raise Skip("strongSwan is not installed")
-        proc.need("swanctl")
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"ike-{name}-"))
-        defer(shutil.rmtree, self.folder, ignore_errors=True)
-        self._ns, self.log = ns, self.folder / "log"
-        self._uri = f"unix://{self.folder}/vici"
-        settings = self.folder / "strongswan.conf"
-        settings.write_text(SETTINGS.format(log=self.log, vici=self._uri), encoding="ascii")
-        self._environment = {**os.environ, "STRONGSWAN_CONF": str(settings)}
-        self._process = ns.spawn(program, env=self._environment)
-        proc.wait_until(self._listens, f"strongSwan of {name} starts")
-
-    def _listens(self):
-        if self._process.poll() is not None:
-            raise Failure(f"strongSwan ended:\n{''.join(proc.stop(self._process))}")
-        return (self.folder / "vici").exists()
-
-    def control(self, *words, timeout=30):
-        """Output of swanctl; raises with the daemon's last words if it fails."""
-        result = self._ns.run("env", f"STRONGSWAN_CONF={self._environment['STRONGSWAN_CONF']}",
-                              "swanctl", *words, "--uri", self._uri, timeout=timeout)
-        if result.returncode:
-            raise Failure(f"swanctl {' '.join(words)}: {result.stderr or result.stdout}\n"
-                          f"{self.words()}")
-        return result.stdout
-
-    def load(self, **fields):
-        """Load a connection."""
-        config = self.folder / "swanctl.conf"
-        config.write_text(CONFIG.format(connection=CONNECTION, child=CHILD, secret=SECRET,
-                                        **fields), encoding="ascii")
-        self.control("--load-all", "--noprompt", "--file", str(config))
-
-    def words(self, lines=15):
-        """The end of its log."""
-        if not self.log.exists():
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-
-
-class Pair:
-    """strongSwan on both sides of a test, with one connection between them.
-
-    offload concerns the side under test; the peer is software.
+    The side under test comes first.
     """
+    ends = [("dut", flow.dut, flow.dut_inner), ("peer", flow.peer, flow.peer_inner)]
+    return [{"own_id": own[0], "own": own[1], "own_net": own[2],
+             "other_id": other[0], "other": other[1], "other_net": other[2]}
+            for own, other in (ends, reversed(ends))]
 
-    def __init__(self, cfg):
-        # strongSwan tries XFRM interfaces and so loads them. As long as they are there, packets
-        # that have passed one SA meet policies before the next one: other tests would see that.
-        defer(proc.run, "modprobe", "-r", "xfrm_interface")
-        self.dut, self.peer = Daemon(cfg.dut, "dut"), Daemon(cfg.peer, "peer")
 
-    def load(self, flow, offload, proposal="aes128gcm16", encap=False, more="", more_child=""):
-        """Load a connection for the traffic of a flow."""
-        sides = [(self.dut, flow.dut, flow.dut_inner, "dut", offload),
-                 (self.peer, flow.peer, flow.peer_inner, "peer", "no")]
-        for (daemon, own, own_net, own_id, mode), (_, other, other_net, other_id, _) in zip(
-                sides, reversed(sides), strict=True):
-            daemon.load(own=own, other=other, own_net=own_net, other_net=other_net, own_id=own_id,
-                        other_id=other_id, offload=mode, proposal=proposal, mode=flow.mode,
-                        encap="yes" if encap else "no", more=more, more_child=more_child)
+def forget_xfrm_interfaces():
+    """Unload XFRM interfaces after the case: daemons try them and so load them.
 
-    def initiate(self):
-        """Make the SAs."""
-        self.dut.control("--initiate", "--child", CHILD, "--timeout", "20")
+    As long as they are there, packets that have passed one SA meet policies before the next one:
+    other tests would see that.
+    """
+    defer(proc.run, "modprobe", "-r", "xfrm_interface")
 
-    def rekey(self):
-        """Replace the SAs by new ones."""
-        self.dut.control("--rekey", "--child", CHILD)
 
-    def terminate(self):
-        """Delete everything."""
-        self.dut.control("--terminate", "--ike", CONNECTION, "--timeout", "10")
+def behind_nat(**kwargs):
+    """A flow for which the daemons are to use ESP in UDP."""
+    return xfrm.Flow(env.DUT4, env.PEER4, encap=xfrm.ENCAP_PORT, **kwargs)
+
+
+def tunnel_behind_nat():
+    """The same in a tunnel."""
+    return behind_nat(mode="tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4)
+
+
+def states(cfg, text):
+    """In how many SAs of the side under test `ip xfrm state` shows this text."""
+    return cfg.dut.cmd("ip", "xfrm", "state").count(text)
+
+
+def spis(cfg):
+    """SPIs of the side under test, as `ip` shows them."""
+    return set(re.findall(r"spi (0x[0-9a-f]+)", cfg.dut.cmd("ip", "xfrm", "state")))
+
+
+def offloaded(cfg):
+    """How many SAs `ip xfrm state` shows as offloaded."""
+    return states(cfg, "crypto offload parameters")
+
+
+def _held(cfg):
+    """SAs in the NIC, or None if it cannot be asked."""
+    if not cfg.control:
+        return None
+    stats = cfg.nic_counters()
+    return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
+
+
+def expect_offloaded(cfg, count=2):
+    """So many SAs are offloaded, one each way unless said otherwise; the NIC says so, too."""
+    equal(offloaded(cfg), count, "offloaded SAs")
+    equal(_held(cfg), count if cfg.control else None, "SAs in the NIC")
+
+
+def left(cfg, count=2):
+    """Wait until so many SAs are left, all of them in the NIC."""
+    wanted = (count, count, count if cfg.control else None)
+    proc.wait_until(lambda: (states(cfg, "proto esp"), offloaded(cfg), _held(cfg)) == wanted,
+                    f"{count} SAs are left", OLD_GO)
+
+
+def works(cfg, flow):
+    """Traffic both ways, all of it in the NIC."""
+    watch = cfg.watch()
+    count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SIZES)
+    count += traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, SIZES)
+    if not flow.encap:  # trains of segments in UDP are software's
+        traffic.tcp(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, STREAM)
+    watch.stop().prove_offload(count)
+
+
+def works_in_software(cfg, flow):
+    """Traffic both ways, protected, and the NIC knows nothing of it."""
+    expect_offloaded(cfg, 0)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SIZES)
+    watch.stop().prove_no_errors()
+    for mac in (cfg.netif_mac, cfg.peer_mac):
+        equal(len(watch.esp(mac)), len(SIZES), f"ESP packets on the wire from {mac}")
+    for who, counters in (("driver", watch.driver), ("NIC", watch.nic)):
+        for name in ("ipsec_tx_packets", "ipsec_rx_packets"):
+            equal(counters.get(name, 0), 0, f"{name} of the {who}")
+
+
+def without_loss(cfg, flow, steps=(), count=COUNT, early=None):
+    """Run each step while datagrams flow both ways, count of them before it and after the last one;
+    all arrive. Returns when the SAs are two again.
+
+    early is the namespace, if any, whose peer uses new SAs before they are complete here: the stack
+    drops such packets and counts them, so that all others are accounted for.
+    """
+    ends = [(cfg.dut, flow.dut_inner), (cfg.peer, flow.peer_inner)]
+    before = _too_early(early)
+    with traffic.Stream(*ends[0], *ends[1]) as out, traffic.Stream(*ends[1], *ends[0]) as back:
+        for step in steps:
+            for stream in (out, back):
+                stream.go_on(count)
+            step()
+        for stream in (out, back):
+            stream.go_on(count)
+            stream.stop()
+        left(cfg)
+        for stream, receiver, way in ((out, cfg.peer, "out"), (back, cfg.dut, "in")):
+            excused = _too_early(early) - before if receiver is early else 0
+            lost = stream.sent - stream.received()
+            diag(f"{stream.sent} datagrams on the way {way}, too early: {excused}")
+            equal(lost, excused, f"datagrams lost on the way {way}")
+
+
+def _too_early(ns):
+    """Packets that came for SAs without a key yet."""
+    return sum(xfrm.counters(ns)[name] for name in EARLY) if ns else 0
