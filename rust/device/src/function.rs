@@ -97,6 +97,10 @@ impl NicFunction {
     }
 
     fn write_config(&mut self, offset: u64, data: &[u8]) {
+        if self.config.resets(offset, data) {
+            self.reset();
+            return;
+        }
         self.config.write(offset, data);
         self.nic
             .msix_enabled

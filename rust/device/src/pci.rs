@@ -43,9 +43,16 @@ const CAP_ISR: usize = 0x70;
 const CAP_DEVICE: usize = 0x80;
 const CAP_PCI_CFG: usize = 0x90;
 const PCI_CFG_DATA: usize = CAP_PCI_CFG + 16;
+const CAP_AF: usize = 0xa4;
+/// The control byte of the advanced features, and the bit that resets the function.
+const AF_CONTROL: u64 = CAP_AF as u64 + 4;
+const AF_RESET: u8 = 1;
 
 const ID_VENDOR: u8 = 0x09;
 const ID_MSIX: u8 = 0x11;
+const ID_AF: u8 = 0x13;
+/// Transactions pending, function-level reset.
+const AF_OFFERED: u8 = 0x03;
 const CFG_COMMON: u8 = 1;
 const CFG_NOTIFY: u8 = 2;
 const CFG_ISR: u8 = 3;
@@ -125,9 +132,11 @@ impl ConfigSpace {
         } else {
             self.structure(CAP_ISR, CAP_PCI_CFG, 16, CFG_ISR, ISR, 1);
         }
-        self.structure(CAP_PCI_CFG, 0, 20, CFG_PCI, 0, 0);
+        self.structure(CAP_PCI_CFG, CAP_AF, 20, CFG_PCI, 0, 0);
         self.allow(CAP_PCI_CFG + 4, &[0xff]);
         self.allow(CAP_PCI_CFG + 8, &[0xff; 8]);
+        // Without PCI Express, this is how a guest resets one function.
+        self.put(CAP_AF, &[ID_AF, 0, 6, AF_OFFERED]);
     }
 
     /// One `struct virtio_pci_cap` (4.1.4).
@@ -163,6 +172,14 @@ impl ConfigSpace {
                 *old = (*old & !mask) | (byte & mask);
             }
         }
+    }
+
+    /// Whether writing `data` resets the function (Advanced Capabilities for Conventional PCI, FLR).
+    pub fn resets(&self, offset: u64, data: &[u8]) -> bool {
+        AF_CONTROL
+            .checked_sub(offset)
+            .and_then(|at| data.get(usize::try_from(at).ok()?))
+            .is_some_and(|control| control & AF_RESET != 0)
     }
 
     /// Whether the function may access guest memory and send interrupts.
@@ -242,17 +259,19 @@ mod tests {
     #[test]
     fn capability_chain_ends_and_covers_everything() {
         let space = ConfigSpace::new(6, true);
-        let (mut at, mut kinds, mut msix) = (space.bytes[0x34], Vec::new(), 0);
+        let (mut at, mut kinds, mut msix, mut resets) = (space.bytes[0x34], Vec::new(), 0, 0);
         while at != 0 {
             assert_eq!(at % 4, 0);
             let cap = &space.bytes[usize::from(at)..];
             match cap[0] {
                 ID_VENDOR => kinds.push(cap[3]),
                 ID_MSIX => msix = u16::from_le_bytes([cap[2], cap[3]]) + 1,
+                ID_AF => resets = cap[3],
                 other => panic!("unexpected capability {other:#x}"),
             }
             at = cap[1];
         }
+        assert_eq!(resets, AF_OFFERED);
         assert_eq!(
             kinds,
             [CFG_COMMON, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI]
@@ -267,7 +286,9 @@ mod tests {
             let (mut at, mut kinds) = (space.bytes[CAP_COMMON + 1], vec![CFG_COMMON]);
             while at != 0 {
                 let cap = &space.bytes[usize::from(at)..];
-                kinds.push(cap[3]);
+                if cap[0] == ID_VENDOR {
+                    kinds.push(cap[3]);
+                }
                 at = cap[1];
             }
             assert_eq!(kinds, [CFG_COMMON, CFG_NOTIFY, CFG_ISR, CFG_PCI]);
@@ -293,6 +314,26 @@ mod tests {
         assert!(space.bus_master() && space.memory_enabled() && space.msix_enabled());
         space.reset();
         assert!(!space.bus_master() && !space.memory_enabled() && !space.msix_enabled());
+    }
+
+    #[test]
+    fn one_bit_resets_the_function() {
+        let mut space = ConfigSpace::new(6, true);
+        for (offset, data, resets) in [
+            (AF_CONTROL, &[1][..], true),
+            (AF_CONTROL, &[0xff, 0xff], true),
+            (AF_CONTROL - 1, &[0, 1], true),
+            (AF_CONTROL - 4, &[0xff; 4], false),
+            (AF_CONTROL, &[0xfe], false),
+            (AF_CONTROL + 1, &[0xff], false),
+            (AF_CONTROL, &[], false),
+            (u64::MAX, &[0xff], false),
+        ] {
+            assert_eq!(space.resets(offset, data), resets, "{offset:#x} {data:?}");
+        }
+        // It reads as zero, and no transactions are pending.
+        space.write(AF_CONTROL, &[0xff; 4]);
+        assert_eq!(read(&space, AF_CONTROL as usize), 0);
     }
 
     #[test]
