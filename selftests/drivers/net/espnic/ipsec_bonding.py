@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,6 +31,7 @@ BOND_MAC = "02:00:00:00:b0:0d"
 ROUNDS = 4
 STEP = 10
 OTHERS = 20
+ANSWER_MS = 20
 WRAP = 1 << 32
 
 
@@ -122,10 +124,13 @@ class Bond(env.Setup):
         # The stack deletes at once, but frees, for which the driver waits, later.
         proc.wait_until(lambda: self._sas() == wanted, f"SAs in the NICs: {wanted}")
 
+    def held(self, nic):
+        """Number of SAs that a NIC says it holds."""
+        stats = self.control.stats(nic)
+        return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
+
     def _sas(self):
-        held = (self.control.stats(nic) for nic in self.nics)
-        return {slave: stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
-                for slave, stats in zip(self.slaves, held, strict=True)}
+        return dict(zip(self.slaves, map(self.held, self.nics), strict=True))
 
 
 def _sum(counters):
@@ -328,6 +333,36 @@ def rekey(cfg):
         flow = new
 
 
+def deleted_meanwhile(cfg):
+    """SAs are deleted and replaced while a failover adds them one by one to a NIC that takes its
+    time: the NIC ends with those that live, and they work."""
+    control = cfg.need_request("misbehave")
+    _first_active(cfg)
+    flow = _protect(cfg)
+    for round_ in range(1, ROUNDS + 1):
+        slave, nic = cfg.slaves[round_ % 2], cfg.nics[round_ % 2]
+        others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(OTHERS)]
+        cfg.dut.ip(*[line for other in others for line in other.dut_states(BOND)])
+        control.fault(nic, "misbehave", "ctrl", "late", ANSWER_MS, 1000)
+        failover = threading.Thread(target=cfg.activate, args=(slave,), daemon=True)
+        failover.start()
+        proc.wait_until(lambda name=nic: cfg.held(name), "the failover adds SAs", step=0.001)
+        # The bond comes to the first one last.
+        cfg.dut.ip(*[sa.delete() for other in others for sa in (other.out, other.in_)])
+        ktap.check(cfg.held(nic) < 2 + 2 * OTHERS, "the failover was faster than the deletion")
+        new = xfrm.Flow(env.DUT4, env.PEER4)
+        cfg.peer.ip(*new.peer_states())
+        cfg.dut.ip(*new.dut_states(BOND), flow.out.delete(), flow.in_.delete())
+        cfg.peer.ip(flow.out.delete(), flow.in_.delete())
+        failover.join()
+        control.request("fault", nic, "clear")
+        cfg.becomes_active(slave)
+        cfg.expect_sas(slave, 2)
+        spis = {packet.spi for packet in _works(cfg, slave)}
+        ktap.equal(spis, {new.out.spi}, "SPIs of the packets sent")
+        flow = new
+
+
 def refused(cfg):
     """What a NIC cannot do it cannot do under a bond either, and ESP in UDP only without one."""
     _first_active(cfg)
@@ -416,8 +451,8 @@ def port_of_a_bridge(cfg):
 
 
 CASES = [features, failover, failover_esn, esn_jump, carrier_lost, interface_down, under_traffic,
-         reset, rekey, refused, refused_at_failover, interface_leaves, driver_unbound,
-         port_of_a_bridge]
+         reset, rekey, deleted_meanwhile, refused, refused_at_failover, interface_leaves,
+         driver_unbound, port_of_a_bridge]
 
 
 def _setup():
