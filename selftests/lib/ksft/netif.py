@@ -6,6 +6,7 @@ import os
 from . import proc
 
 BUS = "/sys/bus/virtio"
+ACKNOWLEDGE = 1  # all that a device without a driver has in its status
 
 
 def exists(name):
@@ -30,9 +31,20 @@ def driver_of(device):
     return os.path.basename(os.readlink(link)) if os.path.islink(link) else None
 
 
+def status(device):
+    """The device's status register (VIRTIO section 2.1)."""
+    return int(proc.read_file(f"{BUS}/devices/{device}/status"), 16)
+
+
 def unbind(device):
     """Take the driver away from a virtio device."""
     proc.write_file(f"{BUS}/drivers/{driver_of(device)}/unbind", device)
+
+
+def reset_file(device):
+    """The file of the PCI function below a virtio device that resets it, or None."""
+    path = os.path.join(os.path.dirname(os.path.realpath(f"{BUS}/devices/{device}")), "reset")
+    return path if os.path.exists(path) else None
 
 
 def bind(device, driver, name):

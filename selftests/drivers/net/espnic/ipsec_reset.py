@@ -6,17 +6,22 @@ After a reset every SA must be in the NIC again and traffic go on, without an IV
 before. An SA for which there is no room must be refused, not silently left to software.
 """
 
+import contextlib
 import sys
+import threading
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, ktap, proc, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, ktap, netif, proc, traffic, xfrm  # noqa: E402
 
 ROUNDS = 4
 OTHERS, FEW = 20, 6
 LIMIT = 10
 RESET_TIME = 10.0
+PAUSES = [0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
+LATE_MS = 30
+TABLE = 5000
 STORM, STORM_STEPS, STORM_STEP, STORM_TIME = 120, 20, 0.003, 30.0
 
 
@@ -226,6 +231,106 @@ def driver_unbound_meanwhile(cfg):
     _works(cfg, flow)
 
 
+@contextlib.contextmanager
+def _others_come_and_go(cfg):
+    """SAs are added and deleted all the time, as far as resets allow it."""
+    end, wrong = threading.Event(), []
+
+    def churn():
+        while not end.is_set():
+            other = xfrm.Flow(env.DUT4, env.PEER4, reqid=9)
+            result = cfg.dut.run("ip", *other.out.add(xfrm.offload(cfg.netif, "out")).split())
+            if not result.returncode:
+                cfg.dut.ip(other.out.delete())
+            elif "reset" not in result.stderr and "did not answer" not in result.stderr:
+                wrong.append(result.stderr)
+
+    thread = threading.Thread(target=churn, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+    ktap.equal(wrong, [], "messages for SAs that were not added")
+
+
+def function_reset_meanwhile(cfg):
+    """The NIC asks for a reset while somebody resets its PCI function, SAs come and go, and answers
+    are late. Neither spoils the other's work, and late answers do no harm afterwards."""
+    flow, control = xfrm.Flow(env.DUT4, env.PEER4), cfg.need_request("misbehave", "reset")
+    path = netif.reset_file(cfg.device)
+    if not path:
+        raise ktap.Skip("the NIC's PCI function cannot be reset alone")
+    _start(cfg, flow)
+    for pause in PAUSES:
+        control.fault(cfg.nic, "misbehave", "ctrl", "late", LATE_MS, 1000)
+        with _others_come_and_go(cfg):
+            _reset(cfg, wait=False)
+            time.sleep(pause)
+            proc.write_file(path, "1")
+        proc.wait_until(lambda: cfg.resets() >= 0 and traffic.reachable(
+            cfg.dut, env.DUT4, env.PEER4), "traffic after both resets", RESET_TIME)
+        other = xfrm.Flow(env.DUT4, env.PEER4, reqid=9)
+        cfg.dut.ip(other.out.add(xfrm.offload(cfg.netif, "out")), other.out.delete())
+        control.request("fault", cfg.nic, "clear")
+        esp.expect_live(cfg, 2, "after both resets", RESET_TIME)
+        _works(cfg, flow)
+
+
+def driver_unbound_again_and_again(cfg):
+    """The same at many moments of a reset. Each time the stock driver has the NIC, whose link
+    changes meanwhile, before ours has it again."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    _start(cfg, flow)
+    control = cfg.need_request("link")
+    ktap.defer(control.request, "link", cfg.nic, "up")
+    for pause in PAUSES:
+        _reset(cfg, wait=False)
+        time.sleep(pause)
+        with cfg.driver_away():
+            ktap.equal(netif.status(cfg.device), netif.ACKNOWLEDGE, "status of the device")
+            control.request("link", cfg.nic, "down")
+            netif.bind(cfg.device, "virtio_net", cfg.netif)
+            control.request("link", cfg.nic, "up")
+            netif.unbind(cfg.device)
+        xfrm.flush(cfg.dut, cfg.peer)
+        flow = xfrm.Flow(env.DUT4, env.PEER4)
+        flow.install(cfg.dut, cfg.peer, cfg.netif)
+        _works(cfg, flow)
+
+
+def _add(cfg, flows):
+    """Add the outbound SAs of these flows; how many there are then, and what `ip` said."""
+    lines = [flow.out.add(xfrm.offload(cfg.netif, "out")) for flow in flows]
+    with cfg.dut:
+        result = proc.run("ip", "-force", "-batch", "-", stdin="\n".join(lines) + "\n", timeout=300)
+    return cfg.dut.cmd("ip", "xfrm", "state").count("proto esp"), result.stderr
+
+
+def answers_missing(cfg):
+    """The NIC answers no more while it is told to destroy all SAs of a full table. After a reset
+    there is room for as many as before."""
+    control = cfg.need_request("misbehave", "reset")
+    cfg.need_request("never")
+    ktap.defer(xfrm.flush, cfg.dut)
+    xfrm.flush(cfg.dut)
+    flows = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(TABLE)]
+    most, said = _add(cfg, flows)
+    if not said:
+        raise ktap.Skip(f"the NIC has room for {TABLE} SAs and more")
+    ktap.contains(said, "full", "message for an SA too many")
+    control.fault(cfg.nic, "misbehave", "ctrl", "never", 2 * TABLE)
+    before = cfg.driver_counters()["ipsec_control_errors"]
+    xfrm.flush(cfg.dut)
+    proc.wait_until(lambda: cfg.driver_counters()["ipsec_control_errors"] - before == most,
+                    "no SA is known to be destroyed", 60)
+    ktap.equal(_add(cfg, flows[:1])[0], 0, "SAs that fit before the reset")
+    control.request("fault", cfg.nic, "clear")
+    _reset(cfg)
+    ktap.equal(_add(cfg, flows)[0], most, "SAs that fit after the reset")
+
+
 def table_limit(cfg):
     """The NIC takes exactly as many SAs as it has room for; the next is refused with the reason
     and does not exist, not even in software; when one goes there is room again."""
@@ -268,8 +373,9 @@ def algorithm_refused(cfg):
 
 
 CASES = [all_sas_come_back, under_traffic, same_key, extended_numbers, in_a_storm,
-         not_taken_back, link_down_meanwhile,
-         add_and_delete_meanwhile, driver_unbound_meanwhile, table_limit, algorithm_refused]
+         not_taken_back, link_down_meanwhile, add_and_delete_meanwhile, function_reset_meanwhile,
+         driver_unbound_meanwhile, driver_unbound_again_and_again, answers_missing,
+         table_limit, algorithm_refused]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

@@ -157,6 +157,7 @@ def unbind_and_bind(cfg):
         with cfg.driver_away():
             ktap.check(cfg.dut.run("ip", "link", "show", cfg.netif).returncode,
                        "the interface exists without its driver")
+            ktap.equal(netif.status(cfg.device), netif.ACKNOWLEDGE, "status of the device")
         link = json.loads(cfg.dut.cmd("ip", "-j", "link", "show", "dev", cfg.netif))[0]
         ktap.equal(link["address"], cfg.netif_mac, "MAC address after binding")
         _both_ways(cfg, env.DUT4, env.PEER4, [56, 1400])
