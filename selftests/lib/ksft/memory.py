@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Memory that somebody else takes his time with: a page whose use by the kernel waits.
+"""How much memory there is, and memory that somebody else takes his time with: a page whose use by
+the kernel waits.
 
 By userfaultfd(2); structures and numbers: include/uapi/linux/userfaultfd.h.
 """
@@ -21,6 +22,13 @@ IOCTL_API, IOCTL_REGISTER, IOCTL_WRITE_PROTECT = 0xC018AA3F, 0xC020AA00, 0xC018A
 MODE_MISSING, MODE_WRITE_PROTECT = 1, 2
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def available():
+    """Bytes of memory that could still be used."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        found = next(line for line in file if line.startswith("MemAvailable:"))
+    return int(found.split()[1]) << 10
 
 
 def address_of(area):

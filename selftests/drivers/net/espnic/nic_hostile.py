@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, frames, ktap, netif, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, frames, ktap, memory, netif, proc, traffic, xfrm  # noqa: E402
 
 RESET_TIME = 10.0
 PATIENCE = 0.3  # for a reply that will probably not come
 COUNT, WRONG = 8, 3
 ROUNDS = 2
+MEMORY = 128  # MiB
 STALE = "ipsec_rx_drop_stale"
 MISMATCH = "ipsec_rx_drop_mismatch"
 
@@ -251,6 +252,29 @@ PROBES = [
 ]
 
 
+def sa_limits_in_use(cfg):
+    """The NIC says that it takes 2^32 - 1 SAs. The driver takes the NIC, with no more memory than a
+    NIC is worth, and all works."""
+    words = "sa limits"
+    cfg.need_request("misbehave")
+    _start(cfg)
+    with cfg.driver_away():
+        made, before = _made(cfg, words), memory.available()
+        _misbehave(cfg, words, 1000)
+    taken = (before - memory.available()) >> 20
+    offload = cfg.features().get("esp-hw-offload")
+    try:
+        ktap.diag(f"the driver takes {taken} MiB")
+        ktap.at_least(_made(cfg, words) - made, 1, f"times that the NIC did: {words}")
+        ktap.check(taken <= MEMORY, f"the driver takes {taken} MiB of memory for one NIC")
+        ktap.check(offload, "the driver offers no ESP offload")
+        _works(cfg, _anew(cfg))
+    finally:
+        _behave(cfg)
+        with cfg.driver_away():
+            pass
+
+
 def create_refused(cfg):
     """After a reset the NIC refuses SAs that it had. They are not replaced by plaintext, and once
     it takes SAs again, new ones work."""
@@ -348,7 +372,7 @@ def everything_at_once(cfg):
     _works(cfg, _anew(cfg))
 
 
-CASES = [*RINGS, *RECORDS, *PROBES, create_refused, interrupts_after_reset,
+CASES = [*RINGS, *RECORDS, *PROBES, sa_limits_in_use, create_refused, interrupts_after_reset,
          interrupts_after_unbind, answers_spoiled_in_a_reset, everything_at_once]
 
 if __name__ == "__main__":
