@@ -134,7 +134,7 @@ impl InPlaceModule for Module {
             _notifier <- notifier::Registration::new(),
             _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
             // The last one: see `kernel_net::misc`.
-            _ndis: ndis::Registrations::new(module)?,
+            _ndis: ndis::Registrations::new()?,
         })
     }
 }

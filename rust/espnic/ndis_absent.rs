@@ -30,7 +30,7 @@ pub(crate) struct Ndis;
 pub(crate) struct Registrations;
 
 impl Registrations {
-    pub(crate) fn new(_module: &'static ThisModule) -> Result<Option<Pin<KBox<Self>>>> {
+    pub(crate) fn new() -> Result<Option<Pin<KBox<Self>>>> {
         if compat::parameter(&crate::module_parameters::ndis) != 0 {
             pr_warn!("built without ESPNIC_NDIS: the parameter ndis has no effect\n");
         }

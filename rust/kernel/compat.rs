@@ -66,3 +66,23 @@ macro_rules! virtio_device_table {
         ::kernel::module_device_table!("virtio", MODULE_DEVICE_TABLE, $table);
     };
 }
+
+/// The module whose type is `$module`, as a constant reference.
+#[cfg(linux_7_3)]
+#[macro_export]
+macro_rules! this_module {
+    ($module:ty) => {
+        &<$module as ::kernel::ModuleMetadata>::THIS_MODULE
+    };
+}
+
+/// The module whose type is `$module`, as a constant reference.
+// `crate` is the one that uses the macro, which is the module's.
+#[cfg(not(linux_7_3))]
+#[expect(clippy::crate_in_macro_def)]
+#[macro_export]
+macro_rules! this_module {
+    ($module:ty) => {
+        &crate::THIS_MODULE
+    };
+}

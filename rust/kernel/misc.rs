@@ -35,6 +35,9 @@ pub const READABLE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
 
 /// A misc device that can be polled.
 pub trait Pollable: MiscDevice {
+    /// The module that an open file keeps.
+    const MODULE: &'static ThisModule;
+
     /// Registers for wake-ups and returns the events that are there, such as [`READABLE`].
     fn poll(
         device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
@@ -44,52 +47,53 @@ pub trait Pollable: MiscDevice {
 }
 
 /// A registered misc device; an open file keeps the module loaded.
+///
+/// # Invariants
+///
+/// `inner` is registered. Its operations are part of the module, so they outlive the files that are open
+/// when the registration is dropped.
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Pollable> {
     #[pin]
     inner: Opaque<bindings::miscdevice>,
-    /// What `inner` points to.
-    operations: KBox<bindings::file_operations>,
     _device: PhantomData<T>,
 }
 
 // SAFETY: The registration has no methods, and may be undone by any thread.
 unsafe impl<T: Pollable> Send for Registration<T> {}
-// SAFETY: As above.
+// SAFETY: The registration has no methods.
 unsafe impl<T: Pollable> Sync for Registration<T> {}
 
 impl<T: Pollable> Registration<T> {
+    /// The kernel crate's operations with what they lack.
+    const OPERATIONS: &'static bindings::file_operations = &{
+        let raw = MiscDeviceOptions { name: c"" }.into_raw::<T>();
+        // SAFETY: The kernel crate points to a constant.
+        let mut operations = unsafe { *raw.fops };
+        operations.owner = T::MODULE.as_ptr();
+        operations.poll = Some(Self::poll);
+        operations
+    };
+
     /// Registers `/dev/NAME` with the permissions `mode`. To be the last step of the module's
-    /// initialisation: a file that is open when it fails would outlive its operations.
+    /// initialisation: if that fails while a file is open, the module goes all the same.
     ///
     /// # Errors
     ///
-    /// Those of `misc_register`; `ENOMEM`.
-    pub fn new(
-        name: &'static CStr,
-        mode: u16,
-        module: &'static ThisModule,
-    ) -> Result<impl PinInit<Self, Error>> {
-        let raw = MiscDeviceOptions { name }.into_raw::<T>();
-        // SAFETY: The kernel crate points to a static structure.
-        let mut operations = KBox::new(unsafe { *raw.fops }, GFP_KERNEL)?;
-        operations.owner = module.as_ptr();
-        operations.poll = Some(Self::poll);
-        let pointer: *const bindings::file_operations = &*operations;
-        Ok(try_pin_init!(Self {
-            operations,
+    /// Those of `misc_register`.
+    pub fn new(name: &'static CStr, mode: u16) -> impl PinInit<Self, Error> {
+        let mut raw = MiscDeviceOptions { name }.into_raw::<T>();
+        raw.fops = Self::OPERATIONS;
+        raw.mode = mode;
+        try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 // SAFETY: `slot` is valid for writes.
-                unsafe {
-                    slot.write(raw);
-                    (*slot).fops = pointer;
-                    (*slot).mode = mode;
-                }
+                unsafe { slot.write(raw) };
                 // SAFETY: The structure is complete, and pinned until the drop deregisters it.
                 to_result(unsafe { bindings::misc_register(slot) })
             }),
             _device: PhantomData,
-        }))
+        })
     }
 
     /// # Safety
@@ -103,7 +107,7 @@ impl<T: Pollable> Registration<T> {
         let device = unsafe { <T::Ptr as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: The file is open during the call.
         let file = unsafe { File::from_raw_file(file) };
-        // SAFETY: Null or valid during the call.
+        // SAFETY: The VFS passes null, or a table that is valid during the call.
         T::poll(device, file, unsafe { PollTable::from_raw(table) })
     }
 }
@@ -111,7 +115,7 @@ impl<T: Pollable> Registration<T> {
 #[pinned_drop]
 impl<T: Pollable> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered in `new`.
+        // SAFETY: Registered by the invariant, and pinned.
         unsafe { bindings::misc_deregister(self.inner.get()) };
     }
 }

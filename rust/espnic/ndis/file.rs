@@ -91,13 +91,12 @@ pub(crate) struct Registrations {
 
 impl Registrations {
     /// Makes the device if the module parameter wants it.
-    pub(crate) fn new(module: &'static ThisModule) -> Result<Option<Pin<KBox<Self>>>> {
+    pub(crate) fn new() -> Result<Option<Pin<KBox<Self>>>> {
         if !is_enabled() {
             return Ok(None);
         }
-        let device = misc::Registration::new(NAME, MODE, module)?;
         let new = try_pin_init!(Self {
-            _device <- device,
+            _device <- misc::Registration::new(NAME, MODE),
         });
         KBox::pin_init(new, GFP_KERNEL).map(Some)
     }
@@ -176,6 +175,8 @@ impl MiscDevice for OpenFile {
 }
 
 impl misc::Pollable for OpenFile {
+    const MODULE: &'static ThisModule = kernel_net::this_module!(crate::Module);
+
     fn poll(device: &Self, file: &File, table: PollTable<'_>) -> u32 {
         table.register_wait(file, &device.readable);
         match device.port.as_ref() {
