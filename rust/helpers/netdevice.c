@@ -136,7 +136,7 @@ void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms)
 
 struct net *espnic_helper_current_net(void)
 {
-	return current->nsproxy->net_ns;
+	return current->nsproxy ? current->nsproxy->net_ns : NULL;
 }
 
 void espnic_helper_get_net(struct net *net)

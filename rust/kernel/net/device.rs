@@ -232,11 +232,14 @@ impl<T: Operations> Device<T> {
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
     }
 
-    /// Has the online CPU number `nth`, if there are so many, transmit on `queue`. RTNL held, or not
-    /// registered yet.
+    /// Has the online CPU number `nth` transmit on `queue`; does nothing if there is no such queue or
+    /// CPU. Sleeps.
     pub fn set_xps(&self, queue: u16, nth: u32) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::netif_set_xps_cpu(self.as_raw(), nth, queue) }
+        if self.has_queue(queue) {
+            // SAFETY: The device is live by the type invariant and has the queue; the function looks for
+            // the CPU.
+            unsafe { bindings::netif_set_xps_cpu(self.as_raw(), nth, queue) }
+        }
     }
 
     /// Keeps the stack from using the device, waiting for those who do. Sleeps.
@@ -330,27 +333,43 @@ impl<T: Operations> Device<T> {
         }
     }
 
-    /// Lets the stack transmit on `queue`.
+    /// Whether the device was made with a transmit queue of this number.
+    fn has_queue(&self, queue: u16) -> bool {
+        // SAFETY: The device is live by the type invariant; the number was set when it was made.
+        u32::from(queue) < unsafe { core::ptr::addr_of!((*self.as_raw()).num_tx_queues).read() }
+    }
+
+    /// Lets the stack transmit on `queue`. Does nothing if there is no such queue.
     pub fn start_queue(&self, queue: u16) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::netif_tx_start(self.as_raw(), u32::from(queue)) }
+        if self.has_queue(queue) {
+            // SAFETY: The device is live by the type invariant and has the queue.
+            unsafe { bindings::netif_tx_start(self.as_raw(), u32::from(queue)) }
+        }
     }
 
-    /// Asks the stack to stop transmitting on `queue`.
+    /// Asks the stack to stop transmitting on `queue`. Does nothing if there is no such queue.
     pub fn stop_queue(&self, queue: u16) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::netif_tx_stop(self.as_raw(), u32::from(queue)) }
+        if self.has_queue(queue) {
+            // SAFETY: The device is live by the type invariant and has the queue.
+            unsafe { bindings::netif_tx_stop(self.as_raw(), u32::from(queue)) }
+        }
     }
 
-    /// Lets the stack transmit on `queue` again, if it was stopped.
+    /// Lets the stack transmit on `queue` again, if it was stopped. Does nothing if there is no such
+    /// queue.
     pub fn wake_queue(&self, queue: u16) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::netif_tx_wake(self.as_raw(), u32::from(queue)) }
+        if self.has_queue(queue) {
+            // SAFETY: The device is live by the type invariant and has the queue.
+            unsafe { bindings::netif_tx_wake(self.as_raw(), u32::from(queue)) }
+        }
     }
 
-    /// Whether `queue` is stopped.
+    /// Whether `queue` exists and is stopped.
     pub fn queue_stopped(&self, queue: u16) -> bool {
-        // SAFETY: By the type invariant.
+        if !self.has_queue(queue) {
+            return false;
+        }
+        // SAFETY: The device is live by the type invariant and has the queue.
         unsafe { bindings::netif_tx_stopped(self.as_raw(), u32::from(queue)) }
     }
 

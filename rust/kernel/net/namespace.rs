@@ -32,12 +32,18 @@ unsafe impl Send for Namespace {}
 unsafe impl Sync for Namespace {}
 
 impl Namespace {
-    /// The calling process's namespace. Process context.
+    /// The namespace of the calling process; in interrupts, of the one that is interrupted.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if the process is about to end, and has none any more.
     pub fn current() -> Result<Self> {
-        // SAFETY: In process context `current` has namespaces; its own one is live.
+        // SAFETY: No preconditions: only the current process changes its namespaces, and it does nothing
+        // else meanwhile.
         let net = NonNull::new(unsafe { bindings::current_net() }).ok_or(ESRCH)?;
-        // SAFETY: As above.
+        // SAFETY: The process holds a reference, and does not give it up meanwhile.
         unsafe { bindings::get_net(net.as_ptr()) };
+        // INVARIANT: The reference was taken above.
         Ok(Self(net))
     }
 

@@ -257,9 +257,9 @@ impl Queue {
         Limited { now, max }
     }
 
-    /// Has the online CPU number `nth`, if there are so many, handle the queue's events. Sleeps.
+    /// Has the online CPU number `nth` handle the queue's events, if there is one. Sleeps.
     pub fn set_cpu(&self, nth: u32) {
-        // SAFETY: The queue is live.
+        // SAFETY: The queue is live; the function looks for the CPU.
         unsafe { bindings::virtqueue_set_cpu(self.vq.as_ptr(), nth) }
     }
 
