@@ -43,6 +43,7 @@ use kernel_net::{
         },
         notifier, //
     },
+    rtnl,
     virtio::{
         self,
         Device,
@@ -108,7 +109,9 @@ impl virtio::Driver for Driver {
         dev.ready();
         let device = net.device()?;
         let nic = device.data();
-        nic.set_active(device, nic.active.load(Relaxed))?;
+        let active = nic.active.load(Relaxed);
+        nic.offer_active(active)?;
+        nic.use_active(device, active, &rtnl::lock())?;
         let offload = nic.set_up_ipsec();
         nic::configure(dev, &mut net, offload);
         let device = net.device()?;

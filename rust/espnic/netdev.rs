@@ -33,6 +33,7 @@ use kernel_net::{
         },
         xfrm, //
     },
+    rtnl,
     virtio::transmit::TxQueue, //
 };
 
@@ -173,9 +174,9 @@ impl ethtool::Operations for Nic {
         }
     }
 
-    fn set_channels(dev: &Device<Self>, count: u32) -> Result {
+    fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result {
         let nic = dev.data();
-        nic.paused(dev, || nic.set_active(dev, count))
+        nic.paused(dev, || nic.set_active(dev, count, rtnl))
     }
 
     fn rings(dev: &Device<Self>) -> (Limited, Limited) {

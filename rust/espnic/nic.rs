@@ -144,18 +144,36 @@ impl Nic {
             .map(|channel| &**channel)
     }
 
-    /// Tells the NIC and the stack how many channels to use. Traffic is stopped, RTNL held or the
-    /// netdev not registered yet.
+    /// Tells the NIC and the stack how many channels to use. Traffic is stopped, RTNL held.
     ///
     /// # Errors
     ///
     /// Those of the control command or of the stack; then the old number stays.
-    pub(crate) fn set_active(&self, dev: &Device<Self>, count: u32) -> Result {
+    pub(crate) fn set_active(&self, dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result {
+        self.offer_active(count)?;
+        self.use_active(dev, count, rtnl)
+    }
+
+    /// Tells the NIC how many channels to use.
+    ///
+    /// # Errors
+    ///
+    /// Those of the control command.
+    pub(crate) fn offer_active(&self, count: u32) -> Result {
         if self.vdev.has_feature(feature::MQ) {
             self.control
                 .set_queue_pairs(u16::try_from(count).map_err(|_| EINVAL)?)?;
         }
-        dev.set_queues(count)?;
+        Ok(())
+    }
+
+    /// Tells the stack how many channels to use, after [`Self::offer_active`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the stack.
+    pub(crate) fn use_active(&self, dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result {
+        dev.set_queues(count, rtnl)?;
         self.active.store(count, Relaxed);
         if count == cpu::online() {
             self.pin_channels(dev, count);
@@ -273,8 +291,8 @@ impl Nic {
         }
         self.ndis.set_resetting(false);
         self.recovery.reset_done();
-        let _guard = rtnl::lock();
-        self.set_active(dev, self.active.load(Relaxed))?;
+        let rtnl = rtnl::lock();
+        self.set_active(dev, self.active.load(Relaxed), &rtnl)?;
         if dev.is_running() {
             self.start(dev);
         }

@@ -222,13 +222,13 @@ impl<T: Operations> Device<T> {
     }
 
     /// Sets how many transmit and receive queues the stack uses, at most as many as allocated. RTNL
-    /// held, or the device is not registered yet.
+    /// held.
     ///
     /// # Errors
     ///
     /// Those of `netif_set_real_num_queues`.
-    pub fn set_queues(&self, count: u32) -> Result {
-        // SAFETY: By the type invariant.
+    pub fn set_queues(&self, count: u32, _rtnl: &rtnl::Held) -> Result {
+        // SAFETY: The device is live by the type invariant, RTNL is held; the function checks the count.
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
     }
 
@@ -295,19 +295,23 @@ impl<T: Operations> Device<T> {
         unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).features)) }
     }
 
-    /// Switches those of the features `bits` on or off that the user can switch. Sleeps.
-    pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Guard) {
+    /// Switches those of the features `bits` on or off that the user can switch; before the device is
+    /// registered it does nothing. Sleeps.
+    pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Held) {
         let dev = self.as_raw();
-        // SAFETY: By the type invariant; RTNL is held.
+        // SAFETY: The device is live by the type invariant; RTNL keeps the field as it is.
+        let state = unsafe { core::ptr::addr_of!((*dev).reg_state).read_volatile() };
+        if u32::from(state) != bindings::netdev_reg_state_NETREG_REGISTERED {
+            return;
+        }
+        // SAFETY: The device is live by the type invariant; RTNL keeps others from both fields.
         unsafe {
             let bits = bits & (*dev).hw_features;
-            if on {
-                (*dev).wanted_features |= bits;
-            } else {
-                (*dev).wanted_features &= !bits;
-            }
-            bindings::netdev_update_features(dev);
+            let wanted = addr_of_mut!((*dev).wanted_features);
+            wanted.write(if on { *wanted | bits } else { *wanted & !bits });
         }
+        // SAFETY: The device is registered, and RTNL is held.
+        unsafe { bindings::netdev_update_features(dev) };
     }
 
     /// The interface's MTU in bytes.

@@ -12,7 +12,8 @@ use crate::{
             Operations as NetOperations, //
         },
         netlink::ExtAck, //
-    }, //
+    },
+    rtnl, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -40,7 +41,7 @@ pub trait Operations: Sized {
         Self: NetOperations;
 
     /// Sets the number of queue pairs, from 1 to the most. RTNL held, may sleep.
-    fn set_channels(dev: &Device<Self>, count: u32) -> Result
+    fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result
     where
         Self: NetOperations;
 
@@ -181,7 +182,9 @@ impl<T: NetOperations> Callbacks<T> {
         let dev = unsafe { Device::from_raw(dev) };
         // SAFETY: ethtool passes a valid request.
         let count = unsafe { (*request).combined_count };
-        from_result(|| T::set_channels(dev, count).map(|()| 0))
+        // SAFETY: ethtool holds RTNL during the call.
+        let rtnl = unsafe { rtnl::Held::assume() };
+        from_result(|| T::set_channels(dev, count, rtnl).map(|()| 0))
     }
 
     /// # Safety

@@ -24,6 +24,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `xfrm_cfg_mutex` of the namespace was taken by the thread that has the value, for the value.
+#[must_use = "the mutex is released when the proof is dropped"]
 pub struct Configuring<'a> {
     namespace: &'a Namespace,
     _thread: NotThreadSafe,
