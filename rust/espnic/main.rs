@@ -37,10 +37,7 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        device::{
-            Registration,
-            Unregistered, //
-        },
+        device::Unregistered,
         notifier, //
     },
     rtnl,
@@ -101,23 +98,25 @@ impl virtio::Driver for Driver {
         Ok(())
     }
 
-    fn probe(dev: &Device) -> Result<Registration<Nic>> {
-        let pairs = nic::queue_pairs(dev);
-        let mut net = Unregistered::<Nic>::new(dev, pairs, u32::from(pairs))?;
-        let queues = net.find_queues(dev, pairs, dev.has_feature(feature::CTRL_VQ))?;
-        net.init(Nic::new(dev, queues)?)?;
-        dev.ready();
+    fn queue_pairs(dev: &Device) -> u16 {
+        nic::queue_pairs(dev)
+    }
+
+    fn probe(net: &mut Unregistered<Nic>) -> Result {
+        let dev = net.parent().clone();
+        let queues = net.find_queues(dev.has_feature(feature::CTRL_VQ))?;
+        net.init(Nic::new(&dev, queues)?)?;
+        net.ready();
         let device = net.device()?;
         let nic = device.data();
         let active = nic.active.load(Relaxed);
         nic.offer_active(active)?;
         nic.use_active(device, active, &rtnl::lock())?;
         let offload = nic.set_up_ipsec();
-        nic::configure(dev, &mut net, offload);
+        nic::configure(&dev, net, offload);
         let device = net.device()?;
         let nic = device.data();
-        nic.ndis.set_up(&nic.ipsec, device.features())?;
-        net.register()
+        nic.ndis.set_up(&nic.ipsec, device.features())
     }
 }
 

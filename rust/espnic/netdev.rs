@@ -18,6 +18,7 @@ use kernel_net::{
             self,
             feature as netif,
             Device,
+            Restart,
             Stats64, //
         },
         ethtool::{
@@ -117,8 +118,8 @@ impl device::Operations for Nic {
         dev.data().reset_prepare(dev);
     }
 
-    fn reset_done(dev: &Device<Self>) -> Result {
-        dev.data().reset_done(dev)
+    fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
+        dev.data().reset_done(dev, restart)
     }
 
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {

@@ -30,6 +30,7 @@ use kernel_net::{
         device::{
             feature as netif,
             Device,
+            Restart,
             Unregistered, //
         },
         skbuff::SkBuff, //
@@ -96,16 +97,16 @@ impl Nic {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(dev: &virtio::Device, queues: Queues) -> Result<impl PinInit<Self, Error>> {
+    pub(crate) fn new(dev: &DeviceRef, queues: Queues) -> Result<impl PinInit<Self, Error>> {
         let header = header_length(dev);
-        let vdev = DeviceRef::from(dev);
+        let vdev = dev.clone();
         let mut channels = KVec::new();
         let pairs = queues.receive.into_iter().zip(queues.transmit);
         for (index, (rx, tx)) in (0..).zip(pairs) {
             channels.push(Channel::new(index, rx, tx)?, GFP_KERNEL)?;
         }
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
-        let control = Control::new(queues.control, DeviceRef::from(dev));
+        let control = Control::new(queues.control, dev.clone());
         let ndis = Ndis::new()?;
         Ok(try_pin_init!(Self {
             header,
@@ -272,15 +273,14 @@ impl Nic {
     }
 
     /// After a reset: new queues, everything that the NIC has lost, then traffic.
-    pub(crate) fn reset_done(&self, dev: &Device<Self>) -> Result {
-        let pairs = u16::try_from(self.channels.len()).map_err(|_| EINVAL)?;
-        let queues = dev.find_queues(pairs, self.vdev.has_feature(feature::CTRL_VQ))?;
+    pub(crate) fn reset_done(&self, dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
+        let queues = restart.find_queues(self.vdev.has_feature(feature::CTRL_VQ))?;
         let new = queues.receive.into_iter().zip(queues.transmit);
         for (channel, (rx, tx)) in self.channels.iter().zip(new) {
             channel.set_queues(rx, tx);
         }
         self.control.set_queue(queues.control);
-        self.vdev.ready();
+        restart.ready();
         let left = self.ipsec.reset_done(&self.control)?;
         if left > 0 {
             let log = (*self.vdev).as_ref();

@@ -6,18 +6,47 @@
 //!
 //! The driver's data lies in the private area of the C `struct net_device`. Its life is
 //!
-//! 1. [`Unregistered::new`]: the C object exists, the data does not;
-//! 2. [`Unregistered::init`]: the data exists, queue events reach it;
-//! 3. [`Unregistered::register`]: the stack knows the device, callbacks may come;
-//! 4. [`Registration::shutdown`] (at unbind): unregister, reset the virtio device so that no queue
-//!    event can come, then drop the data.
+//! 1. The virtio adapter makes the C object when a device is probed, without data. It owns it from then
+//!    on; the driver gets an [`Unregistered`] to complete, by reference.
+//! 2. [`Unregistered::init`]: the data exists, queue events and work reach it.
+//! 3. When the driver's `probe` returns the adapter registers the device: the stack's callbacks come.
+//! 4. At unbind, or when the probe fails, the adapter takes the device down: it ends the work,
+//!    unregisters, resets the virtio device, and waits for the callbacks that run; then it drops the
+//!    data, and then it waits until nobody holds the virtio device any more.
 //!
-//! So every callback finds the data initialised.
+//! # Why this is sound
+//!
+//! A [`Device`] is data that is there and a virtio device that is bound. There are these ways to one,
+//! and step 4 shuts each of them before the data goes:
+//!
+//! - the stack's callbacks (`net_device_ops`, ethtool, XFRM, notifiers): unregistering waits for them;
+//! - a counted device that was found by its index: unregistering waits for it;
+//! - NAPI: the driver turns it off when the interface goes down;
+//! - queue interrupts: they look whether the data is ready. It is declared not to be after the reset,
+//!   and then the callbacks are waited for, because a device that breaks the rules interrupts after it;
+//! - the work: it is disabled, which waits for it;
+//! - callbacks of the virtio core around a reset: they hold a lock under which the data is declared not
+//!   to be ready, and a reference to the virtio device.
+//!
+//! All of them lend the device for the time of a call, so the driver cannot keep it. What it can keep is
+//! a [`virtio::DeviceRef`], or a queue, which holds one; for them the last step of 4 waits.
 
 mod callbacks;
+mod events;
+pub mod feature;
 mod registration;
 pub(in crate::net) mod upper;
 
+pub use events::Restart;
+pub(crate) use events::{
+    netdev_of,
+    reset_done,
+    reset_prepare,
+    resume,
+    schedule_work,
+    suspend,
+    with_ready, //
+};
 pub use registration::{
     Registration,
     Unregistered, //
@@ -38,49 +67,23 @@ use crate::{
     virtio, //
 };
 use core::{
+    any::TypeId,
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::addr_of_mut, //
+    ptr::{
+        addr_of,
+        addr_of_mut, //
+    }, //
 };
 use kernel::{
     error::to_result,
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic, //
+    sync::{
+        atomic::Atomic,
+        Mutex, //
     },
     types::Opaque, //
 };
-
-/// Offload and checksum features, `NETIF_F_*`.
-pub mod feature {
-    use crate::bindings;
-
-    const fn bit(n: u32) -> u64 {
-        1 << n
-    }
-
-    /// Scatter/gather transmit.
-    pub const SG: u64 = bit(bindings::NETIF_F_SG_BIT);
-    /// Transmit checksum at any offset.
-    pub const HW_CSUM: u64 = bit(bindings::NETIF_F_HW_CSUM_BIT);
-    /// TCP segmentation over IPv4.
-    pub const TSO: u64 = bit(bindings::NETIF_F_TSO_BIT);
-    /// TCP segmentation with the ECN bits of [RFC 3168].
-    pub const TSO_ECN: u64 = bit(bindings::NETIF_F_TSO_ECN_BIT);
-    /// TCP segmentation over IPv6.
-    pub const TSO6: u64 = bit(bindings::NETIF_F_TSO6_BIT);
-    /// Segmentation inside ESP.
-    pub const GSO_ESP: u64 = bit(bindings::NETIF_F_GSO_ESP_BIT);
-    /// Transmit checksum inside ESP.
-    pub const HW_ESP_TX_CSUM: u64 = bit(bindings::NETIF_F_HW_ESP_TX_CSUM_BIT);
-    /// Receive checksum.
-    pub const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
-    /// DMA to high memory.
-    pub const HIGHDMA: u64 = bit(bindings::NETIF_F_HIGHDMA_BIT);
-    /// ESP crypto offload.
-    pub const HW_ESP: u64 = bit(bindings::NETIF_F_HW_ESP_BIT);
-}
 
 /// What a network driver implements. `Self` is the driver's data.
 pub trait Operations:
@@ -113,13 +116,14 @@ pub trait Operations:
     /// held.
     fn fix_features(features: u64) -> u64;
 
-    /// Stops using the device, because it will be reset: stops traffic, drops the queues. RTNL not
-    /// held, may sleep; the stack's queues are detached already.
+    /// Stops using the device, because it will be reset: stops traffic, drops all queues. RTNL not
+    /// held, may sleep; the stack's queues are detached already. If queues are left the reset is called
+    /// off.
     fn reset_prepare(dev: &Device<Self>);
 
-    /// Takes the device into use again after a reset: new queues, then [`virtio::Device::ready`],
-    /// then all state that the device has lost. RTNL not held, may sleep.
-    fn reset_done(dev: &Device<Self>) -> Result;
+    /// Takes the device into use again after a reset: new queues, then [`Restart::ready`], then all
+    /// state that the device has lost. RTNL not held, may sleep.
+    fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result;
 
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
@@ -145,33 +149,45 @@ pub struct Stats64 {
 }
 
 /// The contents of the private area.
+#[pin_data]
+#[repr(C)]
 pub(crate) struct Private<T> {
+    /// That of `T`; the first field of any `Private`.
+    type_id: TypeId,
     /// Whether `data` is initialised.
     ready: Atomic<bool>,
-    parent: virtio::DeviceRef,
+    /// Initialised until `Unregistered` has taken the device down.
+    parent: MaybeUninit<virtio::DeviceRef>,
+    /// One per queue pair. Set up with the device, and not changed.
     napis: KVec<Napi<T>>,
+    /// Held by callbacks of the virtio core that reset the device, and to declare it not ready.
+    #[pin]
+    resets: Mutex<()>,
+    #[pin]
     work: Opaque<bindings::delayed_work>,
     /// For the way back from `work` to the device.
     netdev: *mut bindings::net_device,
-    data: MaybeUninit<T>,
+    #[pin]
+    data: Opaque<MaybeUninit<T>>,
 }
 
 /// A network device whose data is initialised.
 ///
 /// # Invariants
 ///
-/// The pointer to a `Device<T>` is the pointer to a live `struct net_device` that
-/// [`Unregistered::new`] made for `T`, and its `T` is initialised as long as the reference lives.
+/// The pointer to a `Device<T>` is the pointer to a live `struct net_device` that [`Unregistered`] made
+/// for `T`. As long as the reference lives its `T` is initialised, and its virtio device bound.
 #[repr(transparent)]
 pub struct Device<T>(Opaque<bindings::net_device>, PhantomData<T>);
 
 impl<T: Operations> Device<T> {
     /// # Safety
     ///
-    /// `ptr` must point to a device made by [`Unregistered::new`] for `T` with initialised data
-    /// that outlives `'a`.
+    /// `ptr` must point to a device that [`Unregistered`] made for `T`, with initialised data and a
+    /// bound virtio device for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
         // SAFETY: By the function's contract. CAST: `Device` is transparent over `net_device`.
+        // INVARIANT: By the function's contract.
         unsafe { &*ptr.cast() }
     }
 
@@ -186,39 +202,46 @@ impl<T: Operations> Device<T> {
 
     /// The driver's data.
     pub fn data(&self) -> &T {
-        // SAFETY: By the type invariant the data is initialised.
-        unsafe { (*self.private()).data.assume_init_ref() }
+        // SAFETY: The private area is valid as long as the device is.
+        let data = unsafe { addr_of!((*self.private()).data) };
+        // SAFETY: By the type invariant the data is initialised as long as `self` lives. It is shared
+        // from then on: nobody makes a `&mut T` of it. CAST: Both wrappers are transparent.
+        unsafe { &*data.cast::<T>() }
     }
 
     /// The NAPI context `index`, in the order of creation.
     pub fn napi(&self, index: usize) -> Option<&Napi<T>> {
-        // SAFETY: The vector is set up before the data and not changed until the data is gone.
-        unsafe { &(*self.private()).napis }.get(index)
+        self.napis().get(index)
     }
 
     /// All NAPI contexts, in the order of creation.
     pub fn napis(&self) -> &[Napi<T>] {
-        // SAFETY: The vector is set up before the data and not changed until the data is gone.
+        // SAFETY: The vector is set up with the device, and not changed until the data is gone.
         unsafe { &(*self.private()).napis }
+    }
+
+    fn work_item(&self) -> *mut bindings::delayed_work {
+        // SAFETY: The private area is valid as long as the device is. CAST: `Opaque` is transparent.
+        unsafe { addr_of_mut!((*self.private()).work).cast() }
     }
 
     /// Has [`Operations::work`] run soon. Any context.
     pub fn schedule_work(&self) {
-        // SAFETY: The work was initialised in `new` and is cancelled before it is gone.
-        unsafe { bindings::schedule_work_in(addr_of_mut!((*self.private()).work).cast(), 0) };
+        self.schedule_work_in(0);
     }
 
     /// Has [`Operations::work`] run after `ms` milliseconds, unless something else wants it before.
     /// Any context.
     pub fn schedule_work_in(&self, ms: u32) {
-        // SAFETY: As in `schedule_work`.
-        unsafe { bindings::schedule_work_in(addr_of_mut!((*self.private()).work).cast(), ms) };
+        // SAFETY: The work was initialised with the private area. Before the data goes it is disabled,
+        // and then this does nothing.
+        unsafe { bindings::schedule_work_in(self.work_item(), ms) };
     }
 
     /// The virtio device behind the interface.
     pub fn parent(&self) -> &virtio::DeviceRef {
-        // SAFETY: Initialised in `new`, dropped after the data.
-        unsafe { &(*self.private()).parent }
+        // SAFETY: The reference was stored with the device, and is taken away after the data.
+        unsafe { (*self.private()).parent.assume_init_ref() }
     }
 
     /// Sets how many transmit and receive queues the stack uses, at most as many as allocated. RTNL
@@ -244,27 +267,28 @@ impl<T: Operations> Device<T> {
 
     /// Keeps the stack from using the device, waiting for those who do. Sleeps.
     fn detach(&self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: The device is live by the type invariant.
         unsafe { bindings::netdev_detach(self.as_raw()) }
     }
 
     /// Undoes [`Self::detach`].
     fn attach(&self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: The device is live by the type invariant.
         unsafe { bindings::netif_device_attach(self.as_raw()) }
     }
 
-    /// Resets the virtio device and takes it into use again; false if somebody else resets or removes
-    /// the device now. Process context without RTNL.
+    /// Resets the virtio device and takes it into use again; false if somebody else resets, binds or
+    /// removes the device now. Process context without RTNL.
     ///
     /// # Errors
     ///
-    /// Those of [`Operations::reset_done`], or of the virtio core.
+    /// Those of [`Operations::reset_done`], or of the virtio core; `EBUSY` if
+    /// [`Operations::reset_prepare`] left queues.
     pub fn recover(&self) -> Result<bool> {
         let vdev = self.parent().as_raw();
         // Who resets or removes the bus device holds its lock, who unbinds the driver that of the
         // virtio device, and both wait for us.
-        // SAFETY: The virtio device is bound as long as the netdev has data.
+        // SAFETY: The virtio device is bound by the type invariant, so it has a device below it.
         if !unsafe { bindings::virtio_trylock(vdev) } {
             return Ok(false);
         }
@@ -272,27 +296,27 @@ impl<T: Operations> Device<T> {
             // The core would carry the mark of the last failure over to the next attempt.
             self.parent().reset();
         }
-        // SAFETY: As above.
+        // SAFETY: The virtio device is bound, and stays so: we hold its lock.
         let prepared = to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) });
         let done = prepared.and_then(|()| {
-            // SAFETY: As above.
+            // SAFETY: The virtio device is bound and locked by us, and its driver prepared.
             to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
         });
-        // SAFETY: As above; locked by us.
+        // SAFETY: Locked above.
         unsafe { bindings::virtio_unlock(vdev) };
         done.map(|()| true)
     }
 
     /// The interface's index in its namespace.
     pub fn index(&self) -> i32 {
-        // SAFETY: By the type invariant; it changes with the namespace only.
-        unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).ifindex)) }
+        // SAFETY: The device is live by the type invariant; the index changes with the namespace only.
+        unsafe { addr_of!((*self.as_raw()).ifindex).read_volatile() }
     }
 
     /// The features that are on now (see [`feature`]).
     pub fn features(&self) -> u64 {
-        // SAFETY: By the type invariant; a racing change gives either value.
-        unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).features)) }
+        // SAFETY: The device is live by the type invariant; a racing change gives either value.
+        unsafe { addr_of!((*self.as_raw()).features).read_volatile() }
     }
 
     /// Switches those of the features `bits` on or off that the user can switch; before the device is
@@ -300,7 +324,7 @@ impl<T: Operations> Device<T> {
     pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Held) {
         let dev = self.as_raw();
         // SAFETY: The device is live by the type invariant; RTNL keeps the field as it is.
-        let state = unsafe { core::ptr::addr_of!((*dev).reg_state).read_volatile() };
+        let state = unsafe { addr_of!((*dev).reg_state).read_volatile() };
         if u32::from(state) != bindings::netdev_reg_state_NETREG_REGISTERED {
             return;
         }
@@ -316,23 +340,23 @@ impl<T: Operations> Device<T> {
 
     /// The interface's MTU in bytes.
     pub fn mtu(&self) -> u32 {
-        // SAFETY: By the type invariant; a racing change gives either value.
-        unsafe { core::ptr::read_volatile(addr_of_mut!((*self.as_raw()).mtu)) }
+        // SAFETY: The device is live by the type invariant; a racing change gives either value.
+        unsafe { addr_of!((*self.as_raw()).mtu).read_volatile() }
     }
 
     /// Whether the interface is up.
     pub fn is_running(&self) -> bool {
-        // SAFETY: By the type invariant.
+        // SAFETY: The device is live by the type invariant; the function tests one bit.
         unsafe { bindings::netif_running(self.as_raw()) }
     }
 
     /// Tells the stack whether there is a link.
     pub fn set_carrier(&self, on: bool) {
         if on {
-            // SAFETY: By the type invariant.
+            // SAFETY: The device is live by the type invariant; the function changes one bit.
             unsafe { bindings::netif_carrier_on(self.as_raw()) }
         } else {
-            // SAFETY: By the type invariant.
+            // SAFETY: The device is live by the type invariant; the function changes one bit.
             unsafe { bindings::netif_carrier_off(self.as_raw()) }
         }
     }
@@ -340,7 +364,7 @@ impl<T: Operations> Device<T> {
     /// Whether the device was made with a transmit queue of this number.
     fn has_queue(&self, queue: u16) -> bool {
         // SAFETY: The device is live by the type invariant; the number was set when it was made.
-        u32::from(queue) < unsafe { core::ptr::addr_of!((*self.as_raw()).num_tx_queues).read() }
+        u32::from(queue) < unsafe { addr_of!((*self.as_raw()).num_tx_queues).read() }
     }
 
     /// Lets the stack transmit on `queue`. Does nothing if there is no such queue.
@@ -379,7 +403,7 @@ impl<T: Operations> Device<T> {
 
     /// Stops all transmit queues and waits for running transmissions.
     pub fn disable_tx(&self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: The device is live by the type invariant; the function takes the queues' locks.
         unsafe { bindings::netif_tx_disable(self.as_raw()) }
     }
 
@@ -390,110 +414,21 @@ impl<T: Operations> Device<T> {
     }
 }
 
-/// Runs `f` with the device behind a raw pointer if its data is initialised.
+/// Whether a device of the stack was made here for `T`.
 ///
 /// # Safety
 ///
-/// `ptr` is null or points to a live device made by [`Unregistered::new`] for `T`. The caller is a
-/// source of events that [`Registration::shutdown`] stops before it drops the data.
-pub(crate) unsafe fn with_ready<T: Operations>(
-    ptr: *mut bindings::net_device,
-    f: impl FnOnce(&Device<T>),
-) {
-    if ptr.is_null() {
-        return;
+/// `dev` is a live device.
+pub(crate) unsafe fn is_made_for<T: Operations>(dev: *mut bindings::net_device) -> bool {
+    // SAFETY: By the contract; set before the device is registered, and not changed.
+    let ops = unsafe { addr_of!((*dev).xfrmdev_ops).read() };
+    if !core::ptr::eq(ops, xfrm::Callbacks::<T>::ops()) {
+        return false;
     }
-    // SAFETY: `ptr` is live by the contract, and its private area was initialised in `new`.
-    let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
-    // SAFETY: As above.
-    if unsafe { &(*private).ready }.load(Acquire) {
-        // SAFETY: The data is initialised and not dropped before this event source has stopped.
-        f(unsafe { Device::from_raw(ptr) })
-    }
-}
-
-/// # Safety
-///
-/// Called by the workqueue with the work of a live `Private<T>`.
-unsafe extern "C" fn work_callback<T: Operations>(work: *mut bindings::work_struct) {
-    let offset = core::mem::offset_of!(Private<T>, work)
-        .wrapping_add(core::mem::offset_of!(bindings::delayed_work, work));
-    // SAFETY: `work` is part of the field of that name in a `Private<T>`.
-    let private: *mut Private<T> = unsafe { work.byte_sub(offset) }.cast();
-    // SAFETY: `drop_data` cancels the work before it drops the data.
-    unsafe { with_ready((*private).netdev, |dev| T::work(dev)) }
-}
-
-/// [`Device::schedule_work`] for the virtio core.
-///
-/// # Safety
-///
-/// As [`with_ready`].
-pub(crate) unsafe fn schedule_work<T: Operations>(ptr: *mut bindings::net_device) {
-    // SAFETY: By the function's contract.
-    unsafe { with_ready(ptr, |dev: &Device<T>| dev.schedule_work()) }
-}
-
-/// Runs a reset callback between detaching and attaching the stack.
-///
-/// # Safety
-///
-/// As [`with_ready`]; called by the virtio core for a bound device.
-pub(crate) unsafe fn reset_prepare<T: Operations>(ptr: *mut bindings::net_device) {
-    // SAFETY: By the function's contract.
-    unsafe {
-        with_ready(ptr, |dev: &Device<T>| {
-            dev.detach();
-            T::reset_prepare(dev);
-        })
-    }
-}
-
-/// The counterpart of [`reset_prepare`]; the stack stays detached after an error.
-///
-/// # Safety
-///
-/// As [`reset_prepare`].
-pub(crate) unsafe fn reset_done<T: Operations>(ptr: *mut bindings::net_device) -> Result {
-    let mut result = Err(ENODEV);
-    // SAFETY: By the function's contract.
-    unsafe {
-        with_ready(ptr, |dev: &Device<T>| {
-            result = T::reset_done(dev).inspect(|()| dev.attach())
-        })
-    };
-    result
-}
-
-/// [`reset_prepare`] for a machine that goes to sleep: no work that resets or asks the device runs
-/// any more. Sleeps.
-///
-/// # Safety
-///
-/// As [`reset_prepare`]; [`resume`] follows, unless the device is unbound.
-pub(crate) unsafe fn suspend<T: Operations>(ptr: *mut bindings::net_device) {
-    // SAFETY: By the function's contract.
-    unsafe {
-        with_ready(ptr, |dev: &Device<T>| {
-            bindings::disable_delayed_work_sync(addr_of_mut!((*dev.private()).work).cast());
-        });
-        reset_prepare::<T>(ptr)
-    }
-}
-
-/// The counterpart of [`suspend`]; the stack stays detached after an error.
-///
-/// # Safety
-///
-/// As [`reset_done`], after [`suspend`].
-pub(crate) unsafe fn resume<T: Operations>(ptr: *mut bindings::net_device) -> Result {
-    // SAFETY: By the function's contract.
-    let result = unsafe { reset_done::<T>(ptr) };
-    // SAFETY: By the function's contract; `suspend` has disabled the work.
-    unsafe {
-        with_ready(ptr, |dev: &Device<T>| {
-            bindings::enable_delayed_work(addr_of_mut!((*dev.private()).work).cast());
-        })
-    };
-    result
+    // Tables of equal contents may lie at one address, so ours tell that the device is one of this
+    // module's, and only the type tells which.
+    // SAFETY: Only devices with a `Private` have one of our tables, and this is its first field,
+    // whatever the type.
+    let id = unsafe { bindings::netdev_priv(dev).cast::<TypeId>().read() };
+    id == TypeId::of::<T>()
 }

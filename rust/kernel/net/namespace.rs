@@ -9,11 +9,11 @@ use crate::{
     bindings,
     net::{
         device::{
+            is_made_for,
             Device,
             Operations, //
         },
-        operation_not_supported,
-        xfrm, //
+        operation_not_supported, //
     }, //
 };
 use core::{
@@ -24,11 +24,15 @@ use core::{
 use kernel::prelude::*;
 
 /// A counted reference to a network namespace.
+///
+/// # Invariants
+///
+/// The pointer is a live namespace, to which this holds a reference.
 pub struct Namespace(NonNull<bindings::net>);
 
 // SAFETY: The reference count is atomic, and the methods are safe for any thread.
 unsafe impl Send for Namespace {}
-// SAFETY: As above.
+// SAFETY: The methods may be called by several threads at a time: C serialises what they change.
 unsafe impl Sync for Namespace {}
 
 impl Namespace {
@@ -53,7 +57,7 @@ impl Namespace {
 
     /// Whether the caller has `CAP_NET_ADMIN` over the namespace.
     pub fn may_administrate(&self) -> bool {
-        // SAFETY: We hold a reference.
+        // SAFETY: The namespace is live by the invariant.
         unsafe { bindings::net_admin(self.as_raw()) }
     }
 
@@ -64,15 +68,16 @@ impl Namespace {
     /// `ENODEV`; `EOPNOTSUPP` for a device of another driver.
     pub fn device<T: Operations>(&self, index: u32) -> Result<HeldDevice<T>> {
         let index = i32::try_from(index).map_err(|_| ENODEV)?;
-        // SAFETY: We hold a reference to the namespace.
+        // SAFETY: The namespace is live by the invariant.
         let dev = unsafe { bindings::dev_get_by_index(self.as_raw(), index) };
+        // INVARIANT: The function took the reference of a device that is registered. Whose it is comes
+        // next; nobody gets another one.
         let held = HeldDevice {
             dev: NonNull::new(dev).ok_or(ENODEV)?,
             _data: PhantomData,
         };
-        // SAFETY: We hold a reference to the device.
-        let ops = unsafe { (*held.dev.as_ptr()).xfrmdev_ops };
-        if core::ptr::eq(ops, xfrm::Callbacks::<T>::ops()) {
+        // SAFETY: The device is live: `held` has a reference.
+        if unsafe { is_made_for::<T>(held.dev.as_ptr()) } {
             Ok(held)
         } else {
             Err(operation_not_supported())
@@ -82,12 +87,16 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // SAFETY: We hold a reference.
+        // SAFETY: The reference is ours by the invariant, and not used afterwards.
         unsafe { bindings::put_net(self.as_raw()) }
     }
 }
 
 /// A device that cannot go away: while this lives, its unregistration waits. For short times only.
+///
+/// # Invariants
+///
+/// `dev` is live, and we hold a reference that was taken while it was registered. It was made for `T`.
 pub struct HeldDevice<T> {
     dev: NonNull<bindings::net_device>,
     _data: PhantomData<T>,
@@ -97,16 +106,15 @@ impl<T: Operations> Deref for HeldDevice<T> {
     type Target = Device<T>;
 
     fn deref(&self) -> &Device<T> {
-        // SAFETY: The device was made for `T`, as its callbacks say (`Namespace::device` hands out no
-        // other). It was found registered, so its data is initialised, and unregistering waits for
-        // our reference before the data is dropped.
+        // SAFETY: The device was made for `T` by the invariant. It was registered, so its data is
+        // initialised, and unregistering waits for our reference before the data is dropped.
         unsafe { Device::from_raw(self.dev.as_ptr()) }
     }
 }
 
 impl<T> Drop for HeldDevice<T> {
     fn drop(&mut self) {
-        // SAFETY: `dev_get_by_index` took the reference.
+        // SAFETY: The reference is ours by the invariant, and not used afterwards.
         unsafe { bindings::dev_put(self.dev.as_ptr()) }
     }
 }

@@ -8,11 +8,11 @@ use crate::{
     bindings,
     net::{
         device::{
+            is_made_for,
             upper,
             Device,
             Operations, //
-        },
-        xfrm, //
+        }, //
     }, //
 };
 use core::marker::PhantomData;
@@ -41,6 +41,10 @@ pub trait Observer: Operations {
 const PRIORITY: c_int = 1;
 
 /// As long as this lives, `T` hears.
+///
+/// # Invariants
+///
+/// The block is registered.
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Observer> {
     #[pin]
@@ -50,7 +54,7 @@ pub struct Registration<T: Observer> {
 
 // SAFETY: The registration has no methods, and may be undone by any thread.
 unsafe impl<T: Observer> Send for Registration<T> {}
-// SAFETY: As above.
+// SAFETY: The registration has no methods.
 unsafe impl<T: Observer> Sync for Registration<T> {}
 
 impl<T: Observer> Registration<T> {
@@ -62,12 +66,13 @@ impl<T: Observer> Registration<T> {
     pub fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             block <- Opaque::try_ffi_init(|slot: *mut bindings::notifier_block| {
-                // SAFETY: `slot` is valid for writes; all fields may be zero.
-                unsafe {
-                    slot.write(core::mem::zeroed());
-                    (*slot).notifier_call = Some(Self::call);
-                    (*slot).priority = PRIORITY;
-                }
+                let block = bindings::notifier_block {
+                    notifier_call: Some(Self::call),
+                    next: core::ptr::null_mut(),
+                    priority: PRIORITY,
+                };
+                // SAFETY: `slot` is valid for writes.
+                unsafe { slot.write(block) };
                 // SAFETY: The block is complete, and pinned until the drop unregisters it.
                 to_result(unsafe { bindings::register_netdevice_notifier(slot) })
             }),
@@ -84,7 +89,7 @@ impl<T: Observer> Registration<T> {
         info: *mut c_void,
     ) -> c_int {
         const NOTIFY_DONE: c_int = 0;
-        // SAFETY: By the contract; the device lives during the call.
+        // SAFETY: By the contract every event has the information of a device.
         let dev = unsafe { bindings::notifier_dev(info) };
         // SAFETY: As long as the event is told, RTNL is held and the device is live.
         let ours = unsafe { own::<T>(dev) };
@@ -120,9 +125,9 @@ impl<T: Observer> Registration<T> {
 /// `dev` is live for `'a`, and registered or at the end of being so.
 unsafe fn own<'a, T: Operations>(dev: *mut bindings::net_device) -> Option<&'a Device<T>> {
     // SAFETY: By the contract.
-    let ours = core::ptr::eq(unsafe { (*dev).xfrmdev_ops }, xfrm::Callbacks::<T>::ops());
-    // SAFETY: The callbacks say that the device was made for `T`; devices that were registered have
-    // initialised data.
+    let ours = unsafe { is_made_for::<T>(dev) };
+    // SAFETY: The device was made for `T`. Devices with events are registered, or being so, and have
+    // initialised data; unregistering tells of them before it is dropped.
     ours.then(|| unsafe { Device::from_raw(dev) })
 }
 
@@ -161,7 +166,7 @@ unsafe fn tell_lower<T: Observer>(dev: *mut bindings::net_device, may_divert: bo
 #[pinned_drop]
 impl<T: Observer> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered in `new`.
+        // SAFETY: Registered by the invariant; nobody calls it any more when the function returns.
         unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
     }
 }

@@ -65,10 +65,24 @@ impl SkBuff {
         self.0.as_ptr()
     }
 
-    pub(crate) fn into_raw(self) -> *mut bindings::sk_buff {
-        let ptr = self.as_raw();
+    /// Takes ownership of `ptr`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::from_raw`].
+    pub(crate) unsafe fn from_non_null(ptr: NonNull<bindings::sk_buff>) -> Self {
+        // INVARIANT: By the contract.
+        Self(ptr)
+    }
+
+    pub(crate) fn into_non_null(self) -> NonNull<bindings::sk_buff> {
+        let ptr = self.0;
         core::mem::forget(self);
         ptr
+    }
+
+    pub(crate) fn into_raw(self) -> *mut bindings::sk_buff {
+        self.into_non_null().as_ptr()
     }
 
     /// Bytes in the packet.
@@ -324,17 +338,18 @@ impl RxBuffer {
         unsafe { core::slice::from_raw_parts(self.data(), len) }
     }
 
-    pub(crate) fn into_raw(self) -> *mut u8 {
-        let ptr = self.as_ptr();
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
+        let ptr = self.0;
         core::mem::forget(self);
         ptr
     }
 
     /// # Safety
     ///
-    /// A non-null `ptr` comes from [`Self::into_raw`] and is given back once.
-    pub(crate) unsafe fn from_raw(ptr: *mut u8) -> Option<Self> {
-        NonNull::new(ptr).map(Self)
+    /// `ptr` comes from [`Self::into_raw`] and is given back once.
+    pub(crate) unsafe fn from_raw(ptr: NonNull<u8>) -> Self {
+        // INVARIANT: By the contract, as it was before `into_raw`.
+        Self(ptr)
     }
 }
 

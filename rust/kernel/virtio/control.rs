@@ -5,15 +5,10 @@
 use crate::{
     bindings,
     random,
+    sync::Completion,
     virtio::queue::Queue, //
 };
-use core::{
-    mem::MaybeUninit,
-    ops::{
-        Deref,
-        DerefMut, //
-    }, //
-};
+use core::mem::MaybeUninit;
 use kernel::{
     alloc::{
         flags::__GFP_ZERO,
@@ -22,8 +17,6 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-
-use crate::sync::Completion;
 
 /// The bytes of a request and of its answer, each in a piece of memory that holds nothing else: the
 /// device may reach all of a page on which one of them is.
@@ -98,23 +91,7 @@ impl Drop for Exchange {
 }
 
 /// The control queue.
-pub struct ControlQueue {
-    pub(super) queue: Queue,
-}
-
-impl Deref for ControlQueue {
-    type Target = Queue;
-
-    fn deref(&self) -> &Queue {
-        &self.queue
-    }
-}
-
-impl DerefMut for ControlQueue {
-    fn deref_mut(&mut self) -> &mut Queue {
-        &mut self.queue
-    }
-}
+pub type ControlQueue = Queue<KBox<Exchange>>;
 
 impl ControlQueue {
     /// Sends `exchange` and rings the doorbell. Does not sleep.
@@ -122,45 +99,38 @@ impl ControlQueue {
     /// # Errors
     ///
     /// The exchange, if the queue is full or broken, or if request or answer are empty.
-    pub fn send(&mut self, exchange: KBox<Exchange>) -> Result<(), KBox<Exchange>> {
-        if exchange.request.is_empty() || exchange.answer.is_empty() {
+    pub fn send(&mut self, mut exchange: KBox<Exchange>) -> Result<(), KBox<Exchange>> {
+        let mut sgs: [MaybeUninit<bindings::scatterlist>; 2] = [const { MaybeUninit::uninit() }; 2];
+        let [first, second] = &mut sgs;
+        let mut lists = [first.as_mut_ptr(), second.as_mut_ptr()];
+        let exchanged = &mut *exchange;
+        let parts = [&mut exchanged.request, &mut exchanged.answer];
+        if parts.iter().any(|part| part.is_empty()) {
             return Err(exchange);
         }
-        let raw = KBox::into_raw(exchange);
-        let mut sgs: [MaybeUninit<bindings::scatterlist>; 2] = [const { MaybeUninit::uninit() }; 2];
-        let base: *mut bindings::scatterlist = sgs.as_mut_ptr().cast();
-        // SAFETY: `raw` is a valid exchange, and its two vectors stay where they are until the queue
-        // returns it; both lists have one entry, within `sgs`.
-        let ret = unsafe {
-            let mut lists = [base, base.add(1)];
-            let parts = [&mut (*raw).request, &mut (*raw).answer];
-            for (list, part) in lists.into_iter().zip(parts) {
-                bindings::sg_init_table(list, 1);
-                bindings::sg_set_buf(list, part.as_mut_ptr().cast(), part.len() as u32);
-            }
-            bindings::virtqueue_add_sgs(
-                self.queue.vq.as_ptr(),
-                lists.as_mut_ptr(),
-                1,
-                1,
-                raw.cast(),
-                kernel::bindings::GFP_ATOMIC,
-            )
-        };
-        if ret == 0 {
-            self.queue.kick();
-            Ok(())
-        } else {
-            // SAFETY: The queue did not take the token.
-            Err(unsafe { KBox::from_raw(raw) })
+        for (&list, part) in lists.iter().zip(parts) {
+            // SAFETY: `list` has one entry.
+            unsafe { bindings::sg_init_table(list, 1) };
+            // SAFETY: The entry is initialised; the vector has so many bytes, and is not empty.
+            unsafe { bindings::sg_set_buf(list, part.as_mut_ptr().cast(), part.len() as u32) };
         }
+        // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
+        // other user, with the two vectors. The exchange owns them, and is not touched until the queue
+        // gives it back, so they stay where they are; there is one list to read and one to write.
+        let given = unsafe {
+            self.give(exchange, |vq, token| {
+                let flags = kernel::bindings::GFP_ATOMIC;
+                bindings::virtqueue_add_sgs(vq, lists.as_mut_ptr(), 1, 1, token.as_ptr(), flags)
+            })
+        };
+        given.map_err(|(_, exchange)| exchange)?;
+        self.kick();
+        Ok(())
     }
 
     /// Takes the next answered exchange.
     pub fn take(&mut self) -> Option<KBox<Exchange>> {
-        let (token, len) = self.queue.get()?;
-        // SAFETY: Tokens of this queue are boxed exchanges.
-        let mut exchange: KBox<Exchange> = unsafe { KBox::from_raw(token.as_ptr().cast()) };
+        let (mut exchange, len) = self.get()?;
         exchange.written = len;
         Some(exchange)
     }

@@ -4,314 +4,259 @@
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 //!
-//! All operations on one queue must be serialised (they take `&mut self`); memory that was given to
-//! the device belongs to the queue until the device returns it.
+//! # Why this is sound
+//!
+//! - All operations on one queue must be serialised: there is one [`Queue`] for each, whose methods take
+//!   `&mut self` where they must.
+//! - Memory that was given to the device belongs to the queue until the device returns it. The queue's
+//!   type says what it is: a [`Queue<P>`] holds `P`s only, and no two queues of different types can be
+//!   exchanged for each other.
+//! - The queues of a device are found, and deleted, together. Each one holds the set, and the set holds
+//!   the device ([`DeviceRef`]): it is bound as long as there are queues, and the last one that is
+//!   dropped resets the device and deletes them all.
+//! - Only one set exists at a time: who asks for another one while queues are left is refused.
+//! - Interrupts of a queue look for the network device that the queues were found for, which is the one
+//!   that the virtio device was bound for; see [`crate::net::device`] for their end.
 
+use super::{
+    control::Exchange,
+    set::QueueSet, //
+};
 use crate::{
     bindings,
     net::{
-        device::{
-            with_ready,
-            Device,
-            Operations,
-            Unregistered, //
-        },
         ethtool::Limited,
         skbuff::{
             RxBuffer,
             SkBuff, //
         }, //
-    },
-    virtio::{
-        self,
-        control::{
-            ControlQueue,
-            Exchange, //
-        },
-        receive::RxQueue,
-        transmit::TxQueue,
-        DeviceRef, //
     }, //
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::{
+        addr_of,
+        NonNull, //
+    }, //
+};
 use kernel::{
     error::to_result,
     prelude::*,
-    str::CString,
     sync::Arc, //
 };
 
-/// Frees one token of a queue that is resized.
+pub use super::set::Queues;
+
+/// Frees one token of a queue that is resized or deleted.
 pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void);
 
-/// What a queue carries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Receive,
-    Transmit,
-    Control,
+/// What a queue's tokens stand for.
+pub trait Payload: Sized + sealed::Payload {}
+
+impl<P: sealed::Payload> Payload for P {}
+
+pub(super) mod sealed {
+    use super::*;
+
+    pub trait Payload: Sized {
+        /// Gives the payload up for a token.
+        fn into_token(self) -> NonNull<c_void>;
+
+        /// # Safety
+        ///
+        /// `token` comes from [`Self::into_token`] of this type and is given back once.
+        unsafe fn from_token(token: NonNull<c_void>) -> Self;
+    }
 }
 
-/// The queues of a device: one receive and one transmit queue per pair, then the control queue.
-///
-/// Dropping the last reference resets the device, frees what the queues hold and deletes them.
-struct QueueSet {
-    dev: DeviceRef,
-    queues: KVec<(NonNull<bindings::virtqueue>, Kind)>,
-    /// The queues refer to their names.
-    names: KVec<CString>,
+impl sealed::Payload for RxBuffer {
+    fn into_token(self) -> NonNull<c_void> {
+        self.into_raw().cast()
+    }
+
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the buffer was given up for the token, and nobody has got it since.
+        unsafe { Self::from_raw(token.cast()) }
+    }
 }
 
-// SAFETY: The set only deletes the queues, which any thread may do.
-unsafe impl Send for QueueSet {}
-// SAFETY: As above; it has no methods.
-unsafe impl Sync for QueueSet {}
+impl sealed::Payload for SkBuff {
+    fn into_token(self) -> NonNull<c_void> {
+        self.into_non_null().cast()
+    }
 
-impl Drop for QueueSet {
-    fn drop(&mut self) {
-        self.dev.reset();
-        for &(vq, kind) in &self.queues {
-            loop {
-                // SAFETY: The device is reset, so it uses no buffer any more.
-                let token = unsafe { bindings::virtqueue_detach_unused_buf(vq.as_ptr()) };
-                if token.is_null() {
-                    break;
-                }
-                // SAFETY: Tokens of a queue are made by the queue type of its kind only.
-                unsafe { free_token(kind, token) };
-            }
-        }
-        // SAFETY: The device is live, and nobody uses the queues: each queue holds a reference to
-        // this set.
-        unsafe {
-            bindings::virtio_del_vqs(self.dev.as_raw());
-        }
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
+        unsafe { Self::from_non_null(token.cast()) }
+    }
+}
+
+impl sealed::Payload for KBox<Exchange> {
+    fn into_token(self) -> NonNull<c_void> {
+        NonNull::from(KBox::leak(self)).cast()
+    }
+
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the box was leaked for the token, and nobody has got it since.
+        unsafe { KBox::from_raw(token.as_ptr().cast()) }
     }
 }
 
 /// # Safety
 ///
-/// `token` was given to a queue of kind `kind`, and the device does not use its memory any more.
-unsafe fn free_token(kind: Kind, token: *mut c_void) {
-    match kind {
-        // SAFETY: Made by `RxQueue::add`.
-        Kind::Receive => drop(unsafe { RxBuffer::from_raw(token.cast()) }),
-        // SAFETY: Made by `TxQueue::add`.
-        Kind::Transmit => drop(unsafe { SkBuff::from_raw(token.cast()) }),
-        // SAFETY: Made by `ControlQueue::add`.
-        Kind::Control => drop(unsafe { KBox::<Exchange>::from_raw(token.cast()) }),
+/// Called with a token that is in no queue any more, but was in one for `P`, and that the device does
+/// not use.
+pub(super) unsafe extern "C" fn recycle<P: Payload>(
+    _vq: *mut bindings::virtqueue,
+    token: *mut c_void,
+) {
+    if let Some(token) = NonNull::new(token) {
+        // SAFETY: Queues for `P` are given tokens of `P` only, and the queue has given up this one.
+        drop(unsafe { P::from_token(token) });
     }
 }
 
-/// The queues as the driver gets them.
-pub struct Queues {
-    /// One per pair.
-    pub receive: KVec<RxQueue>,
-    /// One per pair.
-    pub transmit: KVec<TxQueue>,
-    /// The control queue, if asked for.
-    pub control: Option<ControlQueue>,
-}
-
-impl<T: Operations> Unregistered<T> {
-    /// Sets up `pairs` queue pairs and, with `control`, a control queue of the virtio device; used
-    /// buffers are reported to [`Operations::queue_event`]. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, or what the transport says (`ENOENT`: the device lacks a queue).
-    pub fn find_queues(&self, dev: &virtio::Device, pairs: u16, control: bool) -> Result<Queues> {
-        Queues::find::<T>(dev, pairs, control)
-    }
-}
-
-impl<T: Operations> Device<T> {
-    /// As [`Unregistered::find_queues`], after a reset and when the old queues are dropped.
-    pub fn find_queues(&self, pairs: u16, control: bool) -> Result<Queues> {
-        Queues::find::<T>(self.parent(), pairs, control)
-    }
-}
-
-impl Queues {
-    /// The netdev made for `T` is the private data of `dev`.
-    fn find<T: Operations>(dev: &virtio::Device, pairs: u16, control: bool) -> Result<Self> {
-        let kinds = queue_kinds(pairs, control)?;
-        let mut set = QueueSet {
-            dev: dev.into(),
-            queues: KVec::with_capacity(kinds.len(), GFP_KERNEL)?,
-            names: queue_names(&kinds)?,
-        };
-        let mut infos = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
-        for name in &set.names {
-            infos.push(
-                bindings::virtqueue_info {
-                    name: name.to_bytes_with_nul().as_ptr().cast(),
-                    callback: Some(queue_callback::<T>),
-                    ctx: false,
-                },
-                GFP_KERNEL,
-            )?;
-        }
-        let mut found = KVec::from_elem(Found(core::ptr::null_mut()), kinds.len(), GFP_KERNEL)?;
-        // From here on `set` cleans up: resetting and deleting no queues does no harm.
-        // SAFETY: Both arrays have one element per queue.
-        to_result(unsafe {
-            bindings::virtio_find_vqs(
-                dev.as_raw(),
-                kinds.len() as u32,
-                found.as_mut_ptr().cast(),
-                infos.as_mut_ptr(),
-            )
-        })?;
-        for (&Found(vq), &kind) in found.iter().zip(&kinds) {
-            let vq = NonNull::new(vq).ok_or(ENOENT)?;
-            set.queues.push((vq, kind), GFP_KERNEL)?;
-        }
-        Self::hand_out(Arc::new(set, GFP_KERNEL)?)
-    }
-
-    fn hand_out(set: Arc<QueueSet>) -> Result<Self> {
-        let mut this = Self {
-            receive: KVec::new(),
-            transmit: KVec::new(),
-            control: None,
-        };
-        for &(vq, kind) in &set.queues {
-            let queue = Queue {
-                vq,
-                _set: set.clone(),
-            };
-            match kind {
-                Kind::Receive => this.receive.push(RxQueue { queue }, GFP_KERNEL)?,
-                Kind::Transmit => this.transmit.push(TxQueue::new(queue)?, GFP_KERNEL)?,
-                Kind::Control => this.control = Some(ControlQueue { queue }),
-            }
-        }
-        Ok(this)
-    }
-}
-
-/// A place for the transport to leave a queue.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Found(*mut bindings::virtqueue);
-
-/// Names for logs and for `/proc/interrupts`: `input.0`, `output.0`, and so on.
-fn queue_names(kinds: &[Kind]) -> Result<KVec<CString>> {
-    let mut names = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
-    for (index, kind) in kinds.iter().enumerate() {
-        // Queues come in pairs.
-        let pair = index / 2;
-        let name = match kind {
-            Kind::Receive => CString::try_from_fmt(fmt!("input.{pair}"))?,
-            Kind::Transmit => CString::try_from_fmt(fmt!("output.{pair}"))?,
-            Kind::Control => CString::try_from_fmt(fmt!("control"))?,
-        };
-        names.push(name, GFP_KERNEL)?;
-    }
-    Ok(names)
-}
-
-fn queue_kinds(pairs: u16, control: bool) -> Result<KVec<Kind>> {
-    let mut kinds = KVec::new();
-    for _ in 0..pairs {
-        kinds.push(Kind::Receive, GFP_KERNEL)?;
-        kinds.push(Kind::Transmit, GFP_KERNEL)?;
-    }
-    if control {
-        kinds.push(Kind::Control, GFP_KERNEL)?;
-    }
-    Ok(kinds)
-}
-
-/// # Safety
+/// A queue for `P`: what receive, transmit and control queues have in common.
 ///
-/// Called by the virtio core, in a hard interrupt, with a queue made by [`Queues::find`] for `T`.
-unsafe extern "C" fn queue_callback<T: Operations>(vq: *mut bindings::virtqueue) {
-    // SAFETY: The queue and its device are live.
-    let (net, index) = unsafe { ((*(*vq).vdev).priv_, (*vq).index) };
-    // SAFETY: `priv` is null or the device made for `T`; shutting down resets the device, which waits for running
-    // callbacks, before the data is dropped.
-    unsafe { with_ready(net.cast(), |dev| T::queue_event(dev, index as u16)) }
-}
-
-/// What receive, transmit and control queues have in common.
-pub struct Queue {
-    pub(super) vq: NonNull<bindings::virtqueue>,
+/// # Invariants
+///
+/// The virtqueue is one of the set's, live as long as that is. There is no other `Queue` for it, and all
+/// its tokens come from [`sealed::Payload::into_token`] of `P`.
+pub struct Queue<P: Payload> {
+    vq: NonNull<bindings::virtqueue>,
+    /// Payloads that the device has not given back.
+    pending: u32,
     _set: Arc<QueueSet>,
+    _payload: PhantomData<P>,
 }
 
-// SAFETY: A queue may be used from any thread, by one at a time (`&mut self`).
-unsafe impl Send for Queue {}
+// SAFETY: A queue may be used from any thread, by one at a time, and what it holds be freed by any.
+unsafe impl<P: Payload + Send> Send for Queue<P> {}
 
-impl Queue {
+impl<P: Payload> Queue<P> {
+    /// The one queue for `vq`: see the invariants.
+    pub(super) fn new(vq: NonNull<bindings::virtqueue>, set: &Arc<QueueSet>) -> Self {
+        Self {
+            vq,
+            pending: 0,
+            _set: set.clone(),
+            _payload: PhantomData,
+        }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::virtqueue {
+        self.vq.as_ptr()
+    }
+
     /// The ring's size now and at most, in descriptors.
     pub fn size(&self) -> Limited {
-        // SAFETY: The queue is live.
-        let (now, max) = unsafe {
-            (
-                bindings::virtqueue_get_vring_size(self.vq.as_ptr()),
-                self.vq.as_ref().num_max,
-            )
-        };
+        // SAFETY: The queue is live by the invariant; its size changes by `&mut self` only.
+        let now = unsafe { bindings::virtqueue_get_vring_size(self.as_raw()) };
+        // SAFETY: The queue is live by the invariant; the field was set when it was found.
+        let max = unsafe { addr_of!((*self.as_raw()).num_max).read() };
         Limited { now, max }
     }
 
     /// Has the online CPU number `nth` handle the queue's events, if there is one. Sleeps.
     pub fn set_cpu(&self, nth: u32) {
-        // SAFETY: The queue is live; the function looks for the CPU.
-        unsafe { bindings::virtqueue_set_cpu(self.vq.as_ptr(), nth) }
+        // SAFETY: The queue is live by the invariant; the function looks for the CPU.
+        unsafe { bindings::virtqueue_set_cpu(self.as_raw(), nth) }
     }
 
-    /// Changes the ring's size; `recycle` frees what the queue holds. Sleeps.
-    pub(super) fn resize(&mut self, size: u32, recycle: Recycle) -> Result {
-        // SAFETY: The queue is live and we are its only user; `recycle` belongs to the queue's kind.
-        to_result(unsafe {
-            bindings::virtqueue_resize(self.vq.as_ptr(), size, Some(recycle), None)
-        })
+    /// Changes the ring's size; what the queue holds is freed. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` or `ENOENT` if the device cannot reset single queues; else the ring is as it was, or
+    /// broken.
+    pub fn resize(&mut self, size: u32) -> Result {
+        // SAFETY: The queue is live by the invariant and we are its only user; it holds `P`s.
+        let resized = to_result(unsafe {
+            bindings::virtqueue_resize(self.as_raw(), size, Some(recycle::<P>), None)
+        });
+        // It may fail before or after the queue is emptied.
+        if self.free() == self.size().now {
+            self.pending = 0;
+        }
+        resized
+    }
+
+    /// How many payloads the device has and has not given back; they are lost when the queue is dropped or
+    /// resized.
+    pub fn pending(&self) -> u32 {
+        self.pending
     }
 
     /// Free descriptors.
     pub fn free(&self) -> u32 {
-        // SAFETY: The queue is live.
-        unsafe { self.vq.as_ref().num_free }
+        // SAFETY: The queue is live by the invariant; the field changes by `&mut self` only.
+        unsafe { addr_of!((*self.as_raw()).num_free).read() }
     }
 
     /// Tells the device about new buffers, if it wants to know.
     pub fn kick(&mut self) {
-        // SAFETY: The queue is live and we are its only user.
-        if unsafe { bindings::virtqueue_kick_prepare(self.vq.as_ptr()) } {
-            // SAFETY: The queue is live.
-            unsafe { bindings::virtqueue_notify(self.vq.as_ptr()) };
+        // SAFETY: The queue is live by the invariant and we are its only user.
+        if unsafe { bindings::virtqueue_kick_prepare(self.as_raw()) } {
+            // SAFETY: The queue is live by the invariant, and its device's doorbell mapped: it is bound.
+            unsafe { bindings::virtqueue_notify(self.as_raw()) };
         }
     }
 
-    /// Returns the next token and the number of bytes that the device wrote.
-    pub(super) fn get(&mut self) -> Option<(NonNull<c_void>, u32)> {
+    /// Gives the queue a payload by `add`, which is called with the token and returns what C does.
+    ///
+    /// # Errors
+    ///
+    /// What C said, and the payload.
+    ///
+    /// # Safety
+    ///
+    /// `add` adds this token to this queue, or returns an error; what it tells the device to use is the
+    /// payload's, and stays where it is.
+    pub(super) unsafe fn give(
+        &mut self,
+        payload: P,
+        add: impl FnOnce(*mut bindings::virtqueue, NonNull<c_void>) -> c_int,
+    ) -> Result<(), (Error, P)> {
+        let token = payload.into_token();
+        // INVARIANT: The token is one of `P`.
+        match to_result(add(self.as_raw(), token)) {
+            Ok(()) => {
+                self.pending = self.pending.wrapping_add(1);
+                Ok(())
+            }
+            // SAFETY: The token was made above, and the queue did not take it.
+            Err(error) => Err((error, unsafe { P::from_token(token) })),
+        }
+    }
+
+    /// Returns the next payload and the number of bytes that the device wrote.
+    pub(super) fn get(&mut self) -> Option<(P, u32)> {
         let mut len = 0;
-        // SAFETY: The queue is live and we are its only user.
-        let token = unsafe { bindings::virtqueue_get_buf(self.vq.as_ptr(), &mut len) };
-        NonNull::new(token).map(|t| (t, len))
+        // SAFETY: The queue is live by the invariant and we are its only user.
+        let token = unsafe { bindings::virtqueue_get_buf(self.as_raw(), &mut len) };
+        let token = NonNull::new(token)?;
+        self.pending = self.pending.wrapping_sub(1);
+        // SAFETY: The queue's tokens are `P`s by the invariant, and it has given up this one.
+        Some((unsafe { P::from_token(token) }, len))
     }
 
     /// Asks the device not to report used buffers.
     pub fn disable_events(&mut self) {
-        // SAFETY: The queue is live.
-        unsafe { bindings::virtqueue_disable_cb(self.vq.as_ptr()) }
+        // SAFETY: The queue is live by the invariant and we are its only user.
+        unsafe { bindings::virtqueue_disable_cb(self.as_raw()) }
     }
 
     /// Asks for a report of the next used buffer; true if there is one already.
     pub fn enable_events(&mut self) -> bool {
-        // SAFETY: The queue is live and we are its only user.
-        unsafe {
-            let seen = bindings::virtqueue_enable_cb_prepare(self.vq.as_ptr());
-            bindings::virtqueue_poll(self.vq.as_ptr(), seen)
-        }
+        // SAFETY: The queue is live by the invariant and we are its only user.
+        let seen = unsafe { bindings::virtqueue_enable_cb_prepare(self.as_raw()) };
+        // SAFETY: The queue is live by the invariant; `seen` is what it has just said.
+        unsafe { bindings::virtqueue_poll(self.as_raw(), seen) }
     }
 
     /// Whether the queue can never be used again without a reset.
     pub fn is_broken(&self) -> bool {
-        // SAFETY: The queue is live.
-        unsafe { bindings::virtqueue_is_broken(self.vq.as_ptr()) }
+        // SAFETY: The queue is live by the invariant; the function reads one flag.
+        unsafe { bindings::virtqueue_is_broken(self.as_raw()) }
     }
 }

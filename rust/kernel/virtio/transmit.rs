@@ -12,7 +12,8 @@ use core::{
     ops::{
         Deref,
         DerefMut, //
-    }, //
+    },
+    ptr::addr_of_mut, //
 };
 use kernel::prelude::*;
 
@@ -21,14 +22,12 @@ const TX_PIECES: usize = bindings::MAX_SKB_FRAGS as usize + 2;
 
 /// A transmit queue: holds packets until the device has sent them.
 pub struct TxQueue {
-    pub(super) queue: Queue,
+    queue: Queue<SkBuff>,
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
-    /// Packets that the device has not given back.
-    pending: u32,
 }
 
-// SAFETY: The scratch memory holds no pointers between calls.
+// SAFETY: A queue may be sent, and the scratch memory holds nothing between calls.
 unsafe impl Send for TxQueue {}
 
 /// Why a packet could not be queued; the packet is given back.
@@ -40,15 +39,15 @@ pub enum TxError {
 }
 
 impl Deref for TxQueue {
-    type Target = Queue;
+    type Target = Queue<SkBuff>;
 
-    fn deref(&self) -> &Queue {
+    fn deref(&self) -> &Queue<SkBuff> {
         &self.queue
     }
 }
 
 impl DerefMut for TxQueue {
-    fn deref_mut(&mut self) -> &mut Queue {
+    fn deref_mut(&mut self) -> &mut Queue<SkBuff> {
         &mut self.queue
     }
 }
@@ -60,41 +59,20 @@ impl TxQueue {
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` if a packet may not fit into the ring.
-    pub(super) fn new(queue: Queue) -> Result<Self> {
+    pub(super) fn new(queue: Queue<SkBuff>) -> Result<Self> {
         if queue.size().now < Self::PACKET_MAX {
             return Err(EINVAL);
         }
         Ok(Self {
             queue,
             sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
-            pending: 0,
         })
-    }
-
-    /// Changes the ring's size; packets in the queue are lost. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// As [`RxQueue::resize`](super::receive::RxQueue::resize).
-    pub fn resize(&mut self, size: u32) -> Result {
-        let resized = self.queue.resize(size, recycle);
-        // It may fail before or after the queue is emptied.
-        if self.queue.free() == self.queue.size().now {
-            self.pending = 0;
-        }
-        resized
-    }
-
-    /// How many packets the device has and has not given back; they are lost when the queue is dropped or
-    /// resized.
-    pub fn pending(&self) -> u32 {
-        self.pending
     }
 
     /// The most descriptors that a packet takes.
     pub const PACKET_MAX: u32 = TX_PIECES as u32;
 
-    /// Queues `skb` behind the virtio header `header`.
+    /// Queues `skb` behind the virtio header `header`, of 1 to [`Self::HEADER_MAX`] bytes.
     ///
     /// # Errors
     ///
@@ -102,48 +80,40 @@ impl TxQueue {
     pub fn add(&mut self, header: &[u8], skb: SkBuff) -> Result<(), TxError> {
         let raw = skb.as_raw();
         let sg: *mut bindings::scatterlist = self.sg.as_mut_ptr().cast();
-        // SAFETY: The skb is valid.
+        // SAFETY: The skb is valid by its invariant, and so is the shared info behind its data.
         let pieces = unsafe { bindings::skb_nr_frags(raw) }.saturating_add(2);
-        if header.len() > Self::HEADER_MAX || pieces > Self::PACKET_MAX {
+        if !(1..=Self::HEADER_MAX).contains(&header.len()) || pieces > Self::PACKET_MAX {
             return Err(TxError::Unusable(skb));
         }
-        // SAFETY: `sg` has room for `pieces` entries.
+        // SAFETY: `sg` has room for `PACKET_MAX` entries. The skb is valid and ours, the header no longer
+        // than it may be.
         let Some(used) = (unsafe { list_packet(sg, pieces, header, raw) }) else {
             return Err(TxError::Unusable(skb));
         };
-        // SAFETY: The packet's memory stays valid until the queue returns the token.
-        let ret = unsafe {
-            bindings::virtqueue_add_outbuf(
-                self.queue.vq.as_ptr(),
-                sg,
-                used,
-                raw.cast(),
-                kernel::bindings::GFP_ATOMIC,
-            )
+        // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
+        // other user. The first `used` entries list memory of the packet: what it holds, room in front of
+        // it, or its control block, all of which stays where it is as long as the skb lives.
+        let given = unsafe {
+            self.queue.give(skb, |vq, token| {
+                let flags = kernel::bindings::GFP_ATOMIC;
+                bindings::virtqueue_add_outbuf(vq, sg, used, token.as_ptr(), flags)
+            })
         };
-        if ret == 0 {
-            let _ = skb.into_raw();
-            self.pending = self.pending.wrapping_add(1);
-            Ok(())
-        } else if ret == ENOSPC.to_errno() {
-            Err(TxError::Full(skb))
-        } else {
-            Err(TxError::Unusable(skb))
-        }
+        given.map_err(|(error, skb)| match error == ENOSPC {
+            true => TxError::Full(skb),
+            false => TxError::Unusable(skb),
+        })
     }
 
     /// Takes the next packet that the device has sent.
     pub fn take(&mut self) -> Option<SkBuff> {
-        let (token, _) = self.queue.get()?;
-        self.pending = self.pending.wrapping_sub(1);
-        // SAFETY: Tokens of this queue are skbs.
-        unsafe { SkBuff::from_raw(token.as_ptr().cast()) }
+        self.queue.get().map(|(skb, _)| skb)
     }
 
     /// Asks for a report when most of the queued packets are sent; false if they are already.
     pub fn enable_events_delayed(&mut self) -> bool {
-        // SAFETY: The queue is live and we are its only user.
-        unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.vq.as_ptr()) }
+        // SAFETY: The queue is live by its invariant and we are its only user.
+        unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.as_raw()) }
     }
 }
 
@@ -163,38 +133,34 @@ unsafe fn list_packet(
     skb: *mut bindings::sk_buff,
 ) -> Option<u32> {
     let len = header.len() as u32;
-    // SAFETY: The skb is valid.
+    // SAFETY: The skb is valid by the contract.
     if unsafe { bindings::skb_can_push(skb, len) } {
-        // SAFETY: There are `len` bytes of room in front that are ours; the packet is as before when
-        // the function returns. `sg` has room for `pieces - 1` entries.
-        let used = unsafe {
-            let room = bindings::skb_push(skb, len).cast::<u8>();
-            core::ptr::copy_nonoverlapping(header.as_ptr(), room, header.len());
-            bindings::sg_init_table(sg, pieces.saturating_sub(1));
-            let used = bindings::skb_to_sgvec(skb, sg, 0, (*skb).len as c_int);
-            bindings::skb_pull(skb, len);
-            used
-        };
+        // SAFETY: There are `len` bytes of room in front, which nobody shares.
+        let room = unsafe { bindings::skb_push(skb, len) }.cast::<u8>();
+        // SAFETY: The header is valid for reads, the room for writes of its length; they do not overlap.
+        unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), room, header.len()) };
+        // SAFETY: The list has room for so many entries.
+        unsafe { bindings::sg_init_table(sg, pieces.saturating_sub(1)) };
+        // SAFETY: The list is initialised. It has an entry for the linear part with the header, and one
+        // for each fragment; the function says so if it needs more.
+        let used = unsafe { bindings::skb_to_sgvec(skb, sg, 0, (*skb).len as c_int) };
+        // SAFETY: The bytes were pushed above: the packet is as before.
+        unsafe { bindings::skb_pull(skb, len) };
         return u32::try_from(used).ok();
     }
+    // The type says that there is room for the longest header.
     // SAFETY: The control block of an skb in transmission belongs to the driver, and sharing of skbs
-    // is turned off for the device. It has `HEADER_MAX` bytes.
-    let cb: *mut u8 = unsafe { core::ptr::addr_of_mut!((*skb).cb) }.cast();
-    // SAFETY: Both are valid for the header's length and do not overlap; `sg` has room.
-    let used = unsafe {
-        core::ptr::copy_nonoverlapping(header.as_ptr(), cb, header.len());
-        bindings::sg_init_table(sg, pieces);
-        bindings::sg_set_buf(sg, cb.cast(), len);
-        bindings::skb_to_sgvec(skb, sg.add(1), 0, (*skb).len as c_int)
-    };
+    // is turned off for the device.
+    let cb: *mut [c_char; TxQueue::HEADER_MAX] = unsafe { addr_of_mut!((*skb).cb) };
+    // SAFETY: The header is valid for reads, the control block for writes of its length; they do not
+    // overlap.
+    unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), cb.cast(), header.len()) };
+    // SAFETY: The list has room for so many entries.
+    unsafe { bindings::sg_init_table(sg, pieces) };
+    // SAFETY: The first entry is initialised; the control block is memory of the skb.
+    unsafe { bindings::sg_set_buf(sg, cb.cast(), len) };
+    // SAFETY: The list is initialised. Behind the first entry it has one for the linear part, and one for
+    // each fragment; the function says so if it needs more.
+    let used = unsafe { bindings::skb_to_sgvec(skb, sg.add(1), 0, (*skb).len as c_int) };
     u32::try_from(used).ok()?.checked_add(1)
-}
-
-/// # Safety
-///
-/// Called by the virtio core with a token of a transmit queue that the device does not use any
-/// more.
-unsafe extern "C" fn recycle(_vq: *mut bindings::virtqueue, token: *mut c_void) {
-    // SAFETY: By the contract.
-    drop(unsafe { SkBuff::from_raw(token.cast()) });
 }

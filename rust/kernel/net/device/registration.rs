@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The life of a network device: allocation, initialisation, registration, shutdown.
+//!
+//! All of it is the virtio adapter's: a driver completes an [`Unregistered`] device that it is lent, and
+//! never owns one. So it cannot be kept beyond the binding, taken apart twice or registered for another
+//! virtio device.
 
 use super::{
     callbacks::Callbacks,
+    events::work_callback,
     feature,
-    work_callback,
     Device,
     Operations,
     Private, //
@@ -24,7 +28,9 @@ use crate::{
     virtio, //
 };
 use core::{
+    any::TypeId,
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::{
         addr_of_mut,
         NonNull, //
@@ -32,128 +38,178 @@ use core::{
 };
 use kernel::{
     error::to_result,
+    new_mutex,
     prelude::*,
     sync::atomic::{
         Acquire,
         Atomic,
         Full,
         Release, //
-    }, //
+    },
+    types::Opaque, //
 };
 
 /// A network device that the stack does not know yet.
+///
+/// # Invariants
+///
+/// `dev` is a live `struct net_device`, not registered, or registered by a [`Registration`] that owns
+/// this. Its private area is an initialised [`Private<T>`]. While `bound` is true its virtio device is
+/// bound, its `priv` is `dev`, and the private area has a reference to it.
 pub struct Unregistered<T: Operations> {
     dev: NonNull<bindings::net_device>,
+    bound: Atomic<bool>,
     _data: PhantomData<T>,
 }
 
+/// Sets a field of the C structure. Queue events may read it meanwhile.
+macro_rules! set_field {
+    ($this:ident, $field:ident, $value:expr) => {{
+        let this: &mut Self = $this;
+        // SAFETY: The device is live by the invariant. The stack does not know it, so nobody else writes
+        // the field, and who reads it gets the old or the new value.
+        unsafe { addr_of_mut!((*this.as_raw()).$field).write_volatile($value) }
+    }};
+}
+
 impl<T: Operations> Unregistered<T> {
-    /// Allocates a device with `napis` NAPI contexts and `queues` transmit and receive queues.
-    /// Sleeps.
+    /// What the stack promises of the private area's alignment is enough.
+    const ALIGNED: () = assert!(align_of::<Private<T>>() <= bindings::NETDEV_ALIGN as usize);
+
+    /// Allocates a device with `pairs` queue pairs, each with a NAPI context. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn new(parent: &virtio::Device, napis: u16, queues: u32) -> Result<Self> {
+    pub(crate) fn new(parent: virtio::DeviceRef, pairs: u16) -> Result<Self> {
+        let () = Self::ALIGNED;
         let size = size_of::<Private<T>>().try_into().map_err(|_| EINVAL)?;
-        let napi_list = KVec::with_capacity(usize::from(napis), GFP_KERNEL)?;
-        // SAFETY: Sizes and counts are plain numbers.
-        let ptr = unsafe { bindings::alloc_etherdev_mqs(size, queues, queues) };
-        let dev = NonNull::new(ptr).ok_or(ENOMEM)?;
-        // SAFETY: The private area is at least `size` bytes and sufficiently aligned
-        // (NETDEV_ALIGN).
-        let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
-        // SAFETY: `private` is valid for writes; `data` stays uninitialised.
-        unsafe {
-            addr_of_mut!((*private).ready).write(Atomic::new(false));
-            addr_of_mut!((*private).parent).write(parent.into());
-            addr_of_mut!((*private).napis).write(napi_list);
-            addr_of_mut!((*private).netdev).write(ptr);
-            bindings::init_delayed_work(
-                addr_of_mut!((*private).work).cast(),
-                Some(work_callback::<T>),
-            );
+        let vdev = parent.as_raw();
+        let mut napis = KVec::with_capacity(usize::from(pairs), GFP_KERNEL)?;
+        for index in 0..pairs {
+            napis.push(Napi::new(index), GFP_KERNEL)?;
         }
-        // SAFETY: `dev` is a new device that nobody else knows.
+        // SAFETY: Sizes and counts are plain numbers.
+        let ptr = unsafe { bindings::alloc_etherdev_mqs(size, pairs.into(), pairs.into()) };
+        let dev = NonNull::new(ptr).ok_or(ENOMEM)?;
+        // SAFETY: The private area has `size` bytes and the alignment, see `ALIGNED`; it does not move,
+        // and `Drop` drops it. There is no error.
+        let Ok(()) = unsafe {
+            compat::pin_init_at(
+                bindings::netdev_priv(ptr).cast(),
+                Private::<T>::new(parent, napis, ptr),
+            )
+        };
+        // SAFETY: The device and its private area are new, and nobody else knows them.
+        unsafe { Self::set_up(ptr, vdev) };
+        // INVARIANT: The private area was initialised above, and `set_up` has set `priv`.
+        let this = Self {
+            dev,
+            bound: Atomic::new(true),
+            _data: PhantomData,
+        };
+        this.add_napis();
+        Ok(this)
+    }
+
+    /// Fills in what is the same for all devices.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a new device with an initialised [`Private<T>`] that nobody else uses, `vdev` its virtio
+    /// device, which is bound and has no other netdev.
+    unsafe fn set_up(ptr: *mut bindings::net_device, vdev: *mut bindings::virtio_device) {
+        // SAFETY: The device is ours alone; the tables live on.
         unsafe {
             (*ptr).netdev_ops = &Callbacks::<T>::NETDEV_OPS;
             (*ptr).ethtool_ops = &ethtool::Callbacks::<T>::OPS;
             (*ptr).xfrmdev_ops = xfrm::Callbacks::<T>::ops();
-            bindings::netdev_set_parent(ptr, parent.as_raw());
-            bindings::netdev_disable_skb_sharing(ptr);
-            // It would call us with interrupts off, where our locks must not be taken.
-            bindings::netdev_disable_netpoll(ptr);
-            // Until `open` says otherwise.
-            bindings::netif_carrier_off(ptr);
         }
-        let this = Self {
-            dev,
-            _data: PhantomData,
-        };
+        // SAFETY: Both are live. The virtio device outlives the registration of the netdev.
+        unsafe { bindings::netdev_set_parent(ptr, vdev) };
+        // SAFETY: The device is ours alone.
+        unsafe { bindings::netdev_disable_skb_sharing(ptr) };
+        // It would call us with interrupts off, where our locks must not be taken.
+        // SAFETY: The device is ours alone.
+        unsafe { bindings::netdev_disable_netpoll(ptr) };
+        // Until `open` says otherwise.
+        // SAFETY: The device is ours alone.
+        unsafe { bindings::netif_carrier_off(ptr) };
         // Queue interrupts and configuration changes find the netdev here.
-        // SAFETY: The virtio device is live; `Drop` takes the pointer back.
-        unsafe { (*parent.as_raw()).priv_ = ptr.cast() };
-        for index in 0..napis {
-            this.add_napi(index)?;
+        // SAFETY: The virtio device is live, and nobody else writes the field while it is being bound.
+        unsafe { addr_of_mut!((*vdev).priv_).write_volatile(ptr.cast()) };
+    }
+
+    fn add_napis(&self) {
+        // SAFETY: The private area is initialised by the invariant, and the list is not changed.
+        let napis = unsafe { &(*self.private()).napis };
+        for napi in napis {
+            // SAFETY: The context is zeroed, and stays where it is until `Drop` removes it from the
+            // device, which is live.
+            unsafe {
+                bindings::netif_napi_add(self.as_raw(), napi.as_raw(), Some(Poll::<T>::callback))
+            };
         }
-        Ok(this)
     }
 
     fn private(&self) -> *mut Private<T> {
-        // SAFETY: `self.dev` is live and has a `Private<T>`.
-        unsafe { bindings::netdev_priv(self.dev.as_ptr()) }.cast()
+        // SAFETY: The device is live by the invariant.
+        unsafe { bindings::netdev_priv(self.as_raw()) }.cast()
     }
 
-    fn add_napi(&self, index: u16) -> Result {
-        // SAFETY: Nobody else uses the list yet.
-        let list = unsafe { &mut (*self.private()).napis };
-        // The capacity was reserved, so the element does not move afterwards.
-        list.push_within_capacity(Napi::new(index))
-            .map_err(|_| EINVAL)?;
-        let napi = list.last().ok_or(EINVAL)?;
-        // SAFETY: The NAPI context stays where it is until `Drop` removes it from the device.
-        unsafe {
-            bindings::netif_napi_add(self.dev.as_ptr(), napi.as_raw(), Some(Poll::<T>::callback))
-        };
-        Ok(())
-    }
-
-    pub(crate) fn as_raw(&self) -> *mut bindings::net_device {
+    fn as_raw(&self) -> *mut bindings::net_device {
         self.dev.as_ptr()
+    }
+
+    fn ready_flag(&self) -> &Atomic<bool> {
+        // SAFETY: The private area is initialised by the invariant.
+        unsafe { &(*self.private()).ready }
+    }
+
+    /// The virtio device behind the interface.
+    pub fn parent(&self) -> &virtio::DeviceRef {
+        // SAFETY: The private area is initialised by the invariant. Who can call this is lent the device
+        // before it is taken down, so the reference is there.
+        unsafe { (*self.private()).parent.assume_init_ref() }
+    }
+
+    /// The number of queue pairs.
+    pub fn pairs(&self) -> u16 {
+        // SAFETY: The private area is initialised by the invariant, and the list is not changed.
+        let napis = unsafe { &(*self.private()).napis };
+        // `new` was given this number.
+        napis.len() as u16
     }
 
     /// Sets the features: on now, switchable by the user, and usable for encapsulated packets.
     pub fn set_features(&mut self, on: u64, switchable: u64, encapsulated: u64) {
-        // SAFETY: The device is not registered, so this is the only user.
-        let dev = unsafe { self.dev.as_mut() };
-        dev.features = on;
-        dev.hw_features = switchable;
-        dev.vlan_features = on & (feature::SG | feature::HW_CSUM | feature::HIGHDMA);
-        dev.hw_enc_features = encapsulated;
+        let vlan = on & (feature::SG | feature::HW_CSUM | feature::HIGHDMA);
+        set_field!(self, features, on);
+        set_field!(self, hw_features, switchable);
+        set_field!(self, vlan_features, vlan);
+        set_field!(self, hw_enc_features, encapsulated);
     }
 
     /// Sets the MTU limits and the initial MTU, bytes without the Ethernet header.
     pub fn set_mtu(&mut self, min: u32, max: u32, initial: u32) {
-        // SAFETY: The device is not registered, so this is the only user.
-        let dev = unsafe { self.dev.as_mut() };
-        dev.min_mtu = min;
-        dev.max_mtu = max;
-        dev.mtu = initial;
+        set_field!(self, min_mtu, min);
+        set_field!(self, max_mtu, max);
+        set_field!(self, mtu, initial);
     }
 
     /// Sets the room in front of packets that the driver needs, in bytes.
     pub fn set_needed_headroom(&mut self, head: u16) {
-        // SAFETY: The device is not registered, so this is the only user.
-        let dev = unsafe { self.dev.as_mut() };
-        dev.needed_headroom = head;
+        set_field!(self, needed_headroom, head);
     }
 
     /// Sets the MAC address; `None` draws a random one.
     pub fn set_mac_address(&mut self, address: Option<[u8; 6]>) {
         match address {
-            // SAFETY: The device is live, the address has six bytes.
+            // SAFETY: The device is live by the invariant and not known to the stack; nothing else here
+            // touches the address. It has six bytes.
             Some(a) => unsafe { bindings::eth_hw_addr_set(self.as_raw(), a.as_ptr()) },
-            // SAFETY: The device is live.
+            // SAFETY: The device is live by the invariant and not known to the stack; nothing else here
+            // touches the address.
             None => unsafe { bindings::eth_hw_addr_random(self.as_raw()) },
         }
     }
@@ -164,25 +220,35 @@ impl<T: Operations> Unregistered<T> {
     ///
     /// Those of `init`; `EEXIST` if the data is initialised already.
     pub fn init(&mut self, init: impl PinInit<T, Error>) -> Result {
-        let private = self.private();
-        // SAFETY: The private area was initialised in `new`.
-        if unsafe { &(*private).ready }.load(Acquire) {
+        if self.ready_flag().load(Acquire) {
             return Err(EEXIST);
         }
-        // SAFETY: The slot is valid for writes, is never moved, and is dropped in `drop_data`.
-        unsafe { compat::pin_init_at(addr_of_mut!((*private).data).cast(), init)? };
-        // SAFETY: As above.
-        unsafe { &(*private).ready }.store(true, Release);
+        // SAFETY: The private area is valid by the invariant. CAST: Both wrappers are transparent.
+        let slot: *mut T = unsafe { addr_of_mut!((*self.private()).data) }.cast();
+        // SAFETY: The slot is valid for writes and not in use: see the flag, which only this function
+        // sets, by `&mut self`. It never moves, and `take_down` drops what is in it.
+        unsafe { compat::pin_init_at(slot, init)? };
+        self.ready_flag().store(true, Release);
         Ok(())
     }
 
+    /// Sets DRIVER_OK: from now on the virtio device may use the queues. Once; after [`Self::init`], or
+    /// events are lost.
+    pub fn ready(&mut self) {
+        self.parent().ready();
+    }
+
     /// The device, once [`Self::init`] has run.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` before that.
     pub fn device(&self) -> Result<&Device<T>> {
-        // SAFETY: The private area was initialised in `new`.
-        if !unsafe { &(*self.private()).ready }.load(Acquire) {
+        if !self.ready_flag().load(Acquire) {
             return Err(EINVAL);
         }
-        // SAFETY: The data is initialised and lives as long as `self`.
+        // SAFETY: The device was made for `T`. Its data is initialised. It lives, and the virtio device
+        // is bound, until `take_down`, which only owners of `self` call.
         Ok(unsafe { Device::from_raw(self.as_raw()) })
     }
 
@@ -191,9 +257,10 @@ impl<T: Operations> Unregistered<T> {
     /// # Errors
     ///
     /// `EINVAL` before [`Self::init`]; otherwise those of `register_netdev`.
-    pub fn register(self) -> Result<Registration<T>> {
+    pub(crate) fn register(self) -> Result<Registration<T>> {
         self.device()?;
-        // SAFETY: The device and its data are complete.
+        // SAFETY: The device is live by the invariant and complete, and its data is initialised, as the
+        // callbacks need it.
         to_result(unsafe { bindings::register_netdev(self.as_raw()) })?;
         Ok(Registration {
             device: self,
@@ -201,75 +268,127 @@ impl<T: Operations> Unregistered<T> {
         })
     }
 
-    /// Stops all event sources but the stack and drops the data.
-    fn drop_data(&self) {
-        let private = self.private();
-        // SAFETY: The private area was initialised in `new`.
-        let parent = unsafe { &(*private).parent };
-        // SAFETY: The virtio device is live as long as we hold a reference.
-        if unsafe { (*parent.as_raw()).priv_.is_null() } {
-            // Done already, and the device may be the next driver's by now.
+    fn disable_work(&self) {
+        // SAFETY: The private area is valid by the invariant. CAST: `Opaque` is transparent.
+        let work = unsafe { addr_of_mut!((*self.private()).work) }.cast();
+        // SAFETY: The work was initialised with the private area.
+        unsafe { bindings::disable_delayed_work_sync(work) };
+    }
+
+    /// Stops all event sources but the stack, drops the data, and waits until nobody holds the virtio
+    /// device any more. While that is bound, and after the stack has forgotten the device. Sleeps.
+    fn take_down(&self) {
+        if !self.bound.xchg(false, Full) {
             return;
         }
-        // SAFETY: The work was initialised in `new`.
-        unsafe { bindings::disable_delayed_work_sync(addr_of_mut!((*private).work).cast()) };
+        self.disable_work();
+        self.forget();
+        // SAFETY: The private area is valid by the invariant. The reference is there: it is taken here,
+        // which happens once, and `forget` has waited for those who look for it.
+        let parent = unsafe { addr_of_mut!((*self.private()).parent).read().assume_init() };
+        // A reset that somebody else is at comes to its end first.
+        // SAFETY: The private area is valid by the invariant.
+        let resets = unsafe { &(*self.private()).resets }.lock();
         parent.reset();
-        // SAFETY: The private area was initialised in `new`.
-        if unsafe { &(*private).ready }.load(Acquire) {
-            // SAFETY: As above.
-            unsafe { &(*private).ready }.store(false, Release);
+        let ready = self.ready_flag().xchg(false, Full);
+        drop(resets);
+        if ready {
             // The reset has waited for running callbacks. But who breaks the rules can interrupt
             // after it, and the vectors are freed with the queues only, which are part of the data.
             parent.synchronize_callbacks();
-            // SAFETY: The data is initialised, and every later callback sees that it is not ready.
-            unsafe { (*private).data.assume_init_drop() };
+            self.drop_data();
         }
-        // SAFETY: The virtio device is live as long as we hold a reference.
-        unsafe { (*parent.as_raw()).priv_ = core::ptr::null_mut() };
+        parent.release();
+    }
+
+    /// Has callbacks of the virtio device not find the network device any more. Sleeps.
+    fn forget(&self) {
+        let vdev = self.parent().as_raw();
+        // SAFETY: The virtio device is live, and nobody else writes the field while it is bound.
+        unsafe { addr_of_mut!((*vdev).priv_).write_volatile(core::ptr::null_mut()) };
+        // SAFETY: No preconditions but the context.
+        unsafe { bindings::synchronize_rcu() };
+    }
+
+    /// Drops the driver's data, which is initialised, and which nobody can reach any more.
+    fn drop_data(&self) {
+        // SAFETY: The private area is valid by the invariant. CAST: Both wrappers are transparent.
+        let data: *mut T = unsafe { addr_of_mut!((*self.private()).data) }.cast();
+        // SAFETY: The data was initialised by `init`. `take_down` has stopped all who use it, and every
+        // event from now on sees that it is not ready. It is dropped once: the flag is taken back.
+        unsafe { core::ptr::drop_in_place(data) };
+    }
+}
+
+impl<T> Private<T> {
+    fn new(
+        parent: virtio::DeviceRef,
+        napis: KVec<Napi<T>>,
+        netdev: *mut bindings::net_device,
+    ) -> impl PinInit<Self>
+    where
+        T: Operations,
+    {
+        pin_init!(Self {
+            type_id: TypeId::of::<T>(),
+            ready: Atomic::new(false),
+            parent: MaybeUninit::new(parent),
+            napis,
+            resets <- new_mutex!(()),
+            work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
+                // SAFETY: `slot` is valid for writes, and stays where it is.
+                unsafe { bindings::init_delayed_work(slot, Some(work_callback::<T>)) }
+            }),
+            netdev,
+            data <- Opaque::uninit(),
+        })
     }
 }
 
 impl<T: Operations> Drop for Unregistered<T> {
     fn drop(&mut self) {
-        self.drop_data();
-        let private = self.private();
-        // SAFETY: The list was initialised in `new`, and nobody uses it any more.
-        let napis = unsafe { core::mem::replace(&mut (*private).napis, KVec::new()) };
-        for napi in &napis {
-            // SAFETY: Added in `add_napi`, not enabled any more.
+        self.take_down();
+        // SAFETY: The private area is initialised by the invariant, and the list is not changed.
+        let napis = unsafe { &(*self.private()).napis };
+        for napi in napis {
+            // SAFETY: Added in `add_napis`, not enabled any more.
             unsafe { bindings::netif_napi_del(napi.as_raw()) };
         }
-        drop(napis);
-        // SAFETY: Initialised in `new`, not used any more.
-        unsafe { core::ptr::drop_in_place(addr_of_mut!((*private).parent)) };
-        // SAFETY: The device is not registered and has no users.
+        // SAFETY: The private area is initialised by the invariant, and nobody uses it any more. It does
+        // not drop parent and data, which `take_down` has done.
+        unsafe { core::ptr::drop_in_place(self.private()) };
+        // SAFETY: The device is live and not registered, and has no users.
         unsafe { bindings::free_netdev(self.as_raw()) };
     }
 }
 
-/// A registered network device; [`Self::shutdown`] must run while the virtio device is bound.
+/// A registered network device; the virtio adapter keeps it, and shuts it down while the virtio device
+/// is bound.
+///
+/// # Invariants
+///
+/// While `registered` is true, the device is registered.
 pub struct Registration<T: Operations> {
     device: Unregistered<T>,
     registered: Atomic<bool>,
 }
 
-// SAFETY: The device may be shut down and freed from any thread; `T` is `Send + Sync`.
+// SAFETY: The device may be shut down and freed from any thread, and its data be dropped there; `T` is
+// `Send`.
 unsafe impl<T: Operations> Send for Registration<T> {}
 // SAFETY: `shutdown` is idempotent, and there is no other method.
 unsafe impl<T: Operations> Sync for Registration<T> {}
 
 impl<T: Operations> Registration<T> {
     /// Unregisters the device, resets the virtio device and drops the driver's data. Sleeps.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         if self.registered.xchg(false, Full) {
-            let private = self.device.private();
             // A recovery touches what unregistering takes down: one that runs comes to its end
             // first, and none begins.
-            // SAFETY: The work was initialised in `new`.
-            unsafe { bindings::disable_delayed_work_sync(addr_of_mut!((*private).work).cast()) };
-            // SAFETY: The device is registered.
+            self.device.disable_work();
+            // SAFETY: The device was registered, and this happens once.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };
-            self.device.drop_data();
+            self.device.take_down();
         }
     }
 }

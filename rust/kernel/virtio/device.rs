@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Virtio devices, lent and counted.
+
+use crate::{
+    bindings,
+    sync::Completion, //
+};
+use core::{
+    ops::Deref,
+    ptr::{
+        addr_of_mut,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    device,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+/// The number of feature bits that the virtio core handles.
+const FEATURE_BITS: u32 = 128;
+
+/// A virtio device that is bound to a driver, or about to be.
+///
+/// # Invariants
+///
+/// The pointer to a `Device` is the pointer to a live `struct virtio_device`. As long as the reference
+/// lives the core is binding it to a driver of ours, or it is bound to one.
+#[repr(transparent)]
+pub struct Device(Opaque<bindings::virtio_device>);
+
+impl Device {
+    /// # Safety
+    ///
+    /// `ptr` is a live virtio device, and bound to a driver of ours or being bound, for `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::virtio_device) -> &'a Self {
+        // SAFETY: The device is live for the lifetime. CAST: `Device` is transparent over
+        // `virtio_device`.
+        // INVARIANT: By the contract.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::virtio_device {
+        self.0.get()
+    }
+
+    /// Whether feature `bit` was negotiated (in `validate`: offered, and in the driver's table).
+    pub fn has_feature(&self, bit: u32) -> bool {
+        // SAFETY: The device is live by the invariant, and has a bit of this number.
+        bit < FEATURE_BITS && unsafe { bindings::virtio_test_bit(self.as_raw(), bit) }
+    }
+
+    /// Gives feature `bit` up; in `validate` only.
+    fn clear_feature(&self, bit: u32) {
+        if bit < FEATURE_BITS {
+            // SAFETY: The device is live by the invariant, and has a bit of this number. `Validation`
+            // exists in `validate` only, when nobody else looks at the features.
+            unsafe { bindings::virtio_clear_bit(self.as_raw(), bit) }
+        }
+    }
+
+    /// Reads `out.len()` bytes of the device configuration from `offset`. Sleeps.
+    ///
+    /// The caller reads fields only whose feature was negotiated: beyond the end of the configuration
+    /// the transport stops the kernel.
+    pub fn read_config(&self, offset: u16, out: &mut [u8]) {
+        // SAFETY: The device is live by the invariant. It has a configuration, or would not have been
+        // bound, and the transport keeps it mapped until the device is unbound. `out` is valid for writes
+        // of its length.
+        unsafe {
+            bindings::virtio_cread_bytes(
+                self.as_raw(),
+                u32::from(offset),
+                out.as_mut_ptr().cast(),
+                out.len(),
+            )
+        }
+    }
+
+    /// Sets DRIVER_OK, unless it is set.
+    pub(crate) fn ready(&self) {
+        const DRIVER_OK: u8 = 4;
+        if self.status() & DRIVER_OK == 0 {
+            // SAFETY: The device is live and its registers are mapped by the invariant.
+            unsafe { bindings::virtio_device_ready(self.as_raw()) }
+        }
+    }
+
+    fn status(&self) -> u8 {
+        // SAFETY: The device is live by the invariant, and its registers are mapped until it is unbound.
+        unsafe { bindings::virtio_get_status(self.as_raw()) }
+    }
+
+    /// Whether the device asks for a reset (status bit DEVICE_NEEDS_RESET). Sleeps.
+    pub fn needs_reset(&self) -> bool {
+        const DEVICE_NEEDS_RESET: u8 = 64;
+        self.status() & DEVICE_NEEDS_RESET != 0
+    }
+
+    /// Whether the last attempt to take the device into use failed (status bit FAILED). Sleeps.
+    pub(crate) fn has_failed(&self) -> bool {
+        const FAILED: u8 = 128;
+        self.status() & FAILED != 0
+    }
+
+    /// Waits for running callbacks of queues and configuration. Sleeps.
+    pub(crate) fn synchronize_callbacks(&self) {
+        // SAFETY: The device is live by the invariant, and so are its vectors, if it has any.
+        unsafe { bindings::virtio_synchronize_cbs(self.as_raw()) }
+    }
+
+    /// Resets the device: no interrupt and no access to memory after this. Sleeps.
+    pub(crate) fn reset(&self) {
+        // SAFETY: The device is live by the invariant, and its registers are mapped until it is unbound.
+        unsafe { bindings::virtio_reset_device(self.as_raw()) }
+    }
+}
+
+impl AsRef<device::Device> for Device {
+    fn as_ref(&self) -> &device::Device {
+        // SAFETY: The device is live by the invariant, and so is the `struct device` in it. CAST: Both
+        // bindings describe the same C type, and `device::Device` is transparent over it.
+        unsafe { &*addr_of_mut!((*self.as_raw()).dev).cast() }
+    }
+}
+
+/// A counted reference that keeps a virtio device bound: unbinding waits until it is dropped.
+///
+/// It belongs into the driver's data, which is dropped when the device is unbound. Elsewhere it holds up
+/// whoever unbinds the device, who tells the log now and then.
+#[derive(Clone)]
+pub struct DeviceRef(Arc<Binding>);
+
+/// What all references to one device share, for as long as one driver has it.
+///
+/// # Invariants
+///
+/// `dev` is counted, and bound or being bound until this is dropped.
+struct Binding {
+    dev: NonNull<Device>,
+    /// Whether the device has queues, or is being given some.
+    queues: Atomic<bool>,
+    /// Signalled when this is dropped.
+    gone: Arc<Completion>,
+}
+
+// SAFETY: The device's methods are safe for any thread, and so is giving its reference back.
+unsafe impl Send for Binding {}
+// SAFETY: The device's methods may be called by several threads at a time; the rest is atomic.
+unsafe impl Sync for Binding {}
+
+impl DeviceRef {
+    /// How often [`Self::release`] tells the log that it waits, in milliseconds.
+    const PATIENCE_MS: u32 = 10_000;
+
+    /// The first reference to a device that is being bound.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` stays bound until the references are gone: whoever unbinds it, or fails to bind it, waits
+    /// for [`Self::release`] of this reference, or has not given clones of it to anybody.
+    pub(super) unsafe fn new(dev: &Device) -> Result<Self> {
+        let gone = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        // SAFETY: The device is live.
+        unsafe { bindings::virtio_get_device(dev.as_raw()) };
+        // INVARIANT: The device was counted, and stays bound by the contract.
+        let binding = Binding {
+            dev: dev.into(),
+            queues: Atomic::new(false),
+            gone,
+        };
+        Ok(Self(Arc::new(binding, GFP_KERNEL)?))
+    }
+
+    /// Gives this reference back and waits until there is none. Sleeps.
+    pub(crate) fn release(self) {
+        let gone = self.0.gone.clone();
+        let log = ARef::<device::Device>::from((*self).as_ref());
+        drop(self);
+        while !gone.wait_timeout(Self::PATIENCE_MS) {
+            dev_warn!(
+                log,
+                "cannot be unbound: somebody holds the device or a queue\n"
+            );
+        }
+    }
+
+    /// Takes the right to give the device queues; false if it has some.
+    pub(super) fn claim_queues(&self) -> bool {
+        !self.0.queues.xchg(true, Full)
+    }
+
+    /// The device has no queues any more.
+    pub(super) fn disclaim_queues(&self) {
+        self.0.queues.xchg(false, Full);
+    }
+
+    /// Whether the device has queues, or is being given some.
+    pub(crate) fn has_queues(&self) -> bool {
+        self.0.queues.load(Acquire)
+    }
+}
+
+impl Deref for DeviceRef {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        // SAFETY: The device is counted, and bound until the last reference is gone.
+        unsafe { self.0.dev.as_ref() }
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        // SAFETY: The reference was taken in `new`. It is not the last one: the device is bound, and
+        // whoever unbinds it waits for the signal below.
+        unsafe { bindings::virtio_put_device(self.dev.as_ref().as_raw()) };
+        self.gone.complete_all();
+    }
+}
+
+/// The features of a device while they can still be given up.
+pub struct Validation<'a>(pub(super) &'a Device);
+
+impl Validation<'_> {
+    /// Whether feature `bit` is offered and in the driver's table.
+    pub fn has_feature(&self, bit: u32) -> bool {
+        self.0.has_feature(bit)
+    }
+
+    /// Gives feature `bit` up.
+    pub fn clear_feature(&self, bit: u32) {
+        self.0.clear_feature(bit)
+    }
+}
