@@ -11,7 +11,10 @@ use kernel::prelude::*;
 use kernel_net::{
     net::{
         device::Device,
-        napi::Poll, //
+        napi::{
+            Poll,
+            Polled, //
+        }, //
     },
     new_lock,
     sync::SpinLockBh,
@@ -41,18 +44,17 @@ impl Channel {
         )
     }
 
-    /// Frees what was sent, receives what came; returns the number of received packets.
-    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) -> u32 {
-        self.tx.lock().clean(dev, poll.budget());
-        let done = crate::rx::receive(self, dev.data(), poll);
-        if done < poll.budget() && poll.complete(done) {
-            let rx = self.rx.lock().enable_events();
-            let tx = self.tx.lock().enable_events();
-            if rx || tx {
-                poll.napi().schedule();
-            }
-        }
-        done
+    /// Frees what was sent, receives what came; says whether there is more.
+    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) -> Polled {
+        self.tx.lock().clean(dev, poll);
+        crate::rx::receive(self, dev.data(), poll)
+    }
+
+    /// Asks for events of both queues again; true if there is work already.
+    pub(crate) fn enable_events(&self) -> bool {
+        let rx = self.rx.lock().enable_events();
+        let tx = self.tx.lock().enable_events();
+        rx || tx
     }
 
     /// Has the online CPU number `nth` handle the queues' events. Traffic is stopped. Sleeps.

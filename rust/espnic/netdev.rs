@@ -25,7 +25,10 @@ use kernel_net::{
             self,
             Limited, //
         },
-        napi::Poll,
+        napi::{
+            Poll,
+            Polled, //
+        },
         netlink::ExtAck,
         notifier,
         skbuff::{
@@ -62,11 +65,16 @@ impl device::Operations for Nic {
         }
     }
 
-    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> u32 {
+    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> Polled {
         match dev.data().channel(poll.index()) {
             Some(channel) => channel.poll(dev, poll),
-            None => 0,
+            None => Polled::Done(0),
         }
+    }
+
+    fn rearm(dev: &Device<Self>, index: u16) -> bool {
+        let channel = dev.data().channel(index);
+        channel.is_some_and(|channel| channel.enable_events())
     }
 
     fn queue_event(dev: &Device<Self>, queue: u16) {

@@ -33,7 +33,7 @@ use kernel_net::{
             Restart,
             Unregistered, //
         },
-        skbuff::SkBuff, //
+        skbuff::RxSkb, //
     },
     rtnl,
     virtio::{
@@ -196,8 +196,8 @@ impl Nic {
         for channel in self.channels.iter().take(active as usize) {
             channel.rx.lock().fill();
         }
+        dev.enable_polling();
         for (index, napi) in (0u16..).zip(dev.napis()) {
-            napi.enable();
             // Events that came while the context was off are lost: look once.
             napi.schedule_process();
             if u32::from(index) < active {
@@ -223,7 +223,7 @@ impl Nic {
             return false;
         }
         // In this order: a poll may start the stack's queues again.
-        dev.napis().iter().for_each(|napi| napi.disable());
+        dev.disable_polling();
         dev.disable_tx();
         true
     }
@@ -350,7 +350,7 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
     let config = read_config(dev);
     net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
     let header = header_length(dev).bytes() as u32;
-    let room = SkBuff::rx_capacity().saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
+    let room = RxSkb::capacity().saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
     let max = match u32::from(config.mtu.get()) {
         0 => MTU_MAX,
         mtu => mtu,

@@ -21,10 +21,13 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        napi::Poll,
+        napi::{
+            Poll,
+            Polled, //
+        },
         skbuff::{
             RxBuffer,
-            SkBuff, //
+            RxSkb, //
         },
         xfrm::input::EspPlace, //
     },
@@ -61,7 +64,7 @@ pub(crate) struct Rx {
 
 /// Packets on their way from the queue to the stack.
 struct Batch {
-    packets: [Option<(NetHdr48, SkBuff)>; BATCH],
+    packets: [Option<(NetHdr48, RxSkb)>; BATCH],
 }
 
 impl Rx {
@@ -120,7 +123,13 @@ impl Rx {
     }
 
     /// Moves up to `limit` packets to `batch` and returns how many frames were taken.
-    fn collect(&mut self, header: HdrLen, batch: &mut Batch, limit: u32) -> u32 {
+    fn collect(
+        &mut self,
+        poll: &Poll<'_, Nic>,
+        header: HdrLen,
+        batch: &mut Batch,
+        limit: u32,
+    ) -> u32 {
         let Some(mut queue) = self.queue.take() else {
             return 0;
         };
@@ -134,7 +143,7 @@ impl Rx {
                 break;
             };
             taken = taken.wrapping_add(1);
-            *slot = self.assemble(&mut queue, header, buffer, len);
+            *slot = self.assemble(poll, &mut queue, header, buffer, len);
         }
         self.queue = Some(queue);
         taken
@@ -143,11 +152,12 @@ impl Rx {
     /// Makes a packet of the buffers that the NIC spread it over.
     fn assemble(
         &mut self,
+        poll: &Poll<'_, Nic>,
         queue: &mut RxQueue,
         header_len: HdrLen,
         buffer: RxBuffer,
         len: u32,
-    ) -> Option<(NetHdr48, SkBuff)> {
+    ) -> Option<(NetHdr48, RxSkb)> {
         let skip = header_len.bytes() as u32;
         let Ok(header) = NetHdr48::read(buffer.bytes(len), header_len) else {
             self.counters.malformed = self.counters.malformed.wrapping_add(1);
@@ -160,7 +170,7 @@ impl Rx {
             discard(queue, more);
             return None;
         }
-        let Ok(mut skb) = SkBuff::build(buffer, skip as u16, frame_len) else {
+        let Ok(mut skb) = RxSkb::build(poll, buffer, skip as u16, frame_len) else {
             self.counters.dropped = self.counters.dropped.wrapping_add(1);
             discard(queue, more);
             return None;
@@ -189,17 +199,19 @@ fn discard(queue: &mut RxQueue, count: u16) {
     }
 }
 
-/// Delivers up to a budget of packets and returns how many frames the NIC had.
+/// Delivers up to a budget of packets and says whether the NIC may have more.
 ///
 /// The queue's lock is not held while the stack has a packet.
-pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> u32 {
+pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Polled {
     let mut done = 0;
     let mut batch = Batch {
         packets: [const { None }; BATCH],
     };
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
-        let taken = channel.rx.lock().collect(nic.header, &mut batch, limit);
+        let mut rx = channel.rx.lock();
+        let taken = rx.collect(poll, nic.header, &mut batch, limit);
+        drop(rx);
         if taken == 0 {
             break;
         }
@@ -211,10 +223,11 @@ pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> u32
         channel.rx.lock().counters.add(&delta);
     }
     if channel.rx.lock().refill(done) {
-        done
+        // All of the budget means that there is more.
+        Polled::Done(done)
     } else {
         // Stay in polling mode: without buffers there are no events.
-        poll.budget()
+        Polled::Again
     }
 }
 
@@ -222,7 +235,7 @@ fn deliver(
     nic: &Nic,
     poll: &Poll<'_, Nic>,
     header: &NetHdr48,
-    mut skb: SkBuff,
+    mut skb: RxSkb,
     counters: &mut Counters,
 ) {
     if header.has(hdr::F_NEEDS_CSUM) {
@@ -242,19 +255,23 @@ fn deliver(
     let Some(marked) = marked else {
         return;
     };
-    let Marked { mut skb, esp } = marked;
+    let Marked { skb, esp } = marked;
+    let len = u64::from(skb.len());
+    let Ok(packet) = skb.into_packet(poll) else {
+        counters.malformed = counters.malformed.wrapping_add(1);
+        return;
+    };
     counters.packets = counters.packets.wrapping_add(1);
-    counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
-    skb.set_protocol(poll);
+    counters.bytes = counters.bytes.wrapping_add(len);
     // The policies of the socket that takes ESP in UDP are not for what is inside: such packets go to
     // XFRM before it sees them.
     let left = match esp {
-        Some(place) if place.in_udp && skb.is_for_us() => poll.receive_esp(skb, place).err(),
-        _ => Some(skb),
+        Some(place) if place.in_udp && packet.is_for_us() => poll.receive_esp(packet, place).err(),
+        _ => Some(packet),
     };
     match left {
-        Some(skb) if alone => poll.receive_single(skb),
-        Some(skb) => poll.receive(skb),
+        Some(packet) if alone => poll.receive_single(packet),
+        Some(packet) => poll.receive(packet),
         None => {}
     }
 }

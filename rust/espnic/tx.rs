@@ -17,6 +17,7 @@ use espnic_wire::{
 use kernel_net::{
     net::{
         device::Device,
+        napi::Poll,
         skbuff::{
             Gso,
             SkBuff,
@@ -111,7 +112,7 @@ impl Tx {
     pub(crate) fn detach(&mut self) -> Option<TxQueue> {
         let mut queue = self.queue.take()?;
         self.stuck = false;
-        reclaim(&mut queue, 0);
+        reclaim(&mut queue, None);
         Some(queue)
     }
 
@@ -134,7 +135,7 @@ impl Tx {
         };
         if queue.free() < TxQueue::PACKET_MAX {
             // NAPI frees more cheaply; this is for when it does not keep up.
-            reclaim(queue, 0);
+            reclaim(queue, None);
         }
         let len = u64::from(skb.len());
         let packets = gso.map_or(1, |gso| u64::from(gso.segments));
@@ -165,12 +166,12 @@ impl Tx {
     }
 
     /// Frees what the NIC has sent and lets the stack go on. In a NAPI poll.
-    pub(crate) fn clean(&mut self, dev: &Device<Nic>, budget: u32) {
+    pub(crate) fn clean(&mut self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) {
         let Some(queue) = &mut self.queue else {
             return;
         };
         queue.disable_events();
-        if reclaim(queue, budget) {
+        if reclaim(queue, Some(poll)) {
             self.stuck = false;
         }
         if dev.queue_stopped(self.index) && queue.free() >= TxQueue::PACKET_MAX {
@@ -186,12 +187,14 @@ impl Tx {
     }
 }
 
-/// Frees what the NIC has sent; false if there was nothing. `budget` is that of the running poll, 0
-/// elsewhere.
-fn reclaim(queue: &mut TxQueue, budget: u32) -> bool {
+/// Frees what the NIC has sent; false if there was nothing. `poll` is the running one, if any.
+fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_, Nic>>) -> bool {
     let mut found = false;
     while let Some(skb) = queue.take() {
-        skb.consume(budget);
+        match poll {
+            Some(poll) => skb.consume_in(poll),
+            None => skb.consume_any(),
+        }
         found = true;
     }
     found
@@ -205,7 +208,7 @@ fn report_later(queue: &mut TxQueue, dev: &Device<Nic>, index: u16, full: bool) 
     }
     // If most is sent already there will be no report: then it is taken back here. A broken queue says
     // so for ever, and gives nothing.
-    while !queue.enable_events_delayed() && reclaim(queue, 0) {}
+    while !queue.enable_events_delayed() && reclaim(queue, None) {}
     if full && queue.free() >= TxQueue::PACKET_MAX {
         dev.start_queue(index);
     }

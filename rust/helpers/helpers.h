@@ -83,7 +83,6 @@ void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms);
 void *espnic_helper_netdev_alloc_frag(unsigned int size);
 unsigned int espnic_helper_skb_shinfo_size(void);
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb);
-unsigned int espnic_helper_skb_headlen(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_size(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_segs(const struct sk_buff *skb);
 unsigned int espnic_helper_skb_gso_type(const struct sk_buff *skb);

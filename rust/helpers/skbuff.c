@@ -15,11 +15,6 @@ unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb)
 	return skb_shinfo(skb)->nr_frags;
 }
 
-unsigned int espnic_helper_skb_headlen(const struct sk_buff *skb)
-{
-	return skb_headlen(skb);
-}
-
 u16 espnic_helper_skb_gso_size(const struct sk_buff *skb)
 {
 	return skb_shinfo(skb)->gso_size;

@@ -16,7 +16,10 @@ use espnic_wire::{
 };
 use kernel::sync::aref::ARef;
 use kernel_net::net::{
-    skbuff::SkBuff,
+    skbuff::{
+        RxSkb,
+        SkBuff, //
+    },
     xfrm::{
         input::EspPlace,
         RxStatus,
@@ -44,12 +47,12 @@ pub(crate) struct Counters {
 
 /// A packet for the stack; with the place of ESP, if the NIC has processed it.
 pub(crate) struct Marked {
-    pub(crate) skb: SkBuff,
+    pub(crate) skb: RxSkb,
     pub(crate) esp: Option<EspPlace>,
 }
 
-impl From<SkBuff> for Marked {
-    fn from(skb: SkBuff) -> Self {
+impl From<RxSkb> for Marked {
+    fn from(skb: RxSkb) -> Self {
         Self { skb, esp: None }
     }
 }
@@ -97,7 +100,7 @@ pub(crate) fn mark(
     ipsec: &Ipsec,
     diverted: bool,
     header: &NetHdr48,
-    mut skb: SkBuff,
+    mut skb: RxSkb,
     counters: &mut Counters,
 ) -> Option<Marked> {
     if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {

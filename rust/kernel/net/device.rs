@@ -21,7 +21,7 @@
 //!
 //! - the stack's callbacks (`net_device_ops`, ethtool, XFRM, notifiers): unregistering waits for them;
 //! - a counted device that was found by its index: unregistering waits for it;
-//! - NAPI: the driver turns it off when the interface goes down;
+//! - NAPI: runs between the stack's open and stop only, see [`Device::enable_polling`];
 //! - queue interrupts: they look whether the data is ready. It is declared not to be after the reset,
 //!   and then the callbacks are waited for, because a device that breaks the rules interrupts after it;
 //! - the work: it is disabled, which waits for it;
@@ -34,6 +34,7 @@
 mod callbacks;
 mod events;
 pub mod feature;
+mod polling;
 mod registration;
 pub(in crate::net) mod upper;
 
@@ -52,13 +53,16 @@ pub use registration::{
     Unregistered, //
 };
 
+use polling::Polling;
+
 use crate::{
     bindings,
     net::{
         ethtool,
         napi::{
             Napi,
-            Poll, //
+            Poll,
+            Polled, //
         },
         skbuff::SkBuff,
         xfrm, //
@@ -98,9 +102,13 @@ pub trait Operations:
     /// Transmits `skb` on `queue` or drops and counts it. Softirqs off, the queue's lock held.
     fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff);
 
-    /// Handles received packets and finished transmissions; returns the number of received packets,
-    /// at most the budget. Softirq.
-    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> u32;
+    /// Handles received packets and finished transmissions, and says whether there is more. Softirq.
+    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> Polled;
+
+    /// The NAPI context `index` has ended its run with [`Polled::Done`], and nobody will run it again by
+    /// himself: asks for events again; true if there is work already. Softirq. The context may run on
+    /// another CPU meanwhile, if somebody schedules it.
+    fn rearm(dev: &Device<Self>, index: u16) -> bool;
 
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
     fn queue_event(dev: &Device<Self>, queue: u16);
@@ -160,6 +168,8 @@ pub(crate) struct Private<T> {
     parent: MaybeUninit<virtio::DeviceRef>,
     /// One per queue pair. Set up with the device, and not changed.
     napis: KVec<Napi<T>>,
+    #[pin]
+    polling: Mutex<Polling>,
     /// Held by callbacks of the virtio core that reset the device, and to declare it not ready.
     #[pin]
     resets: Mutex<()>,
@@ -207,17 +217,6 @@ impl<T: Operations> Device<T> {
         // SAFETY: By the type invariant the data is initialised as long as `self` lives. It is shared
         // from then on: nobody makes a `&mut T` of it. CAST: Both wrappers are transparent.
         unsafe { &*data.cast::<T>() }
-    }
-
-    /// The NAPI context `index`, in the order of creation.
-    pub fn napi(&self, index: usize) -> Option<&Napi<T>> {
-        self.napis().get(index)
-    }
-
-    /// All NAPI contexts, in the order of creation.
-    pub fn napis(&self) -> &[Napi<T>] {
-        // SAFETY: The vector is set up with the device, and not changed until the data is gone.
-        unsafe { &(*self.private()).napis }
     }
 
     fn work_item(&self) -> *mut bindings::delayed_work {

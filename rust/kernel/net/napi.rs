@@ -3,6 +3,15 @@
 //! NAPI contexts.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+//!
+//! The device owns its contexts. They run between [`Device::enable_polling`] and
+//! [`Device::disable_polling`] only, both of which may come as often as they like, and no longer than
+//! the driver's data lives: the device turns them off before it drops the data.
+//!
+//! What may be done in a run of a context only takes the run's token, a [`Poll`]. It is lent to
+//! [`Operations::poll`], and cannot be sent to another thread or kept. The driver does not end a run by
+//! itself either: it says by a [`Polled`] whether there is work left, and what C asks for in either case
+//! is done here.
 
 use crate::{
     bindings,
@@ -11,16 +20,27 @@ use crate::{
             Device,
             Operations, //
         },
-        skbuff::SkBuff, //
+        skbuff::RxPacket, //
     }, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::addr_of, //
+};
 use kernel::{
     prelude::*,
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
 };
 
 /// One NAPI context of a `Device<T>`; the device owns it.
+///
+/// # Invariants
+///
+/// Outside of `Unregistered::new` the context was added to a device made for `T`, and is neither moved
+/// nor removed as long as there is a reference to it.
 #[repr(C)]
 pub struct Napi<T> {
     raw: Opaque<bindings::napi_struct>,
@@ -29,6 +49,7 @@ pub struct Napi<T> {
 }
 
 impl<T> Napi<T> {
+    /// A context that is to be added to its device.
     pub(crate) fn new(index: u16) -> Self {
         Self {
             // The stack expects a zeroed structure.
@@ -42,48 +63,42 @@ impl<T> Napi<T> {
         self.raw.get()
     }
 
-    /// Lets the context run. Once per [`Self::disable`]; the context starts disabled. Sleeps.
-    pub fn enable(&self) {
-        // SAFETY: The context was added to its device.
-        unsafe { bindings::napi_enable(self.as_raw()) }
-    }
-
-    /// Waits for a running poll and keeps the context from running. Sleeps.
-    pub fn disable(&self) {
-        // SAFETY: The context was added to its device.
-        unsafe { bindings::napi_disable(self.as_raw()) }
-    }
-
-    /// Takes the right to schedule the context; false if it is scheduled or disabled. Any context.
-    pub fn schedule_prep(&self) -> bool {
-        // SAFETY: The context was added to its device.
-        unsafe { bindings::napi_schedule_prep(self.as_raw()) }
-    }
-
-    /// Schedules the context after [`Self::schedule_prep`] returned true. Any context.
-    pub fn schedule_prepared(&self) {
-        // SAFETY: The context was added to its device.
-        unsafe { bindings::__napi_schedule(self.as_raw()) }
-    }
-
-    /// Schedules the context and runs it soon. Process context.
+    /// Schedules the context and runs it soon, if it is enabled. Process context.
     pub fn schedule_process(&self) {
-        // SAFETY: The context was added to its device.
+        // SAFETY: The context was added to its device by the invariant.
         unsafe { bindings::napi_schedule_process(self.as_raw()) }
     }
 
     /// Schedules the context if it is enabled and not scheduled. Interrupts and softirqs.
     pub fn schedule(&self) {
-        if self.schedule_prep() {
-            self.schedule_prepared();
+        // SAFETY: The context was added to its device by the invariant.
+        if unsafe { bindings::napi_schedule_prep(self.as_raw()) } {
+            // SAFETY: We have just got the right to schedule the context, which nobody else has.
+            unsafe { bindings::__napi_schedule(self.as_raw()) }
         }
     }
 }
 
-/// One run of a NAPI context: the right to receive and to complete.
+/// How a run of a NAPI context ended.
+pub enum Polled {
+    /// There is more work: the context runs again.
+    Again,
+    /// There is no more work. So many packets were received, fewer than the budget; more count as
+    /// [`Self::Again`].
+    Done(u32),
+}
+
+/// One run of a NAPI context: the right to receive.
+///
+/// # Invariants
+///
+/// Exists on the stack of a thread that runs the context for the network stack only: softirqs are off,
+/// and the per-CPU caches of NAPI are the run's.
 pub struct Poll<'a, T> {
     napi: &'a Napi<T>,
-    budget: u32,
+    /// More than zero.
+    budget: c_int,
+    _thread: NotThreadSafe,
 }
 
 impl<T: Operations> Poll<'_, T> {
@@ -97,28 +112,50 @@ impl<T: Operations> Poll<'_, T> {
         self.napi
     }
 
-    /// How many packets may be received; 0 when called for transmission only (netpoll).
+    /// How many packets may be received, at least one.
     pub fn budget(&self) -> u32 {
+        self.budget.unsigned_abs()
+    }
+
+    pub(crate) fn raw_budget(&self) -> c_int {
         self.budget
     }
 
+    /// The device of the context, which is registered.
+    pub(crate) fn netdev(&self) -> *mut bindings::net_device {
+        // SAFETY: The context was added to its device, which set the field for good.
+        unsafe { addr_of!((*self.napi.as_raw()).dev).read() }
+    }
+
     /// Delivers a received packet to the stack.
-    pub fn receive(&self, skb: SkBuff) {
-        // SAFETY: Called from the context's poll function with an skb that we own.
-        unsafe { bindings::napi_gro_receive(self.napi.as_raw(), skb.into_raw()) };
+    pub fn receive(&self, packet: RxPacket) {
+        // SAFETY: This is a run of the context. The skb is ours and given away, it has a device and a
+        // protocol, and nobody shares its data.
+        unsafe { bindings::napi_gro_receive(self.napi.as_raw(), packet.into_raw()) };
     }
 
     /// As [`Self::receive`], without receive offload.
-    pub fn receive_single(&self, skb: SkBuff) {
-        // SAFETY: Called from the context's poll function, in a softirq, with an skb that we own.
-        unsafe { bindings::netif_receive_skb(skb.into_raw()) };
+    pub fn receive_single(&self, packet: RxPacket) {
+        // SAFETY: As for receive offload; a run of the context is in a softirq.
+        unsafe { bindings::netif_receive_skb(packet.into_raw()) };
     }
 
-    /// Says that there is no more work; false if the context must be polled again at once.
-    pub fn complete(&self, work: u32) -> bool {
-        let work = c_int::try_from(work).unwrap_or(c_int::MAX);
-        // SAFETY: Called from the context's poll function.
-        unsafe { bindings::napi_complete_done(self.napi.as_raw(), work) }
+    /// Ends a run after `work` packets, and returns what C wants to know.
+    fn finish(self, dev: &Device<T>, work: u32) -> c_int {
+        let work = match c_int::try_from(work) {
+            Ok(work) if work < self.budget => work,
+            // Who has used the budget up must not complete: the stack goes on with the context.
+            _ => return self.budget,
+        };
+        // Refused, the context stays scheduled or will be by the stack: work came meanwhile, somebody
+        // polls busily, or interrupts are deferred. Then nobody waits for events.
+        // SAFETY: This is a run of the context, the only call in it, and less than the budget was used.
+        if unsafe { bindings::napi_complete_done(self.napi.as_raw(), work) }
+            && T::rearm(dev, self.napi.index)
+        {
+            self.napi.schedule();
+        }
+        work
     }
 
     /// # Safety
@@ -128,17 +165,25 @@ impl<T: Operations> Poll<'_, T> {
         napi: *mut bindings::napi_struct,
         budget: c_int,
     ) -> c_int {
+        if budget <= 0 {
+            // Only netpoll asks for this, with interrupts off. It is turned off for the device.
+            return 0;
+        }
         // SAFETY: The stack passes the context that we added. CAST: `raw` is the first field of
         // the `repr(C)` structure `Napi`.
         let this = unsafe { &*napi.cast::<Napi<T>>() };
-        // SAFETY: `dev` was set when the context was added; contexts run between `open` and `stop`
-        // only, when the data is initialised.
-        let dev = unsafe { Device::<T>::from_raw((*napi).dev) };
+        // INVARIANT: The stack runs the context.
         let poll = Poll {
             napi: this,
-            budget: budget.try_into().unwrap_or(0),
+            budget,
+            _thread: NotThreadSafe,
         };
-        let done = T::poll(dev, &poll).min(poll.budget);
-        done.try_into().unwrap_or(budget)
+        // SAFETY: `dev` was set when the context was added. Contexts are off when there is no data: the
+        // device turns them on for those who have it, and off before it drops the data.
+        let dev = unsafe { Device::<T>::from_raw(poll.netdev()) };
+        match T::poll(dev, &poll) {
+            Polled::Again => budget,
+            Polled::Done(work) => poll.finish(dev, work),
+        }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
         netlink::ExtAck,
         skbuff::{
             PeekSkb,
+            RxSkb,
             SkBuff, //
         }, //
     }, //
@@ -373,8 +374,10 @@ impl SkBuff {
             next_header,
         })
     }
+}
 
-    /// Marks a received packet as handled by the device under `state`, with its result.
+impl RxSkb {
+    /// Marks the packet as handled by the device under `state`, with its result.
     ///
     /// # Errors
     ///

@@ -40,7 +40,11 @@ impl<T: Operations> Callbacks<T> {
     unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: Registered devices have initialised data.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        from_result(|| T::open(dev).map(|()| 0))
+        dev.open_polling();
+        from_result(|| {
+            T::open(dev).inspect_err(|_| dev.close_polling())?;
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -48,7 +52,9 @@ impl<T: Operations> Callbacks<T> {
     /// Called by the stack for a registered device.
     unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: Registered devices have initialised data.
-        T::stop(unsafe { Device::from_raw(dev) });
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        T::stop(dev);
+        dev.close_polling();
         0
     }
 
@@ -98,7 +104,8 @@ impl<T: Operations> Callbacks<T> {
         let mut stats = Stats64::default();
         // SAFETY: Registered devices have initialised data.
         T::stats64(unsafe { Device::from_raw(dev) }, &mut stats);
-        // SAFETY: The stack passes a structure for us to fill.
+        // SAFETY: The stack passes an initialised structure for us to fill, which nobody else uses
+        // meanwhile.
         let out = unsafe { &mut *out };
         out.rx_packets = stats.rx_packets;
         out.rx_bytes = stats.rx_bytes;

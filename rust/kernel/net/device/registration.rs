@@ -10,6 +10,7 @@ use super::{
     callbacks::Callbacks,
     events::work_callback,
     feature,
+    polling::Polling,
     Device,
     Operations,
     Private, //
@@ -334,6 +335,7 @@ impl<T> Private<T> {
             ready: Atomic::new(false),
             parent: MaybeUninit::new(parent),
             napis,
+            polling <- new_mutex!(Polling::Closed),
             resets <- new_mutex!(()),
             work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
                 // SAFETY: `slot` is valid for writes, and stays where it is.
@@ -351,7 +353,8 @@ impl<T: Operations> Drop for Unregistered<T> {
         // SAFETY: The private area is initialised by the invariant, and the list is not changed.
         let napis = unsafe { &(*self.private()).napis };
         for napi in napis {
-            // SAFETY: Added in `add_napis`, not enabled any more.
+            // SAFETY: Added in `add_napis`. Contexts are on only while the interface is up, and the
+            // stack has forgotten it.
             unsafe { bindings::netif_napi_del(napi.as_raw()) };
         }
         // SAFETY: The private area is initialised by the invariant, and nobody uses it any more. It does

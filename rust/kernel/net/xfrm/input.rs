@@ -15,7 +15,7 @@ use crate::{
     net::{
         device::Operations,
         napi::Poll,
-        skbuff::SkBuff, //
+        skbuff::RxPacket, //
     }, //
 };
 use kernel::{
@@ -105,13 +105,14 @@ impl EspPlace {
 }
 
 impl<T: Operations> Poll<'_, T> {
-    /// Hands an ESP packet to XFRM, which has [`SkBuff::set_rx_offload`] and
-    /// [`SkBuff::set_protocol`] behind it; ESP is at `place`.
+    /// Hands an ESP packet to XFRM, which has [`RxSkb::set_rx_offload`] behind it; ESP is at `place`.
+    ///
+    /// [`RxSkb::set_rx_offload`]: crate::net::skbuff::RxSkb::set_rx_offload
     ///
     /// # Errors
     ///
     /// The packet, if its IP header is not as it must be: the stack shall judge it.
-    pub fn receive_esp(&self, skb: SkBuff, place: EspPlace) -> Result<(), SkBuff> {
+    pub fn receive_esp(&self, skb: RxPacket, place: EspPlace) -> Result<(), RxPacket> {
         let offset = place.offset().saturating_sub(ETH_HLEN);
         // SAFETY: The skb is valid and ours alone; it is not made longer.
         let trim = || unsafe { bindings::skb_trim(skb.as_raw(), place.len) };
@@ -155,15 +156,6 @@ impl<T: Operations> Poll<'_, T> {
         // XFRM reads SPI and sequence number from the packet itself, after asking whether it has them.
         unsafe { bindings::xfrm_input(skb.into_raw(), protocol, 0, encapsulation) };
         Ok(())
-    }
-}
-
-impl SkBuff {
-    /// Whether the frame's destination is the address of the device that received it; valid after
-    /// [`Self::set_protocol`].
-    pub fn is_for_us(&self) -> bool {
-        // SAFETY: The skb is valid by its type invariant.
-        unsafe { bindings::skb_is_for_us(self.as_raw()) }
     }
 }
 

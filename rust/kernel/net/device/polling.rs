@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The NAPI contexts of a device, and when they run.
+
+use super::{
+    Device,
+    Operations, //
+};
+use crate::{
+    bindings,
+    net::napi::Napi, //
+};
+use kernel::sync::Mutex;
+
+/// Whether the NAPI contexts run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Polling {
+    /// The interface is down: they are off, and cannot be turned on.
+    Closed,
+    /// The interface is up, they are off.
+    Off,
+    /// They run.
+    On,
+}
+
+impl<T: Operations> Device<T> {
+    /// The NAPI context `index`, in the order of creation.
+    pub fn napi(&self, index: usize) -> Option<&Napi<T>> {
+        self.napis().get(index)
+    }
+
+    /// All NAPI contexts, in the order of creation.
+    pub fn napis(&self) -> &[Napi<T>] {
+        // SAFETY: The vector is set up with the device, and not changed until the data is gone.
+        unsafe { &(*self.private()).napis }
+    }
+
+    fn polling(&self) -> &Mutex<Polling> {
+        // SAFETY: The private area is valid as long as the device is.
+        unsafe { &(*self.private()).polling }
+    }
+
+    /// Lets the NAPI contexts run, unless they do already. Nothing happens while the interface is down:
+    /// contexts run from [`Operations::open`] on and until the end of [`Operations::stop`], which turns
+    /// them off in any case. Sleeps.
+    ///
+    /// Events that came while the contexts were off are lost: schedule each of them once.
+    pub fn enable_polling(&self) {
+        let mut state = self.polling().lock();
+        if *state != Polling::Off {
+            return;
+        }
+        for napi in self.napis() {
+            // SAFETY: The context was added to its device, and is off: each one is as `state` says,
+            // which is locked.
+            unsafe { bindings::napi_enable(napi.as_raw()) }
+        }
+        *state = Polling::On;
+    }
+
+    /// Waits for contexts that run, and keeps them from running. Does nothing if they are off. Sleeps.
+    pub fn disable_polling(&self) {
+        self.stop_polling(Polling::Off);
+    }
+
+    /// Lets [`Self::enable_polling`] have an effect: the interface goes up.
+    pub(super) fn open_polling(&self) {
+        let mut state = self.polling().lock();
+        if *state == Polling::Closed {
+            *state = Polling::Off;
+        }
+    }
+
+    /// Turns the contexts off for good: the interface is down.
+    pub(super) fn close_polling(&self) {
+        self.stop_polling(Polling::Closed);
+    }
+
+    /// Turns the contexts off; afterwards they are as `new` says, unless they are closed.
+    fn stop_polling(&self, new: Polling) {
+        let mut state = self.polling().lock();
+        if *state == Polling::On {
+            for napi in self.napis() {
+                // SAFETY: The context was added to its device, and is on: each one is as `state` says,
+                // which is locked.
+                unsafe { bindings::napi_disable(napi.as_raw()) }
+            }
+        }
+        if *state != Polling::Closed {
+            *state = new;
+        }
+    }
+}

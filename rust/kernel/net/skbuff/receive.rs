@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received packets and the memory that the device writes them to.
+//!
+//! The memory is a page fragment with room for what the stack needs around the data, so that a packet
+//! can be built around what the device wrote, without copying.
+
+use super::SkBuff;
+use crate::{
+    bindings,
+    net::{
+        device::Operations,
+        napi::Poll, //
+    }, //
+};
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+
+/// The number of pieces that every kernel configuration allows an skb.
+const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
+
+/// A page fragment that the device writes a received frame, or a part of one, to.
+///
+/// # Invariants
+///
+/// The pointer is a page fragment of [`Self::TRUESIZE`] bytes that is ours alone.
+pub struct RxBuffer(NonNull<u8>);
+
+// SAFETY: A page fragment belongs to no thread or CPU: its owner may use and free it anywhere.
+unsafe impl Send for RxBuffer {}
+
+impl RxBuffer {
+    /// Bytes of memory, as accounted to the socket.
+    pub const TRUESIZE: u32 = 2048;
+    /// Bytes before the data, room for headers that forwarding adds.
+    pub(crate) const HEADROOM: u32 = 64;
+
+    /// Bytes that the device may write: what [`RxSkb::build`] leaves of the memory.
+    pub fn capacity() -> u32 {
+        // SAFETY: No preconditions; a compile-time constant of C.
+        let shared_info = unsafe { bindings::skb_shinfo_size() };
+        Self::TRUESIZE
+            .saturating_sub(Self::HEADROOM)
+            .saturating_sub(shared_info)
+    }
+
+    /// Allocates a buffer; `None` if memory is short. Any context.
+    pub fn new() -> Option<Self> {
+        // SAFETY: No preconditions: the function takes the cache that the context allows.
+        let ptr = unsafe { bindings::netdev_alloc_frag(Self::TRUESIZE) };
+        // INVARIANT: A new fragment of this size, that nobody else knows.
+        NonNull::new(ptr.cast()).map(Self)
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.0.as_ptr()
+    }
+
+    /// Where the device writes.
+    pub(crate) fn data(&self) -> *mut u8 {
+        self.as_ptr().wrapping_add(Self::HEADROOM as usize)
+    }
+
+    /// The first `len` bytes, at most the capacity.
+    pub fn bytes(&self, len: u32) -> &[u8] {
+        let len = len.min(Self::capacity()) as usize;
+        // SAFETY: By the invariant there are `capacity` bytes from `data` on, which are ours: the device
+        // gave the buffer back, and its mapping is gone. They are what the device wrote, or old bytes of
+        // the page allocator, which Rust may read as integers because C wrote the memory.
+        unsafe { core::slice::from_raw_parts(self.data(), len) }
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
+        let ptr = self.0;
+        core::mem::forget(self);
+        ptr
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` comes from [`Self::into_raw`] and is given back once.
+    pub(crate) unsafe fn from_raw(ptr: NonNull<u8>) -> Self {
+        // INVARIANT: By the contract, as it was before `into_raw`.
+        Self(ptr)
+    }
+}
+
+impl Drop for RxBuffer {
+    fn drop(&mut self) {
+        // SAFETY: The page fragment is ours by the invariant and not used afterwards.
+        unsafe { bindings::page_frag_free(self.as_ptr().cast()) }
+    }
+}
+
+/// A received packet that is being put together. Dropping it frees the packet as dropped.
+///
+/// # Invariants
+///
+/// [`Self::build`] made the skb: nobody shares its data or its list of pieces.
+pub struct RxSkb(SkBuff);
+
+impl Deref for RxSkb {
+    type Target = SkBuff;
+
+    fn deref(&self) -> &SkBuff {
+        &self.0
+    }
+}
+
+impl RxSkb {
+    /// Makes a packet of the bytes `skip..skip + len` that the device wrote to `buffer`, without
+    /// copying. In a run of NAPI.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the range does not lie in the buffer, `ENOMEM`; the buffer is freed.
+    pub fn build<T: Operations>(
+        _poll: &Poll<'_, T>,
+        buffer: RxBuffer,
+        skip: u16,
+        len: u32,
+    ) -> Result<Self> {
+        let end = u32::from(skip).checked_add(len).ok_or(EINVAL)?;
+        if end > RxBuffer::capacity() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The buffer is a page fragment of `TRUESIZE` bytes, of which the capacity leaves room
+        // for the shared info. This is a run of NAPI, as the token says, so the cache of skbs is ours.
+        let skb = unsafe { bindings::napi_build_skb(buffer.as_ptr().cast(), RxBuffer::TRUESIZE) };
+        // SAFETY: Null, or a new skb that is ours.
+        let skb = unsafe { SkBuff::from_raw(skb) }.ok_or(ENOMEM)?;
+        // The skb owns the memory now.
+        core::mem::forget(buffer);
+        let reserve = RxBuffer::HEADROOM.wrapping_add(u32::from(skip));
+        // SAFETY: The new skb is empty, and `reserve` bytes lie within its room: see `end`.
+        unsafe { bindings::skb_reserve(skb.as_raw(), reserve) };
+        // SAFETY: Behind them there is room for `len` bytes: see `end`.
+        unsafe { bindings::skb_put(skb.as_raw(), len) };
+        // INVARIANT: The skb is new, and its memory was the buffer's.
+        Ok(Self(skb))
+    }
+
+    /// The most bytes that [`Self::build`] and [`Self::append`] can put into one packet.
+    pub fn capacity() -> u32 {
+        RxBuffer::capacity().saturating_mul(MAX_FRAGS + 1)
+    }
+
+    /// Appends the first `len` bytes of `buffer` without copying.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `len` is 0 or exceeds the buffer, `ENOSPC` if the packet has too many pieces; the
+    /// buffer is freed.
+    pub fn append(&mut self, buffer: RxBuffer, len: u32) -> Result {
+        if len == 0 || len > RxBuffer::capacity() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The skb is valid by its invariant, and so is the shared info behind its data.
+        if unsafe { bindings::skb_nr_frags(self.as_raw()) } >= MAX_FRAGS {
+            return Err(ENOSPC);
+        }
+        let data = buffer.data();
+        core::mem::forget(buffer);
+        // SAFETY: The list of pieces is the skb's own by the invariant and has a free slot. `data` is in
+        // a page fragment, which is ours and given to the skb.
+        unsafe { bindings::skb_add_rx_buffer(self.as_raw(), data.cast(), len, RxBuffer::TRUESIZE) };
+        Ok(())
+    }
+
+    /// Says that the device verified the innermost checksum.
+    pub fn set_checksum_verified(&mut self) {
+        // SAFETY: The skb is valid and ours alone.
+        unsafe { bindings::skb_set_ip_summed(self.as_raw(), bindings::CHECKSUM_UNNECESSARY as u8) }
+    }
+
+    /// Says that the checksum is not computed yet, as in [`TxChecksum::Partial`](super::TxChecksum).
+    ///
+    /// Returns false if the offsets do not lie in the packet.
+    pub fn set_checksum_partial(&mut self, start: u16, offset: u16) -> bool {
+        // SAFETY: The skb is valid and ours alone; the function checks the offsets.
+        unsafe { bindings::skb_partial_csum_set(self.as_raw(), start, offset) }
+    }
+
+    /// Takes the Ethernet header off, and sets protocol, device and queue: those of `poll`.
+    ///
+    /// # Errors
+    ///
+    /// The packet, if its first piece is too short for the header.
+    pub fn into_packet<T: Operations>(self, poll: &Poll<'_, T>) -> Result<RxPacket, Self> {
+        const ETH_HLEN: usize = 14;
+        if self.head().len() < ETH_HLEN {
+            return Err(self);
+        }
+        // SAFETY: The skb is valid and ours alone, and its linear part has the bytes that are taken off.
+        // The device of a running NAPI context is registered.
+        unsafe { bindings::skb_eth_type_trans(self.as_raw(), poll.netdev()) };
+        // SAFETY: The skb is valid and ours alone.
+        unsafe { bindings::skb_record_rx_queue(self.as_raw(), poll.index()) };
+        // INVARIANT: Both are set.
+        Ok(RxPacket(self.0))
+    }
+}
+
+/// A received packet as the stack takes it: see [`Poll::receive`].
+///
+/// # Invariants
+///
+/// As of [`RxSkb`]; besides, the skb has a device and a protocol, and its data is behind the Ethernet
+/// header.
+pub struct RxPacket(SkBuff);
+
+impl Deref for RxPacket {
+    type Target = SkBuff;
+
+    fn deref(&self) -> &SkBuff {
+        &self.0
+    }
+}
+
+impl RxPacket {
+    pub(crate) fn into_raw(self) -> *mut bindings::sk_buff {
+        self.0.into_raw()
+    }
+
+    /// Whether the frame's destination is the address of the device that received it.
+    pub fn is_for_us(&self) -> bool {
+        // SAFETY: The skb is valid, and the type of packet was set with the protocol.
+        unsafe { bindings::skb_is_for_us(self.as_raw()) }
+    }
+}
