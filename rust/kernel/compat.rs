@@ -34,10 +34,12 @@ pub fn parameter<T: Copy>(access: &ModuleParamAccess<T>) -> T {
 /// used.
 pub(crate) unsafe fn pin_init_at<T, E>(slot: *mut T, init: impl PinInit<T, E>) -> Result<(), E> {
     #[cfg(linux_7_3)]
-    // SAFETY: By the contract.
+    // SAFETY: `slot` is valid for writes, stays where it is, and is not used after an error, by the
+    // contract.
     return unsafe { pin_init::raw_try_init(slot, init) };
     #[cfg(not(linux_7_3))]
-    // SAFETY: By the contract.
+    // SAFETY: `slot` is valid for writes, stays where it is, and is not used after an error, by the
+    // contract.
     return unsafe { init.__pinned_init(slot) };
 }
 

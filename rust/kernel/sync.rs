@@ -25,6 +25,9 @@ use kernel::{
 pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
 
 /// A spin lock that disables interrupts: for data shared with interrupt handlers.
+///
+/// Guards are dropped in the opposite order in which they were taken: each one puts interrupts back as
+/// it found them. Another order breaks no exclusion, but a handler may then wait for its own CPU.
 pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 
 /// Initialises a [`SpinLockBh`] or [`SpinLockIrq`] with a lock class of its own.
@@ -116,6 +119,10 @@ unsafe impl Backend for SpinLockIrqBackend {
 }
 
 /// A one-shot event that can be waited for with a time limit.
+///
+/// # Invariants
+///
+/// `inner` is initialised, and pinned.
 #[pin_data]
 pub struct Completion {
     #[pin]
@@ -124,7 +131,7 @@ pub struct Completion {
 
 // SAFETY: A `struct completion` may be signalled and awaited from any thread.
 unsafe impl Send for Completion {}
-// SAFETY: As above; it has its own lock.
+// SAFETY: It has its own lock, so several threads may signal and await it at a time.
 unsafe impl Sync for Completion {}
 
 impl Completion {
@@ -132,7 +139,7 @@ impl Completion {
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                // SAFETY: `slot` is valid for writes.
+                // SAFETY: `slot` is valid for writes, and pinned.
                 unsafe { bindings::init_completion(slot) }
             }),
         })
@@ -140,14 +147,15 @@ impl Completion {
 
     /// Signals the event for good. Any context.
     pub fn complete_all(&self) {
-        // SAFETY: The completion was initialised in `new`.
+        // SAFETY: The completion is initialised by the invariant.
         unsafe { bindings::complete_all(self.inner.get()) }
     }
 
     /// Waits until the event has happened, at most `milliseconds`; returns whether it did.
     /// Sleeps.
     pub fn wait_timeout(&self, milliseconds: u32) -> bool {
-        // SAFETY: The completion was initialised in `new`.
+        // SAFETY: The completion is initialised by the invariant. Who waits has a reference, and who
+        // signals is through with it when the wait ends.
         unsafe { bindings::wait_for_completion_ms(self.inner.get(), milliseconds) }
     }
 }

@@ -12,6 +12,11 @@ use core::ptr::NonNull;
 use kernel::prelude::*;
 
 /// A `struct netlink_ext_ack` for the time of one request; it may be absent.
+///
+/// # Invariants
+///
+/// If the pointer is there, it is valid for writes as long as the value lives. Drivers are lent the value
+/// for the time of a callback, and cannot make one.
 pub struct ExtAck(Option<NonNull<bindings::netlink_ext_ack>>);
 
 impl ExtAck {
@@ -19,13 +24,14 @@ impl ExtAck {
     ///
     /// `ptr` is null or valid for writes as long as the value lives.
     pub(crate) unsafe fn from_raw(ptr: *mut bindings::netlink_ext_ack) -> Self {
+        // INVARIANT: By the contract.
         Self(NonNull::new(ptr))
     }
 
     /// Sets the sentence that the user sees; does nothing if nobody wants it.
     pub fn set(&mut self, message: &'static CStr) {
         if let Some(ptr) = self.0 {
-            // SAFETY: Valid for writes by the type's contract.
+            // SAFETY: The structure is valid for writes by the invariant. The message is static.
             unsafe { (*ptr.as_ptr())._msg = message.to_bytes_with_nul().as_ptr().cast() };
         }
     }
