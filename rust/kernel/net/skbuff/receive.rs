@@ -5,6 +5,9 @@
 //! The memory is a page fragment with room for what the stack needs around the data, so that a packet
 //! can be built around what the device wrote, without copying.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::SkBuff;
 use crate::{
     bindings,
