@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, frames, ike, ktap, libreswan, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, frames, ike, ktap, libreswan, proc, xfrm  # noqa: E402
 
 REKEYINGS, COUNT = 3, 400
 WAIT = 20.0
