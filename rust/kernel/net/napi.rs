@@ -136,7 +136,7 @@ impl<T: Operations> Poll<'_, T> {
 
     /// As [`Self::receive`], without receive offload.
     pub fn receive_single(&self, packet: RxPacket) {
-        // SAFETY: As for receive offload; a run of the context is in a softirq.
+        // SAFETY: This is a softirq. The skb is ours and given away, it has a device and a protocol.
         unsafe { bindings::netif_receive_skb(packet.into_raw()) };
     }
 

@@ -124,10 +124,10 @@ impl<T: Observer> Registration<T> {
 ///
 /// `dev` is live for `'a`, and registered or at the end of being so.
 unsafe fn own<'a, T: Operations>(dev: *mut bindings::net_device) -> Option<&'a Device<T>> {
-    // SAFETY: By the contract.
+    // SAFETY: The device is live by the contract.
     let ours = unsafe { is_made_for::<T>(dev) };
-    // SAFETY: The device was made for `T`. Devices with events are registered, or being so, and have
-    // initialised data; unregistering tells of them before it is dropped.
+    // SAFETY: The device was made for `T`. Devices that were registered have initialised data, and a
+    // virtio device that is bound; unregistering tells of them before that ends.
     ours.then(|| unsafe { Device::from_raw(dev) })
 }
 

@@ -9,11 +9,11 @@
 //! - All operations on one queue must be serialised: there is one [`Queue`] for each, whose methods take
 //!   `&mut self` where they must.
 //! - Memory that was given to the device belongs to the queue until the device returns it. The queue's
-//!   type says what it is: a [`Queue<P>`] holds `P`s only, and no two queues of different types can be
+//!   type says what it is: a `Queue<P>` holds `P`s only, and no two queues of different types can be
 //!   exchanged for each other.
 //! - The queues of a device are found, and deleted, together. Each one holds the set, and the set holds
-//!   the device ([`DeviceRef`]): it is bound as long as there are queues, and the last one that is
-//!   dropped resets the device and deletes them all.
+//!   the device by a [`DeviceRef`](super::DeviceRef): it is bound as long as there are queues, and the
+//!   last one that is dropped resets the device and deletes them all.
 //! - Only one set exists at a time: who asks for another one while queues are left is refused.
 //! - Interrupts of a queue look for the network device that the queues were found for, which is the one
 //!   that the virtio device was bound for; see [`crate::net::device`] for their end.
@@ -121,7 +121,7 @@ pub(super) unsafe extern "C" fn recycle<P: Payload>(
 /// # Invariants
 ///
 /// The virtqueue is one of the set's, live as long as that is. There is no other `Queue` for it, and all
-/// its tokens come from [`sealed::Payload::into_token`] of `P`.
+/// its tokens come from `into_token` of `P`.
 pub struct Queue<P: Payload> {
     vq: NonNull<bindings::virtqueue>,
     /// Payloads that the device has not given back.

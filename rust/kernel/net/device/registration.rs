@@ -55,7 +55,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `dev` is a live `struct net_device`, not registered, or registered by a [`Registration`] that owns
-/// this. Its private area is an initialised [`Private<T>`]. While `bound` is true its virtio device is
+/// this. Its private area is an initialised `Private<T>`. While `bound` is true its virtio device is
 /// bound, its `priv` is `dev`, and the private area has a reference to it.
 pub struct Unregistered<T: Operations> {
     dev: NonNull<bindings::net_device>,

@@ -24,7 +24,7 @@ const DEPTH_MAX: u32 = 16;
 impl<T: Operations> Device<T> {
     /// Whether somebody takes the device's frames away: from the device itself, from the bond that it
     /// is in, or from a VLAN on top.
-    pub fn is_diverted(&self, _rtnl: &rtnl::Guard) -> bool {
+    pub fn is_diverted(&self, _rtnl: &rtnl::Held) -> bool {
         // SAFETY: The device lives as long as the reference, and RTNL is held.
         unsafe { is_diverted(self.as_raw(), DEPTH_MAX) }
     }

@@ -22,7 +22,7 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// The number of pieces that every kernel configuration allows an skb.
+/// The number of pieces that the kernel configuration allows an skb.
 const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 
 /// A page fragment that the device writes a received frame, or a part of one, to.
