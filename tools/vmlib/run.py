@@ -21,8 +21,8 @@ from . import image, initramfs, kernels, nic, qemu, trouble
 # Kernel messages that make a run fail, whatever the command said.
 TROUBLE = trouble.PATTERN
 TROUBLE_LINES = 40
-# While the kernel patches its own code, an emulated CPU now and then runs a breakpoint that is there no
-# more; a real one waits. Before anything of ours is loaded, starting again is the cure.
+# While the kernel patches its own code, an emulated CPU now and then runs a breakpoint that is
+# there no more; a real one waits. Before anything of ours is loaded, starting again is the cure.
 STALE_BREAKPOINT = re.compile(r"\bOops: int3:")
 STARTS = 3
 
