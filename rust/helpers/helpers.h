@@ -72,7 +72,6 @@ struct net_device *espnic_helper_notifier_dev(void *info);
 bool espnic_helper_netdev_has_rx_handler(const struct net_device *dev);
 bool espnic_helper_netif_is_bond_master(const struct net_device *dev);
 bool espnic_helper_netif_is_bond_slave(const struct net_device *dev);
-bool espnic_helper_netif_is_l3_master(const struct net_device *dev);
 bool espnic_helper_is_vlan_dev(const struct net_device *dev);
 void espnic_helper_rtnl_lock(void);
 void espnic_helper_rtnl_unlock(void);

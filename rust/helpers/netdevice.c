@@ -183,8 +183,3 @@ bool espnic_helper_is_vlan_dev(const struct net_device *dev)
 {
 	return is_vlan_dev(dev);
 }
-
-bool espnic_helper_netif_is_l3_master(const struct net_device *dev)
-{
-	return netif_is_l3_master(dev);
-}

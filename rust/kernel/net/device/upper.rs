@@ -53,10 +53,9 @@ pub(in crate::net) unsafe fn may_divert(
     master: bool,
 ) -> bool {
     // SAFETY: By the contract.
-    let (is_through, is_vrf) =
-        unsafe { (passes_through(upper), bindings::netif_is_l3_master(upper)) };
-    // Most take hold of the frames before they link; Open vSwitch does it afterwards. A VRF never does.
-    if master && !is_through && !is_vrf {
+    let is_through = unsafe { passes_through(upper) };
+    // Most take hold of the frames before they link; Open vSwitch does it afterwards.
+    if master && !is_through {
         return true;
     }
     // SAFETY: By the contract.

@@ -72,6 +72,8 @@ struct Slot<D> {
     state: Option<NonNull<bindings::xfrm_state>>,
     epoch: u16,
     taken: bool,
+    /// The slot that was released after this one, while both are free.
+    next_free: Option<u32>,
     /// The driver's own data.
     data: Option<D>,
 }
@@ -85,9 +87,12 @@ struct Slot<D> {
 struct Slots<D> {
     list: KVVec<Slot<D>>,
     limit: usize,
-    /// Where the search for a free slot starts.
-    hint: usize,
+    /// The slots that were released longest ago and last.
+    free: Option<(u32, u32)>,
 }
+
+/// How many slots are looked at before others may have the lock.
+const CHUNK: usize = 256;
 
 // SAFETY: A state belongs to no thread. The pointers are compared, or used to take references, both
 // under the table's lock.
@@ -98,29 +103,49 @@ impl<D> Slots<D> {
         Self {
             list: KVVec::new(),
             limit: 0,
-            hint: 0,
+            free: None,
         }
     }
 
-    /// Finds a free slot: a used one that was released, or a new one. Does not allocate.
-    fn find_free(&mut self) -> Option<usize> {
+    /// Takes a free slot: a new one, or that which was released longest ago. Does not allocate.
+    fn take_free(&mut self) -> Option<(u32, &mut Slot<D>)> {
         let len = self.list.len();
-        if len < self.limit {
+        let id = if len < self.limit {
             let slot = Slot {
                 state: None,
                 epoch: 0,
                 taken: false,
+                next_free: None,
                 data: None,
             };
             self.list.push_within_capacity(slot).ok()?;
-            return Some(len);
+            u32::try_from(len).ok()?
+        } else {
+            let (first, last) = self.free?;
+            let next = self.list.get_mut(first as usize)?.next_free.take();
+            self.free = next.map(|next| (next, last));
+            first
+        };
+        let slot = self.list.get_mut(id as usize)?;
+        slot.taken = true;
+        slot.epoch = slot.epoch.wrapping_add(1);
+        Some((id, slot))
+    }
+
+    /// Frees a slot that is taken; the state is forgotten.
+    fn release(&mut self, id: u32) {
+        let Some(slot) = self.list.get_mut(id as usize) else {
+            return;
+        };
+        slot.state = None;
+        slot.taken = false;
+        let first = self.free.map_or(id, |(first, _)| first);
+        if let Some((_, last)) = self.free {
+            if let Some(last) = self.list.get_mut(last as usize) {
+                last.next_free = Some(id);
+            }
         }
-        let is_free = |i: &usize| self.list.get(*i).is_some_and(|slot: &Slot<D>| !slot.taken);
-        let found = (self.hint..len)
-            .find(is_free)
-            .or_else(|| (0..self.hint).find(is_free))?;
-        self.hint = found.wrapping_add(1);
-        Some(found)
+        self.free = Some((first, id));
     }
 
     fn get(&mut self, id: u32, epoch: u16) -> Option<&mut Slot<D>> {
@@ -180,11 +205,7 @@ impl<D> StateTable<D> {
     /// itself does so if the add fails.
     pub(super) fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
         let mut slots = self.slots(direction).lock();
-        let index = slots.find_free().ok_or(ENOSPC)?;
-        let id = u32::try_from(index).map_err(|_| ENOSPC)?;
-        let slot = slots.list.get_mut(index).ok_or(ENOSPC)?;
-        slot.taken = true;
-        slot.epoch = slot.epoch.wrapping_add(1);
+        let (id, slot) = slots.take_free().ok_or(ENOSPC)?;
         // INVARIANT: The caller has a reference to `x`, and its counterparts `state_delete` and
         // `state_free` detach it: XFRM calls one of them before it frees a state, or the add fails.
         // `HasStates` promises that they find this table.
@@ -228,9 +249,8 @@ impl<D> StateTable<D> {
     /// state, if that has not been done: an add that is refused releases before it is detached.
     pub fn release(&self, handle: Handle) {
         let mut slots = self.slots(handle.direction).lock();
-        if let Some(slot) = slots.get(handle.id, handle.epoch) {
-            slot.state = None;
-            slot.taken = false;
+        if slots.get(handle.id, handle.epoch).is_some() {
+            slots.release(handle.id);
         }
     }
 
@@ -238,11 +258,19 @@ impl<D> StateTable<D> {
     /// the device may have had the object of a dead state. It has none any more. Not while a state is
     /// being added or freed.
     pub fn release_abandoned(&self, direction: Direction) {
-        let mut slots = self.slots(direction).lock();
-        for slot in slots.list.iter_mut() {
-            if slot.state.is_none() && slot.data.is_none() {
-                slot.taken = false;
+        let mut from = 0usize;
+        loop {
+            let mut slots = self.slots(direction).lock();
+            for id in from..from.saturating_add(CHUNK) {
+                let Some(slot) = slots.list.get(id) else {
+                    return;
+                };
+                // CAST: The limit is a `u32`.
+                if slot.taken && slot.state.is_none() && slot.data.is_none() {
+                    slots.release(id as u32);
+                }
             }
+            from = from.saturating_add(CHUNK);
         }
     }
 
@@ -264,23 +292,26 @@ impl<D> StateTable<D> {
 
     /// The first live state with an id from `from` on; for a walk over all of them.
     pub fn next_live(&self, direction: Direction, from: u32) -> Option<(Handle, ARef<State>)> {
-        let slots = self.slots(direction).lock();
-        for (index, slot) in slots.list.iter().enumerate().skip(from as usize) {
-            let Some(state) = slot.state else {
-                continue;
-            };
-            // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
-            if let Some(state) = unsafe { State::try_get(state) } {
-                let id = u32::try_from(index).ok()?;
-                let handle = Handle {
-                    id,
-                    direction,
-                    epoch: slot.epoch,
+        let mut from = from as usize;
+        loop {
+            let slots = self.slots(direction).lock();
+            for index in from..from.saturating_add(CHUNK) {
+                let slot = slots.list.get(index)?;
+                let Some(state) = slot.state else {
+                    continue;
                 };
-                return Some((handle, state));
+                // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
+                if let Some(state) = unsafe { State::try_get(state) } {
+                    let handle = Handle {
+                        id: u32::try_from(index).ok()?,
+                        direction,
+                        epoch: slot.epoch,
+                    };
+                    return Some((handle, state));
+                }
             }
+            from = from.saturating_add(CHUNK);
         }
-        None
     }
 
     /// Whether `handle` names the live outgoing state `x` of this device. No sleeping.

@@ -114,6 +114,54 @@ mod cases {
     }
 
     #[test]
+    fn slots_rest_as_long_as_possible() -> Result {
+        let x = TestState::new(&IPV4)?;
+        let table = KBox::pin_init(StateTable::<u32>::new(), GFP_KERNEL)?;
+        table.set_limit(In, 4)?;
+        let (a, b) = (table.insert(&x, In)?, table.insert(&x, In)?);
+        table.release(b);
+        // Those that were never used come first, then those that were released, in that order.
+        let (c, d) = (table.insert(&x, In)?, table.insert(&x, In)?);
+        assert!(c.id == 2 && d.id == 3);
+        for released in [d, a, d, b] {
+            table.release(released);
+        }
+        let mut ids = [0; 3];
+        for id in &mut ids {
+            *id = table.insert(&x, In)?.id;
+        }
+        assert_eq!(ids, [1, 3, 0]);
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn walk_over_many_empty_slots() -> Result {
+        let x = TestState::new(&IPV4)?;
+        let table = KBox::pin_init(StateTable::<u32>::new(), GFP_KERNEL)?;
+        table.set_limit(In, 1000)?;
+        for _ in 0..999 {
+            let handle = table.insert(&x, In)?;
+            table.detach(handle);
+        }
+        assert!(table.next_live(In, 0).is_none());
+        let last = table.insert(&x, In)?;
+        for from in [0, 256, 998, 999] {
+            assert!(table
+                .next_live(In, from)
+                .is_some_and(|found| found.0 == last));
+        }
+        assert!(table.next_live(In, 1000).is_none());
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        table.release_abandoned(In);
+        for _ in 0..999 {
+            let _ = table.insert(&x, In)?;
+        }
+        assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
     fn epochs_go_around() -> Result {
         let (x, table) = (TestState::new(&IPV4)?, table()?);
         for _ in 0..65_535 {
