@@ -25,6 +25,13 @@ def sides(flow):
             for own, other in (ends, reversed(ends))]
 
 
+def last_words(log, lines):
+    """The end of a daemon's log, empty if there is none yet."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
 def forget_xfrm_interfaces():
     """Unload XFRM interfaces after the case: daemons try them and so load them.
 

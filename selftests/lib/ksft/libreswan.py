@@ -108,9 +108,7 @@ class Daemon:
 
     def words(self, lines=15):
         """The end of its log."""
-        if not self.log.exists():
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return ike.last_words(self.log, lines)
 
 
 class Pair:
