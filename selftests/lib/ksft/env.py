@@ -186,6 +186,13 @@ class Setup:
         except proc.CmdError:
             return -1
 
+    def reset(self, timeout):
+        """Have the NIC ask for a reset, and wait until the driver has mastered it."""
+        before = self.resets()
+        self.control.request("reset", self.nic)
+        proc.wait_until(lambda: self.resets() > max(before, 0), "the driver resets the NIC",
+                        timeout)
+
     def nic_counters(self):
         """The NIC's own counters, or an empty dict without a control socket."""
         return self.control.stats(self.nic) if self.control else {}

@@ -40,9 +40,7 @@ def _behave(cfg):
 
 def _reset(cfg):
     """Have the NIC ask for a reset, and wait until the driver has mastered it."""
-    before = cfg.resets()
-    cfg.control.request("reset", cfg.nic)
-    proc.wait_until(lambda: cfg.resets() > max(before, 0), "the driver resets the NIC", RESET_TIME)
+    cfg.reset(RESET_TIME)
 
 
 def _start(cfg):
