@@ -17,6 +17,7 @@
 mod algorithm;
 mod capability;
 mod check;
+pub(crate) mod left;
 mod object;
 mod revive;
 pub(crate) mod rx;
@@ -57,6 +58,10 @@ use kernel_net::{
     },
     virtio::control::Waiter, //
 };
+use left::{
+    Left,
+    Wanted, //
+};
 
 /// The IPsec side of a NIC.
 #[pin_data]
@@ -68,6 +73,8 @@ pub(crate) struct Ipsec {
     /// Held while an SA is added or freed, and while objects come and go under living states.
     #[pin]
     mode: Mutex<Mode>,
+    /// Which SAs are to be the work of software; `follow` makes it so.
+    wanted: Wanted,
     added: Atomic<u64>,
     deleted: Atomic<u64>,
     refused: Atomic<u64>,
@@ -75,7 +82,7 @@ pub(crate) struct Ipsec {
     resets: Atomic<u64>,
     /// SAs of the NIC that became the work of software, since the start.
     left: Atomic<u64>,
-    /// Whether there may be an SA now that is the work of software.
+    /// Whether the NIC may lack an outbound SA.
     some_absent: Atomic<bool>,
 }
 
@@ -84,8 +91,8 @@ pub(crate) struct Ipsec {
 struct Mode {
     /// The NIC is being reset.
     resetting: bool,
-    /// Software decrypts everything.
-    inbound_left: bool,
+    /// What [`Ipsec::follow`] saw last.
+    left: Left,
 }
 
 /// What the driver keeps for an SA.
@@ -98,6 +105,8 @@ pub(crate) struct Sa {
     /// The NIC does not have it, so software does its work: it did not take it back after a reset, or is not
     /// to decrypt now.
     absent: bool,
+    /// It was made through the NDIS layer.
+    by_ndis: bool,
 }
 
 /// How far the life of an SA's object has come.
@@ -119,6 +128,7 @@ impl Ipsec {
             states <- StateTable::new(),
             capabilities: SetOnce::new(),
             mode <- new_mutex!(Mode::default()),
+            wanted: Wanted::new(),
             added: Atomic::new(0),
             deleted: Atomic::new(0),
             refused: Atomic::new(0),
@@ -203,13 +213,13 @@ impl Ipsec {
             }
         };
         let mode = self.mode.lock();
-        let result = match handle.direction {
-            _ if mode.resetting => Err(EAGAIN),
-            Direction::In if mode.inbound_left => {
-                self.keep(x, handle, true);
-                Ok(())
-            }
-            _ => self.install(control, x, handle, &supported),
+        let result = if mode.resetting {
+            Err(EAGAIN)
+        } else if handle.direction == Direction::In && self.is_left(x, handle) {
+            self.keep(x, handle, true);
+            Ok(())
+        } else {
+            self.install(control, x, handle, &supported)
         };
         match result {
             Ok(()) => {
@@ -249,10 +259,10 @@ impl Ipsec {
             esn_hi: seq::hi(x.highest_seen()),
             untold: None,
             absent,
+            by_ndis: false,
         };
         self.states.set_data(handle, sa);
         if absent {
-            self.some_absent.store(true, Relaxed);
             self.left.fetch_add(1, Relaxed);
         }
     }

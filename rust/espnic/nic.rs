@@ -244,8 +244,9 @@ impl Nic {
         let guard = rtnl::lock();
         let diverted = dev.is_diverted(&guard);
         self.diverted.store(diverted, Relaxed);
+        self.ipsec.set_diverted(diverted);
         drop(guard);
-        let moved = self.ipsec.leave_inbound(&self.control, diverted);
+        let moved = self.ipsec.follow(&self.control);
         let log = (*self.vdev).as_ref();
         match (moved, diverted) {
             (0, _) => {}

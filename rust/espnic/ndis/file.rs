@@ -325,6 +325,8 @@ impl OpenFile {
         port.adapter.restart(port, &dev, restart.ndis_version)?;
         // A miniport that halts leaves no SAs behind.
         port.delete_sas(&dev, |owner| owner != 0);
+        let nic = dev.data();
+        nic.ipsec.follow(&nic.control);
         Ok(())
     }
 }

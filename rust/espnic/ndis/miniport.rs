@@ -12,7 +12,10 @@ use super::{
     Adapter, //
 };
 use crate::{
-    ipsec::Ipsec,
+    ipsec::{
+        left::Versions,
+        Ipsec, //
+    },
     nic::Nic, //
 };
 use espnic_ndis::{
@@ -65,6 +68,8 @@ pub(super) struct Miniport {
     /// miniport starts with IPsec offload disabled where they say so.
     disable_task_offload: Option<u32>,
     enabled_offload: Option<u32>,
+    /// It was not NDIS that switched ESP off: the stack does not mean the receive side then.
+    off_by_stack: bool,
 }
 
 /// Indications to be made when the lock is released: codes with images.
@@ -85,16 +90,17 @@ impl Miniport {
             features: 0,
             disable_task_offload: None,
             enabled_offload: None,
+            off_by_stack: false,
         }
     }
 
     pub(super) fn initialize(&mut self, ipsec: &Ipsec, features: u64) {
         self.hardware = hardware::of(ipsec, features);
         self.features = features;
-        self.start(self.model.version());
+        self.start(ipsec, self.model.version());
     }
 
-    fn start(&mut self, version: Version) {
+    fn start(&mut self, ipsec: &Ipsec, version: Version) {
         let keywords = *self.model.keywords();
         let state = self.model.state();
         self.model = model::Adapter::initialize(version, self.hardware, keywords);
@@ -103,6 +109,45 @@ impl Miniport {
         }
         // A reset of the NIC may be under way.
         self.model.set_state(state);
+        self.off_by_stack = false;
+        self.tell(ipsec);
+    }
+
+    /// Tells the NIC's IPsec side which SAs are to be left to software (C38).
+    fn tell(&self, ipsec: &Ipsec) {
+        let snapshot = self.model.snapshot();
+        // What NDIS has no words for it cannot switch off.
+        let esp = snapshot.config.esp || self.off_by_stack || !snapshot.hardware.esp;
+        let (ipv4, ipv6) = self.model.versions();
+        let off = Versions {
+            ipv4: !(esp && ipv4),
+            ipv6: !(esp && ipv6),
+        };
+        let processed = self.model.processed();
+        let waiting = Versions {
+            ipv4: !(processed.esp && processed.ipv4),
+            ipv6: !(processed.esp && processed.ipv6),
+        };
+        ipsec.set_by_ndis(off, waiting);
+    }
+
+    /// A set request on the normal path.
+    fn set(&mut self, ipsec: &Ipsec, oid: Oid, information: &[u8]) -> Effects {
+        let effects = self.model.set(oid, information);
+        if effects.completion.status == Status::SUCCESS {
+            // Whoever switched it before: now NDIS has the last word.
+            self.off_by_stack &= oid != Oid::PARAMETERS;
+            self.tell(ipsec);
+        }
+        effects
+    }
+
+    /// The stack has switched ESP on or off.
+    fn switched_by_stack(&mut self, ipsec: &Ipsec, on: bool) -> Effects {
+        let effects = self.model.external_change(on);
+        self.off_by_stack = !on;
+        self.tell(ipsec);
+        effects
     }
 
     /// Takes over the netdev's features; true if the hardware's capabilities are others now.
@@ -242,10 +287,12 @@ impl Adapter {
         if port.is_removed() {
             return completed(Status::NOT_ACCEPTED);
         }
-        let mut miniport = self.miniport.lock();
-        let effects = miniport.model.set(oid, information);
-        drop(miniport);
+        let nic = dev.data();
+        let effects = self.miniport.lock().set(&nic.ipsec, oid, information);
         self.carry_out(dev, &effects, &rtnl);
+        // Others shall not have to wait for the NIC, which may be slow.
+        drop(rtnl);
+        nic.ipsec.follow(&nic.control);
         effects.completion
     }
 
@@ -281,13 +328,16 @@ impl Adapter {
         if miniport.model.snapshot().config.esp == on {
             return;
         }
-        let effects = miniport.model.external_change(on);
+        let effects = miniport.switched_by_stack(&dev.data().ipsec, on);
         let indications = miniport.indications(&effects);
         drop(miniport);
         self.indicate(&indications);
+        // `Ipsec::follow` may have to wait for the NIC.
+        dev.schedule_work();
     }
 
-    /// Halts and initialises the miniport, from its keywords; `version` 0 keeps that.
+    /// Halts and initialises the miniport, from its keywords; `version` 0 keeps that. The caller deletes
+    /// its SAs, and then has `Ipsec::follow` do the rest.
     ///
     /// # Errors
     ///
@@ -304,7 +354,7 @@ impl Adapter {
         }
         let mut miniport = self.miniport.lock();
         let now = miniport.model.version();
-        miniport.start(if version == 0 { now } else { new });
+        miniport.start(&dev.data().ipsec, if version == 0 { now } else { new });
         drop(miniport);
         let effects = Effects {
             completion: completed(Status::SUCCESS),

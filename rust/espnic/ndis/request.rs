@@ -265,6 +265,8 @@ impl Requester<'_> {
         let configuring = self.port.namespace.configure_xfrm();
         let added = configuring.add(self.dev, &parameters, |x| {
             handles.set_owner(x.handle(), self.port.owner);
+            let nic = self.dev.data();
+            nic.ipsec.claim_for_ndis(&nic.control, x, x.handle());
         });
         Ok(added.and_then(|x| self.number_of(&configuring, &x)))
     }

@@ -392,7 +392,7 @@ impl Adapter {
 
     /// Whether offloads for IPv4 and for IPv6 are on. Until OID_OFFLOAD_ENCAPSULATION comes, the
     /// default configuration holds.
-    fn versions(&self) -> (bool, bool) {
+    pub fn versions(&self) -> (bool, bool) {
         let on = |encapsulation| encapsulation != Encapsulation::Off;
         (on(self.ipv4), on(self.ipv6))
     }

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which SAs are the work of software, though the NIC could do it.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use kernel_net::net::xfrm::{
+    state::Family,
+    Direction, //
+};
+
+/// The IP versions that something holds for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
+}
+
+impl Versions {
+    /// Whether it holds for the version of an SA's outer addresses.
+    fn has(self, family: Option<Family>) -> bool {
+        match family {
+            Some(Family::V4) => self.ipv4,
+            Some(Family::V6) => self.ipv6,
+            None => false,
+        }
+    }
+}
+
+/// Why SAs are left to software.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Somebody takes the interface's frames away: nothing is decrypted.
+    pub(crate) diverted: bool,
+    /// ESP is off by NDIS: in both directions, whoever made the SA.
+    pub(crate) off: Versions,
+    /// Receive processing does not run by NDIS: inbound, SAs that came from there.
+    pub(crate) waiting: Versions,
+}
+
+/// What is asked about an SA.
+#[derive(Clone, Copy)]
+pub(super) struct Question {
+    pub(super) direction: Direction,
+    /// That of the outer addresses.
+    pub(super) family: Option<Family>,
+    /// It was made through the NDIS layer.
+    pub(super) by_ndis: bool,
+}
+
+impl Left {
+    /// Whether software does the SA's work.
+    pub(super) fn has(self, sa: Question) -> bool {
+        let waits = sa.by_ndis && self.waiting.has(sa.family);
+        self.off.has(sa.family) || (sa.direction == Direction::In && (self.diverted || waits))
+    }
+
+    fn to_bits(self) -> u32 {
+        let flags = [
+            self.off.ipv4,
+            self.off.ipv6,
+            self.waiting.ipv4,
+            self.waiting.ipv6,
+        ];
+        flags
+            .iter()
+            .rfold(0, |bits, &flag| (bits << 1) | u32::from(flag))
+    }
+
+    fn from_bits(bits: u32, diverted: bool) -> Self {
+        let flag = |number: u32| bits & (1 << number) != 0;
+        Self {
+            diverted,
+            off: Versions {
+                ipv4: flag(0),
+                ipv6: flag(1),
+            },
+            waiting: Versions {
+                ipv4: flag(2),
+                ipv6: flag(3),
+            },
+        }
+    }
+}
+
+/// What is wanted now. Those who want it do not wait for each other, nor for the NIC.
+pub(super) struct Wanted {
+    diverted: Atomic<bool>,
+    by_ndis: Atomic<u32>,
+}
+
+impl Wanted {
+    pub(super) fn new() -> Self {
+        Self {
+            diverted: Atomic::new(false),
+            by_ndis: Atomic::new(0),
+        }
+    }
+
+    pub(super) fn set_diverted(&self, diverted: bool) {
+        self.diverted.store(diverted, Relaxed);
+    }
+
+    #[cfg(espnic_ndis)]
+    pub(super) fn set_by_ndis(&self, off: Versions, waiting: Versions) {
+        let left = Left {
+            diverted: false,
+            off,
+            waiting,
+        };
+        self.by_ndis.store(left.to_bits(), Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Left {
+        Left::from_bits(self.by_ndis.load(Relaxed), self.diverted.load(Relaxed))
+    }
+
+    /// Whether anything is off by NDIS. Per packet.
+    pub(super) fn is_anything_off(&self) -> bool {
+        self.by_ndis.load(Relaxed) & OFF != 0
+    }
+}
+
+/// The bits of [`Left::off`].
+const OFF: u32 = 3;
