@@ -244,7 +244,9 @@ impl xfrm::Operations for Nic {
         // - if the count is not known yet: packets from a TAP or a VM have it filled in later;
         // - in the last round of ESN.
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
-        !(skb.is_gso() && miscounted || x.in_last_round() || dev.data().ipsec.is_for_software(x, handle))
+        !(skb.is_gso() && miscounted
+            || x.in_last_round()
+            || dev.data().ipsec.is_for_software(x, handle))
     }
 
     fn state_advance_esn(dev: &Device<Self>, x: &xfrm::State, handle: xfrm::Handle) {
