@@ -10,7 +10,8 @@
 //! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
 //! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
 //! taken under one of them, nor one but those here under RTNL, with which the notifier's calls come:
-//! the adapter's configuration changes under it.
+//! the adapter's configuration changes under it. What it says of SAs that are to be left to software is
+//! stored with it; `Ipsec::follow`, which talks with the NIC, comes when all of these are released.
 
 mod file;
 mod handles;

@@ -390,8 +390,8 @@ impl Adapter {
         .reported()
     }
 
-    /// Whether offloads for IPv4 and for IPv6 are on. Until OID_OFFLOAD_ENCAPSULATION comes, the
-    /// default configuration holds.
+    /// Whether offloads for IPv4 and for IPv6 are on, as OID_OFFLOAD_ENCAPSULATION has it. Until that
+    /// comes, the default configuration holds.
     pub fn versions(&self) -> (bool, bool) {
         let on = |encapsulation| encapsulation != Encapsulation::Off;
         (on(self.ipv4), on(self.ipv6))
