@@ -117,6 +117,19 @@ fn gcm(mode: u8, key_len: usize, options: u32) -> XSaEntry {
     }
 }
 
+/// Null encryption with AES-GMAC.
+fn gmac(mode: u8, key_len: usize) -> XSaEntry {
+    XSaEntry {
+        mode,
+        kind: cap::KIND_MAC,
+        flags: WireU16::new(0),
+        algo: WireU16::new(0),
+        mac: WireU16::new(cap::MAC_GMAC_AES as u16),
+        key_lens: WireU32::new(length_bit(key_len / 4)),
+        icv_lens: WireU32::new(length_bit(16)),
+    }
+}
+
 fn cbc(mode: u8, key_len: usize, mac: u64, icv_len: usize) -> XSaEntry {
     XSaEntry {
         mode,
@@ -141,7 +154,10 @@ fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
             && in_both(&|mode| cbc(mode, key_len, cap::MAC_HMAC_SHA256, 16))
     };
     let has_gcm = |key_len| in_both(&|mode| gcm(mode, key_len, 0));
+    let has_gmac = |key_len| in_both(&|mode| gmac(mode, key_len));
+    let gmacs = [has_gmac(16), has_gmac(24), has_gmac(32)];
     let encryption = [
+        (Encryption::NONE, gmacs.contains(&true)),
         (Encryption::AES_GCM_128, has_gcm(16)),
         (Encryption::AES_GCM_192, has_gcm(24)),
         (Encryption::AES_GCM_256, has_gcm(32)),
@@ -152,6 +168,9 @@ fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
     let authentication = [
         (Authentication::SHA_1, in_both(&sha_1)),
         (Authentication::SHA_256, in_both(&sha_256)),
+        (Authentication::AES_GCM_128, gmacs[0]),
+        (Authentication::AES_GCM_192, gmacs[1]),
+        (Authentication::AES_GCM_256, gmacs[2]),
     ];
     let udp_esp = [
         (UdpEsp::TRANSPORT, cap::MODE_ESP_TRANSPORT),

@@ -379,10 +379,11 @@ def ready(cfg, flags=0):
     return miniport
 
 
-def protect(cfg, miniport, flow, *, single=True, esn=None):
-    """Install a flow, at the side under test by OIDs; returns (outbound, inbound handle)."""
+def protect(cfg, miniport, flow, **kwargs):
+    """Install a flow, at the side under test by OIDs; returns (outbound, inbound handle). More
+    arguments are those of Ndis.add()."""
     defer(xfrm.flush, cfg.dut, cfg.peer)
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies())
-    return tuple(miniport.add(sa, inbound, single=single, esn=esn)
+    return tuple(miniport.add(sa, inbound, **kwargs)
                  for sa, inbound in ((flow.out, False), (flow.in_, True)))

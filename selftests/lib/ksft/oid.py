@@ -26,8 +26,8 @@ CURRENT_CONFIG_INDICATION, HARDWARE_INDICATION = 0x40020006, 0x40020007
 TYPE_DEFAULT, TYPE_OFFLOAD, TYPE_ENCAPSULATION = 0x80, 0xA7, 0xA8
 INBOUND, IPV6, ESN_SA = 0x01, 0x10, 0x01
 AH, ESP = 1, 2
-MD5, SHA1, SHA256, GMAC128 = 0x01, 0x02, 0x04, 0x08
-DES, DES3, GCM128, GCM192, GCM256 = 0x02, 0x04, 0x08, 0x10, 0x20
+MD5, SHA1, SHA256, GMAC128, GMAC192, GMAC256 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+NULL, DES, DES3, GCM128, GCM192, GCM256 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 CBC128, CBC192, CBC256 = 0x40, 0x80, 0x100
 UDP_NONE, UDP_TRANSPORT, UDP_TUNNEL, TRANSPORT_OVER_UDP_TUNNEL, UDP_TRANSPORT_OVER_TUNNEL = \
     0, 1, 2, 4, 8
@@ -146,6 +146,10 @@ def status_name(status):
 def _ciphers(algorithm, key):
     """Fields of the first association that an algorithm of `ip xfrm` needs, and its keys in the
     order of its words: cipher (with salt), then MAC."""
+    if algorithm.kernel_name.startswith("rfc4543"):
+        bits = (len(key) - 4) * 8
+        return {"0.Enc.Identifier": NULL, "0.Auth.KeyLength": len(key),
+                "0.Auth.Identifier": {128: GMAC128, 192: GMAC192, 256: GMAC256}[bits]}
     if not algorithm.mac:
         bits = (len(key) - 4) * 8
         return {"0.Enc.Identifier": {128: GCM128, 192: GCM192, 256: GCM256}[bits],
@@ -155,6 +159,12 @@ def _ciphers(algorithm, key):
             "0.Enc.KeyLength": cipher, "0.Auth.KeyOffsetBytes": cipher,
             "0.Auth.Identifier": {"hmac(sha1)": SHA1, "hmac(sha256)": SHA256}[algorithm.mac],
             "0.Auth.KeyLength": algorithm.mac_key_len}
+
+
+def identifiers(sa):
+    """The authentication and encryption algorithm of an SA, 0 for none."""
+    fields = _ciphers(sa.algorithm, sa.key)
+    return fields.get("0.Auth.Identifier", 0), fields["0.Enc.Identifier"]
 
 
 def _common(sa, inbound, esn):

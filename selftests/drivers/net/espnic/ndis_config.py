@@ -72,8 +72,9 @@ def capabilities(cfg):
               "Esp": 1, "AhEspCombined": 0, "Transport": 1, "Tunnel": 1,
               "TransportTunnelCombined": 0, "ExtendedSequenceNumbers": 1, "padding": 0,
               "UdpEsp": oid.UDP_TRANSPORT | oid.UDP_TUNNEL,
-              "AuthenticationAlgorithms": oid.SHA1 | oid.SHA256,
-              "EncryptionAlgorithms": oid.GCM128 | oid.GCM192 | oid.GCM256 | oid.CBC128 |
+              "AuthenticationAlgorithms": oid.SHA1 | oid.SHA256 | oid.GMAC128 | oid.GMAC192 |
+              oid.GMAC256,
+              "EncryptionAlgorithms": oid.NULL | oid.GCM128 | oid.GCM192 | oid.GCM256 | oid.CBC128 |
               oid.CBC192 | oid.CBC256}
     ktap.equal({name: found[name] for name in wanted}, wanted, "NDIS_IPSEC_OFFLOAD_V2")
     ktap.check(found["Encapsulation"] & oid.IEEE_802_3, "no 802.3 in Encapsulation")
@@ -93,18 +94,20 @@ def every_algorithm(cfg):
     """Each algorithm in the mask can really be offloaded."""
     ktap.rules("R60")
     miniport = _miniport(cfg)
-    offered = miniport.query(oid.CURRENT_CONFIG)["EncryptionAlgorithms"]
+    config = miniport.query(oid.CURRENT_CONFIG)
+    offered = config["AuthenticationAlgorithms"], config["EncryptionAlgorithms"]
     kinds = [algo.gcm(bits, icv) for bits in (128, 192, 256) for icv in (64, 96, 128)]
     kinds += [algo.cbc(bits, mac) for bits in (128, 192, 256) for mac in ("sha1", "sha256")]
-    used = 0
+    kinds += [algo.gmac(bits) for bits in (128, 192, 256)]
+    used = 0, 0
     for algorithm in kinds:
         for sa in (one := xfrm.Flow(env.DUT4, env.PEER4, algorithm=algorithm)).out, one.in_:
             handle = miniport.add(sa, sa is one.in_)
             entry = miniport.list()[handle]
             ktap.equal(entry.icv_length, algorithm.icv_bits // 8, f"ICV of {algorithm.name}")
-            used |= entry.encryption
+            used = used[0] | entry.authentication, used[1] | entry.encryption
             miniport.delete(handle)
-    ktap.equal(used, offered, "ciphers tried against those offered")
+    ktap.equal(used, offered, "algorithms tried against those offered")
 
 
 def buffer_sizes(cfg):
