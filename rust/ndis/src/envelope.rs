@@ -331,9 +331,9 @@ pub struct Received {
     pub slot1_v1: u64,
     /// OffloadHandle of the SA, 0 if none was found.
     pub handle: u64,
-    /// SPI of the packet's ESP header, network order; zero if the packet has none.
+    /// SPI of the packet's first ESP or AH header, network order; zero if the packet has none.
     pub spi: [u8; 4],
-    /// Sequence number in the packet's ESP header, network order.
+    /// Sequence number in that header, network order.
     pub sequence: [u8; 4],
     /// Bytes of the frame.
     pub length: u32,
