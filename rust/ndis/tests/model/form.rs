@@ -214,34 +214,6 @@ fn esp_has_one_algorithm_or_two() {
 }
 
 #[test]
-fn null_encryption_goes_with_gmac() {
-    rules(&[57, 58]);
-    for (gmac, key) in [
-        (Authentication::AES_GCM_128, 20),
-        (Authentication::AES_GCM_192, 28),
-        (Authentication::AES_GCM_256, 36),
-    ] {
-        let named = esp(0x100, Encryption::NONE, gmac);
-        let unnamed = Association {
-            encryption: None,
-            ..named
-        };
-        for sa in [named, unnamed] {
-            let table = Table::new(8);
-            let handle = add(&table, &inbound(&[sa]), Mode::Transport);
-            let entry = table.entry(handle).unwrap();
-            let shape = entry.shape.esp.unwrap();
-            // RFC 4543: eight bytes of vector and sixteen of ICV.
-            assert_eq!((shape.iv, shape.icv, shape.alignment), (8, 16, 4));
-            assert_eq!(entry.keys[1], KEY[40..40 + key]);
-            let mut short = sa;
-            short.authentication = Some(algorithm(gmac, 40, key - 4, 0));
-            assert_eq!(status(EVERYTHING, &[short]), Status::INVALID_DATA);
-        }
-    }
-}
-
-#[test]
 fn gcm_takes_its_icv_length_and_key_from_the_encryption_algorithm() {
     rules(&[58]);
     for icv in 0..40 {
