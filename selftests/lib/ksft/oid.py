@@ -219,13 +219,14 @@ def parameters(revision=2, changes=None):
     return Parameters.pack(values | (changes or {}))[:PARAMETERS_SIZES[revision]]
 
 
-def encapsulation(kind=IEEE_802_3, enabled=SET_ON):
-    """NDIS_OFFLOAD_ENCAPSULATION, the same for both families."""
+def encapsulation(kind=IEEE_802_3, enabled=SET_ON, size=14, changes=None):
+    """NDIS_OFFLOAD_ENCAPSULATION, the same for both families; kind and header are for ON only."""
     values = {"Type": TYPE_ENCAPSULATION, "Revision": 1, "Size": Encapsulation.size}
     for family in ("IPv4.", "IPv6."):
-        values |= {family + "Enabled": enabled, family + "EncapsulationType": kind,
-                   family + "HeaderSize": 14}
-    return Encapsulation.pack(values)
+        values[family + "Enabled"] = enabled
+        if enabled == SET_ON:
+            values |= {family + "EncapsulationType": kind, family + "HeaderSize": size}
+    return Encapsulation.pack(values | (changes or {}))
 
 
 def chain(layout, elements):

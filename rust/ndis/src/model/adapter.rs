@@ -14,7 +14,7 @@ use super::keywords::{Enabled, Keywords};
 use crate::encapsulation::{Family, OffloadEncapsulation, Set};
 use crate::offload::Offload;
 use crate::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
-use crate::{Oid, Status, Version, U32};
+use crate::{Oid, Status, Version};
 use zerocopy::IntoBytes as _;
 
 /// What the hardware can do.
@@ -302,7 +302,7 @@ impl Adapter {
     /// What a request meets first that comes down to the miniport.
     fn admit(&self, oid: Oid) -> Result<(), Status> {
         match self.state {
-            State::Resetting => Err(Status::NOT_ACCEPTED),
+            State::Resetting | State::LowPower => Err(Status::NOT_ACCEPTED),
             _ => self.known(oid),
         }
     }
@@ -343,9 +343,15 @@ impl Adapter {
     }
 
     fn set_encapsulation(&mut self, buffer: &[u8]) -> Result<Option<Keywords>, Completion> {
+        // A miniport that offloads nothing has no use for the OID (R139).
+        if !self.offers_anything() {
+            return Err(Completion::with(Status::NOT_SUPPORTED));
+        }
         let request = OffloadEncapsulation::parse(buffer)?;
         let supported = self.encapsulations();
         let next = |now: Encapsulation, family: Family| match family.enabled() {
+            // R140, C39.
+            _ if !family.is_legal() => Err(Completion::with(Status::INVALID_PARAMETER)),
             Set::NO_CHANGE => Ok(now),
             Set::OFF => Ok(Encapsulation::Off),
             Set::ON if family.encapsulation_type.get() & supported != 0 => {
@@ -427,9 +433,6 @@ impl Adapter {
 fn answer(encapsulation: Encapsulation) -> Family {
     match encapsulation {
         Encapsulation::On(family) => family,
-        Encapsulation::Unset | Encapsulation::Off => Family {
-            enabled: U32::new(Set::OFF.0),
-            ..Family::default()
-        },
+        Encapsulation::Unset | Encapsulation::Off => Family::new(Set::OFF, 0, 0),
     }
 }

@@ -300,8 +300,14 @@ fn the_image_has_ipsec_v2_from_revision_2() {
         (Version::V6_1, 2, 0x90),
         (Version::V6_20, 2, 0x90),
         (Version::V6_30, 3, 0x9c),
+        (Version::V6_40, 3, 0x9c),
         (Version::V6_50, 4, 0xb1),
+        (Version::V6_51, 4, 0xb1),
+        (Version::V6_60, 4, 0xb1),
         (Version::V6_70, 5, 0xbc),
+        (Version::V6_80, 5, 0xbc),
+        (Version::V6_81, 5, 0xbc),
+        (Version::V6_82, 5, 0xbc),
         (Version::V6_83, 6, 0xd8),
     ] {
         let adapter = Adapter::initialize(version, hardware(EVERYTHING), Keywords::default());

@@ -18,6 +18,7 @@ mod changed;
 mod config;
 mod delete;
 mod direct;
+mod encapsulation;
 mod fixture;
 mod form;
 mod frame;

@@ -128,16 +128,23 @@ def buffer_sizes(cfg):
 
 
 def versions(cfg):
-    """NDIS 6.1 to 6.30: revisions of NDIS_OFFLOAD, and both ways to add an SA."""
+    """NDIS 6.1 to 6.83: revisions of NDIS_OFFLOAD, and both ways to add an SA."""
     ktap.rules("R22", "R71")
     miniport = _miniport(cfg)
-    for version, revision in (((6, 1), 2), ((6, 20), 2), ((6, 30), 3)):
+    for version, revision in (((6, 1), 2), ((6, 20), 2), ((6, 30), 3), ((6, 40), 3), ((6, 50), 4),
+                              ((6, 51), 4), ((6, 60), 4), ((6, 70), 5), ((6, 80), 5), ((6, 81), 5),
+                              ((6, 82), 5), ((6, 83), 6)):
         miniport.restart(version)
         miniport.enable()
         ktap.equal(miniport.info()["ndis_version"], version[0] << 16 | version[1], "version")
         found = miniport.query(oid.CURRENT_CONFIG)
         ktap.equal(found["Revision"], revision, f"revision with NDIS {version}")
-        miniport.delete(miniport.add(esp.direct().out, False, single=version == (6, 30)))
+        for single in (False, True) if version >= (6, 30) else (False,):
+            miniport.delete(miniport.add(esp.direct().out, False, single=single))
+        if version < (6, 30):
+            sa = esp.direct().out
+            miniport.expect("NOT_SUPPORTED", oid.ADD_SA_EX, oid.add_sa_ex(sa, False),
+                            **miniport.envelope(sa, False))
 
 
 def parameters(cfg):
@@ -236,7 +243,9 @@ def system_wide_switches(cfg):
             miniport.set_keyword(name, value)
             ktap.equal(miniport.keyword(name), value, "keyword")
             miniport.restart()
-            miniport.enable()
+            if on:
+                # A transport does not set it where offload is off.
+                miniport.enable()
             _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
 
 
@@ -256,13 +265,22 @@ def unknown_keywords(cfg):
 
 def encapsulation(cfg):
     """OID_OFFLOAD_ENCAPSULATION takes what the NIC's frames look like, or switches IPsec off."""
-    ktap.rules("R10", "R16", "R17")
+    ktap.rules("R10", "R16", "R17", "R140")
     miniport = _miniport(cfg)
     miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation())
     _one_indication(miniport, True)
     for kind in (oid.LLC_SNAP_ROUTED, 0x80000000, 0):
         miniport.expect("INVALID_PARAMETER", oid.ENCAPSULATION, oid.encapsulation(kind),
                         f"encapsulation {kind:#x}", path=ndis.NORMAL)
+    for family in ("IPv4.", "IPv6."):
+        for enabled, changes in ((oid.SET_ON, {"HeaderSize": 0}), (oid.SET_ON, {"HeaderSize": 999}),
+                                 (oid.SET_ON, {"EncapsulationType": 0x1F}),
+                                 (oid.SET_OFF, {"EncapsulationType": oid.IEEE_802_3}),
+                                 (oid.SET_OFF, {"HeaderSize": 14}), (0, {"HeaderSize": 14})):
+            changes = {family + name: value for name, value in changes.items()}
+            miniport.expect("INVALID_PARAMETER", oid.ENCAPSULATION,
+                            oid.encapsulation(enabled=enabled, changes=changes),
+                            f"{enabled} with {changes}", path=ndis.NORMAL)
     ktap.equal(_indications(miniport), [], "indications after a refused set")
     _esp_works(cfg, miniport)
     for enabled, on in ((oid.SET_OFF, False), (oid.SET_ON, True)):
