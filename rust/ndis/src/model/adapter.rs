@@ -34,9 +34,9 @@ pub enum State {
     Running,
     /// No data moves; SAs stay (C30).
     Paused,
-    /// A reset is under way; it removes the SAs (C30).
+    /// A reset is under way; SAs stay, but are not in use (C30).
     Resetting,
-    /// The hardware does not answer.
+    /// The hardware does not answer; SAs stay (C30).
     LowPower,
     /// It was removed, by surprise or not; every request is NOT_ACCEPTED (R40).
     Removed,
