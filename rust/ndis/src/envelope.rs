@@ -251,6 +251,11 @@ pub const KEYWORD_IPSEC_V1_IPV4: u32 = 3;
 pub const KEYWORD_DISABLE_TASK_OFFLOAD: u32 = 4;
 /// [`Keyword::name`]: the system-wide `EnabledOffload` of IPsec, likewise.
 pub const KEYWORD_ENABLED_OFFLOAD: u32 = 5;
+/// [`Keyword::name`]: `*IPChecksumOffloadIPv4`; the other checksums are the next four, in the order
+/// of [`crate::keyword::CHECKSUMS`].
+pub const KEYWORD_CHECKSUMS: u32 = 6;
+/// [`Keyword::name`]: `*LsoV1IPv4`; `*LsoV2IPv4` and `*LsoV2IPv6` are the next two.
+pub const KEYWORD_LSO: u32 = 11;
 
 /// `struct espnic_ndis_keyword`. Keywords belong to the adapter and live as long as it is bound to the
 /// driver.

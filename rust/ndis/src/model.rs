@@ -39,6 +39,7 @@ pub mod segment;
 #[cfg(not(kernel))]
 pub mod send;
 pub mod table;
+mod tasks;
 #[cfg(not(kernel))]
 pub mod transport;
 
@@ -54,3 +55,4 @@ pub use receive::{Check, Record, Report, Work};
 #[cfg(not(kernel))]
 pub use send::{Job, SendSlots, Verdict};
 pub use table::{Lookup, Offloaded};
+pub use tasks::{Directions, Tasks};

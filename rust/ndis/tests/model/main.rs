@@ -34,6 +34,7 @@ mod record;
 mod rubbish;
 mod send;
 mod table;
+mod tasks;
 mod transport;
 mod udp_esp;
 mod update;

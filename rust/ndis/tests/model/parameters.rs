@@ -194,6 +194,7 @@ fn the_keywords_follow_so_that_a_restart_keeps_the_settings() {
         v1_ipv4: Some(1),
         v2: Some(2),
         v2_ipv4: Some(0),
+        ..Keywords::default()
     };
     assert_eq!(effects.keywords, Some(stored));
     assert_eq!(adapter.keywords(), &stored);
