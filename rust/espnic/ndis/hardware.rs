@@ -11,14 +11,14 @@ use espnic_ndis::{
     encapsulation::IEEE_802_3,
     model::{
         Capabilities,
-        Hardware, //
+        Hardware,
+        Tasks, //
     },
     offload::{
         two_bits,
         Checksum,
         ChecksumPart,
         Lso,
-        LsoV1,
         LsoV2,
         Offload,
         AND_TCP_CHECKSUM_COEXISTENCE,
@@ -58,10 +58,6 @@ pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
     Hardware {
         others: Offload {
             checksum: checksum(has(netif::HW_CSUM), has(netif::RXCSUM)),
-            lso_v1: LsoV1 {
-                ipv4: lso(has(netif::TSO)),
-                bits: U32::new(two_bits(0, has(netif::TSO))),
-            },
             lso_v2: LsoV2 {
                 ipv4: lso(has(netif::TSO)),
                 ipv6: lso(has(netif::TSO6)),
@@ -76,6 +72,50 @@ pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
         },
         ipsec: capabilities(ipsec, has(netif::GSO_ESP)),
     }
+}
+
+/// The netdev's features that checksums and large sends stand for, and whether these settings switch
+/// them on. A large send needs the checksums, as in the stack.
+pub(super) fn features(tasks: &Tasks) -> [(u64, bool); 4] {
+    let [_, tcp4, udp4, tcp6, udp6] = tasks.checksums;
+    let [_, lso_ipv4, lso_ipv6] = tasks.large_sends();
+    let of_all = [tcp4, udp4, tcp6, udp6];
+    let transmit = of_all.iter().all(|one| one.transmit);
+    [
+        (netif::HW_CSUM, transmit),
+        (netif::RXCSUM, of_all.iter().all(|one| one.receive)),
+        (netif::TSO, transmit && lso_ipv4),
+        (netif::TSO6, transmit && lso_ipv6),
+    ]
+}
+
+/// The settings as the netdev can have them: the checksums of TCP and UDP over both IP versions go on
+/// and off together, each direction by itself. Where some are off all are.
+pub(super) fn possible(tasks: &Tasks) -> Tasks {
+    let mut possible = *tasks;
+    let [_, of_all @ ..] = &mut possible.checksums;
+    let transmit = of_all.iter().all(|one| one.transmit);
+    let receive = of_all.iter().all(|one| one.receive);
+    for one in of_all {
+        (one.transmit, one.receive) = (transmit, receive);
+    }
+    possible
+}
+
+/// The settings with those on that these features of the netdev stand for.
+pub(super) fn switched_on(tasks: &Tasks, features: u64) -> Tasks {
+    let has = |bit| features & bit != 0;
+    let mut on = *tasks;
+    let [ip, of_all @ ..] = &mut on.checksums;
+    for one in of_all {
+        one.transmit |= has(netif::HW_CSUM);
+        one.receive |= has(netif::RXCSUM);
+    }
+    let [_, lso_ipv4, lso_ipv6] = &mut on.lso;
+    ip.transmit |= has(netif::TSO);
+    *lso_ipv4 |= has(netif::TSO);
+    *lso_ipv6 |= has(netif::TSO6);
+    on
 }
 
 fn checksum(transmit: bool, receive: bool) -> Checksum {

@@ -113,10 +113,11 @@ UPDATE_SA_SIZE = 0x1C
 
 DeleteSa = Layout(0x18, {**HEADER, "Next": (0x08, "Q"), "OffloadHandle": (0x10, "Q")})
 
-# NDIS_OFFLOAD from revision 2 on: the header, MaxOffLoadSize of large send, Flags and
+# NDIS_OFFLOAD from revision 2 on: the header, bits of checksums, MaxOffLoadSize of large send, Flags and
 # NDIS_IPSEC_OFFLOAD_V2, which is at 0x70.
 Offload = Layout(0x90, {
-    **HEADER, "LsoV1.Size": (0x28, "I"), "LsoV2.IPv4.Size": (0x54, "I"),
+    **HEADER, "Tx4.Bits": (0x08, "I"), "Rx4.Bits": (0x10, "I"), "Tx6.Bits": (0x18, "I"),
+    "Rx6.Bits": (0x20, "I"), "LsoV1.Size": (0x28, "I"), "LsoV2.IPv4.Size": (0x54, "I"),
     "LsoV2.IPv6.Size": (0x60, "I"), "Flags": (0x6C, "I"),
     "Encapsulation": (0x70, "I"), "IPv6Supported": (0x74, "B"),
     "IPv4Options": (0x75, "B"), "IPv6NonIPsecExtensionHeaders": (0x76, "B"), "Ah": (0x77, "B"),
@@ -128,7 +129,10 @@ Offload = Layout(0x90, {
 OFFLOAD_SIZES = {2: 0x90, 3: 0x9C, 4: 0xB1, 5: 0xBC, 6: 0xD8}
 
 Parameters = Layout(0x24, {
-    **HEADER, "IPv4Checksum": (0x04, "B"), "IPsecV1": (0x0A, "B"), "Flags": (0x10, "I"),
+    **HEADER, "IPv4Checksum": (0x04, "B"), "TCPIPv4Checksum": (0x05, "B"),
+    "UDPIPv4Checksum": (0x06, "B"), "TCPIPv6Checksum": (0x07, "B"),
+    "UDPIPv6Checksum": (0x08, "B"), "LsoV1": (0x09, "B"), "IPsecV1": (0x0A, "B"),
+    "LsoV2IPv4": (0x0B, "B"), "LsoV2IPv6": (0x0C, "B"), "Flags": (0x10, "I"),
     "IPsecV2": (0x14, "B"), "IPsecV2IPv4": (0x15, "B")})
 PARAMETERS_SIZES = {1: 0x14, 2: 0x16, 3: 0x1A, 4: 0x20, 5: 0x22}
 

@@ -320,6 +320,24 @@ def announced(cfg):
                     (netlink.XFRM_MSG_DELSA, by_oid.out.spi)], "messages of the deletions")
 
 
+def kept_over_a_reset(cfg):
+    """A reset of the NIC leaves SAs, handles and configuration as they were: nobody has to add or
+    set anything again."""
+    ktap.rules("R41", "R144")
+    cfg.need_request("reset")
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
+    handles = ndis.protect(cfg, miniport, flow)
+    before = miniport.query(oid.CURRENT_CONFIG)
+    for _ in range(2):
+        cfg.reset(10)
+        ktap.equal(set(miniport.list()), set(handles), "handles after the reset")
+        ktap.equal(miniport.query(oid.CURRENT_CONFIG), before, "configuration after the reset")
+        miniport.read()
+        watch = _pings(cfg, flow)
+        _received(miniport.settled(ndis.Receive), watch.esp(cfg.peer_mac), handles[1])
+    miniport.delete(handles[1], handles[0])
+
+
 def audited(cfg):
     """Additions, refused ones and deletions are audited as those of ip xfrm."""
     miniport, log = ndis.ready(cfg, ndis.ALL), netlink.AuditLog()
@@ -358,7 +376,8 @@ def under_traffic(cfg):
 
 CASES = [transport_v4, transport_v4_list, transport_v6, tunnel_v4, tunnel_v6, cbc_sha1, cbc_sha256,
          short_icv, gmac_128, gmac_192, gmac_256, udp_transport, udp_tunnel, esn, derived_mode,
-         mixed_with_ip_xfrm, closing_the_file, handles_are_new, announced, audited,
+         mixed_with_ip_xfrm, closing_the_file, handles_are_new, announced, kept_over_a_reset,
+         audited,
          under_traffic]
 
 
