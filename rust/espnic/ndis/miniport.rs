@@ -158,6 +158,14 @@ impl Miniport {
         self.model.version()
     }
 
+    /// Writes what is enabled as NDIS_OFFLOAD, as a protocol driver gets it when it binds (R138); the
+    /// number of bytes.
+    pub(super) fn configuration(&self, buffer: &mut [u8; INDICATION_BUFFER]) -> u32 {
+        buffer.fill(0);
+        let written = self.model.current().encode(self.model.version(), buffer);
+        written.map_or(0, |length| length as u32)
+    }
+
     /// SaOffloadCapacity of the hardware.
     pub(super) fn capacity(&self) -> u32 {
         self.hardware.ipsec.capacity

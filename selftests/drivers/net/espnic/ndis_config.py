@@ -95,6 +95,20 @@ def capabilities(cfg):
         ktap.equal(current[name], found[name], f"{name}, current against hardware")
 
 
+def bound_with_the_configuration(cfg):
+    """BIND tells what is enabled, as NDIS_BIND_PARAMETERS does, in the form of the NDIS version."""
+    ktap.rules("R138")
+    miniport = _miniport(cfg)
+    for version, value, esp_on in (((6, 30), oid.DISABLED, 0), ((6, 83), oid.ESP_ENABLED, 1)):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
+        miniport.restart(version)
+        found = ndis.Ndis(cfg.dut, cfg.netif, 0).configuration
+        told = oid.Offload.unpack(found)
+        ktap.equal((told["Type"], len(found), told["Esp"]),
+                   (oid.TYPE_OFFLOAD, told["Size"], esp_on), "type, size and Esp")
+        ktap.equal(told, miniport.query(oid.CURRENT_CONFIG), "configuration against the query")
+
+
 def every_algorithm(cfg):
     """Each algorithm in the mask can really be offloaded."""
     ktap.rules("R60")
@@ -515,7 +529,7 @@ def off_with_sas(cfg):
     esp.exercise(cfg, flow)
 
 
-CASES = [capabilities, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
+CASES = [capabilities, bound_with_the_configuration, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
          parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
          system_wide_switches, unknown_keywords, encapsulation, ethtool, hardware,
          segmentation_while_off, checksums_and_large_sends, checksums_apart,
