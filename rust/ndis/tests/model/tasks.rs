@@ -108,10 +108,10 @@ fn every_member_counts_in_what_is_reported() {
             assert_eq!(reported(&adapter), ALL);
         }
     }
-    for which in 0..3 {
+    for (which, at) in AT_LSO.into_iter().enumerate() {
         let mut adapter = new(Keywords::default());
         for (value, on) in [(2, true), (1, false), (0, false), (2, true)] {
-            adapter.set(Oid::PARAMETERS, &one(AT_LSO[which], value, 0));
+            adapter.set(Oid::PARAMETERS, &one(at, value, 0));
             let mut wanted = ALL;
             wanted.1[which] = on;
             assert_eq!(reported(&adapter), wanted);
