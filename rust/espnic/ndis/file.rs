@@ -161,7 +161,7 @@ impl MiscDevice for OpenFile {
     fn ioctl(device: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         let user = User(UserPtr::from_addr(arg));
         match cmd {
-            IOCTL_BIND => device.bind(&user.read()?),
+            IOCTL_BIND => user.exchange(|bind| device.bind(bind)),
             IOCTL_REQUEST => device.request(&user),
             IOCTL_LIST => user.exchange(|list| list::fill(device.port()?, list)),
             IOCTL_INFO => user.write(&device.info()?),
@@ -220,8 +220,8 @@ impl OpenFile {
         self.port.as_ref().map(|port| &**port).ok_or(ENODEV)
     }
 
-    fn bind(&self, bind: &Bind) -> Result {
-        if bind.flags & !WANT_ALL != 0 {
+    fn bind(&self, bind: &mut Bind) -> Result {
+        if bind.flags & !WANT_ALL != 0 || bind.reserved != 0 {
             return Err(EINVAL);
         }
         let namespace = Namespace::current()?;
@@ -246,6 +246,9 @@ impl OpenFile {
             readable,
         )?;
         port.adapter.attach(port.clone())?;
+        let miniport = port.adapter.miniport.lock();
+        bind.length = miniport.configuration(&mut bind.configuration);
+        drop(miniport);
         if self.port.populate(port.clone()) {
             return Ok(());
         }

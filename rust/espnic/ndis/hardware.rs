@@ -11,14 +11,14 @@ use espnic_ndis::{
     encapsulation::IEEE_802_3,
     model::{
         Capabilities,
-        Hardware, //
+        Hardware,
+        Tasks, //
     },
     offload::{
         two_bits,
         Checksum,
         ChecksumPart,
         Lso,
-        LsoV1,
         LsoV2,
         Offload,
         AND_TCP_CHECKSUM_COEXISTENCE,
@@ -58,10 +58,6 @@ pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
     Hardware {
         others: Offload {
             checksum: checksum(has(netif::HW_CSUM), has(netif::RXCSUM)),
-            lso_v1: LsoV1 {
-                ipv4: lso(has(netif::TSO)),
-                bits: U32::new(two_bits(0, has(netif::TSO))),
-            },
             lso_v2: LsoV2 {
                 ipv4: lso(has(netif::TSO)),
                 ipv6: lso(has(netif::TSO6)),
@@ -76,6 +72,50 @@ pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
         },
         ipsec: capabilities(ipsec, has(netif::GSO_ESP)),
     }
+}
+
+/// The netdev's features that checksums and large sends stand for, and whether these settings switch
+/// them on. A large send needs the checksums, as in the stack.
+pub(super) fn features(tasks: &Tasks) -> [(u64, bool); 4] {
+    let [_, tcp4, udp4, tcp6, udp6] = tasks.checksums;
+    let [_, lso_ipv4, lso_ipv6] = tasks.large_sends();
+    let of_all = [tcp4, udp4, tcp6, udp6];
+    let transmit = of_all.iter().all(|one| one.transmit);
+    [
+        (netif::HW_CSUM, transmit),
+        (netif::RXCSUM, of_all.iter().all(|one| one.receive)),
+        (netif::TSO, transmit && lso_ipv4),
+        (netif::TSO6, transmit && lso_ipv6),
+    ]
+}
+
+/// The settings as the netdev can have them: the checksums of TCP and UDP over both IP versions go on
+/// and off together, each direction by itself. Where some are off all are.
+pub(super) fn possible(tasks: &Tasks) -> Tasks {
+    let mut possible = *tasks;
+    let [_, of_all @ ..] = &mut possible.checksums;
+    let transmit = of_all.iter().all(|one| one.transmit);
+    let receive = of_all.iter().all(|one| one.receive);
+    for one in of_all {
+        (one.transmit, one.receive) = (transmit, receive);
+    }
+    possible
+}
+
+/// The settings with those on that these features of the netdev stand for.
+pub(super) fn switched_on(tasks: &Tasks, features: u64) -> Tasks {
+    let has = |bit| features & bit != 0;
+    let mut on = *tasks;
+    let [ip, of_all @ ..] = &mut on.checksums;
+    for one in of_all {
+        one.transmit |= has(netif::HW_CSUM);
+        one.receive |= has(netif::RXCSUM);
+    }
+    let [_, lso_ipv4, lso_ipv6] = &mut on.lso;
+    ip.transmit |= has(netif::TSO);
+    *lso_ipv4 |= has(netif::TSO);
+    *lso_ipv6 |= has(netif::TSO6);
+    on
 }
 
 fn checksum(transmit: bool, receive: bool) -> Checksum {
@@ -117,6 +157,19 @@ fn gcm(mode: u8, key_len: usize, options: u32) -> XSaEntry {
     }
 }
 
+/// Null encryption with AES-GMAC.
+fn gmac(mode: u8, key_len: usize) -> XSaEntry {
+    XSaEntry {
+        mode,
+        kind: cap::KIND_MAC,
+        flags: WireU16::new(0),
+        algo: WireU16::new(0),
+        mac: WireU16::new(cap::MAC_GMAC_AES as u16),
+        key_lens: WireU32::new(length_bit(key_len / 4)),
+        icv_lens: WireU32::new(length_bit(16)),
+    }
+}
+
 fn cbc(mode: u8, key_len: usize, mac: u64, icv_len: usize) -> XSaEntry {
     XSaEntry {
         mode,
@@ -141,7 +194,10 @@ fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
             && in_both(&|mode| cbc(mode, key_len, cap::MAC_HMAC_SHA256, 16))
     };
     let has_gcm = |key_len| in_both(&|mode| gcm(mode, key_len, 0));
+    let has_gmac = |key_len| in_both(&|mode| gmac(mode, key_len));
+    let gmacs = [has_gmac(16), has_gmac(24), has_gmac(32)];
     let encryption = [
+        (Encryption::NONE, gmacs.contains(&true)),
         (Encryption::AES_GCM_128, has_gcm(16)),
         (Encryption::AES_GCM_192, has_gcm(24)),
         (Encryption::AES_GCM_256, has_gcm(32)),
@@ -152,6 +208,9 @@ fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
     let authentication = [
         (Authentication::SHA_1, in_both(&sha_1)),
         (Authentication::SHA_256, in_both(&sha_256)),
+        (Authentication::AES_GCM_128, gmacs[0]),
+        (Authentication::AES_GCM_192, gmacs[1]),
+        (Authentication::AES_GCM_256, gmacs[2]),
     ];
     let udp_esp = [
         (UdpEsp::TRANSPORT, cap::MODE_ESP_TRANSPORT),

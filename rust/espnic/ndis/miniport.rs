@@ -22,11 +22,13 @@ use espnic_ndis::{
     envelope::{
         Request,
         INDICATION_BUFFER,
+        KEYWORD_CHECKSUMS,
         KEYWORD_DISABLE_TASK_OFFLOAD,
         KEYWORD_ENABLED_OFFLOAD,
         KEYWORD_IPSEC_V1_IPV4,
         KEYWORD_IPSEC_V2,
         KEYWORD_IPSEC_V2_IPV4,
+        KEYWORD_LSO,
         QUERY,
         SET, //
     },
@@ -39,7 +41,8 @@ use espnic_ndis::{
         Hardware,
         Keywords,
         Snapshot,
-        State, //
+        State,
+        Tasks, //
     },
     offload::Offload,
     Oid,
@@ -64,6 +67,8 @@ pub(super) struct Miniport {
     hardware: Hardware,
     /// The netdev's features that `hardware` was made of.
     features: u64,
+    /// Features are being made those of the configuration, one after the other.
+    settling: bool,
     /// The system-wide keywords. They are the transport's; XFRM knows none of them, so that the
     /// miniport starts with IPsec offload disabled where they say so.
     disable_task_offload: Option<u32>,
@@ -88,6 +93,7 @@ impl Miniport {
             model: model::Adapter::initialize(Version::V6_30, hardware, Keywords::default()),
             hardware,
             features: 0,
+            settling: false,
             disable_task_offload: None,
             enabled_offload: None,
             off_by_stack: false,
@@ -104,6 +110,9 @@ impl Miniport {
         let keywords = *self.model.keywords();
         let state = self.model.state();
         self.model = model::Adapter::initialize(version, self.hardware, keywords);
+        // What cannot be switched as the keywords say is off.
+        let tasks = hardware::possible(&self.model.tasks());
+        self.model.external_tasks(tasks);
         if self.disable_task_offload == Some(1) || self.enabled_offload == Some(0) {
             self.model.external_change(false);
         }
@@ -113,7 +122,7 @@ impl Miniport {
         self.tell(ipsec);
     }
 
-    /// Tells the NIC's IPsec side which SAs are to be left to software (C38).
+    /// Tells the NIC's IPsec side which SAs are to be left to software (C44).
     fn tell(&self, ipsec: &Ipsec) {
         let snapshot = self.model.snapshot();
         // What NDIS has no words for it cannot switch off.
@@ -133,7 +142,8 @@ impl Miniport {
 
     /// A set request on the normal path.
     fn set(&mut self, ipsec: &Ipsec, oid: Oid, information: &[u8]) -> Effects {
-        let effects = self.model.set(oid, information);
+        let obeys = |tasks: &Tasks| hardware::possible(tasks) == *tasks;
+        let effects = self.model.set_if(oid, information, obeys);
         if effects.completion.status == Status::SUCCESS {
             // Whoever switched it before: now NDIS has the last word.
             self.off_by_stack &= oid != Oid::PARAMETERS;
@@ -152,15 +162,31 @@ impl Miniport {
 
     /// Takes over the netdev's features; true if the hardware's capabilities are others now.
     fn follow_hardware(&mut self, ipsec: &Ipsec, features: u64) -> bool {
+        let before = self.features;
         // Without ESP those that depend on it are off, which says nothing of the hardware.
         self.features = match features & netif::HW_ESP {
             0 => (features & !FEATURES) | (self.features & FEATURES),
             _ => features,
         };
+        // Nor does what the settings have switched off, and what the stack switches off with it.
+        let off = self.switched_off();
+        self.features = (self.features & !off) | (before & off);
         let hardware = hardware::of(ipsec, self.features);
         let changed = hardware != self.hardware;
         self.hardware = hardware;
         changed
+    }
+
+    /// The features that settings of checksums and large sends have switched off.
+    fn switched_off(&self) -> u64 {
+        let off = hardware::features(&self.model.tasks())
+            .into_iter()
+            .filter(|(_, on)| !on)
+            .fold(0, |off, (bit, _)| off | bit);
+        match off & netif::HW_CSUM {
+            0 => off,
+            _ => off | netif::HW_ESP_TX_CSUM | netif::GSO_ESP,
+        }
     }
 
     pub(super) fn set_resetting(&mut self, resetting: bool) {
@@ -176,6 +202,14 @@ impl Miniport {
 
     pub(super) fn version(&self) -> Version {
         self.model.version()
+    }
+
+    /// Writes what is enabled as NDIS_OFFLOAD, as a protocol driver gets it when it binds (R138); the
+    /// number of bytes.
+    pub(super) fn configuration(&self, buffer: &mut [u8; INDICATION_BUFFER]) -> u32 {
+        buffer.fill(0);
+        let written = self.model.current().encode(self.model.version(), buffer);
+        written.map_or(0, |length| length as u32)
     }
 
     /// SaOffloadCapacity of the hardware.
@@ -259,7 +293,14 @@ fn keyword_name(name: u32) -> Option<&'static str> {
         KEYWORD_IPSEC_V2 => Some(keyword::IPSEC_V2),
         KEYWORD_IPSEC_V2_IPV4 => Some(keyword::IPSEC_V2_IPV4),
         KEYWORD_IPSEC_V1_IPV4 => Some(keyword::IPSEC_V1_IPV4),
-        _ => None,
+        _ => {
+            let granular = |names: &[&'static str], first: u32| {
+                let at = name.checked_sub(first)? as usize;
+                names.get(at).copied()
+            };
+            granular(&keyword::CHECKSUMS, KEYWORD_CHECKSUMS)
+                .or_else(|| granular(&keyword::LSO, KEYWORD_LSO))
+        }
     }
 }
 
@@ -288,20 +329,46 @@ impl Adapter {
             return completed(Status::NOT_ACCEPTED);
         }
         let nic = dev.data();
-        let effects = self.miniport.lock().set(&nic.ipsec, oid, information);
-        self.carry_out(dev, &effects, &rtnl);
+        let mut miniport = self.miniport.lock();
+        let before = miniport.model.tasks();
+        let effects = miniport.set(&nic.ipsec, oid, information);
+        drop(miniport);
+        self.carry_out(dev, &effects, &before, &rtnl);
         // Others shall not have to wait for the NIC, which may be slow.
         drop(rtnl);
         nic.ipsec.follow(&nic.control);
         effects.completion
     }
 
-    /// Makes the netdev's features those of the configuration, then indicates that.
-    fn carry_out(&self, dev: &Device<Nic>, effects: &Effects, rtnl: &rtnl::Guard) {
-        let esp = self.miniport.lock().snapshot().config.esp;
+    /// Makes the netdev's features those of the configuration, then indicates that. Checksums and
+    /// large sends are switched where their settings are others than `before`.
+    fn carry_out(&self, dev: &Device<Nic>, effects: &Effects, before: &Tasks, rtnl: &rtnl::Guard) {
+        let mut miniport = self.miniport.lock();
+        let esp = miniport.snapshot().config.esp;
+        let after = hardware::features(&miniport.model.tasks());
+        let (mut on, mut off) = (0, 0);
+        for ((bit, was), (_, is)) in hardware::features(before).into_iter().zip(after) {
+            match (was, is) {
+                (false, true) => on |= bit,
+                (true, false) => off |= bit,
+                _ => {}
+            }
+        }
+        // Not what was off before, by `ethtool -K`.
+        on &= miniport.features;
         if effects.changed && (dev.features() & netif::HW_ESP != 0) != esp {
-            // The notifier calls `follow_features`, for which all is as it should be.
-            dev.want_features(FEATURES, esp, rtnl);
+            *(if esp { &mut on } else { &mut off }) |= FEATURES;
+        }
+        if on | off != 0 {
+            // The notifier calls `follow_features`, which must not see one half of it.
+            miniport.settling = true;
+            drop(miniport);
+            dev.want_features(off, false, rtnl);
+            dev.want_features(on, true, rtnl);
+            self.miniport.lock().settling = false;
+            self.follow_features(dev);
+        } else {
+            drop(miniport);
         }
         let indications = self.miniport.lock().indications(effects);
         self.indicate(&indications);
@@ -317,6 +384,20 @@ impl Adapter {
         let features = dev.features();
         let on = features & netif::HW_ESP != 0;
         let mut miniport = self.miniport.lock();
+        if miniport.settling {
+            return;
+        }
+        let tasks = miniport.model.tasks();
+        let switched_on = features & miniport.switched_off();
+        let by_others = miniport
+            .model
+            .external_tasks(hardware::switched_on(&tasks, switched_on));
+        if by_others.current_config {
+            let indications = miniport.indications(&by_others);
+            drop(miniport);
+            self.indicate(&indications);
+            miniport = self.miniport.lock();
+        }
         if miniport.follow_hardware(&dev.data().ipsec, features) {
             let hardware = miniport.hardware;
             let effects = miniport.model.hardware_changed(hardware);
@@ -354,6 +435,7 @@ impl Adapter {
         }
         let mut miniport = self.miniport.lock();
         let now = miniport.model.version();
+        let before = miniport.model.tasks();
         miniport.start(&dev.data().ipsec, if version == 0 { now } else { new });
         drop(miniport);
         let effects = Effects {
@@ -363,7 +445,7 @@ impl Adapter {
             current_config: true,
             keywords: None,
         };
-        self.carry_out(dev, &effects, &rtnl);
+        self.carry_out(dev, &effects, &before, &rtnl);
         Ok(())
     }
 }

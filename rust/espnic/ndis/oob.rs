@@ -26,7 +26,8 @@ use espnic_ndis::{
         packet::{
             self,
             Class,
-            Plain, //
+            Plain,
+            Protected, //
         },
         Check,
         Mode,
@@ -38,6 +39,7 @@ use espnic_ndis::{
         LargeSend,
         SendHeader, //
     },
+    sa::Operation,
     Status, //
 };
 use espnic_wire::{
@@ -135,7 +137,7 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
         let length = usize::try_from(length).ok()?;
         // Of a large packet only the head is here.
         let offset = match packet::classify_head(packet, length) {
-            Class::Protected(found) => Some(found.offset),
+            Class::Protected(found) => Some(numbers_at(&found)),
             Class::Plain(Plain::Ike | Plain::KeepAlive) => None,
             Class::Plain(_) => return None,
         };
@@ -167,7 +169,15 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
     Some(record)
 }
 
-/// SPI and sequence number.
+/// Where SPI and sequence number start, which AH has behind four other bytes (RFC 4302 section 2).
+fn numbers_at(found: &Protected) -> usize {
+    match found.operation {
+        Operation::AH => found.offset.saturating_add(4),
+        _ => found.offset,
+    }
+}
+
+/// SPI and sequence number, which follow each other.
 fn set_numbers(record: &mut Received, esp: &[u8]) {
     if let Some([s0, s1, s2, s3, n0, n1, n2, n3]) = esp.first_chunk() {
         record.spi = [*s0, *s1, *s2, *s3];

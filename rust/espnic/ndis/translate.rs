@@ -14,6 +14,7 @@ use espnic_ndis::{
     model::{
         Bundle,
         Esp,
+        Integrity,
         Mode, //
     },
     sa::{
@@ -48,6 +49,8 @@ const SALT_LEN: usize = 4;
 /// A cipher that is not combined with authentication, and its NDIS identifiers by key length.
 const CBC: &CStr = c"cbc(aes)";
 const GCM: &CStr = c"rfc4106(gcm(aes))";
+/// Null encryption with AES-GMAC, which XFRM has as one AEAD.
+const GMAC: &CStr = c"rfc4543(gcm(aes))";
 
 /// Encryption algorithms: identifier, XFRM's name, bytes of the key.
 const ENCRYPTIONS: [(Encryption, &CStr, usize); 6] = [
@@ -63,6 +66,13 @@ const ENCRYPTIONS: [(Encryption, &CStr, usize); 6] = [
 const AUTHENTICATIONS: [(Authentication, &CStr); 2] = [
     (Authentication::SHA_1, c"hmac(sha1)"),
     (Authentication::SHA_256, c"hmac(sha256)"),
+];
+
+/// AES-GMAC: identifier, bytes of the key.
+const GMACS: [(Authentication, usize); 3] = [
+    (Authentication::AES_GCM_128, 16),
+    (Authentication::AES_GCM_192, 24),
+    (Authentication::AES_GCM_256, 32),
 ];
 
 /// The XFRM state that a bundle asks for.
@@ -132,6 +142,9 @@ fn ports(request: &Request) -> (u16, u16) {
 }
 
 fn algorithm<'a>(esp: &Esp<'a>) -> Result<Algorithm<'a>, Status> {
+    if let Some(gmac) = esp.integrity.as_ref().filter(|one| is_gmac(one.algorithm)) {
+        return null_with(esp, gmac);
+    }
     let cipher = esp.cipher.as_ref().ok_or(Status::NOT_SUPPORTED)?;
     let known = ENCRYPTIONS.iter().find(|known| known.0 == cipher.algorithm);
     let (_, name, _) = *known.ok_or(Status::NOT_SUPPORTED)?;
@@ -161,6 +174,23 @@ fn algorithm<'a>(esp: &Esp<'a>) -> Result<Algorithm<'a>, Status> {
     })
 }
 
+fn is_gmac(algorithm: Authentication) -> bool {
+    GMACS.iter().any(|known| known.0 == algorithm)
+}
+
+/// Null encryption, named or by an empty slot, with AES-GMAC.
+fn null_with<'a>(esp: &Esp<'a>, gmac: &Integrity<'a>) -> Result<Algorithm<'a>, Status> {
+    let cipher = esp.cipher.as_ref().map(|cipher| cipher.algorithm);
+    if cipher.is_some_and(|cipher| cipher != Encryption::NONE) {
+        return Err(Status::NOT_SUPPORTED);
+    }
+    Ok(Algorithm::Aead {
+        name: GMAC,
+        key: gmac.key,
+        icv_bits: gmac.icv_length.saturating_mul(8),
+    })
+}
+
 /// NDIS identifiers of a state's authentication and encryption; 0 for none or others.
 pub(super) fn identifiers(x: &State) -> (u32, u32) {
     let encryption = |name: &[u8], key_len: usize| {
@@ -171,6 +201,10 @@ pub(super) fn identifiers(x: &State) -> (u32, u32) {
     };
     if let Some(aead) = x.aead() {
         let key_len = aead.key.len().saturating_sub(SALT_LEN);
+        if aead.name == GMAC.to_bytes() {
+            let known = GMACS.iter().find(|known| known.1 == key_len);
+            return known.map_or((0, 0), |known| (known.0 .0, Encryption::NONE.0));
+        }
         return (0, encryption(aead.name, key_len));
     }
     let authentication = x.auth().and_then(|auth| {

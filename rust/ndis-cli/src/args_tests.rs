@@ -65,7 +65,7 @@ fn lines_of_a_session_have_no_options_before_the_command() {
 #[test]
 fn values_that_the_module_does_not_know_are_refused_here() {
     for line in [
-        "restart --ndis 6.40",
+        "restart --ndis 6.45",
         "keyword nothing",
         "keyword *IPsecOffloadV2 seven",
         "add --list x --window 5000",

@@ -147,10 +147,8 @@ impl Device {
         let ifindex = system::interface_index(interface).ok_or_else(|| {
             format!("there is no network interface {interface} here: `ip link` lists them")
         })?;
-        let mut bind = envelope::Bind {
-            ifindex,
-            flags: want,
-        };
+        let mut bind = envelope::Bind::new_zeroed();
+        (bind.ifindex, bind.flags) = (ifindex, want);
         device.ioctl(envelope::IOCTL_BIND, &mut bind)?;
         Ok(device)
     }

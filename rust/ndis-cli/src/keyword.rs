@@ -5,8 +5,8 @@
 use std::str::FromStr;
 
 use espnic_ndis::envelope::{
-    KEYWORD_DISABLE_TASK_OFFLOAD, KEYWORD_ENABLED_OFFLOAD, KEYWORD_IPSEC_V1_IPV4, KEYWORD_IPSEC_V2,
-    KEYWORD_IPSEC_V2_IPV4,
+    KEYWORD_CHECKSUMS, KEYWORD_DISABLE_TASK_OFFLOAD, KEYWORD_ENABLED_OFFLOAD,
+    KEYWORD_IPSEC_V1_IPV4, KEYWORD_IPSEC_V2, KEYWORD_IPSEC_V2_IPV4, KEYWORD_LSO,
 };
 use espnic_ndis::keyword as names;
 
@@ -28,10 +28,18 @@ const fn keyword(name: &'static str, number: u32, most: u32) -> Keyword {
 }
 
 /// All keywords.
-pub static ALL: [Keyword; 5] = [
+pub static ALL: [Keyword; 13] = [
     keyword(names::IPSEC_V2, KEYWORD_IPSEC_V2, 3),
     keyword(names::IPSEC_V2_IPV4, KEYWORD_IPSEC_V2_IPV4, 3),
     keyword(names::IPSEC_V1_IPV4, KEYWORD_IPSEC_V1_IPV4, 3),
+    keyword(names::CHECKSUMS[0], KEYWORD_CHECKSUMS, 3),
+    keyword(names::CHECKSUMS[1], KEYWORD_CHECKSUMS + 1, 3),
+    keyword(names::CHECKSUMS[2], KEYWORD_CHECKSUMS + 2, 3),
+    keyword(names::CHECKSUMS[3], KEYWORD_CHECKSUMS + 3, 3),
+    keyword(names::CHECKSUMS[4], KEYWORD_CHECKSUMS + 4, 3),
+    keyword(names::LSO[0], KEYWORD_LSO, 1),
+    keyword(names::LSO[1], KEYWORD_LSO + 1, 1),
+    keyword(names::LSO[2], KEYWORD_LSO + 2, 1),
     keyword(names::DISABLE_TASK_OFFLOAD, KEYWORD_DISABLE_TASK_OFFLOAD, 1),
     keyword(names::ENABLED_OFFLOAD, KEYWORD_ENABLED_OFFLOAD, 1),
 ];

@@ -100,9 +100,14 @@ mod tests {
         assert_eq!(show_version(Version::V6_0), "6.0");
         assert_eq!(version("6.1"), Ok(Version::V6_1));
         assert_eq!(version("6.30"), Ok(Version::V6_30));
-        for wrong in ["6.40", "6.0", "6", "6.x", "", "6.1.1"] {
+        assert_eq!(version("6.82"), Ok(Version::V6_82));
+        for wrong in ["6.45", "6.0", "6", "6.x", "", "6.1.1"] {
             let text = version(wrong).unwrap_err();
-            assert_eq!(text, "there are 6.1, 6.20, 6.30, 6.50, 6.70, 6.83");
+            let (old, new) = (
+                "6.1, 6.20, 6.30, 6.40, 6.50, 6.51",
+                "6.60, 6.70, 6.80, 6.81, 6.82, 6.83",
+            );
+            assert_eq!(text, format!("there are {old}, {new}"));
         }
     }
 

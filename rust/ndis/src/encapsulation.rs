@@ -61,6 +61,30 @@ impl Family {
     pub fn enabled(&self) -> Set {
         Set(self.enabled.get())
     }
+
+    /// The setting as a protocol driver may make it: with [`Set::ON`] an encapsulation and its
+    /// Ethernet header, else zeros.
+    pub fn new(enabled: Set, encapsulation_type: u32, header_size: u32) -> Self {
+        let only_on = |value| U32::new(if enabled == Set::ON { value } else { 0 });
+        Self {
+            enabled: U32::new(enabled.0),
+            encapsulation_type: only_on(encapsulation_type),
+            header_size: only_on(header_size),
+        }
+    }
+
+    /// Whether the other members go with Enabled: one of the two encapsulations that a protocol
+    /// driver may name, with an Ethernet header as it has, or else zeros.
+    pub fn is_legal(&self) -> bool {
+        let size = self.header_size.get();
+        match (self.enabled(), self.encapsulation_type.get()) {
+            // With a tag where there is one.
+            (Set::ON, IEEE_802_3) => size == 14 || size == 18,
+            (Set::ON, IEEE_LLC_SNAP_ROUTED) => size != 0,
+            (Set::ON, _) => false,
+            (_, kind) => kind == 0 && size == 0,
+        }
+    }
 }
 
 layout! {

@@ -33,8 +33,9 @@ const fn ioc<T>(dir: u32, nr: u32) -> u32 {
     (dir << 30) | ((size_of::<T>() as u32) << 16) | (MAGIC << 8) | nr
 }
 
-/// `ESPNIC_NDIS_BIND`, [`Bind`]: choose the interface of this open file, once.
-pub const IOCTL_BIND: u32 = ioc::<Bind>(DIR_WRITE, 0);
+/// `ESPNIC_NDIS_BIND`, [`Bind`]: choose the interface of this open file, once. If the answer cannot
+/// be written (`EFAULT`) the file is bound all the same.
+pub const IOCTL_BIND: u32 = ioc::<Bind>(DIR_READ | DIR_WRITE, 0);
 /// `ESPNIC_NDIS_REQUEST`, [`Request`]: an OID request.
 pub const IOCTL_REQUEST: u32 = ioc::<Request>(DIR_READ | DIR_WRITE, 1);
 /// `ESPNIC_NDIS_LIST`, [`List`]: the SAs that are offloaded to the interface.
@@ -57,7 +58,7 @@ pub const WANT_SEND: u32 = 1 << 2;
 /// All flags of [`Bind::flags`].
 pub const WANT_ALL: u32 = WANT_INDICATIONS | WANT_RECEIVE | WANT_SEND;
 
-/// `struct espnic_ndis_bind`.
+/// `struct espnic_ndis_bind`, with what NDIS_BIND_PARAMETERS tells a protocol driver of offloads.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub struct Bind {
@@ -65,6 +66,12 @@ pub struct Bind {
     pub ifindex: u32,
     /// Which records `read()` shall return (`WANT_*`); the removal of the adapter always is one.
     pub flags: u32,
+    /// Out: bytes of `configuration`.
+    pub length: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Out: DefaultOffloadConfiguration, an `NDIS_OFFLOAD` with what is enabled.
+    pub configuration: [u8; INDICATION_BUFFER],
 }
 
 /// [`Request::path`]: the normal, serialised path.
@@ -251,6 +258,11 @@ pub const KEYWORD_IPSEC_V1_IPV4: u32 = 3;
 pub const KEYWORD_DISABLE_TASK_OFFLOAD: u32 = 4;
 /// [`Keyword::name`]: the system-wide `EnabledOffload` of IPsec, likewise.
 pub const KEYWORD_ENABLED_OFFLOAD: u32 = 5;
+/// [`Keyword::name`]: `*IPChecksumOffloadIPv4`; the other checksums are the next four, in the order
+/// of [`crate::keyword::CHECKSUMS`].
+pub const KEYWORD_CHECKSUMS: u32 = 6;
+/// [`Keyword::name`]: `*LsoV1IPv4`; `*LsoV2IPv4` and `*LsoV2IPv6` are the next two.
+pub const KEYWORD_LSO: u32 = 11;
 
 /// `struct espnic_ndis_keyword`. Keywords belong to the adapter and live as long as it is bound to the
 /// driver.
@@ -331,9 +343,9 @@ pub struct Received {
     pub slot1_v1: u64,
     /// OffloadHandle of the SA, 0 if none was found.
     pub handle: u64,
-    /// SPI of the packet's ESP header, network order; zero if the packet has none.
+    /// SPI of the packet's first ESP or AH header, network order; zero if the packet has none.
     pub spi: [u8; 4],
-    /// Sequence number in the packet's ESP header, network order.
+    /// Sequence number in that header, network order.
     pub sequence: [u8; 4],
     /// Bytes of the frame.
     pub length: u32,
@@ -372,7 +384,7 @@ pub struct Sent {
 }
 
 const _: () = {
-    assert!(size_of::<Bind>() == 8);
+    assert!(size_of::<Bind>() == 232);
     assert!(size_of::<Request>() == 72);
     assert!(size_of::<List>() == 32);
     assert!(size_of::<Entry>() == 104);
@@ -395,7 +407,7 @@ mod tests {
 
     #[test]
     fn ioctl_numbers_are_those_of_the_c_macros() {
-        assert_eq!(IOCTL_BIND, 0x4008_e500);
+        assert_eq!(IOCTL_BIND, 0xc0e8_e500);
         assert_eq!(IOCTL_REQUEST, 0xc048_e501);
         assert_eq!(IOCTL_LIST, 0xc020_e502);
         assert_eq!(IOCTL_INFO, 0x8038_e503);

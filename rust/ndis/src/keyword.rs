@@ -11,6 +11,16 @@ pub const IPSEC_V1_IPV4: &str = "*IPsecOffloadV1IPv4";
 pub const IPSEC_V2: &str = "*IPsecOffloadV2";
 /// IPsec offload version 2 of an adapter that offloads IPv4 only.
 pub const IPSEC_V2_IPV4: &str = "*IPsecOffloadV2IPv4";
+/// Checksums: IP, TCP and UDP over IPv4, TCP and UDP over IPv6. 0 neither, 1 send, 2 receive, 3 both.
+pub const CHECKSUMS: [&str; 5] = [
+    "*IPChecksumOffloadIPv4",
+    "*TCPChecksumOffloadIPv4",
+    "*UDPChecksumOffloadIPv4",
+    "*TCPChecksumOffloadIPv6",
+    "*UDPChecksumOffloadIPv6",
+];
+/// Large sends: version 1, version 2 over IPv4 and over IPv6. 0 off, 1 on.
+pub const LSO: [&str; 3] = ["*LsoV1IPv4", "*LsoV2IPv4", "*LsoV2IPv6"];
 /// System-wide, under `Services\TCPIP\Parameters`: 1 turns every task offload off.
 pub const DISABLE_TASK_OFFLOAD: &str = "DisableTaskOffload";
 /// System-wide, under `Services\Ipsec`: 0 turns IPsec offload off.

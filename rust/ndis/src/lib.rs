@@ -81,19 +81,37 @@ impl Version {
     pub const V6_20: Self = Self(0x0006_0014);
     /// NDIS 6.30 (Windows 8): the first with OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX.
     pub const V6_30: Self = Self(0x0006_001e);
+    /// NDIS 6.40 (Windows 8.1).
+    pub const V6_40: Self = Self(0x0006_0028);
     /// NDIS 6.50 (Windows 10).
     pub const V6_50: Self = Self(0x0006_0032);
+    /// NDIS 6.51 (Windows 10, version 1511).
+    pub const V6_51: Self = Self(0x0006_0033);
+    /// NDIS 6.60 (Windows 10, version 1607).
+    pub const V6_60: Self = Self(0x0006_003c);
     /// NDIS 6.70 (Windows 10, version 1703): IPsec offload is deprecated from here on.
     pub const V6_70: Self = Self(0x0006_0046);
+    /// NDIS 6.80 (Windows 10, version 1709).
+    pub const V6_80: Self = Self(0x0006_0050);
+    /// NDIS 6.81 (Windows 10, version 1803).
+    pub const V6_81: Self = Self(0x0006_0051);
+    /// NDIS 6.82 (Windows 10, version 1809).
+    pub const V6_82: Self = Self(0x0006_0052);
     /// NDIS 6.83 (Windows 10, version 1903).
     pub const V6_83: Self = Self(0x0006_0053);
     /// Those that have IPsecOV2: a miniport can come up with each of them.
-    pub const WITH_IPSEC_V2: [Self; 6] = [
+    pub const WITH_IPSEC_V2: [Self; 12] = [
         Self::V6_1,
         Self::V6_20,
         Self::V6_30,
+        Self::V6_40,
         Self::V6_50,
+        Self::V6_51,
+        Self::V6_60,
         Self::V6_70,
+        Self::V6_80,
+        Self::V6_81,
+        Self::V6_82,
         Self::V6_83,
     ];
 }

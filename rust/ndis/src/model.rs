@@ -3,7 +3,7 @@
 //! A miniport with IPsecOV2 as pure functions: what it reports, how it answers OIDs, what it does
 //! with packets.
 //!
-//! Numbers R1 to R137 and C1 to C36 in the comments are the rules and choices that
+//! Numbers R and C in the comments are the rules and choices that
 //! `Documentation/ndis-rules.rst` lists with their sources.
 //!
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
@@ -39,6 +39,7 @@ pub mod segment;
 #[cfg(not(kernel))]
 pub mod send;
 pub mod table;
+mod tasks;
 #[cfg(not(kernel))]
 pub mod transport;
 
@@ -47,10 +48,11 @@ pub use algorithm::SALT;
 pub use backend::{Backend, RemoveError, UpdateError};
 pub use bundle::{Ah, Bundle, Cipher, Esp, Integrity, Mode};
 pub use capabilities::Capabilities;
-pub use check::{Convention, IcvUnit, Salt};
+pub use check::{Convention, IcvUnit, Repeated, Salt};
 pub use direct::{Completion, Direct};
 pub use keywords::{Enabled, Keywords};
 pub use receive::{Check, Record, Report, Work};
 #[cfg(not(kernel))]
 pub use send::{Job, SendSlots, Verdict};
 pub use table::{Lookup, Offloaded};
+pub use tasks::{Directions, Tasks};

@@ -128,16 +128,27 @@ impl OffloadParameters {
         any_revision(buffer, ObjectType::DEFAULT, size)
     }
 
-    /// Whether every member that selects something has one of its values: checksums for send,
-    /// receive, both or neither, IPsec as [`IpsecSetting`], the others on or off.
-    pub fn has_known_values(&self) -> bool {
-        let checksums = [
+    /// The settings of checksums: IP, TCP and UDP over IPv4, TCP and UDP over IPv6. 1 is off, 2
+    /// send, 3 receive, 4 both.
+    pub fn checksums(&self) -> [u8; 5] {
+        [
             self.ipv4_checksum,
             self.tcp_ipv4_checksum,
             self.udp_ipv4_checksum,
             self.tcp_ipv6_checksum,
             self.udp_ipv6_checksum,
-        ];
+        ]
+    }
+
+    /// The settings of large sends: version 1, version 2 over IPv4 and over IPv6. 1 is off, 2 on.
+    pub fn large_sends(&self) -> [u8; 3] {
+        [self.lso_v1, self.lso_v2_ipv4, self.lso_v2_ipv6]
+    }
+
+    /// Whether every member that selects something has one of its values: checksums for send,
+    /// receive, both or neither, IPsec as [`IpsecSetting`], the others on or off.
+    pub fn has_known_values(&self) -> bool {
+        let checksums = self.checksums();
         let switches = [
             self.lso_v1,
             self.lso_v2_ipv4,

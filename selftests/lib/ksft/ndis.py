@@ -31,8 +31,10 @@ ALL = INDICATIONS | RECEIVED | SENT
 XFRM, THIS, OTHER = 0, 1, 2
 DELETE_REQUESTED = 2
 IPSEC_V2, IPSEC_V2_IPV4, IPSEC_V1_IPV4, DISABLE_TASK_OFFLOAD, ENABLED_OFFLOAD = 1, 2, 3, 4, 5
+CHECKSUMS, LSO_V1, LSO_V2_IPV4, LSO_V2_IPV6 = range(6, 11), 11, 12, 13
 REMOVED, ENCAPSULATION_SET = 1, 2
 
+BIND_WORDS = struct.Struct("=IIII216s")
 REQUEST = struct.Struct("=IIIIQIIIIQB3xII2s2s8x")
 LIST, KEYWORD, RESTART = struct.Struct("=QQIIII"), struct.Struct("=IIII"), struct.Struct("=II")
 ENTRY = struct.Struct("=QQQ16s16s4sIIIIIIIIIBBBB2s2s")
@@ -47,7 +49,7 @@ def _ioc(direction, number, size):
     return direction << 30 | size << 16 | 0xE5 << 8 | number
 
 
-BIND = _ioc(1, 0, 8)
+BIND = _ioc(3, 0, BIND_WORDS.size)
 IOCTL_REQUEST = _ioc(3, 1, REQUEST.size)
 IOCTL_LIST = _ioc(3, 2, LIST.size)
 IOCTL_INFO = _ioc(2, 3, INFO.size)
@@ -173,14 +175,18 @@ def _open(extra):
 
 
 def bind_index(fd, index, flags=0):
-    """BIND to an interface of this thread's namespace."""
-    fcntl.ioctl(fd, BIND, struct.pack("=II", index, flags))
+    """BIND to an interface of this thread's namespace; the NDIS_OFFLOAD that comes with it."""
+    words = bytearray(BIND_WORDS.pack(index, flags, 0, 0, b""))
+    fcntl.ioctl(fd, BIND, words)
+    *_, length, reserved, configuration = BIND_WORDS.unpack(words)
+    equal((reserved, configuration[length:].strip(b"\0")), (0, b""), "what else BIND returns")
+    return configuration[:length]
 
 
 def bind_fd(fd, ns, name, flags=ALL):
-    """BIND to an interface of a namespace."""
+    """BIND to an interface of a namespace, as bind_index()."""
     with ns:
-        bind_index(fd, socket.if_nametoindex(name), flags)
+        return bind_index(fd, socket.if_nametoindex(name), flags)
 
 
 class Ndis:
@@ -189,7 +195,7 @@ class Ndis:
     def __init__(self, ns, name, flags=ALL):
         self.fd = _open(os.O_NONBLOCK)
         defer(self.close)
-        bind_fd(self.fd, ns, name, flags)
+        self.configuration = bind_fd(self.fd, ns, name, flags)
 
     def close(self):
         """Close the file, if it is open: its number may be another file's by now."""
@@ -379,10 +385,11 @@ def ready(cfg, flags=0):
     return miniport
 
 
-def protect(cfg, miniport, flow, *, single=True, esn=None):
-    """Install a flow, at the side under test by OIDs; returns (outbound, inbound handle)."""
+def protect(cfg, miniport, flow, **kwargs):
+    """Install a flow, at the side under test by OIDs; returns (outbound, inbound handle). More
+    arguments are those of Ndis.add()."""
     defer(xfrm.flush, cfg.dut, cfg.peer)
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*flow.dut_policies())
-    return tuple(miniport.add(sa, inbound, single=single, esn=esn)
+    return tuple(miniport.add(sa, inbound, **kwargs)
                  for sa, inbound in ((flow.out, False), (flow.in_, True)))

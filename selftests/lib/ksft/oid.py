@@ -26,8 +26,8 @@ CURRENT_CONFIG_INDICATION, HARDWARE_INDICATION = 0x40020006, 0x40020007
 TYPE_DEFAULT, TYPE_OFFLOAD, TYPE_ENCAPSULATION = 0x80, 0xA7, 0xA8
 INBOUND, IPV6, ESN_SA = 0x01, 0x10, 0x01
 AH, ESP = 1, 2
-MD5, SHA1, SHA256, GMAC128 = 0x01, 0x02, 0x04, 0x08
-DES, DES3, GCM128, GCM192, GCM256 = 0x02, 0x04, 0x08, 0x10, 0x20
+MD5, SHA1, SHA256, GMAC128, GMAC192, GMAC256 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+NULL, DES, DES3, GCM128, GCM192, GCM256 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 CBC128, CBC192, CBC256 = 0x40, 0x80, 0x100
 UDP_NONE, UDP_TRANSPORT, UDP_TUNNEL, TRANSPORT_OVER_UDP_TUNNEL, UDP_TRANSPORT_OVER_TUNNEL = \
     0, 1, 2, 4, 8
@@ -113,10 +113,11 @@ UPDATE_SA_SIZE = 0x1C
 
 DeleteSa = Layout(0x18, {**HEADER, "Next": (0x08, "Q"), "OffloadHandle": (0x10, "Q")})
 
-# NDIS_OFFLOAD from revision 2 on: the header, MaxOffLoadSize of large send, Flags and
+# NDIS_OFFLOAD from revision 2 on: the header, bits of checksums, MaxOffLoadSize of large send, Flags and
 # NDIS_IPSEC_OFFLOAD_V2, which is at 0x70.
 Offload = Layout(0x90, {
-    **HEADER, "LsoV1.Size": (0x28, "I"), "LsoV2.IPv4.Size": (0x54, "I"),
+    **HEADER, "Tx4.Bits": (0x08, "I"), "Rx4.Bits": (0x10, "I"), "Tx6.Bits": (0x18, "I"),
+    "Rx6.Bits": (0x20, "I"), "LsoV1.Size": (0x28, "I"), "LsoV2.IPv4.Size": (0x54, "I"),
     "LsoV2.IPv6.Size": (0x60, "I"), "Flags": (0x6C, "I"),
     "Encapsulation": (0x70, "I"), "IPv6Supported": (0x74, "B"),
     "IPv4Options": (0x75, "B"), "IPv6NonIPsecExtensionHeaders": (0x76, "B"), "Ah": (0x77, "B"),
@@ -128,7 +129,10 @@ Offload = Layout(0x90, {
 OFFLOAD_SIZES = {2: 0x90, 3: 0x9C, 4: 0xB1, 5: 0xBC, 6: 0xD8}
 
 Parameters = Layout(0x24, {
-    **HEADER, "IPv4Checksum": (0x04, "B"), "IPsecV1": (0x0A, "B"), "Flags": (0x10, "I"),
+    **HEADER, "IPv4Checksum": (0x04, "B"), "TCPIPv4Checksum": (0x05, "B"),
+    "UDPIPv4Checksum": (0x06, "B"), "TCPIPv6Checksum": (0x07, "B"),
+    "UDPIPv6Checksum": (0x08, "B"), "LsoV1": (0x09, "B"), "IPsecV1": (0x0A, "B"),
+    "LsoV2IPv4": (0x0B, "B"), "LsoV2IPv6": (0x0C, "B"), "Flags": (0x10, "I"),
     "IPsecV2": (0x14, "B"), "IPsecV2IPv4": (0x15, "B")})
 PARAMETERS_SIZES = {1: 0x14, 2: 0x16, 3: 0x1A, 4: 0x20, 5: 0x22}
 
@@ -146,6 +150,10 @@ def status_name(status):
 def _ciphers(algorithm, key):
     """Fields of the first association that an algorithm of `ip xfrm` needs, and its keys in the
     order of its words: cipher (with salt), then MAC."""
+    if algorithm.kernel_name.startswith("rfc4543"):
+        bits = (len(key) - 4) * 8
+        return {"0.Enc.Identifier": NULL, "0.Auth.KeyLength": len(key),
+                "0.Auth.Identifier": {128: GMAC128, 192: GMAC192, 256: GMAC256}[bits]}
     if not algorithm.mac:
         bits = (len(key) - 4) * 8
         return {"0.Enc.Identifier": {128: GCM128, 192: GCM192, 256: GCM256}[bits],
@@ -155,6 +163,12 @@ def _ciphers(algorithm, key):
             "0.Enc.KeyLength": cipher, "0.Auth.KeyOffsetBytes": cipher,
             "0.Auth.Identifier": {"hmac(sha1)": SHA1, "hmac(sha256)": SHA256}[algorithm.mac],
             "0.Auth.KeyLength": algorithm.mac_key_len}
+
+
+def identifiers(sa):
+    """The authentication and encryption algorithm of an SA, 0 for none."""
+    fields = _ciphers(sa.algorithm, sa.key)
+    return fields.get("0.Auth.Identifier", 0), fields["0.Enc.Identifier"]
 
 
 def _common(sa, inbound, esn):
@@ -209,13 +223,14 @@ def parameters(revision=2, changes=None):
     return Parameters.pack(values | (changes or {}))[:PARAMETERS_SIZES[revision]]
 
 
-def encapsulation(kind=IEEE_802_3, enabled=SET_ON):
-    """NDIS_OFFLOAD_ENCAPSULATION, the same for both families."""
+def encapsulation(kind=IEEE_802_3, enabled=SET_ON, size=14, changes=None):
+    """NDIS_OFFLOAD_ENCAPSULATION, the same for both families; kind and header are for ON only."""
     values = {"Type": TYPE_ENCAPSULATION, "Revision": 1, "Size": Encapsulation.size}
     for family in ("IPv4.", "IPv6."):
-        values |= {family + "Enabled": enabled, family + "EncapsulationType": kind,
-                   family + "HeaderSize": 14}
-    return Encapsulation.pack(values)
+        values[family + "Enabled"] = enabled
+        if enabled == SET_ON:
+            values |= {family + "EncapsulationType": kind, family + "HeaderSize": size}
+    return Encapsulation.pack(values | (changes or {}))
 
 
 def chain(layout, elements):

@@ -7,9 +7,12 @@ use super::{
     ip_length,
     is_delete_request,
     named_sa,
+    numbers_at,
+    packet,
     set_numbers,
     work,
     Check,
+    Class,
     Mode,
     NetHdr48,
     Received,
@@ -70,6 +73,27 @@ mod cases {
         assert_eq!((record.spi, record.sequence), ([0; 4], [0; 4]));
         set_numbers(&mut record, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!((record.spi, record.sequence), ([1, 2, 3, 4], [5, 6, 7, 8]));
+    }
+
+    #[test]
+    fn numbers_of_ah_and_esp() -> Result {
+        // IPv4, then NextHeader, length and zeros, SPI 1 to 4, number 5 to 8 (RFC 4302).
+        let mut ah = [0; 44];
+        ah[..4].copy_from_slice(&[0x45, 0, 0, 44]);
+        ah[9] = 51;
+        ah[20..32].copy_from_slice(&[6, 4, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut esp = ah;
+        esp[9] = 50;
+        esp[20..28].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        for whole in [ah, esp] {
+            let Class::Protected(found) = packet::classify_head(&whole, whole.len()) else {
+                return Err(EINVAL);
+            };
+            let mut record = Received::new_zeroed();
+            set_numbers(&mut record, &whole[numbers_at(&found)..]);
+            assert_eq!((record.spi, record.sequence), ([1, 2, 3, 4], [5, 6, 7, 8]));
+        }
+        Ok(())
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn status(bundle: &Bundle<'_>) -> u32 {
         .map_or(0, |status| status.0)
 }
 
-fn with(esp: Esp<'static>) -> Bundle<'static> {
+fn with(esp: Esp<'_>) -> Bundle<'_> {
     Bundle {
         esp: Some(esp),
         ..BUNDLE
@@ -254,7 +254,7 @@ mod cases {
             };
             assert_eq!(status(&with(esp)), NOT_SUPPORTED);
         }
-        // MD5, AES-GMAC.
+        // MD5, and AES-GMAC with a cipher.
         for algorithm in [1, 8] {
             let integrity = Integrity {
                 algorithm: Authentication(algorithm),
@@ -267,6 +267,69 @@ mod cases {
             };
             assert_eq!(status(&with(esp)), NOT_SUPPORTED);
         }
+    }
+
+    #[test]
+    fn null_with_gmac() -> Result {
+        // IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_128 to _256, and _ENCRYPTION_NONE.
+        let key = b"0123456789abcdef0123456789abcdefSALT";
+        let null = Cipher {
+            algorithm: Encryption(1),
+            material: &[],
+            ..AES_CBC
+        };
+        for (algorithm, start) in [(0x08, 16), (0x10, 8), (0x20, 0)] {
+            let integrity = Some(Integrity {
+                algorithm: Authentication(algorithm),
+                key: &key[start..],
+                icv_length: 16,
+            });
+            for cipher in [None, Some(null)] {
+                let esp = Esp {
+                    cipher,
+                    integrity,
+                    ..ESP
+                };
+                let found = parameters(&with(esp), &request()).map_err(|_| EINVAL)?;
+                let Algorithm::Aead {
+                    name,
+                    key: given,
+                    icv_bits,
+                } = found.algorithm
+                else {
+                    return Err(EINVAL);
+                };
+                assert_eq!(name.to_bytes(), b"rfc4543(gcm(aes))");
+                assert_eq!((given, icv_bits), (&key[start..], 128));
+            }
+            // One that encrypts with GMAC beside it is no pair.
+            for cipher in [AES_CBC, GCM] {
+                let esp = Esp {
+                    cipher: Some(cipher),
+                    integrity,
+                    ..ESP
+                };
+                assert_eq!(status(&with(esp)), NOT_SUPPORTED);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn identifiers_of_gmac() -> Result {
+        let key = b"0123456789abcdef0123456789abcdefSALT";
+        for (start, authentication) in [(16, 0x08), (8, 0x10), (0, 0x20)] {
+            let gmac = Parameters {
+                algorithm: Algorithm::Aead {
+                    name: c"rfc4543(gcm(aes))",
+                    key: &key[start..],
+                    icv_bits: 128,
+                },
+                ..IPV4
+            };
+            assert_eq!(identifiers(&*TestState::new(&gmac)?), (authentication, 1));
+        }
+        Ok(())
     }
 
     #[test]
@@ -284,6 +347,15 @@ mod cases {
             integrity: Some(SHA_256),
             ..ESP
         };
+        let null_with_hmac = Esp {
+            cipher: Some(Cipher {
+                algorithm: Encryption(1),
+                material: &[],
+                ..AES_CBC
+            }),
+            integrity: Some(SHA_256),
+            ..ESP
+        };
         let no_salt = Esp {
             cipher: Some(Cipher {
                 salt_length: 0,
@@ -291,7 +363,13 @@ mod cases {
             }),
             ..ESP
         };
-        for esp in [gcm_with_hmac, cbc_alone, hmac_alone, no_salt] {
+        for esp in [
+            gcm_with_hmac,
+            cbc_alone,
+            hmac_alone,
+            null_with_hmac,
+            no_salt,
+        ] {
             assert_eq!(status(&with(esp)), NOT_SUPPORTED);
         }
     }

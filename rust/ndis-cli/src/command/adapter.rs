@@ -98,11 +98,7 @@ pub fn encapsulation(
         Switch::On => Set::ON,
         Switch::Off => Set::OFF,
     };
-    let family = Family {
-        enabled: U32::new(enabled.0),
-        encapsulation_type: U32::new(kind),
-        header_size: U32::new(ETHERNET_HEADER),
-    };
+    let family = Family::new(enabled, kind, ETHERNET_HEADER);
     let mut buffer = OffloadEncapsulation::new(family, family)
         .as_bytes()
         .to_vec();

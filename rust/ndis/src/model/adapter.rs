@@ -11,10 +11,11 @@ use super::capabilities::Capabilities;
 use super::direct::Completion;
 use super::image;
 use super::keywords::{Enabled, Keywords};
+use super::tasks::Tasks;
 use crate::encapsulation::{Family, OffloadEncapsulation, Set};
 use crate::offload::Offload;
 use crate::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
-use crate::{Oid, Status, Version, U32};
+use crate::{Oid, Status, Version};
 use zerocopy::IntoBytes as _;
 
 /// What the hardware can do.
@@ -34,9 +35,9 @@ pub enum State {
     Running,
     /// No data moves; SAs stay (C30).
     Paused,
-    /// A reset is under way; it removes the SAs (C30).
+    /// A reset is under way; SAs stay, but are not in use (C30).
     Resetting,
-    /// The hardware does not answer.
+    /// The hardware does not answer; SAs stay (C30).
     LowPower,
     /// It was removed, by surprise or not; every request is NOT_ACCEPTED (R40).
     Removed,
@@ -111,6 +112,8 @@ pub struct Adapter {
     v2: Enabled,
     /// By what is for adapters that offload IPv4 only.
     v2_ipv4: Enabled,
+    /// Checksums and large sends.
+    tasks: Tasks,
     ipv4: Encapsulation,
     ipv6: Encapsulation,
     state: State,
@@ -131,6 +134,7 @@ impl Adapter {
             v1: Enabled::by_keyword(keywords.v1_ipv4),
             v2: Enabled::by_keyword(keywords.v2),
             v2_ipv4: Enabled::by_keyword(keywords.v2_ipv4),
+            tasks: Tasks::by_keywords(&keywords),
             ipv4: Encapsulation::Unset,
             ipv6: Encapsulation::Unset,
             state: State::Running,
@@ -209,14 +213,30 @@ impl Adapter {
         self.config().of_versions(on(self.ipv4), on(self.ipv6))
     }
 
-    /// A set request on the normal path.
+    /// Which checksums and large sends the settings enable, as far as the hardware has them.
+    pub fn tasks(&self) -> Tasks {
+        self.tasks
+    }
+
+    /// A set request on the normal path, for a miniport that can switch each offload by itself.
     pub fn set(&mut self, oid: Oid, buffer: &[u8]) -> Effects {
+        self.set_if(oid, buffer, |_| true)
+    }
+
+    /// A set request on the normal path. Checksums and large sends that the miniport cannot switch as
+    /// they are wanted, says `obeys`, are INVALID_DATA, and nothing changes (R142, C41).
+    pub fn set_if(
+        &mut self,
+        oid: Oid,
+        buffer: &[u8],
+        obeys: impl FnOnce(&Tasks) -> bool,
+    ) -> Effects {
         if let Err(status) = self.admit(oid) {
             return Effects::none(Completion::with(status));
         }
         let before = self.enabled();
         let result = match oid {
-            Oid::PARAMETERS => self.set_parameters(buffer),
+            Oid::PARAMETERS => self.set_parameters(buffer, obeys),
             Oid::ENCAPSULATION => self.set_encapsulation(buffer),
             _ => Err(Completion::with(Status::NOT_SUPPORTED)),
         };
@@ -290,6 +310,20 @@ impl Adapter {
         }
     }
 
+    /// Something other than NDIS switched checksums or large sends, or they cannot be switched as the
+    /// keywords say. The keywords stay.
+    pub fn external_tasks(&mut self, tasks: Tasks) -> Effects {
+        let before = self.enabled();
+        self.tasks = tasks;
+        self.report(false);
+        let changed = self.enabled() != before;
+        Effects {
+            changed,
+            current_config: changed,
+            ..Effects::none(Completion::with(Status::SUCCESS))
+        }
+    }
+
     /// What every request meets first (R39, R40).
     fn known(&self, oid: Oid) -> Result<(), Status> {
         match self.state {
@@ -302,7 +336,7 @@ impl Adapter {
     /// What a request meets first that comes down to the miniport.
     fn admit(&self, oid: Oid) -> Result<(), Status> {
         match self.state {
-            State::Resetting => Err(Status::NOT_ACCEPTED),
+            State::Resetting | State::LowPower => Err(Status::NOT_ACCEPTED),
             _ => self.known(oid),
         }
     }
@@ -312,7 +346,11 @@ impl Adapter {
         (self.reported.current, self.config())
     }
 
-    fn set_parameters(&mut self, buffer: &[u8]) -> Result<Option<Keywords>, Completion> {
+    fn set_parameters(
+        &mut self,
+        buffer: &[u8],
+        obeys: impl FnOnce(&Tasks) -> bool,
+    ) -> Result<Option<Keywords>, Completion> {
         // A miniport that offloads nothing has no use for the OID (R12).
         if !self.offers_anything() {
             return Err(Completion::with(Status::NOT_SUPPORTED));
@@ -322,6 +360,11 @@ impl Adapter {
         if !parameters.has_known_values() || flags & !SKIP_REGISTRY_UPDATE != 0 {
             return Err(Completion::with(Status::INVALID_DATA));
         }
+        let tasks = self.tasks.with(&parameters);
+        if tasks != self.tasks && !obeys(&tasks) {
+            return Err(Completion::with(Status::INVALID_DATA));
+        }
+        self.tasks = tasks;
         let store = flags & SKIP_REGISTRY_UPDATE == 0;
         if store {
             self.keywords.store(&parameters);
@@ -343,9 +386,15 @@ impl Adapter {
     }
 
     fn set_encapsulation(&mut self, buffer: &[u8]) -> Result<Option<Keywords>, Completion> {
+        // A miniport that offloads nothing has no use for the OID (R139).
+        if !self.offers_anything() {
+            return Err(Completion::with(Status::NOT_SUPPORTED));
+        }
         let request = OffloadEncapsulation::parse(buffer)?;
         let supported = self.encapsulations();
         let next = |now: Encapsulation, family: Family| match family.enabled() {
+            // R140, C39.
+            _ if !family.is_legal() => Err(Completion::with(Status::INVALID_PARAMETER)),
             Set::NO_CHANGE => Ok(now),
             Set::OFF => Ok(Encapsulation::Off),
             Set::ON if family.encapsulation_type.get() & supported != 0 => {
@@ -397,10 +446,11 @@ impl Adapter {
         (on(self.ipv4), on(self.ipv6))
     }
 
-    /// The other offloads as they are enabled (R17).
+    /// The other offloads as they are enabled (R17, R142).
     fn others(&self) -> Offload {
         let (ipv4, ipv6) = self.versions();
-        image::of_versions(&self.hardware.others, ipv4, ipv6)
+        let others = image::of_versions(&self.hardware.others, ipv4, ipv6);
+        image::of_tasks(&others, &self.tasks)
     }
 
     /// IPsecOV2 as it is enabled (R8, R17).
@@ -427,9 +477,6 @@ impl Adapter {
 fn answer(encapsulation: Encapsulation) -> Family {
     match encapsulation {
         Encapsulation::On(family) => family,
-        Encapsulation::Unset | Encapsulation::Off => Family {
-            enabled: U32::new(Set::OFF.0),
-            ..Family::default()
-        },
+        Encapsulation::Unset | Encapsulation::Off => Family::new(Set::OFF, 0, 0),
     }
 }

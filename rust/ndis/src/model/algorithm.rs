@@ -70,6 +70,15 @@ impl Authentication {
         }
     }
 
+    /// Bytes of initialisation vector in each ESP packet that it alone protects: AES-GMAC has one
+    /// (RFC 4543 section 3), others have none.
+    pub fn iv_length(self) -> usize {
+        match self {
+            Self::AES_GCM_128 | Self::AES_GCM_192 | Self::AES_GCM_256 => 8,
+            _ => 0,
+        }
+    }
+
     /// Bytes of integrity value in each packet (C29: RFC 2403, 2404, 4868, 4543).
     pub fn icv_length(self) -> u32 {
         match self {

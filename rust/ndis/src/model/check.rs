@@ -33,6 +33,18 @@ pub enum IcvUnit {
     Bits,
 }
 
+/// What AuthenticationAlgorithm may hold beside a combined-mode cipher. The documentation says that
+/// it is not to be used; policies of Windows name the algorithm there, too (C13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeated {
+    /// Nothing, or the cipher once more: its identifier, with no key or with that of the cipher.
+    /// Nothing comes of it.
+    #[default]
+    Accepted,
+    /// Nothing.
+    Refused,
+}
+
 /// How to read what the documentation leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Convention {
@@ -40,6 +52,8 @@ pub struct Convention {
     pub salt: Salt,
     /// Unit of the ICV length.
     pub icv_unit: IcvUnit,
+    /// A combined-mode cipher that is named as authentication once more.
+    pub repeated: Repeated,
 }
 
 /// Checks a bundle against itself and against the current configuration.
@@ -148,7 +162,10 @@ struct Keys<'v, 'a> {
 impl<'a> Keys<'_, 'a> {
     fn esp(&self, sa: &SecurityAssociation, has_ah: bool) -> Result<Esp<'a>, Status> {
         let cipher = self.cipher(&sa.encryption_algorithm)?;
-        let integrity = self.integrity(&sa.authentication_algorithm)?;
+        let integrity = match self.repeats(sa) {
+            true => None,
+            false => self.integrity(&sa.authentication_algorithm)?,
+        };
         let combined = cipher.is_some_and(|cipher| cipher.algorithm.is_combined());
         // A combined-mode cipher stands alone; without one, somebody has to authenticate (R57,
         // C18).
@@ -160,6 +177,25 @@ impl<'a> Keys<'_, 'a> {
             integrity,
             esn: esn(sa)?,
         })
+    }
+
+    /// Whether the authentication of an ESP association is its combined-mode cipher once more. The
+    /// identifiers of the two have the same numbers.
+    fn repeats(&self, sa: &SecurityAssociation) -> bool {
+        let (cipher, other) = (&sa.encryption_algorithm, &sa.authentication_algorithm);
+        let bare = AlgorithmInfo {
+            identifier: cipher.identifier,
+            ..AlgorithmInfo::default()
+        };
+        let keyed = AlgorithmInfo {
+            additional_info: other.additional_info,
+            ..*cipher
+        };
+        let info = other.additional_info.get();
+        self.convention.repeated == Repeated::Accepted
+            && cipher.encryption().is_combined()
+            && (*other == bare
+                || (*other == keyed && (info == 0 || info == cipher.additional_info.get())))
     }
 
     fn ah(&self, sa: &SecurityAssociation) -> Result<Ah<'a>, Status> {
@@ -247,6 +283,8 @@ impl<'a> Keys<'_, 'a> {
             (integrity, integrity.authentication().salt_length()),
         ];
         let behind_key = self.convention.salt == Salt::BehindKey;
+        // A cipher that is named twice has its key once.
+        let count = if self.repeats(sa) { 1 } else { 2 };
         parts
             .map(|(info, salt)| {
                 let start = u64::from(info.key_offset_bytes.get());
@@ -258,6 +296,7 @@ impl<'a> Keys<'_, 'a> {
                 (start, start.saturating_add(length))
             })
             .into_iter()
+            .take(count)
             .filter(|(start, end)| start != end)
     }
 

@@ -4,6 +4,7 @@
 
 use super::capabilities::Capabilities;
 use super::keywords::Enabled;
+use super::tasks::{Directions, Tasks};
 use crate::offload::{
     ChecksumPart, IpsecV1, Lso, LsoV1, Offload, AND_TCP_CHECKSUM_COEXISTENCE,
     AND_UDP_CHECKSUM_COEXISTENCE,
@@ -30,6 +31,56 @@ pub(super) fn of_versions(hardware: &Offload, ipv4: bool, ipv6: bool) -> Offload
         left.lso_v2.ipv6_bits = U32::new(0);
     }
     left
+}
+
+/// What is left of the other offloads with these settings (R142).
+pub(super) fn of_tasks(others: &Offload, tasks: &Tasks) -> Offload {
+    let mut left = *others;
+    let [ip, tcp4, udp4, tcp6, udp6] = tasks.checksums;
+    let checksum = &mut left.checksum;
+    let sent = |one: Directions| one.transmit;
+    let received = |one: Directions| one.receive;
+    for (part, [ip, tcp, udp]) in [
+        (&mut checksum.ipv4_transmit, [ip, tcp4, udp4].map(sent)),
+        (&mut checksum.ipv4_receive, [ip, tcp4, udp4].map(received)),
+        (&mut checksum.ipv6_transmit, [tcp6, tcp6, udp6].map(sent)),
+        (&mut checksum.ipv6_receive, [tcp6, tcp6, udp6].map(received)),
+    ] {
+        *part = checksums(part, ip, tcp, udp);
+    }
+    let [v1, v2_ipv4, v2_ipv6] = tasks.large_sends();
+    if !v1 {
+        left.lso_v1 = LsoV1::default();
+    }
+    if !v2_ipv4 {
+        left.lso_v2.ipv4 = Lso::default();
+    }
+    if !v2_ipv6 {
+        left.lso_v2.ipv6 = Lso::default();
+        left.lso_v2.ipv6_bits = U32::new(0);
+    }
+    left
+}
+
+/// What is left of one direction when only these checksums are enabled.
+fn checksums(hardware: &ChecksumPart, ip: bool, tcp: bool, udp: bool) -> ChecksumPart {
+    // Two bits each: options of IP, options of TCP, TCP, UDP, IP.
+    const TCP: u32 = 0x3c;
+    const UDP: u32 = 0xc0;
+    const IP: u32 = 0x300;
+    let mut bits = hardware.bits.get();
+    for (on, fields) in [(tcp, TCP), (udp, UDP), (ip, IP)] {
+        if !on {
+            bits &= !fields;
+        }
+    }
+    if bits & (TCP | UDP | IP) == 0 {
+        return ChecksumPart::default();
+    }
+    ChecksumPart {
+        bits: U32::new(bits),
+        ..*hardware
+    }
 }
 
 /// Whether there is any large send offload.

@@ -14,6 +14,10 @@ pub struct Keywords {
     pub v2: Option<u32>,
     /// `*IPsecOffloadV2IPv4`: adapters that offload IPv4 only.
     pub v2_ipv4: Option<u32>,
+    /// Checksums, in the order of [`keyword::CHECKSUMS`].
+    pub checksums: [Option<u32>; 5],
+    /// Large sends, in the order of [`keyword::LSO`].
+    pub lso: [Option<u32>; 3],
 }
 
 /// Which protocols are enabled.
@@ -59,28 +63,40 @@ impl Keywords {
             v1_ipv4: registry(IPSEC_V1_IPV4),
             v2: registry(IPSEC_V2),
             v2_ipv4: registry(IPSEC_V2_IPV4),
+            checksums: keyword::CHECKSUMS.map(&mut registry),
+            lso: keyword::LSO.map(&mut registry),
         }
     }
 
     /// The value of a keyword, `None` inside for one that is not set; `None` for an unknown name.
     pub fn get(&self, name: &str) -> Option<Option<u32>> {
+        let mut copy = *self;
+        copy.place(name).map(|(place, _)| *place)
+    }
+
+    /// Where the value of a keyword is, and the highest one that has a meaning.
+    fn place(&mut self, name: &str) -> Option<(&mut Option<u32>, u32)> {
+        let granular = |names: &[&str]| names.iter().position(|one| *one == name);
         match name {
-            IPSEC_V1_IPV4 => Some(self.v1_ipv4),
-            IPSEC_V2 => Some(self.v2),
-            IPSEC_V2_IPV4 => Some(self.v2_ipv4),
-            _ => None,
+            IPSEC_V1_IPV4 => Some((&mut self.v1_ipv4, 3)),
+            IPSEC_V2 => Some((&mut self.v2, 3)),
+            IPSEC_V2_IPV4 => Some((&mut self.v2_ipv4, 3)),
+            _ => match granular(&keyword::CHECKSUMS) {
+                Some(at) => self.checksums.get_mut(at).map(|place| (place, 3)),
+                None => {
+                    let at = granular(&keyword::LSO)?;
+                    self.lso.get_mut(at).map(|place| (place, 1))
+                }
+            },
         }
     }
 
     /// Sets or removes a keyword; `false` for an unknown name or a value without a meaning.
     pub fn set(&mut self, name: &str, value: Option<u32>) -> bool {
-        let place = match name {
-            IPSEC_V1_IPV4 => &mut self.v1_ipv4,
-            IPSEC_V2 => &mut self.v2,
-            IPSEC_V2_IPV4 => &mut self.v2_ipv4,
-            _ => return false,
+        let Some((place, most)) = self.place(name) else {
+            return false;
         };
-        if value.is_some_and(|value| keyword::setting(value).is_none()) {
+        if value.is_some_and(|value| value > most) {
             return false;
         }
         *place = value;
@@ -98,6 +114,13 @@ impl Keywords {
         for (place, setting) in pairs {
             if let Some(value) = keyword::value(setting) {
                 *place = Some(value);
+            }
+        }
+        let checksums = self.checksums.iter_mut().zip(parameters.checksums());
+        let lso = self.lso.iter_mut().zip(parameters.large_sends());
+        for (place, setting) in checksums.chain(lso) {
+            if let Some(value) = setting.checked_sub(1) {
+                *place = Some(u32::from(value));
             }
         }
     }

@@ -97,7 +97,12 @@ pub fn check_list<'p>(
     packets: impl IntoIterator<Item = &'p [u8]>,
     table: &impl Lookup,
 ) -> Status {
-    for packet in packets {
+    let large = LargeSend::from_word(slots.large_send).is_some();
+    for (number, packet) in packets.into_iter().enumerate() {
+        // A list with a large send has a single packet (R143).
+        if large && number != 0 {
+            return Status::FAILURE;
+        }
         if let Verdict::Fail(status) = check(processing, config, slots, packet, table) {
             return status;
         }

@@ -65,7 +65,7 @@ pub struct AhShape {
 pub enum IvSource {
     /// There is none.
     None,
-    /// From the sequence number, so that none repeats under a key: AES-GCM.
+    /// From the sequence number, so that none repeats under a key: AES-GCM and AES-GMAC.
     Sequence,
     /// Unpredictable: ciphers in CBC mode.
     Random,
@@ -113,13 +113,18 @@ impl Offloaded {
                 let cipher = cipher(esp);
                 let combined = esp.cipher.map_or(0, |cipher| cipher.icv_length);
                 let separate = esp.integrity.map_or(0, |integrity| integrity.icv_length);
+                // Null encryption has no vector of its own; AES-GMAC brings one.
+                let of_gmac = esp
+                    .integrity
+                    .filter(|_| cipher == Encryption::NONE)
+                    .map_or(0, |integrity| integrity.algorithm.iv_length());
                 EspShape {
                     spi: esp.spi,
-                    iv: cipher.iv_length(),
+                    iv: cipher.iv_length().max(of_gmac),
                     icv: size(combined.max(separate)),
                     alignment: cipher.alignment(),
                     iv_source: match cipher {
-                        _ if cipher.is_combined() => IvSource::Sequence,
+                        _ if cipher.is_combined() || of_gmac > 0 => IvSource::Sequence,
                         Encryption::NONE => IvSource::None,
                         _ => IvSource::Random,
                     },

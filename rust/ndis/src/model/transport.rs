@@ -82,6 +82,12 @@ impl Transport {
         self.config = config;
     }
 
+    /// Whether to set OID_OFFLOAD_ENCAPSULATION: not where the registry has switched task offload
+    /// off (R141).
+    pub fn may_set_encapsulation(&self) -> bool {
+        !self.switches.task_offload_disabled
+    }
+
     /// Whether to ask the adapter for this bundle: its last report covers it (R28), and there is
     /// room by the transport's own count (R51).
     pub fn may_add(&self, bundle: &Bundle<'_>) -> bool {

@@ -393,7 +393,11 @@ fn what_the_documentation_leaves_open_can_be_chosen() {
         let key_length = offset_of!(AddSaFixed, sec_assoc) + 0x1c + 4;
         poke(&mut buffer, key_length, U32::new(length as u32).as_bytes());
         let request = Direct {
-            convention: Convention { salt, icv_unit },
+            convention: Convention {
+                salt,
+                icv_unit,
+                ..Convention::default()
+            },
             ..set(Oid::ADD_SA)
         };
         let completion = direct::request(&now, &table, &request, &mut buffer);

@@ -6,7 +6,7 @@ use crate::fixture::*;
 use crate::rules;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::encapsulation::{Set, IEEE_802_3, IEEE_LLC_SNAP_ROUTED, NULL};
-use espnic_ndis::keyword::{IPSEC_V1_IPV4, IPSEC_V2, IPSEC_V2_IPV4};
+use espnic_ndis::keyword::{CHECKSUMS, IPSEC_V1_IPV4, IPSEC_V2, IPSEC_V2_IPV4, LSO};
 use espnic_ndis::model::{Adapter, Capabilities, Hardware, Keywords, State};
 use espnic_ndis::offload::{
     IpsecV1, Offload, AND_TCP_CHECKSUM_COEXISTENCE, AND_UDP_CHECKSUM_COEXISTENCE,
@@ -56,8 +56,10 @@ fn every_keyword_is_read_before_anything_is_reported() {
         (name == IPSEC_V2).then_some(0)
     });
     asked.sort_unstable();
-    let mut all = [IPSEC_V1_IPV4, IPSEC_V2, IPSEC_V2_IPV4];
+    let mut all = vec![IPSEC_V1_IPV4, IPSEC_V2, IPSEC_V2_IPV4];
+    all.extend(CHECKSUMS.iter().chain(&LSO));
     all.sort_unstable();
+    assert_eq!(all.len(), 11);
     assert_eq!(asked, all);
     let adapter = with_keywords(hardware(EVERYTHING), keywords);
     assert_eq!(v2(adapter.current()), Capabilities::NONE);
@@ -169,6 +171,13 @@ fn keywords_are_set_by_name() {
     assert_eq!(keywords.get("*IPsecOffloadV3"), None);
     assert_eq!(keywords.get(IPSEC_V1_IPV4), Some(None));
     assert!(keywords.set(IPSEC_V2, None));
+    for (names, most) in [(&CHECKSUMS[..], 3), (&LSO[..], 1)] {
+        for name in names {
+            assert!(keywords.set(name, Some(most)) && !keywords.set(name, Some(most + 1)));
+            assert_eq!(keywords.get(name), Some(Some(most)));
+            assert!(keywords.set(name, None));
+        }
+    }
     assert_eq!(keywords, Keywords::default());
 }
 
@@ -300,8 +309,14 @@ fn the_image_has_ipsec_v2_from_revision_2() {
         (Version::V6_1, 2, 0x90),
         (Version::V6_20, 2, 0x90),
         (Version::V6_30, 3, 0x9c),
+        (Version::V6_40, 3, 0x9c),
         (Version::V6_50, 4, 0xb1),
+        (Version::V6_51, 4, 0xb1),
+        (Version::V6_60, 4, 0xb1),
         (Version::V6_70, 5, 0xbc),
+        (Version::V6_80, 5, 0xbc),
+        (Version::V6_81, 5, 0xbc),
+        (Version::V6_82, 5, 0xbc),
         (Version::V6_83, 6, 0xd8),
     ] {
         let adapter = Adapter::initialize(version, hardware(EVERYTHING), Keywords::default());

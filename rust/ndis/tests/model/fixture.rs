@@ -71,11 +71,7 @@ pub fn snapshot(ipsec: Capabilities) -> Snapshot {
 
 /// A buffer for OID_OFFLOAD_ENCAPSULATION, the same for both IP versions.
 pub fn encapsulate(set: Set, encapsulation_type: u32) -> Vec<u8> {
-    let family = Family {
-        enabled: U32::new(set.0),
-        encapsulation_type: U32::new(encapsulation_type),
-        header_size: U32::new(14),
-    };
+    let family = Family::new(set, encapsulation_type, 14);
     OffloadEncapsulation::new(family, family)
         .as_bytes()
         .to_vec()

@@ -9,7 +9,7 @@ use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::encapsulation::{IEEE_802_3, IEEE_802_3_P_AND_Q};
 use espnic_ndis::model::segment::{Limits, Segment, Segments};
-use espnic_ndis::model::send::{check, check_within};
+use espnic_ndis::model::send::{check, check_list, check_within};
 use espnic_ndis::model::{Capabilities, Lookup, Mode, SendSlots, Verdict};
 use espnic_ndis::offload::{two_bits, Offload};
 use espnic_ndis::oob::{LargeSend, SendHeader};
@@ -231,6 +231,21 @@ fn version_2_alone_knows_ipv6() {
     // With options of TCP, too.
     image.lso_v2.ipv6_bits = U32::new(two_bits(2, true));
     assert_eq!(segments(within(&image)), plan);
+}
+
+#[test]
+fn a_list_has_a_single_packet() {
+    rules(&[143]);
+    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let packet = large(&table, handle, 4500, 0);
+    let words = slots(handle, v2(1000), 0);
+    let ends = |count: usize| {
+        let list = vec![&packet[..]; count];
+        check_list(true, &EVERYTHING, &words, list, &table)
+    };
+    assert_eq!(ends(1), Status::SUCCESS);
+    assert_eq!(ends(2), Status::FAILURE);
+    assert_eq!(ends(3), Status::FAILURE);
 }
 
 #[test]

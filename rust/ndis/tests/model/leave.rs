@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Removal and reset of the NIC.
+//! Removal, reset and low power of the NIC.
 
 use crate::fixture::*;
 use crate::frame::{esp_of, framed, ipv4, Nic, ESP, TCP};
@@ -8,8 +8,8 @@ use crate::rules;
 use crate::table::Table;
 use espnic_ndis::encapsulation::{Set, IEEE_802_3};
 use espnic_ndis::model::flow::receive;
-use espnic_ndis::model::leave::{begin_reset, end_reset, remove};
-use espnic_ndis::model::pending::{Kind, Pending, Slot};
+use espnic_ndis::model::leave::{begin_low_power, begin_reset, end_reset, remove};
+use espnic_ndis::model::pending::{Done, Kind, Pending, Slot};
 use espnic_ndis::model::send::check;
 use espnic_ndis::model::{Adapter, Backend, Lookup, Mode, Report, SendSlots, State, Verdict};
 use espnic_ndis::oob::{handle_word, SendHeader};
@@ -68,40 +68,74 @@ fn a_nic_that_leaves_removes_its_sas_by_itself() {
     assert_eq!(done.status, Status::NOT_ACCEPTED);
 }
 
-#[test]
-fn a_reset_aborts_requests_and_drops_the_sas() {
-    rules(&[41, 40]);
+/// What the two SAs of `two` do with a packet each: whether it is processed on receive, sent by the
+/// NIC; one that is not sent fails.
+fn works(adapter: &Adapter, table: &Table, arrives: &[u8], leaves: &(Vec<u8>, SendSlots)) -> bool {
+    let (on, config) = (adapter.processing(), adapter.processed());
+    let received = receive(on, &config, &mut arrives.to_vec(), table, &Nic(table));
+    let sent = check(on, &adapter.snapshot().config, &leaves.1, &leaves.0, table);
+    let is_sent = sent != Verdict::Fail(Status::FAILURE);
+    assert_eq!(received != Report::NONE, is_sent);
+    is_sent
+}
+
+/// Takes the adapter through a reset or low power, in which requests that were admitted before end
+/// with `status`.
+fn interrupted(begin: fn(&mut Adapter, &Table, &mut Pending<'_>, &mut Vec<Done>), status: Status) {
     let (mut adapter, table, handles) = two();
+    adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
     let before = adapter.snapshot();
-    let (packet, words) = to_send(&table, handles[1]);
-    let sent = || check(true, &EVERYTHING, &words, &packet, &table);
-    let fails = Verdict::Fail(Status::FAILURE);
-    assert_ne!(sent(), fails);
+    let arrives = ipv4(ESP, &esp_of(&table, handles[0], &[7; 40], TCP));
+    let leaves = to_send(&table, handles[1]);
+    assert!(works(&adapter, &table, &arrives, &leaves));
     let mut slots = [Slot::default(); 4];
     let mut pending = Pending::new(&mut slots);
     pending.accept(5, Kind::Add).unwrap();
     let mut done = Vec::new();
-    begin_reset(&mut adapter, &table, &mut pending, |one| done.push(one));
+    begin(&mut adapter, &table, &mut pending, &mut done);
     assert_eq!(done.len(), 1);
     assert_eq!(
         (done[0].request_id, done[0].status),
         (5, Status::REQUEST_ABORTED)
     );
-    assert_eq!(table.offloaded(), 0);
-    assert_eq!(sent(), fails);
+    assert!(!works(&adapter, &table, &arrives, &leaves));
     let mut buffer = delete_sa(&[Some(handles[1])]);
-    let during = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
+    let now = adapter.snapshot();
+    let during = send(&now, &table, Oid::DELETE_SA, &mut buffer);
     assert_eq!(during.status, Status::NOT_ACCEPTED);
-    // An addition that had been admitted before is cut short as well, and so not refused.
+    // Requests that had been admitted before are cut short as well, and change nothing.
+    let late = send(&before, &table, Oid::DELETE_SA, &mut buffer);
+    assert_eq!(late.status, status);
     let late = try_add(&before, &table, &outbound(&[gcm(0x300)]));
-    assert_eq!(late.unwrap_err().status, Status::REQUEST_ABORTED);
-    assert_eq!(table.offloaded(), 0);
+    assert_eq!(late.unwrap_err().status, status);
+    assert_eq!(table.offloaded(), 2);
     end_reset(&mut adapter, &table);
-    // The old handles stay dead; new SAs can be added.
-    assert!(table.by_handle(handles[1]).is_none());
-    let new = try_add(&adapter.snapshot(), &table, &outbound(&[gcm(0x200)])).unwrap();
-    assert!(!handles.contains(&new));
-    assert_eq!(sent(), fails);
+    // Nobody has to do anything: the same handles name the same SAs, and offloads are on.
+    assert!(works(&adapter, &table, &arrives, &leaves));
+    let done = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
+    assert_eq!((done.status, table.offloaded()), (Status::SUCCESS, 1));
+}
+
+#[test]
+fn a_reset_aborts_requests_and_keeps_the_sas() {
+    rules(&[41, 40, 144]);
+    interrupted(
+        |adapter, table, pending, done| {
+            begin_reset(adapter, table, pending, |one| done.push(one));
+        },
+        Status::REQUEST_ABORTED,
+    );
+}
+
+#[test]
+fn low_power_keeps_the_sas() {
+    rules(&[40, 144]);
+    interrupted(
+        |adapter, table, pending, done| {
+            begin_low_power(adapter, table, pending, |one| done.push(one));
+        },
+        Status::NOT_ACCEPTED,
+    );
 }
 
 #[test]

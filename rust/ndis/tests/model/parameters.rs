@@ -7,9 +7,7 @@ use crate::frame::{esp_of, ipv4, ipv6, Nic, ESP, TCP};
 use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::Encryption;
-use espnic_ndis::encapsulation::{
-    Family, OffloadEncapsulation, Set, IEEE_802_3, IEEE_LLC_SNAP_ROUTED, NULL,
-};
+use espnic_ndis::encapsulation::{Family, OffloadEncapsulation, Set, IEEE_802_3};
 use espnic_ndis::model::flow;
 use espnic_ndis::model::{Adapter, Capabilities, Effects, Hardware, Keywords, Mode, Report, State};
 use espnic_ndis::offload::Offload;
@@ -196,6 +194,7 @@ fn the_keywords_follow_so_that_a_restart_keeps_the_settings() {
         v1_ipv4: Some(1),
         v2: Some(2),
         v2_ipv4: Some(0),
+        ..Keywords::default()
     };
     assert_eq!(effects.keywords, Some(stored));
     assert_eq!(adapter.keywords(), &stored);
@@ -250,11 +249,7 @@ fn off_deactivates_all_offloads() {
 
 /// A buffer for OID_OFFLOAD_ENCAPSULATION with a setting for each IP version.
 fn versions(ipv4: Set, ipv6: Set) -> Vec<u8> {
-    let family = |set: Set| Family {
-        enabled: U32::new(set.0),
-        encapsulation_type: U32::new(IEEE_802_3),
-        header_size: U32::new(14),
-    };
+    let family = |set: Set| Family::new(set, IEEE_802_3, 14);
     let request = OffloadEncapsulation::new(family(ipv4), family(ipv6));
     request.as_bytes().to_vec()
 }
@@ -419,28 +414,15 @@ fn an_ip_version_that_is_off_has_no_offload_in_the_report() {
 }
 
 #[test]
-fn an_encapsulation_that_some_offload_supports() {
-    rules(&[16]);
-    let mut hardware = hardware(EVERYTHING);
-    hardware.others.checksum.ipv4_receive.encapsulation = U32::new(IEEE_LLC_SNAP_ROUTED);
-    let mut adapter = Adapter::initialize(Version::V6_30, hardware, Keywords::default());
-    for (set, encapsulation, status) in [
-        (Set::ON, IEEE_802_3, Status::SUCCESS),
-        (Set::ON, IEEE_LLC_SNAP_ROUTED, Status::SUCCESS),
-        (Set::ON, NULL, Status::INVALID_PARAMETER),
-        (Set::ON, 0, Status::INVALID_PARAMETER),
-        (Set(3), IEEE_802_3, Status::INVALID_PARAMETER),
-        (Set::OFF, 0, Status::SUCCESS),
-        (Set::NO_CHANGE, NULL, Status::SUCCESS),
-    ] {
-        let effects = adapter.set(Oid::ENCAPSULATION, &encapsulate(set, encapsulation));
-        assert_eq!(effects.completion.status, status);
-        assert_eq!(effects.current_config, status == Status::SUCCESS);
-    }
-    let short = encapsulate(Set::ON, IEEE_802_3)[..0x1b].to_vec();
-    let effects = adapter.set(Oid::ENCAPSULATION, &short);
-    assert_eq!(effects.completion.status, Status::INVALID_LENGTH);
-    assert_eq!(effects.completion.needed, 0x1c);
+fn a_normal_request_meets_low_power() {
+    rules(&[40]);
+    let mut adapter = adapter(EVERYTHING);
+    adapter.set_state(State::LowPower);
+    let effects = set(&mut adapter, 1);
+    assert_eq!(effects.completion.status, Status::NOT_ACCEPTED);
+    assert!(!effects.changed && effects.keywords.is_none());
+    adapter.set_state(State::Running);
+    assert_eq!(enabled(&adapter), (true, true));
 }
 
 #[test]

@@ -394,6 +394,11 @@ fn the_nic_makes_the_initialisation_vector() {
         (esp(0x100, Encryption::AES_CBC_192, sha), IvSource::Random),
         (gcm(0x100), IvSource::Sequence),
         (esp(0x100, Encryption::NONE, sha), IvSource::None),
+        // AES-GMAC has one without encrypting anything (RFC 4543 section 3).
+        (
+            esp(0x100, Encryption::NONE, Authentication::AES_GCM_192),
+            IvSource::Sequence,
+        ),
     ] {
         let (table, handle) = with(&[sa], Mode::Transport);
         let shape = table.by_handle(handle).unwrap().esp.unwrap();
@@ -402,6 +407,7 @@ fn the_nic_makes_the_initialisation_vector() {
         let right = slots(handle, TCP, pad, 0, 20);
         let first = verdict(&table, &right, &packet);
         assert_eq!(job(first).iv, expected);
+        assert_eq!(shape.iv > 0, expected != IvSource::None);
         // What the transport left in its place does not matter.
         for byte in [0, 0x32, 0xff] {
             packet[28..28 + shape.iv].fill(byte);

@@ -2,7 +2,7 @@
 
 //! An SA table in memory, with its own lock, as an adapter has one.
 
-use espnic_ndis::model::leave::Empty;
+use espnic_ndis::model::leave::Whole;
 use espnic_ndis::model::{Backend, Bundle, Lookup, Offloaded, RemoveError, UpdateError};
 use espnic_ndis::sa::{Operation, Spi};
 use espnic_ndis::{Handle, Status};
@@ -27,6 +27,8 @@ struct Inner {
     handles: u64,
     /// Why it takes no additions.
     closed: Option<Status>,
+    /// Why it takes no requests at all and lends nothing to packets.
+    held: Option<Status>,
     /// The addition with this number (from 0) fails like this.
     refusals: BTreeMap<u64, Status>,
     additions: u64,
@@ -79,7 +81,7 @@ impl Backend for Table {
         let mut inner = self.inner.lock().unwrap();
         let number = inner.additions;
         inner.additions += 1;
-        if let Some(why) = inner.closed {
+        if let Some(why) = inner.held.or(inner.closed) {
             return Err(why);
         }
         if let Some(status) = inner.refusals.get(&number) {
@@ -110,6 +112,12 @@ impl Backend for Table {
 
     fn remove(&self, handle: Handle) -> Result<(), RemoveError> {
         let mut inner = self.inner.lock().unwrap();
+        if let Some(why) = inner.held {
+            return Err(match why {
+                Status::REQUEST_ABORTED => RemoveError::Aborted,
+                _ => RemoveError::Leaving,
+            });
+        }
         if let Some(error) = inner.remove_error {
             if let Some(entry) = inner.entries.get_mut(&handle) {
                 entry.shape.deleting = true;
@@ -129,6 +137,12 @@ impl Backend for Table {
         high: u32,
     ) -> Result<(), UpdateError> {
         let mut inner = self.inner.lock().unwrap();
+        if let Some(why) = inner.held {
+            return Err(match why {
+                Status::REQUEST_ABORTED => UpdateError::Aborted,
+                _ => UpdateError::Leaving,
+            });
+        }
         let entry = inner.entries.get_mut(&handle);
         let entry = entry.ok_or(UpdateError::Unknown)?;
         if entry.shape.spi(operation) != Some(spi) {
@@ -153,6 +167,9 @@ impl Backend for Table {
 
 impl Lookup for Table {
     fn by_handle(&self, handle: Handle) -> Option<Offloaded> {
+        if self.inner.lock().unwrap().held.is_some() {
+            return None;
+        }
         self.entry(handle).map(|entry| entry.shape)
     }
 
@@ -161,19 +178,25 @@ impl Lookup for Table {
         inner
             .entries
             .iter()
+            .filter(|_| inner.held.is_none())
             .find(|(_, entry)| hits(&entry.shape))
             .map(|(handle, entry)| (*handle, entry.shape))
     }
 }
 
-impl Empty for Table {
+impl Whole for Table {
     fn close(&self, why: Status) {
         let mut inner = self.inner.lock().unwrap();
         inner.closed = Some(why);
         inner.entries.clear();
     }
 
+    fn hold(&self, why: Status) {
+        self.inner.lock().unwrap().held = Some(why);
+    }
+
     fn open(&self) {
-        self.inner.lock().unwrap().closed = None;
+        let mut inner = self.inner.lock().unwrap();
+        (inner.closed, inner.held) = (None, None);
     }
 }

@@ -88,7 +88,7 @@ fn the_transport_counts_for_itself() {
 
 #[test]
 fn system_wide_switches() {
-    rules(&[28]);
+    rules(&[28, 141]);
     for (task_offload_disabled, ipsec_disabled) in [(true, false), (false, true), (false, false)] {
         let switches = Switches {
             task_offload_disabled,
@@ -97,6 +97,7 @@ fn system_wide_switches() {
         let transport = Transport::new(EVERYTHING, switches);
         let on = !task_offload_disabled && !ipsec_disabled;
         assert_eq!(may_add(&transport, gcm(0x100)), on);
+        assert_eq!(transport.may_set_encapsulation(), !task_offload_disabled);
     }
 }
 

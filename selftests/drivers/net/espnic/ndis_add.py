@@ -165,7 +165,7 @@ def algorithms(cfg):
     ktap.rules("R37", "R57", "R60")
     offered = ndis.ready(cfg).query(oid.CURRENT_CONFIG)
     ciphers, macs = offered["EncryptionAlgorithms"], offered["AuthenticationAlgorithms"]
-    ktap.check(not ciphers & (oid.DES | oid.DES3) and not macs & (oid.MD5 | oid.GMAC128),
+    ktap.check(not ciphers & (oid.DES | oid.DES3) and not macs & oid.MD5,
                f"algorithms offered: {macs:#x}, {ciphers:#x}")
     cbc = algo.cbc(128, "sha1")
     _refuse(cfg, Form("two ciphers", REFUSED, {"0.Enc.Identifier": oid.GCM128 | oid.GCM256}),
@@ -175,7 +175,10 @@ def algorithms(cfg):
                                       "0.Auth.KeyOffsetBytes": 16}, cbc),
             Form("3DES", UNSUPPORTED, {"0.Enc.Identifier": oid.DES3}, algo.cbc(192, "sha1")),
             Form("MD5", UNSUPPORTED, {"0.Auth.Identifier": oid.MD5, "0.Auth.KeyLength": 16}, cbc),
-            Form("GMAC", REFUSED, {"0.Auth.Identifier": oid.GMAC128}, cbc),
+            Form("GMAC beside a cipher", UNSUPPORTED, {"0.Auth.Identifier": oid.GMAC128}, cbc),
+            Form("GMAC without its salt", DATA, {"0.Auth.KeyLength": 16}, algo.gmac()),
+            Form("null encryption with SHA-1", UNSUPPORTED, {
+                "0.Enc.Identifier": oid.NULL, "0.Enc.KeyLength": 0}, cbc),
             Form("two MACs", REFUSED, {"0.Auth.Identifier": oid.SHA1 | oid.MD5}, cbc),
             Form("CBC without a MAC", DATA, {"0.Auth.Identifier": 0, "0.Auth.KeyLength": 0,
                                              "0.Auth.KeyOffsetBytes": 0}, cbc),

@@ -14,7 +14,12 @@ ESP_FEATURE = "esp-hw-offload"
 SEGMENTATION = ("tx-tcp-segmentation", "tx-tcp6-segmentation")
 TURNS, MANY = 51, 600
 KEYWORDS = (ndis.IPSEC_V2, ndis.IPSEC_V2_IPV4, ndis.IPSEC_V1_IPV4, ndis.DISABLE_TASK_OFFLOAD,
-            ndis.ENABLED_OFFLOAD)
+            ndis.ENABLED_OFFLOAD, *ndis.CHECKSUMS, ndis.LSO_V1, ndis.LSO_V2_IPV4, ndis.LSO_V2_IPV6)
+TX_CHECKSUM, RX_CHECKSUM = "tx-checksum-ip-generic", "rx-checksumming"
+# The checksums that the netdev can switch, all at once.
+TOGETHER = ("TCPIPv4Checksum", "UDPIPv4Checksum", "TCPIPv6Checksum", "UDPIPv6Checksum")
+SIZES = ("LsoV2.IPv4.Size", "LsoV2.IPv6.Size")
+SUMS = ("Tx4.Bits", "Rx4.Bits", "Tx6.Bits", "Rx6.Bits")
 
 
 def _restore(cfg):
@@ -72,8 +77,9 @@ def capabilities(cfg):
               "Esp": 1, "AhEspCombined": 0, "Transport": 1, "Tunnel": 1,
               "TransportTunnelCombined": 0, "ExtendedSequenceNumbers": 1, "padding": 0,
               "UdpEsp": oid.UDP_TRANSPORT | oid.UDP_TUNNEL,
-              "AuthenticationAlgorithms": oid.SHA1 | oid.SHA256,
-              "EncryptionAlgorithms": oid.GCM128 | oid.GCM192 | oid.GCM256 | oid.CBC128 |
+              "AuthenticationAlgorithms": oid.SHA1 | oid.SHA256 | oid.GMAC128 | oid.GMAC192 |
+              oid.GMAC256,
+              "EncryptionAlgorithms": oid.NULL | oid.GCM128 | oid.GCM192 | oid.GCM256 | oid.CBC128 |
               oid.CBC192 | oid.CBC256}
     ktap.equal({name: found[name] for name in wanted}, wanted, "NDIS_IPSEC_OFFLOAD_V2")
     ktap.check(found["Encapsulation"] & oid.IEEE_802_3, "no 802.3 in Encapsulation")
@@ -89,22 +95,38 @@ def capabilities(cfg):
         ktap.equal(current[name], found[name], f"{name}, current against hardware")
 
 
+def bound_with_the_configuration(cfg):
+    """BIND tells what is enabled, as NDIS_BIND_PARAMETERS does, in the form of the NDIS version."""
+    ktap.rules("R138")
+    miniport = _miniport(cfg)
+    for version, value, esp_on in (((6, 30), oid.DISABLED, 0), ((6, 83), oid.ESP_ENABLED, 1)):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
+        miniport.restart(version)
+        found = ndis.Ndis(cfg.dut, cfg.netif, 0).configuration
+        told = oid.Offload.unpack(found)
+        ktap.equal((told["Type"], len(found), told["Esp"]),
+                   (oid.TYPE_OFFLOAD, told["Size"], esp_on), "type, size and Esp")
+        ktap.equal(told, miniport.query(oid.CURRENT_CONFIG), "configuration against the query")
+
+
 def every_algorithm(cfg):
     """Each algorithm in the mask can really be offloaded."""
     ktap.rules("R60")
     miniport = _miniport(cfg)
-    offered = miniport.query(oid.CURRENT_CONFIG)["EncryptionAlgorithms"]
+    config = miniport.query(oid.CURRENT_CONFIG)
+    offered = config["AuthenticationAlgorithms"], config["EncryptionAlgorithms"]
     kinds = [algo.gcm(bits, icv) for bits in (128, 192, 256) for icv in (64, 96, 128)]
     kinds += [algo.cbc(bits, mac) for bits in (128, 192, 256) for mac in ("sha1", "sha256")]
-    used = 0
+    kinds += [algo.gmac(bits) for bits in (128, 192, 256)]
+    used = 0, 0
     for algorithm in kinds:
         for sa in (one := xfrm.Flow(env.DUT4, env.PEER4, algorithm=algorithm)).out, one.in_:
             handle = miniport.add(sa, sa is one.in_)
             entry = miniport.list()[handle]
             ktap.equal(entry.icv_length, algorithm.icv_bits // 8, f"ICV of {algorithm.name}")
-            used |= entry.encryption
+            used = used[0] | entry.authentication, used[1] | entry.encryption
             miniport.delete(handle)
-    ktap.equal(used, offered, "ciphers tried against those offered")
+    ktap.equal(used, offered, "algorithms tried against those offered")
 
 
 def buffer_sizes(cfg):
@@ -125,16 +147,23 @@ def buffer_sizes(cfg):
 
 
 def versions(cfg):
-    """NDIS 6.1 to 6.30: revisions of NDIS_OFFLOAD, and both ways to add an SA."""
+    """NDIS 6.1 to 6.83: revisions of NDIS_OFFLOAD, and both ways to add an SA."""
     ktap.rules("R22", "R71")
     miniport = _miniport(cfg)
-    for version, revision in (((6, 1), 2), ((6, 20), 2), ((6, 30), 3)):
+    for version, revision in (((6, 1), 2), ((6, 20), 2), ((6, 30), 3), ((6, 40), 3), ((6, 50), 4),
+                              ((6, 51), 4), ((6, 60), 4), ((6, 70), 5), ((6, 80), 5), ((6, 81), 5),
+                              ((6, 82), 5), ((6, 83), 6)):
         miniport.restart(version)
         miniport.enable()
         ktap.equal(miniport.info()["ndis_version"], version[0] << 16 | version[1], "version")
         found = miniport.query(oid.CURRENT_CONFIG)
         ktap.equal(found["Revision"], revision, f"revision with NDIS {version}")
-        miniport.delete(miniport.add(esp.direct().out, False, single=version == (6, 30)))
+        for single in (False, True) if version >= (6, 30) else (False,):
+            miniport.delete(miniport.add(esp.direct().out, False, single=single))
+        if version < (6, 30):
+            sa = esp.direct().out
+            miniport.expect("NOT_SUPPORTED", oid.ADD_SA_EX, oid.add_sa_ex(sa, False),
+                            **miniport.envelope(sa, False))
 
 
 def parameters(cfg):
@@ -233,14 +262,16 @@ def system_wide_switches(cfg):
             miniport.set_keyword(name, value)
             ktap.equal(miniport.keyword(name), value, "keyword")
             miniport.restart()
-            miniport.enable()
+            if on:
+                # A transport does not set it where offload is off.
+                miniport.enable()
             _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
 
 
 def unknown_keywords(cfg):
     """Other numbers are no keywords."""
     miniport = _miniport(cfg)
-    for name in (0, 6, 0xFFFFFFFF):
+    for name in (0, 14, 0xFFFFFFFF):
         for call in (lambda name=name: miniport.keyword(name),
                      lambda name=name: miniport.set_keyword(name, 1)):
             try:
@@ -253,13 +284,22 @@ def unknown_keywords(cfg):
 
 def encapsulation(cfg):
     """OID_OFFLOAD_ENCAPSULATION takes what the NIC's frames look like, or switches IPsec off."""
-    ktap.rules("R10", "R16", "R17")
+    ktap.rules("R10", "R16", "R17", "R140")
     miniport = _miniport(cfg)
     miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation())
     _one_indication(miniport, True)
     for kind in (oid.LLC_SNAP_ROUTED, 0x80000000, 0):
         miniport.expect("INVALID_PARAMETER", oid.ENCAPSULATION, oid.encapsulation(kind),
                         f"encapsulation {kind:#x}", path=ndis.NORMAL)
+    for family in ("IPv4.", "IPv6."):
+        for enabled, changes in ((oid.SET_ON, {"HeaderSize": 0}), (oid.SET_ON, {"HeaderSize": 999}),
+                                 (oid.SET_ON, {"EncapsulationType": 0x1F}),
+                                 (oid.SET_OFF, {"EncapsulationType": oid.IEEE_802_3}),
+                                 (oid.SET_OFF, {"HeaderSize": 14}), (0, {"HeaderSize": 14})):
+            changes = {family + name: value for name, value in changes.items()}
+            miniport.expect("INVALID_PARAMETER", oid.ENCAPSULATION,
+                            oid.encapsulation(enabled=enabled, changes=changes),
+                            f"{enabled} with {changes}", path=ndis.NORMAL)
     ktap.equal(_indications(miniport), [], "indications after a refused set")
     _esp_works(cfg, miniport)
     for enabled, on in ((oid.SET_OFF, False), (oid.SET_ON, True)):
@@ -306,10 +346,9 @@ def segmentation_while_off(cfg):
     """Segmentation is switched off while ESP is: no indication has it any more."""
     ktap.rules("R11", "R21")
     miniport = _miniport(cfg)
-    sizes = ("LsoV1.Size", "LsoV2.IPv4.Size", "LsoV2.IPv6.Size")
     for name in SEGMENTATION:
         ktap.check(cfg.features()[name], f"{name} is off")
-    for name in sizes:
+    for name in SIZES:
         ktap.check(miniport.query(oid.CURRENT_CONFIG)[name], f"no {name} at the start")
     miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": oid.DISABLED}))
     for name in SEGMENTATION:
@@ -319,8 +358,114 @@ def segmentation_while_off(cfg):
     for value, esp_on in ((oid.NO_CHANGE, 0), (oid.BOTH_ENABLED, 1)):
         miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
         told = _indications(miniport)[-1].offload
-        ktap.equal([told[name] for name in sizes], [0] * 3, "sizes of large send")
+        ktap.equal([told[name] for name in SIZES], [0] * 2, "sizes of large send")
         ktap.equal((told["Esp"], told["LsoSupported"]), (esp_on, 0), "Esp and LsoSupported")
+
+
+def _tasks(cfg, miniport, **expected):
+    """Features, and what the report says of them: checksums sent and received, large sends."""
+    features, told = cfg.features(), miniport.query(oid.CURRENT_CONFIG)
+    names = {"tx": TX_CHECKSUM, "rx": RX_CHECKSUM, "tso4": SEGMENTATION[0], "tso6": SEGMENTATION[1]}
+    found = {"tx": bool(told["Tx4.Bits"] and told["Tx6.Bits"]),
+             "rx": bool(told["Rx4.Bits"] and told["Rx6.Bits"]),
+             "tso4": bool(told["LsoV2.IPv4.Size"]), "tso6": bool(told["LsoV2.IPv6.Size"])}
+    wanted = dict.fromkeys(names, True) | expected
+    ktap.equal(found, wanted, "offloads reported")
+    ktap.equal({short: features[name] for short, name in names.items()}, wanted, "features")
+    ktap.equal(told["LsoSupported"], int(wanted["tso4"] or wanted["tso6"]), "LsoSupported")
+    hardware = miniport.query(oid.HARDWARE_CAPABILITIES)
+    ktap.check(all(hardware[name] for name in (*SUMS, *SIZES, "LsoSupported")),
+               f"the hardware's capabilities are fewer: {hardware}")
+
+
+def checksums_and_large_sends(cfg):
+    """OID_TCP_OFFLOAD_PARAMETERS switches the netdev's checksums and segmentation; each set has one
+    indication, with what is enabled now."""
+    ktap.rules("R8", "R9", "R24", "R142", "R145")
+    miniport = _miniport(cfg)
+    off = {"tx": False, "tso4": False, "tso6": False}
+    for changes, expected in (
+            ({"LsoV2IPv4": 1}, {"tso4": False}), ({"LsoV2IPv4": 0}, {"tso4": False}),
+            ({"LsoV2IPv6": 1}, {"tso4": False, "tso6": False}),
+            ({"LsoV2IPv4": 2, "LsoV2IPv6": 2}, {}),
+            (dict.fromkeys(TOGETHER, 1), off | {"rx": False}),
+            (dict.fromkeys(TOGETHER, 2), {"rx": False}), (dict.fromkeys(TOGETHER, 3), off),
+            (dict.fromkeys(TOGETHER, 4), {}), ({"IPv4Checksum": 1}, {"tso4": False}),
+            ({"IPv4Checksum": 4, "LsoV1": 1}, {}),
+            ({"LsoV2IPv4": 1, "IPsecV2": oid.ESP_ENABLED}, {"tso4": False}),
+            ({"LsoV2IPv4": 2}, {})):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes=changes))
+        _one_indication(miniport, True)
+        _tasks(cfg, miniport, **expected)
+
+
+def checksums_apart(cfg):
+    """The netdev has one switch for all checksums of a direction: a set that wants them apart is
+    refused, and changes nothing."""
+    ktap.rules("R142")
+    miniport = _miniport(cfg)
+    for names in (TOGETHER[:1], TOGETHER[1:], TOGETHER[:2]):
+        for value in (1, 2, 3):
+            changes = dict.fromkeys(names, value) | {"LsoV2IPv4": 1}
+            miniport.expect("INVALID_DATA", oid.PARAMETERS, oid.parameters(changes=changes),
+                            f"with {changes}", path=ndis.NORMAL)
+    ktap.equal(_indications(miniport), [], "indications")
+    ktap.equal([miniport.keyword(name) for name in KEYWORDS], [None] * len(KEYWORDS), "keywords")
+    _tasks(cfg, miniport)
+
+
+def segmentation_by_ethtool(cfg):
+    """What NDIS has switched off and ethtool switches on is indicated; what ethtool has switched
+    off, no set switches on."""
+    ktap.rules("R11", "R142")
+    miniport = _miniport(cfg)
+    miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"LsoV2IPv4": 1}))
+    _one_indication(miniport, True)
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, SEGMENTATION[0], "on")
+    ktap.check(_one_indication(miniport, True)["LsoV2.IPv4.Size"], "no large sends indicated")
+    _tasks(cfg, miniport)
+    cfg.feature(SEGMENTATION[1], "off")
+    _indications(miniport)
+    for changes in ({"LsoV2IPv6": 2}, dict.fromkeys(TOGETHER, 1), dict.fromkeys(TOGETHER, 4)):
+        miniport.set_normal(oid.PARAMETERS, oid.parameters(changes=changes))
+        told = _one_indication(miniport, True)
+        ktap.equal(told["LsoV2.IPv6.Size"], 0, f"large sends over IPv6 after {changes}")
+        ktap.check(not cfg.features()[SEGMENTATION[1]], f"{SEGMENTATION[1]} after {changes}")
+
+
+def granular_keywords(cfg):
+    """Keywords of checksums and large sends: stored by a set, obeyed by a restart."""
+    ktap.rules("R3", "R14", "R142")
+    miniport = _miniport(cfg)
+    off = {"tx": False, "tso4": False, "tso6": False}
+    for name, value, expected in ((ndis.LSO_V2_IPV4, 0, {"tso4": False}),
+                                  (ndis.LSO_V2_IPV6, 0, {"tso6": False}),
+                                  (ndis.LSO_V1, 0, {}), (ndis.CHECKSUMS[0], 2, {"tso4": False}),
+                                  # One of them alone: what cannot be is off.
+                                  (ndis.CHECKSUMS[1], 2, off), (ndis.CHECKSUMS[4], 1, {"rx": False}),
+                                  (ndis.CHECKSUMS[3], 0, off | {"rx": False})):
+        miniport.set_keyword(name, value)
+        ktap.equal(miniport.keyword(name), value, f"keyword {name}")
+        _tasks(cfg, miniport)
+        miniport.restart()
+        _tasks(cfg, miniport, **expected)
+        miniport.set_keyword(name, None)
+        miniport.restart()
+        miniport.enable()
+        _tasks(cfg, miniport)
+    for name, most in ((ndis.CHECKSUMS[2], 3), (ndis.LSO_V2_IPV6, 1)):
+        try:
+            miniport.set_keyword(name, most + 1)
+        except OSError as error:
+            ktap.equal(error.errno, errno.EINVAL, f"errno of a value of keyword {name}")
+        else:
+            raise ktap.Failure(f"keyword {name} has the value {most + 1}")
+    changes = dict.fromkeys(TOGETHER, 2) | {"LsoV2IPv6": 1}
+    miniport.set_normal(oid.PARAMETERS, oid.parameters(changes=changes))
+    ktap.equal([miniport.keyword(name) for name in (*ndis.CHECKSUMS, ndis.LSO_V2_IPV6)],
+               [None, 1, 1, 1, 1, 0], "keywords stored")
+    miniport.restart()
+    _tasks(cfg, miniport, rx=False, tso6=False)
 
 
 def both_ways_at_once(cfg):
@@ -384,10 +529,11 @@ def off_with_sas(cfg):
     esp.exercise(cfg, flow)
 
 
-CASES = [capabilities, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
+CASES = [capabilities, bound_with_the_configuration, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
          parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
          system_wide_switches, unknown_keywords, encapsulation, ethtool, hardware,
-         segmentation_while_off, both_ways_at_once, restarted_in_a_reset, off_with_sas]
+         segmentation_while_off, checksums_and_large_sends, checksums_apart,
+         segmentation_by_ethtool, granular_keywords, both_ways_at_once, restarted_in_a_reset, off_with_sas]
 
 
 def _setup():

@@ -111,6 +111,10 @@ def binding(cfg):
             words = ndis.KEYWORD.pack(1, 0, 0, 0)
         ktap.equal(_errno(fcntl.ioctl, fd, call, bytearray(words)), "ENODEV",
                    f"{what} without BIND")
+    with cfg.dut:
+        ktap.equal(_errno(fcntl.ioctl, fd, ndis.BIND,
+                          bytearray(ndis.BIND_WORDS.pack(index, 0, 0, 1, b""))), "EINVAL",
+                   "BIND with a reserved word")
     for ns, number, flags, wanted in (
             (cfg.dut, 0, 0, ("ENODEV",)), (cfg.dut, 0x7FFFFFFF, 0, ("ENODEV",)),
             (cfg.dut, 0xFFFFFFFF, 0, ("ENODEV",)), (cfg.dut, 1, 0, ("EOPNOTSUPP",)),
@@ -160,7 +164,7 @@ def envelope(cfg):
                           ((0, ctypes.addressof(array), 1, 0, ndis.ENTRY.size, 0), "none")):
         ktap.equal(_errno(fcntl.ioctl, miniport.fd, ndis.IOCTL_LIST,
                           bytearray(ndis.LIST.pack(*words))), wanted, f"LIST with {words}")
-    for name in (0, 6, 0xFFFFFFFF):
+    for name in (0, 14, 0xFFFFFFFF):
         ktap.equal(_errno(miniport.keyword, name), "EINVAL", f"keyword {name}")
     miniport.delete(handle)
 

@@ -85,6 +85,8 @@ def _listed(cfg, miniport, flow, handles):
         ktap.equal((one.spi, one.direction, one.owner, one.reqid, one.icv_length),
                    (sa.spi, direction, ndis.THIS, sa.reqid, sa.algorithm.icv_bits // 8),
                    "SPI, direction, owner, reqid and ICV length in the list")
+        ktap.equal((one.authentication, one.encryption), oid.identifiers(sa),
+                   "algorithms in the list")
         ktap.equal(one.mode, ndis.MODES[sa.mode], "mode in the list")
         ktap.equal(one.ports if sa.encap else 0, (sa.encap, sa.encap) if sa.encap else 0,
                    "UDP ports in the list")
@@ -171,6 +173,24 @@ def short_icv(cfg):
     """AES-GCM with an ICV of 8 bytes, which AdditionalInfo says."""
     ktap.rules("R58")
     _live(cfg, esp.direct(algorithm=algo.gcm(128, 64)))
+
+
+def gmac_128(cfg):
+    """Null encryption with AES-GMAC-128: the payload stays legible, the NIC authenticates it."""
+    ktap.rules("R57", "R59")
+    _live(cfg, esp.direct(algorithm=algo.gmac(128)))
+
+
+def gmac_192(cfg):
+    """AES-GMAC-192 over IPv6, by ADD_SA."""
+    ktap.rules("R57")
+    _live(cfg, esp.direct(6, algorithm=algo.gmac(192)), single=False)
+
+
+def gmac_256(cfg):
+    """AES-GMAC-256 in a tunnel, with null encryption that an empty slot says."""
+    ktap.rules("R57")
+    _live(cfg, esp.inner4(algorithm=algo.gmac(256)), changes={"0.Enc.Identifier": 0})
 
 
 def udp_transport(cfg):
@@ -300,6 +320,24 @@ def announced(cfg):
                     (netlink.XFRM_MSG_DELSA, by_oid.out.spi)], "messages of the deletions")
 
 
+def kept_over_a_reset(cfg):
+    """A reset of the NIC leaves SAs, handles and configuration as they were: nobody has to add or
+    set anything again."""
+    ktap.rules("R41", "R144")
+    cfg.need_request("reset")
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
+    handles = ndis.protect(cfg, miniport, flow)
+    before = miniport.query(oid.CURRENT_CONFIG)
+    for _ in range(2):
+        cfg.reset(10)
+        ktap.equal(set(miniport.list()), set(handles), "handles after the reset")
+        ktap.equal(miniport.query(oid.CURRENT_CONFIG), before, "configuration after the reset")
+        miniport.read()
+        watch = _pings(cfg, flow)
+        _received(miniport.settled(ndis.Receive), watch.esp(cfg.peer_mac), handles[1])
+    miniport.delete(handles[1], handles[0])
+
+
 def audited(cfg):
     """Additions, refused ones and deletions are audited as those of ip xfrm."""
     miniport, log = ndis.ready(cfg, ndis.ALL), netlink.AuditLog()
@@ -337,8 +375,9 @@ def under_traffic(cfg):
 
 
 CASES = [transport_v4, transport_v4_list, transport_v6, tunnel_v4, tunnel_v6, cbc_sha1, cbc_sha256,
-         short_icv, udp_transport, udp_tunnel, esn, derived_mode, mixed_with_ip_xfrm,
-         closing_the_file, handles_are_new, announced, audited,
+         short_icv, gmac_128, gmac_192, gmac_256, udp_transport, udp_tunnel, esn, derived_mode,
+         mixed_with_ip_xfrm, closing_the_file, handles_are_new, announced, kept_over_a_reset,
+         audited,
          under_traffic]
 
 

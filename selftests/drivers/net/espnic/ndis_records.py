@@ -39,6 +39,7 @@ NOTHING = (0, 0, 0, 0)  # handle, slots 1 and 12, slot 1 of version 1
 HEADER_INFO_SET = 1 << 16
 MORE_FRAGMENTS = 0x2000
 JUMBO = 9000
+PROTO_AH = 51
 
 
 def _burst(cfg, flow, count=COUNT):
@@ -156,6 +157,18 @@ def no_sa(cfg):
             miniport.read()
             ktap.equal(_burst(cfg, flow), COUNT, "datagrams by software")
         ktap.equal(_untouched(miniport, COUNT), [(flow.in_.spi, *NOTHING)] * COUNT, "records")
+
+
+def ah_is_left_alone(cfg):
+    """AH, which the NIC does not check: no out-of-band data, its own SPI and number."""
+    ktap.rules("R111", "R119")
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
+    # NextHeader, length in words less two, SPI, number, an ICV of 12 bytes (RFC 4302 section 2).
+    packet = struct.pack("!BBHII", 6, 4, 0, flow.in_.spi, 77) + bytes(12 + 40)
+    forge.Injector(cfg).send(flow.in_.src, flow.in_.dst, PROTO_AH, packet)
+    found = _received(miniport, 1)
+    ktap.equal([(body.spi, body.number, body.handle, body.slot1, body.slot12, body.v1)
+                for body in found], [(flow.in_.spi, 77, *NOTHING)], "record of AH")
 
 
 def large_without_an_sa(cfg):
@@ -455,7 +468,7 @@ def bad_page(cfg):
     memory.protect(end, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-CASES = [*DAMAGES, wrong_key, no_sa, large_without_an_sa, plain, another_destination, fragments,
+CASES = [*DAMAGES, wrong_key, no_sa, ah_is_left_alone, large_without_an_sa, plain, another_destination, fragments,
          ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request,
          delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading,
          waiting_before_bind, bad_page]

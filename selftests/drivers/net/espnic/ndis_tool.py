@@ -168,7 +168,7 @@ def refused(cfg):
     ktap.equal(answer["status"], "NDIS_STATUS_NOT_SUPPORTED", "status")
     key = "0123456789abcdef" * 2 + "00112233"
     for wrong in (["add", "--dir", "out"], ["nothing"], ["delete"],
-                  ["restart", "--ndis", "6.40"], ["keyword", "nothing"],
+                  ["restart", "--ndis", "6.45"], ["keyword", "nothing"],
                   ["keyword", "*IPsecOffloadV2", "7"], ["add", *words[:-1], "5000"],
                   ["add", *words[:-2], "--enc-key", key + "zz"]):
         text = _run(cfg, *wrong, status=2)
