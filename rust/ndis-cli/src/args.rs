@@ -168,7 +168,7 @@ pub struct Check {
     /// What it offers: "nic" (this NIC), "all", "none", or @FILE with an NDIS_OFFLOAD
     #[arg(long, value_name = "WHAT", default_value = "nic")]
     pub offers: Offer,
-    /// IPsecV2 is on: "off", "ah", "esp" or "both", as after OID_TCP_OFFLOAD_PARAMETERS
+    /// What OID_TCP_OFFLOAD_PARAMETERS has switched on
     #[arg(long, value_enum, default_value = "both")]
     pub enabled: Setting,
     /// The request; "session" takes requests from stdin, one per line, for the same miniport

@@ -29,8 +29,8 @@ const fn keyword(name: &'static str, number: u32, most: u32) -> Keyword {
 
 /// What the values mean, for --help.
 pub const HELP: &str = "\
-Values of the three *IPsecOffload keywords: 0 neither protocol, 1 AH, 2 ESP, 3 both, which is what \
-a missing one means. A NIC with IPv6 obeys *IPsecOffloadV2, one with IPv4 only *IPsecOffloadV2IPv4.
+Values of the *IPsecOffload keywords: 0 neither protocol, 1 AH, 2 ESP, 3 both, which is what a
+missing one means. A NIC with IPv6 obeys *IPsecOffloadV2, one with IPv4 only *IPsecOffloadV2IPv4.
 DisableTaskOffload: 1 switches all IPsec offload off. EnabledOffload: 0 does.";
 
 /// All keywords.

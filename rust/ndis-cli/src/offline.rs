@@ -21,10 +21,10 @@ use crate::{input, key};
 
 /// What `add --help` says about this NIC.
 pub const REFUSED: &str = "\
-This NIC has aes-gcm-* alone, and aes-cbc-* with sha1 or sha256. It always refuses with \
-NDIS_STATUS_NOT_SUPPORTED: null, des-cbc, 3des-cbc, md5, aes-gmac-*, --ah, --udp \
-transport-over-udp-tunnel and udp-transport-over-tunnel, and addresses of zeros. \
-`capabilities` shows what is on now; `check` says which rule a refusal comes from.";
+This NIC has aes-gcm-* alone, and aes-cbc-* with sha1 or sha256. It always refuses, with
+NDIS_STATUS_NOT_SUPPORTED: null, des-cbc, 3des-cbc, md5, aes-gmac-*, --ah, --udp
+transport-over-udp-tunnel and udp-transport-over-tunnel, and addresses of zeros. `capabilities`
+shows what is on now; `check add` says which rule a refusal comes from.";
 
 /// Largest large send of this NIC.
 const LSO_SIZE: u32 = 65535;
