@@ -19,6 +19,7 @@ use espnic_ndis::parameters::OffloadParameters;
 use espnic_ndis::request::OidRequest;
 use espnic_ndis::sa::{AddSa, AddSaEx, DeleteSa, UpdateSa};
 use espnic_ndis::{Handle, Oid};
+use espnic_ndis_cli::decode::{structures, Keys};
 use libfuzzer_sys::fuzz_target;
 use zerocopy::IntoBytes as _;
 
@@ -41,9 +42,20 @@ fn single(buffer: &[u8]) {
     let _ = (OffloadParameters::parse(buffer), OidRequest::parse(buffer));
 }
 
+/// What the tool shows of the bytes, as the buffer of any OID.
+fn decoding(buffer: &[u8]) {
+    for oid in OIDS.map(Some).into_iter().chain([None]) {
+        for one in structures(oid, buffer, Keys::Shown).unwrap_or_default() {
+            assert!(one.at < buffer.len());
+            assert!(!one.text().is_empty() && one.json().is_object());
+        }
+    }
+}
+
 /// Every reader.
 fn reading(buffer: &mut [u8]) {
     single(buffer);
+    decoding(buffer);
     lists(buffer);
 }
 

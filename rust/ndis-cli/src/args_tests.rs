@@ -17,13 +17,11 @@ fn the_command_line_is_sound() {
 #[test]
 fn numbers_are_decimal_or_hexadecimal() {
     let args = parse("espnic-ndis -i eth0 update 0x1000001 --spi 0x100 --high 3").unwrap();
-    let Command::Update {
-        handle, spi, high, ..
-    } = args.command
-    else {
+    let Command::Update(words) = args.command else {
         panic!("another command")
     };
-    assert_eq!((handle, spi, high), (0x100_0001, 256, 3));
+    let found = (words.handle, words.spi, words.high);
+    assert_eq!(found, (0x100_0001, 256, 3));
     let add = "espnic-ndis -i eth0 add --dir in --src ::1 --dst ::2 --spi 1 --sport 0x1194";
     assert!(parse(add).is_ok());
     assert!(parse("espnic-ndis -i eth0 follow --count 0x10").is_ok());
@@ -45,14 +43,15 @@ fn add_takes_an_sa_or_a_list() {
     assert_eq!(add.sa.unwrap().esn, Some(0));
     assert_eq!(add.envelope.window, 64);
     assert!(
-        parse(&format!("{line} --enc null")).is_err(),
+        parse(&format!("{line} --auth sha1")).is_err(),
         "without a key"
     );
 }
 
 #[test]
-fn an_interface_is_needed() {
-    assert!(parse("espnic-ndis list").is_err());
+fn an_interface_can_be_named() {
+    let offline = parse("espnic-ndis decode 00").unwrap();
+    assert!(offline.interface.is_none());
     assert!(parse("espnic-ndis -i eth0 list --json").unwrap().json);
 }
 
@@ -71,6 +70,10 @@ fn values_that_the_module_does_not_know_are_refused_here() {
         "add --list x --window 5000",
         "raw 1 --window 0x1001",
         "raw 1 --length 0xffffffff",
+        "raw NO_SUCH_OID",
+        "check --offers some update 1 --spi 1 --high 1",
+        "encode list",
+        "encapsulation --ipv4 perhaps",
         "follow --time -1",
     ] {
         assert!(
@@ -118,6 +121,7 @@ fn a_complaint_does_not_repeat_keys() {
         "espnic-ndis -i eth0 add --dir in --enc aes-gcm-128 --enc-key 00010203 04050607",
         "espnic-ndis -i eth0 add --auth-key=00010203 04050607",
         "espnic-ndis -i eth0 raw 0xfc030205 00010203 04050607",
+        "espnic-ndis decode ADD_SA 00010203 04050607",
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.to_string().contains("04050607"), "{error}");
@@ -132,4 +136,37 @@ fn a_complaint_does_not_repeat_keys() {
         let error = parse(line).unwrap_err();
         assert_eq!(guarded(&error, line.split_whitespace()), None, "{error}");
     }
+}
+
+#[test]
+fn encapsulation_has_a_word_for_each_ip_version() {
+    let of = |line: &str| {
+        let line = format!("espnic-ndis -i eth0 encapsulation {line}");
+        match parse(&line).unwrap().command {
+            Command::Encapsulation(words) => words,
+            _ => panic!("another command"),
+        }
+    };
+    assert!(of("").is_query());
+    assert!(!of("keep").is_query());
+    let words = of("on --ipv6 off");
+    assert_eq!(
+        (words.state, words.ipv6),
+        (Some(Switch::On), Some(Switch::Off))
+    );
+    assert!(!of("--ipv4 off").is_query());
+}
+
+#[test]
+fn help_knows_versions_oids_and_keywords() {
+    let help = |name: &str| {
+        let mut all = Args::command();
+        let command = all.find_subcommand_mut(name).unwrap();
+        command.render_long_help().to_string()
+    };
+    assert!(help("restart").contains("6.30"));
+    assert!(help("check").contains("6.83"));
+    assert!(help("raw").contains("UPDATE_SA"));
+    assert!(help("keyword").contains("EnabledOffload: 0"));
+    assert!(help("add").contains("always refuses"));
 }

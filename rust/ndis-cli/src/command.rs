@@ -2,6 +2,9 @@
 
 //! The commands.
 
+use std::net::IpAddr;
+
+use espnic_ndis::sa::Address;
 use espnic_ndis::{Handle, Oid};
 use serde_json::{json, Value};
 
@@ -11,6 +14,9 @@ use crate::{sa, show};
 
 mod adapter;
 mod add;
+mod check;
+mod decode;
+mod encode;
 mod follow;
 mod list;
 mod raw;
@@ -29,6 +35,17 @@ impl Done {
     }
 }
 
+/// A command that needs no device.
+pub type Offline<'a> = Box<dyn FnOnce(bool) -> Result<Done, Error> + 'a>;
+
+/// A command that is ready, with or without the device.
+pub enum Ready<'a> {
+    /// With it.
+    Device(Job<'a>),
+    /// Without.
+    Offline(Offline<'a>),
+}
+
 /// A command that is ready: its words are checked, and what it reads is read. It needs the device,
 /// and prints its answer.
 pub type Job<'a> = Box<dyn FnOnce(&mut Device, Way) -> Result<Done, Error> + 'a>;
@@ -43,7 +60,17 @@ pub struct Way {
 }
 
 /// Makes a command ready.
-pub fn prepare(command: &Command) -> Result<Job<'_>, Error> {
+pub fn prepare(command: &Command) -> Result<Ready<'_>, Error> {
+    Ok(match command {
+        Command::Decode(words) => Ready::Offline(Box::new(|json| decode::decode(words, json))),
+        Command::Encode(words) => Ready::Offline(Box::new(|json| encode::encode(words, json))),
+        Command::Check(words) => Ready::Offline(Box::new(|json| check::check(words, json))),
+        command => Ready::Device(job(command)?),
+    })
+}
+
+/// Makes a command ready that needs the device.
+fn job(command: &Command) -> Result<Job<'_>, Error> {
     Ok(match command {
         Command::Capabilities { which } => {
             Box::new(|device, way| adapter::capabilities(device, *which, way.json))
@@ -51,8 +78,8 @@ pub fn prepare(command: &Command) -> Result<Job<'_>, Error> {
         Command::Parameters(words) => {
             Box::new(|device, way| adapter::parameters(device, words, way))
         }
-        Command::Encapsulation { state, kind } => {
-            Box::new(|device, way| adapter::encapsulation(device, *state, *kind, way))
+        Command::Encapsulation(words) => {
+            Box::new(|device, way| adapter::encapsulation(device, words, way))
         }
         Command::Keyword { name, value } => {
             let value = adapter::keyword_value(*name, *value)?;
@@ -63,17 +90,12 @@ pub fn prepare(command: &Command) -> Result<Job<'_>, Error> {
             let addition = add::Addition::new(words)?;
             Box::new(move |device, way| add::add(device, words, addition, way.json))
         }
-        Command::Update {
-            handle,
-            spi,
-            high,
-            operation,
-        } => {
-            let buffer = sa::update(*handle, *operation as u32, *spi, *high);
+        Command::Update(words) => {
+            let buffer = sa::update(words);
             Box::new(move |device, way| set(device, Oid::UPDATE_SA, buffer, way.json))
         }
-        Command::Delete { handles } => {
-            let buffer = sa::delete(handles)?;
+        Command::Delete(words) => {
+            let buffer = sa::delete(&words.handles)?;
             Box::new(move |device, way| set(device, Oid::DELETE_SA, buffer, way.json))
         }
         Command::List => Box::new(|device, way| list::list(device, way.json)),
@@ -83,7 +105,7 @@ pub fn prepare(command: &Command) -> Result<Job<'_>, Error> {
             let buffer = raw::buffer(words)?;
             Box::new(move |device, way| raw::raw(device, words, buffer, way.json))
         }
-        Command::Session => {
+        Command::Session | Command::Decode(_) | Command::Encode(_) | Command::Check(_) => {
             let text = "a session needs a process of its own";
             return Err(Error::Usage(text.into()));
         }
@@ -100,6 +122,14 @@ fn answer(oid: Oid, outcome: &Outcome) -> Value {
         "done": outcome.done,
         "needed": outcome.needed,
     })
+}
+
+/// An address in words.
+pub fn address_of(address: &Address) -> IpAddr {
+    match address {
+        Address::V4(bytes) => (*bytes).into(),
+        Address::V6(bytes) => (*bytes).into(),
+    }
 }
 
 fn handle(handle: Option<Handle>) -> Value {

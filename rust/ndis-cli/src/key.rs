@@ -59,6 +59,15 @@ pub fn from_file(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     hex(text)
 }
 
+/// Bytes from a file that has them as they are or as hex digits. NDIS structures do not start with a
+/// character.
+pub fn bytes_or_hex(data: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, String> {
+    match std::str::from_utf8(&data) {
+        Ok(text) if data.first().is_some_and(u8::is_ascii) => hex(text),
+        _ => Ok(data),
+    }
+}
+
 /// Hex digits of bytes.
 pub fn digits(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());

@@ -27,6 +27,12 @@ const fn keyword(name: &'static str, number: u32, most: u32) -> Keyword {
     Keyword { name, number, most }
 }
 
+/// What the values mean, for --help.
+pub const HELP: &str = "\
+Values of the *IPsecOffload keywords: 0 neither protocol, 1 AH, 2 ESP, 3 both, which is what a
+missing one means. A NIC with IPv6 obeys *IPsecOffloadV2, one with IPv4 only *IPsecOffloadV2IPv4.
+DisableTaskOffload: 1 switches all IPsec offload off. EnabledOffload: 0 does.";
+
 /// All keywords.
 pub static ALL: [Keyword; 13] = [
     keyword(names::IPSEC_V2, KEYWORD_IPSEC_V2, 3),

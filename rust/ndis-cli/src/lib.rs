@@ -4,7 +4,10 @@
 //!
 //! A command makes the bytes of an OID request ([`sa`], [`command`]), `/dev/espnic-ndis` answers
 //! them ([`device`]), and the answer is shown as text or as JSON ([`show`]). Both come from the same
-//! value, so nothing is shown in one form only. Keys are never shown.
+//! value, so nothing is shown in one form only. Keys are shown by nothing but `encode`, whose work it
+//! is, and by `decode` when it is asked to.
+//!
+//! `encode`, `decode` and `check` work without the device: the last one asks the model ([`offline`]).
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
@@ -12,12 +15,15 @@
 pub mod algorithm;
 pub mod args;
 pub mod command;
+pub mod decode;
 pub mod device;
 pub mod input;
 pub mod key;
 pub mod keyword;
+pub mod offline;
 pub mod offload;
 pub mod record;
+pub mod rules;
 pub mod sa;
 pub mod session;
 pub mod show;

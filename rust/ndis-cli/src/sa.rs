@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::sa::build::{
     self, AddSaList, Addresses, Algorithm, Association, Bundle, DeleteSaList,
 };
@@ -12,9 +13,13 @@ use espnic_ndis::{Fault, Handle};
 use zerocopy::IntoBytes;
 use zeroize::Zeroizing;
 
-use crate::args::{Direction, Sa};
+use crate::algorithm;
+use crate::args::{Direction, Sa, Update};
 use crate::device::Error;
 use crate::key::Key;
+
+type Integrity<'a> = Algorithm<'a, Authentication>;
+type Cipher<'a> = Algorithm<'a, Encryption>;
 
 /// A buffer that may hold keys.
 pub type Buffer = Zeroizing<Vec<u8>>;
@@ -33,23 +38,51 @@ fn associations(sa: &Sa) -> Result<Vec<Association<'_>>, Error> {
     Ok(both)
 }
 
-fn algorithm<T>(identifier: T, key: Option<&Key>, info: u32) -> Result<Algorithm<'_, T>, Error> {
+/// An algorithm with its key, which has the one length that it takes.
+fn algorithm<'a, T>(
+    identifier: T,
+    name: &str,
+    (length, salt): (Option<usize>, usize),
+    key: Option<&'a Key>,
+    info: u32,
+) -> Result<Algorithm<'a, T>, Error> {
+    let key = key.map_or(Ok(&[][..]), Key::bytes).map_err(Error::Usage)?;
+    let length = length.unwrap_or(0);
+    let whole = length.saturating_add(salt);
+    if key.len() != whole {
+        let parts = match salt {
+            0 => String::new(),
+            salt => format!(" ({length} of key, {salt} of salt)"),
+        };
+        let found = key.len();
+        let text = format!("{name} takes {whole} bytes{parts}, not {found}");
+        return Err(Error::Usage(text));
+    }
     Ok(Algorithm {
         identifier,
-        key: key.map_or(Ok(&[][..]), Key::bytes).map_err(Error::Usage)?,
+        key,
         additional_info: info,
     })
 }
 
+fn integrity(auth: algorithm::Authentication, key: Option<&Key>) -> Result<Integrity<'_>, Error> {
+    let id = Authentication::from(auth);
+    let name = algorithm::authentication(id.0);
+    let lengths = (id.key_length(), id.salt_length());
+    algorithm(id, &name, lengths, key, 0)
+}
+
+fn cipher(enc: algorithm::Encryption, key: Option<&Key>, icv: u32) -> Result<Cipher<'_>, Error> {
+    let id = Encryption::from(enc);
+    let icv = if id.is_combined() { icv } else { 0 };
+    let name = algorithm::encryption(id.0);
+    let lengths = (id.key_length(), id.salt_length());
+    algorithm(id, &name, lengths, key, icv)
+}
+
 fn esp(sa: &Sa) -> Result<Option<Association<'_>>, Error> {
-    let authentication = sa
-        .auth
-        .map(|auth| algorithm(auth.into(), sa.auth_key.as_ref(), 0));
-    let encryption = sa.enc.map(|enc| {
-        let id = espnic_ndis::algorithm::Encryption::from(enc);
-        let icv = if id.is_combined() { sa.icv } else { 0 };
-        algorithm(id, sa.enc_key.as_ref(), icv)
-    });
+    let authentication = sa.auth.map(|auth| integrity(auth, sa.auth_key.as_ref()));
+    let encryption = sa.enc.map(|enc| cipher(enc, sa.enc_key.as_ref(), sa.icv));
     let esp = Association {
         operation: Operation::ESP,
         spi: Spi::new(sa.spi),
@@ -66,7 +99,7 @@ fn ah(sa: &Sa) -> Result<Option<Association<'_>>, Error> {
         operation: Operation::AH,
         spi: Spi::new(sa.ah_spi.unwrap_or(sa.spi)),
         esn: sa.esn,
-        authentication: Some(algorithm(id.into(), sa.ah_key.as_ref(), 0)?),
+        authentication: Some(integrity(id, sa.ah_key.as_ref())?),
         encryption: None,
     }))
 }
@@ -144,9 +177,10 @@ pub fn handles(buffer: &[u8], starts: &[usize]) -> Vec<Option<Handle>> {
 }
 
 /// UPDATE_SA.
-pub fn update(handle: u64, operation: u32, spi: u32, high: u32) -> Vec<u8> {
-    let handle = Handle::new(handle);
-    let update = build::update_sa(handle, Operation(operation), Spi::new(spi), high);
+pub fn update(words: &Update) -> Vec<u8> {
+    let operation = Operation(words.operation as u32);
+    let handle = Handle::new(words.handle);
+    let update = build::update_sa(handle, operation, Spi::new(words.spi), words.high);
     update.as_bytes().to_vec()
 }
 

@@ -5,7 +5,8 @@ use clap::Parser;
 use espnic_ndis::sa::UpdateSa;
 
 use super::*;
-use crate::args::SaLine;
+use crate::args::{Command, Operation as Word};
+use crate::args::{Line, SaLine};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f10111213";
 
@@ -43,10 +44,13 @@ fn add_sa_ex_is_what_its_view_reads() {
 
 #[test]
 fn esp_and_ah_are_two_elements_and_their_keys_follow_one_another() {
-    let line = "--dir out --src 2001:db8::1 --dst 2001:db8::2 --spi 1 --enc aes-cbc-128 \
-        --enc-key 00112233445566778899aabbccddeeff --auth sha1 --auth-key aa --ah sha256 \
-        --ah-key bbcc --ah-spi 2";
-    let buffer = add_ex(&sa(line)).unwrap();
+    let (auth, ah) = ("aa".repeat(20), "bb".repeat(32));
+    let line = format!(
+        "--dir out --src 2001:db8::1 --dst 2001:db8::2 --spi 1 --enc aes-cbc-128 \
+        --enc-key 00112233445566778899aabbccddeeff --auth sha1 --auth-key {auth} --ah sha256 --ah-key {ah} \
+        --ah-spi 2"
+    );
+    let buffer = add_ex(&sa(&line)).unwrap();
     let view = AddSaEx::parse(&buffer).unwrap();
     assert!(view.is_ipv6() && !view.is_inbound());
     let [esp, ah] = view.associations().unwrap() else {
@@ -54,13 +58,10 @@ fn esp_and_ah_are_two_elements_and_their_keys_follow_one_another() {
     };
     assert_eq!((esp.spi.get(), ah.spi.get()), (1, 2));
     assert_eq!(ah.operation(), Operation::AH);
-    assert_eq!(view.key(&esp.authentication_algorithm).unwrap(), [0xaa]);
+    assert_eq!(view.key(&esp.authentication_algorithm).unwrap(), [0xaa; 20]);
     assert_eq!(view.key(&esp.encryption_algorithm).unwrap().len(), 16);
-    assert_eq!(
-        view.key(&ah.authentication_algorithm).unwrap(),
-        [0xbb, 0xcc]
-    );
-    assert_eq!(view.key_data().len(), 19);
+    assert_eq!(view.key(&ah.authentication_algorithm).unwrap(), [0xbb; 32]);
+    assert_eq!(view.key_data().len(), 16 + 20 + 32);
 }
 
 #[test]
@@ -84,7 +85,12 @@ fn a_list_is_linked_and_takes_its_handles_back() {
 
 #[test]
 fn update_and_delete_are_what_their_views_read() {
-    let update = UpdateSa::parse(&update(9, 2, 0x1000, 3)).unwrap();
+    let line = "update 9 --spi 0x1000 --high 3".split_whitespace();
+    let Command::Update(words) = Line::try_parse_from(line).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(words.operation, Word::Esp);
+    let update = UpdateSa::parse(&update(&words)).unwrap();
     assert_eq!(update.handle(), Handle::new(9));
     assert_eq!(update.operation(), Operation::ESP);
     assert_eq!(update.sequence_number_high_order.get(), 3);
@@ -112,4 +118,49 @@ fn what_cannot_be_an_sa_is_a_wrong_command_line() {
         panic!("accepted")
     };
     assert!(!text.contains("zz"), "{text}");
+}
+
+#[test]
+fn a_key_has_the_length_of_its_algorithm() {
+    let ends = "--dir in --src ::1 --dst ::2 --spi 1";
+    for (words, length, wanted) in [
+        (
+            "--enc aes-gcm-128 --enc-key",
+            16,
+            "takes 20 bytes (16 of key, 4 of salt), not 16",
+        ),
+        (
+            "--enc aes-gcm-256 --enc-key",
+            32,
+            "takes 36 bytes (32 of key, 4 of salt), not 32",
+        ),
+        (
+            "--enc aes-cbc-192 --auth sha1 --enc-key",
+            16,
+            "aes-cbc-192 takes 24 bytes, not 16",
+        ),
+        ("--ah sha256 --ah-key", 20, "sha256 takes 32 bytes, not 20"),
+        (
+            "--ah aes-gmac-128 --ah-key",
+            16,
+            "aes-gmac-128 takes 20 bytes (16 of key, 4",
+        ),
+        ("--enc null --enc-key", 1, "null takes 0 bytes, not 1"),
+    ] {
+        let key = "00".repeat(length);
+        let auth = if words.contains("sha1") {
+            format!("--auth-key {}", "00".repeat(20))
+        } else {
+            String::new()
+        };
+        let words = format!("{ends} {auth} {words} {key}");
+        let Err(Error::Usage(text)) = add_ex(&sa(&words)) else {
+            panic!("accepted: {words}")
+        };
+        assert!(text.contains(wanted), "{text}");
+    }
+    let auth = "00".repeat(20);
+    let null = sa(&format!("{ends} --enc null --auth sha1 --auth-key {auth}"));
+    assert!(add_ex(&null).is_ok(), "null encryption has no key");
+    assert!(add_ex(&sa(&format!("{ends} --enc aes-gcm-128"))).is_err());
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use serde_json::json;
 
 use crate::args::{guarded, Args, Command, Line};
-use crate::command::{self, Way};
+use crate::command::{self, Ready, Way};
 use crate::device::{Device, Error};
 use crate::{input, show, system};
 use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS};
@@ -19,15 +19,23 @@ const TICK: Duration = Duration::from_millis(50);
 /// Does what the command line says; whether all of it succeeded.
 pub fn run(args: &Args) -> Result<bool, Error> {
     match &args.command {
-        Command::Session => session(&args.interface, args.json),
-        command => single(&args.interface, command, args.json),
+        Command::Session => session(interface(args)?, args.json),
+        command => single(args, command),
     }
+}
+
+/// The interface, which what needs the device cannot do without.
+fn interface(args: &Args) -> Result<&str, Error> {
+    let text = "this command needs a NIC: -i NAME, in front of it";
+    args.interface
+        .as_deref()
+        .ok_or_else(|| Error::Usage(text.into()))
 }
 
 /// Which records the command reads.
 fn wanted(command: &Command) -> u32 {
     match command {
-        Command::Parameters(_) | Command::Encapsulation { .. } | Command::Restart { .. } => {
+        Command::Parameters(_) | Command::Encapsulation(_) | Command::Restart { .. } => {
             WANT_INDICATIONS
         }
         Command::Follow(words) => words.wanted(),
@@ -44,9 +52,14 @@ fn stays(command: &Command) -> bool {
     }
 }
 
-fn single(interface: &str, command: &Command, json: bool) -> Result<bool, Error> {
+fn single(args: &Args, command: &Command) -> Result<bool, Error> {
+    let json = args.json;
     // This may wait for standard input, which a signal shall end.
-    let job = command::prepare(command)?;
+    let job = match command::prepare(command)? {
+        Ready::Device(job) => job,
+        Ready::Offline(job) => return Ok(job(json)?.ok),
+    };
+    let interface = interface(args)?;
     if stays(command) {
         system::catch_signals();
     }
@@ -94,8 +107,10 @@ fn one(device: &mut Device, line: &[u8], json: bool) -> Result<bool, Error> {
     match Line::try_parse_from(words.clone()) {
         Ok(line) => {
             let session = true;
-            let job = command::prepare(&line.command)?;
-            Ok(job(device, Way { json, session })?.ok)
+            match command::prepare(&line.command)? {
+                Ready::Device(job) => Ok(job(device, Way { json, session })?.ok),
+                Ready::Offline(job) => Ok(job(json)?.ok),
+            }
         }
         Err(help) if help.kind() == ErrorKind::DisplayHelp => {
             if json {

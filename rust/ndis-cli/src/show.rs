@@ -75,7 +75,8 @@ fn ordered(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
     list
 }
 
-fn plain(value: &Value) -> String {
+/// A value in a line.
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".into(),

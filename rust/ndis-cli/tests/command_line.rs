@@ -41,6 +41,7 @@ fn stderr(output: &Output) -> String {
 fn wrong_values_are_the_fault_of_the_command_line() {
     for (line, wanted) in [
         ("restart --ndis 6.45", "6.30, 6.40"),
+        ("raw NO_SUCH_OID", "ADD_SA_EX"),
         ("keyword *IPsecOffloadV2 7", "0 to 3"),
         ("keyword nothing", "*IPsecOffloadV1IPv4"),
         (&format!("{SA} --window 5000"), "4096 packets at most"),
@@ -80,7 +81,7 @@ fn standard_input_is_read_once() {
     assert!(stderr(&output).contains("standard input has another use"));
     // With one use it gets as far as the device.
     let line = format!("{SA} --ah sha1 --ah-key -");
-    assert_eq!(run(&line, "0011").status.code(), Some(1));
+    assert_eq!(run(&line, &"00".repeat(20)).status.code(), Some(1));
     let output = run(
         "add --list -",
         &format!("{} --ah sha1 --ah-key -", &SA[4..]),

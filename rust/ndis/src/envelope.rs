@@ -58,6 +58,9 @@ pub const WANT_SEND: u32 = 1 << 2;
 /// All flags of [`Bind::flags`].
 pub const WANT_ALL: u32 = WANT_INDICATIONS | WANT_RECEIVE | WANT_SEND;
 
+/// Largest status buffer of an [`Indication`] (`NDIS_OFFLOAD`, revision 6).
+pub const INDICATION_BUFFER: usize = 0xd8;
+
 /// `struct espnic_ndis_bind`, with what NDIS_BIND_PARAMETERS tells a protocol driver of offloads.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
@@ -316,9 +319,6 @@ pub struct Record {
     /// `CLOCK_MONOTONIC` in nanoseconds.
     pub timestamp: u64,
 }
-
-/// Largest status buffer of an [`Indication`] (`NDIS_OFFLOAD`, revision 6).
-pub const INDICATION_BUFFER: usize = 0xd8;
 
 /// `struct espnic_ndis_indication`: head of a status indication; `buffer_length` bytes of
 /// StatusBuffer follow, padded with zeros to a multiple of 8.

@@ -7,7 +7,7 @@
 //! `Documentation/ndis-rules.rst` lists with their sources.
 //!
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
-//! * [`direct`], [`check`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
+//! * [`direct`], [`check`], [`refusal`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
 //! * [`receive`], [`packet`], [`table`]: packets and their out-of-band words;
 //! * `send`, `segment`, `flow`: the data path;
 //! * `pending`: requests that complete later;
@@ -34,6 +34,7 @@ pub mod packet;
 #[cfg(not(kernel))]
 pub mod pending;
 pub mod receive;
+pub mod refusal;
 #[cfg(not(kernel))]
 pub mod segment;
 #[cfg(not(kernel))]
@@ -52,6 +53,7 @@ pub use check::{Convention, IcvUnit, Repeated, Salt};
 pub use direct::{Completion, Direct};
 pub use keywords::{Enabled, Keywords};
 pub use receive::{Check, Record, Report, Work};
+pub use refusal::Refusal;
 #[cfg(not(kernel))]
 pub use send::{Job, SendSlots, Verdict};
 pub use table::{Lookup, Offloaded};

@@ -2,25 +2,19 @@
 
 //! Commands that concern the adapter: capabilities, settings, keywords.
 
-use espnic_ndis::encapsulation::{Family, OffloadEncapsulation, Set};
+use espnic_ndis::encapsulation::OffloadEncapsulation;
 use espnic_ndis::envelope::{QUERY, SET};
-use espnic_ndis::parameters::{OffloadParameters, SKIP_REGISTRY_UPDATE};
-use espnic_ndis::{Oid, Version, U32};
+use espnic_ndis::{Oid, Version};
 use serde_json::{json, Value};
-use zerocopy::IntoBytes;
 
-use super::{answer, Done, Way};
-use crate::args::{Parameters, Switch, Which};
+use super::{answer, encode, Done, Way};
+use crate::args::{Encapsulation, Parameters, Which};
 use crate::device::{Device, Error, Next, Outcome, Request};
 use crate::keyword::{self, Keyword};
 use crate::{offload, show};
 
 /// Room for any revision of NDIS_OFFLOAD.
 const ROOM: usize = 256;
-/// Bytes of an Ethernet header.
-const ETHERNET_HEADER: u32 = 14;
-/// Revision of NDIS_OFFLOAD_PARAMETERS that is sent: the first with IPsecV2 (NDIS 6.1).
-const PARAMETERS_REVISION: u8 = 2;
 
 /// `capabilities`
 pub fn capabilities(device: &Device, which: Option<Which>, json: bool) -> Result<Done, Error> {
@@ -69,39 +63,18 @@ fn indications(device: &mut Device) -> Result<Value, Error> {
 
 /// `parameters`
 pub fn parameters(device: &mut Device, words: &Parameters, way: Way) -> Result<Done, Error> {
-    let mut parameters = OffloadParameters::new(PARAMETERS_REVISION).unwrap_or_default();
-    parameters.ipsec_v1 = words.ipsec_v1 as u8;
-    parameters.ipsec_v2 = words.ipsec as u8;
-    parameters.ipsec_v2_ipv4 = words.ipsec_ipv4 as u8;
-    if words.skip_registry {
-        parameters.flags = U32::new(SKIP_REGISTRY_UPDATE);
-    }
-    let length = usize::from(parameters.header.size.get());
-    let mut buffer = parameters.as_bytes().to_vec();
-    buffer.truncate(length);
+    let mut buffer = encode::parameters(words);
     let oid = Oid::PARAMETERS;
     let outcome = device.request(&Request::normal(oid, SET), None, &mut buffer)?;
     finish(device, oid, &outcome, way)
 }
 
 /// `encapsulation`
-pub fn encapsulation(
-    device: &mut Device,
-    state: Option<Switch>,
-    kind: u32,
-    way: Way,
-) -> Result<Done, Error> {
-    let Some(state) = state else {
+pub fn encapsulation(device: &mut Device, words: &Encapsulation, way: Way) -> Result<Done, Error> {
+    if words.is_query() {
         return show_encapsulation(device, way.json);
-    };
-    let enabled = match state {
-        Switch::On => Set::ON,
-        Switch::Off => Set::OFF,
-    };
-    let family = Family::new(enabled, kind, ETHERNET_HEADER);
-    let mut buffer = OffloadEncapsulation::new(family, family)
-        .as_bytes()
-        .to_vec();
+    }
+    let mut buffer = encode::encapsulation(words);
     let oid = Oid::ENCAPSULATION;
     let outcome = device.request(&Request::normal(oid, SET), None, &mut buffer)?;
     finish(device, oid, &outcome, way)

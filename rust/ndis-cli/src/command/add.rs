@@ -15,8 +15,10 @@ use crate::{input, sa, show};
 
 /// The request.
 pub struct Addition {
-    oid: Oid,
-    buffer: sa::Buffer,
+    /// ADD_SA or ADD_SA_EX.
+    pub oid: Oid,
+    /// Its information buffer.
+    pub buffer: sa::Buffer,
     /// Where the elements of ADD_SA start.
     starts: Vec<usize>,
 }

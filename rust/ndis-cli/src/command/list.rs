@@ -71,7 +71,7 @@ fn spi(entry: &Entry) -> String {
 }
 
 /// Columns of the list for people.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 11] = [
     "handle",
     "dir",
     "mode",
@@ -79,8 +79,24 @@ const COLUMNS: [&str; 8] = [
     "src",
     "dst",
     "algorithm",
+    "esn",
+    "udp",
+    "delete",
     "owner",
 ];
+
+/// Form and ports of UDP encapsulation, as `add` has the form.
+fn udp(entry: &Entry) -> Option<String> {
+    let form = match UdpEsp(entry.udp_esp) {
+        UdpEsp::NONE => return None,
+        UdpEsp::TRANSPORT => "transport",
+        UdpEsp::TUNNEL => "tunnel",
+        _ => "other",
+    };
+    let port = u16::from_be_bytes;
+    let (from, to) = (port(entry.source_port), port(entry.destination_port));
+    Some(format!("{form} {from}>{to}"))
+}
 
 /// What fits into a line.
 fn short(entry: &Entry) -> Value {
@@ -102,6 +118,9 @@ fn short(entry: &Entry) -> Value {
         "src": address(entry.family, &entry.source).to_string(),
         "dst": address(entry.family, &entry.destination).to_string(),
         "algorithm": cipher,
+        "esn": (entry.flags & ENTRY_ESN != 0).then_some(entry.sequence_high),
+        "udp": udp(entry),
+        "delete": if entry.flags & ENTRY_DELETE_REQUESTED != 0 { "asked" } else { "-" },
         "owner": owner(entry),
     })
 }
@@ -190,11 +209,29 @@ mod tests {
     }
 
     #[test]
+    fn a_line_says_what_the_nic_asked_for() {
+        let mut entry = entry();
+        let value = short(&entry);
+        assert_eq!(
+            (&value["delete"], &value["esn"]),
+            (&json!("-"), &Value::Null)
+        );
+        entry.flags = ENTRY_DELETE_REQUESTED | ENTRY_ESN;
+        entry.sequence_high = 3;
+        let value = short(&entry);
+        assert_eq!(
+            (&value["delete"], &value["esn"]),
+            (&json!("asked"), &json!(3))
+        );
+    }
+
+    #[test]
     fn udp_ports_are_shown_with_udp() {
         let mut entry = entry();
         entry.udp_esp = 2;
         entry.source_port = 4500u16.to_be_bytes();
         assert_eq!(full(&entry)["sport"], 4500);
+        assert_eq!(short(&entry)["udp"], "tunnel 4500>0");
         assert!(full(&entry)["udp"].as_str().unwrap().ends_with("_TUNNEL"));
     }
 }

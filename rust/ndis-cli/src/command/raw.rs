@@ -3,7 +3,7 @@
 //! `raw`.
 
 use espnic_ndis::envelope::{PATH_DIRECT, PATH_NORMAL, QUERY, SET};
-use espnic_ndis::Oid;
+use espnic_ndis::{Oid, Status};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -35,6 +35,26 @@ pub fn buffer(words: &Raw) -> Result<Buffer, Error> {
     Ok(buffer)
 }
 
+/// The request type.
+pub fn kind(words: &Raw) -> u32 {
+    let named = words.request_type;
+    named.unwrap_or(if words.query { QUERY } else { SET })
+}
+
+/// What may be wrong with a request that is not supported: the path.
+fn hint(request: &Request, status: Status) -> Option<&'static str> {
+    let is_sa = matches!(
+        request.oid,
+        Oid::ADD_SA | Oid::ADD_SA_EX | Oid::UPDATE_SA | Oid::DELETE_SA
+    );
+    let other = is_sa != (request.path == PATH_DIRECT);
+    (status == Status::NOT_SUPPORTED && other).then_some(if is_sa {
+        "this OID is one of the direct path: without --normal"
+    } else {
+        "this OID is one of the normal path: --normal"
+    })
+}
+
 /// How much of an answer may be shown.
 fn shown(oid: Oid, length: usize) -> usize {
     match oid {
@@ -49,15 +69,13 @@ fn shown(oid: Oid, length: usize) -> usize {
 /// `raw`
 pub fn raw(device: &Device, words: &Raw, mut buffer: Buffer, json: bool) -> Result<Done, Error> {
     let request = Request {
-        oid: Oid(words.oid),
+        oid: words.oid,
         path: if words.normal {
             PATH_NORMAL
         } else {
             PATH_DIRECT
         },
-        kind: words
-            .request_type
-            .unwrap_or(if words.query { QUERY } else { SET }),
+        kind: kind(words),
         id: words.id,
     };
     let outcome = device.request(&request, Some(&words.envelope), &mut buffer)?;
@@ -66,6 +84,9 @@ pub fn raw(device: &Device, words: &Raw, mut buffer: Buffer, json: bool) -> Resu
         let shown = shown(request.oid, buffer.len());
         let hex = key::digits(buffer.get(..shown).unwrap_or_default());
         members.insert("buffer".into(), json!(hex));
+        if let Some(hint) = hint(&request, outcome.status) {
+            members.insert("hint".into(), json!(hint));
+        }
     }
     show::print(json, &value)?;
     Ok(Done::ok(outcome.status.is_success()))
@@ -93,6 +114,20 @@ mod tests {
         assert_eq!(*made("raw 1 0102 --length 1").unwrap(), [1]);
         assert_eq!(made("raw 1 --length 0x10001").unwrap().len(), 65537);
         assert!(matches!(made("raw 1 01zz"), Err(Error::Usage(_))));
+    }
+
+    #[test]
+    fn the_wrong_path_is_hinted_at() {
+        let status = Status::NOT_SUPPORTED;
+        let text = hint(&Request::direct(Oid::CURRENT_CONFIG), status);
+        assert!(text.unwrap().contains("--normal"));
+        let text = hint(&Request::normal(Oid::ADD_SA, SET), status);
+        assert!(text.unwrap().contains("without"));
+        assert_eq!(hint(&Request::direct(Oid::ADD_SA), status), None);
+        assert_eq!(
+            hint(&Request::direct(Oid::PARAMETERS), Status::FAILURE),
+            None
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::capabilities::Capabilities;
 use super::direct::Completion;
 use super::image;
 use super::keywords::{Enabled, Keywords};
+use super::refusal::Refusal;
 use super::tasks::Tasks;
 use crate::encapsulation::{Family, OffloadEncapsulation, Set};
 use crate::offload::Offload;
@@ -231,37 +232,52 @@ impl Adapter {
         buffer: &[u8],
         obeys: impl FnOnce(&Tasks) -> bool,
     ) -> Effects {
-        if let Err(status) = self.admit(oid) {
-            return Effects::none(Completion::with(status));
-        }
+        self.try_set(oid, buffer, obeys)
+            .unwrap_or_else(|refusal| Effects::none(refusal.into()))
+    }
+
+    /// As [`Self::set_if`], with the rule that a refusal comes from.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; nothing has changed.
+    pub fn try_set(
+        &mut self,
+        oid: Oid,
+        buffer: &[u8],
+        obeys: impl FnOnce(&Tasks) -> bool,
+    ) -> Result<Effects, Refusal> {
+        self.admit(oid)?;
         let before = self.enabled();
-        let result = match oid {
-            Oid::PARAMETERS => self.set_parameters(buffer, obeys),
-            Oid::ENCAPSULATION => self.set_encapsulation(buffer),
-            _ => Err(Completion::with(Status::NOT_SUPPORTED)),
+        let keywords = match oid {
+            Oid::PARAMETERS => self.set_parameters(buffer, obeys)?,
+            Oid::ENCAPSULATION => self.set_encapsulation(buffer)?,
+            _ => return Err(Refusal::new(Status::NOT_SUPPORTED, "R39")),
         };
-        match result {
-            Ok(keywords) => {
-                self.report(false);
-                Effects {
-                    completion: Completion::success(buffer.len()),
-                    changed: self.enabled() != before,
-                    hardware_capabilities: false,
-                    // After every set, whether or not it changed anything (R9, R10).
-                    current_config: true,
-                    keywords,
-                }
-            }
-            Err(completion) => Effects::none(completion),
-        }
+        self.report(false);
+        Ok(Effects {
+            completion: Completion::success(buffer.len()),
+            changed: self.enabled() != before,
+            hardware_capabilities: false,
+            // After every set, whether or not it changed anything (R9, R10).
+            current_config: true,
+            keywords,
+        })
     }
 
     /// A query on the normal path. NDIS answers it without the miniport, whatever the state of that
     /// (R19); only an adapter that is gone has no answers (R40).
     pub fn query(&self, oid: Oid, buffer: &mut [u8]) -> Completion {
-        if let Err(status) = self.known(oid) {
-            return Completion::with(status);
-        }
+        self.try_query(oid, buffer).unwrap_or_else(Completion::from)
+    }
+
+    /// The same, with the rule that a refusal comes from.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; nothing was written.
+    pub fn try_query(&self, oid: Oid, buffer: &mut [u8]) -> Result<Completion, Refusal> {
+        self.known(oid)?;
         let written = match oid {
             Oid::CURRENT_CONFIG => self.reported.current.encode(self.version, buffer),
             Oid::HARDWARE_CAPABILITIES => self.reported.hardware.encode(self.version, buffer),
@@ -269,17 +285,13 @@ impl Adapter {
                 let image = OffloadEncapsulation::new(answer(self.ipv4), answer(self.ipv6));
                 crate::bytes::put(buffer, 0, image.as_bytes())
             }
-            // OID_TCP_OFFLOAD_PARAMETERS can only be set (R13).
-            _ => return Completion::with(Status::NOT_SUPPORTED),
+            Oid::PARAMETERS => return Err(Refusal::new(Status::NOT_SUPPORTED, "R13")),
+            _ => return Err(Refusal::new(Status::NOT_SUPPORTED, "R39")),
         };
-        match written {
-            Ok(bytes) => Completion::success(bytes),
-            Err(fault) => Completion {
-                status: Status::BUFFER_TOO_SHORT,
-                done: 0,
-                needed: fault.needed(),
-            },
-        }
+        written.map(Completion::success).map_err(|fault| Refusal {
+            needed: fault.needed(),
+            ..Refusal::new(Status::BUFFER_TOO_SHORT, "R20")
+        })
     }
 
     /// The hardware below is another one (R21), for instance under a MUX driver.
@@ -325,18 +337,20 @@ impl Adapter {
     }
 
     /// What every request meets first (R39, R40).
-    fn known(&self, oid: Oid) -> Result<(), Status> {
+    fn known(&self, oid: Oid) -> Result<(), Refusal> {
         match self.state {
-            State::Removed => Err(Status::NOT_ACCEPTED),
-            _ if oid.name().is_none() => Err(Status::INVALID_OID),
+            State::Removed => Err(Refusal::new(Status::NOT_ACCEPTED, "R40")),
+            _ if oid.name().is_none() => Err(Refusal::new(Status::INVALID_OID, "R39")),
             _ => Ok(()),
         }
     }
 
     /// What a request meets first that comes down to the miniport.
-    fn admit(&self, oid: Oid) -> Result<(), Status> {
+    fn admit(&self, oid: Oid) -> Result<(), Refusal> {
         match self.state {
-            State::Resetting | State::LowPower => Err(Status::NOT_ACCEPTED),
+            State::Resetting | State::LowPower => {
+                Err(Refusal::new(Status::NOT_ACCEPTED, "R40 C6"))
+            }
             _ => self.known(oid),
         }
     }
@@ -350,19 +364,19 @@ impl Adapter {
         &mut self,
         buffer: &[u8],
         obeys: impl FnOnce(&Tasks) -> bool,
-    ) -> Result<Option<Keywords>, Completion> {
+    ) -> Result<Option<Keywords>, Refusal> {
         // A miniport that offloads nothing has no use for the OID (R12).
         if !self.offers_anything() {
-            return Err(Completion::with(Status::NOT_SUPPORTED));
+            return Err(Refusal::new(Status::NOT_SUPPORTED, "R12"));
         }
         let parameters = OffloadParameters::parse(buffer)?;
         let flags = parameters.flags.get();
         if !parameters.has_known_values() || flags & !SKIP_REGISTRY_UPDATE != 0 {
-            return Err(Completion::with(Status::INVALID_DATA));
+            return Err(Refusal::new(Status::INVALID_DATA, "R12 C34"));
         }
         let tasks = self.tasks.with(&parameters);
         if tasks != self.tasks && !obeys(&tasks) {
-            return Err(Completion::with(Status::INVALID_DATA));
+            return Err(Refusal::new(Status::INVALID_DATA, "R142 C41"));
         }
         self.tasks = tasks;
         let store = flags & SKIP_REGISTRY_UPDATE == 0;
@@ -385,22 +399,22 @@ impl Adapter {
         }
     }
 
-    fn set_encapsulation(&mut self, buffer: &[u8]) -> Result<Option<Keywords>, Completion> {
+    fn set_encapsulation(&mut self, buffer: &[u8]) -> Result<Option<Keywords>, Refusal> {
         // A miniport that offloads nothing has no use for the OID (R139).
         if !self.offers_anything() {
-            return Err(Completion::with(Status::NOT_SUPPORTED));
+            return Err(Refusal::new(Status::NOT_SUPPORTED, "R139"));
         }
         let request = OffloadEncapsulation::parse(buffer)?;
         let supported = self.encapsulations();
         let next = |now: Encapsulation, family: Family| match family.enabled() {
             // R140, C39.
-            _ if !family.is_legal() => Err(Completion::with(Status::INVALID_PARAMETER)),
+            _ if !family.is_legal() => Err(Refusal::new(Status::INVALID_PARAMETER, "R140 C39")),
             Set::NO_CHANGE => Ok(now),
             Set::OFF => Ok(Encapsulation::Off),
             Set::ON if family.encapsulation_type.get() & supported != 0 => {
                 Ok(Encapsulation::On(family))
             }
-            _ => Err(Completion::with(Status::INVALID_PARAMETER)),
+            _ => Err(Refusal::new(Status::INVALID_PARAMETER, "R16")),
         };
         let (ipv4, ipv6) = (
             next(self.ipv4, request.ipv4)?,

@@ -93,6 +93,18 @@ pub enum UpdateError {
 }
 
 impl UpdateError {
+    /// The rules that it comes from; the documents do not speak of a lower number.
+    pub const fn rules(self) -> &'static str {
+        match self {
+            Self::Unknown => "R78",
+            Self::Mismatch => "R78 C26",
+            Self::NoEsn => "R79",
+            Self::Backward => "",
+            Self::Leaving => "R40",
+            Self::Aborted => "R41",
+        }
+    }
+
     /// The status of UPDATE_SA.
     pub const fn status(self) -> Status {
         match self {

@@ -8,6 +8,7 @@
 
 use super::bundle::{Ah, Bundle, Cipher, Esp, Integrity, Mode};
 use super::capabilities::Capabilities;
+use super::refusal::Refusal;
 use super::table::Offloaded;
 use crate::algorithm::AlgorithmInfo;
 use crate::sa::{BundleView, Operation, SecurityAssociation, Spi, UdpEsp, ESN_SA, INBOUND, IPV6};
@@ -62,14 +63,15 @@ pub struct Convention {
 ///
 /// # Errors
 ///
-/// [`Status::INVALID_DATA`], [`Status::INVALID_LENGTH`] or [`Status::NOT_SUPPORTED`].
+/// [`Status::INVALID_DATA`], [`Status::INVALID_LENGTH`] or [`Status::NOT_SUPPORTED`], with the rule
+/// that it comes from.
 pub fn bundle<'a>(
     view: &BundleView<'a>,
     config: &Capabilities,
     mode: Mode,
     convention: Convention,
-) -> Result<Bundle<'a>, Status> {
-    require(view.flags & !(INBOUND | IPV6) == 0)?;
+) -> Result<Bundle<'a>, Refusal> {
+    require(view.flags & !(INBOUND | IPV6) == 0, "R55")?;
     let (esp, ah) = parts(view)?;
     let udp = udp(view.udp_esp, ah.is_some())?;
     let mode = resolve(mode, udp)?;
@@ -87,7 +89,7 @@ pub fn bundle<'a>(
         Some(sa) => Some(keys.ah(sa)?),
         None => None,
     };
-    require(keys.disjoint(view.associations().map_err(|fault| fault.status())?))?;
+    require(keys.disjoint(view.associations()?), "R59")?;
     let bundle = Bundle {
         inbound: view.is_inbound(),
         source: view.source(),
@@ -97,24 +99,30 @@ pub fn bundle<'a>(
         esp,
         ah,
     };
-    support(Offloaded::of(&bundle).is_covered_by(config))?;
-    Ok(bundle)
-}
-
-fn require(holds: bool) -> Result<(), Status> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Status::INVALID_DATA)
+    match Offloaded::of(&bundle).missing(config) {
+        Some(rules) => Err(Refusal::new(Status::NOT_SUPPORTED, rules)),
+        None => Ok(bundle),
     }
 }
 
-fn support(holds: bool) -> Result<(), Status> {
+fn require(holds: bool, rules: &'static str) -> Result<(), Refusal> {
     if holds {
         Ok(())
     } else {
-        Err(Status::NOT_SUPPORTED)
+        Err(invalid(rules))
     }
+}
+
+fn support(holds: bool, rules: &'static str) -> Result<(), Refusal> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Refusal::new(Status::NOT_SUPPORTED, rules))
+    }
+}
+
+const fn invalid(rules: &'static str) -> Refusal {
+    Refusal::new(Status::INVALID_DATA, rules)
 }
 
 type Parts<'a> = (
@@ -123,32 +131,34 @@ type Parts<'a> = (
 );
 
 /// The ESP and the AH element: one of them, or ESP and then AH (R53, R54).
-fn parts<'a>(view: &BundleView<'a>) -> Result<Parts<'a>, Status> {
-    let associations = view.associations().map_err(|fault| fault.status())?;
+fn parts<'a>(view: &BundleView<'a>) -> Result<Parts<'a>, Refusal> {
+    let associations = view.associations()?;
     match associations {
         [one] if one.operation() == Operation::ESP => Ok((Some(one), None)),
         [one] if one.operation() == Operation::AH => Ok((None, Some(one))),
         [esp, ah] if esp.operation() == Operation::ESP && ah.operation() == Operation::AH => {
             Ok((Some(esp), Some(ah)))
         }
-        _ => Err(Status::INVALID_DATA),
+        [_] => Err(invalid("R53")),
+        _ => Err(invalid("R54")),
     }
 }
 
 /// UDP encapsulation is nothing or one subtype, and goes with a single ESP only (R53, R63).
-fn udp(udp: UdpEsp, has_ah: bool) -> Result<UdpEsp, Status> {
-    require(udp.name().is_some() && (udp == UdpEsp::NONE || !has_ah))?;
+fn udp(udp: UdpEsp, has_ah: bool) -> Result<UdpEsp, Refusal> {
+    require(udp.name().is_some(), "R63")?;
+    require(udp == UdpEsp::NONE || !has_ah, "R53 R63")?;
     Ok(udp)
 }
 
 /// The mode that the subtype implies, if the sender does not say another (C14).
-fn resolve(mode: Mode, udp: UdpEsp) -> Result<Mode, Status> {
+fn resolve(mode: Mode, udp: UdpEsp) -> Result<Mode, Refusal> {
     let implied = match udp {
         UdpEsp::TRANSPORT => Mode::Transport,
         UdpEsp::TUNNEL => Mode::Tunnel,
         _ => return Ok(mode),
     };
-    require(mode == Mode::ByPacket || mode == implied)?;
+    require(mode == Mode::ByPacket || mode == implied, "C14")?;
     Ok(implied)
 }
 
@@ -160,7 +170,7 @@ struct Keys<'v, 'a> {
 }
 
 impl<'a> Keys<'_, 'a> {
-    fn esp(&self, sa: &SecurityAssociation, has_ah: bool) -> Result<Esp<'a>, Status> {
+    fn esp(&self, sa: &SecurityAssociation, has_ah: bool) -> Result<Esp<'a>, Refusal> {
         let cipher = self.cipher(&sa.encryption_algorithm)?;
         let integrity = match self.repeats(sa) {
             true => None,
@@ -169,8 +179,9 @@ impl<'a> Keys<'_, 'a> {
         let combined = cipher.is_some_and(|cipher| cipher.algorithm.is_combined());
         // A combined-mode cipher stands alone; without one, somebody has to authenticate (R57,
         // C18).
-        require(!(combined && integrity.is_some()))?;
-        require(combined || integrity.is_some() || (has_ah && cipher.is_some()))?;
+        require(!(combined && integrity.is_some()), "R57")?;
+        let authenticated = combined || integrity.is_some() || (has_ah && cipher.is_some());
+        require(authenticated, "R106 C18")?;
         Ok(Esp {
             spi: spi(sa)?,
             cipher,
@@ -198,25 +209,25 @@ impl<'a> Keys<'_, 'a> {
                 || (*other == keyed && (info == 0 || info == cipher.additional_info.get())))
     }
 
-    fn ah(&self, sa: &SecurityAssociation) -> Result<Ah<'a>, Status> {
-        require(sa.encryption_algorithm.is_zero())?;
+    fn ah(&self, sa: &SecurityAssociation) -> Result<Ah<'a>, Refusal> {
+        require(sa.encryption_algorithm.is_zero(), "R56")?;
         let integrity = self.integrity(&sa.authentication_algorithm)?;
         Ok(Ah {
             spi: spi(sa)?,
-            integrity: integrity.ok_or(Status::INVALID_DATA)?,
+            integrity: integrity.ok_or(invalid("R56"))?,
             esn: esn(sa)?,
         })
     }
 
     /// `None` for a slot that is not used (identifier 0).
-    fn cipher(&self, info: &AlgorithmInfo) -> Result<Option<Cipher<'a>>, Status> {
+    fn cipher(&self, info: &AlgorithmInfo) -> Result<Option<Cipher<'a>>, Refusal> {
         let algorithm = info.encryption();
         if algorithm.is_empty() {
             return Ok(None);
         }
-        let key = algorithm.key_length().ok_or(Status::INVALID_DATA)?;
+        let key = algorithm.key_length().ok_or(invalid("R60"))?;
         // Only what is supported has to be right in itself.
-        support(self.config.encryption.contains(algorithm))?;
+        support(self.config.encryption.contains(algorithm), "R60")?;
         let salt_length = algorithm.salt_length();
         let material = self.material(info, key, salt_length)?;
         let icv_length = if algorithm.is_combined() {
@@ -233,13 +244,13 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// `None` for a slot that is not used (identifier 0).
-    fn integrity(&self, info: &AlgorithmInfo) -> Result<Option<Integrity<'a>>, Status> {
+    fn integrity(&self, info: &AlgorithmInfo) -> Result<Option<Integrity<'a>>, Refusal> {
         let algorithm = info.authentication();
         if algorithm.is_empty() {
             return Ok(None);
         }
-        let key = algorithm.key_length().ok_or(Status::INVALID_DATA)?;
-        support(self.config.authentication.contains(algorithm))?;
+        let key = algorithm.key_length().ok_or(invalid("R60"))?;
+        support(self.config.authentication.contains(algorithm), "R60")?;
         Ok(Some(Integrity {
             algorithm,
             key: self.material(info, key, algorithm.salt_length())?,
@@ -248,20 +259,22 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// The key and the salt behind it, inside the SA's key buffer (R59).
-    fn material(&self, info: &AlgorithmInfo, key: usize, salt: usize) -> Result<&'a [u8], Status> {
-        let whole = key.checked_add(salt).ok_or(Status::INVALID_DATA)?;
+    fn material(&self, info: &AlgorithmInfo, key: usize, salt: usize) -> Result<&'a [u8], Refusal> {
+        const LENGTH: Refusal = invalid("R37 C13");
+        let whole = key.checked_add(salt).ok_or(LENGTH)?;
         let mut range = *info;
         let named = match self.convention.salt {
             Salt::InKeyLength => whole,
             Salt::BehindKey => {
-                range.key_length = u32::try_from(whole)
-                    .map_err(|_| Status::INVALID_DATA)?
-                    .into();
+                range.key_length = u32::try_from(whole).map_err(|_| LENGTH)?.into();
                 key
             }
         };
-        require(usize::try_from(info.key_length.get()) == Ok(named))?;
-        self.view.key(&range).map_err(|fault| fault.status())
+        require(
+            usize::try_from(info.key_length.get()) == Ok(named),
+            LENGTH.rules,
+        )?;
+        Ok(self.view.key(&range)?)
     }
 
     /// Whether the keys follow one another rather than share bytes (R59), all of them: the AH part
@@ -301,24 +314,24 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// ICV length of AES-GCM in bytes (R58).
-    fn gcm_icv(&self, info: u32) -> Result<u32, Status> {
+    fn gcm_icv(&self, info: u32) -> Result<u32, Refusal> {
         match (self.convention.icv_unit, info) {
             (IcvUnit::Bytes, 8) | (IcvUnit::Bits, 64) => Ok(8),
             (IcvUnit::Bytes, 12) | (IcvUnit::Bits, 96) => Ok(12),
             (IcvUnit::Bytes, 16) | (IcvUnit::Bits, 128) => Ok(16),
-            _ => Err(Status::INVALID_DATA),
+            _ => Err(invalid("R58 C13")),
         }
     }
 }
 
 /// SPI 0 is never on the wire (RFC 4303 section 2.1), and behind UDP it would mean IKE.
-fn spi(sa: &SecurityAssociation) -> Result<Spi, Status> {
-    require(sa.spi.get() != 0)?;
+fn spi(sa: &SecurityAssociation) -> Result<Spi, Refusal> {
+    require(sa.spi.get() != 0, "R37")?;
     Ok(sa.spi)
 }
 
 /// The first upper 32 bits of an ESN SA (R64).
-fn esn(sa: &SecurityAssociation) -> Result<Option<u32>, Status> {
-    require(sa.flags.get() & !ESN_SA == 0)?;
+fn esn(sa: &SecurityAssociation) -> Result<Option<u32>, Refusal> {
+    require(sa.flags.get() & !ESN_SA == 0, "R37 R64")?;
     Ok(sa.is_esn().then(|| sa.sequence_number_high_order.get()))
 }

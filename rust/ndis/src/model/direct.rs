@@ -10,6 +10,7 @@ use super::adapter::{Snapshot, State};
 use super::backend::{Backend, RemoveError};
 use super::bundle::Mode;
 use super::check::{self, Convention};
+use super::refusal::Refusal;
 use crate::oid::RequestType;
 use crate::sa::{AddSa, AddSaEx, BundleView, DeleteSa, Operation, UpdateSa};
 use crate::{Fault, Handle, Oid, Status, Version};
@@ -60,11 +61,7 @@ impl Completion {
 
 impl From<Fault> for Completion {
     fn from(fault: Fault) -> Self {
-        Self {
-            status: fault.status(),
-            done: 0,
-            needed: fault.needed(),
-        }
+        Refusal::from(fault).into()
     }
 }
 
@@ -75,54 +72,68 @@ pub fn request(
     request: &Direct,
     buffer: &mut [u8],
 ) -> Completion {
+    try_request(snapshot, backend, request, buffer).unwrap_or_else(Completion::from)
+}
+
+/// The same, with the rule that a refusal comes from.
+///
+/// # Errors
+///
+/// The refusal. What some elements of a list are refused for while others succeed is not in it.
+pub fn try_request(
+    snapshot: &Snapshot,
+    backend: &impl Backend,
+    request: &Direct,
+    buffer: &mut [u8],
+) -> Result<Completion, Refusal> {
     let adding = Adding {
         snapshot,
         backend,
         request,
     };
-    if let Err(status) = admit(snapshot, backend, request) {
-        if status != Status::INVALID_OID {
+    if let Err(refusal) = admit(snapshot, backend, request) {
+        if refusal.status != Status::INVALID_OID {
             adding.clear(buffer);
         }
-        return Completion::with(status);
+        return Err(refusal);
     }
-    let result = match request.oid {
+    match request.oid {
         Oid::ADD_SA => adding.list(buffer),
         Oid::ADD_SA_EX => adding.single(buffer),
         Oid::UPDATE_SA => update(snapshot, backend, buffer),
         _ => delete(backend, buffer),
-    };
-    match result {
-        Ok(completion) => completion,
-        Err(fault) => fault.into(),
     }
 }
 
 /// Whether the adapter takes this request at all (R39-R41, R71).
-fn admit(snapshot: &Snapshot, backend: &impl Backend, request: &Direct) -> Result<(), Status> {
+fn admit(snapshot: &Snapshot, backend: &impl Backend, request: &Direct) -> Result<(), Refusal> {
     if snapshot.state == State::Removed {
-        return Err(Status::NOT_ACCEPTED);
+        return Err(Refusal::new(Status::NOT_ACCEPTED, "R40"));
     }
     if request.oid.name().is_none() {
-        return Err(Status::INVALID_OID);
+        return Err(Refusal::new(Status::INVALID_OID, "R39"));
     }
-    let known = match request.oid {
+    let (known, rules) = match request.oid {
         // Later versions take the list form as well (C33).
-        Oid::ADD_SA | Oid::UPDATE_SA | Oid::DELETE_SA => snapshot.version >= Version::V6_1,
-        Oid::ADD_SA_EX => snapshot.version >= Version::V6_30,
-        _ => false,
+        Oid::ADD_SA | Oid::UPDATE_SA | Oid::DELETE_SA => (snapshot.version >= Version::V6_1, "R39"),
+        Oid::ADD_SA_EX => (snapshot.version >= Version::V6_30, "R71"),
+        _ => (false, "R29 R39"),
     };
     // SAs from before the hardware lost its IPsec can still be deleted (R82).
     let remains = request.oid == Oid::DELETE_SA && backend.offloaded() != 0;
-    if !known
-        || !(snapshot.hardware.is_offered() || remains)
-        || request.request_type != RequestType::SET_INFORMATION
-    {
-        return Err(Status::NOT_SUPPORTED);
+    let refused = [
+        (known, rules),
+        (snapshot.hardware.is_offered() || remains, "R39 C6"),
+        (request.request_type == RequestType::SET_INFORMATION, "R29"),
+    ];
+    if let Some((_, rules)) = refused.into_iter().find(|(holds, _)| !holds) {
+        return Err(Refusal::new(Status::NOT_SUPPORTED, rules));
     }
     match snapshot.state {
         State::Running | State::Paused => Ok(()),
-        State::Resetting | State::LowPower | State::Removed => Err(Status::NOT_ACCEPTED),
+        State::Resetting | State::LowPower | State::Removed => {
+            Err(Refusal::new(Status::NOT_ACCEPTED, "R40 C6"))
+        }
     }
 }
 
@@ -137,7 +148,7 @@ impl<B: Backend> Adding<'_, B> {
     /// ADD_SA: a list, of which some may fail (R44-R49).
     ///
     /// A list that cannot be followed to its end is refused before anything is installed.
-    fn list(&self, buffer: &mut [u8]) -> Result<Completion, Fault> {
+    fn list(&self, buffer: &mut [u8]) -> Result<Completion, Refusal> {
         self.clear_list(buffer)?;
         let mut refusal = None;
         let mut any = false;
@@ -155,11 +166,11 @@ impl<B: Backend> Adding<'_, B> {
                     any = true;
                 }
                 Err(failed) if is_final(failed.status) => {
-                    return Ok(if self.roll_back(buffer)? {
-                        Completion::with(failed.status)
+                    return if self.roll_back(buffer)? {
+                        Err(failed)
                     } else {
-                        Completion::success(buffer.len())
-                    });
+                        Ok(Completion::success(buffer.len()))
+                    };
                 }
                 // If all elements fail, the first one's status is that of the request (C27).
                 Err(failed) => {
@@ -167,34 +178,29 @@ impl<B: Backend> Adding<'_, B> {
                 }
             }
         }
-        Ok(match refusal {
-            Some(refusal) if !any => refusal,
-            _ => Completion::success(buffer.len()),
-        })
+        match refusal {
+            Some(refusal) if !any => Err(refusal),
+            _ => Ok(Completion::success(buffer.len())),
+        }
     }
 
     /// ADD_SA_EX: one bundle (R67-R69).
-    fn single(&self, buffer: &mut [u8]) -> Result<Completion, Fault> {
+    fn single(&self, buffer: &mut [u8]) -> Result<Completion, Refusal> {
         self.clear(buffer);
         let view = AddSaEx::parse(buffer)?;
-        Ok(match self.install(&view) {
-            Ok(handle) => {
-                AddSaEx::set_handle(buffer, Some(handle))?;
-                Completion::success(buffer.len())
-            }
-            Err(failed) => failed,
-        })
+        let handle = self.install(&view)?;
+        AddSaEx::set_handle(buffer, Some(handle))?;
+        Ok(Completion::success(buffer.len()))
     }
 
-    fn install(&self, view: &BundleView<'_>) -> Result<Handle, Completion> {
+    fn install(&self, view: &BundleView<'_>) -> Result<Handle, Refusal> {
         let config = &self.snapshot.config;
         let request = self.request;
-        let bundle = check::bundle(view, config, request.mode, request.convention)
-            .map_err(Completion::with)?;
+        let bundle = check::bundle(view, config, request.mode, request.convention)?;
         if self.backend.offloaded() >= config.capacity {
-            return Err(Completion::with(Status::RESOURCES));
+            return Err(Refusal::new(Status::RESOURCES, "R49 C27"));
         }
-        self.backend.add(&bundle).map_err(Completion::with)
+        self.backend.add(&bundle).map_err(Refusal::by_backend)
     }
 
     /// Takes out what this request has installed so far, and its handles (R47): whether all of it
@@ -246,26 +252,35 @@ fn is_final(status: Status) -> bool {
 }
 
 /// UPDATE_SA: one SA of one bundle (R77-R80).
-fn update(snapshot: &Snapshot, backend: &impl Backend, buffer: &[u8]) -> Result<Completion, Fault> {
+fn update(
+    snapshot: &Snapshot,
+    backend: &impl Backend,
+    buffer: &[u8],
+) -> Result<Completion, Refusal> {
     let update = UpdateSa::parse(buffer)?;
     if update.operation().name().is_none() {
-        return Ok(Completion::with(Status::INVALID_DATA));
+        return Err(Refusal::new(Status::INVALID_DATA, "R37"));
     }
-    let Some(handle) = update.handle().filter(|_| snapshot.hardware.esn) else {
-        return Ok(Completion::with(Status::INVALID_PARAMETER));
-    };
+    let invalid = |rules| Refusal::new(Status::INVALID_PARAMETER, rules);
+    let handle = update.handle().ok_or(invalid("R74 R78"))?;
+    if !snapshot.hardware.esn {
+        return Err(invalid("R79"));
+    }
     let high = update.sequence_number_high_order.get();
     let operation: Operation = update.operation();
-    Ok(match backend.update(handle, operation, update.spi, high) {
-        Ok(()) => Completion::success(buffer.len()),
-        Err(error) => Completion::with(error.status()),
-    })
+    backend
+        .update(handle, operation, update.spi, high)
+        .map(|()| Completion::success(buffer.len()))
+        .map_err(|error| Refusal::new(error.status(), error.rules()))
 }
 
 /// DELETE_SA: a list (R81). One that cannot be followed to its end is refused before anything is
 /// removed. A handle that names nothing counts as deleted (C6).
-fn delete(backend: &impl Backend, buffer: &[u8]) -> Result<Completion, Fault> {
-    each_handle(buffer, |_| ())?;
+fn delete(backend: &impl Backend, buffer: &[u8]) -> Result<Completion, Refusal> {
+    each_handle(buffer, |_| ()).map_err(|fault| Refusal {
+        rules: "R81 C6",
+        ..Refusal::from(fault)
+    })?;
     let mut refusal = None;
     each_handle(buffer, |handle| {
         let status = backend
@@ -275,10 +290,10 @@ fn delete(backend: &impl Backend, buffer: &[u8]) -> Result<Completion, Fault> {
             refusal.get_or_insert(status);
         }
     })?;
-    Ok(match refusal {
-        Some(status) => Completion::with(status),
-        None => Completion::success(buffer.len()),
-    })
+    match refusal {
+        Some(status) => Err(Refusal::by_backend(status)),
+        None => Ok(Completion::success(buffer.len())),
+    }
 }
 
 /// Follows a list of DELETE_SA to its end. NULL names nothing (R74).

@@ -140,6 +140,12 @@ impl Offloaded {
     /// Whether a configuration has everything that the bundle needs: for its addition, and, since
     /// the configuration may have changed since then, for each of its packets (R8, R28, R115).
     pub fn is_covered_by(&self, config: &Capabilities) -> bool {
+        self.missing(config).is_none()
+    }
+
+    /// The rules that speak of the first capability that the bundle needs and a configuration
+    /// lacks.
+    pub fn missing(&self, config: &Capabilities) -> Option<&'static str> {
         let protocols = match (self.esp, self.ah) {
             (Some(_), Some(_)) => config.ah_esp_combined,
             (Some(_), None) => config.esp,
@@ -159,14 +165,19 @@ impl Offloaded {
             self.udp,
             UdpEsp::TRANSPORT_OVER_UDP_TUNNEL | UdpEsp::UDP_TRANSPORT_OVER_TUNNEL
         );
-        protocols
-            && version
-            && mode
-            && (!self.esn || config.esn)
-            && (!nested || config.transport_tunnel_combined)
-            && config.udp_esp.0 & self.udp.0 == self.udp.0
-            && config.encryption.contains(self.encryption)
-            && config.authentication.contains(self.authentication)
+        let needs = [
+            (protocols, "R52 C32"),
+            (version, "R52 C35"),
+            (mode, "R52 C32"),
+            (!self.esn || config.esn, "R64"),
+            (!nested || config.transport_tunnel_combined, "R63"),
+            (config.udp_esp.0 & self.udp.0 == self.udp.0, "R63"),
+            (config.encryption.contains(self.encryption), "R60"),
+            (config.authentication.contains(self.authentication), "R60"),
+        ];
+        needs
+            .into_iter()
+            .find_map(|(holds, rules)| (!holds).then_some(rules))
     }
 
     /// Whether something checks integrity; no packet goes without (R106).

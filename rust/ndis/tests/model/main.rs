@@ -31,6 +31,7 @@ mod parameters;
 mod pending;
 mod receive;
 mod record;
+mod refusal;
 mod rubbish;
 mod send;
 mod table;

@@ -238,6 +238,55 @@ def raw(cfg):
     ktap.equal(answer["status"], "NDIS_STATUS_INVALID_OID", "status of an unknown OID")
 
 
+def one_version(cfg):
+    """IPv4 and IPv6 are switched apart; what is not switched on has zeros."""
+    miniport = ndis.ready(cfg)
+    ktap.defer(miniport.enable)
+    _run(cfg, "encapsulation", "--ipv6", "off")
+    found = _run(cfg, "encapsulation")
+    ktap.equal((found["ipv4"]["enabled"], found["ipv4"]["header_size"], found["ipv6"]["enabled"]),
+               ("NDIS_OFFLOAD_SET_ON", 14, "NDIS_OFFLOAD_SET_OFF"), "encapsulation")
+    _run(cfg, "encapsulation", "keep", "--ipv6", "on")
+    ktap.equal(_run(cfg, "encapsulation")["ipv6"]["enabled"], "NDIS_OFFLOAD_SET_ON", "IPv6")
+
+
+def _members(answer):
+    """Members of IPsecV2 by name. The capacity is the NIC's configuration."""
+    members = answer["structures"][0]["members"]
+    return {name: value for name, value in members.items()
+            if name.startswith("IPsecV2.") and not name.endswith("Capacity")}
+
+
+def without_nic(cfg):
+    """The model that `check` asks offers what the NIC does, and refuses what the NIC refuses."""
+    ndis.ready(cfg)
+    query = ("raw", "HARDWARE_CAPABILITIES", "--query", "--normal", "--length", "256")
+    real = _run(cfg, *query)
+    buffer = real["buffer"][:2 * real["done"]]
+    ktap.equal(_members(_run(cfg, "check", *query)), _members(_run(cfg, "decode", buffer)),
+               "what the model offers")
+    sa = esp.direct().out
+    for more in (["--icv", "9"], ["--udp", "transport-over-udp-tunnel"], ["--esn", "--icv", "0"],
+                 ["--udp", "tunnel", "--mode", "transport"]):
+        words = ("add", *_words(cfg, sa, "out", single=False), *more)
+        real, model = _run(cfg, *words, status=1), _run(cfg, "check", *words, status=1)
+        ktap.equal(model["status"], real["status"], f"status of {more}")
+        ktap.check(model["rules"], f"no rule for {more}")
+    hidden = _run(cfg, "decode", _run(cfg, "encode", "add", *_words(cfg, sa, "out"))["buffer"])
+    ktap.check(sa.key.hex() not in json.dumps(hidden), "the key was shown")
+
+
+def listed(cfg):
+    """The list for people says which SAs the NIC wants to be deleted."""
+    control = cfg.need_request("sa-delete-request")
+    miniport, flow = ndis.ready(cfg), esp.direct()
+    ndis.protect(cfg, miniport, flow)
+    ktap.check("asked" not in cfg.dut.cmd(TOOL, "-i", cfg.netif, "list"), "asked before")
+    control.fault(cfg.nic, "sa-delete-request", 1)
+    traffic.ping(cfg.dut, flow.dut, flow.peer)
+    ktap.contains(cfg.dut.cmd(TOOL, "-i", cfg.netif, "list"), "asked", "the list")
+
+
 def follow(cfg):
     """Records as they come."""
     miniport, flow = ndis.ready(cfg), esp.direct()
@@ -353,8 +402,9 @@ def keywords(cfg):
     ktap.equal(miniport.query(oid.CURRENT_CONFIG)["Esp"], 1, "Esp after the set")
 
 
-CASES = [capabilities, session, session_survives, add_stays, add_list, refused, ends, raw, follow,
-         follow_kinds, follow_lost, answered, nic_leaves, keywords]
+CASES = [capabilities, session, session_survives, add_stays, add_list, refused, ends, raw,
+         one_version, without_nic, listed, follow, follow_kinds, follow_lost, answered, nic_leaves,
+         keywords]
 
 
 def _setup():
