@@ -133,7 +133,7 @@ class Sas:
 
 
 def before_encapsulation(cfg):
-    """Receive processing waits for OID_OFFLOAD_ENCAPSULATION, of each IP version by itself; parameters
+    """Receive processing waits for OID_OFFLOAD_ENCAPSULATION, each IP version by itself; parameters
     do not start it. The default configuration holds for sending."""
     ktap.rules("R15", "R66", "R112")
     miniport = _fresh(cfg)
@@ -285,8 +285,8 @@ def unbound(cfg):
 
 
 def nic_keeps_it(cfg):
-    """The NIC does not let go of an SA: its packets are right all the same, and the record says that
-    the NIC has decrypted them."""
+    """The NIC does not let go of an SA: its packets are right all the same, and the record says
+    that the NIC has decrypted them."""
     control, miniport = cfg.need_request("refuse-destroy"), _ready(cfg)
     sas = Sas(cfg, miniport)
     before = cfg.driver_counters()["ipsec_control_errors"]
