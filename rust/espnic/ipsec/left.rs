@@ -2,7 +2,7 @@
 
 //! Which SAs are the work of software, though the NIC could do it.
 
-#[cfg(espnic_kunit)]
+#[cfg(all(espnic_kunit, espnic_ndis))]
 mod tests;
 
 use kernel::sync::atomic::{
@@ -60,6 +60,7 @@ impl Left {
         self.off.has(sa.family) || (sa.direction == Direction::In && (self.diverted || waits))
     }
 
+    #[cfg(espnic_ndis)]
     fn to_bits(self) -> u32 {
         let flags = [
             self.off.ipv4,

@@ -299,8 +299,8 @@ def nic_keeps_it(cfg):
 
 
 def under_traffic(cfg):
-    """Switching under traffic of both versions and directions loses no packet, and repeats neither a
-    number nor an IV."""
+    """Switching under traffic of both versions and directions loses no packet, and repeats neither
+    a number nor an IV."""
     ktap.rules("R8", "R17", "R28")
     miniport = _ready(cfg)
     sas = Sas(cfg, miniport)
