@@ -161,21 +161,18 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// The command, if the queue is full, broken or absent.
-    fn send(&self, command: Prepared) -> Result<Arc<Waiter>, Prepared> {
+    /// Those of [`ControlQueue::send`]; `ENODEV` without a queue.
+    fn send(&self, command: Prepared) -> Result<Arc<Waiter>> {
         let Prepared { exchange, waiter } = command;
         let mut queue = self.queue.lock();
-        let refused = match &mut *queue {
-            Some(queue) => match queue.send(exchange) {
-                Ok(()) => return Ok(waiter),
-                Err(exchange) => exchange,
-            },
-            None => exchange,
+        let sent = match &mut *queue {
+            Some(queue) => queue.send(exchange),
+            None => Err((ENODEV, exchange)),
         };
-        Err(Prepared {
-            exchange: refused,
-            waiter,
-        })
+        // What was refused is erased and freed after the interrupts are on again.
+        drop(queue);
+        sent.map_err(|(error, _)| error)?;
+        Ok(waiter)
     }
 
     /// Waits for the answer to a command that was sent. Sleeps.
@@ -252,7 +249,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EBUSY` if the queue is full; `ENODEV` if it is broken or absent.
+    /// `ENOMEM`, also if the memory cannot be mapped for the NIC; `EBUSY` if the queue is full; `ENODEV` if
+    /// it is broken or absent.
     pub(crate) fn post(
         &self,
         command: &Command<'_>,
@@ -261,7 +259,7 @@ impl Control {
         flags: Flags,
     ) -> Result<Arc<Waiter>> {
         let prepared = Self::prepare(command, data_len, result_len, flags)?;
-        self.send(prepared).map_err(|_| self.why_refused())
+        self.send(prepared)
     }
 
     /// Sends `command` and waits for the answer. Sleeps.
@@ -289,7 +287,7 @@ impl Control {
         let request = [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET, low, high];
         let mut prepared = Prepared::new(request.len(), ACK, GFP_KERNEL)?;
         prepared.exchange.request.copy_from_slice(&request);
-        let waiter = self.send(prepared).map_err(|_| self.why_refused())?;
+        let waiter = self.send(prepared)?;
         match self.wait(&waiter)?.0.answered() {
             Some((ctrl::OK, _)) => Ok(()),
             _ => Err(EIO),
@@ -307,14 +305,6 @@ impl Control {
         *self.queue.lock() = queue;
         self.silent.store(false, Relaxed);
         self.lost.store(false, Relaxed);
-    }
-
-    /// Why a command was not taken.
-    fn why_refused(&self) -> Error {
-        match self.queue.lock().as_ref() {
-            Some(queue) if !queue.is_broken() => EBUSY,
-            _ => ENODEV,
-        }
     }
 
     /// Hands answers to those who wait. Any context.

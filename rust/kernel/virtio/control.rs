@@ -98,15 +98,16 @@ impl ControlQueue {
     ///
     /// # Errors
     ///
-    /// The exchange, if the queue is full or broken, or if request or answer are empty.
-    pub fn send(&mut self, mut exchange: KBox<Exchange>) -> Result<(), KBox<Exchange>> {
+    /// What is wrong, and the exchange: `EBUSY` if the queue is full, `ENOMEM` if the memory cannot be
+    /// mapped for the device, `ENODEV` if the queue is broken, `EINVAL` if request or answer are empty.
+    pub fn send(&mut self, mut exchange: KBox<Exchange>) -> Result<(), (Error, KBox<Exchange>)> {
         let mut sgs: [MaybeUninit<bindings::scatterlist>; 2] = [const { MaybeUninit::uninit() }; 2];
         let [first, second] = &mut sgs;
         let mut lists = [first.as_mut_ptr(), second.as_mut_ptr()];
         let exchanged = &mut *exchange;
         let parts = [&mut exchanged.request, &mut exchanged.answer];
         if parts.iter().any(|part| part.is_empty()) {
-            return Err(exchange);
+            return Err((EINVAL, exchange));
         }
         for (&list, part) in lists.iter().zip(parts) {
             // SAFETY: `list` has one entry.
@@ -123,9 +124,18 @@ impl ControlQueue {
                 bindings::virtqueue_add_sgs(vq, lists.as_mut_ptr(), 1, 1, token.as_ptr(), flags)
             })
         };
-        given.map_err(|(_, exchange)| exchange)?;
+        given.map_err(|(error, exchange)| (self.why_refused(error), exchange))?;
         self.kick();
         Ok(())
+    }
+
+    /// What `virtqueue_add_sgs()` means by `error`.
+    fn why_refused(&self, error: Error) -> Error {
+        match error {
+            _ if self.is_broken() => ENODEV,
+            ENOSPC => EBUSY,
+            error => error,
+        }
     }
 
     /// Takes the next answered exchange.

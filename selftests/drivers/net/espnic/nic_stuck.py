@@ -8,6 +8,7 @@ time, it resets the NIC.
 """
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
@@ -15,6 +16,7 @@ from ksft import env, esp, ktap, proc, traffic  # noqa: E402
 
 RING = 64
 FLOOD = 4 * RING
+SILENT = 1 << 20  # more than a ring has packets
 WATCHDOG = 5.0
 GRACE = 15.0  # for a busy machine
 
@@ -48,6 +50,27 @@ class Flood:
 def _works(cfg, flow):
     traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56] * 3)
     esp.exercise(cfg, flow, [56], 4096)
+
+
+def lost_interrupts(cfg):
+    """The ring is full, and no interrupt tells when it was sent: after the watchdog traffic goes on,
+    without a reset."""
+    cfg.need_request("misbehave", "stall", "silent")
+    flow, flood = esp.direct(), Flood(cfg)
+    esp.protect(cfg, flow)
+    before, resets = cfg.driver_counters(), cfg.resets()
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "silent", SILENT)
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 1)
+    flood.start()
+    time.sleep(env.SETTLE)
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 0)  # sends all of it, and says nothing
+    proc.wait_until(lambda: cfg.driver_counters()["tx_timeouts"] > before["tx_timeouts"],
+                    "the watchdog", WATCHDOG + GRACE)
+    cfg.control.request("fault", cfg.nic, "clear")
+    time.sleep(env.SETTLE)
+    ktap.at_least(flood.received(), RING, "datagrams received")
+    _works(cfg, flow)
+    ktap.equal(cfg.resets(), resets, "resets")
 
 
 def stalled(cfg):
@@ -88,7 +111,7 @@ def reset_counts_what_is_lost(cfg):
     traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56] * 3)
 
 
-CASES = [stalled, reset_counts_what_is_lost]
+CASES = [lost_interrupts, stalled, reset_counts_what_is_lost]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
