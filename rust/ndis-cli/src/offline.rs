@@ -101,7 +101,11 @@ fn others() -> Offload {
     };
     let every = ChecksumPart {
         encapsulation: U32::new(IEEE_802_3),
-        bits: U32::new(CHECKSUMS.iter().fold(0, |bits, &at| bits | two_bits(at, true))),
+        bits: U32::new(
+            CHECKSUMS
+                .iter()
+                .fold(0, |bits, &at| bits | two_bits(at, true)),
+        ),
     };
     Offload {
         checksum: Checksum {

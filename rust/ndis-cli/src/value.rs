@@ -156,7 +156,10 @@ mod tests {
         assert_eq!(version("6.30"), Ok(Version::V6_30));
         for wrong in ["6.45", "6.0", "6", "6.x", "", "6.1.1"] {
             let text = version(wrong).unwrap_err();
-            assert!(text.starts_with("there are 6.1, 6.20, 6.30, 6.40, 6.50, 6.51, "), "{text}");
+            assert!(
+                text.starts_with("there are 6.1, 6.20, 6.30, 6.40, 6.50, 6.51, "),
+                "{text}"
+            );
         }
         for known in Version::WITH_IPSEC_V2 {
             assert_eq!(version(&show_version(known)), Ok(known));

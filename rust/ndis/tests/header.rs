@@ -331,7 +331,7 @@ fn compilers_see_the_layouts_that_rust_has() {
 #[test]
 fn a_wrong_assertion_is_seen() {
     let wrong = assertions().replace(
-        "sizeof(struct espnic_ndis_bind) == 8u",
+        "sizeof(struct espnic_ndis_restart) == 8u",
         "sizeof(int) == 99u",
     );
     for compiler in ["gcc", "clang"] {

@@ -113,8 +113,8 @@ UPDATE_SA_SIZE = 0x1C
 
 DeleteSa = Layout(0x18, {**HEADER, "Next": (0x08, "Q"), "OffloadHandle": (0x10, "Q")})
 
-# NDIS_OFFLOAD from revision 2 on: the header, bits of checksums, MaxOffLoadSize of large send, Flags and
-# NDIS_IPSEC_OFFLOAD_V2, which is at 0x70.
+# NDIS_OFFLOAD from revision 2 on: the header, bits of checksums, MaxOffLoadSize of large send,
+# Flags and NDIS_IPSEC_OFFLOAD_V2, which is at 0x70.
 Offload = Layout(0x90, {
     **HEADER, "Tx4.Bits": (0x08, "I"), "Rx4.Bits": (0x10, "I"), "Tx6.Bits": (0x18, "I"),
     "Rx6.Bits": (0x20, "I"), "LsoV1.Size": (0x28, "I"), "LsoV2.IPv4.Size": (0x54, "I"),

@@ -105,12 +105,15 @@ impl Miniport {
         } else {
             match request.kind {
                 QUERY => self.adapter.try_query(request.oid, buffer),
-                SET => self.adapter.try_set(request.oid, buffer, |_| true).map(|effects| {
-                    if effects.current_config {
-                        indications.push(Status::TASK_OFFLOAD_CURRENT_CONFIG);
-                    }
-                    effects.completion
-                }),
+                SET => self
+                    .adapter
+                    .try_set(request.oid, buffer, |_| true)
+                    .map(|effects| {
+                        if effects.current_config {
+                            indications.push(Status::TASK_OFFLOAD_CURRENT_CONFIG);
+                        }
+                        effects.completion
+                    }),
                 _ => Err(Refusal::new(Status::NOT_SUPPORTED, "R39")),
             }
         };

@@ -348,9 +348,7 @@ impl Adapter {
     /// What a request meets first that comes down to the miniport.
     fn admit(&self, oid: Oid) -> Result<(), Refusal> {
         match self.state {
-            State::Resetting | State::LowPower => {
-                Err(Refusal::new(Status::NOT_ACCEPTED, "R40 C6"))
-            }
+            State::Resetting | State::LowPower => Err(Refusal::new(Status::NOT_ACCEPTED, "R40 C6")),
             _ => self.known(oid),
         }
     }

@@ -128,10 +128,19 @@ fn of_the_normal_path() {
     parameters.ipsec_v2 = 7;
     let rules = |result: Result<_, Refusal>| result.map(|_| ()).unwrap_err().rules;
     let buffer = parameters.as_bytes();
-    assert_eq!(rules(adapter.try_set(Oid::PARAMETERS, buffer, |_| true)), "R12 C34");
+    assert_eq!(
+        rules(adapter.try_set(Oid::PARAMETERS, buffer, |_| true)),
+        "R12 C34"
+    );
     let buffer = fixture::encapsulate(Set::ON, 0x10);
-    assert_eq!(rules(adapter.try_set(Oid::ENCAPSULATION, &buffer, |_| true)), "R16");
-    assert_eq!(rules(adapter.try_set(Oid::CURRENT_CONFIG, &[], |_| true)), "R39");
+    assert_eq!(
+        rules(adapter.try_set(Oid::ENCAPSULATION, &buffer, |_| true)),
+        "R16"
+    );
+    assert_eq!(
+        rules(adapter.try_set(Oid::CURRENT_CONFIG, &[], |_| true)),
+        "R39"
+    );
     let rules = |result: Result<_, Refusal>| result.map(|_| ()).unwrap_err();
     let refusal = rules(adapter.try_query(Oid::CURRENT_CONFIG, &mut []));
     assert_eq!((refusal.rules, refusal.needed > 0), ("R20", true));

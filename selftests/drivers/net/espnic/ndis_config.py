@@ -442,7 +442,8 @@ def granular_keywords(cfg):
                                   (ndis.LSO_V2_IPV6, 0, {"tso6": False}),
                                   (ndis.LSO_V1, 0, {}), (ndis.CHECKSUMS[0], 2, {"tso4": False}),
                                   # One of them alone: what cannot be is off.
-                                  (ndis.CHECKSUMS[1], 2, off), (ndis.CHECKSUMS[4], 1, {"rx": False}),
+                                  (ndis.CHECKSUMS[1], 2, off),
+                                  (ndis.CHECKSUMS[4], 1, {"rx": False}),
                                   (ndis.CHECKSUMS[3], 0, off | {"rx": False})):
         miniport.set_keyword(name, value)
         ktap.equal(miniport.keyword(name), value, f"keyword {name}")
@@ -529,11 +530,12 @@ def off_with_sas(cfg):
     esp.exercise(cfg, flow)
 
 
-CASES = [capabilities, bound_with_the_configuration, every_algorithm, buffer_sizes, versions, parameters, parameters_for_ipv4,
-         parameters_refused, keywords, keywords_are_stored, keywords_outlive_the_file,
-         system_wide_switches, unknown_keywords, encapsulation, ethtool, hardware,
-         segmentation_while_off, checksums_and_large_sends, checksums_apart,
-         segmentation_by_ethtool, granular_keywords, both_ways_at_once, restarted_in_a_reset, off_with_sas]
+CASES = [capabilities, bound_with_the_configuration, every_algorithm, buffer_sizes, versions,
+         parameters, parameters_for_ipv4, parameters_refused, keywords, keywords_are_stored,
+         keywords_outlive_the_file, system_wide_switches, unknown_keywords, encapsulation, ethtool,
+         hardware, segmentation_while_off, checksums_and_large_sends, checksums_apart,
+         segmentation_by_ethtool, granular_keywords, both_ways_at_once, restarted_in_a_reset,
+         off_with_sas]
 
 
 def _setup():

@@ -468,10 +468,10 @@ def bad_page(cfg):
     memory.protect(end, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-CASES = [*DAMAGES, wrong_key, no_sa, ah_is_left_alone, large_without_an_sa, plain, another_destination, fragments,
-         ipv4_options, extension_header, ike_and_keepalive, replayed, delete_request,
-         delete_request_unrecorded, esn_round, what_was_asked_for, too_many, reading,
-         waiting_before_bind, bad_page]
+CASES = [*DAMAGES, wrong_key, no_sa, ah_is_left_alone, large_without_an_sa, plain,
+         another_destination, fragments, ipv4_options, extension_header, ike_and_keepalive,
+         replayed, delete_request, delete_request_unrecorded, esn_round, what_was_asked_for,
+         too_many, reading, waiting_before_bind, bad_page]
 
 
 def _setup():

@@ -53,8 +53,8 @@ def _works(cfg, flow):
 
 
 def lost_interrupts(cfg):
-    """The ring is full, and no interrupt tells when it was sent: after the watchdog traffic goes on,
-    without a reset."""
+    """The ring is full, and no interrupt tells when it was sent: after the watchdog traffic goes
+    on, without a reset."""
     cfg.need_request("misbehave", "stall", "silent")
     flow, flood = esp.direct(), Flood(cfg)
     esp.protect(cfg, flow)
