@@ -296,9 +296,9 @@ def encapsulation(cfg):
                                  (oid.SET_ON, {"EncapsulationType": 0x1F}),
                                  (oid.SET_OFF, {"EncapsulationType": oid.IEEE_802_3}),
                                  (oid.SET_OFF, {"HeaderSize": 14}), (0, {"HeaderSize": 14})):
-            changes = {family + name: value for name, value in changes.items()}
+            named = {family + name: value for name, value in changes.items()}
             miniport.expect("INVALID_PARAMETER", oid.ENCAPSULATION,
-                            oid.encapsulation(enabled=enabled, changes=changes),
+                            oid.encapsulation(enabled=enabled, changes=named),
                             f"{enabled} with {changes}", path=ndis.NORMAL)
     ktap.equal(_indications(miniport), [], "indications after a refused set")
     _esp_works(cfg, miniport)

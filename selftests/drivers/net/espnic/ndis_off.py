@@ -50,11 +50,15 @@ def _ready(cfg):
 
 
 def _encapsulation(miniport, **versions):
-    """OID_OFFLOAD_ENCAPSULATION with one Enabled for each IP version: v4, v6."""
-    buffer = bytearray(oid.encapsulation(enabled=oid.SET_NO_CHANGE))
-    for name, value in versions.items():
-        oid.Encapsulation.put(buffer, 0, f"IP{name}.Enabled", value)
-    miniport.set_normal(oid.ENCAPSULATION, buffer)
+    """Set OID_OFFLOAD_ENCAPSULATION for some IP versions, `v4` and `v6`; the others stay."""
+    changes = {}
+    for version, enabled in versions.items():
+        family = f"IP{version}."
+        changes[family + "Enabled"] = enabled
+        if enabled == oid.SET_ON:
+            changes |= {family + "EncapsulationType": oid.IEEE_802_3, family + "HeaderSize": 14}
+    miniport.set_normal(oid.ENCAPSULATION,
+                        oid.encapsulation(enabled=oid.SET_NO_CHANGE, changes=changes))
 
 
 def _switch(miniport, on):
