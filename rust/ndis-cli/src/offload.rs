@@ -37,12 +37,9 @@ fn lso(lso: &Lso) -> Value {
     }
 }
 
-/// The capabilities of IPsec, by the names in the structure.
-fn ipsec_v2(ipsec: &IpsecV2) -> Value {
-    let mut members = Map::new();
-    let encapsulation = ipsec.encapsulation.get();
-    members.insert("Encapsulation".into(), json!(format!("{encapsulation:#x}")));
-    for (name, flag) in [
+/// The members of one byte, yes or no, in their order in the structure.
+pub fn flags(ipsec: &IpsecV2) -> [(&'static str, u8); 11] {
+    [
         ("IPv6Supported", ipsec.ipv6_supported),
         ("IPv4Options", ipsec.ipv4_options),
         (
@@ -57,7 +54,15 @@ fn ipsec_v2(ipsec: &IpsecV2) -> Value {
         ("TransportTunnelCombined", ipsec.transport_tunnel_combined),
         ("LsoSupported", ipsec.lso_supported),
         ("ExtendedSequenceNumbers", ipsec.extended_sequence_numbers),
-    ] {
+    ]
+}
+
+/// The capabilities of IPsec, by the names in the structure.
+fn ipsec_v2(ipsec: &IpsecV2) -> Value {
+    let mut members = Map::new();
+    let encapsulation = ipsec.encapsulation.get();
+    members.insert("Encapsulation".into(), json!(format!("{encapsulation:#x}")));
+    for (name, flag) in flags(ipsec) {
         members.insert(name.into(), json!(flag != 0));
     }
     let udp = ipsec.udp_esp();

@@ -303,25 +303,7 @@ fn v2(one: &mut Structure, ipsec: &IpsecV2) {
     let base = offset_of!(Offload, ipsec_v2);
     let kind = mask(ipsec.encapsulation.get(), ENCAPSULATIONS);
     one.add(base, "IPsecV2.Encapsulation", kind);
-    for (n, (name, value)) in [
-        ("IPv6Supported", ipsec.ipv6_supported),
-        ("IPv4Options", ipsec.ipv4_options),
-        (
-            "IPv6NonIPsecExtensionHeaders",
-            ipsec.ipv6_non_ipsec_extension_headers,
-        ),
-        ("Ah", ipsec.ah),
-        ("Esp", ipsec.esp),
-        ("AhEspCombined", ipsec.ah_esp_combined),
-        ("Transport", ipsec.transport),
-        ("Tunnel", ipsec.tunnel),
-        ("TransportTunnelCombined", ipsec.transport_tunnel_combined),
-        ("LsoSupported", ipsec.lso_supported),
-        ("ExtendedSequenceNumbers", ipsec.extended_sequence_numbers),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (n, (name, value)) in crate::offload::flags(ipsec).into_iter().enumerate() {
         let at = base + offset_of!(IpsecV2, ipv6_supported) + n;
         one.add(at, format!("IPsecV2.{name}"), value);
     }

@@ -296,41 +296,32 @@ impl Adapter {
 
     /// The hardware below is another one (R21), for instance under a MUX driver.
     pub fn hardware_changed(&mut self, hardware: Hardware) -> Effects {
-        let before = self.enabled();
-        self.hardware = hardware;
-        self.report(true);
-        let changed = self.enabled() != before;
-        Effects {
-            changed,
-            hardware_capabilities: true,
-            current_config: changed,
-            ..Effects::none(Completion::with(Status::SUCCESS))
-        }
+        self.change(true, |adapter| adapter.hardware = hardware)
     }
 
     /// Something other than NDIS switched IPsec offload on or off. The keywords stay.
     pub fn external_change(&mut self, on: bool) -> Effects {
-        let before = self.enabled();
-        self.v2 = if on { Enabled::BOTH } else { Enabled::NEITHER };
-        self.v2_ipv4 = self.v2;
-        self.report(false);
-        let changed = self.enabled() != before;
-        Effects {
-            changed,
-            current_config: changed,
-            ..Effects::none(Completion::with(Status::SUCCESS))
-        }
+        self.change(false, |adapter| {
+            adapter.v2 = if on { Enabled::BOTH } else { Enabled::NEITHER };
+            adapter.v2_ipv4 = adapter.v2;
+        })
     }
 
     /// Something other than NDIS switched checksums or large sends, or they cannot be switched as the
     /// keywords say. The keywords stay.
     pub fn external_tasks(&mut self, tasks: Tasks) -> Effects {
+        self.change(false, |adapter| adapter.tasks = tasks)
+    }
+
+    /// A change that no request made, of the hardware or of what is enabled.
+    fn change(&mut self, hardware: bool, make: impl FnOnce(&mut Self)) -> Effects {
         let before = self.enabled();
-        self.tasks = tasks;
-        self.report(false);
+        make(self);
+        self.report(hardware);
         let changed = self.enabled() != before;
         Effects {
             changed,
+            hardware_capabilities: hardware,
             current_config: changed,
             ..Effects::none(Completion::with(Status::SUCCESS))
         }
