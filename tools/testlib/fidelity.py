@@ -69,6 +69,27 @@ def table_faults(rows):
     return faults
 
 
+def source_of(test, checkout):
+    """The file that a test of the table is written in, and the words that begin it there."""
+    group, program, *rest = test.split(": ")
+    if group == "guest":
+        return checkout / "selftests/drivers/net/espnic" / program.split("/")[0], ""
+    *modules, name = rest[0].split("::")
+    return (checkout / "rust/ndis/tests" / "/".join([program, *modules])).with_suffix(".rs"), \
+        f"fn {name}("
+
+
+def unwritten(rows, checkout):
+    """Tests that the table names and that no file has: a run would find out only at its end."""
+    faults = []
+    for row in rows:
+        for test in row.tests:
+            path, words = source_of(test, checkout)
+            if not path.is_file() or words not in path.read_text(encoding="utf-8"):
+                faults.append(f"{row.rule}: there is no test {test}; {path.name} does not have it")
+    return faults
+
+
 def row_faults(row, results):
     """Why a row is not proven by RESULTS: test names with their group, to Result."""
     faults = []

@@ -156,6 +156,18 @@ class Table(unittest.TestCase):
         self.assertEqual(fidelity.table_faults(rows), [])
         self.assertEqual([row.rule for row in rows], RULES)
         self.assertEqual(len({row.part for row in rows}), 12)
+        self.assertEqual(fidelity.unwritten(rows, TOOLS.parent), [])
+
+    def test_named_tests_exist(self):
+        """A test that was moved or renamed is found without a run."""
+        good = "host: model: encapsulation::an_encapsulation_that_some_offload_supports"
+        flat, guest = "host: encodings: handle_words", "guest: ndis_add.py/single"
+        moved, gone = good.replace("encapsulation::", "parameters::"), "guest: ndis_gone.py/single"
+        rows = [Row("R1", "part", "words", (good, flat, guest, moved, gone), "")]
+        self.assertEqual(fidelity.unwritten(rows, TOOLS.parent), [
+            f"R1: there is no test {moved}; parameters.rs does not have it",
+            f"R1: there is no test {gone}; ndis_gone.py does not have it",
+        ])
 
 
 class Judgement(unittest.TestCase):
