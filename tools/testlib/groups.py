@@ -288,6 +288,16 @@ def sleep(log, _only):
     yield from program(command, log, "the guest")
 
 
+def bounce(log, _only):
+    """A guest whose NICs reach little of its memory, and need more buffers than there are."""
+    command = [str(TOOLS / "vm"), "--run-dir", str(log.parent / "bounce"),
+               "--timeout", str(REBOOT_SECONDS), "--append", "swiotlb=512,force"]
+    for spec in nic.TESTS:  # the peer's driver shall not take buffers, too
+        command += ["--nic", spec if "ipsec=on" in spec else f"{spec},access-platform=off"]
+    command += ["--copy", str(TOOLS / "guest/bounce-test"), "--", "/espnic/bounce-test"]
+    yield from program(command, log, "the guest")
+
+
 def tools(log, _only):
     """Tests of the tools."""
     yield from program([sys.executable, str(TOOLS / "tests")], log, "tests of the tools",
@@ -301,7 +311,7 @@ def demo(log, _only):
 
 
 ALL = {"tools": tools, "host": host, "fuzz": fuzz, "guest": guest, "reboot": reboot,
-       "sleep": sleep, "demo": demo, "control": control, "debug": debug}
+       "sleep": sleep, "bounce": bounce, "demo": demo, "control": control, "debug": debug}
 # What needs the debug kernel.
 SLOW = ("control", "debug")
 # Of which single tests can be run.
