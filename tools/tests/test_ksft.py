@@ -23,7 +23,7 @@ CRYPTO = {"gcm": "GCM", "cbc": "CBC", "rfc7539esp": "CHACHA20POLY1305", "sha1": 
           "sha256": "SHA256", "sha384": "SHA512", "sha512": "SHA512"}
 sys.path.insert(0, str(LIB))
 
-from ksft import algo, control, ktap, traffic  # noqa: E402
+from ksft import algo, control, frames, ktap, traffic  # noqa: E402
 
 
 class Control(unittest.TestCase):
@@ -59,6 +59,26 @@ class Control(unittest.TestCase):
         self.answer(number=1)
         self.serve(number=2)
         self.assertEqual(self.client.request("second")["number"], 2)
+
+
+class Clear(unittest.TestCase):
+    """What counts as unprotected on the wire."""
+
+    @staticmethod
+    def udp(content, port=4500, fragment=False):
+        """A datagram from this port."""
+        header = port.to_bytes(2, "big") + bytes([0x30, 0]) + (8 + len(content)).to_bytes(2, "big")
+        return frames.Packet("", "", "192.0.2.1", "192.0.2.2", frames.PROTO_UDP,
+                             header + bytes(2) + content, 34, fragment)
+
+    def test_key_exchange(self):
+        """Keepalives and IKE behind their marker belong to the daemons; nothing else does."""
+        for content in (b"\xff", bytes(4) + b"IKE"):
+            self.assertTrue(self.udp(content).key_exchange)
+            self.assertFalse(self.udp(content, port=4502).key_exchange)
+            self.assertFalse(self.udp(content, fragment=True).key_exchange)
+        for content in (b"", b"\xfe", b"\xff\xff", bytes(3), b"\0\0\0\x01data"):
+            self.assertFalse(self.udp(content).key_exchange, content)
 
 
 class Config(unittest.TestCase):

@@ -289,10 +289,13 @@ class Watch:
         return [packet for packet in parsed if packet and packet.esp and packet.smac == mac]
 
     def clear_packets(self):
-        """Packets between the test's addresses that are not ESP, at the tap and in the capture."""
+        """Packets between the test's addresses that are not ESP, at the tap and in the capture.
+
+        An IKE daemon's keepalives and messages are protected by itself, and come when they will.
+        """
         parsed = [parse(frame) for _, frame in self.tap_frames + self.nic_frames]
-        return [packet for packet in parsed
-                if packet and not packet.esp and {packet.src, packet.dst} <= ADDRESSES]
+        return [packet for packet in parsed if packet and {packet.src, packet.dst} <= ADDRESSES
+                and not packet.esp and not packet.key_exchange]
 
     def prove_offload(self, least=1):
         """The NIC did all of the ESP work in both directions, and nothing went wrong."""
