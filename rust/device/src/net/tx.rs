@@ -15,7 +15,8 @@ use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::stats::Counter;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::{RingError, VirtQueue};
+use crate::virtio::error::RingError;
+use crate::virtio::queue::VirtQueue;
 use crate::virtio::Virtio;
 
 /// Longest frame that is to be segmented: the largest IP packet, and room for what goes around it.
