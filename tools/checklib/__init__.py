@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The checks of tools/check, by name."""
 
-from . import files, rust
+from . import circles, files, rust
 from .common import Problem
 
 CHECKS = {
@@ -9,6 +9,7 @@ CHECKS = {
     "shell": files.shell,
     "python": files.python,
     "manuals": files.manuals,
+    "circles": circles.check,
     "rustfmt": rust.rustfmt,
     "module": rust.module,
     "module-doc": rust.module_doc,

@@ -20,14 +20,16 @@ mod libraries;
 #[allow(unsafe_code)]
 mod prefetch;
 mod same;
+mod suite;
 
 pub(crate) use arena::{Arena, Placed};
 pub use libraries::Libraries;
 pub use prefetch::Region;
+pub use suite::{Hash, KeyError, Keys, Suite};
 
-use cbc_hmac::{EspCbcHmac, Hash};
-use espnic_esp::aead::{Aead, EspAead, NONCE_LEN, SALT_LEN, TAG_LEN};
-use espnic_esp::engine::{CipherError, Shape, Transform, LONG_IV_LEN};
+use cbc_hmac::EspCbcHmac;
+use espnic_esp::aead::{Aead, EspAead, NONCE_LEN, TAG_LEN};
+use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
 use gmac::EspGmac;
 use std::fmt;
 use std::str::FromStr;
@@ -40,20 +42,6 @@ pub enum Backend {
     IpsecMb,
     /// aws-lc.
     AwsLc,
-}
-
-/// Why a key was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// The algorithm has no key of this length.
-    #[error("the algorithm has no key of this length")]
-    Length,
-    /// The algorithm has no ICV of this length.
-    #[error("the algorithm has no ICV of this length")]
-    Icv,
-    /// The library cannot be used on this machine.
-    #[error("the crypto library does not work on this machine")]
-    Unavailable,
 }
 
 impl Backend {
@@ -147,47 +135,6 @@ impl Backend {
             }
         }
     }
-}
-
-/// What protects the packets of an SA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suite {
-    /// AES-GCM (RFC 4106).
-    AesGcm {
-        /// ICV in bytes: 8, 12 or 16.
-        icv_len: u8,
-    },
-    /// ChaCha20-Poly1305 (RFC 7634).
-    ChaCha20Poly1305,
-    /// AES-GMAC (RFC 4543): no encryption.
-    AesGmac,
-    /// AES-CBC (RFC 3602) with HMAC (RFC 2404, RFC 4868).
-    AesCbc(Hash),
-}
-
-impl Suite {
-    /// Lengths of the parts of a packet.
-    pub const fn shape(self) -> Shape {
-        match self {
-            Self::AesGcm { icv_len } => Shape::aead(icv_len),
-            Self::ChaCha20Poly1305 | Self::AesGmac => Shape::aead(TAG_LEN as u8),
-            Self::AesCbc(hash) => Shape {
-                iv_len: LONG_IV_LEN as u8,
-                icv_len: hash.icv_len() as u8,
-                block: 16,
-            },
-        }
-    }
-}
-
-/// Key material of an SA, borrowed from whoever erases it.
-pub struct Keys<'a> {
-    /// Key of the cipher or AEAD, without the salt; empty if there is none.
-    pub cipher: &'a [u8],
-    /// Key of the MAC; empty if there is none.
-    pub auth: &'a [u8],
-    /// Salt of AEADs and GMAC.
-    pub salt: [u8; SALT_LEN],
 }
 
 impl Default for Backend {

@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ipsec::Frames;
-use crate::net::frame;
 use damage::Damage;
+use espnic_esp::ip::Ip;
+use espnic_esp::packet;
 
 /// How long a frame that is to be overtaken waits for another one.
 const REORDER_PATIENCE: Duration = Duration::from_millis(200);
@@ -120,7 +121,8 @@ impl Line {
 
     /// Lets `frame` pass to `out`, or does to it what is to be done.
     fn pass(&mut self, mut frame: Vec<u8>, out: &mut Frames, made: &mut Made) {
-        if frame::esp(&frame).is_none() {
+        let ip = Ip::find(&frame);
+        if ip.and_then(|ip| packet::range(&frame, &ip)).is_none() {
             out.push(frame);
             return;
         }

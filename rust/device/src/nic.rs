@@ -19,7 +19,7 @@ use crate::misbehave::Misbehaviour;
 use crate::net::{self, Device, NetConfig, NetState, Step};
 use crate::ports::{Attachment, Inbox, Wake};
 use crate::stats::VirtioStats;
-use crate::virtio::queue::RingError;
+use crate::virtio::error::RingError;
 use crate::virtio::{status, Virtio};
 
 /// ISR status: a queue has used buffers.

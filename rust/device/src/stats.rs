@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::virtio::queue::RingError;
+use crate::virtio::error::RingError;
 
 /// One counter.
 #[derive(Debug, Default)]

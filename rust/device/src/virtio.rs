@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod common;
+pub mod error;
 pub mod queue;
 pub mod status;
 
@@ -15,7 +16,8 @@ use espnic_wire::feature;
 
 use crate::memory::GuestMap;
 use common::Selectors;
-use queue::{QueueSetup, RingError, VirtQueue, MAX_QUEUE_SIZE};
+use error::RingError;
+use queue::{QueueSetup, VirtQueue, MAX_QUEUE_SIZE};
 
 /// `queue_msix_vector` and `config_msix_vector`: no interrupt.
 pub const NO_VECTOR: u16 = 0xffff;

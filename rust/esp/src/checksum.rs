@@ -2,12 +2,8 @@
 
 //! Internet checksums (RFC 1071): of IPv4 headers, and of TCP and UDP.
 
-use crate::packet::Address;
+use crate::ip::{put_be16, Address, IPPROTO_TCP, IPPROTO_UDP};
 
-/// IP protocol number of TCP.
-pub const IPPROTO_TCP: u8 = 6;
-/// IP protocol number of UDP.
-pub const IPPROTO_UDP: u8 = 17;
 /// Offset of the checksum in a TCP header.
 pub const TCP_FIELD: usize = 16;
 /// Offset of the checksum in a UDP header.
@@ -119,7 +115,7 @@ pub(crate) fn complete_tcp(segment: &mut [u8], partial: Sum) -> bool {
 }
 
 /// Makes the checksum of an IPv4 header right. `false` if it is too short.
-pub(crate) fn complete_ipv4(header: &mut [u8]) -> bool {
+pub fn complete_ipv4(header: &mut [u8]) -> bool {
     put_be16(header, IPV4_FIELD, 0) && put_be16(header, IPV4_FIELD, !Sum::of(header).folded())
 }
 
@@ -153,17 +149,6 @@ fn udp_is_whole(segment: &[u8], checksum: [u8; 2]) -> bool {
     let len = segment.get(4..).and_then(|rest| rest.first_chunk::<2>());
     checksum != [0, 0]
         && len.map(|len| usize::from(u16::from_be_bytes(*len))) == Some(segment.len())
-}
-
-/// Writes `value` at `at`; `false` if that is not in `bytes`.
-pub(crate) fn put_be16(bytes: &mut [u8], at: usize, value: u16) -> bool {
-    match bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-        Some(field) => {
-            *field = value.to_be_bytes();
-            true
-        }
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 //! The checksum inside a decrypted packet.
 
-use crate::checksum::{self, IPPROTO_TCP, IPPROTO_UDP};
+use crate::checksum;
 use crate::engine::Opened;
-use crate::packet::{address, be16, Address, IPV4_FRAGMENT, IPV4_HLEN, IPV6_HLEN};
-use crate::segment::{IPPROTO_IPIP, IPPROTO_IPV6};
+use crate::ip::{Address, Ip, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 
 /// Whether the payload is TCP or UDP with a checksum that was looked at and is right.
 ///
@@ -22,30 +21,21 @@ pub fn checksum_is_right(
         (false, protocol @ (IPPROTO_TCP | IPPROTO_UDP)) => {
             addresses().is_some_and(|[src, dst]| checksum::is_right(protocol, &src, &dst, payload))
         }
-        (true, IPPROTO_IPIP) => ipv4(payload).unwrap_or(false),
-        (true, IPPROTO_IPV6) => ipv6(payload).unwrap_or(false),
+        (true, IPPROTO_IPIP) => in_tunnel(payload, false).unwrap_or(false),
+        (true, IPPROTO_IPV6) => in_tunnel(payload, true).unwrap_or(false),
         _ => false,
     }
 }
 
-fn ipv4(ip: &[u8]) -> Option<bool> {
-    let first = *ip.first()?;
-    let hlen = usize::from(first & 0xf).checked_mul(4)?;
-    if first >> 4 != 4 || hlen < IPV4_HLEN || be16(ip, 6)? & IPV4_FRAGMENT != 0 {
-        return None;
-    }
-    let segment = ip.get(hlen..usize::from(be16(ip, 2)?))?;
-    let (src, dst) = (address::<4>(ip, 12, 4)?, address::<4>(ip, 16, 4)?);
-    Some(checksum::is_right(*ip.get(9)?, &src, &dst, segment))
-}
-
-fn ipv6(ip: &[u8]) -> Option<bool> {
-    if ip.first()? >> 4 != 6 {
-        return None;
-    }
-    let segment = ip.get(IPV6_HLEN..)?.get(..usize::from(be16(ip, 4)?))?;
-    let (src, dst) = (address::<16>(ip, 8, 6)?, address::<16>(ip, 24, 6)?);
-    Some(checksum::is_right(*ip.get(6)?, &src, &dst, segment))
+fn in_tunnel(packet: &[u8], v6: bool) -> Option<bool> {
+    let ip = Ip::at(packet, 0).filter(|ip| ip.v6 == v6 && !ip.fragment)?;
+    let [src, dst] = ip.addresses(packet)?;
+    Some(checksum::is_right(
+        ip.protocol,
+        &src,
+        &dst,
+        ip.payload(packet)?,
+    ))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Each packet with a right checksum, and with everything that keeps it from being looked at.
 
 use super::*;
-use crate::checksum::{complete, put_be16, Sum, TCP_FIELD, UDP_FIELD};
+use crate::checksum::{complete, Sum, TCP_FIELD, UDP_FIELD};
+use crate::ip::put_be16;
 
 const SRC: u8 = 0x21;
 const DST: u8 = 0x42;

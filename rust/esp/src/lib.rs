@@ -31,6 +31,7 @@ pub mod aead;
 pub mod checksum;
 pub mod engine;
 pub mod inner;
+pub mod ip;
 pub mod packet;
 pub mod segment;
 pub mod seq;

@@ -6,48 +6,14 @@
 //! and not fragmented, directly in IPv6, or behind UDP in such an IPv4 packet (RFC 3948). Checksums
 //! are not looked at.
 
-use crate::checksum::IPPROTO_UDP;
+use crate::ip::{
+    self, be16, be32, Address, Ip, Ports, ETH_HLEN, IPPROTO_ESP, IPPROTO_UDP, IPV4_HLEN, IPV6_HLEN,
+    NAT_T_PORT, UDP_HLEN, UDP_LENGTH,
+};
+use core::ops::Range;
 
-/// Ethernet header in bytes, without a VLAN tag.
-pub const ETH_HLEN: usize = 14;
 /// ESP header: SPI and sequence number.
 pub const ESP_HLEN: usize = 8;
-/// IP protocol number of ESP.
-pub const IPPROTO_ESP: u8 = 50;
-
-/// IPv4 header without options.
-pub(crate) const IPV4_HLEN: usize = 20;
-/// IPv6 header without extension headers.
-pub(crate) const IPV6_HLEN: usize = 40;
-const UDP_HLEN: usize = 8;
-// From the start of the frame.
-const IPV4_SRC: usize = ETH_HLEN + 12;
-const IPV4_DST: usize = ETH_HLEN + 16;
-const IPV6_SRC: usize = ETH_HLEN + 8;
-const IPV6_DST: usize = ETH_HLEN + 24;
-pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
-pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// More fragments, or a fragment offset.
-pub(crate) const IPV4_FRAGMENT: u16 = 0x3fff;
-
-/// An IP address as SA lookups compare it: network order, IPv4 in the first four bytes and the rest
-/// zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Address {
-    /// 4 or 6.
-    pub family: u8,
-    /// The address.
-    pub bytes: [u8; 16],
-}
-
-/// The UDP ports in front of an ESP packet (RFC 3948).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ports {
-    /// Source port.
-    pub src: u16,
-    /// Destination port.
-    pub dst: u16,
-}
 
 /// An ESP packet in a frame. Offsets count from the Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,27 +38,14 @@ impl Esp {
     /// Whether the packet, which was found in `frame`, goes to `address`.
     #[inline]
     pub fn is_to(&self, frame: &[u8], address: &Address) -> bool {
-        let [a, b, c, d, ..] = address.bytes;
-        if self.v6 {
-            address.family == 6 && array(frame, IPV6_DST) == Some(address.bytes)
-        } else {
-            address.family == 4 && array(frame, IPV4_DST) == Some([a, b, c, d])
-        }
+        frame
+            .get(ETH_HLEN..)
+            .is_some_and(|header| ip::is_to(header, self.v6, address))
     }
 
     /// Source and destination address of the outer IP header of the packet, which was found in `frame`.
     pub fn addresses(&self, frame: &[u8]) -> Option<[Address; 2]> {
-        if self.v6 {
-            Some([
-                address::<16>(frame, IPV6_SRC, 6)?,
-                address::<16>(frame, IPV6_DST, 6)?,
-            ])
-        } else {
-            Some([
-                address::<4>(frame, IPV4_SRC, 4)?,
-                address::<4>(frame, IPV4_DST, 4)?,
-            ])
-        }
+        ip::addresses(frame.get(ETH_HLEN..)?, self.v6)
     }
 }
 
@@ -104,19 +57,37 @@ impl Esp {
 // Always: as a call it would return its result through memory, and reading that back stalls.
 #[inline(always)]
 pub fn find(frame: &[u8]) -> Option<Esp> {
-    let ip = Ip::parse(frame)?;
-    let packet = frame.get(ip.payload..ip.end)?;
+    let ip = header(frame)?;
+    let packet = ip.payload(frame)?;
     match ip.protocol {
-        IPPROTO_ESP => ip.esp(packet, None),
+        IPPROTO_ESP => esp(&ip, packet, None),
         IPPROTO_UDP if !ip.v6 => {
-            let ports = Ports {
-                src: be16(packet, 0)?,
-                dst: be16(packet, 2)?,
-            };
-            if usize::from(be16(packet, 4)?) != packet.len() {
+            let ports = Ports::of(packet)?;
+            if usize::from(be16(packet, UDP_LENGTH)?) != packet.len() {
                 return None;
             }
-            ip.esp(packet, Some(ports)).filter(|esp| esp.spi != 0)
+            esp(&ip, packet, Some(ports)).filter(|esp| esp.spi != 0)
+        }
+        _ => None,
+    }
+}
+
+/// Where the ESP packet in `frame` is, whose IP packet is `ip`: directly in IP, or in UDP from or to
+/// [`NAT_T_PORT`]. Other than [`find`], this takes any packet for ESP that a network would, also one
+/// that the NIC does not process.
+pub fn range(frame: &[u8], ip: &Ip) -> Option<Range<usize>> {
+    if ip.fragment {
+        return None;
+    }
+    let packet = ip.payload(frame)?;
+    match ip.protocol {
+        IPPROTO_ESP => Some(ip.transport..ip.end),
+        IPPROTO_UDP => {
+            let ports = Ports::of(packet)?;
+            // Zero is the marker of IKE; a keepalive has only one byte.
+            let spi = be32(packet, UDP_HLEN)?;
+            let start = ip.transport.checked_add(UDP_HLEN)?;
+            ([ports.src, ports.dst].contains(&NAT_T_PORT) && spi != 0).then_some(start..ip.end)
         }
         _ => None,
     }
@@ -140,7 +111,7 @@ pub fn peek_spi(frame: &[u8]) -> u32 {
 /// Finds the ESP packet in a frame that is to be segmented: the length in its IP header has no
 /// meaning, the packet reaches to the end of the frame. Not in UDP.
 pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
-    let ip = Ip::parse(frame)?;
+    let ip = header(frame)?;
     let ip = Ip {
         end: frame.len(),
         ..ip
@@ -148,96 +119,30 @@ pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
     if ip.protocol != IPPROTO_ESP {
         return None;
     }
-    ip.esp(frame.get(ip.payload..)?, None)
+    esp(&ip, ip.payload(frame)?, None)
 }
 
-/// The outer IP header; its length has not been compared with that of the frame.
-struct Ip {
-    /// Start of what `protocol` names, from the start of the frame.
-    payload: usize,
-    /// End by the header's own length.
-    end: usize,
-    protocol: u8,
-    v6: bool,
+/// The IP header of an untagged frame: without options, and of no fragment. Its length has not been
+/// compared with that of the frame.
+#[inline(always)]
+fn header(frame: &[u8]) -> Option<Ip> {
+    let kind = be16(frame, ETH_HLEN - 2)?;
+    Ip::at(frame, ETH_HLEN).filter(|ip| ip.is_kind(kind) && ip.has_no_options() && !ip.fragment)
 }
 
-impl Ip {
-    /// Of an untagged frame with IPv4 without options and not fragmented, or with IPv6.
-    #[inline(always)]
-    fn parse(frame: &[u8]) -> Option<Self> {
-        let ip = frame.get(ETH_HLEN..)?;
-        match be16(frame, 12)? {
-            ETHERTYPE_IPV4 => {
-                let ip: &[u8; IPV4_HLEN] = ip.first_chunk()?;
-                if ip[0] != 0x45 || be16(ip, 6)? & IPV4_FRAGMENT != 0 {
-                    return None;
-                }
-                Self::new(false, be16(ip, 2)?, ip[9])
-            }
-            ETHERTYPE_IPV6 => {
-                let ip: &[u8; IPV6_HLEN] = ip.first_chunk()?;
-                if ip[0] >> 4 != 6 {
-                    return None;
-                }
-                Self::new(true, be16(ip, 4)?, ip[6])
-            }
-            _ => None,
-        }
-    }
-
-    #[inline(always)]
-    fn new(v6: bool, len: u16, protocol: u8) -> Option<Self> {
-        let header = if v6 { IPV6_HLEN } else { IPV4_HLEN };
-        let payload = ETH_HLEN.checked_add(header)?;
-        // The length in IPv6 is that of the payload.
-        let before = if v6 { payload } else { ETH_HLEN };
-        Some(Self {
-            payload,
-            end: before.checked_add(len.into())?,
-            protocol,
-            v6,
-        })
-    }
-
-    /// The ESP packet in the payload `packet`, behind UDP if there are ports.
-    #[inline(always)]
-    fn esp(&self, packet: &[u8], udp: Option<Ports>) -> Option<Esp> {
-        let skip = if udp.is_some() { UDP_HLEN } else { 0 };
-        let header: &[u8; ESP_HLEN] = packet.get(skip..)?.first_chunk()?;
-        Some(Esp {
-            offset: self.payload.checked_add(skip)?,
-            end: self.end,
-            spi: be32(header, 0)?,
-            seq: be32(header, 4)?,
-            udp,
-            v6: self.v6,
-        })
-    }
-}
-
-/// The address of `N` bytes at `at` in an IP header. `None` if the header ends before, or if no address is so
-/// long.
-#[inline]
-pub fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
-    let src: [u8; N] = array(ip, at)?;
-    let mut bytes = [0; 16];
-    bytes.get_mut(..N)?.copy_from_slice(&src);
-    Some(Address { family, bytes })
-}
-
-#[inline]
-pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    array(bytes, at).map(u16::from_be_bytes)
-}
-
-#[inline]
-pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    array(bytes, at).map(u32::from_be_bytes)
-}
-
-#[inline]
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
+/// The ESP packet in `packet`, the payload of `ip`, behind UDP if there are ports.
+#[inline(always)]
+fn esp(ip: &Ip, packet: &[u8], udp: Option<Ports>) -> Option<Esp> {
+    let skip = if udp.is_some() { UDP_HLEN } else { 0 };
+    let header: &[u8; ESP_HLEN] = packet.get(skip..)?.first_chunk()?;
+    Some(Esp {
+        offset: ip.transport.checked_add(skip)?,
+        end: ip.end,
+        spi: be32(header, 0)?,
+        seq: be32(header, 4)?,
+        udp,
+        v6: ip.v6,
+    })
 }
 
 #[cfg(test)]
@@ -412,6 +317,51 @@ mod tests {
                 assert_eq!(find(&frame[..len]), None);
             }
         }
+    }
+
+    fn in_network(frame: &[u8]) -> Option<Range<usize>> {
+        range(frame, &Ip::find(frame)?)
+    }
+
+    #[test]
+    fn networks_find_esp_in_ip_and_in_udp() {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0]);
+        frame.extend([
+            0x45,
+            0,
+            0,
+            40,
+            0,
+            0,
+            0,
+            0,
+            64,
+            IPPROTO_ESP,
+            0,
+            0,
+            1,
+            1,
+            1,
+            1,
+            2,
+            2,
+            2,
+            2,
+        ]);
+        frame.extend([0x30, 0, 0x11, 0x94, 0, 20, 0, 0, 0, 0, 0x10, 0]);
+        frame.resize(60, 0);
+        assert_eq!(in_network(&frame), Some(34..54));
+        frame[23] = IPPROTO_UDP;
+        assert_eq!(in_network(&frame), Some(42..54));
+        // IKE, another port, a keepalive.
+        for (at, value) in [(44, 0), (37, 0x95), (17, 29)] {
+            let mut other = frame.clone();
+            other[at] = value;
+            assert_eq!(in_network(&other), None, "{at}");
+        }
+        frame[20] = 0x20;
+        assert_eq!(in_network(&frame), None);
     }
 
     proptest! {

@@ -6,20 +6,15 @@
 //! segments come out in the shape that [`crate::engine::seal`] expects: with sequence number, padding
 //! and trailer, and with room for IV and ICV.
 
-use crate::checksum::{complete_ipv4, complete_tcp, put_be16, Sum, IPPROTO_TCP, TCP_FIELD};
+use crate::checksum::{complete_ipv4, complete_tcp, Sum, TCP_FIELD};
 use crate::engine::{padding, Shape};
-use crate::packet::{
-    be16, be32, ESP_HLEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPV4_HLEN, IPV6_HLEN,
+use crate::ip::{
+    be16, be32, network, put_be16, Ip, ETH_HLEN, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPV4_ID,
+    IPV4_LENGTH, IPV6_HLEN, IPV6_LENGTH,
 };
+use crate::packet::ESP_HLEN;
 use crate::seq;
 
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_QINQ: u16 = 0x88a8;
-const VLAN_HLEN: usize = 4;
-/// Next header of a tunnelled IPv4 packet.
-pub const IPPROTO_IPIP: u8 = 4;
-/// Next header of a tunnelled IPv6 packet.
-pub const IPPROTO_IPV6: u8 = 41;
 /// IPv6 extension headers: hop-by-hop options, routing, destination options.
 const EXTENSIONS: [u8; 3] = [0, 43, 60];
 /// Most bytes of them that are looked through.
@@ -73,14 +68,6 @@ pub struct EspRequest {
     pub esn: bool,
 }
 
-/// An IP header of the frame.
-#[derive(Clone, Copy)]
-struct Ip {
-    at: usize,
-    hlen: usize,
-    v6: bool,
-}
-
 /// A frame and how it is cut.
 pub struct Segments<'a> {
     head: &'a [u8],
@@ -104,7 +91,7 @@ impl<'a> Segments<'a> {
     /// [`Error::Headers`] or [`Error::Size`].
     pub fn plain(frame: &'a [u8], request: &Request) -> Result<Self, Error> {
         let at = network(frame).ok_or(Error::Headers)?;
-        let ip = Ip::parse(frame, at, request, true).ok_or(Error::Headers)?;
+        let ip = before_tcp(frame, at, request, true).ok_or(Error::Headers)?;
         Self::cut(frame, request, [Some(ip), None], None)
     }
 
@@ -114,7 +101,7 @@ impl<'a> Segments<'a> {
     ///
     /// [`Error::Headers`], [`Error::Size`] or [`Error::Sequence`].
     pub fn in_esp(frame: &'a [u8], request: &Request, esp: &EspRequest) -> Result<Self, Error> {
-        let outer = Ip::outer(frame, esp).ok_or(Error::Headers)?;
+        let outer = before_esp(frame, esp).ok_or(Error::Headers)?;
         let payload = esp
             .offset
             .saturating_add(ESP_HLEN)
@@ -128,7 +115,7 @@ impl<'a> Segments<'a> {
             if esp.next_header != next_header {
                 return Err(Error::Headers);
             }
-            Some(Ip::parse(frame, payload, request, false).ok_or(Error::Headers)?)
+            Some(before_tcp(frame, payload, request, false).ok_or(Error::Headers)?)
         } else {
             let family = if outer.v6 { 6 } else { 4 };
             if esp.next_header != IPPROTO_TCP || request.tcp != payload || request.family != family
@@ -178,7 +165,7 @@ impl<'a> Segments<'a> {
             esp,
         };
         let len = segments.longest();
-        if segments.ips.iter().flatten().all(|ip| ip.reaches(len)) {
+        if segments.ips.iter().flatten().all(|ip| reaches(ip, len)) {
             Ok(segments)
         } else {
             Err(Error::Size)
@@ -267,9 +254,9 @@ impl<'a> Segments<'a> {
         self.write_tcp(index, out.get_mut(self.tcp..end)?)?;
         let [outer, inner] = &self.ips;
         if let Some(inner) = inner {
-            inner.write(index, out.get_mut(..end)?)?;
+            finish(inner, index, out.get_mut(..end)?)?;
         }
-        outer.as_ref()?.write(index, out)
+        finish(outer.as_ref()?, index, out)
     }
 
     fn write_trailer(&self, esp: &EspRequest, index: usize, trailer: &mut [u8]) -> Option<()> {
@@ -297,21 +284,6 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Start of the network header, below up to two VLAN tags.
-fn network(frame: &[u8]) -> Option<usize> {
-    let mut at = ETH_HLEN;
-    for _ in 0..2 {
-        let kind = be16(frame, at.checked_sub(2)?)?;
-        if !matches!(kind, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
-            break;
-        }
-        at = at.checked_add(VLAN_HLEN)?;
-    }
-    let kind = be16(frame, at.checked_sub(2)?)?;
-    let version = frame.get(at)? >> 4;
-    matches!((kind, version), (ETHERTYPE_IPV4, 4) | (ETHERTYPE_IPV6, 6)).then_some(at)
-}
-
 /// `Some` if the IPv6 header at the start of `ip` leads through extension headers, which all segments can
 /// carry as they are, to TCP at `tcp`.
 fn leads_to_tcp(ip: &[u8], tcp: usize) -> Option<()> {
@@ -327,57 +299,44 @@ fn leads_to_tcp(ip: &[u8], tcp: usize) -> Option<()> {
     (at == tcp && kind == IPPROTO_TCP).then_some(())
 }
 
-impl Ip {
-    /// The header at `at` in front of the TCP header. Between the two may be IPv6 extension headers, if
-    /// `extensions` allows it.
-    fn parse(frame: &[u8], at: usize, request: &Request, extensions: bool) -> Option<Self> {
-        let ip = frame.get(at..)?;
-        let version = ip.first()? >> 4;
-        let gap = request.tcp.checked_sub(at)?;
-        let (hlen, protocol) = match version {
-            4 => (usize::from(ip.first()? & 0xf).checked_mul(4)?, *ip.get(9)?),
-            6 => (IPV6_HLEN, *ip.get(6)?),
-            _ => return None,
-        };
-        let direct = hlen == gap && protocol == IPPROTO_TCP;
-        let extended = extensions && version == 6 && leads_to_tcp(ip, gap).is_some();
-        let fits = version == request.family && hlen >= IPV4_HLEN && (direct || extended);
-        fits.then_some(Self {
-            at,
-            hlen,
-            v6: version == 6,
-        })
-    }
+/// The header at `at` in front of the TCP header. Between the two may be IPv6 extension headers, if
+/// `extensions` allows it.
+fn before_tcp(frame: &[u8], at: usize, request: &Request, extensions: bool) -> Option<Ip> {
+    let ip = Ip::at(frame, at)?;
+    let direct = ip.transport == request.tcp && ip.protocol == IPPROTO_TCP;
+    let gap = request.tcp.checked_sub(at)?;
+    let extended = extensions && ip.v6 && leads_to_tcp(frame.get(at..)?, gap).is_some();
+    let family = if ip.v6 { 6 } else { 4 };
+    (family == request.family && (direct || extended)).then_some(ip)
+}
 
-    /// The header directly in front of the ESP header.
-    fn outer(frame: &[u8], esp: &EspRequest) -> Option<Self> {
-        let at = network(frame).filter(|&at| at == ETH_HLEN)?;
-        let v6 = frame.get(at)? >> 4 == 6;
-        let hlen = if v6 { IPV6_HLEN } else { IPV4_HLEN };
-        (at.checked_add(hlen)? == esp.offset).then_some(Self { at, hlen, v6 })
-    }
+/// The header directly in front of the ESP header, without tags and options.
+fn before_esp(frame: &[u8], esp: &EspRequest) -> Option<Ip> {
+    let at = network(frame).filter(|&at| at == ETH_HLEN)?;
+    Ip::at(frame, at).filter(|ip| ip.transport == esp.offset && ip.has_no_options())
+}
 
-    /// Whether the length field can express a packet to the end of a frame of `len` bytes.
-    fn reaches(&self, len: usize) -> bool {
-        let fixed = if self.v6 { IPV6_HLEN } else { 0 };
-        len.saturating_sub(self.at).saturating_sub(fixed) <= usize::from(u16::MAX)
-    }
+/// Whether the length field can express a packet to the end of a frame of `len` bytes.
+fn reaches(ip: &Ip, len: usize) -> bool {
+    let start = if ip.v6 { ip.transport } else { ip.network };
+    len.saturating_sub(start) <= usize::from(u16::MAX)
+}
 
-    /// Makes length, identification and checksum right in the segment `frame`, which ends with the
-    /// packet.
-    fn write(&self, index: usize, frame: &mut [u8]) -> Option<()> {
-        let ip = frame.get_mut(self.at..)?;
-        let len = ip.len();
-        if self.v6 {
-            let payload = u16::try_from(len.checked_sub(IPV6_HLEN)?).ok()?;
-            return put_be16(ip, 4, payload).then_some(());
-        }
-        let id = be16(ip, 4)?.wrapping_add(index as u16);
-        let done = put_be16(ip, 2, u16::try_from(len).ok()?)
-            && put_be16(ip, 4, id)
-            && complete_ipv4(ip.get_mut(..self.hlen)?);
-        done.then_some(())
+/// Makes length, identification and checksum of the header `ip` right in segment `index`, the frame, which
+/// ends with the packet.
+fn finish(ip: &Ip, index: usize, frame: &mut [u8]) -> Option<()> {
+    let hlen = ip.transport.checked_sub(ip.network)?;
+    let header = frame.get_mut(ip.network..)?;
+    let len = header.len();
+    if ip.v6 {
+        let payload = u16::try_from(len.checked_sub(IPV6_HLEN)?).ok()?;
+        return put_be16(header, IPV6_LENGTH, payload).then_some(());
     }
+    let id = be16(header, IPV4_ID)?.wrapping_add(index as u16);
+    let done = put_be16(header, IPV4_LENGTH, u16::try_from(len).ok()?)
+        && put_be16(header, IPV4_ID, id)
+        && complete_ipv4(header.get_mut(..hlen)?);
+    done.then_some(())
 }
 
 #[cfg(test)]

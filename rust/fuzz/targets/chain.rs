@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 
 use espnic_device::memory::{GuestMap, MapTable};
 use espnic_device::virtio::chain::Chain;
-use espnic_device::virtio::queue::{QueueSetup, RingError, VirtQueue};
+use espnic_device::virtio::error::RingError;
+use espnic_device::virtio::queue::{QueueSetup, VirtQueue};
 use espnic_fuzz::Bytes;
 use libfuzzer_sys::fuzz_target;
 use vm_memory::{Bytes as _, GuestAddress};

@@ -7,7 +7,8 @@
 use espnic_esp::checksum::{complete, is_right, Sum};
 use espnic_esp::engine::{Opened, Shape};
 use espnic_esp::inner::checksum_is_right;
-use espnic_esp::packet::{find, find_unsegmented, peek_spi, Address, ESP_HLEN};
+use espnic_esp::ip::Address;
+use espnic_esp::packet::{find, find_unsegmented, peek_spi, ESP_HLEN};
 use espnic_esp::segment::{EspRequest, Request, Segments};
 use espnic_fuzz::Bytes;
 use libfuzzer_sys::fuzz_target;

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use espnic_device::crypto::{cbc_hmac::Hash, Backend, Cipher, Keys, Suite};
+use espnic_device::crypto::{Backend, Cipher, Hash, Keys, Suite};
 use espnic_esp::engine::{open, seal, Error, Params, LONG_IV_LEN};
 use espnic_fuzz::esp::{trailer, Oracle};
 use espnic_fuzz::Bytes;

@@ -2,8 +2,7 @@
 
 //! AES-CBC and HMAC by aws-lc.
 
-use super::cbc_hmac::{Hash, CBC_START, IV_START};
-use super::KeyError;
+use super::suite::{Hash, KeyError, CBC_START, IV_START};
 use aws_lc_rs::cipher::{
     DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey, AES_128,
     AES_192, AES_256,

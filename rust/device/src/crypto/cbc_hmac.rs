@@ -3,56 +3,14 @@
 //! AES-CBC with HMAC in ESP (RFC 3602, RFC 2404, RFC 4868): encrypt, then authenticate.
 
 use super::same::same;
-use super::{aws_lc, iv, Backend, KeyError};
+use super::suite::{Hash, KeyError, CBC_START};
+use super::{aws_lc, iv, Backend};
 use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
-use espnic_esp::packet::ESP_HLEN;
 
 #[cfg(target_arch = "x86_64")]
 use super::ipsec_mb;
 
-/// Where the IV starts in an ESP packet.
-pub(super) const IV_START: usize = ESP_HLEN;
-/// Where the text starts.
-pub(super) const CBC_START: usize = IV_START + LONG_IV_LEN;
 const BLOCK: usize = 16;
-
-/// The hash of an HMAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hash {
-    /// HMAC-SHA-1-96.
-    Sha1,
-    /// HMAC-SHA-256-128.
-    Sha256,
-    /// HMAC-SHA-384-192.
-    Sha384,
-    /// HMAC-SHA-512-256.
-    Sha512,
-}
-
-impl Hash {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
-
-    /// Key in bytes: as long as the hash (RFC 2404 section 3, RFC 4868 section 2.1.1).
-    pub const fn key_len(self) -> usize {
-        match self {
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-
-    /// ICV in bytes.
-    pub const fn icv_len(self) -> usize {
-        match self {
-            Self::Sha1 => 12,
-            Self::Sha256 => 16,
-            Self::Sha384 => 24,
-            Self::Sha512 => 32,
-        }
-    }
-}
 
 /// Keys in one of the backends.
 pub(super) enum Keys {

@@ -5,7 +5,7 @@
 //! The safe interface of aws-lc cannot open ICVs of 8 and 12 bytes, so this goes to `EVP_AEAD`. One of
 //! the modules of [`crate::crypto`] that may use `unsafe`.
 
-use super::KeyError;
+use super::suite::KeyError;
 use aws_lc_sys as sys;
 use espnic_esp::aead::{Aead, NONCE_LEN};
 use espnic_esp::engine::CipherError;

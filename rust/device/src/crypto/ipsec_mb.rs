@@ -16,7 +16,7 @@ pub use cbc_hmac::CbcHmac;
 pub use chacha::ChaCha20Poly1305;
 pub use gcm::AesGcm;
 
-use super::KeyError;
+use super::suite::KeyError;
 use std::ptr::NonNull;
 
 /// What bindgen made of `intel-ipsec-mb.h`.

@@ -2,14 +2,14 @@
 
 //! Damage to one ESP frame.
 
-use crate::net::frame;
+use espnic_esp::checksum::{complete_ipv4, UDP_FIELD};
+use espnic_esp::ip::{put_be16, Ip, IPV4_LENGTH, IPV6_LENGTH, UDP_LENGTH};
+use espnic_esp::packet;
 
 /// ESP header and IV of the AEAD algorithms; ciphertext follows.
 const ESP_CLEAR_LEN: usize = 16;
 /// What a frame is cut to: ESP header and eight bytes. No algorithm has an IV and an ICV that fit.
 const SHORT_LEN: usize = 16;
-const IPV4_LEN: usize = 20;
-const UDP_LEN: usize = 8;
 
 /// What is wrong with the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,14 @@ pub enum Damage {
 impl Damage {
     /// Damages `frame`, if it is ESP.
     pub fn apply(self, frame: &mut Vec<u8>) {
-        let Some(range) = frame::esp(frame) else {
+        let Some(ip) = Ip::find(frame) else {
+            return;
+        };
+        let Some(range) = packet::range(frame, &ip) else {
             return;
         };
         if self == Self::Length {
-            shorten(frame, range.start, range.end);
+            shorten(frame, &ip, range.start);
             return;
         }
         let esp = frame.get_mut(range).unwrap_or_default();
@@ -43,40 +46,27 @@ impl Damage {
     }
 }
 
-/// Cuts the ESP packet at `start..end` and corrects the headers in front of it.
-fn shorten(frame: &mut Vec<u8>, start: usize, end: usize) {
-    let Some(packet) = frame::parse(frame) else {
-        return;
-    };
-    let new_end = end.min(start + SHORT_LEN);
-    frame.truncate(new_end);
-    if start > packet.transport {
+/// Cuts the packet `ip`, whose ESP header is at `start`, and corrects the headers in front of it.
+fn shorten(frame: &mut Vec<u8>, ip: &Ip, start: usize) {
+    let end = ip.end.min(start + SHORT_LEN);
+    frame.truncate(end);
+    if start > ip.transport {
         // ESP in UDP: length, and no checksum, which is right over IPv4 only; over IPv6 the packet
         // is wrong one way more.
-        put(frame, start - UDP_LEN + 4, new_end + UDP_LEN - start);
-        put(frame, start - UDP_LEN + 6, 0);
+        put(frame, ip.transport + UDP_LENGTH, end - ip.transport);
+        put(frame, ip.transport + UDP_FIELD, 0);
     }
-    if packet.v6 {
-        put(frame, packet.network + 4, new_end - packet.transport);
+    if ip.v6 {
+        put(frame, ip.network + IPV6_LENGTH, end - ip.transport);
         return;
     }
-    put(frame, packet.network + 2, new_end - packet.network);
-    renew_ipv4_checksum(frame, packet.network, packet.transport);
-}
-
-/// Makes the checksum of an IPv4 header at `network`, in front of `transport`, right.
-pub(crate) fn renew_ipv4_checksum(frame: &mut [u8], network: usize, transport: usize) {
-    put(frame, network + 10, 0);
-    let header = network..transport.max(network + IPV4_LEN);
-    let sum = frame
-        .get(header)
-        .map_or(0, |header| !espnic_esp::checksum::Sum::of(header).folded());
-    put(frame, network + 10, sum.into());
-}
-
-/// Writes a 16-bit field, if the frame reaches so far.
-fn put(frame: &mut [u8], at: usize, value: usize) {
-    if let Some(field) = frame.get_mut(at..at + 2) {
-        field.copy_from_slice(&(value as u16).to_be_bytes());
+    put(frame, ip.network + IPV4_LENGTH, end - ip.network);
+    if let Some(header) = frame.get_mut(ip.network..ip.transport) {
+        complete_ipv4(header);
     }
+}
+
+/// Writes a 16-bit field of a header that is there.
+fn put(frame: &mut [u8], at: usize, value: usize) {
+    put_be16(frame, at, value as u16);
 }

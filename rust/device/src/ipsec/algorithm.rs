@@ -3,8 +3,7 @@
 //! From the algorithms and keys of an SA object to its transform.
 
 use super::admin::Refused;
-use crate::crypto::cbc_hmac::Hash;
-use crate::crypto::{Cipher, KeyError, Keys, Libraries, Suite};
+use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
 use espnic_wire::cap::{self, XSaEntry};
 use espnic_wire::sa::{Key, SaObject};
 use zeroize::Zeroizing;

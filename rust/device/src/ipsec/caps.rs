@@ -8,7 +8,7 @@
 
 use super::admin::Refused;
 use super::IpsecConfig;
-use crate::crypto::cbc_hmac::Hash;
+use crate::crypto::Hash;
 use espnic_wire::cap::{self, IpsecLimits, ListHdr, SaMode, XSaEntry};
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use espnic_wire::{bitmap, read_zero_extended};

@@ -2,17 +2,14 @@
 
 //! Records of decrypted packets that are wrong on purpose.
 
-use crate::fault::damage;
 use crate::misbehave::{Deed, Misbehaviour};
-use crate::net::frame;
+use espnic_esp::checksum::complete_ipv4;
+use espnic_esp::ip::{self, Ip};
 use espnic_wire::hdr::{self, NetHdr48};
 
 /// From the start of an ESP header to the last byte of the SPI, and to what is behind the SPI.
 const SPI_END: usize = 3;
 const BEHIND_SPI: u16 = 4;
-/// From the start of an IP header to the last byte of the destination address.
-const IPV4_DST_END: usize = 19;
-const IPV6_DST_END: usize = 39;
 
 /// Makes what `hdr` says of a packet that was decrypted wrong, or `frame` another one than the SA's, if
 /// that is to be.
@@ -52,13 +49,11 @@ fn flip(frame: &mut [u8], at: usize) {
 
 /// Gives the packet another destination, and an IPv4 header checksum that agrees.
 fn readdress(frame: &mut [u8]) {
-    let Some(packet) = frame::parse(frame) else {
+    let Some(ip) = Ip::find(frame) else {
         return;
     };
-    if packet.v6 {
-        flip(frame, packet.network + IPV6_DST_END);
-        return;
+    flip(frame, ip.network + ip::last_of_destination(ip.v6));
+    if let Some(header) = frame.get_mut(ip.network..ip.transport).filter(|_| !ip.v6) {
+        complete_ipv4(header);
     }
-    flip(frame, packet.network + IPV4_DST_END);
-    damage::renew_ipv4_checksum(frame, packet.network, packet.transport);
 }

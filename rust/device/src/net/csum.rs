@@ -3,32 +3,18 @@
 //! Validation of the checksums of received packets.
 
 use espnic_esp::checksum;
-use espnic_esp::packet::{address, Address};
-
-use super::frame::{self, IpPacket};
+use espnic_esp::ip::Ip;
 
 /// Whether `frame` is TCP or UDP in an unfragmented IP packet whose checksum was checked and is
 /// right. UDP without checksum is not called checked.
 pub fn validated(frame: &[u8]) -> bool {
-    let Some(packet) = frame::parse(frame).filter(|packet| !packet.fragment) else {
+    let Some(ip) = Ip::find(frame).filter(|ip| !ip.fragment) else {
         return false;
     };
-    let Some(segment) = frame.get(packet.transport..packet.end) else {
-        return false;
-    };
-    match addresses(frame, &packet) {
-        Some([src, dst]) => checksum::is_right(packet.protocol, &src, &dst, segment),
-        None => false,
+    match (ip.addresses(frame), ip.payload(frame)) {
+        (Some([src, dst]), Some(segment)) => checksum::is_right(ip.protocol, &src, &dst, segment),
+        _ => false,
     }
-}
-
-/// Source and destination of an IP packet.
-pub fn addresses(frame: &[u8], packet: &IpPacket) -> Option<[Address; 2]> {
-    let header = frame.get(packet.network..)?;
-    if packet.v6 {
-        return Some([address::<16>(header, 8, 6)?, address::<16>(header, 24, 6)?]);
-    }
-    Some([address::<4>(header, 12, 4)?, address::<4>(header, 16, 4)?])
 }
 
 #[cfg(test)]
@@ -36,8 +22,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const UDP: u8 = 17;
-    const UDP_FIELD: usize = 6;
+    use checksum::UDP_FIELD;
+    use espnic_esp::ip::IPPROTO_UDP as UDP;
 
     /// A UDP packet over IPv4 or IPv6 with a right checksum, and where its UDP header is.
     fn udp(v6: bool, payload: &[u8]) -> (Vec<u8>, usize) {

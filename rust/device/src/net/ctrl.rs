@@ -13,7 +13,8 @@ use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::{RingError, VirtQueue, MAX_QUEUE_SIZE};
+use crate::virtio::error::RingError;
+use crate::virtio::queue::{VirtQueue, MAX_QUEUE_SIZE};
 
 const CTRL_HDR: usize = size_of::<ctrl::CtrlHdr>();
 const ACK: usize = 1;

@@ -15,7 +15,8 @@ use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::{RingError, VirtQueue};
+use crate::virtio::error::RingError;
+use crate::virtio::queue::VirtQueue;
 use crate::virtio::Virtio;
 
 /// What the driver agreed to.

@@ -6,32 +6,27 @@
 //! SAs spread; other packets by their flow, both directions alike. All packets of a flow have the
 //! same hash: what has no ports, or is a fragment, goes by its addresses.
 
-use espnic_esp::packet::Address;
-
-use super::csum::addresses;
-use super::frame;
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+use espnic_esp::ip::{be32, Address, Ip, IPPROTO_TCP, IPPROTO_UDP};
+use espnic_esp::packet;
 
 /// The hash of a frame; zero for what is not IP.
 pub fn hash(frame: &[u8]) -> u64 {
-    let Some(packet) = frame::parse(frame) else {
+    let Some(ip) = Ip::find(frame) else {
         return 0;
     };
-    let Some([src, dst]) = addresses(frame, &packet) else {
+    let Some([src, dst]) = ip.addresses(frame) else {
         return 0;
     };
-    if let Some(spi) = frame::esp(frame).and_then(|esp| word(frame, esp.start)) {
+    if let Some(spi) = packet::range(frame, &ip).and_then(|esp| be32(frame, esp.start)) {
         return mix(end(&dst, 0) ^ u64::from(spi));
     }
-    let ports = match packet.protocol {
-        TCP | UDP if !packet.fragment => word(frame, packet.transport).unwrap_or(0),
+    let ports = match ip.protocol {
+        IPPROTO_TCP | IPPROTO_UDP if !ip.fragment => be32(frame, ip.transport).unwrap_or(0),
         _ => 0,
     };
     // A sum, so that it does not matter which end is which.
     let ends = end(&src, (ports >> 16) as u16).wrapping_add(end(&dst, ports as u16));
-    mix(ends ^ u64::from(packet.protocol))
+    mix(ends ^ u64::from(ip.protocol))
 }
 
 /// Hash of an address and a port.
@@ -53,14 +48,9 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 33)
 }
 
-fn word(frame: &[u8], at: usize) -> Option<u32> {
-    let bytes = frame.get(at..)?.first_chunk()?;
-    Some(u32::from_be_bytes(*bytes))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{IPPROTO_TCP as TCP, IPPROTO_UDP as UDP, *};
     use proptest::prelude::*;
 
     fn frame(v6: bool, src: u8, dst: u8, protocol: u8, payload: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 //! Transmission: from the guest's queue to the wire.
 
 use espnic_esp::checksum;
+use espnic_esp::ip::{ETH_HLEN, MAX_LINK_HLEN};
 use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
@@ -14,7 +15,8 @@ use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::stats::Counter;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::{RingError, VirtQueue};
+use crate::virtio::error::RingError;
+use crate::virtio::queue::VirtQueue;
 use crate::virtio::Virtio;
 
 /// Longest frame that is to be segmented: the largest IP packet, and room for what goes around it.
@@ -60,7 +62,7 @@ impl Rules {
 
     /// Longest frame that can be sent as it is, whatever its tags.
     fn longest_sent(&self) -> usize {
-        usize::from(self.mtu) + frame::MAX_L2_LEN
+        usize::from(self.mtu) + MAX_LINK_HLEN
     }
 
     /// Whether the frame is one for IPsec. A frame that only says so in part is meant as well: it will be
@@ -165,7 +167,7 @@ fn take(
     let Some(len) = usize::try_from(chain.readable_len())
         .ok()
         .and_then(|len| len.checked_sub(hdr_len))
-        .filter(|&len| len >= frame::ETH_LEN)
+        .filter(|&len| len >= ETH_HLEN)
     else {
         stats.tx_drop_short.inc();
         return Ok(());

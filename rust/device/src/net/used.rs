@@ -6,7 +6,8 @@ use crate::memory::GuestMap;
 use crate::misbehave::{Queue, Used};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
-use crate::virtio::queue::{RingError, VirtQueue};
+use crate::virtio::error::RingError;
+use crate::virtio::queue::VirtQueue;
 
 /// Bytes of an entry that is too short for every header.
 const SHORT: u32 = 5;

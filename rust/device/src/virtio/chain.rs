@@ -6,7 +6,7 @@ use virtio_queue::desc::split::Descriptor;
 use virtio_queue::desc::RawDescriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
-use super::queue::RingError;
+use super::error::RingError;
 use crate::memory::GuestMap;
 
 /// Most entries of an indirect table. The standard bounds a chain by the queue size, Linux does not

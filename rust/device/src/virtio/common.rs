@@ -2,7 +2,8 @@
 
 //! The common configuration structure (VIRTIO 1.4 section 4.1.4.3), little endian.
 
-use super::queue::{RingError, MAX_QUEUE_SIZE};
+use super::error::RingError;
+use super::queue::MAX_QUEUE_SIZE;
 use super::status::StatusChange;
 use super::{QueueSlot, Virtio, NO_VECTOR};
 use espnic_wire::feature;

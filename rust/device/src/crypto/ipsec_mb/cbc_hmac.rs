@@ -3,8 +3,7 @@
 //! AES-CBC with HMAC. The library has these as jobs only: one is submitted and, because there is no
 //! other to go with it, flushed at once.
 
-use super::super::cbc_hmac::{Hash, CBC_START, IV_START};
-use super::super::KeyError;
+use super::super::suite::{Hash, KeyError, CBC_START, IV_START};
 use super::{sys, Manager};
 use espnic_esp::engine::{CipherError, LONG_IV_LEN};
 use std::cell::RefCell;

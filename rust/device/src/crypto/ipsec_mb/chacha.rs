@@ -3,7 +3,7 @@
 //! ChaCha20-Poly1305.
 
 use super::super::same::same;
-use super::super::KeyError;
+use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
 use espnic_esp::engine::CipherError;

@@ -3,8 +3,9 @@
 //! AES-GCM.
 
 use super::super::arena::{Arena, Placed};
+use super::super::prefetch::Region;
 use super::super::same::same;
-use super::super::{KeyError, Region};
+use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
 use espnic_esp::engine::CipherError;

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The suites of an SA: which algorithms there are, their keys and the lengths of their parts.
+
+use espnic_esp::aead::{SALT_LEN, TAG_LEN};
+use espnic_esp::engine::{Shape, LONG_IV_LEN};
+use espnic_esp::packet::ESP_HLEN;
+
+/// Where the IV starts in an ESP packet.
+pub(super) const IV_START: usize = ESP_HLEN;
+/// Where the text starts.
+pub(super) const CBC_START: usize = IV_START + LONG_IV_LEN;
+
+/// Why a key was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The algorithm has no key of this length.
+    #[error("the algorithm has no key of this length")]
+    Length,
+    /// The algorithm has no ICV of this length.
+    #[error("the algorithm has no ICV of this length")]
+    Icv,
+    /// The library cannot be used on this machine.
+    #[error("the crypto library does not work on this machine")]
+    Unavailable,
+}
+
+/// The hash of an HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// HMAC-SHA-1-96.
+    Sha1,
+    /// HMAC-SHA-256-128.
+    Sha256,
+    /// HMAC-SHA-384-192.
+    Sha384,
+    /// HMAC-SHA-512-256.
+    Sha512,
+}
+
+impl Hash {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Key in bytes: as long as the hash (RFC 2404 section 3, RFC 4868 section 2.1.1).
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// ICV in bytes.
+    pub const fn icv_len(self) -> usize {
+        match self {
+            Self::Sha1 => 12,
+            Self::Sha256 => 16,
+            Self::Sha384 => 24,
+            Self::Sha512 => 32,
+        }
+    }
+}
+
+/// What protects the packets of an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// AES-GCM (RFC 4106).
+    AesGcm {
+        /// ICV in bytes: 8, 12 or 16.
+        icv_len: u8,
+    },
+    /// ChaCha20-Poly1305 (RFC 7634).
+    ChaCha20Poly1305,
+    /// AES-GMAC (RFC 4543): no encryption.
+    AesGmac,
+    /// AES-CBC (RFC 3602) with HMAC (RFC 2404, RFC 4868).
+    AesCbc(Hash),
+}
+
+impl Suite {
+    /// Lengths of the parts of a packet.
+    pub const fn shape(self) -> Shape {
+        match self {
+            Self::AesGcm { icv_len } => Shape::aead(icv_len),
+            Self::ChaCha20Poly1305 | Self::AesGmac => Shape::aead(TAG_LEN as u8),
+            Self::AesCbc(hash) => Shape {
+                iv_len: LONG_IV_LEN as u8,
+                icv_len: hash.icv_len() as u8,
+                block: 16,
+            },
+        }
+    }
+}
+
+/// Key material of an SA, borrowed from whoever erases it.
+pub struct Keys<'a> {
+    /// Key of the cipher or AEAD, without the salt; empty if there is none.
+    pub cipher: &'a [u8],
+    /// Key of the MAC; empty if there is none.
+    pub auth: &'a [u8],
+    /// Salt of AEADs and GMAC.
+    pub salt: [u8; SALT_LEN],
+}

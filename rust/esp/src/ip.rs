@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The headers of a frame: Ethernet with VLAN tags (IEEE 802.1Q), IPv4 (RFC 791), IPv6 (RFC 8200) and
+//! the ports of UDP (RFC 768).
+//!
+//! Everything that looks at a packet outside of a test starts here. Offsets count from the start of
+//! what the caller hands over: of the frame, or of an IP packet. Nothing here looks at checksums.
+
+/// Ethernet header in bytes, without a VLAN tag.
+pub const ETH_HLEN: usize = 14;
+/// A VLAN tag in bytes.
+pub const VLAN_HLEN: usize = 4;
+/// VLAN tags that are looked through.
+pub const MAX_VLAN_TAGS: usize = 2;
+/// Bytes in front of an IP packet with as many VLAN tags as are looked through.
+pub const MAX_LINK_HLEN: usize = ETH_HLEN + MAX_VLAN_TAGS * VLAN_HLEN;
+/// IPv4 header in bytes, without options.
+pub const IPV4_HLEN: usize = 20;
+/// IPv6 header in bytes, without extension headers.
+pub const IPV6_HLEN: usize = 40;
+/// UDP header in bytes.
+pub const UDP_HLEN: usize = 8;
+
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// EtherType of a VLAN tag.
+const ETHERTYPE_VLAN: u16 = 0x8100;
+/// EtherType of the outer one of two VLAN tags (IEEE 802.1ad).
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+
+/// IP protocol number of an IPv4 packet in a tunnel.
+pub const IPPROTO_IPIP: u8 = 4;
+/// IP protocol number of TCP.
+pub const IPPROTO_TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const IPPROTO_UDP: u8 = 17;
+/// IP protocol number of an IPv6 packet in a tunnel.
+pub const IPPROTO_IPV6: u8 = 41;
+/// IP protocol number of ESP.
+pub const IPPROTO_ESP: u8 = 50;
+
+/// UDP port of IKE and of ESP in UDP (RFC 3948).
+pub const NAT_T_PORT: u16 = 4500;
+
+/// IPv4: more fragments, or a fragment offset.
+const FRAGMENT: u16 = 0x3fff;
+// Offsets in an IP header.
+/// Offset of the length in an IPv4 header.
+pub const IPV4_LENGTH: usize = 2;
+pub(crate) const IPV4_ID: usize = 4;
+const IPV4_FLAGS: usize = 6;
+const IPV4_PROTOCOL: usize = 9;
+const IPV4_SRC: usize = 12;
+const IPV4_DST: usize = 16;
+/// Offset of the payload's length in an IPv6 header.
+pub const IPV6_LENGTH: usize = 4;
+const IPV6_NEXT_HEADER: usize = 6;
+const IPV6_SRC: usize = 8;
+const IPV6_DST: usize = 24;
+/// Offset of the length in a UDP header.
+pub const UDP_LENGTH: usize = 4;
+
+/// An IP address as SA lookups compare it: network order, IPv4 in the first four bytes and the rest
+/// zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// 4 or 6.
+    pub family: u8,
+    /// The address.
+    pub bytes: [u8; 16],
+}
+
+/// The ports of a UDP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Source port.
+    pub src: u16,
+    /// Destination port.
+    pub dst: u16,
+}
+
+impl Ports {
+    /// Those at the start of `datagram`.
+    #[inline(always)]
+    pub fn of(datagram: &[u8]) -> Option<Self> {
+        Some(Self {
+            src: be16(datagram, 0)?,
+            dst: be16(datagram, 2)?,
+        })
+    }
+}
+
+/// An IP header. That all of the packet is there is known only of one from [`Ip::whole`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ip {
+    /// IPv6, else IPv4.
+    pub v6: bool,
+    /// Start of the header.
+    pub network: usize,
+    /// Start of what `protocol` names.
+    pub transport: usize,
+    /// End of the packet by its own length field; Ethernet padding may follow.
+    pub end: usize,
+    /// IPv4 protocol or IPv6 next header of the fixed header.
+    pub protocol: u8,
+    /// Part of a fragmented IPv4 packet.
+    pub fragment: bool,
+}
+
+impl Ip {
+    /// The header at `network`, with its fixed part complete.
+    // Always: as a call it would return its result through memory, and reading that back stalls.
+    #[inline(always)]
+    pub fn at(bytes: &[u8], network: usize) -> Option<Self> {
+        let ip = bytes.get(network..)?;
+        match ip.first()? >> 4 {
+            4 => Self::ipv4(ip.first_chunk()?, network),
+            6 => Self::ipv6(ip.first_chunk()?, network),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn ipv4(header: &[u8; IPV4_HLEN], network: usize) -> Option<Self> {
+        let hlen = usize::from(header[0] & 0xf).checked_mul(4)?;
+        if hlen < IPV4_HLEN {
+            return None;
+        }
+        Some(Self {
+            v6: false,
+            network,
+            transport: network.checked_add(hlen)?,
+            end: network.checked_add(be16(header, IPV4_LENGTH)?.into())?,
+            protocol: header[IPV4_PROTOCOL],
+            fragment: be16(header, IPV4_FLAGS)? & FRAGMENT != 0,
+        })
+    }
+
+    #[inline(always)]
+    fn ipv6(header: &[u8; IPV6_HLEN], network: usize) -> Option<Self> {
+        let transport = network.checked_add(IPV6_HLEN)?;
+        Some(Self {
+            v6: true,
+            network,
+            transport,
+            end: transport.checked_add(be16(header, IPV6_LENGTH)?.into())?,
+            protocol: header[IPV6_NEXT_HEADER],
+            fragment: false,
+        })
+    }
+
+    /// The packet at `network`, which ends before `bytes` do.
+    #[inline]
+    pub fn whole(bytes: &[u8], network: usize) -> Option<Self> {
+        let ip = Self::at(bytes, network)?;
+        (ip.transport <= ip.end && ip.end <= bytes.len()).then_some(ip)
+    }
+
+    /// The packet in a frame, behind its VLAN tags.
+    #[inline]
+    pub fn find(frame: &[u8]) -> Option<Self> {
+        Self::whole(frame, network(frame)?)
+    }
+
+    /// Whether a frame of EtherType `kind` has the header in it that it promises.
+    #[inline(always)]
+    pub(crate) fn is_kind(&self, kind: u16) -> bool {
+        kind == match self.v6 {
+            false => ETHERTYPE_IPV4,
+            true => ETHERTYPE_IPV6,
+        }
+    }
+
+    /// The header has the least length.
+    #[inline(always)]
+    pub(crate) fn has_no_options(&self) -> bool {
+        let hlen = if self.v6 { IPV6_HLEN } else { IPV4_HLEN };
+        self.transport.checked_sub(self.network) == Some(hlen)
+    }
+
+    /// What is behind the header, to the end of the packet; `bytes` is what it was found in.
+    #[inline(always)]
+    pub fn payload<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        bytes.get(self.transport..self.end)
+    }
+
+    /// Source and destination; `bytes` is what the header was found in.
+    #[inline]
+    pub fn addresses(&self, bytes: &[u8]) -> Option<[Address; 2]> {
+        addresses(bytes.get(self.network..)?, self.v6)
+    }
+}
+
+/// Source and destination in the IP header at the start of `ip`.
+#[inline]
+pub(crate) fn addresses(ip: &[u8], v6: bool) -> Option<[Address; 2]> {
+    match v6 {
+        false => Some([
+            address::<4>(ip, IPV4_SRC, 4)?,
+            address::<4>(ip, IPV4_DST, 4)?,
+        ]),
+        true => Some([
+            address::<16>(ip, IPV6_SRC, 6)?,
+            address::<16>(ip, IPV6_DST, 6)?,
+        ]),
+    }
+}
+
+/// Whether the IP header at the start of `ip` has this destination.
+#[inline(always)]
+pub(crate) fn is_to(ip: &[u8], v6: bool, to: &Address) -> bool {
+    let [a, b, c, d, ..] = to.bytes;
+    match v6 {
+        false => to.family == 4 && array(ip, IPV4_DST) == Some([a, b, c, d]),
+        true => to.family == 6 && array(ip, IPV6_DST) == Some(to.bytes),
+    }
+}
+
+/// Offset of the last byte of the destination address from the start of an IP header.
+pub const fn last_of_destination(v6: bool) -> usize {
+    match v6 {
+        false => IPV4_HLEN - 1,
+        true => IPV6_HLEN - 1,
+    }
+}
+
+/// Length of the Ethernet header of `frame` with up to two VLAN tags, and the EtherType behind them.
+#[inline]
+pub fn link(frame: &[u8]) -> Option<(usize, u16)> {
+    let (mut len, mut kind) = (ETH_HLEN, be16(frame, ETH_HLEN - 2)?);
+    for _ in 0..MAX_VLAN_TAGS {
+        if !matches!(kind, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+            break;
+        }
+        kind = be16(frame, len.checked_add(VLAN_HLEN - 2)?)?;
+        len = len.checked_add(VLAN_HLEN)?;
+    }
+    Some((len, kind))
+}
+
+/// Start of the IP header in a frame, whose EtherType and version agree.
+#[inline]
+pub fn network(frame: &[u8]) -> Option<usize> {
+    let (at, kind) = link(frame)?;
+    let version = frame.get(at)? >> 4;
+    matches!((kind, version), (ETHERTYPE_IPV4, 4) | (ETHERTYPE_IPV6, 6)).then_some(at)
+}
+
+#[inline]
+fn address<const N: usize>(ip: &[u8], at: usize, family: u8) -> Option<Address> {
+    let src: [u8; N] = array(ip, at)?;
+    let mut bytes = [0; 16];
+    bytes.get_mut(..N)?.copy_from_slice(&src);
+    Some(Address { family, bytes })
+}
+
+/// The 16-bit number at `at`.
+#[inline]
+pub fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    array(bytes, at).map(u16::from_be_bytes)
+}
+
+/// The 32-bit number at `at`.
+#[inline]
+pub fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    array(bytes, at).map(u32::from_be_bytes)
+}
+
+#[inline]
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+/// Writes `value` at `at`; `false` if that is not in `bytes`.
+pub fn put_be16(bytes: &mut [u8], at: usize, value: u16) -> bool {
+    match bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        Some(field) => {
+            *field = value.to_be_bytes();
+            true
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "ip_tests.rs"]
+mod tests;
