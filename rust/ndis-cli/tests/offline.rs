@@ -109,6 +109,22 @@ fn an_ip_version_that_is_not_on_has_zeros() {
 }
 
 #[test]
+fn checksums_and_large_sends_are_named_together_or_alone() {
+    let members = |words: &str| encoded(&format!("parameters {words}"))[8..26].to_owned();
+    assert_eq!(members("--ipsec esp"), "000000000000000000");
+    assert_eq!(
+        members("--checksums both --checksum-ipv4 send --lso on --lso-ipv6 off"),
+        "020404040400000201"
+    );
+    assert_eq!(
+        members("--checksum-tcp-ipv4 off --checksum-udp-ipv6 receive --lso-v1 on"),
+        "000100000302000000"
+    );
+    let answer = json("check parameters --checksums off --lso keep", 0);
+    assert_eq!(answer["status"], "NDIS_STATUS_SUCCESS");
+}
+
+#[test]
 fn keys_are_shown_to_who_asks_for_them() {
     for words in [GCM.to_owned(), format!("{GCM} --add-sa")] {
         let buffer = encoded(&words);
