@@ -190,6 +190,16 @@ class Judgement(unittest.TestCase):
         self.assertIn("did not pass", self.faults(outcome=SKIP)[0])
         self.assertIn("does not say", self.faults(rules={"R45"})[0])
 
+    def test_other_groups_count_if_they_ran(self):
+        """The group of the sleep test need not be part of a run."""
+        row = Row("R1", "part", "words", ("host: a", "sleep: b"), "")
+        done = {"host: a": Result("a", PASS, rules={"R1"})}
+        self.assertEqual(fidelity.row_faults(row, done), [])
+        done["sleep: c"] = Result("c", PASS)
+        self.assertIn("sleep: b did not run", fidelity.row_faults(row, done)[0])
+        done["sleep: b"] = Result("b", PASS)
+        self.assertIn("does not say", fidelity.row_faults(row, done)[0])
+
     def test_the_worse_of_two(self):
         """A failed result is not hidden by a passed one with the same name."""
         done = {"host": [Result("a", PASS), Result("a", FAIL), Result("a", PASS)]}

@@ -134,7 +134,7 @@ def parameters(cfg):
                       (oid.NO_CHANGE, True), (oid.AH_ENABLED, False), (oid.BOTH_ENABLED, True)):
         miniport.set_normal(oid.PARAMETERS, oid.parameters(changes={"IPsecV2": value}))
         ndis.one_indication(miniport, on)
-        ktap.equal(cfg.features()[ndis.ESP_FEATURE], on, f"{ndis.ESP_FEATURE} after IPsecV2 = {value}")
+        ktap.equal(cfg.features()[ndis.ESP_FEATURE], on, f"ESP in ethtool with IPsecV2 = {value}")
         _esp_works(cfg, miniport, "SUCCESS" if on else "NOT_SUPPORTED")
         ktap.equal(miniport.query(oid.HARDWARE_CAPABILITIES)["Esp"], 1, "hardware's Esp")
 

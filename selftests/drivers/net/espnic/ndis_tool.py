@@ -463,8 +463,8 @@ def keywords(cfg):
 
 
 CASES = [capabilities, session, session_survives, add_stays, add_list, refused, ends, raw,
-         one_version, without_nic, listed, follow, follow_kinds, follow_lost, answered, room_is_made,
-         nic_leaves, keywords, parameters]
+         one_version, without_nic, listed, follow, follow_kinds, follow_lost, answered,
+         room_is_made, nic_leaves, keywords, parameters]
 
 
 def _setup():
