@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 use log::LevelFilter;
 
 use crate::crypto::Backend;
-use crate::fault::request::Request;
+use crate::fault::request::{parse_mark, Request};
 use crate::net::{NetConfig, MAX_PAIRS};
 
 /// MTU range of VIRTIO 1.4 section 5.1.4.1.
@@ -42,6 +42,9 @@ NIC keys:
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
   speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
+  delete-above=N|none
+                    with more than N inbound SAs, ask the driver for the deletion of the least
+                    recently used one [default: none]
   antispoof=on|off  drop what the guest sends from other addresses than mac= [default: off]
   access-platform=on|off
                     let the guest's IOMMU map its memory for the NIC [default: on]
@@ -156,6 +159,8 @@ pub struct NicSpec {
     pub device_config: bool,
     /// Speed in Mbit/s.
     pub speed: u32,
+    /// `delete-above=N`
+    pub delete_above: Option<u32>,
     /// `antispoof=on`
     pub antispoof: bool,
     /// `access-platform=on`
@@ -196,6 +201,7 @@ impl FromStr for NicSpec {
             admin_vq: true,
             device_config: true,
             speed: DEFAULT_SPEED,
+            delete_above: None,
             antispoof: false,
             access_platform: true,
         };
@@ -220,6 +226,7 @@ impl FromStr for NicSpec {
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
                 "speed" => spec.speed = parse_speed(value)?,
+                "delete-above" => spec.delete_above = parse_mark(value)?,
                 "antispoof" => spec.antispoof = parse_switch(key, value)?,
                 "access-platform" => spec.access_platform = parse_switch(key, value)?,
                 _ => return Err(format!("unknown key `{key}`; --help lists the keys")),

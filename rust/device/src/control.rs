@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use serde_json::{json, Map, Value};
 
-use crate::fault::request::{Request, FORMS};
+use crate::fault::request::{parse_mark, Request, FORMS};
 use crate::misbehave::order;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
@@ -29,6 +29,7 @@ const HELP: &[&str] = &[
     "fault NIC FAULT: see faults and misbehaviours; COUNT 0 ends one",
     "link NIC up|down: plug the cable in or pull it out",
     "reset NIC: stop until the driver resets the device, like a broken one",
+    "delete-above NIC N|none: with more than N inbound SAs, ask for the deletion of the least recently used one",
     "capture flush: write everything captured so far to the file",
     "help: this list",
 ];
@@ -70,6 +71,10 @@ impl Control {
                 .map(|nic| nic.plug(state == "up"))
                 .map(|()| Value::Null),
             ["reset", nic] => self.nic(nic).map(|nic| nic.fail()).map(|()| Value::Null),
+            ["delete-above", nic, mark] => self.nic(nic).and_then(|nic| {
+                nic.ipsec.delete_above(parse_mark(mark)?);
+                Ok(Value::Null)
+            }),
             ["capture", "flush"] => self.flush(),
             ["help"] => {
                 Ok(json!({ "requests": HELP, "faults": FORMS, "misbehaviours": order::FORMS }))

@@ -257,6 +257,7 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
         let ipsec = Ipsec::new(IpsecConfig {
             libraries,
             x_ipsec: spec.ipsec && spec.x_ipsec,
+            delete_above: spec.delete_above,
             ..IpsecConfig::default()
         })
         .with_key_table(key_table.clone());

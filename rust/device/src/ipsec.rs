@@ -19,6 +19,7 @@ mod frames;
 mod key_table;
 mod objects;
 mod record;
+mod room;
 mod rx;
 mod sa;
 mod session;
@@ -37,6 +38,7 @@ use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
 use espnic_wire::sa::OBJ_INB_SA;
 use faults::Faults;
+use room::Room;
 use session::Session;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use table::Tables;
@@ -52,6 +54,8 @@ pub struct IpsecConfig {
     pub outb_sa_limit: u32,
     /// Whether the experimental extension is offered; without it no SA can be created.
     pub x_ipsec: bool,
+    /// With more inbound SAs the NIC asks for the deletion of the one that was used least recently.
+    pub delete_above: Option<u32>,
 }
 
 impl Default for IpsecConfig {
@@ -61,6 +65,7 @@ impl Default for IpsecConfig {
             inb_sa_limit: 4096,
             outb_sa_limit: 4096,
             x_ipsec: true,
+            delete_above: None,
         }
     }
 }
@@ -105,6 +110,7 @@ pub struct Ipsec {
     state: Mutex<AdminState>,
     tables: RwLock<Tables>,
     counters: Counters,
+    room: Room,
     /// Where keys are written, if that was asked for.
     key_table: Option<Arc<KeyTable>>,
     /// Faults on purpose.
@@ -121,6 +127,7 @@ impl Ipsec {
             state: Mutex::new(AdminState::new(config.x_ipsec)),
             tables: RwLock::new(Tables::default()),
             counters: Counters::default(),
+            room: Room::new(config.delete_above),
             key_table: None,
             faults: Faults::default(),
             misbehaviour: Arc::default(),
@@ -143,6 +150,11 @@ impl Ipsec {
         *state = AdminState::new(self.config.x_ipsec);
         *self.write_tables() = Tables::default();
         self.misbehaviour.reset();
+    }
+
+    /// Changes [`IpsecConfig::delete_above`]; a reset keeps it.
+    pub fn delete_above(&self, mark: Option<u32>) {
+        self.room.set_mark(mark);
     }
 
     /// The driver has (or has not) negotiated [`espnic_wire::feature::X_IPSEC`]: without it, the
@@ -220,6 +232,7 @@ impl Ipsec {
         list.push(("ipsec_sa_in", inb as u64));
         list.push(("ipsec_sa_out", outb as u64));
         list.push(("ipsec_faults", self.faults.made()));
+        list.push(("ipsec_delete_requests", self.room.made()));
         list
     }
 

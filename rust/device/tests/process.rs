@@ -335,6 +335,8 @@ fn ctl_sends_requests() {
         "fault n0 sa-limit 3",
         "fault n0 refuse-algorithm aes-gcm",
         "fault n0 sa-delete-request 1",
+        "delete-above n0 8",
+        "delete-above n0 none",
         "link n0 down",
     ] {
         let output = ctl(&words.split(' ').collect::<Vec<_>>());
@@ -349,6 +351,9 @@ fn ctl_sends_requests() {
     assert!(String::from_utf8(output.stdout)
         .unwrap()
         .contains("not a number"));
+    for words in [["delete-above", "n0", "few"], ["delete-above", "n9", "1"]] {
+        assert_eq!(ctl(&words).status.code(), Some(1), "{words:?}");
+    }
     // Wrong command lines, and nobody there.
     assert_eq!(ctl(&[]).status.code(), Some(2));
     assert_eq!(run(&["ctl", "stats"]).status.code(), Some(2));

@@ -103,6 +103,7 @@ fuzz_target!(|data: &[u8]| {
         inb_sa_limit: LIMIT,
         outb_sa_limit: LIMIT,
         x_ipsec,
+        delete_above: (start & 4 != 0).then_some(1),
     });
     if start & 1 == 0 {
         set_up(&ipsec, x_ipsec);

@@ -17,11 +17,13 @@ use crate::offline::Offer;
 use crate::value::{self, long_number, oid, seconds, version};
 
 mod request;
+mod tasks;
 
 pub use request::{
     Add, Asked, Delete, Direction, Encapsulation, Envelope, Made, Mode, Operation, Parameters, Raw,
     Sa, SaLine, Setting, Switch, UdpEsp, Update,
 };
+pub use tasks::Tasks;
 
 const AFTER_HELP: &str = "\
 The SAs of a process end with it, as those of an NDIS transport do: `add` therefore stays until
@@ -80,7 +82,7 @@ pub enum Command {
         #[arg(value_enum)]
         which: Option<Which>,
     },
-    /// Switch IPsec offload on or off (OID_TCP_OFFLOAD_PARAMETERS)
+    /// Switch IPsec offload, checksums and large sends on or off (OID_TCP_OFFLOAD_PARAMETERS)
     Parameters(Parameters),
     /// Announce the encapsulation, which starts the offloads (OID_OFFLOAD_ENCAPSULATION), or show it
     Encapsulation(Encapsulation),

@@ -31,7 +31,8 @@ const fn keyword(name: &'static str, number: u32, most: u32) -> Keyword {
 pub const HELP: &str = "\
 Values of the *IPsecOffload keywords: 0 neither protocol, 1 AH, 2 ESP, 3 both, which is what a
 missing one means. A NIC with IPv6 obeys *IPsecOffloadV2, one with IPv4 only *IPsecOffloadV2IPv4.
-DisableTaskOffload: 1 switches all IPsec offload off. EnabledOffload: 0 does.";
+The *...ChecksumOffload... keywords: 0 neither direction, 1 send, 2 receive, 3 both; *Lso... ones: 0 off,
+1 on. DisableTaskOffload: 1 switches all IPsec offload off. EnabledOffload: 0 does.";
 
 /// All keywords.
 pub static ALL: [Keyword; 13] = [

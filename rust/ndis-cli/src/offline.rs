@@ -9,7 +9,8 @@ use std::str::FromStr;
 use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::encapsulation::IEEE_802_3;
 use espnic_ndis::model::{
-    Adapter, Backend, Bundle, Capabilities, Hardware, Keywords, Offloaded, RemoveError, UpdateError,
+    Adapter, Backend, Bundle, Capabilities, Hardware, Keywords, Offloaded, RemoveError,
+    UpdateError, UpperHalves,
 };
 use espnic_ndis::offload::{
     two_bits, Checksum, ChecksumPart, Lso, LsoV2, Offload, AND_TCP_CHECKSUM_COEXISTENCE,
@@ -180,8 +181,7 @@ impl Offer {
 /// An SA.
 struct Entry {
     shape: Offloaded,
-    esp_high: Option<u32>,
-    ah_high: Option<u32>,
+    high: UpperHalves,
 }
 
 /// SAs without keys.
@@ -219,8 +219,7 @@ impl Backend for Table {
         let handle = Handle::new(number).ok_or(Status::RESOURCES)?;
         let entry = Entry {
             shape: Offloaded::of(bundle),
-            esp_high: bundle.esp.and_then(|esp| esp.esn),
-            ah_high: bundle.ah.and_then(|ah| ah.esn),
+            high: UpperHalves::of(bundle),
         };
         self.entries.borrow_mut().insert(handle, entry);
         Ok(handle)
@@ -240,19 +239,7 @@ impl Backend for Table {
     ) -> Result<(), UpdateError> {
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(&handle).ok_or(UpdateError::Unknown)?;
-        if entry.shape.spi(operation) != Some(spi) {
-            return Err(UpdateError::Mismatch);
-        }
-        let now = match operation {
-            Operation::AH => entry.ah_high.as_mut(),
-            _ => entry.esp_high.as_mut(),
-        };
-        let now = now.ok_or(UpdateError::NoEsn)?;
-        if high < *now {
-            return Err(UpdateError::Backward);
-        }
-        *now = high;
-        Ok(())
+        entry.high.update(&entry.shape, operation, spi, high)
     }
 
     fn offloaded(&self) -> u32 {

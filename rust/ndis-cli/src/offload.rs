@@ -3,12 +3,17 @@
 //! NDIS_OFFLOAD in words.
 
 use espnic_ndis::offload::{
-    IpsecV2, Lso, Offload, AND_TCP_CHECKSUM_COEXISTENCE, AND_UDP_CHECKSUM_COEXISTENCE,
+    ChecksumPart, IpsecV2, Lso, Offload, AND_TCP_CHECKSUM_COEXISTENCE, AND_UDP_CHECKSUM_COEXISTENCE,
 };
 use espnic_ndis::sa::UdpEsp;
 use serde_json::{json, Map, Value};
 
 use crate::algorithm;
+
+/// Fields of a checksum over IPv4, in their order in the structure.
+pub const IPV4_CHECKSUM: &[&str] = &["IpOptions", "TcpOptions", "Tcp", "Udp", "Ip"];
+/// And over IPv6.
+pub const IPV6_CHECKSUM: &[&str] = &["IpExtensionHeaders", "TcpOptions", "Tcp", "Udp"];
 
 /// What an NDIS_OFFLOAD says; null if the buffer does not hold one.
 pub fn json(buffer: &[u8]) -> Value {
@@ -21,12 +26,33 @@ pub fn json(buffer: &[u8]) -> Value {
         "flags": format!("{flags:#x}"),
         "with_tcp_checksum": flags & AND_TCP_CHECKSUM_COEXISTENCE != 0,
         "with_udp_checksum": flags & AND_UDP_CHECKSUM_COEXISTENCE != 0,
+        "checksum_ipv4_send": checksum(&offload.checksum.ipv4_transmit, IPV4_CHECKSUM),
+        "checksum_ipv4_receive": checksum(&offload.checksum.ipv4_receive, IPV4_CHECKSUM),
+        "checksum_ipv6_send": checksum(&offload.checksum.ipv6_transmit, IPV6_CHECKSUM),
+        "checksum_ipv6_receive": checksum(&offload.checksum.ipv6_receive, IPV6_CHECKSUM),
         "lso_v1_ipv4": lso(&offload.lso_v1.ipv4),
         "lso_v2_ipv4": lso(&offload.lso_v2.ipv4),
         "lso_v2_ipv6": lso(&offload.lso_v2.ipv6),
         "ipsec_v1_encapsulation": format!("{:#x}", offload.ipsec_v1.encapsulation.get()),
         "ipsec_v2": offload.ipsec_v2().map(ipsec_v2),
     })
+}
+
+/// What the checksums of a packet are calculated or checked for.
+fn checksum(part: &ChecksumPart, fields: &[&'static str]) -> Vec<&'static str> {
+    let bits = part.bits.get();
+    checksum_fields(fields)
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, name)| name)
+        .collect()
+}
+
+/// The first bit and the name of every field of checksums; each has two bits.
+pub fn checksum_fields<'a>(
+    fields: &'a [&'static str],
+) -> impl Iterator<Item = (u32, &'static str)> + 'a {
+    let bits = (0..).step_by(2).map(|shift| 1 << shift);
+    bits.zip(fields.iter().copied())
 }
 
 /// Largest large send in bytes, null for none.
@@ -94,6 +120,8 @@ mod tests {
         offload.ipsec_v2.encryption_algorithms = U32::new(0x28);
         offload.ipsec_v2.udp_esp = U32::new(3);
         offload.lso_v2.ipv4.max_offload_size = U32::new(65535);
+        offload.checksum.ipv4_transmit.bits = U32::new(0x110);
+        offload.checksum.ipv6_receive.bits = U32::new(0x41);
         let mut buffer = vec![0; 0xd8];
         let length = offload.encode(version, &mut buffer).unwrap();
         buffer.truncate(length);
@@ -105,6 +133,10 @@ mod tests {
         let value = json(&image(Version::V6_30));
         assert_eq!(value["revision"], 3);
         assert_eq!(value["lso_v2_ipv4"], 65535);
+        assert_eq!(value["checksum_ipv4_send"], json!(["Tcp", "Ip"]));
+        assert_eq!(value["checksum_ipv4_receive"], json!([]));
+        let ipv6 = &value["checksum_ipv6_receive"];
+        assert_eq!(ipv6, &json!(["IpExtensionHeaders", "Udp"]));
         let ipsec = &value["ipsec_v2"];
         assert_eq!(ipsec["Esp"], true);
         assert_eq!(ipsec["Ah"], false);

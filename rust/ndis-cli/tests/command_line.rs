@@ -4,33 +4,23 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::io::Write;
+mod support;
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// An interface that is not an espnic NIC, with or without the module.
 const INTERFACE: &str = "lo";
 const SA: &str = "add --dir in --src ::1 --dst ::2 --spi 1";
 
 fn tool(line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_espnic-ndis"));
-    command.args(["-i", INTERFACE]);
-    command.args(line.split_whitespace());
-    command
+    support::tool(&format!("-i {INTERFACE} {line}"))
 }
 
 fn run(line: &str, stdin: &str) -> Output {
-    let mut child = tool(line)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may not read it.
-    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-    child.wait_with_output().unwrap()
+    support::finish(tool(line), stdin)
 }
 
 fn stderr(output: &Output) -> String {

@@ -46,6 +46,8 @@ pub mod transport;
 
 pub use adapter::{Adapter, Effects, Hardware, Snapshot, State};
 pub use algorithm::SALT;
+#[cfg(not(kernel))]
+pub use backend::UpperHalves;
 pub use backend::{Backend, RemoveError, UpdateError};
 pub use bundle::{Ah, Bundle, Cipher, Esp, Integrity, Mode};
 pub use capabilities::Capabilities;

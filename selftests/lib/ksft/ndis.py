@@ -32,6 +32,9 @@ XFRM, THIS, OTHER = 0, 1, 2
 DELETE_REQUESTED = 2
 IPSEC_V2, IPSEC_V2_IPV4, IPSEC_V1_IPV4, DISABLE_TASK_OFFLOAD, ENABLED_OFFLOAD = 1, 2, 3, 4, 5
 CHECKSUMS, LSO_V1, LSO_V2_IPV4, LSO_V2_IPV6 = range(6, 11), 11, 12, 13
+KEYWORDS = (IPSEC_V2, IPSEC_V2_IPV4, IPSEC_V1_IPV4, DISABLE_TASK_OFFLOAD, ENABLED_OFFLOAD,
+            *CHECKSUMS, LSO_V1, LSO_V2_IPV4, LSO_V2_IPV6)
+ESP_FEATURE = "esp-hw-offload"
 REMOVED, ENCAPSULATION_SET = 1, 2
 
 BIND_WORDS = struct.Struct("=IIII216s")
@@ -393,3 +396,36 @@ def protect(cfg, miniport, flow, **kwargs):
     cfg.dut.ip(*flow.dut_policies())
     return tuple(miniport.add(sa, inbound, **kwargs)
                  for sa, inbound in ((flow.out, False), (flow.in_, True)))
+
+
+def _restore(cfg):
+    """Leave the adapter as a fresh one: no keywords, all offloads on."""
+    miniport = Ndis(cfg.dut, cfg.netif, 0)
+    for name in KEYWORDS:
+        miniport.set_keyword(name, None)
+    miniport.restart((6, 30))
+    miniport.enable()
+    miniport.close()
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, ESP_FEATURE, "on")
+
+
+def fresh(cfg, flags=INDICATIONS):
+    """ready() for a case that changes the adapter, which is as before when the case ends."""
+    defer(_restore, cfg)
+    return ready(cfg, flags)
+
+
+def indications(miniport):
+    """The indications that came, and come in a pause."""
+    return miniport.settled(Status)
+
+
+def one_indication(miniport, config):
+    """Exactly one indication came, with what is enabled now: ESP or not."""
+    found = indications(miniport)
+    equal([body.status for body in found], [oid.CURRENT_CONFIG_INDICATION], "indications")
+    told = found[0].offload
+    equal((told["Type"], told["Ah"], told["Esp"]), (oid.TYPE_OFFLOAD, 0, int(config)),
+          "type, Ah and Esp of the indication")
+    equal(told, miniport.query(oid.CURRENT_CONFIG), "indication against the query")
+    return told

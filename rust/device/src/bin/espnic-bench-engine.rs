@@ -182,6 +182,7 @@ fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Ipsec, String> 
         inb_sa_limit: count,
         outb_sa_limit: count,
         x_ipsec: true,
+        delete_above: None,
     });
     command(&ipsec, Command::ListUse(&OPS_ALL.to_le_bytes()))?;
     for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA] {

@@ -69,8 +69,7 @@ impl Request {
     /// The faults that are not of frames on the wire; `None` for other words.
     fn of_ipsec(words: &[&str]) -> Option<Result<Self, String>> {
         let request = match *words {
-            ["sa-limit", "none"] => Ok(Self::SaLimit(None)),
-            ["sa-limit", limit] => number(limit).map(|limit| Self::SaLimit(Some(limit))),
+            ["sa-limit", limit] => parse_mark(limit).map(Self::SaLimit),
             ["refuse-algorithm", "none"] => Ok(Self::RefuseAlgorithm(None)),
             ["refuse-algorithm", name] => {
                 Algorithm::from_str(name).map(|name| Self::RefuseAlgorithm(Some(name)))
@@ -90,6 +89,14 @@ impl Request {
 
 fn delay(ms: &str) -> Result<Kind, String> {
     Ok(Kind::Delay(Duration::from_millis(number(ms)?.into())))
+}
+
+/// A number of SAs, or none.
+pub(crate) fn parse_mark(word: &str) -> Result<Option<u32>, String> {
+    match word {
+        "none" => Ok(None),
+        _ => number(word).map(Some),
+    }
 }
 
 pub(crate) fn number(word: &str) -> Result<u32, String> {

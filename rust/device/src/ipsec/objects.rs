@@ -4,6 +4,7 @@
 
 use super::admin::Refused;
 use super::caps::DriverCaps;
+use super::room::Last;
 use super::sa::Sa;
 use super::table;
 use super::Ipsec;
@@ -31,13 +32,14 @@ pub(super) fn create(
     }
     ipsec.faults.admit(&ipsec.read_tables(), obj_type, object)?;
     // Outside the write lock: expanding a key takes longer than a packet.
-    let sa = Sa::new(
+    let mut sa = Sa::new(
         ipsec.config.libraries,
         caps.x_entries(),
         obj_type,
         id,
         object,
     )?;
+    sa.last = Last::new(ipsec.room.tick());
     if !ipsec.read_tables().admits(obj_type, sa.spi) {
         return Err(Refused::RESOURCE);
     }

@@ -11,7 +11,7 @@ use espnic_esp::packet::{self, Esp};
 use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
 
-/// See [`super::Ipsec::receive`].
+/// See [`super::Ipsec::receive`]. `now` is the time of [`super::room::Room`].
 #[inline]
 pub(super) fn process(
     tables: &Tables,
@@ -19,6 +19,7 @@ pub(super) fn process(
     tally: &mut Tally,
     frame: &mut [u8],
     hdr: &mut NetHdr48,
+    now: u64,
 ) {
     let Some(esp) = packet::find(frame) else {
         return;
@@ -34,7 +35,10 @@ pub(super) fn process(
     let esn_hi = sa.infer_esn_hi(esp.seq);
     let result = open(sa, &esp, esn_hi, frame);
     match result {
-        Ok(checksum) => tally.received(checksum, len),
+        Ok(checksum) => {
+            sa.last.set(now);
+            tally.received(checksum, len);
+        }
         Err(error) => counters.refused(error),
     }
     fill(hdr, sa, &esp, esn_hi, result);

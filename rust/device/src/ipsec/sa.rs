@@ -4,6 +4,7 @@
 
 use super::admin::Refused;
 use super::algorithm;
+use super::room::Last;
 use super::sparse::{Sparse, Whole};
 use crate::crypto::{Cipher, Libraries, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};
@@ -50,6 +51,8 @@ pub(super) struct Sa {
     window: u32,
     /// Inbound with ESN: highest sequence number that was verified.
     top: AtomicU64,
+    /// When it was used.
+    pub(super) last: Last,
     /// The object as it was created.
     object: Sparse,
 }
@@ -93,6 +96,7 @@ impl Sa {
             params,
             window: view.std.replay_win_sz.get(),
             top: AtomicU64::new(given_seq(view).unwrap_or(0)),
+            last: Last::new(0),
             object: Sparse::new(&stored),
         })
     }

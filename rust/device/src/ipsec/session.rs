@@ -5,6 +5,7 @@
 use super::counters::{Counters, Tally};
 use super::faults::Faults;
 use super::frames::Frames;
+use super::room::Room;
 use super::table::{Slots, Tables};
 use super::{record, rx, tx, Ipsec, TxDrop};
 use crate::misbehave::Misbehaviour;
@@ -26,6 +27,7 @@ pub(super) struct Session<'a> {
     tables: RwLockReadGuard<'a, Tables>,
     counters: &'a Counters,
     faults: &'a Faults,
+    room: &'a Room,
     misbehaviour: &'a Misbehaviour,
     tally: Tally,
 }
@@ -36,6 +38,7 @@ impl<'a> Session<'a> {
             tables: ipsec.read_tables(),
             counters: &ipsec.counters,
             faults: &ipsec.faults,
+            room: &ipsec.room,
             misbehaviour: &ipsec.misbehaviour,
             tally: Tally::default(),
         }
@@ -86,9 +89,16 @@ impl<'a> Session<'a> {
     }
 
     /// See [`super::Ipsec::receive`].
-    #[inline]
     pub(super) fn receive(&mut self, frame: &mut [u8], hdr: &mut NetHdr48) {
-        rx::process(&self.tables, self.counters, &mut self.tally, frame, hdr);
+        let now = self.room.begin(&self.tables);
+        self.receive_at(now, frame, hdr);
+    }
+
+    #[inline]
+    fn receive_at(&mut self, now: u64, frame: &mut [u8], hdr: &mut NetHdr48) {
+        let counters = self.counters;
+        rx::process(&self.tables, counters, &mut self.tally, frame, hdr, now);
+        self.room.mark(&self.tables, hdr);
         self.faults.mark(hdr);
         if self.misbehaviour.active() {
             record::distort(self.misbehaviour, frame, hdr);
@@ -97,11 +107,12 @@ impl<'a> Session<'a> {
 
     /// See [`super::Ipsec::receive_all`].
     pub(super) fn receive_all(&mut self, batch: &mut Batch) {
+        let now = self.room.begin(&self.tables);
         for chunk in batch.chunks_mut(CHUNK) {
             let ahead = Ahead::inbound(&self.tables, chunk);
             for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
                 ahead.prefetch(&self.tables.inb, index);
-                self.receive(frame, hdr);
+                self.receive_at(now, frame, hdr);
             }
         }
     }

@@ -7,6 +7,7 @@ use super::spi::SpiIndex;
 use crate::crypto::{Arena, Placed, Region};
 use espnic_esp::packet::Esp;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most inbound SAs with one SPI. Every packet with it is compared with all of them, so many would cost more
 /// than decryption; there are few where SPIs are chosen as RFC 4301 says.
@@ -41,6 +42,11 @@ impl Slots {
     #[inline]
     pub(super) fn get(&self, id: u32) -> Option<&Sa> {
         self.place(id)?.as_ref().map(|slot| &*slot.sa)
+    }
+
+    /// All SAs.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Sa> {
+        self.slots.iter().flatten().map(|slot| &*slot.sa)
     }
 
     /// Loads what a packet of SA `id` will need.
@@ -85,6 +91,8 @@ pub(super) struct Tables {
     pub(super) outb: Slots,
     pub(super) inb: Slots,
     pub(super) by_spi: SpiIndex,
+    /// Inbound SAs whose deletion was asked for.
+    asked: AtomicUsize,
 }
 
 impl Tables {
@@ -107,6 +115,16 @@ impl Tables {
         (self.inb.used, self.outb.used)
     }
 
+    /// Number of inbound SAs whose deletion was asked for.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// One more was asked for.
+    pub(super) fn count_asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// SA object by type and id.
     pub(super) fn get(&self, obj_type: u16, id: u32) -> Option<&Sa> {
         match obj_type {
@@ -123,6 +141,9 @@ impl Tables {
             return;
         }
         let (id, spi) = (sa.id, sa.spi);
+        if let Some(old) = self.inb.get(id) {
+            sa.last.take_over(&old.last);
+        }
         if self.inb.put(sa).is_none() {
             self.by_spi.insert(spi, id);
         }
@@ -135,6 +156,7 @@ impl Tables {
         }
         let sa = self.inb.take(id)?;
         self.by_spi.remove(sa.spi, id);
+        *self.asked.get_mut() -= usize::from(sa.last.asked());
         Some(())
     }
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod nat;
 mod numbers;
 mod packets;
+mod room;
 mod segments;
 
 use super::*;
@@ -31,6 +32,7 @@ fn new(backend: Backend) -> Ipsec {
         inb_sa_limit: 64,
         outb_sa_limit: 64,
         x_ipsec: true,
+        delete_above: None,
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use espnic_ndis::Oid;
 
+use super::Tasks;
 use crate::algorithm::{Authentication, Encryption};
 use crate::key::Key;
 use crate::value::{self, length, long_number, number, oid, port, window};
@@ -134,6 +135,9 @@ pub struct Parameters {
     /// IPsecV1
     #[arg(long, value_enum, default_value = "keep")]
     pub ipsec_v1: Setting,
+    /// The other offloads
+    #[command(flatten)]
+    pub tasks: Tasks,
     /// Leave the registry keywords alone
     #[arg(long)]
     pub skip_registry: bool,

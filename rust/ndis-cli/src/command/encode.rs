@@ -32,6 +32,7 @@ pub fn parameters(words: &Parameters) -> Vec<u8> {
     parameters.ipsec_v1 = words.ipsec_v1 as u8;
     parameters.ipsec_v2 = words.ipsec as u8;
     parameters.ipsec_v2_ipv4 = words.ipsec_ipv4 as u8;
+    words.tasks.fill(&mut parameters);
     if words.skip_registry {
         parameters.flags = U32::new(SKIP_REGISTRY_UPDATE);
     }

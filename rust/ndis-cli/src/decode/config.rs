@@ -17,6 +17,7 @@ use espnic_ndis::{Fault, Status};
 use zerocopy::FromBytes;
 
 use super::{hex, mask, named, Structure};
+use crate::offload::{checksum_fields, IPV4_CHECKSUM, IPV6_CHECKSUM};
 
 const ENCAPSULATIONS: [(u32, &str); 5] = [
     (encapsulation::NULL, "NULL"),
@@ -246,13 +247,11 @@ fn checksums(one: &mut Structure, checksum: &Checksum) {
         one.add(base + at, format!("Checksum.{name}.Encapsulation"), kind);
         let offset = base + at + offset_of!(ChecksumPart, bits);
         let fields = if name.starts_with("IPv4") {
-            ["IpOptions", "TcpOptions", "Tcp", "Udp", "Ip"]
+            IPV4_CHECKSUM
         } else {
-            ["IpExtensionHeaders", "TcpOptions", "Tcp", "Udp", ""]
+            IPV6_CHECKSUM
         };
-        let bits = (0..).step_by(2).map(|shift| 1 << shift);
-        let named = bits.zip(fields).filter(|(_, field)| !field.is_empty());
-        let bits = mask(part.bits.get(), named);
+        let bits = mask(part.bits.get(), checksum_fields(fields));
         one.add(offset, format!("Checksum.{name}.Bits"), bits);
     }
 }

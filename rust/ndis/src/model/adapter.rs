@@ -44,6 +44,19 @@ pub enum State {
     Removed,
 }
 
+impl State {
+    /// Why no request is taken, if none is.
+    pub(super) fn refusal(self) -> Option<Refusal> {
+        let rules = match self {
+            Self::Running | Self::Paused => return None,
+            Self::Resetting => "R40 C6",
+            Self::LowPower => "R40 C30",
+            Self::Removed => "R40",
+        };
+        Some(Refusal::new(Status::NOT_ACCEPTED, rules))
+    }
+}
+
 /// What the direct path needs to know of the adapter, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -338,9 +351,9 @@ impl Adapter {
 
     /// What a request meets first that comes down to the miniport.
     fn admit(&self, oid: Oid) -> Result<(), Refusal> {
-        match self.state {
-            State::Resetting | State::LowPower => Err(Refusal::new(Status::NOT_ACCEPTED, "R40 C6")),
-            _ => self.known(oid),
+        match self.state.refusal() {
+            Some(refusal) => Err(refusal),
+            None => self.known(oid),
         }
     }
 

@@ -3,6 +3,8 @@
 //! What the model needs from an adapter: its table of SAs.
 
 use super::bundle::Bundle;
+#[cfg(not(kernel))]
+use super::table::Offloaded;
 use crate::sa::{Operation, Spi};
 use crate::{Handle, Status};
 
@@ -84,7 +86,7 @@ pub enum UpdateError {
     Mismatch,
     /// The SA has no extended sequence numbers (R79).
     NoEsn,
-    /// The value is lower than the SA's: packets would repeat their IV or be taken twice.
+    /// The value is lower than the SA's: packets would repeat their IV or be taken twice (R146).
     Backward,
     /// The adapter is being reset or is leaving.
     Leaving,
@@ -93,13 +95,13 @@ pub enum UpdateError {
 }
 
 impl UpdateError {
-    /// The rules that it comes from; the documents do not speak of a lower number.
+    /// The rules that it comes from.
     pub const fn rules(self) -> &'static str {
         match self {
             Self::Unknown => "R78",
             Self::Mismatch => "R78 C26",
             Self::NoEsn => "R79",
-            Self::Backward => "",
+            Self::Backward => "R146",
             Self::Leaving => "R40",
             Self::Aborted => "R41",
         }
@@ -114,5 +116,54 @@ impl UpdateError {
             Self::Leaving => Status::NOT_ACCEPTED,
             Self::Aborted => Status::REQUEST_ABORTED,
         }
+    }
+}
+
+/// Upper halves of the sequence numbers of a bundle, for those parts that have extended ones: what
+/// a table in memory keeps for [`Backend::update`].
+#[cfg(not(kernel))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpperHalves {
+    /// That of ESP.
+    pub esp: Option<u32>,
+    /// That of AH.
+    pub ah: Option<u32>,
+}
+
+#[cfg(not(kernel))]
+impl UpperHalves {
+    /// Those that a new bundle starts with (R64).
+    pub fn of(bundle: &Bundle<'_>) -> Self {
+        Self {
+            esp: bundle.esp.and_then(|esp| esp.esn),
+            ah: bundle.ah.and_then(|ah| ah.esn),
+        }
+    }
+
+    /// Sets that of the part of `shape` with this protocol and SPI.
+    ///
+    /// # Errors
+    ///
+    /// There is no such part, it has no extended numbers, or its number is higher.
+    pub fn update(
+        &mut self,
+        shape: &Offloaded,
+        operation: Operation,
+        spi: Spi,
+        high: u32,
+    ) -> Result<(), UpdateError> {
+        if shape.spi(operation) != Some(spi) {
+            return Err(UpdateError::Mismatch);
+        }
+        let now = match operation {
+            Operation::AH => self.ah.as_mut(),
+            _ => self.esp.as_mut(),
+        };
+        let now = now.ok_or(UpdateError::NoEsn)?;
+        if high < *now {
+            return Err(UpdateError::Backward);
+        }
+        *now = high;
+        Ok(())
     }
 }

@@ -123,17 +123,15 @@ fn admit(snapshot: &Snapshot, backend: &impl Backend, request: &Direct) -> Resul
     let remains = request.oid == Oid::DELETE_SA && backend.offloaded() != 0;
     let refused = [
         (known, rules),
-        (snapshot.hardware.is_offered() || remains, "R39 C6"),
+        (snapshot.hardware.is_offered() || remains, "R39"),
         (request.request_type == RequestType::SET_INFORMATION, "R29"),
     ];
     if let Some((_, rules)) = refused.into_iter().find(|(holds, _)| !holds) {
         return Err(Refusal::new(Status::NOT_SUPPORTED, rules));
     }
-    match snapshot.state {
-        State::Running | State::Paused => Ok(()),
-        State::Resetting | State::LowPower | State::Removed => {
-            Err(Refusal::new(Status::NOT_ACCEPTED, "R40 C6"))
-        }
+    match snapshot.state.refusal() {
+        Some(refusal) => Err(refusal),
+        None => Ok(()),
     }
 }
 

@@ -463,11 +463,11 @@ fn esn_needs_the_capability_and_starts_where_it_is_told() {
     sa.esn = Some(0x1234_5678);
     let table = Table::new(8);
     let handle: Handle = add(&table, &outbound(&[sa]), Mode::ByPacket);
-    assert_eq!(table.entry(handle).unwrap().esp_high, Some(0x1234_5678));
+    assert_eq!(table.entry(handle).unwrap().high.esp, Some(0x1234_5678));
     let mut ah = ah(0x200, Authentication::SHA_1);
     ah.esn = Some(7);
     let handle = add(&table, &outbound(&[sa, ah]), Mode::ByPacket);
-    assert_eq!(table.entry(handle).unwrap().ah_high, Some(7));
+    assert_eq!(table.entry(handle).unwrap().high.ah, Some(7));
     let no_esn = Capabilities {
         esn: false,
         ..EVERYTHING

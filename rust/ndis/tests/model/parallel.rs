@@ -205,7 +205,7 @@ fn life(at: &Snapshot, table: &Table, spi: u32) -> Handle {
     let mut update = build::update_sa(Some(handle), Operation::ESP, Spi::new(spi), 1);
     let done = send(at, table, Oid::UPDATE_SA, update.as_mut_bytes());
     assert_eq!(done.status, Status::SUCCESS);
-    assert_eq!(table.entry(handle).unwrap().esp_high, Some(1));
+    assert_eq!(table.entry(handle).unwrap().high.esp, Some(1));
     let done = send(at, table, Oid::DELETE_SA, &mut delete_sa(&handles));
     assert_eq!(done.status, Status::SUCCESS);
     handle

@@ -114,6 +114,22 @@ fn of_a_request_that_is_none() {
     assert_eq!(rules(update.as_mut_bytes()), "R78");
     update.offload_handle = None.into();
     assert_eq!(rules(update.as_mut_bytes()), "R74 R78");
+    for (state, rules) in [
+        (State::Resetting, "R40 C6"),
+        (State::LowPower, "R40 C30"),
+        (State::Removed, "R40"),
+    ] {
+        let mut busy = fixture::snapshot(EVERYTHING);
+        busy.state = state;
+        let request = set(Oid::DELETE_SA);
+        let refusal = direct::try_request(&busy, &Table::new(1), &request, &mut []).unwrap_err();
+        assert_eq!(refusal, Refusal::new(Status::NOT_ACCEPTED, rules));
+    }
+    let mut without = fixture::snapshot(Capabilities::NONE);
+    without.hardware = Capabilities::NONE;
+    let request = set(Oid::DELETE_SA);
+    let refusal = direct::try_request(&without, &Table::new(1), &request, &mut []).unwrap_err();
+    assert_eq!(refusal, Refusal::new(Status::NOT_SUPPORTED, "R39"));
     let mut old = fixture::snapshot(EVERYTHING);
     old.version = Version::V6_20;
     let request = set(Oid::ADD_SA_EX);

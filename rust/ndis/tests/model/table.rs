@@ -3,7 +3,9 @@
 //! An SA table in memory, with its own lock, as an adapter has one.
 
 use espnic_ndis::model::leave::Whole;
-use espnic_ndis::model::{Backend, Bundle, Lookup, Offloaded, RemoveError, UpdateError};
+use espnic_ndis::model::{
+    Backend, Bundle, Lookup, Offloaded, RemoveError, UpdateError, UpperHalves,
+};
 use espnic_ndis::sa::{Operation, Spi};
 use espnic_ndis::{Handle, Status};
 use std::collections::BTreeMap;
@@ -13,9 +15,7 @@ use std::sync::Mutex;
 #[derive(Clone)]
 pub struct Entry {
     pub shape: Offloaded,
-    /// Upper half of the sequence number of ESP and AH.
-    pub esp_high: Option<u32>,
-    pub ah_high: Option<u32>,
+    pub high: UpperHalves,
     /// Keys: of the cipher with its salt, of the integrity algorithm of ESP, of AH.
     pub keys: [Vec<u8>; 3],
 }
@@ -96,8 +96,7 @@ impl Backend for Table {
         let esp = bundle.esp;
         let entry = Entry {
             shape: Offloaded::of(bundle),
-            esp_high: esp.and_then(|esp| esp.esn),
-            ah_high: bundle.ah.and_then(|ah| ah.esn),
+            high: UpperHalves::of(bundle),
             keys: [
                 esp.and_then(|esp| esp.cipher)
                     .map_or(vec![], |cipher| cipher.material.to_vec()),
@@ -145,19 +144,7 @@ impl Backend for Table {
         }
         let entry = inner.entries.get_mut(&handle);
         let entry = entry.ok_or(UpdateError::Unknown)?;
-        if entry.shape.spi(operation) != Some(spi) {
-            return Err(UpdateError::Mismatch);
-        }
-        let now = match operation {
-            Operation::AH => entry.ah_high.as_mut(),
-            _ => entry.esp_high.as_mut(),
-        };
-        let now = now.ok_or(UpdateError::NoEsn)?;
-        if high < *now {
-            return Err(UpdateError::Backward);
-        }
-        *now = high;
-        Ok(())
+        entry.high.update(&entry.shape, operation, spi, high)
     }
 
     fn offloaded(&self) -> u32 {

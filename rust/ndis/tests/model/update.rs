@@ -45,10 +45,10 @@ fn changes_the_upper_half_of_the_named_sa_and_nothing_else() {
     let done = update(EVERYTHING, &table, Some(handle), Operation::ESP, 0x100, 9);
     assert_eq!(done.status, Status::SUCCESS);
     let after = table.entry(handle).unwrap();
-    assert_eq!((after.esp_high, after.ah_high), (Some(9), Some(6)));
+    assert_eq!((after.high.esp, after.high.ah), (Some(9), Some(6)));
     assert_eq!(after.shape, before.shape);
     assert_eq!(after.keys, before.keys);
-    assert_eq!(table.entry(other).unwrap().esp_high, Some(5));
+    assert_eq!(table.entry(other).unwrap().high.esp, Some(5));
     let done = update(
         EVERYTHING,
         &table,
@@ -58,13 +58,27 @@ fn changes_the_upper_half_of_the_named_sa_and_nothing_else() {
         u32::MAX,
     );
     assert_eq!(done.status, Status::SUCCESS);
-    assert_eq!(table.entry(handle).unwrap().ah_high, Some(u32::MAX));
-    // The same number again is no error, a lower one is.
-    let same = update(EVERYTHING, &table, Some(handle), Operation::ESP, 0x100, 9);
-    assert_eq!(same.status, Status::SUCCESS);
-    let lower = update(EVERYTHING, &table, Some(handle), Operation::ESP, 0x100, 8);
-    assert_eq!(lower.status, Status::INVALID_PARAMETER);
-    assert_eq!(table.entry(handle).unwrap().esp_high, Some(9));
+    assert_eq!(table.entry(handle).unwrap().high.ah, Some(u32::MAX));
+}
+
+#[test]
+fn the_upper_half_never_goes_down() {
+    rules(&[146]);
+    let table = Table::new(8);
+    let handle = pair(&table);
+    for (operation, spi, now) in [(Operation::ESP, 0x100, 5), (Operation::AH, 0x200, 6)] {
+        // The same number again is no error.
+        for (high, status) in [
+            (now, Status::SUCCESS),
+            (now - 1, Status::INVALID_PARAMETER),
+            (0, Status::INVALID_PARAMETER),
+        ] {
+            let done = update(EVERYTHING, &table, Some(handle), operation, spi, high);
+            assert_eq!(done.status, status, "{high}");
+        }
+    }
+    let high = table.entry(handle).unwrap().high;
+    assert_eq!((high.esp, high.ah), (Some(5), Some(6)));
 }
 
 #[test]
@@ -84,7 +98,7 @@ fn an_sa_that_is_not_found_is_an_invalid_parameter() {
         assert_eq!(done.status, Status::INVALID_PARAMETER);
     }
     let entry = table.entry(handle).unwrap();
-    assert_eq!((entry.esp_high, entry.ah_high), (Some(5), Some(6)));
+    assert_eq!((entry.high.esp, entry.high.ah), (Some(5), Some(6)));
     table.remove(handle).unwrap();
     let dead = update(EVERYTHING, &table, Some(handle), Operation::ESP, 0x100, 9);
     assert_eq!(dead.status, Status::INVALID_PARAMETER);
@@ -104,7 +118,7 @@ fn without_esn_it_is_an_invalid_parameter() {
     };
     let done = update(no_esn, &table, Some(esn), Operation::ESP, 0x100, 9);
     assert_eq!(done.status, Status::INVALID_PARAMETER);
-    assert_eq!(table.entry(esn).unwrap().esp_high, Some(5));
+    assert_eq!(table.entry(esn).unwrap().high.esp, Some(5));
 }
 
 #[test]
@@ -117,8 +131,8 @@ fn one_request_updates_one_sa() {
     let mut buffer = [request(one).as_bytes(), request(other).as_bytes()].concat();
     let done = send(&snapshot(EVERYTHING), &table, Oid::UPDATE_SA, &mut buffer);
     assert_eq!(done.status, Status::SUCCESS);
-    assert_eq!(table.entry(one).unwrap().esp_high, Some(9));
-    assert_eq!(table.entry(other).unwrap().esp_high, Some(5));
+    assert_eq!(table.entry(one).unwrap().high.esp, Some(9));
+    assert_eq!(table.entry(other).unwrap().high.esp, Some(5));
     // Its tail padding may be missing, but no more.
     let least = usize::from(UpdateSa::SIZE_1);
     for length in 0..=size_of::<UpdateSa>() {

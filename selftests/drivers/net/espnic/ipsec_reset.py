@@ -47,6 +47,7 @@ def _works(cfg, flow, count=5):
 
 def all_sas_come_back(cfg):
     """SAs of several kinds, and unused ones, are in the NIC again and work."""
+    ktap.rules("R144")
     flows = [xfrm.Flow(env.DUT4, env.PEER4, reqid=1),
              xfrm.Flow(env.DUT6, env.PEER6, reqid=2, algorithm=algo.cbc(256, "sha384")),
              esp.inner4(reqid=3, algorithm=algo.CHACHA)]
@@ -69,6 +70,7 @@ def all_sas_come_back(cfg):
 def under_traffic(cfg):
     """Resets while TCP and datagrams flow: the TCP stream is whole, no IV comes twice, nothing
     goes out in clear, and only packets may be lost that were in the NIC at that moment."""
+    ktap.rules("R144")
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     _start(cfg, flow)
     watch = cfg.watch()
@@ -92,6 +94,7 @@ def under_traffic(cfg):
 
 def same_key(cfg):
     """Reset, software, and installing the key again, in turns: no IV comes twice under it."""
+    ktap.rules("R144")
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     _start(cfg, flow)
     watch = cfg.watch()
@@ -112,6 +115,7 @@ def same_key(cfg):
 
 def extended_numbers(cfg):
     """An ESN SA far from zero comes back with the numbers that it had."""
+    ktap.rules("R144")
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     cfg.need_request("reset")
     start = (5 << 32) - 10
@@ -125,6 +129,7 @@ def extended_numbers(cfg):
 
 def in_a_storm(cfg):
     """The NIC asks again and again, faster than a reset takes: the driver does not give up."""
+    ktap.rules("R144")
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     _start(cfg, flow)
     before = cfg.resets()

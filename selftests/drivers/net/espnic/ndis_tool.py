@@ -364,6 +364,66 @@ def answered(cfg):
     ktap.equal(tool.terminate(), 0, "exit status")
 
 
+def room_is_made(cfg):
+    """The NIC's table is full, and asks for the least recently used SA: the tool deletes the pair,
+    inbound first, and there is room for another SA."""
+    ktap.rules("R86", "R87", "R88")
+    control = cfg.need_request("delete-above")
+    miniport = ndis.ready(cfg)
+    flows = [esp.direct(reqid=1), esp.inner4(reqid=2), esp.inner6(reqid=3)]
+    pairs = [ndis.protect(cfg, miniport, flow) for flow in flows]
+
+    def use(number):
+        traffic.ping(cfg.dut, flows[number].dut_inner, flows[number].peer_inner)
+
+    for number in (1, 2, 0):
+        use(number)
+    control.fault(cfg.nic, "sa-limit", len(flows))
+    ktap.defer(control.request, "delete-above", cfg.nic, "none")
+    control.request("delete-above", cfg.nic, len(flows) - 1)
+    another = esp.direct(reqid=9).in_
+    miniport.expect("RESOURCES", oid.ADD_SA_EX, oid.add_sa_ex(another, True),
+                    **miniport.envelope(another, True))
+    tool = Process(cfg, "follow", "--indications", "--answer")
+    tool.bound()
+    for number in (0, 2):
+        use(number)
+    ktap.equal(len(miniport.list()), 2 * len(flows), "SAs after packets of others")
+    use(1)
+    outbound, inbound = pairs[1]
+    ktap.equal([(one["record"], one["dir"], one["handle"], one["ok"])
+                for one in (tool.answer(), tool.answer())],
+               [("answer", "in", hex(inbound), True), ("answer", "out", hex(outbound), True)],
+               "the two requests")
+    ktap.equal(set(miniport.list()), {*pairs[0], *pairs[2]}, "SAs that are left")
+    added = miniport.add(another, True)
+    miniport.delete(added)
+    ktap.equal(tool.terminate(), 0, "exit status")
+
+
+def parameters(cfg):
+    """Checksums and large sends are switched by words, and shown."""
+    ndis.fresh(cfg).close()
+    names = ("checksum_ipv4_send", "lso_v2_ipv4", "lso_v2_ipv6")
+
+    def shown():
+        current = _run(cfg, "capabilities", "current")["current"]
+        return [bool(current[name]) for name in names]
+
+    ktap.equal(shown(), [True, True, True], "before")
+    _run(cfg, "parameters", "--lso-ipv4", "off")
+    ktap.equal(shown(), [True, False, True], "without large sends over IPv4")
+    _run(cfg, "parameters", "--checksums", "off", "--checksum-ipv4", "keep")
+    ktap.equal(shown()[1:], [False, False], "large sends without checksums")
+    answer = _run(cfg, "parameters", "--checksum-tcp-ipv4", "both", status=1)
+    ktap.equal(answer["status"], "NDIS_STATUS_INVALID_DATA", "one checksum alone")
+    _run(cfg, "parameters", "--checksums", "both", "--lso", "on")
+    ktap.equal(shown(), [True, True, True], "everything on again")
+    plain = cfg.dut.cmd(TOOL, "-i", cfg.netif, "capabilities")
+    for name in names:
+        ktap.contains(plain, name, "text without --json")
+
+
 def nic_leaves(cfg):
     """The NIC leaves before its request for a deletion is answered: a failure, and the end is
     told."""
@@ -403,8 +463,8 @@ def keywords(cfg):
 
 
 CASES = [capabilities, session, session_survives, add_stays, add_list, refused, ends, raw,
-         one_version, without_nic, listed, follow, follow_kinds, follow_lost, answered, nic_leaves,
-         keywords]
+         one_version, without_nic, listed, follow, follow_kinds, follow_lost, answered,
+         room_is_made, nic_leaves, keywords, parameters]
 
 
 def _setup():

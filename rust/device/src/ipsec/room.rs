@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Room in the table of inbound SAs: which one the NIC asks the driver to delete.
+//!
+//! With more inbound SAs than a mark the NIC wants so many deleted as there are too many, those first
+//! that were used least recently. A request rides on a packet of the SA that it names, so an SA that
+//! receives nothing cannot be asked for: after [`PATIENCE`] the next one is chosen.
+
+use super::sa::Sa;
+use super::table::Tables;
+use espnic_wire::hdr::{self, NetHdr48};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How long a packet of the chosen SA is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// No SA has this id, and no table so many SAs.
+const NOTHING: u32 = u32::MAX;
+
+/// When an SA was used last.
+pub(super) struct Last {
+    at: AtomicU64,
+    /// Its deletion was asked for.
+    asked: AtomicBool,
+}
+
+impl Last {
+    /// Used now, by its creation.
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            at: AtomicU64::new(now),
+            asked: AtomicBool::new(false),
+        }
+    }
+
+    /// An authentic packet came.
+    #[inline]
+    pub(super) fn set(&self, now: u64) {
+        // Most packets of a batch have one SA, and a line that is written is lost to other threads.
+        if self.at.load(Ordering::Relaxed) != now {
+            self.at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// For an SA that replaces the one of `old`, while no packet is in flight.
+    pub(super) fn take_over(&self, old: &Self) {
+        self.at.store(old.at(), Ordering::Relaxed);
+        self.asked.store(old.asked(), Ordering::Relaxed);
+    }
+
+    pub(super) fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn at(&self) -> u64 {
+        self.at.load(Ordering::Relaxed)
+    }
+}
+
+/// The SA that the next request is for.
+struct Choice {
+    id: u32,
+    /// Its last use; another one means that it is another SA, or was used.
+    at: u64,
+    since: Instant,
+}
+
+impl Choice {
+    /// Whether the SA is there as it was chosen.
+    fn holds(&self, tables: &Tables) -> bool {
+        let sa = tables.inb.get(self.id);
+        sa.is_some_and(|sa| sa.last.at() == self.at && !sa.last.asked())
+    }
+}
+
+/// The policy.
+pub(super) struct Room {
+    /// Nothing is asked for up to so many inbound SAs.
+    mark: AtomicU32,
+    /// Counts batches and creations, which is all that "recently" needs.
+    now: AtomicU64,
+    /// The id of the choice, for packets.
+    chosen: AtomicU32,
+    choice: Mutex<Option<Choice>>,
+    made: AtomicU64,
+}
+
+impl Room {
+    /// A `mark` of `None` asks for nothing.
+    pub(super) fn new(mark: Option<u32>) -> Self {
+        Self {
+            mark: AtomicU32::new(mark.unwrap_or(NOTHING)),
+            now: AtomicU64::new(0),
+            chosen: AtomicU32::new(NOTHING),
+            choice: Mutex::new(None),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn set_mark(&self, mark: Option<u32>) {
+        self.mark.store(mark.unwrap_or(NOTHING), Ordering::Relaxed);
+    }
+
+    /// Requests that were made.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// The time goes on.
+    #[inline]
+    pub(super) fn tick(&self) -> u64 {
+        self.now.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// To be called before a batch of received packets; tells the time.
+    #[inline]
+    pub(super) fn begin(&self, tables: &Tables) -> u64 {
+        if self.is_short(tables) {
+            self.choose(tables, Instant::now());
+        } else if self.chosen.load(Ordering::Relaxed) != NOTHING {
+            self.chosen.store(NOTHING, Ordering::Relaxed);
+        }
+        self.tick()
+    }
+
+    /// Whether there are too many SAs beside those that were asked for.
+    #[inline]
+    fn is_short(&self, tables: &Tables) -> bool {
+        let mark = self.mark.load(Ordering::Relaxed);
+        // Without a mark there is none that could be passed.
+        mark != NOTHING && tables.len().0 > tables.asked() + mark as usize
+    }
+
+    /// Chooses the SA that was used least recently, or after some time without a packet of it the
+    /// next one, and in the end the first again.
+    #[cold]
+    pub(super) fn choose(&self, tables: &Tables, now: Instant) {
+        // Another thread that is here chooses as well.
+        let Ok(mut choice) = self.choice.try_lock() else {
+            return;
+        };
+        let old = choice.take().filter(|old| old.holds(tables));
+        *choice = match old {
+            Some(old) if now.duration_since(old.since) < PATIENCE => Some(old),
+            Some(old) => oldest(tables, (old.at, old.id), now),
+            None => None,
+        }
+        .or_else(|| oldest(tables, (0, 0), now));
+        let id = choice.as_ref().map_or(NOTHING, |choice| choice.id);
+        self.chosen.store(id, Ordering::Relaxed);
+    }
+
+    /// Marks a received packet, whose header is `hdr`, if its SA is the one that was chosen.
+    #[inline]
+    pub(super) fn mark(&self, tables: &Tables, hdr: &mut NetHdr48) {
+        let chosen = self.chosen.load(Ordering::Relaxed);
+        if chosen != NOTHING && hdr.has(hdr::F_SECURITY) && hdr.out.resource_id.get() == chosen {
+            self.ask(tables, chosen, hdr);
+        }
+    }
+
+    #[cold]
+    fn ask(&self, tables: &Tables, id: u32, hdr: &mut NetHdr48) {
+        let Some(sa) = tables.inb.get(id) else {
+            return;
+        };
+        // Once, whatever other threads do.
+        if !sa.last.asked.swap(true, Ordering::Relaxed) {
+            tables.count_asked();
+            self.made.fetch_add(1, Ordering::Relaxed);
+            hdr.sec.ndis_flags |= hdr::NDIS_SA_DELETE_REQ;
+        }
+        self.chosen.store(NOTHING, Ordering::Relaxed);
+    }
+}
+
+/// The SA whose last use came first of those after `passed`, without those that were asked for. Of
+/// several the one with the lowest id.
+fn oldest(tables: &Tables, passed: (u64, u32), now: Instant) -> Option<Choice> {
+    let key = |sa: &Sa| (sa.last.at(), sa.id);
+    let (at, id) = tables
+        .inb
+        .iter()
+        .filter(|sa| !sa.last.asked())
+        .map(key)
+        .filter(|&key| key > passed)
+        .min()?;
+    Some(Choice { id, at, since: now })
+}
