@@ -13,12 +13,16 @@
 mod admin;
 mod algorithm;
 mod caps;
+mod config;
 mod counters;
+mod drop;
 pub mod faults;
 mod frames;
 mod key_table;
+mod last;
 mod objects;
 mod record;
+mod refused;
 mod room;
 mod rx;
 mod sa;
@@ -28,80 +32,20 @@ mod spi;
 mod table;
 mod tx;
 
+pub use config::IpsecConfig;
+pub use drop::TxDrop;
 pub use frames::Frames;
 pub use key_table::KeyTable;
 
-use crate::crypto::Libraries;
 use crate::misbehave::Misbehaviour;
 use admin::AdminState;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
-use espnic_wire::sa::OBJ_INB_SA;
 use faults::Faults;
 use room::Room;
 use session::Session;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use table::Tables;
-
-/// How the IPsec part of a NIC is set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpsecConfig {
-    /// Crypto libraries of all SAs.
-    pub libraries: Libraries,
-    /// Largest number of inbound SAs.
-    pub inb_sa_limit: u32,
-    /// Largest number of outbound SAs.
-    pub outb_sa_limit: u32,
-    /// Whether the experimental extension is offered; without it no SA can be created.
-    pub x_ipsec: bool,
-    /// With more inbound SAs the NIC asks for the deletion of the one that was used least recently.
-    pub delete_above: Option<u32>,
-}
-
-impl Default for IpsecConfig {
-    fn default() -> Self {
-        Self {
-            libraries: Libraries::default(),
-            inb_sa_limit: 4096,
-            outb_sa_limit: 4096,
-            x_ipsec: true,
-            delete_above: None,
-        }
-    }
-}
-
-impl IpsecConfig {
-    /// Largest number of SAs of this object type.
-    fn limit(&self, obj_type: u16) -> u32 {
-        match obj_type {
-            OBJ_INB_SA => self.inb_sa_limit,
-            _ => self.outb_sa_limit,
-        }
-    }
-}
-
-/// Why a packet of the guest was not sent. It must never reach the wire then, in whatever form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TxDrop {
-    /// The header names no outbound SA that exists.
-    #[error("no such SA")]
-    NoSa,
-    /// Epoch or SPI are not those of the SA that has this id now.
-    #[error("the SA has been replaced")]
-    Stale,
-    /// The frame is not the ESP packet that the header describes.
-    #[error("not the ESP packet that the header describes")]
-    Format,
-    /// Not marked as crypto-only, or more than the cipher or the segmentation can do.
-    #[error("not supported")]
-    Unsupported,
-    /// Longer than frames on the wire may be.
-    #[error("too long for the wire")]
-    Long,
-    /// Its segments would need sequence numbers beyond the last one.
-    #[error("sequence numbers are used up")]
-    Sequence,
-}
 
 /// Inline IPsec of one NIC.
 pub struct Ipsec {

@@ -4,41 +4,12 @@
 //! list of opcodes. Capabilities and objects have their own modules.
 
 use super::caps::{DeviceCaps, DriverCaps};
+use super::refused::Refused;
 use super::{objects, Ipsec};
 use crate::misbehave::Deed;
 use espnic_wire::admin::{self, CmdHdr, ReplyHdr, Request};
 use espnic_wire::{bitmap, cap, read_zero_extended, U64};
 use zerocopy::IntoBytes;
-
-/// Why a command was refused. Nothing has changed then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    /// [`admin::EINVAL`] and so on.
-    pub(super) status: u16,
-    /// The `Q_` constant that goes with it.
-    pub(super) qualifier: u16,
-}
-
-impl Refused {
-    /// No command of this group, or not in use.
-    pub(super) const OPCODE: Self = Self::new(admin::EINVAL, admin::Q_INVALID_OPCODE);
-    /// A field has a value that is not allowed.
-    pub(super) const FIELD: Self = Self::new(admin::EINVAL, admin::Q_INVALID_FIELD);
-    /// There is no such capability or object.
-    pub(super) const MISSING: Self = Self::new(admin::ENXIO, admin::Q_INVALID_FIELD);
-    /// There is an object with this id.
-    pub(super) const EXISTS: Self = Self::new(admin::EEXIST, admin::Q_INVALID_FIELD);
-    /// Not while there are objects.
-    pub(super) const BUSY: Self = Self::new(admin::EBUSY, admin::Q_INVALID_COMMAND);
-    /// No room for one more, or the crypto library does not take the key.
-    pub(super) const RESOURCE: Self = Self::new(admin::ENOSPC, admin::Q_NORESOURCE);
-    const GROUP: Self = Self::new(admin::EINVAL, admin::Q_INVALID_GROUP);
-    const MEMBER: Self = Self::new(admin::EINVAL, admin::Q_INVALID_MEMBER);
-
-    const fn new(status: u16, qualifier: u16) -> Self {
-        Self { status, qualifier }
-    }
-}
 
 /// What the driver has agreed to since the last reset.
 pub(super) struct AdminState {

@@ -6,8 +6,8 @@
 //! number of SAs; 0x0804, what standard SAs can be, is an empty list, because the NIC has none: a
 //! standard SA is therefore refused for its mode. 0x0fc0 says what crypto-only SAs can be.
 
-use super::admin::Refused;
-use super::IpsecConfig;
+use super::config::IpsecConfig;
+use super::refused::Refused;
 use crate::crypto::Hash;
 use espnic_wire::cap::{self, IpsecLimits, ListHdr, SaMode, XSaEntry};
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};

@@ -2,8 +2,8 @@
 
 //! Counters of inline IPsec. Names are stable: tests and people read them.
 
+use super::drop::TxDrop;
 use super::tx::Sent;
-use super::TxDrop;
 use crate::stats::Counter;
 use espnic_esp::engine::Error;
 use espnic_wire::hdr::{self, NetHdr48};

@@ -2,7 +2,7 @@
 
 //! Faults on purpose that only the owner of the keys and tables can make.
 
-use super::admin::Refused;
+use super::refused::Refused;
 use super::sa::Sa;
 use super::table::Tables;
 use espnic_esp::engine::Transform;

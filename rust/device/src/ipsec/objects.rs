@@ -2,9 +2,9 @@
 
 //! Object commands: life cycle of SAs.
 
-use super::admin::Refused;
 use super::caps::DriverCaps;
-use super::room::Last;
+use super::last::Last;
+use super::refused::Refused;
 use super::sa::Sa;
 use super::table;
 use super::Ipsec;

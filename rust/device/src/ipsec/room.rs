@@ -9,7 +9,7 @@
 use super::sa::Sa;
 use super::table::Tables;
 use espnic_wire::hdr::{self, NetHdr48};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -18,46 +18,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// No SA has this id, and no table so many SAs.
 const NOTHING: u32 = u32::MAX;
-
-/// When an SA was used last.
-pub(super) struct Last {
-    at: AtomicU64,
-    /// Its deletion was asked for.
-    asked: AtomicBool,
-}
-
-impl Last {
-    /// Used now, by its creation.
-    pub(super) fn new(now: u64) -> Self {
-        Self {
-            at: AtomicU64::new(now),
-            asked: AtomicBool::new(false),
-        }
-    }
-
-    /// An authentic packet came.
-    #[inline]
-    pub(super) fn set(&self, now: u64) {
-        // Most packets of a batch have one SA, and a line that is written is lost to other threads.
-        if self.at.load(Ordering::Relaxed) != now {
-            self.at.store(now, Ordering::Relaxed);
-        }
-    }
-
-    /// For an SA that replaces the one of `old`, while no packet is in flight.
-    pub(super) fn take_over(&self, old: &Self) {
-        self.at.store(old.at(), Ordering::Relaxed);
-        self.asked.store(old.asked(), Ordering::Relaxed);
-    }
-
-    pub(super) fn asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    fn at(&self) -> u64 {
-        self.at.load(Ordering::Relaxed)
-    }
-}
 
 /// The SA that the next request is for.
 struct Choice {
@@ -167,7 +127,7 @@ impl Room {
             return;
         };
         // Once, whatever other threads do.
-        if !sa.last.asked.swap(true, Ordering::Relaxed) {
+        if sa.last.ask() {
             tables.count_asked();
             self.made.fetch_add(1, Ordering::Relaxed);
             hdr.sec.ndis_flags |= hdr::NDIS_SA_DELETE_REQ;

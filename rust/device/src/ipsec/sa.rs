@@ -2,9 +2,9 @@
 
 //! One SA: the object as the driver gave it, checked, and what the data path needs of it.
 
-use super::admin::Refused;
 use super::algorithm;
-use super::room::Last;
+use super::last::Last;
+use super::refused::Refused;
 use super::sparse::{Sparse, Whole};
 use crate::crypto::{Cipher, Libraries, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};

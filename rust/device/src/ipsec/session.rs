@@ -3,11 +3,12 @@
 //! A batch of packets: the tables are locked and the counters written once for all of them.
 
 use super::counters::{Counters, Tally};
+use super::drop::TxDrop;
 use super::faults::Faults;
 use super::frames::Frames;
 use super::room::Room;
 use super::table::{Slots, Tables};
-use super::{record, rx, tx, Ipsec, TxDrop};
+use super::{record, rx, tx, Ipsec};
 use crate::misbehave::Misbehaviour;
 use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;

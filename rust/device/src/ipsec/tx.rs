@@ -2,10 +2,10 @@
 
 //! Outbound packets: from what the driver hands over to what goes on the wire.
 
+use super::drop::TxDrop;
 use super::frames::Frames;
 use super::sa::Sa;
 use super::table::Tables;
-use super::TxDrop;
 use espnic_esp::engine::{self, Error};
 use espnic_esp::packet::{self, Esp, ESP_HLEN};
 use espnic_esp::segment::{self, EspRequest, Request, Segments};
