@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::crypto::Libraries;
 use crate::function::NicFunction;
 use crate::ipsec::{Ipsec, IpsecConfig, KeyTable};
-use crate::nic::{Nic, Worker};
+use crate::nic::Nic;
 use crate::ports::capture::{Capture, Limits};
 use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
@@ -32,6 +32,7 @@ use crate::socket;
 use crate::stats::PortStats;
 use crate::transport::{Transport, TransportError};
 use crate::vfu::VfioUser;
+use crate::worker::Worker;
 
 /// Why the process cannot start or go on.
 #[derive(Debug, Error)]
@@ -111,7 +112,7 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     let nics = build_nics(args, capture.as_ref())?;
     let workers = nics
         .iter()
-        .map(Nic::spawn_worker)
+        .map(Worker::spawn)
         .collect::<Result<Vec<Worker>, _>>()?;
     for (nic, transport) in nics.iter().zip(transports) {
         spawn_transport(nic, transport, events.clone())?;

@@ -34,3 +34,4 @@ pub mod stats;
 pub mod transport;
 pub mod vfu;
 pub mod virtio;
+pub mod worker;

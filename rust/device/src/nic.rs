@@ -2,10 +2,8 @@
 
 //! One NIC: what its PCI function, its worker and the control socket share.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use espnic_wire::feature;
@@ -15,8 +13,9 @@ use crate::gate::Gate;
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
 use crate::limit::Limit;
-use crate::misbehave::Misbehaviour;
-use crate::net::{self, Device, NetConfig, NetState, Step};
+use crate::misbehave::{Deed, Misbehaviour};
+use crate::net::late::Late;
+use crate::net::{Device, NetConfig, NetState};
 use crate::ports::{Attachment, Inbox, Wake};
 use crate::stats::VirtioStats;
 use crate::virtio::error::RingError;
@@ -51,7 +50,6 @@ pub struct Nic {
     wake: Arc<Wake>,
     device: Gate<Device>,
     active_pairs: Arc<AtomicU16>,
-    stopping: AtomicBool,
     /// A guest can break rules as often as it likes.
     warnings: Limit,
 }
@@ -85,7 +83,6 @@ impl Nic {
                 virtio: Virtio::new(kind),
                 net,
             }),
-            stopping: AtomicBool::new(false),
             warnings: Limit::default(),
         }
     }
@@ -93,6 +90,16 @@ impl Nic {
     /// Calls `action` while the data plane is out.
     pub fn with_device<R>(&self, action: impl FnOnce(&mut Device) -> R) -> R {
         action(&mut self.device.control())
+    }
+
+    /// The device for one step of the data plane.
+    pub(crate) fn data_plane(&self) -> MutexGuard<'_, Device> {
+        self.device.data()
+    }
+
+    /// What wakes the worker.
+    pub(crate) fn wake(&self) -> &Wake {
+        &self.wake
     }
 
     /// Queue pairs that the driver uses. Does not wait for the data plane.
@@ -113,15 +120,47 @@ impl Nic {
 
     /// Virtio device reset. What waits for the driver is lost with it.
     pub fn reset(&self, device: &mut Device) {
-        net::late::begin(self, device);
+        self.overrun(device);
         device.virtio.reset();
-        net::rx::discard(self, device);
+        self.discard(device);
         device.net.unanswered.clear();
         self.port.reset();
         device.net.reset();
         self.ipsec.reset();
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();
+    }
+
+    /// Throws away what waits, because the driver is not ready or resets the device.
+    pub(crate) fn discard(&self, device: &mut Device) {
+        let count = device.net.discard(&self.inbox);
+        self.stats.rx_drop_not_ready.add(count as u64);
+        self.port.faults.discard();
+    }
+
+    /// A device that does not stop when it is reset, if it is to be one: used indices move once more, and
+    /// interrupts go on.
+    fn overrun(&self, device: &mut Device) {
+        if !device.virtio.driven() || !self.misbehaviour.expects(Deed::Interrupts) {
+            return;
+        }
+        let mem = device.virtio.memory();
+        for queue in device.virtio.running_queues() {
+            if let Err(error) = queue.overrun(&mem) {
+                log::debug!("{}: a used index stays as it is: {error}", self.name);
+            }
+        }
+        device.net.late = Some(Late::new(device.virtio.vectors()));
+        self.interrupt_late(device);
+        self.kick();
+    }
+
+    /// Sends interrupts after a reset that are due.
+    pub(crate) fn interrupt_late(&self, device: &mut Device) {
+        let late = device.net.late.as_mut();
+        if late.is_some_and(|late| !late.run(&self.misbehaviour, &self.msix)) {
+            device.net.late = None;
+        }
     }
 
     /// The driver broke a rule of the queues: count it and ask for a reset.
@@ -208,45 +247,8 @@ impl Nic {
         self.isr.swap(0, Ordering::SeqCst)
     }
 
-    /// Starts the data plane.
-    pub fn spawn_worker(self: &Arc<Self>) -> std::io::Result<Worker> {
-        let nic = self.clone();
-        let thread = thread::Builder::new()
-            .name(format!("nic {}", self.name))
-            .spawn(move || nic.work())?;
-        Ok(Worker {
-            nic: self.clone(),
-            thread: Some(thread),
-        })
-    }
-
-    /// Works until it shall stop. What fails in between ends at the driver, which has to reset the
-    /// device, and not with the NIC.
-    fn work(&self) {
-        while !self.stopping.load(Ordering::SeqCst) {
-            if catch_unwind(AssertUnwindSafe(|| self.work_on())).is_err() {
-                self.recover();
-            }
-        }
-    }
-
-    fn work_on(&self) {
-        while !self.stopping.load(Ordering::SeqCst) {
-            if self.batch() {
-                continue;
-            }
-            self.wake.prepare();
-            // Work that came before the announcement did not wake anybody.
-            if self.batch() || self.stopping.load(Ordering::SeqCst) {
-                self.wake.cancel();
-                continue;
-            }
-            self.wake.sleep(self.next_due());
-        }
-    }
-
     /// When there is something to do without anybody waking the worker.
-    fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let (put_off, memory) = {
             let device = self.device.data();
             (device.next_due(), device.virtio.waits_until())
@@ -257,16 +259,8 @@ impl Nic {
         [put_off, memory, faults].into_iter().flatten().min()
     }
 
-    fn batch(&self) -> bool {
-        let mut busy = false;
-        for step in Step::all(self.config.pairs) {
-            busy |= net::process_step(self, &mut self.device.data(), step);
-        }
-        busy
-    }
-
     /// The data plane failed somewhere: whatever it was doing is not done.
-    fn recover(&self) {
+    pub(crate) fn recover(&self) {
         self.stats.worker_restarts.inc();
         log::error!("{}: the worker failed and starts again", self.name);
         self.with_device(|device| {
@@ -274,21 +268,5 @@ impl Nic {
             device.net.renew();
             self.needs_reset(device);
         });
-    }
-}
-
-/// The running data plane of a NIC; stops when dropped.
-pub struct Worker {
-    nic: Arc<Nic>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.nic.stopping.store(true, Ordering::SeqCst);
-        self.nic.kick();
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            log::error!("{}: the worker had failed for good", self.nic.name);
-        }
     }
 }

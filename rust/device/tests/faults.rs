@@ -17,6 +17,7 @@ use espnic_device::pci;
 use espnic_device::ports::{Port, Volume};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
+use espnic_device::worker::Worker;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, TX};
@@ -145,8 +146,8 @@ fn held_frames_come_without_anything_else() {
         let nic = if direction == "tx" { a.nic() } else { b.nic() }.clone();
         fault(&nic, &format!("{direction} delay 50 1"));
         let _workers = [
-            a.nic().spawn_worker().unwrap(),
-            b.nic().spawn_worker().unwrap(),
+            Worker::spawn(a.nic()).unwrap(),
+            Worker::spawn(b.nic()).unwrap(),
         ];
         let at = a.buffer(200);
         a.put(at + 12, &packets::esp(7, 1));
@@ -228,7 +229,7 @@ fn a_worker_that_fails_starts_again() {
     let armed = Arc::new(AtomicBool::new(true));
     let port = armed.clone();
     let mut a = Rig::default().build(config(1), |_| Box::new(Mine(port)));
-    let _worker = a.nic().spawn_worker().unwrap();
+    let _worker = Worker::spawn(a.nic()).unwrap();
     for round in 1..=3 {
         a.start(driver::plain());
         armed.store(true, Ordering::SeqCst);

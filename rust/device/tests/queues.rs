@@ -11,9 +11,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use espnic_device::control::Control;
-use espnic_device::net::{process_step, steer, NetConfig, Step, MAX_PAIRS};
+use espnic_device::net::{steer, NetConfig, MAX_PAIRS};
 use espnic_device::pci;
 use espnic_device::virtio::common::reg;
+use espnic_device::worker::{process_step, Step};
 use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;

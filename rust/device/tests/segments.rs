@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use espnic_device::ipsec::Frames;
-use espnic_device::net::{csum, process_step, Step};
+use espnic_device::net::csum;
 use espnic_device::ports::{Port, Volume};
+use espnic_device::worker::{process_step, Step};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use proptest::prelude::*;

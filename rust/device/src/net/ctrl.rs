@@ -8,7 +8,9 @@ use std::time::Instant;
 use espnic_wire::{admin, ctrl, feature};
 use zeroize::Zeroizing;
 
-use super::{rx, used, Device, BATCH};
+use super::state::Device;
+use super::unanswered::Unanswered;
+use super::{rx, used, BATCH};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -26,15 +28,6 @@ const MIN_WRITABLE: usize = size_of::<admin::ReplyHdr>();
 const MAX_UNANSWERED: usize = MAX_QUEUE_SIZE as usize;
 /// What stands where the rest of a truncated answer should be.
 const RUBBISH: u8 = 0xa5;
-
-/// A command that was carried out, and whose answer is late on purpose.
-pub struct Unanswered {
-    queue: u16,
-    head: u16,
-    written: u32,
-    /// When the answer comes.
-    pub due: Instant,
-}
 
 /// Answers a batch of control commands. `false` if there was none.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {

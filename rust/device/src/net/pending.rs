@@ -4,11 +4,14 @@
 
 use std::collections::VecDeque;
 
-use super::Received;
+use espnic_wire::hdr::NetHdr48;
 
 /// Most frames, and most bytes of memory, that wait for one queue while others are served.
 const MAX_FRAMES: usize = 1024;
 const MAX_BYTES: usize = 8 << 20;
+
+/// A received frame, and what the driver is told of it.
+pub type Received = (NetHdr48, Vec<u8>);
 
 /// Frames for one queue, the oldest first.
 #[derive(Default)]
@@ -67,7 +70,6 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use espnic_wire::hdr::NetHdr48;
 
     #[test]
     fn frames_and_memory_are_limited() {

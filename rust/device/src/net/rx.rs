@@ -10,7 +10,8 @@ use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
 use super::pending::Pending;
-use super::{csum, frame, steer, used, Device, NetState, BATCH};
+use super::state::{Device, NetState};
+use super::{csum, frame, steer, used, BATCH};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -32,24 +33,6 @@ enum Delivery {
     Done,
     /// There are too few buffers; it waits.
     NoBuffer,
-}
-
-/// Throws away what waits, because the driver is not ready or resets the device.
-pub fn discard(nic: &Nic, device: &mut Device) {
-    let NetState {
-        pending,
-        arrived,
-        done,
-        ..
-    } = &mut device.net;
-    nic.inbox.take(usize::MAX, arrived, done);
-    let waiting: usize = pending.iter().map(Pending::len).sum();
-    nic.stats
-        .rx_drop_not_ready
-        .add((waiting + arrived.len()) as u64);
-    arrived.truncate(0);
-    pending.iter_mut().for_each(Pending::clear);
-    nic.port.faults.discard();
 }
 
 impl Rules {

@@ -8,7 +8,8 @@ use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::{frame, used, Device, NetState, BATCH, FRAMES};
+use super::state::{Device, NetState};
+use super::{frame, used, BATCH, FRAMES};
 use crate::ipsec::Frames;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};

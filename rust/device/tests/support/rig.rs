@@ -10,13 +10,14 @@ use std::sync::Arc;
 use espnic_device::crypto::Backend;
 use espnic_device::ipsec::{Ipsec, IpsecConfig, KeyTable};
 use espnic_device::memory::{GuestMap, MapTable};
-use espnic_device::net::{self, NetConfig};
+use espnic_device::net::NetConfig;
 use espnic_device::nic::Nic;
 use espnic_device::ports::capture::Capture;
 use espnic_device::ports::wire::Wire;
 use espnic_device::ports::{Attachment, Inbox, Port, Unplugged, Wake};
 use espnic_device::stats::PortStats;
 use espnic_device::transport::{DmaMap, Function};
+use espnic_device::worker;
 use vmm_sys_util::tempfile::TempFile;
 
 use super::driver;
@@ -150,7 +151,7 @@ impl Rig {
 /// Lets the data plane of `nic` work until nothing is left to do. Panics if that never happens.
 pub fn pump(nic: &Nic) {
     for _ in 0..10_000 {
-        if !nic.with_device(|device| net::process(nic, device)) {
+        if !nic.with_device(|device| worker::process(nic, device)) {
             return;
         }
     }

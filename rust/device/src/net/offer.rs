@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What a NIC offers to its driver.
+
+use crate::virtio::DeviceType;
+use espnic_wire::feature::{self, mask};
+
+/// Most queue pairs of a NIC.
+pub const MAX_PAIRS: u16 = 8;
+
+/// What distinguishes one NIC from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetConfig {
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Largest MTU, 68 to 65535.
+    pub mtu: u16,
+    /// Queue pairs, 1 to [`MAX_PAIRS`].
+    pub pairs: u16,
+    /// Inline IPsec is offered.
+    pub ipsec: bool,
+    /// The experimental extension is offered; without it, IPsec is not, either.
+    pub x_ipsec: bool,
+    /// The administration queue is offered.
+    pub admin_vq: bool,
+    /// Configuration space has the capability that says where the device configuration is. A device
+    /// without it breaks the rules.
+    pub device_config: bool,
+    /// Speed of the link that the driver is told, in Mbit/s, up to 2^31 - 1 (VIRTIO 1.4 section 5.1.4).
+    pub speed: u32,
+    /// `VIRTIO_F_ACCESS_PLATFORM` is offered: a driver that takes it has its memory mapped by the guest's
+    /// IOMMU, if it has one.
+    pub access_platform: bool,
+}
+
+impl NetConfig {
+    /// Number of ordinary queues: all pairs and the control queue.
+    fn queues(&self) -> u16 {
+        2 * self.pairs + 1
+    }
+
+    /// Index of the administration queue, which does not depend on what is negotiated.
+    pub fn admin_queue(&self) -> u16 {
+        self.queues()
+    }
+
+    /// Offered features.
+    pub fn features(&self) -> u128 {
+        let mut bits = vec![
+            feature::VERSION_1,
+            feature::INDIRECT_DESC,
+            feature::EVENT_IDX,
+            feature::CSUM,
+            feature::GUEST_CSUM,
+            feature::MAC,
+            feature::MTU,
+            feature::MRG_RXBUF,
+            feature::STATUS,
+            feature::CTRL_VQ,
+            feature::RING_RESET,
+            feature::HOST_TSO4,
+            feature::HOST_TSO6,
+            feature::SPEED_DUPLEX,
+        ];
+        if self.pairs > 1 {
+            bits.push(feature::MQ);
+        }
+        // Only together: crypto-only SAs are all there is, and those are of the extension.
+        if self.ipsec && self.x_ipsec {
+            bits.extend([feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC]);
+        }
+        if self.access_platform {
+            bits.push(feature::ACCESS_PLATFORM);
+        }
+        if self.admin_vq {
+            bits.push(feature::ADMIN_VQ);
+        }
+        bits.into_iter().fold(0, |set, bit| set | mask(bit))
+    }
+
+    /// The device type for the virtio layer.
+    pub fn device_type(&self) -> DeviceType {
+        DeviceType {
+            offered: self.features(),
+            acceptable,
+            queues: self.queues(),
+            admin_queues: self.admin_vq.into(),
+            // Configuration, every receive and transmit queue, control, administration, and one for
+            // the driver to play with.
+            vectors: 2 * self.pairs + 4,
+        }
+    }
+}
+
+/// Feature dependencies (5.1.3.1), and those of IPsec: the security bits live in a field that must
+/// be zero without the checksum features.
+fn acceptable(features: u128) -> bool {
+    let requires =
+        |bit, required: &[u32]| features & mask(bit) == 0 || feature::has_all(features, required);
+    requires(feature::HOST_TSO4, &[feature::CSUM])
+        && requires(feature::HOST_TSO6, &[feature::CSUM])
+        && requires(feature::MQ, &[feature::CTRL_VQ])
+        && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
+        && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> NetConfig {
+        NetConfig {
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            pairs: 1,
+            ipsec: true,
+            x_ipsec: true,
+            admin_vq: true,
+            device_config: true,
+            speed: 100_000,
+            access_platform: true,
+        }
+    }
+
+    #[test]
+    fn switches_hide_features() {
+        let all = config().features();
+        for bit in [
+            feature::IPSEC,
+            feature::OUT_NET_HEADER,
+            feature::X_IPSEC,
+            feature::ADMIN_VQ,
+            feature::ACCESS_PLATFORM,
+        ] {
+            assert_ne!(all & mask(bit), 0);
+        }
+        let ipsec = mask(feature::IPSEC) | mask(feature::OUT_NET_HEADER) | mask(feature::X_IPSEC);
+        let plain = NetConfig {
+            ipsec: false,
+            ..config()
+        };
+        // The standard's own SAs do not exist, so its bit is not offered alone.
+        let standard = NetConfig {
+            x_ipsec: false,
+            ..config()
+        };
+        for config in [plain, standard] {
+            assert_eq!(all & !config.features(), ipsec);
+        }
+        let physical = NetConfig {
+            access_platform: false,
+            ..config()
+        };
+        assert_eq!(all & !physical.features(), mask(feature::ACCESS_PLATFORM));
+    }
+
+    #[test]
+    fn several_pairs_need_a_control_queue() {
+        assert_eq!(config().features() & mask(feature::MQ), 0);
+        let all = NetConfig {
+            pairs: 2,
+            ..config()
+        }
+        .features();
+        assert_ne!(all & mask(feature::MQ), 0);
+        assert!(acceptable(all));
+        let plain = mask(feature::VERSION_1) | mask(feature::MQ);
+        assert!(!acceptable(plain));
+        assert!(acceptable(plain | mask(feature::CTRL_VQ)));
+    }
+
+    #[test]
+    fn segmentation_needs_checksums() {
+        for bit in [feature::HOST_TSO4, feature::HOST_TSO6] {
+            let plain = mask(feature::VERSION_1) | mask(bit);
+            assert!(!acceptable(plain));
+            assert!(acceptable(plain | mask(feature::CSUM)));
+        }
+    }
+
+    #[test]
+    fn ipsec_needs_its_requirements() {
+        let all = config().features();
+        let tso = mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6);
+        assert!(acceptable(all));
+        assert!(acceptable(mask(feature::VERSION_1)));
+        for bit in [feature::CSUM, feature::GUEST_CSUM] {
+            assert!(
+                !acceptable((all & !mask(bit) & !mask(feature::X_IPSEC)) & !tso),
+                "{bit}"
+            );
+        }
+        for &bit in feature::X_IPSEC_REQUIRES {
+            assert!(!acceptable(all & !mask(bit)), "{bit}");
+        }
+        assert!(acceptable(
+            all & !mask(feature::X_IPSEC) & !mask(feature::CTRL_VQ)
+        ));
+    }
+
+    #[test]
+    fn vectors_suffice() {
+        for (pairs, vectors, queues) in [(1, 6, 3), (2, 8, 5), (8, 20, 17)] {
+            let kind = NetConfig { pairs, ..config() }.device_type();
+            assert_eq!((kind.vectors, kind.queues), (vectors, queues));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The state of the network device between two steps of its worker.
+
+use super::late::Late;
+use super::offer::NetConfig;
+use super::pending::{Pending, Received};
+use super::unanswered::Unanswered;
+use crate::ipsec::Frames;
+use crate::ports::Inbox;
+use crate::virtio::chain::Chain;
+use crate::virtio::queue::MAX_QUEUE_SIZE;
+use crate::virtio::Virtio;
+use espnic_wire::feature;
+use espnic_wire::hdr::{HdrLen, NetHdr48};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Working state of the data plane.
+pub struct NetState {
+    /// Queue pairs that the driver uses: 1 after a reset. Also read without the gate.
+    active_pairs: Arc<AtomicU16>,
+    /// For each pair how many chains, given before it went out of use, may still be sent.
+    leftover: Vec<usize>,
+    /// Frames that wait for receive buffers, by queue pair.
+    pub pending: Vec<Pending>,
+    /// Frames that came out of the inbox.
+    pub arrived: Frames,
+    /// The same on their way through IPsec to a queue.
+    pub received: Vec<Received>,
+    /// Buffers of frames that were delivered.
+    pub done: Vec<Vec<u8>>,
+    /// Scratch space, kept so that nothing is allocated per packet.
+    pub chains: Vec<Chain>,
+    /// Frames for SAs that go through IPsec together.
+    pub sealing: Vec<(NetHdr48, Vec<u8>)>,
+    /// Frames on their way to the port.
+    pub wire: Frames,
+    /// A frame that is to be segmented.
+    pub large: Vec<u8>,
+    /// Commands whose answers are late on purpose.
+    pub unanswered: Vec<Unanswered>,
+    /// Interrupts that go on after a reset on purpose.
+    pub late: Option<Late>,
+}
+
+impl NetState {
+    /// Of a NIC with `pairs` queue pairs, after a reset.
+    pub fn new(pairs: u16) -> Self {
+        Self {
+            active_pairs: Arc::new(AtomicU16::new(1)),
+            leftover: vec![0; pairs.into()],
+            pending: (0..pairs).map(|_| Pending::default()).collect(),
+            arrived: Frames::default(),
+            received: Vec::new(),
+            done: Vec::new(),
+            chains: Vec::new(),
+            sealing: Vec::new(),
+            wire: Frames::default(),
+            large: Vec::new(),
+            unanswered: Vec::new(),
+            late: None,
+        }
+    }
+
+    /// Queue pairs that the driver uses.
+    pub fn active_pairs(&self) -> u16 {
+        self.active_pairs.load(Ordering::Relaxed)
+    }
+
+    /// The same number for those who do not have the gate. It follows [`Self::reset`], too.
+    pub fn active_pairs_cell(&self) -> Arc<AtomicU16> {
+        self.active_pairs.clone()
+    }
+
+    /// Uses another number of queue pairs from now on. Of those that go out of use, what the driver had
+    /// put into their transmit queues is still sent, but no more: a driver that keeps a queue full does
+    /// not keep the device.
+    pub fn set_active_pairs(&mut self, active: u16) {
+        let before = self.active_pairs.swap(active, Ordering::Relaxed);
+        for pair in active..before {
+            if let Some(leftover) = self.leftover.get_mut(usize::from(pair)) {
+                *leftover = MAX_QUEUE_SIZE.into();
+            }
+        }
+    }
+
+    /// How many chains of a transmit queue that is not active any more are taken still.
+    pub fn leftover(&self, pair: u16) -> usize {
+        self.leftover.get(usize::from(pair)).copied().unwrap_or(0)
+    }
+
+    /// So many are left.
+    pub fn set_leftover(&mut self, pair: u16, left: usize) {
+        if let Some(leftover) = self.leftover.get_mut(usize::from(pair)) {
+            *leftover = left;
+        }
+    }
+
+    /// Throws away what waits for the driver, in `inbox` as well; returns how many frames.
+    pub fn discard(&mut self, inbox: &Inbox) -> usize {
+        inbox.take(usize::MAX, &mut self.arrived, &mut self.done);
+        let waiting: usize = self.pending.iter().map(Pending::len).sum();
+        let count = waiting + self.arrived.len();
+        self.arrived.truncate(0);
+        self.pending.iter_mut().for_each(Pending::clear);
+        count
+    }
+
+    /// Device reset: nothing is left over.
+    pub fn reset(&mut self) {
+        self.active_pairs.store(1, Ordering::Relaxed);
+        self.leftover.fill(0);
+    }
+
+    /// After a failure: as new, but for what others hold.
+    pub fn renew(&mut self) {
+        let active_pairs = self.active_pairs.clone();
+        *self = Self::new(self.leftover.len() as u16);
+        self.active_pairs = active_pairs;
+        self.reset();
+    }
+
+    /// Number of frames that are on their way.
+    pub fn frames(&self) -> usize {
+        let pending: usize = self.pending.iter().map(Pending::len).sum();
+        pending + self.arrived.len() + self.received.len() + self.sealing.len() + self.wire.len()
+    }
+}
+
+/// Virtio device and network device together, behind the gate.
+pub struct Device {
+    /// The virtio device.
+    pub virtio: Virtio,
+    /// The network device.
+    pub net: NetState,
+}
+
+impl Device {
+    /// When something that was put off is due. A device that does not run, or waits for memory, gives no
+    /// answers.
+    pub fn next_due(&self) -> Option<Instant> {
+        let answers = self.net.unanswered.iter().map(|answer| answer.due);
+        let answers =
+            answers.filter(|_| self.virtio.running() && self.virtio.waits_until().is_none());
+        answers.chain(self.net.late.iter().map(Late::due)).min()
+    }
+
+    /// Length of the packet header.
+    pub fn hdr_len(&self) -> HdrLen {
+        HdrLen::of(self.virtio.negotiated())
+    }
+
+    /// Queue pairs in front of the control queue: without `MQ` there is only one, whatever the device
+    /// has.
+    pub fn pairs(&self, config: &NetConfig) -> u16 {
+        match self.virtio.has(feature::MQ) {
+            true => config.pairs,
+            false => 1,
+        }
+    }
+}
