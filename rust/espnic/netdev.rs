@@ -240,9 +240,9 @@ impl xfrm::Operations for Nic {
     ) -> bool {
         // Where the stack counts segments wrong, a sequence number, and so an IV, would come again.
         // Software segments first and numbers each packet by itself. The count is wrong
-        // - with ESP in UDP: one trailer for the whole train makes it a segment longer (R2.8);
-        // - if the count is not known yet: packets from a TAP or a VM have it filled in later;
-        // - in the last round of ESN.
+        // - with ESP in UDP: one trailer for the whole train makes it a segment longer (X55);
+        // - if the count is not known yet: packets from a TAP or a VM have it filled in later (X56);
+        // - in the last round of ESN (X57).
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
         !(skb.is_gso() && miscounted
             || x.in_last_round()

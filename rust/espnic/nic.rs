@@ -367,7 +367,7 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
     net.set_features(
         switchable | netif::HIGHDMA | esp,
         switchable | esp,
-        // What is missing here is missing for every packet inside ESP (contract R1.1).
+        // What is missing here is missing for every packet inside ESP (X1).
         netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
     );
     // No tailroom for the ESP trailer: the stack would copy the head of each packet with fragments,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The checks of tools/check, by name."""
 
-from . import circles, files, rust
+from . import circles, citations, files, rust
 from .common import Problem
 
 CHECKS = {
@@ -10,6 +10,7 @@ CHECKS = {
     "python": files.python,
     "manuals": files.manuals,
     "circles": circles.check,
+    "citations": citations.check,
     "rustfmt": rust.rustfmt,
     "module": rust.module,
     "module-doc": rust.module_doc,

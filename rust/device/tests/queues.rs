@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Several queue pairs (conformance rules V48 to V51).
+//! Several queue pairs (rules V48 to V51 of the checklist).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Registers: features, status, queues, interrupts, reset (conformance rules V1-V35).
+//! Registers: features, status, queues, interrupts, reset (rules V1 to V35 of the checklist).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

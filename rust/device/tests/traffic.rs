@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Frames between two NICs on a wire (conformance rules V27-V64).
+//! Frames between two NICs on a wire (rules V26 to V68 of the checklist).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -2,9 +2,9 @@
 
 //! Which SAs the driver takes.
 //!
-//! XFRM leaves nearly all checks to the driver. What is not listed here is refused, each with
+//! XFRM leaves nearly all checks to the driver (X9). What is not listed here is refused, each with
 //! a sentence of its own. The error is never `EOPNOTSUPP`: that would turn the SA into a software
-//! SA without a word (contract R1.11).
+//! SA without a word (X11).
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -99,7 +99,7 @@ fn mode_and_family(x: &State) -> Result<(u8, u8), &'static CStr> {
     }
 }
 
-/// The stack lets anything through, but can only transmit ESP in UDP over IPv4 (contract R1.10).
+/// The stack lets anything through, but can only transmit ESP in UDP over IPv4 (X10).
 fn encapsulation(x: &State, family: u8) -> Result<Option<Encapsulation>, &'static CStr> {
     match x.encapsulation() {
         None => Ok(None),

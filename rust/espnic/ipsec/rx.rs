@@ -94,7 +94,7 @@ impl Counters {
 /// Marks a packet that the NIC processed; `None` if it had to be dropped.
 ///
 /// A decrypted packet that cannot be marked is dropped: without the mark the stack would decrypt it
-/// once more (contract R3.5). So is one whose frame somebody may take away (`diverted`): it could leave
+/// once more (X64). So is one whose frame somebody may take away (`diverted`): it could leave
 /// the machine in clear.
 pub(crate) fn mark(
     ipsec: &Ipsec,
@@ -176,7 +176,7 @@ fn state(ipsec: &Ipsec, header: &NetHdr48) -> Option<ARef<State>> {
 }
 
 /// Where ESP is, if the packet is one of `state`. The stack does not look the SA up again, so
-/// address, protocol and SPI are compared here (contract R3.1).
+/// address, protocol and SPI are compared here (X61).
 fn place(state: &State, header: &NetHdr48, skb: &SkBuff) -> Option<EspPlace> {
     let frame = skb.head();
     let place = EspPlace::find(frame)?;

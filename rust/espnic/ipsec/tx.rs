@@ -3,7 +3,7 @@
 //! ESP packets to transmit: what the NIC must know of each.
 //!
 //! The stack has built all of the packet but the IV, the encryption and the ICV. The packet itself
-//! is not written to here: it may be shared with TCP's retransmit queue (contract R2.9).
+//! is not written to here: it may be shared with TCP's retransmit queue (X49).
 
 use super::Ipsec;
 use espnic_esp::seq;

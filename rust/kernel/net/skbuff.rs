@@ -159,7 +159,7 @@ impl SkBuff {
 
     /// How the packet is still to be segmented, if at all.
     ///
-    /// `gso_size` alone counts: single packets may carry a GSO type (contract R2.22).
+    /// `gso_size` alone counts: single packets may carry a GSO type (X54).
     pub fn gso(&self) -> Option<Gso> {
         // SAFETY: The skb is valid by the invariant, and so is the shared info behind its data.
         let size = unsafe { bindings::skb_gso_size(self.as_raw()) };

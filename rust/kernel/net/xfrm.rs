@@ -99,7 +99,7 @@ pub trait Operations: HasStates + Sized {
     /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software shall do the work.
     ///
     /// After an error the handle's slot stays taken until [`StateTable::release`].
-    /// Process context, may sleep; RTNL is not held (contract 1.4).
+    /// Process context, may sleep; RTNL is not held, but for a bond that fails over (X6, X7).
     fn state_add(dev: &Device<Self>, x: &State, handle: Handle, extack: &mut ExtAck) -> Result
     where
         Self: NetOperations;
@@ -316,7 +316,7 @@ impl<T: NetOperations> Callbacks<T> {
 pub struct TxOffload<'a> {
     /// The SA; the skb holds a reference.
     pub state: &'a State,
-    /// `xo->seq.low`; see the contract, 2.4, before use.
+    /// `xo->seq.low`; it may be ahead of the packet (X50).
     pub seq_low: u32,
     /// `xo->seq.hi`.
     pub seq_hi: u32,
@@ -349,7 +349,7 @@ impl RxStatus {
 impl SkBuff {
     /// The offload request of a packet to transmit, if it carries one.
     ///
-    /// A secpath alone says nothing: forwarded packets carry that of their receipt (contract R2.5).
+    /// A secpath alone says nothing: forwarded packets carry that of their receipt (X44).
     pub fn tx_offload(&self) -> Option<TxOffload<'_>> {
         // SAFETY: The skb is valid by its type invariant.
         let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
@@ -381,7 +381,7 @@ impl RxSkb {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (R3.2).
+    /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (X63).
     pub fn set_rx_offload(&mut self, state: ARef<State>, status: RxStatus) -> Result {
         let flags = status.flags(state.is_tunnel());
         // SAFETY: The skb is valid and ours alone.

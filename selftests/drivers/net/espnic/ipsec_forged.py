@@ -4,7 +4,7 @@
 
 Each is sent to an offloaded SA and to the same kind of SA in software: what is delivered must be
 the same, but for one case in which software is less strict than RFC 4303, and what is refused must
-be counted where the contract with the stack says.
+be counted where the stack counts it (X69).
 """
 
 import sys

@@ -225,7 +225,7 @@ def exact_mtu_tunnel(cfg):
 
 def lost_segments(cfg):
     """Segments are lost, both ways: what TCP sends again is what it sent, because nobody encrypts
-    in the memory that it keeps (contract R2.9)."""
+    in the memory that it keeps (X49)."""
     _need_gso(cfg)
     control = cfg.need_request("drop")
     flow = xfrm.Flow(env.DUT4, env.PEER4)

@@ -110,7 +110,7 @@ class Hub:
 
 def forwarded_in_clear(cfg):
     """A decrypted packet still names its inbound SA when it is sent on: the driver must neither
-    encrypt nor drop it (contract R2.5)."""
+    encrypt nor drop it (X44)."""
     watch = Hub(cfg).send()
     clear = [packet for packet in watch.packets()
              if packet.smac == cfg.netif_mac and packet.dst == BEHIND]
@@ -143,7 +143,7 @@ def _send_fragments(ns, src, dst, packet):
 
 def fragments_in_tunnel(cfg):
     """Fragments inside a tunnel: the NIC encrypts and decrypts each, and looks for no UDP in them
-    (contract R2.3)."""
+    (X36)."""
     flow = esp.inner4()
     esp.protect(cfg, flow)
     data = os.urandom(3 * FRAGMENT)
