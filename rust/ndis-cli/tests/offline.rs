@@ -328,7 +328,7 @@ fn a_session_keeps_its_sas() {
         [true, true, false, false, true, false, false],
         "{shown}"
     );
-    assert_eq!(answers[2]["rules"], json!(["R146"]), "a lower number");
+    assert_eq!(answers[2]["rules"], json!(["R151"]), "a lower number");
     assert_eq!(answers[5]["rules"], json!(["R78"]));
     let output = run("check session", &format!("{GCM}\ndelete 1\n"));
     assert_eq!(output.status.code(), Some(0));

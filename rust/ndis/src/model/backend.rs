@@ -86,7 +86,7 @@ pub enum UpdateError {
     Mismatch,
     /// The SA has no extended sequence numbers (R79).
     NoEsn,
-    /// The value is lower than the SA's: packets would repeat their IV or be taken twice (R146).
+    /// The value is lower than the SA's: packets would repeat their IV or be taken twice (R151).
     Backward,
     /// The adapter is being reset or is leaving.
     Leaving,
@@ -101,7 +101,7 @@ impl UpdateError {
             Self::Unknown => "R78",
             Self::Mismatch => "R78 C26",
             Self::NoEsn => "R79",
-            Self::Backward => "R146",
+            Self::Backward => "R151",
             Self::Leaving => "R40",
             Self::Aborted => "R41",
         }

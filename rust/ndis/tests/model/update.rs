@@ -63,7 +63,7 @@ fn changes_the_upper_half_of_the_named_sa_and_nothing_else() {
 
 #[test]
 fn the_upper_half_never_goes_down() {
-    rules(&[146]);
+    rules(&[151]);
     let table = Table::new(8);
     let handle = pair(&table);
     for (operation, spi, now) in [(Operation::ESP, 0x100, 5), (Operation::AH, 0x200, 6)] {

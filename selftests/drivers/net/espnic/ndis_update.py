@@ -36,7 +36,7 @@ def _update(miniport, status, handle, sa, high, what="", changes=None):
 
 def equal_is_nothing(cfg):
     """An update to the high half that the SA has changes nothing."""
-    ktap.rules("R146")
+    ktap.rules("R151")
     miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)
     traffic.ping(cfg.dut, flow.dut, flow.peer, [56] * COUNT)
@@ -94,7 +94,7 @@ def announced(cfg):
 
 def lower(cfg):
     """The high half never goes down: a lower one would repeat IVs."""
-    ktap.rules("R146")
+    ktap.rules("R151")
     miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)
     traffic.ping(cfg.dut, flow.dut, flow.peer)
