@@ -77,6 +77,8 @@ void espnic_helper_rtnl_lock(void);
 void espnic_helper_rtnl_unlock(void);
 void espnic_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
 void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms);
+void espnic_helper_init_work(struct work_struct *work, work_func_t func);
+void espnic_helper_queue_long_work(struct work_struct *work);
 
 /* skbuff.c */
 void *espnic_helper_netdev_alloc_frag(unsigned int size);

@@ -134,6 +134,16 @@ void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms)
 	mod_delayed_work(system_percpu_wq, work, msecs_to_jiffies(ms));
 }
 
+void espnic_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void espnic_helper_queue_long_work(struct work_struct *work)
+{
+	queue_work(system_dfl_long_wq, work);
+}
+
 struct net *espnic_helper_current_net(void)
 {
 	return current->nsproxy ? current->nsproxy->net_ns : NULL;

@@ -2,7 +2,14 @@
 
 //! An adapter as an open file sees it: bound to an interface, with a bounded ring of records.
 
-use super::Adapter;
+use super::{
+    later::{
+        Finished,
+        Table, //
+    },
+    request::Information,
+    Adapter, //
+};
 use crate::nic::Nic;
 use espnic_ndis::envelope::{
     Indication,
@@ -10,7 +17,6 @@ use espnic_ndis::envelope::{
     Record,
     Sent,
     INDICATION_BUFFER,
-    MAX_RECORD,
     RECORD_INDICATION,
     RECORD_RECEIVED,
     RECORD_REMOVED,
@@ -27,6 +33,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         poll::PollCondVar,
@@ -46,6 +53,9 @@ use kernel_net::{
     sync::SpinLockBh, //
 };
 use zerocopy::IntoBytes;
+
+/// Bytes of the longest record of a ring.
+const MAX_STORED: usize = size_of::<Record>() + size_of::<Indication>() + INDICATION_BUFFER;
 
 /// What a record says.
 #[derive(Clone, Copy)]
@@ -116,13 +126,37 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
 #[derive(Clone, Copy)]
 struct Stored {
     body: Body,
+    stamp: Stamp,
+}
+
+/// What the head of a record says besides kind and length.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp {
     sequence: u32,
     lost: u32,
     timestamp: u64,
 }
 
+impl Stamp {
+    fn head(&self, length: usize, kind: u16) -> Option<Record> {
+        Some(Record {
+            length: u16::try_from(length).ok()?,
+            kind,
+            sequence: self.sequence,
+            lost: self.lost,
+            reserved: 0,
+            timestamp: self.timestamp,
+        })
+    }
+
+    /// Whether it is the older one of two that are not far apart.
+    fn is_before(&self, other: &Self) -> bool {
+        self.sequence.wrapping_sub(other.sequence) > u32::MAX / 2
+    }
+}
+
 /// Records that wait to be read; new ones are lost while it is full.
-struct Ring {
+pub(super) struct Ring {
     /// As a ring: `length` of them from `first` on are in use.
     records: KVVec<Option<Stored>>,
     first: usize,
@@ -137,13 +171,48 @@ struct Ring {
 
 /// A record as bytes.
 pub(super) struct Bytes {
-    bytes: [u8; MAX_RECORD],
+    bytes: [u8; MAX_STORED],
     length: usize,
+    /// The handles behind it.
+    handles: Option<Information>,
 }
 
 impl Bytes {
     pub(super) fn get(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// What follows the bytes of [`Self::get`].
+    pub(super) fn rest(&self) -> &[u8] {
+        let handles = self.handles.as_ref();
+        handles.map_or(&[], |handles| handles.bytes())
+    }
+
+    /// A record without a rest.
+    fn new(
+        stamp: &Stamp,
+        kind: u16,
+        body: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<Self> {
+        let mut bytes = [0; MAX_STORED];
+        let (head, rest) = bytes.split_at_mut_checked(size_of::<Record>())?;
+        let length = head.len().checked_add(body(rest)?)?;
+        put(head, 0, stamp.head(length, kind)?.as_bytes())?;
+        Some(Self {
+            bytes,
+            length,
+            handles: None,
+        })
+    }
+
+    fn of_finished(finished: &Finished) -> Option<Self> {
+        let handles = finished.handles.as_ref().map_or(0, |one| one.bytes().len());
+        let body = finished.head.as_bytes();
+        let mut bytes = Self::new(&finished.stamp, Finished::KIND, |out| put(out, 0, body))?;
+        let all = bytes.length.checked_add(handles)?;
+        let head = finished.stamp.head(all, Finished::KIND)?;
+        put(&mut bytes.bytes, 0, head.as_bytes())?;
+        Some(bytes)
     }
 }
 
@@ -163,10 +232,26 @@ impl Ring {
         })
     }
 
-    /// Stores a record; `even_if_full` replaces the youngest one.
-    fn push(&mut self, body: Body, even_if_full: bool) {
+    /// The next number.
+    fn count(&mut self) -> u32 {
         let sequence = self.sequence;
         self.sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// For a record that is kept elsewhere.
+    pub(super) fn stamp(&mut self) -> Stamp {
+        self.stored = self.stored.wrapping_add(1);
+        Stamp {
+            sequence: self.count(),
+            lost: core::mem::take(&mut self.gap),
+            timestamp: now(),
+        }
+    }
+
+    /// Stores a record; `even_if_full` replaces the youngest one.
+    fn push(&mut self, body: Body, even_if_full: bool) {
+        let sequence = self.count();
         if self.length == RING_RECORDS {
             self.gap = self.gap.saturating_add(1);
             self.lost = self.lost.wrapping_add(1);
@@ -176,14 +261,16 @@ impl Ring {
             // What was lost before it comes on top.
             self.length = self.length.wrapping_sub(1);
             if let Some(Some(youngest)) = self.records.get(self.index(self.length)) {
-                self.gap = self.gap.saturating_add(youngest.lost);
+                self.gap = self.gap.saturating_add(youngest.stamp.lost);
             }
         }
         let stored = Stored {
             body,
-            sequence,
-            lost: core::mem::take(&mut self.gap),
-            timestamp: now(),
+            stamp: Stamp {
+                sequence,
+                lost: core::mem::take(&mut self.gap),
+                timestamp: now(),
+            },
         };
         let index = self.index(self.length);
         if let Some(slot) = self.records.get_mut(index) {
@@ -198,6 +285,14 @@ impl Ring {
         match index.checked_sub(RING_RECORDS) {
             Some(index) => index,
             None => index,
+        }
+    }
+
+    /// The oldest record.
+    fn first(&self) -> Option<&Stored> {
+        match self.length {
+            0 => None,
+            _ => self.records.get(self.first)?.as_ref(),
         }
     }
 
@@ -223,19 +318,47 @@ impl Ring {
 
 impl Stored {
     fn to_bytes(self) -> Option<Bytes> {
-        let mut bytes = [0; MAX_RECORD];
-        let (head, rest) = bytes.split_at_mut_checked(size_of::<Record>())?;
-        let length = head.len().checked_add(self.body.write(rest)?)?;
-        let record = Record {
-            length: u16::try_from(length).ok()?,
-            kind: self.body.kind(),
-            sequence: self.sequence,
-            lost: self.lost,
-            reserved: 0,
-            timestamp: self.timestamp,
+        Bytes::new(&self.stamp, self.body.kind(), |out| self.body.write(out))
+    }
+}
+
+/// What waits to be read, and what is to be done.
+struct Inside {
+    ring: Ring,
+    table: Table,
+    /// The adapter is gone, and requests are worked on still: the removal is to be told behind them.
+    removal_due: bool,
+}
+
+impl Inside {
+    /// Takes the oldest record out, as [`Ring::pop`].
+    fn pop(&mut self, room: usize) -> Result<Bytes> {
+        let Some(finished) = self.table.first() else {
+            return self.ring.pop(room);
         };
-        put(head, 0, record.as_bytes())?;
-        Some(Bytes { bytes, length })
+        let first = self.ring.first();
+        if first.is_some_and(|first| first.stamp.is_before(&finished.stamp)) {
+            return self.ring.pop(room);
+        }
+        let mut bytes = Bytes::of_finished(finished).ok_or(EIO)?;
+        let handles = finished.handles.as_ref().map_or(0, |one| one.bytes().len());
+        if bytes.length.saturating_add(handles) > room {
+            return Err(EINVAL);
+        }
+        bytes.handles = self.table.take().and_then(|finished| finished.handles);
+        Ok(bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ring.length == 0 && self.table.first().is_none()
+    }
+
+    /// Tells the removal when nothing can come any more.
+    fn tell_removal(&mut self) {
+        if self.removal_due && self.table.is_empty() {
+            self.removal_due = false;
+            self.ring.push(Body::Removed, true);
+        }
     }
 }
 
@@ -255,7 +378,9 @@ pub(super) struct Port {
     pub(super) wants: u32,
     removed: Atomic<bool>,
     #[pin]
-    ring: SpinLockBh<Ring>,
+    inside: SpinLockBh<Inside>,
+    /// Pended requests that ended with an error.
+    failed: Atomic<u64>,
     readable: Arc<PollCondVar>,
 }
 
@@ -268,7 +393,11 @@ impl Port {
         wants: u32,
         readable: Arc<PollCondVar>,
     ) -> Result<Arc<Self>> {
-        let ring = Ring::new()?;
+        let inside = Inside {
+            ring: Ring::new()?,
+            table: Table::new()?,
+            removal_due: false,
+        };
         Arc::pin_init(
             pin_init!(Self {
                 adapter,
@@ -277,7 +406,8 @@ impl Port {
                 owner,
                 wants,
                 removed: Atomic::new(false),
-                ring <- new_lock!(ring),
+                inside <- new_lock!(inside),
+                failed: Atomic::new(0),
                 readable,
             }),
             GFP_KERNEL,
@@ -323,19 +453,46 @@ impl Port {
         self.removed.load(Acquire)
     }
 
-    /// The adapter is gone: tells the reader.
+    /// The adapter is gone: ends what is pending, and tells the reader.
     pub(super) fn remove(&self) {
+        let mut inside = self.inside.lock();
         self.removed.store(true, Release);
-        self.push(&Body::Removed);
+        inside.removal_due = true;
+        inside.table.close();
+        drop(inside);
+        self.abort(None);
     }
 
     /// Stores a record if the file wants such. Any context but interrupts.
     pub(super) fn push(&self, body: &Body) {
-        if self.wants & body.wanted_by() == 0 && !matches!(body, Body::Removed) {
+        if self.wants & body.wanted_by() == 0 {
             return;
         }
-        self.ring.lock().push(*body, matches!(body, Body::Removed));
+        self.inside.lock().ring.push(*body, false);
         self.readable.notify_all();
+    }
+
+    /// Requests have ended: tells the reader.
+    pub(super) fn finished(&self) {
+        self.inside.lock().tell_removal();
+        self.readable.notify_all();
+    }
+
+    /// Looks at the pended requests. No sleeping in `act`.
+    pub(super) fn with_table<T>(&self, act: impl FnOnce(&mut Ring, &mut Table) -> T) -> T {
+        let mut inside = self.inside.lock();
+        let Inside { ring, table, .. } = &mut *inside;
+        act(ring, table)
+    }
+
+    /// Counts pended requests that ended with an error.
+    pub(super) fn count_failed(&self, count: u64) {
+        self.failed.fetch_add(count, Relaxed);
+    }
+
+    /// How many have.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
     }
 
     /// Takes the oldest record, see [`Ring::pop`]; waits for one if `wait`. Sleeps then.
@@ -344,14 +501,14 @@ impl Port {
     ///
     /// As there, also `ERESTARTSYS`; `ENODEV` if there will be no more.
     pub(super) fn pop(&self, room: usize, wait: bool) -> Result<Bytes> {
-        let mut ring = self.ring.lock();
+        let mut inside = self.inside.lock();
         loop {
-            match ring.pop(room) {
-                Err(EAGAIN) if self.is_removed() => return Err(ENODEV),
+            match inside.pop(room) {
+                Err(EAGAIN) if self.is_removed() && !inside.removal_due => return Err(ENODEV),
                 Err(EAGAIN) if wait => {}
                 result => return result,
             }
-            if self.readable.wait_interruptible(&mut ring) {
+            if self.readable.wait_interruptible(&mut inside) {
                 return Err(ERESTARTSYS);
             }
         }
@@ -359,12 +516,13 @@ impl Port {
 
     /// Whether [`Self::pop`] would not wait.
     pub(super) fn has_record(&self) -> bool {
-        self.ring.lock().length != 0 || self.is_removed()
+        let inside = self.inside.lock();
+        !inside.is_empty() || (self.is_removed() && !inside.removal_due)
     }
 
     /// Records stored and lost so far.
     pub(super) fn counters(&self) -> (u64, u64) {
-        let ring = self.ring.lock();
-        (ring.stored, ring.lost)
+        let inside = self.inside.lock();
+        (inside.ring.stored, inside.ring.lost)
     }
 }

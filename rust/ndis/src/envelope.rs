@@ -21,7 +21,10 @@ pub const VERSION: u32 = 1;
 /// Largest information buffer of a set; a longer one gets `NDIS_STATUS_INVALID_LENGTH`. Of a query's
 /// longer one only so much is used.
 pub const MAX_BUFFER: u32 = 65536;
-/// Records that an open file keeps until they are read.
+/// Requests of an open file that are pending, or completed but not read; one more gets
+/// `NDIS_STATUS_RESOURCES`.
+pub const MAX_PENDING: usize = 64;
+/// Records that an open file keeps until they are read, besides those of completed requests.
 pub const RING_RECORDS: usize = 1024;
 
 const MAGIC: u32 = 0xE5;
@@ -48,6 +51,12 @@ pub const IOCTL_SET_KEYWORD: u32 = ioc::<Keyword>(DIR_WRITE, 4);
 pub const IOCTL_GET_KEYWORD: u32 = ioc::<Keyword>(DIR_READ | DIR_WRITE, 5);
 /// `ESPNIC_NDIS_RESTART`, [`Restart`]: initialise the miniport again, from the keywords.
 pub const IOCTL_RESTART: u32 = ioc::<Restart>(DIR_WRITE, 6);
+/// `ESPNIC_NDIS_PEND`, [`Request`]: an OID request that may be completed later. Then its status is
+/// `NDIS_STATUS_PENDING`, the information buffer is left as it is, and a [`Completed`] follows, also if
+/// the answer could not be written (`EFAULT`). Any other status is final.
+pub const IOCTL_PEND: u32 = ioc::<Request>(DIR_READ | DIR_WRITE, 7);
+/// `ESPNIC_NDIS_CANCEL`, [`Cancel`]: end this file's pending requests with a RequestId.
+pub const IOCTL_CANCEL: u32 = ioc::<Cancel>(DIR_WRITE, 8);
 
 /// [`Bind::flags`]: record status indications.
 pub const WANT_INDICATIONS: u32 = 1 << 0;
@@ -292,6 +301,14 @@ pub struct Restart {
     pub reserved: u32,
 }
 
+/// `struct espnic_ndis_cancel`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Cancel {
+    /// RequestId. Those whose work has not begun are completed with `NDIS_STATUS_REQUEST_ABORTED`.
+    pub request_id: u64,
+}
+
 /// [`Record::kind`]: [`Indication`], then its buffer.
 pub const RECORD_INDICATION: u16 = 1;
 /// [`Record::kind`]: [`Received`].
@@ -300,6 +317,9 @@ pub const RECORD_RECEIVED: u16 = 2;
 pub const RECORD_SENT: u16 = 3;
 /// [`Record::kind`]: the adapter was removed; no body, and the last record.
 pub const RECORD_REMOVED: u16 = 4;
+
+/// [`Record::kind`]: [`Completed`], then its handles. It is never lost.
+pub const RECORD_COMPLETED: u16 = 5;
 
 /// `struct espnic_ndis_record`: head of what `read()` returns. Each call returns as many whole
 /// records as fit; a buffer that is too small for the next one gets `EINVAL`.
@@ -329,6 +349,31 @@ pub struct Indication {
     pub status: u32,
     /// StatusBufferSize, at most [`INDICATION_BUFFER`].
     pub buffer_length: u32,
+}
+
+/// Most handles behind a [`Completed`]: elements of ADD_SA in an information buffer of [`MAX_BUFFER`].
+pub const MAX_HANDLES: usize = 390;
+
+/// `struct espnic_ndis_completed`: a request that was pended is complete. Of an addition that has
+/// succeeded the OffloadHandles follow, 8 bytes each, in the order of its elements, 0 for one that was
+/// not offloaded.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Completed {
+    /// RequestId.
+    pub request_id: u64,
+    /// The OID.
+    pub oid: u32,
+    /// `NDIS_STATUS`.
+    pub status: u32,
+    /// BytesRead or BytesWritten.
+    pub bytes_done: u32,
+    /// BytesNeeded.
+    pub bytes_needed: u32,
+    /// Handles that follow, at most [`MAX_HANDLES`].
+    pub handles: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// `struct espnic_ndis_received`: OOB data of a received packet.
@@ -391,15 +436,18 @@ const _: () = {
     assert!(size_of::<Info>() == 56);
     assert!(size_of::<Keyword>() == 16);
     assert!(size_of::<Restart>() == 8);
+    assert!(size_of::<Cancel>() == 8);
     assert!(size_of::<Record>() == 24);
     assert!(size_of::<Indication>() == 8);
+    assert!(size_of::<Completed>() == 32);
+    assert!(MAX_HANDLES == MAX_BUFFER as usize / size_of::<crate::sa::AddSaFixed>());
     assert!(size_of::<Received>() == 48);
     assert!(size_of::<Sent>() == 56);
     assert!(INDICATION_BUFFER % 8 == 0);
 };
 
 /// Bytes of the longest record.
-pub const MAX_RECORD: usize = 24 + 8 + INDICATION_BUFFER;
+pub const MAX_RECORD: usize = 24 + 32 + 8 * MAX_HANDLES;
 
 #[cfg(test)]
 mod tests {
@@ -414,15 +462,18 @@ mod tests {
         assert_eq!(IOCTL_SET_KEYWORD, 0x4010_e504);
         assert_eq!(IOCTL_GET_KEYWORD, 0xc010_e505);
         assert_eq!(IOCTL_RESTART, 0x4008_e506);
+        assert_eq!(IOCTL_PEND, 0xc048_e507);
+        assert_eq!(IOCTL_CANCEL, 0x4008_e508);
     }
 
     #[test]
-    fn the_longest_record_is_an_indication() {
+    fn the_longest_record_is_a_completed_addition() {
         let head = size_of::<Record>();
         assert_eq!(
             MAX_RECORD,
-            head + size_of::<Indication>() + INDICATION_BUFFER
+            head + size_of::<Completed>() + MAX_HANDLES * size_of::<u64>()
         );
+        assert!(head + size_of::<Indication>() + INDICATION_BUFFER <= MAX_RECORD);
         assert!(head + size_of::<Received>() <= MAX_RECORD);
         assert!(head + size_of::<Sent>() <= MAX_RECORD);
     }

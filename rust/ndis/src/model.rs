@@ -31,7 +31,6 @@ pub mod keywords;
 #[cfg(not(kernel))]
 pub mod leave;
 pub mod packet;
-#[cfg(not(kernel))]
 pub mod pending;
 pub mod receive;
 pub mod refusal;

@@ -8,7 +8,8 @@
 
 use core::fmt::Write as _;
 use espnic_ndis::envelope::{
-    self, Bind, Entry, Indication, Info, Keyword, List, Received, Record, Request, Restart, Sent,
+    self, Bind, Cancel, Completed, Entry, Indication, Info, Keyword, List, Received, Record,
+    Request, Restart, Sent,
 };
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -251,6 +252,10 @@ fn assertions() -> String {
         }
         Keyword "keyword" { name, present, value, reserved }
         Restart "restart" { ndis_version, reserved }
+        Cancel "cancel" { request_id }
+        Completed "completed" {
+            request_id, oid, status, bytes_done, bytes_needed, handles, reserved,
+        }
         Record "record" { length, kind, sequence, lost, reserved, timestamp }
         Indication "indication" { status, buffer_length }
         Received "received" {
@@ -269,6 +274,8 @@ fn assertions() -> String {
         ("SET_KEYWORD", envelope::IOCTL_SET_KEYWORD),
         ("GET_KEYWORD", envelope::IOCTL_GET_KEYWORD),
         ("RESTART", envelope::IOCTL_RESTART),
+        ("PEND", envelope::IOCTL_PEND),
+        ("CANCEL", envelope::IOCTL_CANCEL),
         ("WANT_ALL", envelope::WANT_ALL),
         ("MAX_BUFFER", envelope::MAX_BUFFER),
         ("MAX_RECORD", envelope::MAX_RECORD as u32),
