@@ -26,7 +26,16 @@
  */
 #define ESPNIC_NDIS_MAX_BUFFER 65536
 
-/* Records that an open file keeps until they are read. */
+/*
+ * Requests of an open file that are pending, or completed but not read; one more gets
+ * NDIS_STATUS_RESOURCES.
+ */
+#define ESPNIC_NDIS_MAX_PENDING 64
+
+/*
+ * Records that an open file keeps until they are read, besides those of completed
+ * requests.
+ */
 #define ESPNIC_NDIS_RING_RECORDS 1024
 
 /* espnic_ndis_bind.flags: record status indications. */
@@ -306,6 +315,15 @@ struct espnic_ndis_restart {
 	__u32 reserved;
 };
 
+/* struct espnic_ndis_cancel. */
+struct espnic_ndis_cancel {
+	/*
+	 * RequestId. Those whose work has not begun are completed with
+	 * NDIS_STATUS_REQUEST_ABORTED.
+	 */
+	__u64 request_id;
+};
+
 /* espnic_ndis_record.kind: struct espnic_ndis_indication, then its buffer. */
 #define ESPNIC_NDIS_RECORD_INDICATION 1
 
@@ -317,6 +335,12 @@ struct espnic_ndis_restart {
 
 /* espnic_ndis_record.kind: the adapter was removed; no body, and the last record. */
 #define ESPNIC_NDIS_RECORD_REMOVED 4
+
+/*
+ * espnic_ndis_record.kind: struct espnic_ndis_completed, then its handles. It is never
+ * lost.
+ */
+#define ESPNIC_NDIS_RECORD_COMPLETED 5
 
 /*
  * struct espnic_ndis_record: head of what read() returns. Each call returns as many
@@ -346,6 +370,34 @@ struct espnic_ndis_indication {
 	__u32 status;
 	/* StatusBufferSize, at most ESPNIC_NDIS_INDICATION_BUFFER. */
 	__u32 buffer_length;
+};
+
+/*
+ * Most handles behind a struct espnic_ndis_completed: elements of ADD_SA in an
+ * information buffer of ESPNIC_NDIS_MAX_BUFFER.
+ */
+#define ESPNIC_NDIS_MAX_HANDLES 390
+
+/*
+ * struct espnic_ndis_completed: a request that was pended is complete. Of an addition
+ * that has succeeded the OffloadHandles follow, 8 bytes each, in the order of its
+ * elements, 0 for one that was not offloaded.
+ */
+struct espnic_ndis_completed {
+	/* RequestId. */
+	__u64 request_id;
+	/* The OID. */
+	__u32 oid;
+	/* NDIS_STATUS. */
+	__u32 status;
+	/* BytesRead or BytesWritten. */
+	__u32 bytes_done;
+	/* BytesNeeded. */
+	__u32 bytes_needed;
+	/* Handles that follow, at most ESPNIC_NDIS_MAX_HANDLES. */
+	__u32 handles;
+	/* Zero. */
+	__u32 reserved;
 };
 
 /* struct espnic_ndis_received: OOB data of a received packet. */
@@ -400,7 +452,7 @@ struct espnic_ndis_sent {
 };
 
 /* Bytes of the longest record. */
-#define ESPNIC_NDIS_MAX_RECORD (24 + 8 + ESPNIC_NDIS_INDICATION_BUFFER)
+#define ESPNIC_NDIS_MAX_RECORD (24 + 32 + 8 * ESPNIC_NDIS_MAX_HANDLES)
 
 /*
  * ESPNIC_NDIS_BIND, struct espnic_ndis_bind: choose the interface of this open file,
@@ -431,5 +483,17 @@ struct espnic_ndis_sent {
  * the keywords.
  */
 #define ESPNIC_NDIS_RESTART _IOW(ESPNIC_NDIS_MAGIC, 6, struct espnic_ndis_restart)
+/*
+ * ESPNIC_NDIS_PEND, struct espnic_ndis_request: an OID request that may be completed
+ * later. Then its status is NDIS_STATUS_PENDING, the information buffer is left as it
+ * is, and a struct espnic_ndis_completed follows, also if the answer could not be
+ * written (EFAULT). Any other status is final.
+ */
+#define ESPNIC_NDIS_PEND _IOWR(ESPNIC_NDIS_MAGIC, 7, struct espnic_ndis_request)
+/*
+ * ESPNIC_NDIS_CANCEL, struct espnic_ndis_cancel: end this file's pending requests with
+ * a RequestId.
+ */
+#define ESPNIC_NDIS_CANCEL _IOW(ESPNIC_NDIS_MAGIC, 8, struct espnic_ndis_cancel)
 
 #endif /* ESPNIC_NDIS_H */
