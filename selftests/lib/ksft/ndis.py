@@ -42,6 +42,8 @@ INFO = struct.Struct("=IIIIQQQQII")
 RECORD = struct.Struct("=HHIIIQ")
 RECEIVED_BODY = struct.Struct("=QQQQ4s4sIB3x")
 SENT_BODY = struct.Struct("=QQQQ4s4sIB3xI4x")
+CANCEL, COMPLETED_BODY = struct.Struct("=Q"), struct.Struct("=QIIIIII")
+MAX_PENDING = 64
 
 
 def _ioc(direction, number, size):
@@ -55,6 +57,7 @@ IOCTL_LIST = _ioc(3, 2, LIST.size)
 IOCTL_INFO = _ioc(2, 3, INFO.size)
 SET_KEYWORD, GET_KEYWORD = _ioc(1, 4, KEYWORD.size), _ioc(3, 5, KEYWORD.size)
 IOCTL_RESTART = _ioc(1, 6, RESTART.size)
+PEND, IOCTL_CANCEL = _ioc(3, 7, REQUEST.size), _ioc(1, 8, CANCEL.size)
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,23 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Completed:
+    """A pended request is complete."""
+
+    request_id: int
+    oid: int
+    status: int
+    done: int
+    needed: int
+    handles: tuple
+
+    @property
+    def name(self):
+        """The status, readable."""
+        return oid.status_name(self.status)
+
+
+@dataclass(frozen=True)
 class Status:
     """A status indication; buffer is what came with it."""
 
@@ -204,14 +224,15 @@ class Ndis:
         self.fd = -1
 
     def request(self, number, buffer, *, path=DIRECT, kind=SET, mode=DERIVE, window=0, reqid=0,
-                ports=(0, 0), length=None):
-        """An OID request; the buffer that is passed is not changed, its copy is in the answer."""
+                ports=(0, 0), length=None, pending=None):
+        """An OID request, with pending as its RequestId one that may be completed later; the buffer
+        that is passed is not changed, its copy is in the answer."""
         copy = ctypes.create_string_buffer(bytes(buffer) + GUARD, len(buffer) + len(GUARD))
         size = len(buffer) if length is None else length
         words = bytearray(REQUEST.pack(
-            REQUEST.size, path, kind, number, ctypes.addressof(copy), size, 0, 0, 0, 0, mode,
-            window, reqid, *(struct.pack("!H", port) for port in ports)))
-        fcntl.ioctl(self.fd, IOCTL_REQUEST, words)
+            REQUEST.size, path, kind, number, ctypes.addressof(copy), size, 0, 0, 0, pending or 0,
+            mode, window, reqid, *(struct.pack("!H", port) for port in ports)))
+        fcntl.ioctl(self.fd, IOCTL_REQUEST if pending is None else PEND, words)
         status, done, needed = REQUEST.unpack(words)[6:9]
         equal(copy.raw[len(buffer):], GUARD, "bytes behind the information buffer")
         return Answer(status, done, needed, bytearray(copy.raw[:len(buffer)]))
@@ -243,6 +264,10 @@ class Ndis:
         """Delete SAs, all in one request."""
         buffer, _ = oid.chain(oid.DeleteSa, [oid.delete_sa(handle) for handle in handles])
         return self.expect("SUCCESS", oid.DELETE_SA, buffer)
+
+    def cancel(self, request_id):
+        """End pending requests by their RequestId."""
+        fcntl.ioctl(self.fd, IOCTL_CANCEL, CANCEL.pack(request_id))
 
     def query(self, number, size=oid.OFFLOAD_SIZES[6]):
         """A query of the normal path; what was written, by field of NDIS_OFFLOAD."""
@@ -358,6 +383,10 @@ def _body(kind, data):
     if kind == 3:
         *words, spi, number, length, family, status = SENT_BODY.unpack(data)
         return Send(*words, _number(spi), _number(number), length, family, status)
+    if kind == 5:
+        *words, count, reserved = COMPLETED_BODY.unpack_from(data)
+        equal((reserved, len(data)), (0, COMPLETED_BODY.size + 8 * count), "a completion's length")
+        return Completed(*words, struct.unpack_from(f"={count}Q", data, COMPLETED_BODY.size))
     return None
 
 
