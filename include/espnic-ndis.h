@@ -47,8 +47,17 @@
 /* espnic_ndis_bind.flags: record the OOB data of sent packets. */
 #define ESPNIC_NDIS_WANT_SEND (1 << 2)
 
-/* All flags of espnic_ndis_bind.flags. */
+/*
+ * espnic_ndis_bind.flags: records of packets carry the first bytes of the frame, in
+ * clear as driver and stack see them. Needs CAP_NET_RAW besides.
+ */
+#define ESPNIC_NDIS_WANT_BYTES (1 << 3)
+
+/* All kinds of records in espnic_ndis_bind.flags. */
 #define ESPNIC_NDIS_WANT_ALL (ESPNIC_NDIS_WANT_INDICATIONS | ESPNIC_NDIS_WANT_RECEIVE | ESPNIC_NDIS_WANT_SEND)
+
+/* Most bytes of a frame in a record. */
+#define ESPNIC_NDIS_MAX_BYTES 128
 
 /* Largest status buffer of an struct espnic_ndis_indication (NDIS_OFFLOAD, revision 6). */
 #define ESPNIC_NDIS_INDICATION_BUFFER 0xd8
@@ -61,8 +70,8 @@ struct espnic_ndis_bind {
 	/* Interface index in the caller's network namespace. */
 	__u32 ifindex;
 	/*
-	 * Which records read() shall return (WANT_*); the removal of the adapter always is
-	 * one.
+	 * Which records read() shall return, and how much of them (WANT_*); the removal of the
+	 * adapter always is one.
 	 */
 	__u32 flags;
 	/* Out: bytes of configuration. */
@@ -324,6 +333,36 @@ struct espnic_ndis_cancel {
 	__u64 request_id;
 };
 
+/* Longest frame of a struct espnic_ndis_submit, in bytes. */
+#define ESPNIC_NDIS_MAX_FRAME 65549
+
+/* Frames that an open file may submit in a second; one more gets NDIS_STATUS_RESOURCES. */
+#define ESPNIC_NDIS_MAX_SUBMITS 1000
+
+/* struct espnic_ndis_submit: an Ethernet frame with the slots of its NET_BUFFER_LIST. */
+struct espnic_ndis_submit {
+	/* Address of the frame, which is framed for ESP and not encrypted. */
+	__u64 frame;
+	/* Bytes of the frame, 14 to ESPNIC_NDIS_MAX_FRAME. */
+	__u32 length;
+	/*
+	 * Out: NDIS_STATUS of the NET_BUFFER_LIST. NDIS_STATUS_SEND_ABORTED if everything
+	 * fits: the numbers of an SA are XFRM's, and a frame that brings its own could repeat
+	 * one.
+	 */
+	__u32 status;
+	/* Slot 1, transmit form: OffloadHandle. */
+	__u64 slot1;
+	/* Slot 2: large send offload. */
+	__u64 slot2;
+	/* Slot 11: TunnelHandle. */
+	__u64 slot11;
+	/* Slot 12, transmit form. */
+	__u64 slot12;
+	/* Zero. */
+	__u64 reserved;
+};
+
 /* espnic_ndis_record.kind: struct espnic_ndis_indication, then its buffer. */
 #define ESPNIC_NDIS_RECORD_INDICATION 1
 
@@ -421,8 +460,13 @@ struct espnic_ndis_received {
 	__u32 length;
 	/* 4, 6, or 0 for anything else. */
 	__u8 family;
+	/*
+	 * Bytes of the frame that follow, padded with zeros to a multiple of 8; at most
+	 * ESPNIC_NDIS_MAX_BYTES.
+	 */
+	__u8 bytes;
 	/* Zero. */
-	__u8 reserved[3];
+	__u8 reserved[2];
 };
 
 /* struct espnic_ndis_sent: OOB data of a sent packet. */
@@ -443,8 +487,13 @@ struct espnic_ndis_sent {
 	__u32 length;
 	/* 4 or 6. */
 	__u8 family;
+	/*
+	 * Bytes of the frame that follow, padded with zeros to a multiple of 8; at most
+	 * ESPNIC_NDIS_MAX_BYTES.
+	 */
+	__u8 bytes;
 	/* Zero. */
-	__u8 reserved[3];
+	__u8 reserved[2];
 	/* Status of the NET_BUFFER_LIST. */
 	__u32 status;
 	/* Zero. */
@@ -490,6 +539,11 @@ struct espnic_ndis_sent {
  * written (EFAULT). Any other status is final.
  */
 #define ESPNIC_NDIS_PEND _IOWR(ESPNIC_NDIS_MAGIC, 7, struct espnic_ndis_request)
+/*
+ * ESPNIC_NDIS_SUBMIT, struct espnic_ndis_submit: have a packet with out-of-band data
+ * sent. So far it is only checked, and never leaves: see espnic_ndis_submit.status.
+ */
+#define ESPNIC_NDIS_SUBMIT _IOWR(ESPNIC_NDIS_MAGIC, 9, struct espnic_ndis_submit)
 /*
  * ESPNIC_NDIS_CANCEL, struct espnic_ndis_cancel: end this file's pending requests with
  * a RequestId.

@@ -164,6 +164,11 @@ bool espnic_helper_net_admin(const struct net *net)
 	return ns_capable(net->user_ns, CAP_NET_ADMIN);
 }
 
+bool espnic_helper_net_raw(const struct net *net)
+{
+	return ns_capable(net->user_ns, CAP_NET_RAW);
+}
+
 void espnic_helper_dev_put(struct net_device *dev)
 {
 	dev_put(dev);

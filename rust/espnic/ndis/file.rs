@@ -6,7 +6,8 @@ use super::{
     later::Workers,
     list,
     port::Port,
-    request, //
+    request,
+    submit, //
 };
 use crate::nic::Nic;
 use espnic_ndis::envelope::{
@@ -27,8 +28,10 @@ use espnic_ndis::envelope::{
     IOCTL_REQUEST,
     IOCTL_RESTART,
     IOCTL_SET_KEYWORD,
+    IOCTL_SUBMIT,
     VERSION,
-    WANT_ALL, //
+    WANT_ALL,
+    WANT_BYTES, //
 };
 use espnic_ndis::Status;
 use kernel::{
@@ -184,6 +187,7 @@ impl MiscDevice for OpenFile {
             IOCTL_GET_KEYWORD => user.exchange(|keyword| device.keyword(keyword)),
             IOCTL_RESTART => device.restart(&user.read()?),
             IOCTL_PEND => device.pend(&user),
+            IOCTL_SUBMIT => user.exchange(|one| submit::submit(device.port()?, one)),
             IOCTL_CANCEL => device.cancel(&user.read()?),
             _ => Err(ENOTTY),
         }?;
@@ -238,11 +242,14 @@ impl OpenFile {
     }
 
     fn bind(&self, bind: &mut Bind) -> Result {
-        if bind.flags & !WANT_ALL != 0 || bind.reserved != 0 {
+        if bind.flags & !(WANT_ALL | WANT_BYTES) != 0 || bind.reserved != 0 {
             return Err(EINVAL);
         }
         let namespace = Namespace::current()?;
         if !namespace.may_administrate() {
+            return Err(EPERM);
+        }
+        if bind.flags & WANT_BYTES != 0 && !namespace.may_see_packets() {
             return Err(EPERM);
         }
         if self.port.as_ref().is_some() {

@@ -35,6 +35,7 @@ use espnic_ndis::{
     keyword,
     model::{
         self,
+        segment::Limits,
         Capabilities,
         Completion,
         Effects,
@@ -198,6 +199,11 @@ impl Miniport {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         self.model.snapshot()
+    }
+
+    /// What the reported configuration allows of large sends.
+    pub(super) fn limits(&self) -> Limits {
+        Limits::of(self.model.current())
     }
 
     pub(super) fn version(&self) -> Version {

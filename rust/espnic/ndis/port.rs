@@ -17,11 +17,14 @@ use espnic_ndis::envelope::{
     Record,
     Sent,
     INDICATION_BUFFER,
+    MAX_BYTES,
+    MAX_SUBMITS,
     RECORD_INDICATION,
     RECORD_RECEIVED,
     RECORD_REMOVED,
     RECORD_SENT,
     RING_RECORDS,
+    WANT_BYTES,
     WANT_INDICATIONS,
     WANT_RECEIVE,
     WANT_SEND, //
@@ -45,9 +48,12 @@ use kernel::{
     }, //
 };
 use kernel_net::{
-    net::namespace::{
-        HeldDevice,
-        Namespace, //
+    net::{
+        namespace::{
+            HeldDevice,
+            Namespace, //
+        },
+        skbuff::SkBuff, //
     },
     new_lock,
     sync::SpinLockBh, //
@@ -65,9 +71,41 @@ pub(super) enum Body {
         length: usize,
         buffer: [u8; INDICATION_BUFFER],
     },
-    Received(Received),
-    Sent(Sent),
+    Received(Received, Start),
+    Sent(Sent, Start),
     Removed,
+}
+
+/// The first bytes of a frame.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    bytes: [u8; MAX_BYTES],
+    length: u8,
+}
+
+impl Start {
+    pub(super) const NONE: Self = Self {
+        bytes: [0; MAX_BYTES],
+        length: 0,
+    };
+
+    pub(super) fn of(skb: &SkBuff) -> Self {
+        let mut start = Self::NONE;
+        let length = usize::try_from(skb.len()).map_or(MAX_BYTES, |length| length.min(MAX_BYTES));
+        if let Some(bytes) = start.bytes.get_mut(..length) {
+            start.length = match skb.copy_bits(0, bytes) {
+                Ok(()) => length as u8,
+                Err(_) => 0,
+            };
+        }
+        start
+    }
+
+    /// Writes them behind a body; returns where they end.
+    fn write(&self, out: &mut [u8], at: usize) -> Option<usize> {
+        let padded = usize::from(self.length).checked_next_multiple_of(8)?;
+        put(out, at, self.bytes.get(..padded)?)
+    }
 }
 
 impl Body {
@@ -75,17 +113,25 @@ impl Body {
     fn wanted_by(&self) -> u32 {
         match self {
             Self::Indication { .. } => WANT_INDICATIONS,
-            Self::Received(_) => WANT_RECEIVE,
-            Self::Sent(_) => WANT_SEND,
+            Self::Received(..) => WANT_RECEIVE,
+            Self::Sent(..) => WANT_SEND,
             Self::Removed => !0,
         }
+    }
+
+    /// The same without the bytes of the packet.
+    fn without_bytes(mut self) -> Self {
+        if let Self::Received(_, start) | Self::Sent(_, start) = &mut self {
+            *start = Start::NONE;
+        }
+        self
     }
 
     fn kind(&self) -> u16 {
         match self {
             Self::Indication { .. } => RECORD_INDICATION,
-            Self::Received(_) => RECORD_RECEIVED,
-            Self::Sent(_) => RECORD_SENT,
+            Self::Received(..) => RECORD_RECEIVED,
+            Self::Sent(..) => RECORD_SENT,
             Self::Removed => RECORD_REMOVED,
         }
     }
@@ -106,8 +152,22 @@ impl Body {
                 let padded = length.checked_next_multiple_of(8)?;
                 put(out, at, buffer.get(..padded)?)
             }
-            Self::Received(body) => put(out, 0, body.as_bytes()),
-            Self::Sent(body) => put(out, 0, body.as_bytes()),
+            Self::Received(body, start) => {
+                let body = Received {
+                    bytes: start.length,
+                    ..*body
+                };
+                let at = put(out, 0, body.as_bytes())?;
+                start.write(out, at)
+            }
+            Self::Sent(body, start) => {
+                let body = Sent {
+                    bytes: start.length,
+                    ..*body
+                };
+                let at = put(out, 0, body.as_bytes())?;
+                start.write(out, at)
+            }
             Self::Removed => Some(0),
         }
     }
@@ -328,6 +388,8 @@ struct Inside {
     table: Table,
     /// The adapter is gone, and requests are worked on still: the removal is to be told behind them.
     removal_due: bool,
+    /// Frames submitted in a second, and which one that is.
+    submits: (u64, u32),
 }
 
 impl Inside {
@@ -397,6 +459,7 @@ impl Port {
             ring: Ring::new()?,
             table: Table::new()?,
             removal_due: false,
+            submits: (0, 0),
         };
         Arc::pin_init(
             pin_init!(Self {
@@ -468,7 +531,11 @@ impl Port {
         if self.wants & body.wanted_by() == 0 {
             return;
         }
-        self.inside.lock().ring.push(*body, false);
+        let body = match self.wants & WANT_BYTES {
+            0 => body.without_bytes(),
+            _ => *body,
+        };
+        self.inside.lock().ring.push(body, false);
         self.readable.notify_all();
     }
 
@@ -483,6 +550,17 @@ impl Port {
         let mut inside = self.inside.lock();
         let Inside { ring, table, .. } = &mut *inside;
         act(ring, table)
+    }
+
+    /// Whether a frame may be submitted: counts it, and says no to too many in a second.
+    pub(super) fn may_submit(&self) -> bool {
+        let second = now() / 1_000_000_000;
+        let mut inside = self.inside.lock();
+        if inside.submits.0 != second {
+            inside.submits = (second, 0);
+        }
+        inside.submits.1 = inside.submits.1.saturating_add(1);
+        inside.submits.1 <= MAX_SUBMITS
     }
 
     /// Counts pended requests that ended with an error.

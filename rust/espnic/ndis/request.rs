@@ -101,6 +101,16 @@ impl Information {
         Ok(information)
     }
 
+    /// Copies something else of the caller's that must not stay in memory.
+    pub(super) fn copy(address: u64, length: usize) -> Result<Self> {
+        let address = usize::try_from(address).map_err(|_| EFAULT)?;
+        let mut copy = Self(KVVec::new());
+        copy.0.resize(length, 0, GFP_KERNEL)?;
+        let user = UserSlice::new(UserPtr::from_addr(address), length);
+        user.reader().read_slice(&mut copy.0)?;
+        Ok(copy)
+    }
+
     /// What is in it.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0

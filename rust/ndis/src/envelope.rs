@@ -55,6 +55,9 @@ pub const IOCTL_RESTART: u32 = ioc::<Restart>(DIR_WRITE, 6);
 /// `NDIS_STATUS_PENDING`, the information buffer is left as it is, and a [`Completed`] follows, also if
 /// the answer could not be written (`EFAULT`). Any other status is final.
 pub const IOCTL_PEND: u32 = ioc::<Request>(DIR_READ | DIR_WRITE, 7);
+/// `ESPNIC_NDIS_SUBMIT`, [`Submit`]: have a packet with out-of-band data sent. So far it is only checked,
+/// and never leaves: see [`Submit::status`].
+pub const IOCTL_SUBMIT: u32 = ioc::<Submit>(DIR_READ | DIR_WRITE, 9);
 /// `ESPNIC_NDIS_CANCEL`, [`Cancel`]: end this file's pending requests with a RequestId.
 pub const IOCTL_CANCEL: u32 = ioc::<Cancel>(DIR_WRITE, 8);
 
@@ -64,8 +67,14 @@ pub const WANT_INDICATIONS: u32 = 1 << 0;
 pub const WANT_RECEIVE: u32 = 1 << 1;
 /// [`Bind::flags`]: record the OOB data of sent packets.
 pub const WANT_SEND: u32 = 1 << 2;
-/// All flags of [`Bind::flags`].
+/// [`Bind::flags`]: records of packets carry the first bytes of the frame, in clear as driver and stack
+/// see them. Needs `CAP_NET_RAW` besides.
+pub const WANT_BYTES: u32 = 1 << 3;
+/// All kinds of records in [`Bind::flags`].
 pub const WANT_ALL: u32 = WANT_INDICATIONS | WANT_RECEIVE | WANT_SEND;
+
+/// Most bytes of a frame in a record.
+pub const MAX_BYTES: usize = 128;
 
 /// Largest status buffer of an [`Indication`] (`NDIS_OFFLOAD`, revision 6).
 pub const INDICATION_BUFFER: usize = 0xd8;
@@ -76,7 +85,7 @@ pub const INDICATION_BUFFER: usize = 0xd8;
 pub struct Bind {
     /// Interface index in the caller's network namespace.
     pub ifindex: u32,
-    /// Which records `read()` shall return (`WANT_*`); the removal of the adapter always is one.
+    /// Which records `read()` shall return, and how much of them (`WANT_*`); the removal of the adapter always is one.
     pub flags: u32,
     /// Out: bytes of `configuration`.
     pub length: u32,
@@ -309,6 +318,34 @@ pub struct Cancel {
     pub request_id: u64,
 }
 
+/// Longest frame of a [`Submit`], in bytes.
+pub const MAX_FRAME: u32 = 65549;
+/// Frames that an open file may submit in a second; one more gets `NDIS_STATUS_RESOURCES`.
+pub const MAX_SUBMITS: u32 = 1000;
+
+/// `struct espnic_ndis_submit`: an Ethernet frame with the slots of its NET_BUFFER_LIST.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Submit {
+    /// Address of the frame, which is framed for ESP and not encrypted.
+    pub frame: u64,
+    /// Bytes of the frame, 14 to [`MAX_FRAME`].
+    pub length: u32,
+    /// Out: `NDIS_STATUS` of the NET_BUFFER_LIST. `NDIS_STATUS_SEND_ABORTED` if everything fits: the
+    /// numbers of an SA are XFRM's, and a frame that brings its own could repeat one.
+    pub status: u32,
+    /// Slot 1, transmit form: OffloadHandle.
+    pub slot1: u64,
+    /// Slot 2: large send offload.
+    pub slot2: u64,
+    /// Slot 11: TunnelHandle.
+    pub slot11: u64,
+    /// Slot 12, transmit form.
+    pub slot12: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
 /// [`Record::kind`]: [`Indication`], then its buffer.
 pub const RECORD_INDICATION: u16 = 1;
 /// [`Record::kind`]: [`Received`].
@@ -396,8 +433,10 @@ pub struct Received {
     pub length: u32,
     /// 4, 6, or 0 for anything else.
     pub family: u8,
+    /// Bytes of the frame that follow, padded with zeros to a multiple of 8; at most [`MAX_BYTES`].
+    pub bytes: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 /// `struct espnic_ndis_sent`: OOB data of a sent packet.
@@ -420,8 +459,10 @@ pub struct Sent {
     pub length: u32,
     /// 4 or 6.
     pub family: u8,
+    /// Bytes of the frame that follow, padded with zeros to a multiple of 8; at most [`MAX_BYTES`].
+    pub bytes: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// Status of the NET_BUFFER_LIST.
     pub status: u32,
     /// Zero.
@@ -437,6 +478,7 @@ const _: () = {
     assert!(size_of::<Keyword>() == 16);
     assert!(size_of::<Restart>() == 8);
     assert!(size_of::<Cancel>() == 8);
+    assert!(size_of::<Submit>() == 56);
     assert!(size_of::<Record>() == 24);
     assert!(size_of::<Indication>() == 8);
     assert!(size_of::<Completed>() == 32);
@@ -464,6 +506,7 @@ mod tests {
         assert_eq!(IOCTL_RESTART, 0x4008_e506);
         assert_eq!(IOCTL_PEND, 0xc048_e507);
         assert_eq!(IOCTL_CANCEL, 0x4008_e508);
+        assert_eq!(IOCTL_SUBMIT, 0xc038_e509);
     }
 
     #[test]
@@ -474,7 +517,7 @@ mod tests {
             head + size_of::<Completed>() + MAX_HANDLES * size_of::<u64>()
         );
         assert!(head + size_of::<Indication>() + INDICATION_BUFFER <= MAX_RECORD);
-        assert!(head + size_of::<Received>() <= MAX_RECORD);
-        assert!(head + size_of::<Sent>() <= MAX_RECORD);
+        assert!(head + size_of::<Received>() + MAX_BYTES <= MAX_RECORD);
+        assert!(head + size_of::<Sent>() + MAX_BYTES <= MAX_RECORD);
     }
 }
