@@ -4,6 +4,7 @@
 and what ends requests before their time. A NIC that answers late keeps them pending.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import env, esp, ktap, ndis, netlink, oid, pace, proc, traffic  # noqa: E402
 
 LATE_MS = 200
+MANY = 48
 AT_ONCE = 4  # requests of a file that are worked on at a time
 ENDS = {"SUCCESS", "REQUEST_ABORTED", "NOT_ACCEPTED"}
 
@@ -219,7 +221,7 @@ def moved_away(cfg):
     ktap.rules("R34", "R40", "R41")
     miniport = ndis.ready(cfg)
     _late(cfg)
-    for number in range(3 * AT_ONCE):
+    for number in range(MANY):
         _add(miniport, number)
     try:
         cfg.give_back()
@@ -232,7 +234,7 @@ def moved_away(cfg):
         cfg.connect()
     ktap.equal(records[-1].kind, 4, "the last record")
     found = [one.body for one in records[:-1]]
-    ktap.equal(sorted(one.request_id for one in found), list(range(3 * AT_ONCE)), "completions")
+    ktap.equal(sorted(one.request_id for one in found), list(range(MANY)), "completions")
     ktap.equal({one.name for one in found} - ENDS, set(), "other statuses")
     ktap.contains([one.name for one in found], "REQUEST_ABORTED", "statuses")
     ktap.equal([one.sequence for one in records], list(range(len(records))), "numbers of records")
@@ -276,8 +278,32 @@ def esn_messages(cfg):
                [(netlink.XFRM_MSG_NEWSA, sa.spi), (netlink.XFRM_MSG_DELSA, sa.spi)], "messages")
 
 
+def by_the_tool(cfg):
+    """`--pending` in a session, where `follow` shows the completion, and in a command of its own."""
+    ktap.rules("R146")
+    miniport, sa, rest = ndis.ready(cfg), esp.direct().out, esp.direct().out
+    words = [f"add --dir out --src {one.src} --dst {one.dst} --spi {one.spi:#x} --enc aes-gcm-128 "
+             f"--enc-key {one.key.hex()} --mode transport" for one in (sa, rest)]
+    lines = [f"{words[0]} --pending 5", "follow --count 1 --time 5", "cancel 6"]
+    script = "printf '%s\\n' \"$@\" | espnic-ndis -i \"$0\" --json session"
+    text = cfg.dut.cmd("sh", "-c", script, cfg.netif, *lines)
+    pended, done, cancel = (json.loads(line) for line in text.splitlines())
+    ktap.equal((pended["ok"], pended["status"], pended["handle"]),
+               (True, "NDIS_STATUS_PENDING", None), "answer")
+    ktap.equal((done["record"], done["request_id"], done["status"]),
+               ("completed", 5, "NDIS_STATUS_SUCCESS"), "record")
+    ktap.check(done["handle"], "there is no handle")
+    ktap.equal((cancel["ok"], cancel["request_id"]), (True, 6), "cancel")
+    handle = miniport.add(rest, False)
+    text = cfg.dut.cmd("espnic-ndis", "-i", cfg.netif, "--json", "delete", f"{handle:#x}",
+                       "--pending", "7")
+    ktap.equal([json.loads(line)["status"] for line in text.splitlines()],
+               ["NDIS_STATUS_PENDING", "NDIS_STATUS_SUCCESS"], "statuses of a command")
+    ktap.equal(miniport.list(), {}, "SAs")
+
+
 CASES = [completed, a_list, final_at_once, in_flight, in_order, cancelled, too_many, never_lost,
-         closing_the_file, moved_away, reset_meanwhile, keys_are_not_recorded, esn_messages]
+         closing_the_file, moved_away, reset_meanwhile, keys_are_not_recorded, esn_messages, by_the_tool]
 
 
 def _setup():
