@@ -4,7 +4,7 @@
 //!
 //! The rules are in the crate `espnic_ndis`; this module gives them the NIC. An SA that is added here
 //! is an XFRM state that the NIC offloads, made as `xfrm_user` makes one. `handles` numbers the SAs,
-//! `port` is the adapter as an open file sees it, `file` the device, `request` and `translate` do
+//! `port` is the adapter as an open file sees it, `ring` its records, `file` the device, `request` and `translate` do
 //! OID requests, `later` those that are pended, `submit` looks at packets to send, `hardware` says what the NIC can, `oob` reports packets.
 //!
 //! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
@@ -22,6 +22,7 @@ mod miniport;
 mod oob;
 mod port;
 mod request;
+mod ring;
 mod submit;
 mod translate;
 
@@ -52,10 +53,8 @@ use kernel_net::{
     sync::SpinLockBh, //
 };
 use miniport::Miniport;
-use port::{
-    Body,
-    Port, //
-};
+use port::Port;
+use ring::Body;
 
 pub(crate) use file::Registrations;
 

@@ -31,7 +31,7 @@ pub trait Run: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `work` is initialised with [`Task::callback`], and part of a pinned `Task<T>`.
+/// `work` is initialised with `Task::callback`, and part of a pinned `Task<T>`.
 #[pin_data(PinnedDrop)]
 pub struct Task<T: Run> {
     #[pin]

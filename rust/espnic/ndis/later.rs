@@ -7,14 +7,12 @@
 //! there are places.
 
 use super::{
-    port::{
-        Port,
-        Stamp, //
-    },
+    port::Port,
     request::{
         self,
         Information, //
     },
+    ring::Stamp, //
 };
 use espnic_ndis::{
     envelope::{

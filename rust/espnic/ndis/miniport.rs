@@ -4,11 +4,9 @@
 
 use super::{
     hardware,
-    port::{
-        Body,
-        Port, //
-    },
+    port::Port,
     request::completed,
+    ring::Body,
     Adapter, //
 };
 use crate::{

@@ -6,7 +6,7 @@
 mod tests;
 
 use super::{
-    port::Start,
+    ring::Start,
     Adapter,
     Body,
     Ndis, //

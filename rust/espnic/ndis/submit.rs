@@ -7,12 +7,12 @@
 //! fits ends with NDIS_STATUS_SEND_ABORTED (C46). Nothing leaves, least of all in clear.
 
 use super::{
-    port::{
+    port::Port,
+    request::Information,
+    ring::{
         Body,
-        Port,
         Start, //
     },
-    request::Information,
     translate, //
 };
 use crate::nic::Nic;
