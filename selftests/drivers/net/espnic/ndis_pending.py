@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""OID requests that are completed later: NDIS_STATUS_PENDING, the completion as a record, its order,
-and what ends requests before their time. A NIC that answers late keeps them pending.
+"""OID requests that are completed later: NDIS_STATUS_PENDING, the completion as a record, its
+order, and what ends requests before their time. A NIC that answers late keeps them pending.
 """
 
 import json
@@ -164,7 +164,7 @@ def cancelled(cfg):
 
 
 def too_many(cfg):
-    """A request that finds no place is refused; a completed one keeps its place until it is read."""
+    """A request that finds no place is refused; a completed one keeps its place until read."""
     ktap.rules("R148")
     miniport = ndis.ready(cfg)
     for number in range(ndis.MAX_PENDING):
@@ -279,7 +279,7 @@ def esn_messages(cfg):
 
 
 def by_the_tool(cfg):
-    """`--pending` in a session, where `follow` shows the completion, and in a command of its own."""
+    """`--pending` in a session, where `follow` shows the completion, and in a command."""
     ktap.rules("R146")
     miniport, sa, rest = ndis.ready(cfg), esp.direct().out, esp.direct().out
     words = [f"add --dir out --src {one.src} --dst {one.dst} --spi {one.spi:#x} --enc aes-gcm-128 "
@@ -303,7 +303,8 @@ def by_the_tool(cfg):
 
 
 CASES = [completed, a_list, final_at_once, in_flight, in_order, cancelled, too_many, never_lost,
-         closing_the_file, moved_away, reset_meanwhile, keys_are_not_recorded, esn_messages, by_the_tool]
+         closing_the_file, moved_away, reset_meanwhile, keys_are_not_recorded, esn_messages,
+         by_the_tool]
 
 
 def _setup():

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import env, esp, frames, ktap, ndis, oid, pace, traffic, xfrm  # noqa: E402
 
 IPV4, IPV6 = 0x0800, 0x86DD
-ICV = 16
+ICV, PROTO_TCP = 16, 6
 MARK = b"espnic in clear"
 
 
@@ -87,7 +87,7 @@ def mismatches(cfg):
     miniport, flow = ndis.ready(cfg), esp.direct()
     handle, inbound = miniport.add(flow.out, False), miniport.add(flow.in_, True)
     frame, word = _udp4(flow.out)
-    tcp, pad = frames.PROTO_TCP, word >> 8 & 0xFF
+    tcp, pad = PROTO_TCP, word >> 8 & 0xFF
     stranger = esp.direct(reqid=9).out
     body = _esp(flow.out)[0]
     watch = cfg.watch()
@@ -122,7 +122,7 @@ def not_set_up(cfg):
     miniport, sa = ndis.ready(cfg), esp.direct().out
     handle, (frame, word) = miniport.add(sa, False), _udp4(sa)
     ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status before")
-    miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation(oid.SET_OFF))
+    miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation(enabled=oid.SET_OFF))
     ktap.equal(miniport.submit(frame, handle, word), "FAILURE", "status with a handle")
     ktap.equal(miniport.submit(frame, 0, 0), "FAILURE", "status without one")
 
