@@ -26,7 +26,16 @@
  */
 #define ESPNIC_NDIS_MAX_BUFFER 65536
 
-/* Records that an open file keeps until they are read. */
+/*
+ * Requests of an open file that are pending, or completed but not read; one more gets
+ * NDIS_STATUS_RESOURCES.
+ */
+#define ESPNIC_NDIS_MAX_PENDING 64
+
+/*
+ * Records that an open file keeps until they are read, besides those of completed
+ * requests.
+ */
 #define ESPNIC_NDIS_RING_RECORDS 1024
 
 /* espnic_ndis_bind.flags: record status indications. */
@@ -38,8 +47,17 @@
 /* espnic_ndis_bind.flags: record the OOB data of sent packets. */
 #define ESPNIC_NDIS_WANT_SEND (1 << 2)
 
-/* All flags of espnic_ndis_bind.flags. */
+/*
+ * espnic_ndis_bind.flags: records of packets carry the first bytes of the frame, in
+ * clear as driver and stack see them. Needs CAP_NET_RAW besides.
+ */
+#define ESPNIC_NDIS_WANT_BYTES (1 << 3)
+
+/* All kinds of records in espnic_ndis_bind.flags. */
 #define ESPNIC_NDIS_WANT_ALL (ESPNIC_NDIS_WANT_INDICATIONS | ESPNIC_NDIS_WANT_RECEIVE | ESPNIC_NDIS_WANT_SEND)
+
+/* Most bytes of a frame in a record. */
+#define ESPNIC_NDIS_MAX_BYTES 128
 
 /* Largest status buffer of an struct espnic_ndis_indication (NDIS_OFFLOAD, revision 6). */
 #define ESPNIC_NDIS_INDICATION_BUFFER 0xd8
@@ -52,8 +70,8 @@ struct espnic_ndis_bind {
 	/* Interface index in the caller's network namespace. */
 	__u32 ifindex;
 	/*
-	 * Which records read() shall return (WANT_*); the removal of the adapter always is
-	 * one.
+	 * Which records read() shall return, and how much of them (WANT_*); the removal of the
+	 * adapter always is one.
 	 */
 	__u32 flags;
 	/* Out: bytes of configuration. */
@@ -306,6 +324,45 @@ struct espnic_ndis_restart {
 	__u32 reserved;
 };
 
+/* struct espnic_ndis_cancel. */
+struct espnic_ndis_cancel {
+	/*
+	 * RequestId. Those whose work has not begun are completed with
+	 * NDIS_STATUS_REQUEST_ABORTED.
+	 */
+	__u64 request_id;
+};
+
+/* Longest frame of a struct espnic_ndis_submit, in bytes. */
+#define ESPNIC_NDIS_MAX_FRAME 65549
+
+/* Frames that an open file may submit in a second; one more gets NDIS_STATUS_RESOURCES. */
+#define ESPNIC_NDIS_MAX_SUBMITS 1000
+
+/* struct espnic_ndis_submit: an Ethernet frame with the slots of its NET_BUFFER_LIST. */
+struct espnic_ndis_submit {
+	/* Address of the frame, which is framed for ESP and not encrypted. */
+	__u64 frame;
+	/* Bytes of the frame, 14 to ESPNIC_NDIS_MAX_FRAME. */
+	__u32 length;
+	/*
+	 * Out: NDIS_STATUS of the NET_BUFFER_LIST. NDIS_STATUS_SEND_ABORTED if everything
+	 * fits: the numbers of an SA are XFRM's, and a frame that brings its own could repeat
+	 * one.
+	 */
+	__u32 status;
+	/* Slot 1, transmit form: OffloadHandle. */
+	__u64 slot1;
+	/* Slot 2: large send offload. */
+	__u64 slot2;
+	/* Slot 11: TunnelHandle. */
+	__u64 slot11;
+	/* Slot 12, transmit form. */
+	__u64 slot12;
+	/* Zero. */
+	__u64 reserved;
+};
+
 /* espnic_ndis_record.kind: struct espnic_ndis_indication, then its buffer. */
 #define ESPNIC_NDIS_RECORD_INDICATION 1
 
@@ -317,6 +374,12 @@ struct espnic_ndis_restart {
 
 /* espnic_ndis_record.kind: the adapter was removed; no body, and the last record. */
 #define ESPNIC_NDIS_RECORD_REMOVED 4
+
+/*
+ * espnic_ndis_record.kind: struct espnic_ndis_completed, then its handles. It is never
+ * lost.
+ */
+#define ESPNIC_NDIS_RECORD_COMPLETED 5
 
 /*
  * struct espnic_ndis_record: head of what read() returns. Each call returns as many
@@ -348,6 +411,34 @@ struct espnic_ndis_indication {
 	__u32 buffer_length;
 };
 
+/*
+ * Most handles behind a struct espnic_ndis_completed: elements of ADD_SA in an
+ * information buffer of ESPNIC_NDIS_MAX_BUFFER.
+ */
+#define ESPNIC_NDIS_MAX_HANDLES 390
+
+/*
+ * struct espnic_ndis_completed: a request that was pended is complete. Of an addition
+ * that has succeeded the OffloadHandles follow, 8 bytes each, in the order of its
+ * elements, 0 for one that was not offloaded.
+ */
+struct espnic_ndis_completed {
+	/* RequestId. */
+	__u64 request_id;
+	/* The OID. */
+	__u32 oid;
+	/* NDIS_STATUS. */
+	__u32 status;
+	/* BytesRead or BytesWritten. */
+	__u32 bytes_done;
+	/* BytesNeeded. */
+	__u32 bytes_needed;
+	/* Handles that follow, at most ESPNIC_NDIS_MAX_HANDLES. */
+	__u32 handles;
+	/* Zero. */
+	__u32 reserved;
+};
+
 /* struct espnic_ndis_received: OOB data of a received packet. */
 struct espnic_ndis_received {
 	/* Slot 1, version 2 receive form. */
@@ -369,8 +460,13 @@ struct espnic_ndis_received {
 	__u32 length;
 	/* 4, 6, or 0 for anything else. */
 	__u8 family;
+	/*
+	 * Bytes of the frame that follow, padded with zeros to a multiple of 8; at most
+	 * ESPNIC_NDIS_MAX_BYTES.
+	 */
+	__u8 bytes;
 	/* Zero. */
-	__u8 reserved[3];
+	__u8 reserved[2];
 };
 
 /* struct espnic_ndis_sent: OOB data of a sent packet. */
@@ -391,8 +487,13 @@ struct espnic_ndis_sent {
 	__u32 length;
 	/* 4 or 6. */
 	__u8 family;
+	/*
+	 * Bytes of the frame that follow, padded with zeros to a multiple of 8; at most
+	 * ESPNIC_NDIS_MAX_BYTES.
+	 */
+	__u8 bytes;
 	/* Zero. */
-	__u8 reserved[3];
+	__u8 reserved[2];
 	/* Status of the NET_BUFFER_LIST. */
 	__u32 status;
 	/* Zero. */
@@ -400,7 +501,7 @@ struct espnic_ndis_sent {
 };
 
 /* Bytes of the longest record. */
-#define ESPNIC_NDIS_MAX_RECORD (24 + 8 + ESPNIC_NDIS_INDICATION_BUFFER)
+#define ESPNIC_NDIS_MAX_RECORD (24 + 32 + 8 * ESPNIC_NDIS_MAX_HANDLES)
 
 /*
  * ESPNIC_NDIS_BIND, struct espnic_ndis_bind: choose the interface of this open file,
@@ -431,5 +532,22 @@ struct espnic_ndis_sent {
  * the keywords.
  */
 #define ESPNIC_NDIS_RESTART _IOW(ESPNIC_NDIS_MAGIC, 6, struct espnic_ndis_restart)
+/*
+ * ESPNIC_NDIS_PEND, struct espnic_ndis_request: an OID request that may be completed
+ * later. Then its status is NDIS_STATUS_PENDING, the information buffer is left as it
+ * is, and a struct espnic_ndis_completed follows, also if the answer could not be
+ * written (EFAULT). Any other status is final.
+ */
+#define ESPNIC_NDIS_PEND _IOWR(ESPNIC_NDIS_MAGIC, 7, struct espnic_ndis_request)
+/*
+ * ESPNIC_NDIS_SUBMIT, struct espnic_ndis_submit: have a packet with out-of-band data
+ * sent. So far it is only checked, and never leaves: see espnic_ndis_submit.status.
+ */
+#define ESPNIC_NDIS_SUBMIT _IOWR(ESPNIC_NDIS_MAGIC, 9, struct espnic_ndis_submit)
+/*
+ * ESPNIC_NDIS_CANCEL, struct espnic_ndis_cancel: end this file's pending requests with
+ * a RequestId.
+ */
+#define ESPNIC_NDIS_CANCEL _IOW(ESPNIC_NDIS_MAGIC, 8, struct espnic_ndis_cancel)
 
 #endif /* ESPNIC_NDIS_H */

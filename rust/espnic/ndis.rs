@@ -4,8 +4,8 @@
 //!
 //! The rules are in the crate `espnic_ndis`; this module gives them the NIC. An SA that is added here
 //! is an XFRM state that the NIC offloads, made as `xfrm_user` makes one. `handles` numbers the SAs,
-//! `port` is the adapter as an open file sees it, `file` the device, `request` and `translate` do
-//! OID requests, `hardware` says what the NIC can, `oob` reports packets.
+//! `port` is the adapter as an open file sees it, `ring` its records, `file` the device, `request` and `translate` do
+//! OID requests, `later` those that are pended, `submit` looks at packets to send, `hardware` says what the NIC can, `oob` reports packets.
 //!
 //! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
 //! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
@@ -16,11 +16,14 @@
 mod file;
 mod handles;
 mod hardware;
+mod later;
 mod list;
 mod miniport;
 mod oob;
 mod port;
 mod request;
+mod ring;
+mod submit;
 mod translate;
 
 use crate::{
@@ -50,10 +53,8 @@ use kernel_net::{
     sync::SpinLockBh, //
 };
 use miniport::Miniport;
-use port::{
-    Body,
-    Port, //
-};
+use port::Port;
+use ring::Body;
 
 pub(crate) use file::Registrations;
 
@@ -150,7 +151,12 @@ impl Ndis {
 
     /// The NIC is reset from now on, or not any more.
     pub(crate) fn set_resetting(&self, resetting: bool) {
-        self.with(|adapter| adapter.miniport.lock().set_resetting(resetting));
+        self.with(|adapter| {
+            adapter.miniport.lock().set_resetting(resetting);
+            if resetting {
+                adapter.abort();
+            }
+        });
     }
 }
 
@@ -199,6 +205,20 @@ impl Adapter {
     /// Stores a record in the ring of each bound file that wants such.
     fn push(&self, body: &Body) {
         self.ports.lock().iter().for_each(|port| port.push(body));
+    }
+
+    /// A reset or halt: ends the pended requests of all files whose work has not begun. May sleep.
+    fn abort(&self) {
+        let mut nth = 0usize;
+        loop {
+            // One that is left out since another goes meanwhile begins later, and is refused then.
+            let port = self.ports.lock().get(nth).cloned();
+            let Some(port) = port else {
+                return;
+            };
+            port.abort(None);
+            nth = nth.saturating_add(1);
+        }
     }
 
     /// The interface leaves its namespace: the bound files lose it.

@@ -67,6 +67,7 @@ struct net *espnic_helper_current_net(void);
 void espnic_helper_get_net(struct net *net);
 void espnic_helper_put_net(struct net *net);
 bool espnic_helper_net_admin(const struct net *net);
+bool espnic_helper_net_raw(const struct net *net);
 void espnic_helper_dev_put(struct net_device *dev);
 struct net_device *espnic_helper_notifier_dev(void *info);
 bool espnic_helper_netdev_has_rx_handler(const struct net_device *dev);
@@ -77,6 +78,8 @@ void espnic_helper_rtnl_lock(void);
 void espnic_helper_rtnl_unlock(void);
 void espnic_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
 void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms);
+void espnic_helper_init_work(struct work_struct *work, work_func_t func);
+void espnic_helper_queue_long_work(struct work_struct *work);
 
 /* skbuff.c */
 void *espnic_helper_netdev_alloc_frag(unsigned int size);

@@ -134,6 +134,16 @@ void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms)
 	mod_delayed_work(system_percpu_wq, work, msecs_to_jiffies(ms));
 }
 
+void espnic_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void espnic_helper_queue_long_work(struct work_struct *work)
+{
+	queue_work(system_dfl_long_wq, work);
+}
+
 struct net *espnic_helper_current_net(void)
 {
 	return current->nsproxy ? current->nsproxy->net_ns : NULL;
@@ -152,6 +162,11 @@ void espnic_helper_put_net(struct net *net)
 bool espnic_helper_net_admin(const struct net *net)
 {
 	return ns_capable(net->user_ns, CAP_NET_ADMIN);
+}
+
+bool espnic_helper_net_raw(const struct net *net)
+{
+	return ns_capable(net->user_ns, CAP_NET_RAW);
 }
 
 void espnic_helper_dev_put(struct net_device *dev)

@@ -35,3 +35,5 @@ pub mod random;
 pub mod rtnl;
 pub mod sync;
 pub mod virtio;
+#[cfg(espnic_ndis)]
+pub mod work;

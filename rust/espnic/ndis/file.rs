@@ -3,13 +3,16 @@
 //! `/dev/espnic-ndis`: open files, ioctls, reading.
 
 use super::{
+    later::Workers,
     list,
     port::Port,
-    request, //
+    request,
+    submit, //
 };
 use crate::nic::Nic;
 use espnic_ndis::envelope::{
     Bind,
+    Cancel,
     Info,
     Keyword,
     Request,
@@ -17,15 +20,20 @@ use espnic_ndis::envelope::{
     INFO_ENCAPSULATION,
     INFO_REMOVED,
     IOCTL_BIND,
+    IOCTL_CANCEL,
     IOCTL_GET_KEYWORD,
     IOCTL_INFO,
     IOCTL_LIST,
+    IOCTL_PEND,
     IOCTL_REQUEST,
     IOCTL_RESTART,
     IOCTL_SET_KEYWORD,
+    IOCTL_SUBMIT,
     VERSION,
-    WANT_ALL, //
+    WANT_ALL,
+    WANT_BYTES, //
 };
+use espnic_ndis::Status;
 use kernel::{
     fs::{
         File,
@@ -107,6 +115,8 @@ pub(super) struct OpenFile {
     /// Its number, never 0.
     number: u32,
     port: SetOnce<Arc<Port>>,
+    /// Since the first request that was pended.
+    workers: SetOnce<Workers>,
     /// Woken for each record; who waits may do so before there is a port.
     readable: Arc<PollCondVar>,
     requests: Atomic<u64>,
@@ -123,6 +133,7 @@ impl MiscDevice for OpenFile {
             // After so many files one may be shared, which mixes up who deletes what.
             number: number.max(1),
             port: SetOnce::new(),
+            workers: SetOnce::new(),
             readable: Arc::pin_init(new_poll_condvar!(), GFP_KERNEL)?,
             requests: Atomic::new(0),
             failed: Atomic::new(0),
@@ -131,8 +142,12 @@ impl MiscDevice for OpenFile {
     }
 
     fn release(device: KBox<Self>, _file: &File) {
-        if let Some(port) = device.port.as_ref() {
+        let Self { port, workers, .. } = KBox::into_inner(device);
+        if let Some(port) = port.as_ref() {
             port.adapter.detach(port);
+            port.with_table(|_, table| table.close());
+            // Waits for work under way, which may add an SA still.
+            drop(workers);
             port.delete_own();
         }
     }
@@ -149,11 +164,14 @@ impl MiscDevice for OpenFile {
                 Err(ENODEV) => break,
                 Err(error) => return Err(error),
             };
-            if iov.copy_to_iter(record.get()) != record.get().len() {
-                // The reader has those before, but never gets this one.
-                return if done == 0 { Err(EFAULT) } else { Ok(done) };
+            for part in [record.get(), record.rest()] {
+                if iov.copy_to_iter(part) != part.len() {
+                    // The reader has those before, but never gets this one.
+                    return if done == 0 { Err(EFAULT) } else { Ok(done) };
+                }
             }
-            done = done.saturating_add(record.get().len());
+            let length = record.get().len().saturating_add(record.rest().len());
+            done = done.saturating_add(length);
         }
         Ok(done)
     }
@@ -168,6 +186,9 @@ impl MiscDevice for OpenFile {
             IOCTL_SET_KEYWORD => device.set_keyword(&user.read()?),
             IOCTL_GET_KEYWORD => user.exchange(|keyword| device.keyword(keyword)),
             IOCTL_RESTART => device.restart(&user.read()?),
+            IOCTL_PEND => device.pend(&user),
+            IOCTL_SUBMIT => user.exchange(|one| submit::submit(device.port()?, one)),
+            IOCTL_CANCEL => device.cancel(&user.read()?),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
@@ -221,11 +242,14 @@ impl OpenFile {
     }
 
     fn bind(&self, bind: &mut Bind) -> Result {
-        if bind.flags & !WANT_ALL != 0 || bind.reserved != 0 {
+        if bind.flags & !(WANT_ALL | WANT_BYTES) != 0 || bind.reserved != 0 {
             return Err(EINVAL);
         }
         let namespace = Namespace::current()?;
         if !namespace.may_administrate() {
+            return Err(EPERM);
+        }
+        if bind.flags & WANT_BYTES != 0 && !namespace.may_see_packets() {
             return Err(EPERM);
         }
         if self.port.as_ref().is_some() {
@@ -258,13 +282,60 @@ impl OpenFile {
     }
 
     fn request(&self, user: &User) -> Result {
+        let mut request: Request = user.read()?;
+        request::check(&request)?;
+        self.perform(&mut request, user)
+    }
+
+    fn perform(&self, request: &mut Request, user: &User) -> Result {
+        let port = self.port()?;
+        let status = request::perform(port, request, |answer| user.write(answer))?;
+        self.count(status);
+        Ok(())
+    }
+
+    fn count(&self, status: Status) {
+        self.requests.fetch_add(1, Relaxed);
+        if !status.is_success() && status != Status::PENDING {
+            self.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn workers(&self) -> Result<&Workers> {
+        if self.workers.as_ref().is_none() {
+            let port = self.port.as_ref().ok_or(ENODEV)?;
+            // Another thread may be faster: then these go again.
+            self.workers.populate(Workers::new(port)?);
+        }
+        self.workers.as_ref().ok_or(ENODEV)
+    }
+
+    fn pend(&self, user: &User) -> Result {
         let port = self.port()?;
         let mut request: Request = user.read()?;
         request::check(&request)?;
-        let status = request::perform(port, &mut request, |answer| user.write(answer))?;
-        self.requests.fetch_add(1, Relaxed);
-        if !status.is_success() {
-            self.failed.fetch_add(1, Relaxed);
+        // Before something is pended that nobody would do.
+        let workers = self.workers()?;
+        let Some(status) = port.pend(&request)? else {
+            return self.perform(&mut request, user);
+        };
+        self.count(status);
+        if status == Status::PENDING {
+            workers.wake();
+        }
+        request.status = status.0;
+        request.bytes_done = 0;
+        request.bytes_needed = 0;
+        user.write(&request)
+    }
+
+    fn cancel(&self, cancel: &Cancel) -> Result {
+        let port = self.port()?;
+        port.check_caller()?;
+        port.abort(Some(cancel.request_id));
+        // What waited for those that have ended may begin.
+        if let Some(workers) = self.workers.as_ref() {
+            workers.wake();
         }
         Ok(())
     }
@@ -279,6 +350,7 @@ impl OpenFile {
         };
         info.ifindex = port.index;
         (info.records, info.lost) = port.counters();
+        info.failed = info.failed.wrapping_add(port.failed());
         let adapter = &port.adapter;
         info.offloaded = adapter.handles.alive();
         let miniport = adapter.miniport.lock();
@@ -326,6 +398,7 @@ impl OpenFile {
             return Err(EINVAL);
         }
         port.adapter.restart(port, &dev, restart.ndis_version)?;
+        port.adapter.abort();
         // A miniport that halts leaves no SAs behind.
         port.delete_sas(&dev, |owner| owner != 0);
         let nic = dev.data();

@@ -4,11 +4,9 @@
 
 use super::{
     hardware,
-    port::{
-        Body,
-        Port, //
-    },
+    port::Port,
     request::completed,
+    ring::Body,
     Adapter, //
 };
 use crate::{
@@ -35,6 +33,7 @@ use espnic_ndis::{
     keyword,
     model::{
         self,
+        segment::Limits,
         Capabilities,
         Completion,
         Effects,
@@ -198,6 +197,11 @@ impl Miniport {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         self.model.snapshot()
+    }
+
+    /// What the reported configuration allows of large sends.
+    pub(super) fn limits(&self) -> Limits {
+        Limits::of(self.model.current())
     }
 
     pub(super) fn version(&self) -> Version {

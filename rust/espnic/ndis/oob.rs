@@ -6,6 +6,7 @@
 mod tests;
 
 use super::{
+    ring::Start,
     Adapter,
     Body,
     Ndis, //
@@ -19,6 +20,7 @@ use espnic_ndis::{
     envelope::{
         Received,
         Sent,
+        WANT_BYTES,
         WANT_RECEIVE,
         WANT_SEND, //
     },
@@ -84,7 +86,7 @@ impl Ndis {
         }
         if adapter.wants(WANT_RECEIVE) {
             if let Some(record) = received(adapter, ipsec, header, skb) {
-                adapter.push(&Body::Received(record));
+                adapter.push(&Body::Received(record, adapter.start(skb)));
             }
         }
     }
@@ -102,7 +104,17 @@ impl Ndis {
         let listening = |adapter: &&Adapter| adapter.wants(WANT_SEND);
         if let Some(adapter) = self.0.as_deref().filter(listening) {
             let record = sent(adapter, skb, gso, request, header, accepted);
-            adapter.push(&Body::Sent(record));
+            adapter.push(&Body::Sent(record, adapter.start(skb)));
+        }
+    }
+}
+
+impl Adapter {
+    /// The first bytes of a packet for its record, if anybody wants them.
+    fn start(&self, skb: &SkBuff) -> Start {
+        match self.wants(WANT_BYTES) {
+            true => Start::of(skb),
+            false => Start::NONE,
         }
     }
 }
@@ -156,7 +168,7 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
     };
     if let Some(check) = check(header) {
         let state = state.as_ref()?;
-        report.work = work(header, state, check);
+        report.work = work(state, check);
         report.trailer = trailer(skb, packet, state);
     }
     if let Some(state) = state {
@@ -194,13 +206,7 @@ fn check(header: &NetHdr48) -> Option<Check> {
     })
 }
 
-fn work(header: &NetHdr48, state: &State, check: Check) -> Work {
-    if header.sec.ndis_flags & hdr::NDIS_NEXT_CRYPTO_DONE != 0 {
-        return Work::Nested {
-            tunnel: Check::Good,
-            transport: Some(check),
-        };
-    }
+fn work(state: &State, check: Check) -> Work {
     let mode = match state.is_tunnel() {
         true => Mode::Tunnel,
         false => Mode::Transport,

@@ -2,39 +2,32 @@
 
 //! An adapter as an open file sees it: bound to an interface, with a bounded ring of records.
 
-use super::Adapter;
+use super::{
+    later::Table,
+    ring::{
+        now,
+        Body,
+        Bytes,
+        Ring, //
+    },
+    Adapter, //
+};
 use crate::nic::Nic;
 use espnic_ndis::envelope::{
-    Indication,
-    Received,
-    Record,
-    Sent,
-    INDICATION_BUFFER,
-    MAX_RECORD,
-    RECORD_INDICATION,
-    RECORD_RECEIVED,
-    RECORD_REMOVED,
-    RECORD_SENT,
-    RING_RECORDS,
-    WANT_INDICATIONS,
-    WANT_RECEIVE,
-    WANT_SEND, //
+    MAX_SUBMITS,
+    WANT_BYTES, //
 };
 use kernel::{
-    alloc::KVVec,
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         poll::PollCondVar,
         Arc, //
-    },
-    time::{
-        ClockSource,
-        Monotonic, //
     }, //
 };
 use kernel_net::{
@@ -45,203 +38,47 @@ use kernel_net::{
     new_lock,
     sync::SpinLockBh, //
 };
-use zerocopy::IntoBytes;
 
-/// What a record says.
-#[derive(Clone, Copy)]
-pub(super) enum Body {
-    Indication {
-        status: u32,
-        length: usize,
-        buffer: [u8; INDICATION_BUFFER],
-    },
-    Received(Received),
-    Sent(Sent),
-    Removed,
+/// What waits to be read, and what is to be done.
+struct Inside {
+    ring: Ring,
+    table: Table,
+    /// The adapter is gone, and requests are worked on still: the removal is to be told behind them.
+    removal_due: bool,
+    /// Frames submitted in a second, and which one that is.
+    submits: (u64, u32),
 }
 
-impl Body {
-    /// The bit of `Bind::flags` that asks for it; all files get the others.
-    fn wanted_by(&self) -> u32 {
-        match self {
-            Self::Indication { .. } => WANT_INDICATIONS,
-            Self::Received(_) => WANT_RECEIVE,
-            Self::Sent(_) => WANT_SEND,
-            Self::Removed => !0,
-        }
-    }
-
-    fn kind(&self) -> u16 {
-        match self {
-            Self::Indication { .. } => RECORD_INDICATION,
-            Self::Received(_) => RECORD_RECEIVED,
-            Self::Sent(_) => RECORD_SENT,
-            Self::Removed => RECORD_REMOVED,
-        }
-    }
-
-    /// Writes the body to `out`; returns its length.
-    fn write(&self, out: &mut [u8]) -> Option<usize> {
-        match self {
-            Self::Indication {
-                status,
-                length,
-                buffer,
-            } => {
-                let head = Indication {
-                    status: *status,
-                    buffer_length: u32::try_from(*length).ok()?,
-                };
-                let at = put(out, 0, head.as_bytes())?;
-                let padded = length.checked_next_multiple_of(8)?;
-                put(out, at, buffer.get(..padded)?)
-            }
-            Self::Received(body) => put(out, 0, body.as_bytes()),
-            Self::Sent(body) => put(out, 0, body.as_bytes()),
-            Self::Removed => Some(0),
-        }
-    }
-}
-
-/// Copies `bytes` to `out` from `at` on; returns where they end.
-fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
-    let end = at.checked_add(bytes.len())?;
-    out.get_mut(at..end)?
-        .iter_mut()
-        .zip(bytes)
-        .for_each(|(to, from)| *to = *from);
-    Some(end)
-}
-
-#[derive(Clone, Copy)]
-struct Stored {
-    body: Body,
-    sequence: u32,
-    lost: u32,
-    timestamp: u64,
-}
-
-/// Records that wait to be read; new ones are lost while it is full.
-struct Ring {
-    /// As a ring: `length` of them from `first` on are in use.
-    records: KVVec<Option<Stored>>,
-    first: usize,
-    length: usize,
-    /// Of the next record.
-    sequence: u32,
-    /// Lost since the last record.
-    gap: u32,
-    stored: u64,
-    lost: u64,
-}
-
-/// A record as bytes.
-pub(super) struct Bytes {
-    bytes: [u8; MAX_RECORD],
-    length: usize,
-}
-
-impl Bytes {
-    pub(super) fn get(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl Ring {
-    fn new() -> Result<Self> {
-        let mut records = KVVec::new();
-        // Whoever opens the file pays for it.
-        records.resize(RING_RECORDS, None, kernel::alloc::flags::GFP_KERNEL_ACCOUNT)?;
-        Ok(Self {
-            records,
-            first: 0,
-            length: 0,
-            sequence: 0,
-            gap: 0,
-            stored: 0,
-            lost: 0,
-        })
-    }
-
-    /// Stores a record; `even_if_full` replaces the youngest one.
-    fn push(&mut self, body: Body, even_if_full: bool) {
-        let sequence = self.sequence;
-        self.sequence = sequence.wrapping_add(1);
-        if self.length == RING_RECORDS {
-            self.gap = self.gap.saturating_add(1);
-            self.lost = self.lost.wrapping_add(1);
-            if !even_if_full {
-                return;
-            }
-            // What was lost before it comes on top.
-            self.length = self.length.wrapping_sub(1);
-            if let Some(Some(youngest)) = self.records.get(self.index(self.length)) {
-                self.gap = self.gap.saturating_add(youngest.lost);
-            }
-        }
-        let stored = Stored {
-            body,
-            sequence,
-            lost: core::mem::take(&mut self.gap),
-            timestamp: now(),
-        };
-        let index = self.index(self.length);
-        if let Some(slot) = self.records.get_mut(index) {
-            *slot = Some(stored);
-            self.length = self.length.wrapping_add(1);
-            self.stored = self.stored.wrapping_add(1);
-        }
-    }
-
-    fn index(&self, nth: usize) -> usize {
-        let index = self.first.wrapping_add(nth);
-        match index.checked_sub(RING_RECORDS) {
-            Some(index) => index,
-            None => index,
-        }
-    }
-
-    /// Takes the oldest record out, if it has at most `room` bytes.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN` if there is none; `EINVAL` if it is too long.
+impl Inside {
+    /// Takes the oldest record out, as [`Ring::pop`].
     fn pop(&mut self, room: usize) -> Result<Bytes> {
-        if self.length == 0 {
-            return Err(EAGAIN);
+        let Some(finished) = self.table.first() else {
+            return self.ring.pop(room);
+        };
+        let first = self.ring.first();
+        if first.is_some_and(|first| first.stamp.is_before(&finished.stamp)) {
+            return self.ring.pop(room);
         }
-        let stored = self.records.get(self.first).copied().flatten();
-        let bytes = stored.ok_or(EIO)?.to_bytes().ok_or(EIO)?;
-        if bytes.length > room {
+        let mut bytes = Bytes::of_finished(finished).ok_or(EIO)?;
+        let handles = finished.handles.as_ref().map_or(0, |one| one.bytes().len());
+        if bytes.length.saturating_add(handles) > room {
             return Err(EINVAL);
         }
-        self.first = self.index(1);
-        self.length = self.length.wrapping_sub(1);
+        bytes.handles = self.table.take().and_then(|finished| finished.handles);
         Ok(bytes)
     }
-}
 
-impl Stored {
-    fn to_bytes(self) -> Option<Bytes> {
-        let mut bytes = [0; MAX_RECORD];
-        let (head, rest) = bytes.split_at_mut_checked(size_of::<Record>())?;
-        let length = head.len().checked_add(self.body.write(rest)?)?;
-        let record = Record {
-            length: u16::try_from(length).ok()?,
-            kind: self.body.kind(),
-            sequence: self.sequence,
-            lost: self.lost,
-            reserved: 0,
-            timestamp: self.timestamp,
-        };
-        put(head, 0, record.as_bytes())?;
-        Some(Bytes { bytes, length })
+    fn is_empty(&self) -> bool {
+        self.ring.length == 0 && self.table.first().is_none()
     }
-}
 
-/// `CLOCK_MONOTONIC` in nanoseconds.
-fn now() -> u64 {
-    u64::try_from(Monotonic::ktime_get()).unwrap_or(0)
+    /// Tells the removal when nothing can come any more.
+    fn tell_removal(&mut self) {
+        if self.removal_due && self.table.is_empty() {
+            self.removal_due = false;
+            self.ring.push(Body::Removed, true);
+        }
+    }
 }
 
 /// A bound adapter.
@@ -255,7 +92,9 @@ pub(super) struct Port {
     pub(super) wants: u32,
     removed: Atomic<bool>,
     #[pin]
-    ring: SpinLockBh<Ring>,
+    inside: SpinLockBh<Inside>,
+    /// Pended requests that ended with an error.
+    failed: Atomic<u64>,
     readable: Arc<PollCondVar>,
 }
 
@@ -268,7 +107,12 @@ impl Port {
         wants: u32,
         readable: Arc<PollCondVar>,
     ) -> Result<Arc<Self>> {
-        let ring = Ring::new()?;
+        let inside = Inside {
+            ring: Ring::new()?,
+            table: Table::new()?,
+            removal_due: false,
+            submits: (0, 0),
+        };
         Arc::pin_init(
             pin_init!(Self {
                 adapter,
@@ -277,7 +121,8 @@ impl Port {
                 owner,
                 wants,
                 removed: Atomic::new(false),
-                ring <- new_lock!(ring),
+                inside <- new_lock!(inside),
+                failed: Atomic::new(0),
                 readable,
             }),
             GFP_KERNEL,
@@ -323,19 +168,61 @@ impl Port {
         self.removed.load(Acquire)
     }
 
-    /// The adapter is gone: tells the reader.
+    /// The adapter is gone: ends what is pending, and tells the reader.
     pub(super) fn remove(&self) {
+        let mut inside = self.inside.lock();
         self.removed.store(true, Release);
-        self.push(&Body::Removed);
+        inside.removal_due = true;
+        inside.table.close();
+        drop(inside);
+        self.abort(None);
     }
 
     /// Stores a record if the file wants such. Any context but interrupts.
     pub(super) fn push(&self, body: &Body) {
-        if self.wants & body.wanted_by() == 0 && !matches!(body, Body::Removed) {
+        if self.wants & body.wanted_by() == 0 {
             return;
         }
-        self.ring.lock().push(*body, matches!(body, Body::Removed));
+        let body = match self.wants & WANT_BYTES {
+            0 => body.without_bytes(),
+            _ => *body,
+        };
+        self.inside.lock().ring.push(body, false);
         self.readable.notify_all();
+    }
+
+    /// Requests have ended: tells the reader.
+    pub(super) fn finished(&self) {
+        self.inside.lock().tell_removal();
+        self.readable.notify_all();
+    }
+
+    /// Looks at the pended requests. No sleeping in `act`.
+    pub(super) fn with_table<T>(&self, act: impl FnOnce(&mut Ring, &mut Table) -> T) -> T {
+        let mut inside = self.inside.lock();
+        let Inside { ring, table, .. } = &mut *inside;
+        act(ring, table)
+    }
+
+    /// Whether a frame may be submitted: counts it, and says no to too many in a second.
+    pub(super) fn may_submit(&self) -> bool {
+        let second = now() / 1_000_000_000;
+        let mut inside = self.inside.lock();
+        if inside.submits.0 != second {
+            inside.submits = (second, 0);
+        }
+        inside.submits.1 = inside.submits.1.saturating_add(1);
+        inside.submits.1 <= MAX_SUBMITS
+    }
+
+    /// Counts pended requests that ended with an error.
+    pub(super) fn count_failed(&self, count: u64) {
+        self.failed.fetch_add(count, Relaxed);
+    }
+
+    /// How many have.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
     }
 
     /// Takes the oldest record, see [`Ring::pop`]; waits for one if `wait`. Sleeps then.
@@ -344,14 +231,14 @@ impl Port {
     ///
     /// As there, also `ERESTARTSYS`; `ENODEV` if there will be no more.
     pub(super) fn pop(&self, room: usize, wait: bool) -> Result<Bytes> {
-        let mut ring = self.ring.lock();
+        let mut inside = self.inside.lock();
         loop {
-            match ring.pop(room) {
-                Err(EAGAIN) if self.is_removed() => return Err(ENODEV),
+            match inside.pop(room) {
+                Err(EAGAIN) if self.is_removed() && !inside.removal_due => return Err(ENODEV),
                 Err(EAGAIN) if wait => {}
                 result => return result,
             }
-            if self.readable.wait_interruptible(&mut ring) {
+            if self.readable.wait_interruptible(&mut inside) {
                 return Err(ERESTARTSYS);
             }
         }
@@ -359,12 +246,13 @@ impl Port {
 
     /// Whether [`Self::pop`] would not wait.
     pub(super) fn has_record(&self) -> bool {
-        self.ring.lock().length != 0 || self.is_removed()
+        let inside = self.inside.lock();
+        !inside.is_empty() || (self.is_removed() && !inside.removal_due)
     }
 
     /// Records stored and lost so far.
     pub(super) fn counters(&self) -> (u64, u64) {
-        let ring = self.ring.lock();
-        (ring.stored, ring.lost)
+        let inside = self.inside.lock();
+        (inside.ring.stored, inside.ring.lost)
     }
 }

@@ -3,6 +3,7 @@
 //! OID requests.
 
 use super::{
+    later::Job,
     port::Port,
     translate, //
 };
@@ -22,6 +23,10 @@ use espnic_ndis::{
         direct::{
             self,
             Direct, //
+        },
+        pending::{
+            Kind,
+            Ticket, //
         },
         Backend,
         Bundle,
@@ -77,7 +82,7 @@ const ADD_RETRIES: u32 = 100;
 const ADD_RETRY_MS: i64 = 10;
 
 /// Information in the kernel: it may hold keys, and is erased at the end.
-struct Information(KVVec<u8>);
+pub(super) struct Information(KVVec<u8>);
 
 impl Drop for Information {
     fn drop(&mut self) {
@@ -87,13 +92,76 @@ impl Drop for Information {
 
 impl Information {
     /// Copies the caller's information buffer, of one that is too long the first part.
-    fn read(request: &Request) -> Result<Self> {
+    pub(super) fn read(request: &Request) -> Result<Self> {
         let mut user = Self::user(request)?.reader();
         let mut information = Self(KVVec::new());
         // Has its length before the copy begins: what came of one that fails is erased, too.
         information.0.resize(user.len(), 0, GFP_KERNEL)?;
         user.read_slice(&mut information.0)?;
         Ok(information)
+    }
+
+    /// Copies something else of the caller's that must not stay in memory.
+    pub(super) fn copy(address: u64, length: usize) -> Result<Self> {
+        let address = usize::try_from(address).map_err(|_| EFAULT)?;
+        let mut copy = Self(KVVec::new());
+        copy.0.resize(length, 0, GFP_KERNEL)?;
+        let user = UserSlice::new(UserPtr::from_addr(address), length);
+        user.reader().read_slice(&mut copy.0)?;
+        Ok(copy)
+    }
+
+    /// What is in it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many handles there are in one of nothing else.
+    pub(super) fn handles(&self) -> u32 {
+        u32::try_from(self.0.len() / size_of::<u64>()).unwrap_or(0)
+    }
+
+    /// The handles of an addition's elements, 0 for NULL, and nothing else; `None` of other requests.
+    /// What was there is erased.
+    pub(super) fn into_handles(mut self, request: &Request) -> Option<Self> {
+        let count = match Oid(request.oid) {
+            Oid::ADD_SA_EX => {
+                let handle = AddSaEx::handle(&self.0).ok().flatten();
+                self.put_handle(0, handle)
+            }
+            Oid::ADD_SA => self.gather_handles(),
+            _ => return None,
+        };
+        let length = count.saturating_mul(size_of::<u64>());
+        if let Some(rest) = self.0.get_mut(length..) {
+            random::erase(rest);
+        }
+        self.0.truncate(length);
+        Some(self)
+    }
+
+    /// Those of a list: an element is longer than a handle, so that none is overwritten before it is read.
+    fn gather_handles(&mut self) -> usize {
+        let mut count = 0;
+        let mut at = Some(0);
+        while let Some(offset) = at {
+            let Ok(element) = AddSa::parse(&self.0, offset) else {
+                break;
+            };
+            at = element.next();
+            let handle = element.fixed.offload_handle.handle();
+            count = self.put_handle(count, handle);
+        }
+        count
+    }
+
+    /// Writes the handle number `at`; the number of the next one.
+    fn put_handle(&mut self, at: usize, handle: Option<Handle>) -> usize {
+        let start = at.saturating_mul(size_of::<u64>());
+        let bytes = handle.map_or(0, Handle::get).to_ne_bytes();
+        let to = self.0.get_mut(start..).unwrap_or_default();
+        to.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        at.saturating_add(1)
     }
 
     fn write_back(&self, request: &Request) -> Result {
@@ -129,7 +197,7 @@ pub(super) fn perform(
 ) -> Result<Status> {
     port.check_caller()?;
     let mut information = Information::read(request)?;
-    let completion = decide(port, request, &mut information.0);
+    let completion = decide(port, request, None, &mut information.0);
     let answered = information
         .write_back(request)
         .and_then(|()| complete(request, &completion, answer));
@@ -137,14 +205,60 @@ pub(super) fn perform(
         // Nobody would know the handles. An interface that has left has taken its SAs along.
         if let Ok(dev) = port.device_unchecked() {
             let dev = &dev;
-            Requester { port, dev, request }.undo(&mut information.0);
+            let ticket = None;
+            Requester {
+                port,
+                dev,
+                request,
+                ticket,
+            }
+            .undo(&mut information.0);
         }
     }
     answered
 }
 
-/// Performs the request; the handles of additions that get no further are NULL (R46, R68).
-fn decide(port: &Port, request: &Request, information: &mut [u8]) -> Completion {
+/// Performs a request that was pended.
+pub(super) fn perform_pended(port: &Port, ticket: Ticket, job: &mut Job) -> Completion {
+    decide(port, &job.request, Some(ticket), &mut job.information.0)
+}
+
+/// What a request does that may be completed later. `None` of one that needs no work, or is none of
+/// the SA requests on the direct path.
+pub(super) fn deferrable(
+    port: &Port,
+    request: &Request,
+    information: &Information,
+) -> Option<Kind> {
+    if request.path != PATH_DIRECT || request.buffer_length > MAX_BUFFER {
+        return None;
+    }
+    let dev = &port.device_unchecked().ok()?;
+    let ticket = None;
+    let backend = Requester {
+        port,
+        dev,
+        request,
+        ticket,
+    };
+    let snapshot = port.adapter.miniport.lock().snapshot();
+    direct::deferrable(
+        &snapshot,
+        &backend,
+        &direct_of(request),
+        information.bytes(),
+    )
+    .ok()
+}
+
+/// Performs the request; the handles of additions that get no further are NULL (R46, R68). The ticket
+/// is that of one that was pended.
+fn decide(
+    port: &Port,
+    request: &Request,
+    ticket: Option<Ticket>,
+    information: &mut [u8],
+) -> Completion {
     let Ok(dev) = port.device_unchecked() else {
         clear_handles(request, information, |_| {});
         return completed(Status::NOT_ACCEPTED);
@@ -158,7 +272,16 @@ fn decide(port: &Port, request: &Request, information: &mut [u8]) -> Completion 
         };
     }
     match request.path {
-        PATH_DIRECT => perform_direct(port, &dev, request, information),
+        PATH_DIRECT => {
+            let backend = Requester {
+                port,
+                dev: &dev,
+                request,
+                ticket,
+            };
+            let snapshot = port.adapter.miniport.lock().snapshot();
+            direct::request(&snapshot, &backend, &direct_of(request), information)
+        }
         _ => port.adapter.perform(port, &dev, request, information),
     }
 }
@@ -208,14 +331,8 @@ pub(super) fn completed(status: Status) -> Completion {
     }
 }
 
-fn perform_direct(
-    port: &Port,
-    dev: &Device<Nic>,
-    request: &Request,
-    information: &mut [u8],
-) -> Completion {
-    let snapshot = port.adapter.miniport.lock().snapshot();
-    let direct = Direct {
+fn direct_of(request: &Request) -> Direct {
+    Direct {
         oid: Oid(request.oid),
         request_type: RequestType(request.request_type),
         mode: match request.mode {
@@ -224,9 +341,7 @@ fn perform_direct(
             _ => Mode::ByPacket,
         },
         convention: Convention::default(),
-    };
-    let backend = Requester { port, dev, request };
-    direct::request(&snapshot, &backend, &direct, information)
+    }
 }
 
 /// The NIC behind the model.
@@ -234,6 +349,8 @@ struct Requester<'a> {
     port: &'a Port,
     dev: &'a Device<Nic>,
     request: &'a Request,
+    /// Of a request that was pended.
+    ticket: Option<Ticket>,
 }
 
 impl Requester<'_> {
@@ -291,7 +408,8 @@ impl Backend for Requester<'_> {
                 Err(ENOSPC) if self.port.adapter.handles.some_leave() => {}
                 result => return result.map_err(|error| self.add_status(error)),
             }
-            if kernel::current!().signal_pending() {
+            let cancelled = |ticket| self.port.is_cancelled(ticket);
+            if kernel::current!().signal_pending() || self.ticket.is_some_and(cancelled) {
                 return Err(Status::REQUEST_ABORTED);
             }
             fsleep(Delta::from_millis(ADD_RETRY_MS));

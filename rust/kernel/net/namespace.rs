@@ -61,6 +61,13 @@ impl Namespace {
         unsafe { bindings::net_admin(self.as_raw()) }
     }
 
+    /// Whether the caller has `CAP_NET_RAW` over the namespace.
+    #[cfg(espnic_ndis)]
+    pub fn may_see_packets(&self) -> bool {
+        // SAFETY: The namespace is live by the invariant.
+        unsafe { bindings::net_raw(self.as_raw()) }
+    }
+
     /// The device with this index, if it is one of the driver's.
     ///
     /// # Errors

@@ -20,8 +20,8 @@ mod request;
 mod tasks;
 
 pub use request::{
-    Add, Asked, Delete, Direction, Encapsulation, Envelope, Made, Mode, Operation, Parameters, Raw,
-    Sa, SaLine, Setting, Switch, UdpEsp, Update,
+    Add, Asked, Delete, Direction, Encapsulation, Envelope, Later, Made, Mode, Operation,
+    Parameters, Raw, Sa, SaLine, Setting, Switch, UdpEsp, Update,
 };
 pub use tasks::Tasks;
 
@@ -107,6 +107,12 @@ pub enum Command {
     Update(Update),
     /// Delete SAs (one DELETE_SA for all of them)
     Delete(Delete),
+    /// End the pending requests of this session with a RequestId; those under way go on
+    Cancel {
+        /// RequestId
+        #[arg(value_parser = long_number)]
+        id: u64,
+    },
     /// Show all SAs that the NIC has, also those of other programs
     List,
     /// Show records as they come: indications, OOB data of packets

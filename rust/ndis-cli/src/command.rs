@@ -5,10 +5,10 @@
 use std::net::IpAddr;
 
 use espnic_ndis::sa::Address;
-use espnic_ndis::{Handle, Oid};
+use espnic_ndis::{Handle, Oid, Status};
 use serde_json::{json, Value};
 
-use crate::args::Command;
+use crate::args::{Command, Later};
 use crate::device::{Device, Error, Outcome, Request};
 use crate::{sa, show};
 
@@ -19,6 +19,7 @@ mod decode;
 mod encode;
 mod follow;
 mod list;
+mod pending;
 mod raw;
 
 /// How a command went.
@@ -88,22 +89,23 @@ fn job(command: &Command) -> Result<Job<'_>, Error> {
         Command::Restart { ndis } => Box::new(|device, way| adapter::restart(device, *ndis, way)),
         Command::Add(words) => {
             let addition = add::Addition::new(words)?;
-            Box::new(move |device, way| add::add(device, words, addition, way.json))
+            Box::new(move |device, way| add::add(device, words, addition, way))
         }
         Command::Update(words) => {
             let buffer = sa::update(words);
-            Box::new(move |device, way| set(device, Oid::UPDATE_SA, buffer, way.json))
+            Box::new(move |device, way| set(device, Oid::UPDATE_SA, &words.later, buffer, way))
         }
         Command::Delete(words) => {
             let buffer = sa::delete(&words.handles)?;
-            Box::new(move |device, way| set(device, Oid::DELETE_SA, buffer, way.json))
+            Box::new(move |device, way| set(device, Oid::DELETE_SA, &words.later, buffer, way))
         }
+        Command::Cancel { id } => Box::new(|device, way| pending::cancel(device, *id, way.json)),
         Command::List => Box::new(|device, way| list::list(device, way.json)),
         Command::Follow(words) => Box::new(|device, way| follow::follow(device, words, way.json)),
         Command::Info => Box::new(|device, way| list::info(device, way.json)),
         Command::Raw(words) => {
             let buffer = raw::buffer(words)?;
-            Box::new(move |device, way| raw::raw(device, words, buffer, way.json))
+            Box::new(move |device, way| raw::raw(device, words, buffer, way))
         }
         Command::Session | Command::Decode(_) | Command::Encode(_) | Command::Check(_) => {
             let text = "a session needs a process of its own";
@@ -115,7 +117,7 @@ fn job(command: &Command) -> Result<Job<'_>, Error> {
 /// Members that every answer to a request has.
 fn answer(oid: Oid, outcome: &Outcome) -> Value {
     json!({
-        "ok": outcome.status.is_success(),
+        "ok": outcome.status.is_success() || outcome.status == Status::PENDING,
         "oid": oid.to_string(),
         "status": outcome.status.to_string(),
         "code": format!("{:#010x}", outcome.status.0),
@@ -137,8 +139,16 @@ fn handle(handle: Option<Handle>) -> Value {
 }
 
 /// A set request on the direct path whose answer is its status.
-fn set(device: &Device, oid: Oid, mut buffer: Vec<u8>, json: bool) -> Result<Done, Error> {
-    let outcome = device.request(&Request::direct(oid), None, &mut buffer)?;
-    show::print(json, &answer(oid, &outcome))?;
-    Ok(Done::ok(outcome.status.is_success()))
+fn set(
+    device: &mut Device,
+    oid: Oid,
+    later: &Later,
+    mut buffer: Vec<u8>,
+    way: Way,
+) -> Result<Done, Error> {
+    let request = Request::direct(oid).later(later);
+    let outcome = device.request(&request, None, &mut buffer)?;
+    show::print(way.json, &answer(oid, &outcome))?;
+    let ok = pending::succeeds(device, &request, &outcome, way)?;
+    Ok(Done::ok(ok))
 }

@@ -8,11 +8,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use espnic_ndis::envelope::{self, Entry, Info, Keyword, Restart};
+use espnic_ndis::envelope::{self, Cancel, Entry, Info, Keyword, Restart};
 use espnic_ndis::{Oid, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::args::Envelope;
+use crate::args::{Envelope, Later};
 use crate::record::{self, Record};
 use crate::system;
 
@@ -46,6 +46,8 @@ pub struct Request {
     pub kind: u32,
     /// RequestId.
     pub id: u64,
+    /// It may be completed later.
+    pub pend: bool,
 }
 
 impl Request {
@@ -56,6 +58,7 @@ impl Request {
             path: envelope::PATH_DIRECT,
             kind: envelope::SET,
             id: 0,
+            pend: false,
         }
     }
 
@@ -66,7 +69,16 @@ impl Request {
             path: envelope::PATH_NORMAL,
             kind,
             id: 0,
+            pend: false,
         }
+    }
+
+    /// The same request, completed later if that is wanted.
+    pub fn later(mut self, words: &Later) -> Self {
+        if let Some(id) = words.pending {
+            (self.id, self.pend) = (id, true);
+        }
+        self
     }
 }
 
@@ -184,12 +196,21 @@ impl Device {
             raw.source_port = words.sport.to_be_bytes();
             raw.destination_port = words.dport.to_be_bytes();
         }
-        self.ioctl(envelope::IOCTL_REQUEST, &mut raw)?;
+        let number = match request.pend {
+            true => envelope::IOCTL_PEND,
+            false => envelope::IOCTL_REQUEST,
+        };
+        self.ioctl(number, &mut raw)?;
         Ok(Outcome {
             status: Status(raw.status),
             done: raw.bytes_done,
             needed: raw.bytes_needed,
         })
+    }
+
+    /// Ends pending requests with a RequestId.
+    pub fn cancel(&self, request_id: u64) -> Result<(), Error> {
+        self.ioctl(envelope::IOCTL_CANCEL, &mut Cancel { request_id })
     }
 
     /// All SAs that are offloaded to the interface.

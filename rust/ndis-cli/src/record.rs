@@ -3,11 +3,11 @@
 //! Records of the device: apart, and in words.
 
 use espnic_ndis::envelope::{
-    self, Indication, Received, Sent, RECORD_INDICATION, RECORD_RECEIVED, RECORD_REMOVED,
-    RECORD_SENT, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND,
+    self, Completed, Indication, Received, Sent, RECORD_COMPLETED, RECORD_INDICATION,
+    RECORD_RECEIVED, RECORD_REMOVED, RECORD_SENT, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND,
 };
 use espnic_ndis::oob::{LargeSend, Receive, ReceiveHeader, SendHeader};
-use espnic_ndis::Status;
+use espnic_ndis::{Oid, Status};
 use serde_json::{json, Value};
 use zerocopy::FromBytes;
 
@@ -26,6 +26,8 @@ pub enum Record {
     Received(Head, Received),
     /// OOB data of a sent packet.
     Sent(Head, Sent),
+    /// A pended request is complete: with its handles.
+    Completed(Head, Completed, Vec<u64>),
     /// The adapter was removed.
     Removed(Head),
     /// A kind that a later module has.
@@ -62,6 +64,15 @@ fn take(data: &[u8]) -> Option<(Record, &[u8])> {
         }
         RECORD_RECEIVED => Record::Received(head, Received::read_from_prefix(body).ok()?.0),
         RECORD_SENT => Record::Sent(head, Sent::read_from_prefix(body).ok()?.0),
+        RECORD_COMPLETED => {
+            let (completed, rest) = Completed::read_from_prefix(body).ok()?;
+            let handles = rest.chunks_exact(size_of::<u64>());
+            let handles: Vec<u64> = handles
+                .filter_map(|bytes| bytes.try_into().ok().map(u64::from_ne_bytes))
+                .collect();
+            (handles.len() == completed.handles as usize)
+                .then_some(Record::Completed(head, completed, handles))?
+        }
         RECORD_REMOVED => Record::Removed(head),
         _ => Record::Unknown(head),
     };
@@ -96,19 +107,20 @@ impl Record {
             Self::Indication(head, ..)
             | Self::Received(head, _)
             | Self::Sent(head, _)
+            | Self::Completed(head, ..)
             | Self::Removed(head)
             | Self::Unknown(head) => head,
         }
     }
 
-    /// Whether it is of the kinds that are named (`WANT_*`). The removal always is, and what a later
-    /// module sends.
+    /// Whether it is of the kinds that are named (`WANT_*`). Completed requests and the removal always
+    /// are, and what a later module sends.
     pub fn is_one_of(&self, kinds: u32) -> bool {
         match self {
             Self::Indication(..) => kinds & WANT_INDICATIONS != 0,
             Self::Received(..) => kinds & WANT_RECEIVE != 0,
             Self::Sent(..) => kinds & WANT_SEND != 0,
-            Self::Removed(_) | Self::Unknown(_) => true,
+            Self::Completed(..) | Self::Removed(_) | Self::Unknown(_) => true,
         }
     }
 
@@ -119,6 +131,7 @@ impl Record {
             Self::Indication(_, status, buffer) => ("indication", indication(*status, buffer)),
             Self::Received(_, received) => ("received", receive(received)),
             Self::Sent(_, sent) => ("sent", send(sent)),
+            Self::Completed(_, done, handles) => ("completed", complete(done, handles)),
             Self::Removed(_) => ("removed", json!({})),
             Self::Unknown(head) => ("unknown", json!({"kind": head.kind})),
         };
@@ -138,6 +151,21 @@ fn indication(status: Status, buffer: &[u8]) -> Value {
         "status": status.to_string(),
         "code": format!("{:#010x}", status.0),
         "offload": offload::json(buffer),
+    })
+}
+
+fn complete(done: &Completed, handles: &[u64]) -> Value {
+    let status = Status(done.status);
+    json!({
+        "ok": status.is_success(),
+        "request_id": done.request_id,
+        "oid": Oid(done.oid).to_string(),
+        "status": status.to_string(),
+        "code": format!("{:#010x}", status.0),
+        "done": done.bytes_done,
+        "needed": done.bytes_needed,
+        "handle": handle(handles.first().copied().unwrap_or(0)),
+        "handles": handles.iter().map(|&one| handle(one)).collect::<Value>(),
     })
 }
 
@@ -248,6 +276,23 @@ mod tests {
         assert_eq!(value["lso"], Value::Null);
         assert_eq!(value["tunnel_handle"], Value::Null);
         assert_eq!(value["status"], "NDIS_STATUS_SUCCESS");
+    }
+
+    #[test]
+    fn a_completed_request_in_words() {
+        let mut done = Completed::new_zeroed();
+        (done.request_id, done.oid, done.handles) = (7, Oid::ADD_SA.0, 2);
+        let body = [done.as_bytes(), &5u64.to_ne_bytes(), &[0; 8]].concat();
+        let value = one(&record(RECORD_COMPLETED, &body));
+        assert_eq!(
+            (&value["ok"], &value["request_id"]),
+            (&json!(true), &json!(7))
+        );
+        assert_eq!(value["handles"], json!(["0x5", null]));
+        assert!(split(&record(RECORD_COMPLETED, &body[..40]))
+            .next()
+            .unwrap()
+            .is_err());
     }
 
     #[test]

@@ -21,7 +21,10 @@ pub const VERSION: u32 = 1;
 /// Largest information buffer of a set; a longer one gets `NDIS_STATUS_INVALID_LENGTH`. Of a query's
 /// longer one only so much is used.
 pub const MAX_BUFFER: u32 = 65536;
-/// Records that an open file keeps until they are read.
+/// Requests of an open file that are pending, or completed but not read; one more gets
+/// `NDIS_STATUS_RESOURCES`.
+pub const MAX_PENDING: usize = 64;
+/// Records that an open file keeps until they are read, besides those of completed requests.
 pub const RING_RECORDS: usize = 1024;
 
 const MAGIC: u32 = 0xE5;
@@ -48,6 +51,15 @@ pub const IOCTL_SET_KEYWORD: u32 = ioc::<Keyword>(DIR_WRITE, 4);
 pub const IOCTL_GET_KEYWORD: u32 = ioc::<Keyword>(DIR_READ | DIR_WRITE, 5);
 /// `ESPNIC_NDIS_RESTART`, [`Restart`]: initialise the miniport again, from the keywords.
 pub const IOCTL_RESTART: u32 = ioc::<Restart>(DIR_WRITE, 6);
+/// `ESPNIC_NDIS_PEND`, [`Request`]: an OID request that may be completed later. Then its status is
+/// `NDIS_STATUS_PENDING`, the information buffer is left as it is, and a [`Completed`] follows, also if
+/// the answer could not be written (`EFAULT`). Any other status is final.
+pub const IOCTL_PEND: u32 = ioc::<Request>(DIR_READ | DIR_WRITE, 7);
+/// `ESPNIC_NDIS_SUBMIT`, [`Submit`]: have a packet with out-of-band data sent. So far it is only checked,
+/// and never leaves: see [`Submit::status`].
+pub const IOCTL_SUBMIT: u32 = ioc::<Submit>(DIR_READ | DIR_WRITE, 9);
+/// `ESPNIC_NDIS_CANCEL`, [`Cancel`]: end this file's pending requests with a RequestId.
+pub const IOCTL_CANCEL: u32 = ioc::<Cancel>(DIR_WRITE, 8);
 
 /// [`Bind::flags`]: record status indications.
 pub const WANT_INDICATIONS: u32 = 1 << 0;
@@ -55,8 +67,14 @@ pub const WANT_INDICATIONS: u32 = 1 << 0;
 pub const WANT_RECEIVE: u32 = 1 << 1;
 /// [`Bind::flags`]: record the OOB data of sent packets.
 pub const WANT_SEND: u32 = 1 << 2;
-/// All flags of [`Bind::flags`].
+/// [`Bind::flags`]: records of packets carry the first bytes of the frame, in clear as driver and stack
+/// see them. Needs `CAP_NET_RAW` besides.
+pub const WANT_BYTES: u32 = 1 << 3;
+/// All kinds of records in [`Bind::flags`].
 pub const WANT_ALL: u32 = WANT_INDICATIONS | WANT_RECEIVE | WANT_SEND;
+
+/// Most bytes of a frame in a record.
+pub const MAX_BYTES: usize = 128;
 
 /// Largest status buffer of an [`Indication`] (`NDIS_OFFLOAD`, revision 6).
 pub const INDICATION_BUFFER: usize = 0xd8;
@@ -67,7 +85,7 @@ pub const INDICATION_BUFFER: usize = 0xd8;
 pub struct Bind {
     /// Interface index in the caller's network namespace.
     pub ifindex: u32,
-    /// Which records `read()` shall return (`WANT_*`); the removal of the adapter always is one.
+    /// Which records `read()` shall return, and how much of them (`WANT_*`); the removal of the adapter always is one.
     pub flags: u32,
     /// Out: bytes of `configuration`.
     pub length: u32,
@@ -292,6 +310,42 @@ pub struct Restart {
     pub reserved: u32,
 }
 
+/// `struct espnic_ndis_cancel`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Cancel {
+    /// RequestId. Those whose work has not begun are completed with `NDIS_STATUS_REQUEST_ABORTED`.
+    pub request_id: u64,
+}
+
+/// Longest frame of a [`Submit`], in bytes.
+pub const MAX_FRAME: u32 = 65549;
+/// Frames that an open file may submit in a second; one more gets `NDIS_STATUS_RESOURCES`.
+pub const MAX_SUBMITS: u32 = 1000;
+
+/// `struct espnic_ndis_submit`: an Ethernet frame with the slots of its NET_BUFFER_LIST.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Submit {
+    /// Address of the frame, which is framed for ESP and not encrypted.
+    pub frame: u64,
+    /// Bytes of the frame, 14 to [`MAX_FRAME`].
+    pub length: u32,
+    /// Out: `NDIS_STATUS` of the NET_BUFFER_LIST. `NDIS_STATUS_SEND_ABORTED` if everything fits: the
+    /// numbers of an SA are XFRM's, and a frame that brings its own could repeat one.
+    pub status: u32,
+    /// Slot 1, transmit form: OffloadHandle.
+    pub slot1: u64,
+    /// Slot 2: large send offload.
+    pub slot2: u64,
+    /// Slot 11: TunnelHandle.
+    pub slot11: u64,
+    /// Slot 12, transmit form.
+    pub slot12: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
 /// [`Record::kind`]: [`Indication`], then its buffer.
 pub const RECORD_INDICATION: u16 = 1;
 /// [`Record::kind`]: [`Received`].
@@ -300,6 +354,9 @@ pub const RECORD_RECEIVED: u16 = 2;
 pub const RECORD_SENT: u16 = 3;
 /// [`Record::kind`]: the adapter was removed; no body, and the last record.
 pub const RECORD_REMOVED: u16 = 4;
+
+/// [`Record::kind`]: [`Completed`], then its handles. It is never lost.
+pub const RECORD_COMPLETED: u16 = 5;
 
 /// `struct espnic_ndis_record`: head of what `read()` returns. Each call returns as many whole
 /// records as fit; a buffer that is too small for the next one gets `EINVAL`.
@@ -331,6 +388,31 @@ pub struct Indication {
     pub buffer_length: u32,
 }
 
+/// Most handles behind a [`Completed`]: elements of ADD_SA in an information buffer of [`MAX_BUFFER`].
+pub const MAX_HANDLES: usize = 390;
+
+/// `struct espnic_ndis_completed`: a request that was pended is complete. Of an addition that has
+/// succeeded the OffloadHandles follow, 8 bytes each, in the order of its elements, 0 for one that was
+/// not offloaded.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Completed {
+    /// RequestId.
+    pub request_id: u64,
+    /// The OID.
+    pub oid: u32,
+    /// `NDIS_STATUS`.
+    pub status: u32,
+    /// BytesRead or BytesWritten.
+    pub bytes_done: u32,
+    /// BytesNeeded.
+    pub bytes_needed: u32,
+    /// Handles that follow, at most [`MAX_HANDLES`].
+    pub handles: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// `struct espnic_ndis_received`: OOB data of a received packet.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
@@ -351,8 +433,10 @@ pub struct Received {
     pub length: u32,
     /// 4, 6, or 0 for anything else.
     pub family: u8,
+    /// Bytes of the frame that follow, padded with zeros to a multiple of 8; at most [`MAX_BYTES`].
+    pub bytes: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 /// `struct espnic_ndis_sent`: OOB data of a sent packet.
@@ -375,8 +459,10 @@ pub struct Sent {
     pub length: u32,
     /// 4 or 6.
     pub family: u8,
+    /// Bytes of the frame that follow, padded with zeros to a multiple of 8; at most [`MAX_BYTES`].
+    pub bytes: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// Status of the NET_BUFFER_LIST.
     pub status: u32,
     /// Zero.
@@ -391,39 +477,19 @@ const _: () = {
     assert!(size_of::<Info>() == 56);
     assert!(size_of::<Keyword>() == 16);
     assert!(size_of::<Restart>() == 8);
+    assert!(size_of::<Cancel>() == 8);
+    assert!(size_of::<Submit>() == 56);
     assert!(size_of::<Record>() == 24);
     assert!(size_of::<Indication>() == 8);
+    assert!(size_of::<Completed>() == 32);
+    assert!(MAX_HANDLES == MAX_BUFFER as usize / size_of::<crate::sa::AddSaFixed>());
     assert!(size_of::<Received>() == 48);
     assert!(size_of::<Sent>() == 56);
     assert!(INDICATION_BUFFER % 8 == 0);
 };
 
 /// Bytes of the longest record.
-pub const MAX_RECORD: usize = 24 + 8 + INDICATION_BUFFER;
+pub const MAX_RECORD: usize = 24 + 32 + 8 * MAX_HANDLES;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ioctl_numbers_are_those_of_the_c_macros() {
-        assert_eq!(IOCTL_BIND, 0xc0e8_e500);
-        assert_eq!(IOCTL_REQUEST, 0xc048_e501);
-        assert_eq!(IOCTL_LIST, 0xc020_e502);
-        assert_eq!(IOCTL_INFO, 0x8038_e503);
-        assert_eq!(IOCTL_SET_KEYWORD, 0x4010_e504);
-        assert_eq!(IOCTL_GET_KEYWORD, 0xc010_e505);
-        assert_eq!(IOCTL_RESTART, 0x4008_e506);
-    }
-
-    #[test]
-    fn the_longest_record_is_an_indication() {
-        let head = size_of::<Record>();
-        assert_eq!(
-            MAX_RECORD,
-            head + size_of::<Indication>() + INDICATION_BUFFER
-        );
-        assert!(head + size_of::<Received>() <= MAX_RECORD);
-        assert!(head + size_of::<Sent>() <= MAX_RECORD);
-    }
-}
+mod tests;

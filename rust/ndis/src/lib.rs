@@ -50,7 +50,6 @@ pub mod envelope;
 pub mod indication;
 pub mod keyword;
 pub mod model;
-#[cfg(not(kernel))]
 pub mod nbl;
 pub mod object;
 pub mod offload;

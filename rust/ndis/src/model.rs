@@ -9,11 +9,11 @@
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
 //! * [`direct`], [`check`], [`refusal`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
 //! * [`receive`], [`packet`], [`table`]: packets and their out-of-band words;
-//! * `send`, `segment`, `flow`: the data path;
-//! * `pending`: requests that complete later;
+//! * [`send`], [`segment`], [`flow`]: the data path;
+//! * [`pending`]: requests that complete later;
 //! * `transport`, `leave`: what the side above does, and what happens when the NIC leaves.
 //!
-//! The last three rows are for hosts only: in the kernel that is the work of XFRM and the NIC.
+//! The last row is for hosts only: in the kernel that is the work of XFRM.
 //!
 //! The model has no locks, no memory and no clock of its own.
 
@@ -24,20 +24,16 @@ pub mod bundle;
 pub mod capabilities;
 pub mod check;
 pub mod direct;
-#[cfg(not(kernel))]
 pub mod flow;
 mod image;
 pub mod keywords;
 #[cfg(not(kernel))]
 pub mod leave;
 pub mod packet;
-#[cfg(not(kernel))]
 pub mod pending;
 pub mod receive;
 pub mod refusal;
-#[cfg(not(kernel))]
 pub mod segment;
-#[cfg(not(kernel))]
 pub mod send;
 pub mod table;
 mod tasks;
@@ -56,7 +52,6 @@ pub use direct::{Completion, Direct};
 pub use keywords::{Enabled, Keywords};
 pub use receive::{Check, Record, Report, Work};
 pub use refusal::Refusal;
-#[cfg(not(kernel))]
 pub use send::{Job, SendSlots, Verdict};
 pub use table::{Lookup, Offloaded};
 pub use tasks::{Directions, Tasks};

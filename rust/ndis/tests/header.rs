@@ -8,7 +8,8 @@
 
 use core::fmt::Write as _;
 use espnic_ndis::envelope::{
-    self, Bind, Entry, Indication, Info, Keyword, List, Received, Record, Request, Restart, Sent,
+    self, Bind, Cancel, Completed, Entry, Indication, Info, Keyword, List, Received, Record,
+    Request, Restart, Sent, Submit,
 };
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -251,13 +252,18 @@ fn assertions() -> String {
         }
         Keyword "keyword" { name, present, value, reserved }
         Restart "restart" { ndis_version, reserved }
+        Cancel "cancel" { request_id }
+        Submit "submit" { frame, length, status, slot1, slot2, slot11, slot12, reserved }
+        Completed "completed" {
+            request_id, oid, status, bytes_done, bytes_needed, handles, reserved,
+        }
         Record "record" { length, kind, sequence, lost, reserved, timestamp }
         Indication "indication" { status, buffer_length }
         Received "received" {
-            slot1, slot12, slot1_v1, handle, spi, sequence, length, family, reserved,
+            slot1, slot12, slot1_v1, handle, spi, sequence, length, family, bytes, reserved,
         }
         Sent "sent" {
-            slot1, slot11, slot12, slot2, spi, sequence, length, family, reserved, status,
+            slot1, slot11, slot12, slot2, spi, sequence, length, family, bytes, reserved, status,
             reserved2,
         }
     }
@@ -269,6 +275,9 @@ fn assertions() -> String {
         ("SET_KEYWORD", envelope::IOCTL_SET_KEYWORD),
         ("GET_KEYWORD", envelope::IOCTL_GET_KEYWORD),
         ("RESTART", envelope::IOCTL_RESTART),
+        ("PEND", envelope::IOCTL_PEND),
+        ("CANCEL", envelope::IOCTL_CANCEL),
+        ("SUBMIT", envelope::IOCTL_SUBMIT),
         ("WANT_ALL", envelope::WANT_ALL),
         ("MAX_BUFFER", envelope::MAX_BUFFER),
         ("MAX_RECORD", envelope::MAX_RECORD as u32),

@@ -58,8 +58,6 @@ pub const SEC_LENGTH: u8 = 9;
 
 /// [`SecExt::ndis_flags`], received: the NIC asks for the deletion of this SA.
 pub const NDIS_SA_DELETE_REQ: u8 = 1;
-/// [`SecExt::ndis_flags`], received: a second IPsec payload was checked too.
-pub const NDIS_NEXT_CRYPTO_DONE: u8 = 2;
 
 /// Length of the packet header. It depends on the negotiated features only and is the same for every
 /// packet, sent and received.

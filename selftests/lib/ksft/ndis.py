@@ -28,6 +28,7 @@ DERIVE, TRANSPORT, TUNNEL = 0, 1, 2
 MODES = {"transport": TRANSPORT, "tunnel": TUNNEL}
 INDICATIONS, RECEIVED, SENT = 1, 2, 4
 ALL = INDICATIONS | RECEIVED | SENT
+BYTES, MAX_BYTES = 8, 128
 XFRM, THIS, OTHER = 0, 1, 2
 DELETE_REQUESTED = 2
 IPSEC_V2, IPSEC_V2_IPV4, IPSEC_V1_IPV4, DISABLE_TASK_OFFLOAD, ENABLED_OFFLOAD = 1, 2, 3, 4, 5
@@ -43,8 +44,12 @@ LIST, KEYWORD, RESTART = struct.Struct("=QQIIII"), struct.Struct("=IIII"), struc
 ENTRY = struct.Struct("=QQQ16s16s4sIIIIIIIIIBBBB2s2s")
 INFO = struct.Struct("=IIIIQQQQII")
 RECORD = struct.Struct("=HHIIIQ")
-RECEIVED_BODY = struct.Struct("=QQQQ4s4sIB3x")
-SENT_BODY = struct.Struct("=QQQQ4s4sIB3xI4x")
+RECEIVED_BODY = struct.Struct("=QQQQ4s4sIBB2x")
+SENT_BODY = struct.Struct("=QQQQ4s4sIBB2xI4x")
+CANCEL, COMPLETED_BODY = struct.Struct("=Q"), struct.Struct("=QIIIIII")
+MAX_PENDING = 64
+SUBMIT = struct.Struct("=QIIQQQQQ")
+MAX_FRAME, MAX_SUBMITS = 65549, 1000
 
 
 def _ioc(direction, number, size):
@@ -58,6 +63,8 @@ IOCTL_LIST = _ioc(3, 2, LIST.size)
 IOCTL_INFO = _ioc(2, 3, INFO.size)
 SET_KEYWORD, GET_KEYWORD = _ioc(1, 4, KEYWORD.size), _ioc(3, 5, KEYWORD.size)
 IOCTL_RESTART = _ioc(1, 6, RESTART.size)
+PEND, IOCTL_CANCEL = _ioc(3, 7, REQUEST.size), _ioc(1, 8, CANCEL.size)
+IOCTL_SUBMIT = _ioc(3, 9, SUBMIT.size)
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,7 @@ class Receive:
     number: int
     length: int
     family: int
+    start: bytes = b""
 
     @property
     def crypto(self):
@@ -144,6 +152,24 @@ class Send:
     length: int
     family: int
     status: int
+    start: bytes = b""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A pended request is complete."""
+
+    request_id: int
+    oid: int
+    status: int
+    done: int
+    needed: int
+    handles: tuple
+
+    @property
+    def name(self):
+        """The status, readable."""
+        return oid.status_name(self.status)
 
 
 @dataclass(frozen=True)
@@ -207,14 +233,15 @@ class Ndis:
         self.fd = -1
 
     def request(self, number, buffer, *, path=DIRECT, kind=SET, mode=DERIVE, window=0, reqid=0,
-                ports=(0, 0), length=None):
-        """An OID request; the buffer that is passed is not changed, its copy is in the answer."""
+                ports=(0, 0), length=None, pending=None):
+        """An OID request, with pending as its RequestId one that may be completed later; the buffer
+        that is passed is not changed, its copy is in the answer."""
         copy = ctypes.create_string_buffer(bytes(buffer) + GUARD, len(buffer) + len(GUARD))
         size = len(buffer) if length is None else length
         words = bytearray(REQUEST.pack(
-            REQUEST.size, path, kind, number, ctypes.addressof(copy), size, 0, 0, 0, 0, mode,
-            window, reqid, *(struct.pack("!H", port) for port in ports)))
-        fcntl.ioctl(self.fd, IOCTL_REQUEST, words)
+            REQUEST.size, path, kind, number, ctypes.addressof(copy), size, 0, 0, 0, pending or 0,
+            mode, window, reqid, *(struct.pack("!H", port) for port in ports)))
+        fcntl.ioctl(self.fd, IOCTL_REQUEST if pending is None else PEND, words)
         status, done, needed = REQUEST.unpack(words)[6:9]
         equal(copy.raw[len(buffer):], GUARD, "bytes behind the information buffer")
         return Answer(status, done, needed, bytearray(copy.raw[:len(buffer)]))
@@ -246,6 +273,19 @@ class Ndis:
         """Delete SAs, all in one request."""
         buffer, _ = oid.chain(oid.DeleteSa, [oid.delete_sa(handle) for handle in handles])
         return self.expect("SUCCESS", oid.DELETE_SA, buffer)
+
+    def submit(self, frame, slot1, slot12, *, slot2=0, slot11=0, length=None, address=None):
+        """Submit a frame with its slots; the status by name."""
+        copy = ctypes.create_string_buffer(bytes(frame), max(len(frame), 1))
+        words = bytearray(SUBMIT.pack(ctypes.addressof(copy) if address is None else address,
+                                      len(frame) if length is None else length, 0,
+                                      slot1, slot2, slot11, slot12, 0))
+        fcntl.ioctl(self.fd, IOCTL_SUBMIT, words)
+        return oid.status_name(SUBMIT.unpack(words)[2])
+
+    def cancel(self, request_id):
+        """End pending requests by their RequestId."""
+        fcntl.ioctl(self.fd, IOCTL_CANCEL, CANCEL.pack(request_id))
 
     def query(self, number, size=oid.OFFLOAD_SIZES[6]):
         """A query of the normal path; what was written, by field of NDIS_OFFLOAD."""
@@ -356,12 +396,24 @@ def _body(kind, data):
         status, length = struct.unpack_from("=II", data)
         return Status(status, data[8:8 + length])
     if kind == 2:
-        *words, spi, number, length, family = RECEIVED_BODY.unpack(data)
-        return Receive(*words, _number(spi), _number(number), length, family)
+        *words, spi, number, length, family, count = RECEIVED_BODY.unpack_from(data)
+        return Receive(*words, _number(spi), _number(number), length, family,
+                       _start(data[RECEIVED_BODY.size:], count))
     if kind == 3:
-        *words, spi, number, length, family, status = SENT_BODY.unpack(data)
-        return Send(*words, _number(spi), _number(number), length, family, status)
+        *words, spi, number, length, family, count, status = SENT_BODY.unpack_from(data)
+        return Send(*words, _number(spi), _number(number), length, family, status,
+                    _start(data[SENT_BODY.size:], count))
+    if kind == 5:
+        *words, count, reserved = COMPLETED_BODY.unpack_from(data)
+        equal((reserved, len(data)), (0, COMPLETED_BODY.size + 8 * count), "a completion's length")
+        return Completed(*words, struct.unpack_from(f"={count}Q", data, COMPLETED_BODY.size))
     return None
+
+
+def _start(data, count):
+    """The first bytes of a packet, which zeros pad to a multiple of 8."""
+    equal((len(data), data[count:].strip(b"\0")), ((count + 7) // 8 * 8, b""), "padding of bytes")
+    return data[:count]
 
 
 def _number(raw):

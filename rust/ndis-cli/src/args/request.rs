@@ -55,6 +55,15 @@ impl Encapsulation {
     }
 }
 
+/// How a request is sent.
+#[derive(Debug, Default, clap::Args)]
+pub struct Later {
+    /// Have it completed later, with this RequestId: the answer is PENDING, and the completion comes as
+    /// a record; outside of a session it is waited for
+    #[arg(long, value_name = "ID", value_parser = long_number)]
+    pub pending: Option<u64>,
+}
+
 /// `update`
 #[derive(Debug, clap::Args)]
 pub struct Update {
@@ -70,6 +79,9 @@ pub struct Update {
     /// Operation of the SA
     #[arg(long, value_enum, default_value = "esp")]
     pub operation: Operation,
+    /// How it is sent
+    #[command(flatten)]
+    pub later: Later,
 }
 
 /// `delete`
@@ -78,6 +90,9 @@ pub struct Delete {
     /// OffloadHandle
     #[arg(required = true, value_parser = long_number)]
     pub handles: Vec<u64>,
+    /// How it is sent
+    #[command(flatten)]
+    pub later: Later,
 }
 
 /// Requests whose information buffer can be made from words.
@@ -203,6 +218,9 @@ pub struct Add {
     /// End at once, which deletes the SAs
     #[arg(long)]
     pub no_wait: bool,
+    /// How it is sent
+    #[command(flatten)]
+    pub later: Later,
 
     /// What NDIS has no field for
     #[command(flatten)]
@@ -323,10 +341,13 @@ pub struct Raw {
     /// Length of the buffer; zeros are appended
     #[arg(long, value_name = "BYTES", value_parser = length)]
     pub length: Option<u32>,
-    /// RequestId; it is passed on, but no request can be named by it so far, since each has ended
-    /// when the answer comes
-    #[arg(long, value_name = "N", value_parser = long_number, default_value = "0")]
+    /// RequestId, by which a request can be named that is pending: see --pending
+    #[arg(long, value_name = "N", value_parser = long_number, default_value = "0",
+          conflicts_with = "pending")]
     pub id: u64,
+    /// How it is sent
+    #[command(flatten)]
+    pub later: Later,
     /// What NDIS has no field for
     #[command(flatten)]
     pub envelope: Envelope,

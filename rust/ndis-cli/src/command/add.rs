@@ -8,7 +8,7 @@ use clap::Parser;
 use espnic_ndis::{Handle, Oid};
 use serde_json::Value;
 
-use super::{answer, handle, Done};
+use super::{answer, handle, pending, Done, Way};
 use crate::args::{Add, Sa, SaLine};
 use crate::device::{Device, Error, Request};
 use crate::{input, sa, show};
@@ -57,12 +57,12 @@ impl Addition {
 
 /// `add`
 pub fn add(
-    device: &Device,
+    device: &mut Device,
     words: &Add,
     mut addition: Addition,
-    json: bool,
+    way: Way,
 ) -> Result<Done, Error> {
-    let request = Request::direct(addition.oid);
+    let request = Request::direct(addition.oid).later(&words.later);
     let outcome = device.request(&request, Some(&words.envelope), &mut addition.buffer)?;
     let handles = addition.handles();
     let mut value = answer(addition.oid, &outcome);
@@ -74,9 +74,9 @@ pub fn add(
             handles.into_iter().map(handle).collect::<Value>(),
         );
     }
-    show::print(json, &value)?;
+    show::print(way.json, &value)?;
     Ok(Done {
-        ok: outcome.status.is_success(),
+        ok: pending::succeeds(device, &request, &outcome, way)?,
         hold: !words.no_wait,
     })
 }

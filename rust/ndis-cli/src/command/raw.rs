@@ -7,7 +7,7 @@ use espnic_ndis::{Oid, Status};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{answer, Done};
+use super::{answer, pending, Done, Way};
 use crate::args::Raw;
 use crate::device::{Device, Error, Request};
 use crate::sa::Buffer;
@@ -67,7 +67,7 @@ fn shown(oid: Oid, length: usize) -> usize {
 }
 
 /// `raw`
-pub fn raw(device: &Device, words: &Raw, mut buffer: Buffer, json: bool) -> Result<Done, Error> {
+pub fn raw(device: &mut Device, words: &Raw, mut buffer: Buffer, way: Way) -> Result<Done, Error> {
     let request = Request {
         oid: words.oid,
         path: if words.normal {
@@ -77,7 +77,9 @@ pub fn raw(device: &Device, words: &Raw, mut buffer: Buffer, json: bool) -> Resu
         },
         kind: kind(words),
         id: words.id,
-    };
+        pend: false,
+    }
+    .later(&words.later);
     let outcome = device.request(&request, Some(&words.envelope), &mut buffer)?;
     let mut value = answer(request.oid, &outcome);
     if let Some(members) = value.as_object_mut() {
@@ -88,8 +90,9 @@ pub fn raw(device: &Device, words: &Raw, mut buffer: Buffer, json: bool) -> Resu
             members.insert("hint".into(), json!(hint));
         }
     }
-    show::print(json, &value)?;
-    Ok(Done::ok(outcome.status.is_success()))
+    show::print(way.json, &value)?;
+    let ok = pending::succeeds(device, &request, &outcome, way)?;
+    Ok(Done::ok(ok))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::adapter::{Snapshot, State};
 use super::backend::{Backend, RemoveError};
 use super::bundle::Mode;
 use super::check::{self, Convention};
+use super::pending::Kind;
 use super::refusal::Refusal;
 use crate::oid::RequestType;
 use crate::sa::{AddSa, AddSaEx, BundleView, DeleteSa, Operation, UpdateSa};
@@ -102,6 +103,30 @@ pub fn try_request(
         Oid::ADD_SA_EX => adding.single(buffer),
         Oid::UPDATE_SA => update(snapshot, backend, buffer),
         _ => delete(backend, buffer),
+    }
+}
+
+/// What a request does that the adapter may answer with NDIS_STATUS_PENDING. It holds for this moment:
+/// [`request`] looks again when the work is done.
+///
+/// # Errors
+///
+/// The refusal of one that needs no work: what the adapter does not take, and a DELETE_SA that cannot
+/// be followed, whose status is none that could end it later (R82).
+pub fn deferrable(
+    snapshot: &Snapshot,
+    backend: &impl Backend,
+    request: &Direct,
+    buffer: &[u8],
+) -> Result<Kind, Refusal> {
+    admit(snapshot, backend, request)?;
+    match request.oid {
+        Oid::UPDATE_SA => Ok(Kind::Update),
+        Oid::DELETE_SA => {
+            each_handle(buffer, |_| ())?;
+            Ok(Kind::Delete)
+        }
+        _ => Ok(Kind::Add),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::adapter::{Adapter, State};
 use super::backend::Backend;
-use super::pending::{Done, Pending};
+use super::pending::{Done, Pending, Places};
 use crate::Status;
 
 /// An SA table that can be emptied or held as a whole.
@@ -29,7 +29,7 @@ pub trait Whole: Backend {
 pub fn remove(
     adapter: &mut Adapter,
     table: &impl Whole,
-    pending: &mut Pending<'_>,
+    pending: &mut Pending<impl Places>,
     done: impl FnMut(Done),
 ) {
     adapter.set_state(State::Removed);
@@ -42,7 +42,7 @@ pub fn remove(
 pub fn begin_reset(
     adapter: &mut Adapter,
     table: &impl Whole,
-    pending: &mut Pending<'_>,
+    pending: &mut Pending<impl Places>,
     done: impl FnMut(Done),
 ) {
     adapter.set_state(State::Resetting);
@@ -62,7 +62,7 @@ pub fn end_reset(adapter: &mut Adapter, table: &impl Whole) {
 pub fn begin_low_power(
     adapter: &mut Adapter,
     table: &impl Whole,
-    pending: &mut Pending<'_>,
+    pending: &mut Pending<impl Places>,
     done: impl FnMut(Done),
 ) {
     adapter.set_state(State::LowPower);

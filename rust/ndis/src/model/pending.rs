@@ -56,6 +56,11 @@ pub enum Refusal {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot(Option<Entry>);
 
+/// The places of a table.
+pub trait Places: AsRef<[Slot]> + AsMut<[Slot]> {}
+
+impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Places for S {}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     ticket: Ticket,
@@ -65,18 +70,18 @@ struct Entry {
     cancelled: bool,
 }
 
-/// The pended requests of one adapter.
+/// The pended requests of one transport; `S` are its places, such as `&mut [Slot]`.
 #[derive(Debug)]
-pub struct Pending<'a> {
-    slots: &'a mut [Slot],
+pub struct Pending<S> {
+    slots: S,
     /// The ticket that the next request gets.
     next: u64,
 }
 
-impl<'a> Pending<'a> {
+impl<S: Places> Pending<S> {
     /// An empty table with as many places as `slots` has.
-    pub fn new(slots: &'a mut [Slot]) -> Self {
-        slots.fill(Slot(None));
+    pub fn new(mut slots: S) -> Self {
+        slots.as_mut().fill(Slot(None));
         Self { slots, next: 0 }
     }
 
@@ -98,6 +103,7 @@ impl<'a> Pending<'a> {
     pub fn accept(&mut self, request_id: u64, kind: Kind) -> Result<Ticket, Status> {
         let slot = self
             .slots
+            .as_mut()
             .iter_mut()
             .find(|slot| slot.0.is_none())
             .ok_or(Status::RESOURCES)?;
@@ -115,16 +121,14 @@ impl<'a> Pending<'a> {
 
     /// Whether work on a request may start now, and if so, that it has.
     ///
-    /// A delete or an update waits for every addition that was accepted before it and is not
-    /// completed (R43): it may name a handle which that addition is just making.
+    /// A delete or an update waits for every request that was accepted before it and is not completed:
+    /// for additions (R43), since it may name a handle which they are just making, and for the others,
+    /// since it may name the same SA (C45). An addition waits for nothing.
     pub fn start(&mut self, ticket: Ticket) -> bool {
         let Some(kind) = self.find(ticket).map(|entry| entry.kind) else {
             return false;
         };
-        let waits = kind != Kind::Add
-            && self
-                .entries()
-                .any(|other| other.kind == Kind::Add && other.ticket.0 < ticket.0);
+        let waits = kind != Kind::Add && self.entries().any(|other| other.ticket.0 < ticket.0);
         if waits {
             return false;
         }
@@ -155,6 +159,7 @@ impl<'a> Pending<'a> {
         }
         let slot = self
             .slots
+            .as_mut()
             .iter_mut()
             .find(|slot| slot.0.is_some_and(|entry| entry.ticket == ticket))
             .ok_or(Refusal::NotPending)?;
@@ -189,7 +194,7 @@ impl<'a> Pending<'a> {
     }
 
     fn abort(&mut self, hits: impl Fn(&Entry) -> bool, mut done: impl FnMut(Done)) {
-        for slot in self.slots.iter_mut() {
+        for slot in self.slots.as_mut().iter_mut() {
             let Some(entry) = slot.0.as_mut().filter(|entry| hits(entry)) else {
                 continue;
             };
@@ -207,7 +212,10 @@ impl<'a> Pending<'a> {
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.iter().filter_map(|slot| slot.0.as_ref())
+        self.slots
+            .as_ref()
+            .iter()
+            .filter_map(|slot| slot.0.as_ref())
     }
 
     fn find(&self, ticket: Ticket) -> Option<&Entry> {
@@ -216,6 +224,7 @@ impl<'a> Pending<'a> {
 
     fn find_mut(&mut self, ticket: Ticket) -> Option<&mut Entry> {
         self.slots
+            .as_mut()
             .iter_mut()
             .filter_map(|slot| slot.0.as_mut())
             .find(|entry| entry.ticket == ticket)

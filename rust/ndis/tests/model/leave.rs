@@ -48,7 +48,7 @@ fn a_nic_that_leaves_removes_its_sas_by_itself() {
     let (mut adapter, table, handles) = two();
     let before = adapter.snapshot();
     let mut slots = [Slot::default(); 4];
-    let mut pending = Pending::new(&mut slots);
+    let mut pending = Pending::new(&mut slots[..]);
     remove(&mut adapter, &table, &mut pending, |_| ());
     // Nobody asked, and nobody sent a DELETE_SA.
     assert_eq!(table.offloaded(), 0);
@@ -81,7 +81,10 @@ fn works(adapter: &Adapter, table: &Table, arrives: &[u8], leaves: &(Vec<u8>, Se
 
 /// Takes the adapter through a reset or low power, in which requests that were admitted before end
 /// with `status`.
-fn interrupted(begin: fn(&mut Adapter, &Table, &mut Pending<'_>, &mut Vec<Done>), status: Status) {
+fn interrupted(
+    begin: fn(&mut Adapter, &Table, &mut Pending<&mut [Slot]>, &mut Vec<Done>),
+    status: Status,
+) {
     let (mut adapter, table, handles) = two();
     adapter.set(Oid::ENCAPSULATION, &encapsulate(Set::ON, IEEE_802_3));
     let before = adapter.snapshot();
@@ -89,7 +92,7 @@ fn interrupted(begin: fn(&mut Adapter, &Table, &mut Pending<'_>, &mut Vec<Done>)
     let leaves = to_send(&table, handles[1]);
     assert!(works(&adapter, &table, &arrives, &leaves));
     let mut slots = [Slot::default(); 4];
-    let mut pending = Pending::new(&mut slots);
+    let mut pending = Pending::new(&mut slots[..]);
     pending.accept(5, Kind::Add).unwrap();
     let mut done = Vec::new();
     begin(&mut adapter, &table, &mut pending, &mut done);

@@ -105,7 +105,7 @@ fn work(
 
 /// The pended requests under a lock, as an adapter keeps them.
 struct Queue<'a> {
-    pending: Mutex<Pending<'a>>,
+    pending: Mutex<Pending<&'a mut [Slot]>>,
     changed: Condvar,
 }
 
@@ -331,4 +331,26 @@ fn a_delete_waits_for_the_additions_before_it() {
     let delete = pending.accept(2, Kind::Delete).unwrap();
     pending.cancel(1, |_| ());
     assert!(pending.start(delete));
+}
+
+#[test]
+fn updates_and_deletes_keep_their_order() {
+    rules(&[147]);
+    for (first, second) in [
+        (Kind::Update, Kind::Update),
+        (Kind::Update, Kind::Delete),
+        (Kind::Delete, Kind::Update),
+        (Kind::Delete, Kind::Delete),
+    ] {
+        let mut slots = [Slot::default(); 8];
+        let mut pending = Pending::new(&mut slots);
+        let first = pending.accept(1, first).unwrap();
+        let second = pending.accept(2, second).unwrap();
+        assert!(!pending.start(second));
+        assert!(pending.start(first));
+        // Also while the first is worked on: both may name one SA.
+        assert!(!pending.start(second));
+        pending.complete(first, Status::SUCCESS).unwrap();
+        assert!(pending.start(second));
+    }
 }

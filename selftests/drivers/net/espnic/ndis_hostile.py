@@ -119,7 +119,7 @@ def binding(cfg):
             (cfg.dut, 0, 0, ("ENODEV",)), (cfg.dut, 0x7FFFFFFF, 0, ("ENODEV",)),
             (cfg.dut, 0xFFFFFFFF, 0, ("ENODEV",)), (cfg.dut, 1, 0, ("EOPNOTSUPP",)),
             (cfg.peer, index, 0, ("ENODEV", "EOPNOTSUPP")),
-            (cfg.init, index, 0, ("ENODEV", "EOPNOTSUPP")), (cfg.dut, index, 8, ("EINVAL",)),
+            (cfg.init, index, 0, ("ENODEV", "EOPNOTSUPP")), (cfg.dut, index, 16, ("EINVAL",)),
             (cfg.dut, index, 0xFFFFFFFF, ("EINVAL",)), (cfg.dut, index, 0, ("none",)),
             (cfg.dut, index, 0, ("EBUSY",)), (cfg.dut, 1, 0, ("EBUSY",))):
         with ns:
