@@ -250,7 +250,7 @@ mod tests {
         let space = ConfigSpace::new(6, true);
         assert_eq!(read(&space, 0), 0x1041_1af4);
         assert_eq!(read(&space, 8), 0x0200_0001);
-        assert_eq!(read(&space, 0x2c), 0x0001_4553);
+        assert_eq!(read(&space, 0x2c), 0x0041_4553);
         let mut rom = [0xff; 4];
         space.read(0x100, &mut rom);
         assert_eq!(rom, [0; 4]);

@@ -11,4 +11,4 @@ pub const VIRTIO_ID_NET: u32 = 1;
 /// Subsystem vendor by which the driver knows our NIC: the letters `ES`, not an assigned id.
 pub const SUBSYSTEM_VENDOR_ID: u16 = 0x4553;
 /// Subsystem device id of our NIC.
-pub const SUBSYSTEM_DEVICE_ID: u16 = 0x0001;
+pub const SUBSYSTEM_DEVICE_ID: u16 = 0x0041;
