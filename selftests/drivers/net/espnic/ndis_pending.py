@@ -325,9 +325,8 @@ def by_the_tool(cfg):
 
 
 CASES = [completed, a_list, final_at_once, in_flight, in_order, cancelled, too_many, never_lost,
-         closing_the_file, moved_away, unbound,
-         reset_meanwhile, keys_are_not_recorded, esn_messages,
-         by_the_tool]
+         closing_the_file, moved_away, unbound, reset_meanwhile, keys_are_not_recorded,
+         esn_messages, by_the_tool]
 
 
 def _setup():
