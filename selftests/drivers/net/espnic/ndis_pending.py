@@ -241,6 +241,28 @@ def moved_away(cfg):
     ktap.equal(_states(cfg), 0, "states")
 
 
+def unbound(cfg):
+    """The driver leaves the NIC with requests waiting and under way, and comes back."""
+    ktap.rules("R34", "R41")
+    miniport = ndis.ready(cfg)
+    _late(cfg)
+    for number in range(MANY):
+        _add(miniport, number)
+    with cfg.driver_away():
+        records = []
+        proc.wait_until(lambda: records.extend(miniport.read()) or
+                        any(one.kind == 4 for one in records), "the removal is told", 30)
+        ktap.equal(len(records), MANY + 1, "completions and the removal")
+        ktap.equal({one.body.name for one in records[:-1]} - ENDS, set(), "other statuses")
+        ktap.equal(_states(cfg), 0, "states")
+        _add(miniport, 99, status="NOT_ACCEPTED")
+        cfg.control.request("fault", cfg.nic, "clear")
+    miniport.close()
+    other = ndis.ready(cfg)
+    _add(other, 1)
+    ktap.equal([one.name for one in _completed(other, 1)], ["SUCCESS"], "statuses afterwards")
+
+
 def reset_meanwhile(cfg):
     """A reset ends what has not begun; what succeeded is there, and nothing else."""
     ktap.rules("R34", "R41")
@@ -303,8 +325,8 @@ def by_the_tool(cfg):
 
 
 CASES = [completed, a_list, final_at_once, in_flight, in_order, cancelled, too_many, never_lost,
-         closing_the_file, moved_away, reset_meanwhile, keys_are_not_recorded, esn_messages,
-         by_the_tool]
+         closing_the_file, moved_away, unbound, reset_meanwhile, keys_are_not_recorded,
+         esn_messages, by_the_tool]
 
 
 def _setup():
