@@ -3,9 +3,12 @@
 //! The NDIS layer: the NIC as a miniport driver's IPsec offload version 2, behind `/dev/espnic-ndis`.
 //!
 //! The rules are in the crate `espnic_ndis`; this module gives them the NIC. An SA that is added here
-//! is an XFRM state that the NIC offloads, made as `xfrm_user` makes one. `handles` numbers the SAs,
-//! `port` is the adapter as an open file sees it, `ring` its records, `file` the device, `request` and `translate` do
-//! OID requests, `later` those that are pended, `submit` looks at packets to send, `hardware` says what the NIC can, `oob` reports packets.
+//! is an XFRM state that the NIC offloads, made as `xfrm_user` makes one.
+//!
+//! `file` is the device and `port` the adapter as an open file sees it; `ring` has its records and
+//! `table` its requests that are completed later, which `later` does. `request` and `translate` do OID
+//! requests, on `information` from the caller. `handles` numbers the SAs, `hardware` says what the NIC
+//! can, `oob` reports packets, and `submit` looks at packets to send.
 //!
 //! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
 //! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
@@ -16,6 +19,7 @@
 mod file;
 mod handles;
 mod hardware;
+mod information;
 mod later;
 mod list;
 mod miniport;
@@ -24,6 +28,7 @@ mod port;
 mod request;
 mod ring;
 mod submit;
+mod table;
 mod translate;
 
 use crate::{

@@ -5,7 +5,6 @@
 use super::{
     hardware,
     port::Port,
-    request::completed,
     ring::Body,
     Adapter, //
 };
@@ -321,7 +320,7 @@ impl Adapter {
         match request.request_type {
             QUERY => self.miniport.lock().model.query(oid, information),
             SET => self.set(port, dev, oid, information),
-            _ => completed(Status::NOT_SUPPORTED),
+            _ => Completion::with(Status::NOT_SUPPORTED),
         }
     }
 
@@ -330,7 +329,7 @@ impl Adapter {
         // those of an interface that has gone to another namespace.
         let rtnl = rtnl::lock();
         if port.is_removed() {
-            return completed(Status::NOT_ACCEPTED);
+            return Completion::with(Status::NOT_ACCEPTED);
         }
         let nic = dev.data();
         let mut miniport = self.miniport.lock();
@@ -443,7 +442,7 @@ impl Adapter {
         miniport.start(&dev.data().ipsec, if version == 0 { now } else { new });
         drop(miniport);
         let effects = Effects {
-            completion: completed(Status::SUCCESS),
+            completion: Completion::with(Status::SUCCESS),
             changed: true,
             hardware_capabilities: true,
             current_config: true,

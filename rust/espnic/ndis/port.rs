@@ -3,13 +3,13 @@
 //! An adapter as an open file sees it: bound to an interface, with a bounded ring of records.
 
 use super::{
-    later::Table,
     ring::{
         now,
         Body,
         Bytes,
         Ring, //
     },
+    table::Table,
     Adapter, //
 };
 use crate::nic::Nic;
@@ -59,7 +59,7 @@ impl Inside {
         if first.is_some_and(|first| first.stamp.is_before(&finished.stamp)) {
             return self.ring.pop(room);
         }
-        let mut bytes = Bytes::of_finished(finished).ok_or(EIO)?;
+        let mut bytes = finished.to_bytes().ok_or(EIO)?;
         let handles = finished.handles.as_ref().map_or(0, |one| one.bytes().len());
         if bytes.length.saturating_add(handles) > room {
             return Err(EINVAL);

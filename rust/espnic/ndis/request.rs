@@ -3,8 +3,9 @@
 //! OID requests.
 
 use super::{
-    later::Job,
+    information::Information,
     port::Port,
+    table::Job,
     translate, //
 };
 use crate::nic::Nic;
@@ -48,132 +49,30 @@ use espnic_ndis::{
     Status, //
 };
 use kernel::{
-    alloc::KVVec,
     prelude::*,
     sync::aref::ARef,
     time::{
         delay::fsleep,
         Delta, //
-    },
-    uaccess::{
-        UserPtr,
-        UserSlice, //
     }, //
 };
-use kernel_net::{
-    net::{
-        device::Device,
-        xfrm::{
-            modify::{
-                AdvanceError,
-                Configuring, //
-            },
-            state::REPLAY_WINDOW_MAX,
-            Direction,
-            State, //
-        }, //
-    },
-    random, //
+use kernel_net::net::{
+    device::Device,
+    xfrm::{
+        modify::{
+            AdvanceError,
+            Configuring, //
+        },
+        state::REPLAY_WINDOW_MAX,
+        Direction,
+        State, //
+    }, //
 };
 
 /// How often and after how many milliseconds an SA is tried again that found the table full of SAs
 /// which the NIC is about to forget.
 const ADD_RETRIES: u32 = 100;
 const ADD_RETRY_MS: i64 = 10;
-
-/// Information in the kernel: it may hold keys, and is erased at the end.
-pub(super) struct Information(KVVec<u8>);
-
-impl Drop for Information {
-    fn drop(&mut self) {
-        random::erase(&mut self.0);
-    }
-}
-
-impl Information {
-    /// Copies the caller's information buffer, of one that is too long the first part.
-    pub(super) fn read(request: &Request) -> Result<Self> {
-        let mut user = Self::user(request)?.reader();
-        let mut information = Self(KVVec::new());
-        // Has its length before the copy begins: what came of one that fails is erased, too.
-        information.0.resize(user.len(), 0, GFP_KERNEL)?;
-        user.read_slice(&mut information.0)?;
-        Ok(information)
-    }
-
-    /// Copies something else of the caller's that must not stay in memory.
-    pub(super) fn copy(address: u64, length: usize) -> Result<Self> {
-        let address = usize::try_from(address).map_err(|_| EFAULT)?;
-        let mut copy = Self(KVVec::new());
-        copy.0.resize(length, 0, GFP_KERNEL)?;
-        let user = UserSlice::new(UserPtr::from_addr(address), length);
-        user.reader().read_slice(&mut copy.0)?;
-        Ok(copy)
-    }
-
-    /// What is in it.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// How many handles there are in one of nothing else.
-    pub(super) fn handles(&self) -> u32 {
-        u32::try_from(self.0.len() / size_of::<u64>()).unwrap_or(0)
-    }
-
-    /// The handles of an addition's elements, 0 for NULL, and nothing else; `None` of other requests.
-    /// What was there is erased.
-    pub(super) fn into_handles(mut self, request: &Request) -> Option<Self> {
-        let count = match Oid(request.oid) {
-            Oid::ADD_SA_EX => {
-                let handle = AddSaEx::handle(&self.0).ok().flatten();
-                self.put_handle(0, handle)
-            }
-            Oid::ADD_SA => self.gather_handles(),
-            _ => return None,
-        };
-        let length = count.saturating_mul(size_of::<u64>());
-        if let Some(rest) = self.0.get_mut(length..) {
-            random::erase(rest);
-        }
-        self.0.truncate(length);
-        Some(self)
-    }
-
-    /// Those of a list: an element is longer than a handle, so that none is overwritten before it is read.
-    fn gather_handles(&mut self) -> usize {
-        let mut count = 0;
-        let mut at = Some(0);
-        while let Some(offset) = at {
-            let Ok(element) = AddSa::parse(&self.0, offset) else {
-                break;
-            };
-            at = element.next();
-            let handle = element.fixed.offload_handle.handle();
-            count = self.put_handle(count, handle);
-        }
-        count
-    }
-
-    /// Writes the handle number `at`; the number of the next one.
-    fn put_handle(&mut self, at: usize, handle: Option<Handle>) -> usize {
-        let start = at.saturating_mul(size_of::<u64>());
-        let bytes = handle.map_or(0, Handle::get).to_ne_bytes();
-        let to = self.0.get_mut(start..).unwrap_or_default();
-        to.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        at.saturating_add(1)
-    }
-
-    fn write_back(&self, request: &Request) -> Result {
-        Self::user(request)?.writer().write_slice(&self.0)
-    }
-
-    fn user(request: &Request) -> Result<UserSlice> {
-        let address = usize::try_from(request.buffer).map_err(|_| EFAULT)?;
-        let length = request.buffer_length.min(MAX_BUFFER) as usize;
-        Ok(UserSlice::new(UserPtr::from_addr(address), length))
-    }
-}
 
 /// Checks the envelope; what is inside has statuses of its own.
 pub(super) fn check(request: &Request) -> Result {
@@ -197,7 +96,7 @@ pub(super) fn perform(
 ) -> Result<Status> {
     port.check_caller()?;
     let mut information = Information::read(request)?;
-    let completion = decide(port, request, None, &mut information.0);
+    let completion = decide(port, request, None, information.bytes_mut());
     let answered = information
         .write_back(request)
         .and_then(|()| complete(request, &completion, answer));
@@ -212,7 +111,7 @@ pub(super) fn perform(
                 request,
                 ticket,
             }
-            .undo(&mut information.0);
+            .undo(information.bytes_mut());
         }
     }
     answered
@@ -220,7 +119,12 @@ pub(super) fn perform(
 
 /// Performs a request that was pended.
 pub(super) fn perform_pended(port: &Port, ticket: Ticket, job: &mut Job) -> Completion {
-    decide(port, &job.request, Some(ticket), &mut job.information.0)
+    decide(
+        port,
+        &job.request,
+        Some(ticket),
+        job.information.bytes_mut(),
+    )
 }
 
 /// What a request does that may be completed later. `None` of one that needs no work, or is none of
@@ -261,14 +165,14 @@ fn decide(
 ) -> Completion {
     let Ok(dev) = port.device_unchecked() else {
         clear_handles(request, information, |_| {});
-        return completed(Status::NOT_ACCEPTED);
+        return Completion::with(Status::NOT_ACCEPTED);
     };
     // To queries it is all the same what lies behind the answer.
     if request.buffer_length > MAX_BUFFER && request.request_type != QUERY {
         clear_handles(request, information, |_| {});
         return Completion {
             needed: MAX_BUFFER,
-            ..completed(Status::INVALID_LENGTH)
+            ..Completion::with(Status::INVALID_LENGTH)
         };
     }
     match request.path {
@@ -321,14 +225,6 @@ fn complete(
     request.bytes_needed = completion.needed;
     answer(request)?;
     Ok(completion.status)
-}
-
-pub(super) fn completed(status: Status) -> Completion {
-    Completion {
-        status,
-        done: 0,
-        needed: 0,
-    }
 }
 
 fn direct_of(request: &Request) -> Direct {
@@ -408,7 +304,7 @@ impl Backend for Requester<'_> {
                 Err(ENOSPC) if self.port.adapter.handles.some_leave() => {}
                 result => return result.map_err(|error| self.add_status(error)),
             }
-            let cancelled = |ticket| self.port.is_cancelled(ticket);
+            let cancelled = |ticket| self.port.with_table(|_, table| table.is_cancelled(ticket));
             if kernel::current!().signal_pending() || self.ticket.is_some_and(cancelled) {
                 return Err(Status::REQUEST_ABORTED);
             }

@@ -2,10 +2,7 @@
 
 //! Records, and the bounded ring in which those of an open file wait.
 
-use super::{
-    later::Finished,
-    request::Information, //
-};
+use super::information::Information;
 use espnic_ndis::envelope::{
     Indication,
     Received,
@@ -238,13 +235,11 @@ impl Bytes {
         })
     }
 
-    pub(super) fn of_finished(finished: &Finished) -> Option<Self> {
-        let handles = finished.handles.as_ref().map_or(0, |one| one.bytes().len());
-        let body = finished.head.as_bytes();
-        let mut bytes = Self::new(&finished.stamp, Finished::KIND, |out| put(out, 0, body))?;
-        let all = bytes.length.checked_add(handles)?;
-        let head = finished.stamp.head(all, Finished::KIND)?;
-        put(&mut bytes.bytes, 0, head.as_bytes())?;
+    /// A record with `rest` bytes behind it, which are still to be put there.
+    pub(super) fn with_rest(stamp: &Stamp, kind: u16, body: &[u8], rest: usize) -> Option<Self> {
+        let mut bytes = Self::new(stamp, kind, |out| put(out, 0, body))?;
+        let all = bytes.length.checked_add(rest)?;
+        put(&mut bytes.bytes, 0, stamp.head(all, kind)?.as_bytes())?;
         Some(bytes)
     }
 }

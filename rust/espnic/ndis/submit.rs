@@ -7,8 +7,8 @@
 //! fits ends with NDIS_STATUS_SEND_ABORTED (C46). Nothing leaves, least of all in clear.
 
 use super::{
+    information::Information,
     port::Port,
-    request::Information,
     ring::{
         Body,
         Start, //
