@@ -109,7 +109,7 @@ impl Port {
         self.finished();
     }
 
-    /// See [`Table::abort`].
+    /// See [`super::table::Table::abort`].
     pub(super) fn abort(&self, request_id: Option<u64>) {
         let ended = self.with_table(|ring, table| table.abort(request_id, || ring.stamp()));
         self.count_failed(ended);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
-use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND};
+use espnic_ndis::envelope::{WANT_ALL, WANT_BYTES, WANT_INDICATIONS, WANT_RECEIVE, WANT_SEND};
 use espnic_ndis::{Oid, Version};
 
 use crate::keyword::{self, Keyword};
@@ -17,12 +17,14 @@ use crate::offline::Offer;
 use crate::value::{self, long_number, oid, seconds, version};
 
 mod request;
+mod submit;
 mod tasks;
 
 pub use request::{
     Add, Asked, Delete, Direction, Encapsulation, Envelope, Later, Made, Mode, Operation,
     Parameters, Raw, Sa, SaLine, Setting, Switch, UdpEsp, Update,
 };
+pub use submit::Submit;
 pub use tasks::Tasks;
 
 const AFTER_HELP: &str = "\
@@ -117,6 +119,8 @@ pub enum Command {
     List,
     /// Show records as they come: indications, OOB data of packets
     Follow(Follow),
+    /// Submit a packet with its OOB data; the module checks it, and does not send it
+    Submit(Submit),
     /// Show what the device knows about this interface and about itself
     Info,
     /// Send any OID with any buffer and show the answer
@@ -205,6 +209,9 @@ pub struct Follow {
     /// OOB data of sent packets
     #[arg(long)]
     pub send: bool,
+    /// The first bytes of the packets, too, in clear; not in a session
+    #[arg(long)]
+    pub bytes: bool,
     /// Answer SaDeleteReq as a transport does: delete the inbound SA, then the outbound one
     #[arg(long)]
     pub answer: bool,
@@ -230,14 +237,15 @@ impl Follow {
         }
     }
 
-    /// Records that are needed: SaDeleteReq comes with a received packet.
+    /// What is needed for it: SaDeleteReq comes with a received packet.
     pub fn wanted(&self) -> u32 {
-        self.shown() | if self.answer { WANT_RECEIVE } else { 0 }
+        let flag = |on, bit| if on { bit } else { 0 };
+        self.shown() | flag(self.answer, WANT_RECEIVE) | flag(self.bytes, WANT_BYTES)
     }
 }
 
 /// What to say of a wrong command line in place of clap's words, which may repeat a part of a key, or
-/// the buffer of `raw` or `decode` with keys in it.
+/// the buffer of `raw` or `decode` with keys in it, or a packet in clear.
 pub fn guarded<T: AsRef<OsStr>>(
     error: &clap::Error,
     words: impl IntoIterator<Item = T>,
@@ -245,7 +253,7 @@ pub fn guarded<T: AsRef<OsStr>>(
     let mut words = words.into_iter();
     let secret = words.any(|word| {
         let word = word.as_ref().to_string_lossy();
-        word.contains("-key") || word == "raw" || word == "decode"
+        word.contains("-key") || ["raw", "decode", "submit"].contains(&&*word)
     });
     if !secret || !error.use_stderr() {
         return None;

@@ -21,6 +21,7 @@ mod follow;
 mod list;
 mod pending;
 mod raw;
+mod submit;
 
 /// How a command went.
 pub struct Done {
@@ -102,6 +103,10 @@ fn job(command: &Command) -> Result<Job<'_>, Error> {
         Command::Cancel { id } => Box::new(|device, way| pending::cancel(device, *id, way.json)),
         Command::List => Box::new(|device, way| list::list(device, way.json)),
         Command::Follow(words) => Box::new(|device, way| follow::follow(device, words, way.json)),
+        Command::Submit(words) => {
+            let packet = submit::Packet::new(words)?;
+            Box::new(move |device, way| submit::submit(device, &packet, way.json))
+        }
         Command::Info => Box::new(|device, way| list::info(device, way.json)),
         Command::Raw(words) => {
             let buffer = raw::buffer(words)?;

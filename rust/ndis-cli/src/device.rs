@@ -213,6 +213,15 @@ impl Device {
         self.ioctl(envelope::IOCTL_CANCEL, &mut Cancel { request_id })
     }
 
+    /// Submits a frame with its slots; the status of the NET_BUFFER_LIST.
+    pub fn submit(&self, frame: &[u8], mut slots: envelope::Submit) -> Result<Status, Error> {
+        slots.frame = frame.as_ptr().expose_provenance() as u64;
+        slots.length = u32::try_from(frame.len())
+            .map_err(|_| Error::Usage("the frame is longer than 4 GiB".into()))?;
+        self.ioctl(envelope::IOCTL_SUBMIT, &mut slots)?;
+        Ok(Status(slots.status))
+    }
+
     /// All SAs that are offloaded to the interface.
     pub fn list(&self) -> Result<Vec<Entry>, Error> {
         let mut all = Vec::new();
@@ -318,7 +327,10 @@ fn cannot_open(error: &io::Error) -> String {
 fn explain(error: &io::Error, interface: &str) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM) => {
-            format!("needs CAP_NET_ADMIN in the network namespace of {interface}")
+            format!(
+                "needs CAP_NET_ADMIN in the network namespace of {interface}, and CAP_NET_RAW for the \
+                 bytes of packets"
+            )
         }
         Some(libc::EOPNOTSUPP) => format!(
             "{interface} is not an espnic NIC with IPsec: `ethtool -i {interface}` must say espnic"

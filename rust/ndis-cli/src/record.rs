@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 use zerocopy::FromBytes;
 
 use crate::device::Error;
-use crate::offload;
+use crate::{key, offload};
 
 /// Head of a record.
 pub type Head = envelope::Record;
@@ -22,10 +22,10 @@ pub type Head = envelope::Record;
 pub enum Record {
     /// Status indication.
     Indication(Head, Status, Vec<u8>),
-    /// OOB data of a received packet.
-    Received(Head, Received),
-    /// OOB data of a sent packet.
-    Sent(Head, Sent),
+    /// OOB data of a received packet, and its first bytes if they were asked for.
+    Received(Head, Received, Vec<u8>),
+    /// OOB data of a sent packet, and its first bytes if they were asked for.
+    Sent(Head, Sent, Vec<u8>),
     /// A pended request is complete: with its handles.
     Completed(Head, Completed, Vec<u64>),
     /// The adapter was removed.
@@ -62,8 +62,14 @@ fn take(data: &[u8]) -> Option<(Record, &[u8])> {
             let buffer = buffer.get(..indication.buffer_length as usize)?;
             Record::Indication(head, Status(indication.status), buffer.to_vec())
         }
-        RECORD_RECEIVED => Record::Received(head, Received::read_from_prefix(body).ok()?.0),
-        RECORD_SENT => Record::Sent(head, Sent::read_from_prefix(body).ok()?.0),
+        RECORD_RECEIVED => {
+            let (received, rest) = Received::read_from_prefix(body).ok()?;
+            Record::Received(head, received, rest.get(..received.bytes.into())?.to_vec())
+        }
+        RECORD_SENT => {
+            let (sent, rest) = Sent::read_from_prefix(body).ok()?;
+            Record::Sent(head, sent, rest.get(..sent.bytes.into())?.to_vec())
+        }
         RECORD_COMPLETED => {
             let (completed, rest) = Completed::read_from_prefix(body).ok()?;
             let handles = rest.chunks_exact(size_of::<u64>());
@@ -105,8 +111,8 @@ impl Record {
     pub fn head(&self) -> &Head {
         match self {
             Self::Indication(head, ..)
-            | Self::Received(head, _)
-            | Self::Sent(head, _)
+            | Self::Received(head, ..)
+            | Self::Sent(head, ..)
             | Self::Completed(head, ..)
             | Self::Removed(head)
             | Self::Unknown(head) => head,
@@ -129,8 +135,10 @@ impl Record {
         let head = self.head();
         let (kind, mut value) = match self {
             Self::Indication(_, status, buffer) => ("indication", indication(*status, buffer)),
-            Self::Received(_, received) => ("received", receive(received)),
-            Self::Sent(_, sent) => ("sent", send(sent)),
+            Self::Received(_, received, bytes) => {
+                ("received", with_bytes(receive(received), bytes))
+            }
+            Self::Sent(_, sent, bytes) => ("sent", with_bytes(send(sent), bytes)),
             Self::Completed(_, done, handles) => ("completed", complete(done, handles)),
             Self::Removed(_) => ("removed", json!({})),
             Self::Unknown(head) => ("unknown", json!({"kind": head.kind})),
@@ -144,6 +152,14 @@ impl Record {
         }
         value
     }
+}
+
+/// Adds the first bytes of a frame as hex digits, if there are any.
+fn with_bytes(mut value: Value, bytes: &[u8]) -> Value {
+    if let (Some(members), false) = (value.as_object_mut(), bytes.is_empty()) {
+        members.insert("bytes".into(), json!(key::digits(bytes)));
+    }
+    value
 }
 
 fn indication(status: Status, buffer: &[u8]) -> Value {
@@ -276,6 +292,26 @@ mod tests {
         assert_eq!(value["lso"], Value::Null);
         assert_eq!(value["tunnel_handle"], Value::Null);
         assert_eq!(value["status"], "NDIS_STATUS_SUCCESS");
+    }
+
+    #[test]
+    fn the_first_bytes_of_a_packet() {
+        let (mut received, mut sent) = (Received::new_zeroed(), Sent::new_zeroed());
+        (received.bytes, sent.bytes) = (3, 8);
+        let bytes = [0xab, 0xcd, 0x01, 0, 0, 0, 0, 0];
+        let data = [received.as_bytes(), &bytes].concat();
+        assert_eq!(one(&record(RECORD_RECEIVED, &data))["bytes"], "abcd01");
+        let data = [sent.as_bytes(), &bytes].concat();
+        assert_eq!(
+            one(&record(RECORD_SENT, &data))["bytes"],
+            "abcd010000000000"
+        );
+        // None, and fewer than the record says.
+        received.bytes = 0;
+        let value = one(&record(RECORD_RECEIVED, received.as_bytes()));
+        assert_eq!(value.get("bytes"), None);
+        let short = record(RECORD_SENT, sent.as_bytes());
+        assert!(split(&short).next().unwrap().is_err());
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn tell_lost(device: &mut Device, json: bool) -> Result<(), Error> {
 /// The SA whose deletion a record asks for.
 fn asks_for_deletion(record: &Record) -> Option<u64> {
     match record {
-        Record::Received(_, received) => (record::sa_delete_req(received.slot1)
+        Record::Received(_, received, _) => (record::sa_delete_req(received.slot1)
             && received.handle != 0)
             .then_some(received.handle),
         _ => None,

@@ -6,6 +6,7 @@ records carry the first bytes of a packet when asked.
 
 import ctypes
 import errno
+import json
 import os
 import socket
 import struct
@@ -14,10 +15,11 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, frames, ktap, ndis, oid, pace, traffic, xfrm  # noqa: E402
+from ksft import env, esp, frames, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
 
 IPV4, IPV6 = 0x0800, 0x86DD
 ICV, PROTO_TCP = 16, 6
+TOOL = "espnic-ndis"
 MARK = b"espnic in clear"
 
 
@@ -215,7 +217,39 @@ def _drop_net_raw():
     ktap.equal(libc.capset(head, struct.pack("=6I", *words)), 0, "capset")
 
 
-CASES = [fits, mismatches, not_set_up, bounds, first_bytes, bytes_need_a_right]
+def _tool(cfg, *words):
+    """Exit status of espnic-ndis, and its answers."""
+    result = cfg.dut.run(TOOL, "-i", cfg.netif, "--json", *words)
+    return result.returncode, [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def by_the_tool(cfg):
+    """The command-line tool has words for both."""
+    proc.need(TOOL)
+    miniport, sa = ndis.ready(cfg), esp.direct().out
+    handle = miniport.add(sa, False)
+    frame, word = _udp4(sa)
+    words = ["submit", frame.hex(), "--handle", hex(handle), "--esp-offset", "20",
+             "--next-header", str(frames.PROTO_UDP)]
+    for more, status in ((["--pad-length", str(word >> 8 & 0xFF)], "SEND_ABORTED"),
+                         (["--pad-length", "200"], "FAILURE")):
+        result, [answer] = _tool(cfg, *words, *more)
+        ktap.equal((result, answer["ok"], answer["status"]), (1, False, f"NDIS_STATUS_{status}"),
+                   f"answer with {more}")
+        ktap.equal("hint" in answer, status == "SEND_ABORTED", "a hint")
+    ktap.equal(_tool(cfg, "submit", "00")[0], 2, "exit status for half a header")
+    follower = cfg.dut.spawn(TOOL, "-i", cfg.netif, "--json", "follow", "--receive", "--bytes",
+                             "--count", "1", "--time", "20")
+    ktap.defer(proc.stop, follower)
+    flow = esp.direct(reqid=5)
+    ndis.protect(cfg, miniport, flow)
+    proc.wait_until(lambda: traffic.reachable(cfg.peer, flow.peer, flow.dut)
+                    and follower.poll() is not None, "a record")
+    [record] = [json.loads(line) for line in follower.stdout]
+    ktap.contains(record["bytes"], struct.pack("!I", flow.in_.spi).hex(), "the first bytes")
+
+
+CASES = [fits, mismatches, not_set_up, bounds, first_bytes, bytes_need_a_right, by_the_tool]
 
 
 def _setup():
