@@ -9,7 +9,8 @@ use espnic_ndis::{Handle, Oid, Status};
 use serde_json::{json, Value};
 
 use crate::args::{Command, Later};
-use crate::device::{Device, Error, Outcome, Request};
+use crate::device::{Device, Outcome, Request};
+use crate::error::Error;
 use crate::{sa, show};
 
 mod adapter;

@@ -13,6 +13,7 @@ use espnic_ndis::{Oid, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::args::{Envelope, Later};
+use crate::error::Error;
 use crate::record::{self, Record};
 use crate::system;
 
@@ -20,21 +21,6 @@ use crate::system;
 const ROOM: usize = 64 << 10;
 /// Entries per call of LIST.
 const ENTRIES: usize = 256;
-
-/// Why nothing was done.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The command line is wrong.
-    Usage(String),
-    /// It could not be done; a sentence.
-    Failed(String),
-}
-
-impl From<String> for Error {
-    fn from(text: String) -> Self {
-        Self::Failed(text)
-    }
-}
 
 /// An OID request without its buffer.
 pub struct Request {

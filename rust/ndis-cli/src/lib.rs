@@ -17,6 +17,7 @@ pub mod args;
 pub mod command;
 pub mod decode;
 pub mod device;
+pub mod error;
 pub mod input;
 pub mod key;
 pub mod keyword;

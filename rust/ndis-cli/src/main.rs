@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use espnic_ndis_cli::args::{guarded, Args};
-use espnic_ndis_cli::device::Error;
+use espnic_ndis_cli::error::Error;
 use espnic_ndis_cli::{session, show, system};
 
 /// Of a wrong command line.

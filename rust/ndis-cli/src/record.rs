@@ -11,7 +11,7 @@ use espnic_ndis::{Oid, Status};
 use serde_json::{json, Value};
 use zerocopy::FromBytes;
 
-use crate::device::Error;
+use crate::error::Error;
 use crate::{key, offload};
 
 /// Head of a record.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::algorithm;
 use crate::args::{Direction, Sa, Update};
-use crate::device::Error;
+use crate::error::Error;
 use crate::key::Key;
 
 type Integrity<'a> = Algorithm<'a, Authentication>;

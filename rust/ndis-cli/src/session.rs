@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::args::{guarded, Args, Command, Line};
 use crate::command::{self, Ready, Way};
-use crate::device::{Device, Error};
+use crate::device::Device;
+use crate::error::Error;
 use crate::{input, show, system};
 use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS};
 

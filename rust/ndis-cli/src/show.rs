@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-use crate::device::Error;
+use crate::error::Error;
 
 /// Prints a value: as one line of JSON, or as text.
 pub fn print(json: bool, value: &Value) -> Result<(), Error> {

@@ -9,7 +9,8 @@ use serde_json::{json, Value};
 
 use super::{answer, encode, Done, Way};
 use crate::args::{Encapsulation, Parameters, Which};
-use crate::device::{Device, Error, Next, Outcome, Request};
+use crate::device::{Device, Next, Outcome, Request};
+use crate::error::Error;
 use crate::keyword::{self, Keyword};
 use crate::{offload, show};
 

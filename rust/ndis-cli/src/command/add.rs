@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::{answer, handle, pending, Done, Way};
 use crate::args::{Add, Sa, SaLine};
-use crate::device::{Device, Error, Request};
+use crate::device::{Device, Request};
+use crate::error::Error;
 use crate::{input, sa, show};
 
 /// The request.

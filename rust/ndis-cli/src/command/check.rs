@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 use super::{encode, handle, raw, Done};
 use crate::args::{guarded, Asked, Check, CheckLine, Made};
 use crate::decode::{structures, Keys, Structure};
-use crate::device::Error;
+use crate::error::Error;
 use crate::offline::Table;
 use crate::sa::Buffer;
 use crate::{args, input, rules, show};

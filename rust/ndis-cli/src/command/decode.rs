@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::Done;
 use crate::args::Decode;
 use crate::decode::{structures, Keys, Structure};
-use crate::device::Error;
+use crate::error::Error;
 use crate::{input, key, show};
 
 /// `decode`

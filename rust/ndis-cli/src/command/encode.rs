@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::add::Addition;
 use super::Done;
 use crate::args::{Encapsulation, Encode, Made, Parameters, Switch};
-use crate::device::Error;
+use crate::error::Error;
 use crate::sa::{self, Buffer};
 use crate::{key, show};
 

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{answer, handle, Done};
 use crate::args::Follow;
-use crate::device::{Device, Error, Next, Request};
+use crate::device::{Device, Next, Request};
+use crate::error::Error;
 use crate::record::{self, Record};
 use crate::{sa, show, system};
 

@@ -13,7 +13,8 @@ use espnic_ndis::Version;
 use serde_json::{json, Value};
 
 use super::Done;
-use crate::device::{Device, Error};
+use crate::device::Device;
+use crate::error::Error;
 use crate::value::show_version;
 use crate::{algorithm, show};
 

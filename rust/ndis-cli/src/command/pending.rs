@@ -8,7 +8,8 @@ use espnic_ndis::Status;
 use serde_json::json;
 
 use super::{Done, Way};
-use crate::device::{Device, Error, Next, Outcome, Request};
+use crate::device::{Device, Next, Outcome, Request};
+use crate::error::Error;
 use crate::record::Record;
 use crate::{show, system};
 

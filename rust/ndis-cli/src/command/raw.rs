@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{answer, pending, Done, Way};
 use crate::args::Raw;
-use crate::device::{Device, Error, Request};
+use crate::device::{Device, Request};
+use crate::error::Error;
 use crate::sa::Buffer;
 use crate::{input, key, show};
 

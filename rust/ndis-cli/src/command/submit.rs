@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::Done;
 use crate::args::Submit;
-use crate::device::{Device, Error};
+use crate::device::Device;
+use crate::error::Error;
 use crate::{input, key, show};
 
 /// Where the IP version is in a frame.

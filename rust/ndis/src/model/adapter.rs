@@ -8,7 +8,7 @@
 //! queries that NDIS answers from what was reported last (R19).
 
 use super::capabilities::Capabilities;
-use super::direct::Completion;
+use super::completion::Completion;
 use super::image;
 use super::keywords::{Enabled, Keywords};
 use super::refusal::Refusal;

@@ -10,6 +10,7 @@ use super::adapter::{Snapshot, State};
 use super::backend::{Backend, RemoveError};
 use super::bundle::Mode;
 use super::check::{self, Convention};
+use super::completion::Completion;
 use super::pending::Kind;
 use super::refusal::Refusal;
 use crate::oid::RequestType;
@@ -27,43 +28,6 @@ pub struct Direct {
     pub mode: Mode,
     /// How key material is meant, for additions.
     pub convention: Convention,
-}
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// Its final status.
-    pub status: Status,
-    /// BytesRead of a set, BytesWritten of a query.
-    pub done: u32,
-    /// BytesNeeded: with INVALID_LENGTH and BUFFER_TOO_SHORT, the length that the buffer needs.
-    pub needed: u32,
-}
-
-impl Completion {
-    /// A request that ended with a status and touched nothing.
-    pub const fn with(status: Status) -> Self {
-        Self {
-            status,
-            done: 0,
-            needed: 0,
-        }
-    }
-
-    /// A request that read or wrote `bytes` bytes.
-    pub fn success(bytes: usize) -> Self {
-        Self {
-            status: Status::SUCCESS,
-            done: u32::try_from(bytes).unwrap_or(u32::MAX),
-            needed: 0,
-        }
-    }
-}
-
-impl From<Fault> for Completion {
-    fn from(fault: Fault) -> Self {
-        Refusal::from(fault).into()
-    }
 }
 
 /// Handles a request. The status is final: never PENDING (R84), never INDICATION_REQUIRED (R42).

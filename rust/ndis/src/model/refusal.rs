@@ -2,7 +2,7 @@
 
 //! Why a request is refused: its status, and the rule behind it.
 
-use super::direct::Completion;
+use super::completion::Completion;
 use crate::{Fault, Status};
 
 /// A request, or an element of one, that is refused.
@@ -62,5 +62,11 @@ impl From<Refusal> for Completion {
             needed: refusal.needed,
             ..Self::with(refusal.status)
         }
+    }
+}
+
+impl From<Fault> for Completion {
+    fn from(fault: Fault) -> Self {
+        Refusal::from(fault).into()
     }
 }

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Why nothing was done.
+
+/// Why nothing was done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The command line is wrong.
+    Usage(String),
+    /// It could not be done; a sentence.
+    Failed(String),
+}
+
+impl From<String> for Error {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
+}
