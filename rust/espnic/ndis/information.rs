@@ -36,21 +36,16 @@ impl Drop for Information {
 impl Information {
     /// Copies the caller's information buffer, of one that is too long the first part.
     pub(super) fn read(request: &Request) -> Result<Self> {
-        let mut user = Self::user(request)?.reader();
-        let mut information = Self(KVVec::new());
-        // Has its length before the copy begins: what came of one that fails is erased, too.
-        information.0.resize(user.len(), 0, GFP_KERNEL)?;
-        user.read_slice(&mut information.0)?;
-        Ok(information)
+        Self::copy(request.buffer, Self::length(request))
     }
 
     /// Copies something else of the caller's that must not stay in memory.
     pub(super) fn copy(address: u64, length: usize) -> Result<Self> {
-        let address = usize::try_from(address).map_err(|_| EFAULT)?;
+        let mut user = Self::user(address, length)?.reader();
         let mut copy = Self(KVVec::new());
+        // Has its length before the copy begins: what came of one that fails is erased, too.
         copy.0.resize(length, 0, GFP_KERNEL)?;
-        let user = UserSlice::new(UserPtr::from_addr(address), length);
-        user.reader().read_slice(&mut copy.0)?;
+        user.read_slice(&mut copy.0)?;
         Ok(copy)
     }
 
@@ -118,12 +113,17 @@ impl Information {
     ///
     /// `EFAULT`.
     pub(super) fn write_back(&self, request: &Request) -> Result {
-        Self::user(request)?.writer().write_slice(&self.0)
+        let user = Self::user(request.buffer, Self::length(request))?;
+        user.writer().write_slice(&self.0)
     }
 
-    fn user(request: &Request) -> Result<UserSlice> {
-        let address = usize::try_from(request.buffer).map_err(|_| EFAULT)?;
-        let length = request.buffer_length.min(MAX_BUFFER) as usize;
+    /// Bytes of the caller's buffer that are looked at.
+    fn length(request: &Request) -> usize {
+        request.buffer_length.min(MAX_BUFFER) as usize
+    }
+
+    fn user(address: u64, length: usize) -> Result<UserSlice> {
+        let address = usize::try_from(address).map_err(|_| EFAULT)?;
         Ok(UserSlice::new(UserPtr::from_addr(address), length))
     }
 }

@@ -270,8 +270,13 @@ impl Ring {
     /// For a record that is kept elsewhere.
     pub(super) fn stamp(&mut self) -> Stamp {
         self.stored = self.stored.wrapping_add(1);
+        let sequence = self.count();
+        self.stamp_as(sequence)
+    }
+
+    fn stamp_as(&mut self, sequence: u32) -> Stamp {
         Stamp {
-            sequence: self.count(),
+            sequence,
             lost: core::mem::take(&mut self.gap),
             timestamp: now(),
         }
@@ -294,11 +299,7 @@ impl Ring {
         }
         let stored = Stored {
             body,
-            stamp: Stamp {
-                sequence,
-                lost: core::mem::take(&mut self.gap),
-                timestamp: now(),
-            },
+            stamp: self.stamp_as(sequence),
         };
         let index = self.index(self.length);
         if let Some(slot) = self.records.get_mut(index) {

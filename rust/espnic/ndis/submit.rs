@@ -16,6 +16,12 @@ use super::{
     translate, //
 };
 use crate::nic::Nic;
+use espnic_esp::ip::{
+    be16,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    ETH_HLEN, //
+};
 use espnic_ndis::{
     algorithm::{
         Authentication,
@@ -60,10 +66,6 @@ use kernel_net::net::{
     }, //
 };
 use zerocopy::FromZeros;
-
-const ETH_HLEN: usize = 14;
-const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
-const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
 /// Checks a packet, and records it with its status.
 ///
@@ -125,7 +127,7 @@ fn status(port: &Port, submit: &Submit, frame: &[u8]) -> Status {
 /// The IP packet of a frame that says that it has one.
 fn packet(frame: &[u8]) -> Option<&[u8]> {
     let packet = frame.get(ETH_HLEN..)?;
-    let kind: [u8; 2] = *frame.get(12..)?.first_chunk()?;
+    let kind = be16(frame, ETH_HLEN - 2)?;
     let fits = match packet.first()? >> 4 {
         4 => kind == ETHERTYPE_IPV4,
         6 => kind == ETHERTYPE_IPV6,
