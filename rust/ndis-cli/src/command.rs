@@ -3,6 +3,7 @@
 //! The commands.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use espnic_ndis::sa::Address;
 use espnic_ndis::{Handle, Oid, Status};
@@ -23,6 +24,10 @@ mod list;
 mod pending;
 mod raw;
 mod submit;
+
+/// How long to wait for a record before looking whether a signal came: it may have come just before
+/// the wait.
+const TICK: Duration = Duration::from_millis(200);
 
 /// How a command went.
 pub struct Done {

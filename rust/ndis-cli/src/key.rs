@@ -52,6 +52,15 @@ impl FromStr for Key {
     }
 }
 
+/// Hex digits, `@FILE` with the bytes themselves, or `-` for hex digits from standard input.
+pub fn buffer(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    match text.strip_prefix('@') {
+        Some(path) => input::read(path),
+        None if text == "-" => from_file("-"),
+        None => hex(text),
+    }
+}
+
 /// The bytes whose hex digits are in a file, or with "-" in standard input.
 pub fn from_file(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let data = input::read(path)?;

@@ -3,22 +3,18 @@
 //! `follow`: records as they come, and the transport's answer to SaDeleteReq.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use espnic_ndis::envelope::{Entry, DIRECTION_IN, DIRECTION_OUT};
 use espnic_ndis::Oid;
 use serde_json::json;
 
-use super::{answer, handle, Done};
+use super::{answer, handle, Done, TICK};
 use crate::args::Follow;
 use crate::device::{Device, Next, Request};
 use crate::error::Error;
 use crate::record::{self, Record};
 use crate::{sa, show, system};
-
-/// How long to wait for a record before looking whether a signal came: it may have come just before
-/// the wait.
-const TICK: Duration = Duration::from_millis(200);
 
 /// `follow`
 pub fn follow(device: &mut Device, words: &Follow, json: bool) -> Result<Done, Error> {

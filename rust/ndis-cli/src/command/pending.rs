@@ -2,18 +2,14 @@
 
 //! Requests that are completed later.
 
-use std::time::Duration;
-
 use espnic_ndis::Status;
 use serde_json::json;
 
-use super::{Done, Way};
+use super::{Done, Way, TICK};
 use crate::device::{Device, Next, Outcome, Request};
 use crate::error::Error;
 use crate::record::Record;
 use crate::{show, system};
-
-const TICK: Duration = Duration::from_millis(200);
 
 /// Whether a request succeeds whose answer was shown: of a pended one the completion says it, which is
 /// left to `follow` in a session, and is shown otherwise.

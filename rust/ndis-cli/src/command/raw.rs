@@ -12,19 +12,14 @@ use crate::args::Raw;
 use crate::device::{Device, Request};
 use crate::error::Error;
 use crate::sa::Buffer;
-use crate::{input, key, show};
+use crate::{key, show};
 
 /// Where OffloadHandle ends in ADD_SA, and before that in ADD_SA_EX.
 const HANDLES_END: usize = 0x40;
 
 /// The information buffer.
 pub fn buffer(words: &Raw) -> Result<Buffer, Error> {
-    let bytes = match words.buffer.strip_prefix('@') {
-        Some(path) => input::read(path),
-        None if words.buffer == "-" => key::from_file("-"),
-        None => key::hex(&words.buffer),
-    };
-    let mut bytes = bytes.map_err(Error::Usage)?;
+    let mut bytes = key::buffer(&words.buffer).map_err(Error::Usage)?;
     let Some(length) = words.length.map(|length| length as usize) else {
         return Ok(bytes);
     };

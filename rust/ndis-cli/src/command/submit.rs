@@ -11,7 +11,7 @@ use super::Done;
 use crate::args::Submit;
 use crate::device::Device;
 use crate::error::Error;
-use crate::{input, key, show};
+use crate::{key, show};
 
 /// Where the IP version is in a frame.
 const IP: usize = 14;
@@ -25,12 +25,7 @@ pub struct Packet {
 impl Packet {
     /// From the words.
     pub fn new(words: &Submit) -> Result<Self, Error> {
-        let frame = match words.frame.strip_prefix('@') {
-            Some(path) => input::read(path),
-            None if words.frame == "-" => key::from_file("-"),
-            None => key::hex(&words.frame),
-        };
-        let frame = frame.map_err(Error::Usage)?;
+        let frame = key::buffer(&words.frame).map_err(Error::Usage)?;
         if frame.len() < IP || frame.len() > envelope::MAX_FRAME as usize {
             let most = envelope::MAX_FRAME;
             return Err(Error::Usage(format!("a frame has {IP} to {most} bytes")));
