@@ -111,10 +111,12 @@ def _reached(arrows, start):
 
 def found(checkout, folders=CLEAN):
     """The circles among the files of each of these folders, as lines."""
-    lines = []
+    lines, read = [], {}
     for folder in folders:
         crate = next(name for name in CRATES if f"{folder}/".startswith(f"{name}/"))
-        arrows = Crate(checkout / crate, CRATES[crate]).arrows()
+        if crate not in read:
+            read[crate] = Crate(checkout / crate, CRATES[crate]).arrows()
+        arrows = read[crate]
         inside = checkout / folder
         here = {path: {one for one in to if one.is_relative_to(inside)}
                 for path, to in arrows.items() if path.is_relative_to(inside)}
