@@ -10,11 +10,11 @@
 //! requests, on `information` from the caller. `handles` numbers the SAs, `hardware` says what the NIC
 //! can, `oob` reports packets, and `submit` looks at packets to send.
 //!
-//! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
-//! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
-//! taken under one of them, nor one but those here under RTNL, with which the notifier's calls come:
-//! the adapter's configuration changes under it. What it says of SAs that are to be left to software is
-//! stored with it; `Ipsec::follow`, which talks with the NIC, comes when all of these are released.
+//! Lock order: the namespace's XFRM mutex, then the state's lock, then the locks of this module. In
+//! this module only `ports` is held while another lock is taken: the ring of each port. RTNL is never
+//! taken under any of these. Notifier calls run under RTNL and take locks of this module only: the
+//! adapter's configuration changes under it, and with it which SAs are left to software.
+//! `Ipsec::follow` acts on that. It talks to the NIC, so it runs after all of these are released.
 
 mod file;
 mod handles;

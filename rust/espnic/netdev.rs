@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The NIC as the network stack sees it: the callbacks, each one call further.
+//! The callbacks of netdev, ethtool and XFRM. Each only passes the call on.
 
 use crate::{
     ipsec::Sa,
@@ -41,7 +41,7 @@ use kernel_net::{
     virtio::transmit::TxQueue, //
 };
 
-/// When a recovery looks again that found another one at work, in milliseconds.
+/// Delay before a recovery that found another one running looks again, in milliseconds.
 const RECOVERY_BUSY_MS: u32 = 10;
 
 impl device::Operations for Nic {
@@ -53,7 +53,7 @@ impl device::Operations for Nic {
     fn stop(dev: &Device<Self>) {
         let nic = dev.data();
         nic.halt(dev);
-        // As the stack, which leaves the states alone while offload is off.
+        // Like the stack, which flushes no states while offload is off (X30).
         if dev.features() & netif::HW_ESP != 0 {
             nic.ipsec.expire_all();
         }
@@ -93,7 +93,7 @@ impl device::Operations for Nic {
             return;
         }
         nic.follow_uppers(dev);
-        // What NDIS or `ethtool` has switched off or on.
+        // NDIS or `ethtool` may have switched IPsec off or on.
         nic.ipsec.follow(&nic.control);
         nic.ipsec.tell_sequence(&nic.control);
         if dev.is_running() {
@@ -107,7 +107,7 @@ impl device::Operations for Nic {
             return;
         };
         if !channel.tx.lock().timed_out() {
-            // A lost interrupt is made up for by this.
+            // A poll makes up for a lost interrupt.
             dev.napi(usize::from(queue)).inspect(|napi| napi.schedule());
             return;
         }
@@ -116,7 +116,7 @@ impl device::Operations for Nic {
     }
 
     fn fix_features(features: u64) -> u64 {
-        // Encrypting in software, the stack would leave the inner checksum to us all the same.
+        // The stack would leave the inner checksum to us even if it encrypts in software (X2).
         if features & netif::HW_ESP == 0 {
             features & !(netif::HW_ESP_TX_CSUM | netif::GSO_ESP)
         } else {
@@ -137,7 +137,7 @@ impl device::Operations for Nic {
     }
 }
 
-/// Resets the NIC; if that fails, tries again later, for as long as it takes.
+/// Resets the NIC; if that fails, tries again later, without limit.
 fn recover(dev: &Device<Nic>, nic: &Nic) {
     let log = (*nic.vdev).as_ref();
     if nic.recovery.begin() {
@@ -153,10 +153,10 @@ fn recover(dev: &Device<Nic>, nic: &Nic) {
             if nic.recovery.end() {
                 dev_info!(log, "the NIC is in use again\n");
             }
-            // It may have asked again meanwhile, when nobody listened.
+            // The NIC may have asked again during the reset, unnoticed.
             dev.schedule_work();
         }
-        // Looks again: the other one may have been too early for this request.
+        // Looks again, because the other reset may have begun before this request.
         Ok(false) => dev.schedule_work_in(RECOVERY_BUSY_MS),
         Err(error) => {
             let failures = nic.recovery.fail();
@@ -238,11 +238,11 @@ impl xfrm::Operations for Nic {
         x: &xfrm::State,
         handle: xfrm::Handle,
     ) -> bool {
-        // Where the stack counts segments wrong, a sequence number, and so an IV, would come again.
+        // If the stack takes the wrong count of sequence numbers, a number, and so an IV, comes twice.
         // Software segments first and numbers each packet by itself. The count is wrong
-        // - with ESP in UDP: one trailer for the whole train makes it a segment longer (X55);
+        // - with ESP in UDP: one trailer for the whole GSO packet may add a segment (X55);
         // - if the count is not known yet: packets from a TAP or a VM have it filled in later (X56);
-        // - in the last round of ESN (X57).
+        // - with the last high half of ESN (X57).
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
         !(skb.is_gso() && miscounted
             || x.in_last_round()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive.
+//! Reception.
 
 use crate::{
     channel::Channel,
@@ -46,7 +46,7 @@ pub(crate) struct Counters {
     pub(crate) bytes: u64,
     /// No memory for a packet, or it waited in the queue at a reset.
     pub(crate) dropped: u64,
-    /// The NIC reported a frame that cannot be.
+    /// The NIC reported an impossible frame.
     pub(crate) malformed: u64,
     /// How often there was no memory, or no mapping, for buffers.
     pub(crate) no_buffer: u64,
@@ -76,7 +76,7 @@ impl Rx {
         }
     }
 
-    /// Gives the NIC as many buffers as the queue holds. If memory runs out the next poll goes on.
+    /// Fills the queue with buffers. If memory runs out, the next poll goes on.
     pub(crate) fn fill(&mut self) {
         let Some(queue) = &mut self.queue else {
             return;
@@ -106,7 +106,7 @@ impl Rx {
         !self.starved
     }
 
-    /// Takes the queue away, and counts what waits in it: that is lost.
+    /// Takes the queue away, and counts the packets in it, which are lost.
     pub(crate) fn detach(&mut self) -> Option<RxQueue> {
         let mut queue = self.queue.take()?;
         while queue.take().is_some() {
@@ -223,7 +223,7 @@ pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Pol
         channel.rx.lock().counters.add(&delta);
     }
     if channel.rx.lock().refill(done) {
-        // All of the budget means that there is more.
+        // If the budget is used up, NAPI polls again.
         Polled::Done(done)
     } else {
         // Stay in polling mode: without buffers there are no events.
@@ -249,7 +249,7 @@ fn deliver(
     }
     nic.ndis.received(&nic.ipsec, header, &skb);
     let diverted = nic.diverted.load(Relaxed);
-    // Receive offload decrypts ESP in software, too, before who takes the frame away has it.
+    // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
     let marked = ipsec::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
     let Some(marked) = marked else {
@@ -263,8 +263,8 @@ fn deliver(
     };
     counters.packets = counters.packets.wrapping_add(1);
     counters.bytes = counters.bytes.wrapping_add(len);
-    // The policies of the socket that takes ESP in UDP are not for what is inside: such packets go to
-    // XFRM before it sees them.
+    // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
+    // before the socket sees it (X73).
     let left = match esp {
         Some(place) if place.in_udp && packet.is_for_us() => poll.receive_esp(packet, place).err(),
         _ => Some(packet),

@@ -21,8 +21,7 @@ use kernel_net::net::xfrm::state::State;
 /// Bytes of the salt at the end of the key material of an AEAD.
 const SALT_LEN: usize = 4;
 
-/// How an algorithm is written into an SA object, and what its packets look like. The keys are the
-/// state's own memory.
+/// An algorithm as an SA object describes it. The keys are the state's own memory.
 pub(super) struct Algorithm<'a> {
     /// `cap::KIND_` constants.
     pub(super) kind: u8,
@@ -111,7 +110,7 @@ const MACS: [Known; 4] = [
     },
 ];
 
-/// The algorithm of `x`; the error is the sentence for the user.
+/// The algorithm of `x`; the error is the extack message.
 pub(super) fn of(x: &State) -> Result<Algorithm<'_>, &'static CStr> {
     match (x.aead(), x.cipher(), x.auth()) {
         (Some(_), None, None) => aead(x),

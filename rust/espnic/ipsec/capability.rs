@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the NIC can do, and telling it what the driver uses (VIRTIO 1.4, 2.13).
+//! Negotiation of the NIC's IPsec capabilities (VIRTIO 1.4, 2.13).
 
 #[cfg(espnic_kunit)]
 pub(super) mod tests;
@@ -33,13 +33,13 @@ const OPCODES: [u16; 8] = [
     admin::OP_OBJ_DESTROY,
 ];
 
-/// The most SAs of one direction that the driver keeps room for, whatever the NIC says: 16 MiB.
+/// Upper bound for the SAs of one direction, even if the NIC offers more: their table takes 16 MiB.
 const LIMIT_MAX: u32 = 1 << 18;
 
 /// Room for any capability that the driver reads, in bytes.
 const CAP_ROOM: usize = 512;
 
-/// What was agreed.
+/// The negotiated capabilities.
 pub(super) struct Capabilities {
     /// Ids of inbound SA objects are below this.
     pub(super) limit_in: u32,
@@ -49,7 +49,7 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    /// Asks the NIC and accepts all it offers.
+    /// Reads what the NIC offers, and accepts all of it.
     ///
     /// # Errors
     ///
@@ -90,13 +90,13 @@ impl Capabilities {
         })
     }
 
-    /// Whether one entry of the NIC's list has all that `entry` says.
+    /// Whether one entry of the NIC's list covers `entry`.
     #[cfg(espnic_ndis)]
     pub(super) fn offers(&self, entry: &XSaEntry) -> bool {
         self.entries.iter().any(|offered| entry.is_within(offered))
     }
 
-    /// Whether the NIC does such an SA.
+    /// Whether the NIC supports such an SA.
     pub(super) fn allows(&self, sa: &Supported<'_>) -> bool {
         let algorithm = &sa.algorithm;
         self.entries.iter().any(|entry| {

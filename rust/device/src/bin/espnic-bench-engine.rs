@@ -55,7 +55,7 @@ struct Row {
     name: String,
     /// Nanoseconds per packet of what is judged, and of what it is compared with.
     ns: [f64; 2],
-    /// The second divided by the first: 1 is as fast as.
+    /// The second divided by the first: 1 means as fast as the bare library call, less means slower.
     ratio: f64,
     /// What the ratio has to reach; none if it is for the record.
     target: Option<f64>,

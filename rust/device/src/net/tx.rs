@@ -25,8 +25,8 @@ const MAX_GSO_FRAME: usize = 65535 + 255;
 /// Least data of a segment, in bytes: what is left of the smallest MSS that Linux lets anybody set,
 /// 48 (`TCP_MIN_SND_MSS`), with all options that TCP has room for, 40; its `TCP_MIN_GSO_SIZE`.
 const MIN_GSO_SIZE: usize = 8;
-/// Most segments of one frame. A driver that wants 64 KiB in packets of less than 32 bytes does not
-/// want a network but this process's time.
+/// Most segments of one frame: 64 KiB in segments of 32 bytes. It keeps a guest from burning this
+/// process's time with tiny segments.
 const MAX_SEGMENTS: usize = 2048;
 
 /// What a frame is checked and changed by; the same for all frames until the next reset.

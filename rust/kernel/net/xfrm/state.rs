@@ -334,11 +334,11 @@ impl State {
         })
     }
 
-    /// Whether the 64-bit number of an outbound ESN state is in or just before its last round of 2^32,
-    /// where the stack gives numbers of offloaded packets out twice: where one would wrap, it takes one
-    /// step back (`xfrm_replay_overflow_offload_esn()`). Takes no lock: in any context.
+    /// Whether an outbound ESN state has, or will soon have, the last high half. With that one
+    /// `xfrm_replay_overflow_offload_esn()` may hand out the same number twice, when it steps back on
+    /// overflow (X57). Takes no lock: in any context.
     pub fn in_last_round(&self) -> bool {
-        // Those who have asked may still get their numbers.
+        // 2^16 early, because packets that have passed this check may still be numbered.
         const START: u64 = ((u32::MAX as u64) << 32) - (1 << 16);
         self.is_esn() && ReplayEsn::of(self).is_some_and(|esn| esn.last_sent() >= START)
     }
