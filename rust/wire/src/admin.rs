@@ -8,7 +8,6 @@
 
 use crate::{put, Error, U16, U32, U64};
 use zerocopy::{FromBytes as _, IntoBytes as _};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Opcode: which opcodes does the group support?
 pub const OP_LIST_QUERY: u16 = 0x0;
@@ -69,18 +68,6 @@ pub const Q_INVALID_MEMBER: u16 = 5;
 pub const Q_NORESOURCE: u16 = 6;
 /// Qualifier: try again.
 pub const Q_TRYAGAIN: u16 = 7;
-
-macro_rules! layout {
-    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$fattr:meta])* pub $field:ident: $type:ty,)* }) => {
-        $(#[$attr])*
-        #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq,
-            FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-        )]
-        #[repr(C)]
-        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
-    };
-}
 
 layout! {
     /// Start of the readable part.

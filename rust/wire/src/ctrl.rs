@@ -12,18 +12,14 @@
 //! there: feature 127 is missing, fewer than 24 readable or 8 result bytes, or more than
 //! [`X_ADMIN_MAX`] of either.
 
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// Start of a control request.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-)]
-#[repr(C)]
-pub struct CtrlHdr {
-    /// One of the `CLASS_` constants.
-    pub class: u8,
-    /// Command within the class.
-    pub command: u8,
+layout! {
+    /// Start of a control request.
+    pub struct CtrlHdr {
+        /// One of the `CLASS_` constants.
+        pub class: u8,
+        /// Command within the class.
+        pub command: u8,
+    }
 }
 
 const _: () = assert!(size_of::<CtrlHdr>() == 2);

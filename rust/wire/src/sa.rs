@@ -7,7 +7,6 @@
 //! multiples of 8, so a natural C layout of it is wrong.
 
 use crate::{U16, U32, U64};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Object type: outbound SA.
 pub const OBJ_OUTB_SA: u16 = 0x0203;
@@ -57,110 +56,111 @@ pub const ENCAP_NONE: u8 = 0;
 /// [`SaTail::encap_mode`]: ESP in UDP (RFC 3948).
 pub const ENCAP_UDP: u8 = 1;
 
-/// Key of up to 32 bytes.
-#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Key {
-    /// Length in bytes; may exceed 32 where the tail has the rest.
-    pub length: U16,
-    /// Zero.
-    pub reserved: U16,
-    /// Key, the rest zero.
-    pub data: [u8; 32],
+secret_layout! {
+    /// Key of up to 32 bytes.
+    #[derive(Default)]
+    pub struct Key {
+        /// Length in bytes; may exceed 32 where the tail has the rest.
+        pub length: U16,
+        /// Zero.
+        pub reserved: U16,
+        /// Key, the rest zero.
+        pub data: [u8; 32],
+    }
 }
 
-/// The standard object, `virtio_crypto_resource_obj_ipsec_sa_256b_key`.
-#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct SaStd {
-    /// [`crate::cap`] `MODE_` constants.
-    pub mode: u8,
-    /// [`DIR_OUT`] or [`DIR_IN`], as the object type says.
-    pub direction: u8,
-    /// Zero.
-    pub reserved: U16,
-    /// Equal to the object id of the command.
-    pub obj_id: U32,
-    /// SPI as a number (on the wire it is big endian).
-    pub spi: U32,
-    /// Salt, bytes in the order in which they stand at the start of the nonce.
-    pub salt: [u8; 4],
-    /// [`crate::cap`] `OPT_` constants.
-    pub options: U64,
-    /// `PARAM_` constants; which form [`SaStd::param`] has.
-    pub param_type: u8,
-    /// Zero.
-    pub reserved1: [u8; 3],
-    /// Tunnel header, unused by crypto-only SAs.
-    pub param: [u8; 40],
-    /// UDP source port of the packets with NAT-T. Not compared inbound: a NAT may change it.
-    pub udp_sport: U16,
-    /// UDP destination port of the packets with NAT-T.
-    pub udp_dport: U16,
-    /// Replay window in packets, 0 for none. A crypto-only SA has one only inbound with ESN, where the
-    /// high part of a sequence number is inferred by it.
-    pub replay_win_sz: U32,
-    /// Cipher id of the crypto device; 0 with [`SaTail::aead_algo`].
-    pub cipher_algo: U64,
-    /// Cipher or AEAD key, without the salt.
-    pub cipher_key: Key,
-    /// MAC id of the crypto device; 0 with [`SaTail::aead_algo`].
-    pub auth_algo: U64,
-    /// MAC key.
-    pub auth_key: Key,
-    /// Packets until a warning, 0 for none.
-    pub packets_soft_limit: U64,
-    /// Bytes until a warning, 0 for none.
-    pub bytes_soft_limit: U64,
-    /// Packets until the SA stops, 0 for none.
-    pub packets_hard_limit: U64,
-    /// Bytes until the SA stops, 0 for none.
-    pub bytes_hard_limit: U64,
+secret_layout! {
+    /// The standard object, `virtio_crypto_resource_obj_ipsec_sa_256b_key`.
+    pub struct SaStd {
+        /// [`crate::cap`] `MODE_` constants.
+        pub mode: u8,
+        /// [`DIR_OUT`] or [`DIR_IN`], as the object type says.
+        pub direction: u8,
+        /// Zero.
+        pub reserved: U16,
+        /// Equal to the object id of the command.
+        pub obj_id: U32,
+        /// SPI as a number (on the wire it is big endian).
+        pub spi: U32,
+        /// Salt, bytes in the order in which they stand at the start of the nonce.
+        pub salt: [u8; 4],
+        /// [`crate::cap`] `OPT_` constants.
+        pub options: U64,
+        /// `PARAM_` constants; which form [`SaStd::param`] has.
+        pub param_type: u8,
+        /// Zero.
+        pub reserved1: [u8; 3],
+        /// Tunnel header, unused by crypto-only SAs.
+        pub param: [u8; 40],
+        /// UDP source port of the packets with NAT-T. Not compared inbound: a NAT may change it.
+        pub udp_sport: U16,
+        /// UDP destination port of the packets with NAT-T.
+        pub udp_dport: U16,
+        /// Replay window in packets, 0 for none. A crypto-only SA has one only inbound with ESN, where the
+        /// high part of a sequence number is inferred by it.
+        pub replay_win_sz: U32,
+        /// Cipher id of the crypto device; 0 with [`SaTail::aead_algo`].
+        pub cipher_algo: U64,
+        /// Cipher or AEAD key, without the salt.
+        pub cipher_key: Key,
+        /// MAC id of the crypto device; 0 with [`SaTail::aead_algo`].
+        pub auth_algo: U64,
+        /// MAC key.
+        pub auth_key: Key,
+        /// Packets until a warning, 0 for none.
+        pub packets_soft_limit: U64,
+        /// Bytes until a warning, 0 for none.
+        pub bytes_soft_limit: U64,
+        /// Packets until the SA stops, 0 for none.
+        pub packets_hard_limit: U64,
+        /// Bytes until the SA stops, 0 for none.
+        pub bytes_hard_limit: U64,
+    }
 }
 
-/// Experimental tail of an SA object, at offset 200. A device without feature 127 ignores it.
-#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct SaTail {
-    /// Bytes from here to the end of the object: [`SaTail::LEN`] and the replay bitmap.
-    pub tail_len: U16,
-    /// `TAIL_` constants.
-    pub tail_flags: U16,
-    /// AEAD id ([`crate::cap`]), 0 for none.
-    pub aead_algo: U32,
-    /// ICV in bytes.
-    pub icv_len: u8,
-    /// Family of [`SaTail::peer_dst`] and [`SaTail::peer_src`]: 4, 6, or 0 for none.
-    pub peer_family: u8,
-    /// `ENCAP_` constants.
-    pub encap_mode: u8,
-    /// `IV_` constants.
-    pub iv_mode: u8,
-    /// Changes with every object that is created under one id, so that packets for an earlier one
-    /// are told apart.
-    pub epoch: U16,
-    /// Zero.
-    pub reserved: U16,
-    /// Sequence number last used (outbound) or highest seen (inbound); 64 bits. Counts with
-    /// [`TAIL_SEQ_VALID`]. Inbound with ESN it is what the NIC infers the high part of the first packets
-    /// from.
-    pub seq: U64,
-    /// For [`IV_SEQ_XOR`]: random, drawn anew at every creation.
-    pub iv_xor: U64,
-    /// Bit *n*: report events of type *n*.
-    pub event_mask: U64,
-    /// Destination address of the packets, network order; IPv4 in the first 4 bytes.
-    pub peer_dst: [u8; 16],
-    /// Source address of the packets, network order; IPv4 in the first 4 bytes.
-    pub peer_src: [u8; 16],
-    /// Bytes 32 to 63 of the MAC key.
-    pub auth_key_ext: [u8; 32],
-    /// Bytes 32 to 63 of the cipher key.
-    pub cipher_key_ext: [u8; 32],
-    /// Seconds between NAT keepalives, 0 for none.
-    pub keepalive_s: U32,
-    /// Zero.
-    pub reserved1: U32,
+secret_layout! {
+    /// Experimental tail of an SA object, at offset 200. A device without feature 127 ignores it.
+    pub struct SaTail {
+        /// Bytes from here to the end of the object: [`SaTail::LEN`] and the replay bitmap.
+        pub tail_len: U16,
+        /// `TAIL_` constants.
+        pub tail_flags: U16,
+        /// AEAD id ([`crate::cap`]), 0 for none.
+        pub aead_algo: U32,
+        /// ICV in bytes.
+        pub icv_len: u8,
+        /// Family of [`SaTail::peer_dst`] and [`SaTail::peer_src`]: 4, 6, or 0 for none.
+        pub peer_family: u8,
+        /// `ENCAP_` constants.
+        pub encap_mode: u8,
+        /// `IV_` constants.
+        pub iv_mode: u8,
+        /// Changes with every object that is created under one id, so that packets for an earlier one
+        /// are told apart.
+        pub epoch: U16,
+        /// Zero.
+        pub reserved: U16,
+        /// Sequence number last used (outbound) or highest seen (inbound); 64 bits. Counts with
+        /// [`TAIL_SEQ_VALID`]. Inbound with ESN it is what the NIC infers the high part of the first packets
+        /// from.
+        pub seq: U64,
+        /// For [`IV_SEQ_XOR`]: random, drawn anew at every creation.
+        pub iv_xor: U64,
+        /// Bit *n*: report events of type *n*.
+        pub event_mask: U64,
+        /// Destination address of the packets, network order; IPv4 in the first 4 bytes.
+        pub peer_dst: [u8; 16],
+        /// Source address of the packets, network order; IPv4 in the first 4 bytes.
+        pub peer_src: [u8; 16],
+        /// Bytes 32 to 63 of the MAC key.
+        pub auth_key_ext: [u8; 32],
+        /// Bytes 32 to 63 of the cipher key.
+        pub cipher_key_ext: [u8; 32],
+        /// Seconds between NAT keepalives, 0 for none.
+        pub keepalive_s: U32,
+        /// Zero.
+        pub reserved1: U32,
+    }
 }
 
 impl SaTail {
@@ -168,18 +168,18 @@ impl SaTail {
     pub const LEN: u16 = 144;
 }
 
-/// An SA object with its tail and without a replay bitmap.
-///
-/// All zero is a valid start: `SaObject::new_zeroed()`.
-#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct SaObject {
-    /// The standard part.
-    pub std: SaStd,
-    /// Zero.
-    pub padding: [u8; 4],
-    /// The experimental part.
-    pub tail: SaTail,
+secret_layout! {
+    /// An SA object with its tail and without a replay bitmap.
+    ///
+    /// All zero is a valid start: `SaObject::new_zeroed()`.
+    pub struct SaObject {
+        /// The standard part.
+        pub std: SaStd,
+        /// Zero.
+        pub padding: [u8; 4],
+        /// The experimental part.
+        pub tail: SaTail,
+    }
 }
 
 impl SaObject {
