@@ -21,17 +21,8 @@ use espnic_wire::{
 };
 use kernel::prelude::*;
 
-/// The commands that the driver uses, as a bitmap of opcodes.
-const OPCODES: [u16; 8] = [
-    admin::OP_LIST_QUERY,
-    admin::OP_LIST_USE,
-    admin::OP_CAP_ID_LIST_QUERY,
-    admin::OP_DEVICE_CAP_GET,
-    admin::OP_DRIVER_CAP_SET,
-    admin::OP_OBJ_CREATE,
-    admin::OP_OBJ_MODIFY,
-    admin::OP_OBJ_DESTROY,
-];
+/// The commands that the driver uses, as a bitmap of opcodes: it never reads an object back.
+const OPCODES: u64 = admin::OPS_ALL & !admin::op_bit(admin::OP_OBJ_QUERY);
 
 /// Upper bound for the SAs of one direction, even if the NIC offers more: their table takes 16 MiB.
 const LIMIT_MAX: u32 = 1 << 18;
@@ -118,12 +109,9 @@ fn list_len(entries: usize) -> usize {
 fn use_commands(control: &Control) -> Result {
     let offered = control.execute(&Command::ListQuery, 0, 8)?;
     let offered = offered.result()?;
-    let mut used = [0; 8];
-    for opcode in OPCODES {
-        if !bitmap::get(offered, opcode) {
-            return Err(ENOTSUPP);
-        }
-        bitmap::set(&mut used, opcode).map_err(|_| EINVAL)?;
+    let used = OPCODES.to_le_bytes();
+    if !bitmap::is_subset(&used, offered) {
+        return Err(ENOTSUPP);
     }
     control
         .execute(&Command::ListUse(&used), used.len(), 0)?
