@@ -6,7 +6,7 @@
 //! bytes), together [`SaObject`]. The standard part has 64-bit fields at offsets that are not
 //! multiples of 8, so a natural C layout of it is wrong.
 
-use crate::{U16, U32, U64};
+use crate::{Error, U16, U32, U64};
 
 /// Object type: outbound SA.
 pub const OBJ_OUTB_SA: u16 = 0x0203;
@@ -55,6 +55,9 @@ pub const IV_SEQ_XOR: u8 = 1;
 pub const ENCAP_NONE: u8 = 0;
 /// [`SaTail::encap_mode`]: ESP in UDP (RFC 3948).
 pub const ENCAP_UDP: u8 = 1;
+
+/// Longest key of an object in bytes, the part in its tail included.
+pub const KEY_MAX: usize = 64;
 
 secret_layout! {
     /// Key of up to 32 bytes.
@@ -182,7 +185,56 @@ secret_layout! {
     }
 }
 
+impl Key {
+    /// Writes `key` here and, what is behind its first 32 bytes, to `ext`.
+    fn set(&mut self, ext: &mut [u8; 32], key: &[u8]) {
+        self.length = U16::new(u16::try_from(key.len()).unwrap_or(u16::MAX));
+        let room = self.data.iter_mut().chain(ext);
+        let key = key.iter().copied().chain(core::iter::repeat(0));
+        room.zip(key).for_each(|(to, from)| *to = from);
+    }
+
+    /// Puts the key together in `room`.
+    fn join<'a>(&self, ext: &[u8; 32], room: &'a mut [u8; KEY_MAX]) -> Result<&'a [u8], Error> {
+        let bytes = self.data.iter().chain(ext);
+        room.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = *from);
+        room.get(..usize::from(self.length.get()))
+            .ok_or(Error::Truncated)
+    }
+}
+
 impl SaObject {
+    /// Sets the cipher or AEAD key, without its salt. Of one that is longer than [`KEY_MAX`] bytes only the
+    /// length is right: [`Self::cipher_key`] fails, so no NIC takes the object.
+    pub fn set_cipher_key(&mut self, key: &[u8]) {
+        self.std.cipher_key.set(&mut self.tail.cipher_key_ext, key);
+    }
+
+    /// Sets the MAC key. As [`Self::set_cipher_key`].
+    pub fn set_auth_key(&mut self, key: &[u8]) {
+        self.std.auth_key.set(&mut self.tail.auth_key_ext, key);
+    }
+
+    /// The cipher or AEAD key, put together in `room`. The caller erases `room`, whatever this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] if the key is said to be longer than [`KEY_MAX`] bytes.
+    pub fn cipher_key<'a>(&self, room: &'a mut [u8; KEY_MAX]) -> Result<&'a [u8], Error> {
+        self.std.cipher_key.join(&self.tail.cipher_key_ext, room)
+    }
+
+    /// The MAC key. As [`Self::cipher_key`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::cipher_key`].
+    pub fn auth_key<'a>(&self, room: &'a mut [u8; KEY_MAX]) -> Result<&'a [u8], Error> {
+        self.std.auth_key.join(&self.tail.auth_key_ext, room)
+    }
+
     /// Overwrites all key material, salt included, with zeroes. This is what a QUERY returns; to erase a
     /// copy for good, use a means that the compiler cannot remove.
     pub fn clear_keys(&mut self) {
@@ -231,7 +283,43 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::{FromBytes, IntoBytes};
+    use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+    #[test]
+    fn keys_are_split_and_joined() {
+        let key: Vec<u8> = (1..=65).collect();
+        for len in [0, 1, 31, 32, 33, 64] {
+            let mut object = SaObject::read_from_bytes(&[0xa5; 344]).unwrap();
+            object.set_cipher_key(&key[..len]);
+            object.set_auth_key(&key[1..][..len]);
+            let (mut room, mut auth_room) = ([0xff; KEY_MAX], [0xff; KEY_MAX]);
+            assert_eq!(object.cipher_key(&mut room), Ok(&key[..len]));
+            assert_eq!(object.auth_key(&mut auth_room), Ok(&key[1..][..len]));
+            // Nothing of an earlier key stays behind it.
+            assert!(room[len..].iter().all(|&byte| byte == 0));
+            assert!(auth_room[len..].iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_key_starts_in_the_object_and_ends_in_its_tail() {
+        let mut object = SaObject::new_zeroed();
+        let key = [[1; 32], [2; 32]].concat();
+        object.set_auth_key(&key);
+        assert_eq!(object.std.auth_key.length.get(), 64);
+        assert_eq!(object.std.auth_key.data, [1; 32]);
+        assert_eq!(object.tail.auth_key_ext, [2; 32]);
+    }
+
+    #[test]
+    fn keys_that_do_not_fit_are_not_read() {
+        let mut object = SaObject::new_zeroed();
+        object.set_cipher_key(&[7; 65]);
+        object.set_auth_key(&[7; 0x10000]);
+        let mut room = [0; KEY_MAX];
+        assert_eq!(object.cipher_key(&mut room), Err(Error::Truncated));
+        assert_eq!(object.auth_key(&mut room), Err(Error::Truncated));
+    }
 
     #[test]
     fn clear_keys_leaves_nothing_of_them() {

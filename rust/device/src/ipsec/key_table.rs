@@ -13,10 +13,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use espnic_wire::cap;
-use espnic_wire::sa::{self, SaObject};
+use espnic_wire::sa::{self, SaObject, KEY_MAX};
 use zeroize::Zeroizing;
 
-use super::algorithm;
 use super::sa::{self as stored, Sa};
 use crate::limit::Limit;
 
@@ -72,11 +71,14 @@ impl KeyTable {
 /// The lines of one SA: two if it does not say which family its packets are of.
 fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
     let (encryption, authentication) = algorithms(object)?;
-    let mut key = algorithm::joined(&object.std.cipher_key, &object.tail.cipher_key_ext).ok()?;
-    if object.tail.aead_algo.get() != 0 {
-        key.extend_from_slice(&object.std.salt);
-    }
-    let auth_key = algorithm::joined(&object.std.auth_key, &object.tail.auth_key_ext).ok()?;
+    let mut rooms = Zeroizing::new([[0; KEY_MAX]; 2]);
+    let [key_room, auth_room] = &mut *rooms;
+    let key = object.cipher_key(key_room).ok()?;
+    let salt: &[u8] = match object.tail.aead_algo.get() {
+        0 => &[],
+        _ => &object.std.salt,
+    };
+    let auth_key = object.auth_key(auth_room).ok()?;
     let families: &[u8] = match object.tail.peer_family {
         4 => &[4],
         6 => &[6],
@@ -94,9 +96,9 @@ fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
             text,
             "\"IPv{family}\",\"{src}\",\"{dst}\",\"{spi:#010x}\",\"{encryption}\",\""
         );
-        append_hex(&mut text, &key);
+        append_hex(&mut text, &[key, salt]);
         let _ = write!(text, "\",\"{authentication}\",\"");
-        append_hex(&mut text, &auth_key);
+        append_hex(&mut text, &[auth_key]);
         let _ = writeln!(text, "\",\"{numbers}\"");
     }
     Some(text)
@@ -151,8 +153,9 @@ fn address(family: u8, bytes: &[u8; 16]) -> String {
 }
 
 /// Appends nothing for no bytes.
-fn append_hex(text: &mut String, bytes: &[u8]) {
-    if bytes.is_empty() {
+fn append_hex(text: &mut String, parts: &[&[u8]]) {
+    let mut bytes = parts.iter().copied().flatten().peekable();
+    if bytes.peek().is_none() {
         return;
     }
     text.push_str("0x");
