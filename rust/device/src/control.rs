@@ -205,7 +205,7 @@ fn nic_stats(nic: &Nic) -> Value {
         "queues": { "max": nic.config.pairs, "active": nic.active_pairs() },
         "port": object(nic.port.stats.list()),
         "virtio": virtio,
-        "ipsec": object(nic.ipsec.counters()),
+        "ipsec": object([nic.ipsec.counters(), nic.admin.counters()].concat()),
         "misbehaviour": misbehaviour,
     })
 }

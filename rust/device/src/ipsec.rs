@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Inline IPsec of one NIC: administration commands, SA tables and the processing of packets.
+//! Inline IPsec of one NIC: capabilities, SA tables and the processing of packets.
 //!
 //! What exists is the experimental crypto-only mode ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard
 //! SAs, for which the NIC would add and remove ESP itself, are refused, and the
 //! capabilities say so.
 //!
-//! Commands are executed one at a time; packets of any number of queues are processed at the same
+//! Administration commands ([`crate::admin`]) are executed one at a time; packets of any number of queues are processed at the same
 //! time under a read lock. Destroying an SA takes the write lock, so no packet is in flight under it
 //! when the command is answered, and its keys are erased by then.
 
-mod admin;
 mod algorithm;
-mod caps;
+mod capability;
+mod commands;
 mod config;
 mod counters;
 mod drop;
@@ -20,9 +20,7 @@ pub mod faults;
 mod frames;
 mod key_table;
 mod last;
-mod objects;
 mod record;
-mod refused;
 mod room;
 mod rx;
 mod sa;
@@ -38,7 +36,7 @@ pub use frames::Frames;
 pub use key_table::KeyTable;
 
 use crate::misbehave::Misbehaviour;
-use admin::AdminState;
+use capability::Agreed;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
 use faults::Faults;
@@ -51,7 +49,7 @@ use table::Tables;
 pub struct Ipsec {
     config: IpsecConfig,
     /// Taken before `tables`.
-    state: Mutex<AdminState>,
+    agreed: Mutex<Agreed>,
     tables: RwLock<Tables>,
     counters: Counters,
     room: Room,
@@ -68,7 +66,7 @@ impl Ipsec {
     pub fn new(config: IpsecConfig) -> Self {
         Self {
             config,
-            state: Mutex::new(AdminState::new(config.x_ipsec)),
+            agreed: Mutex::new(Agreed::new(config.x_ipsec)),
             tables: RwLock::new(Tables::default()),
             counters: Counters::default(),
             room: Room::new(config.delete_above),
@@ -87,11 +85,10 @@ impl Ipsec {
         }
     }
 
-    /// Virtio reset: forgets capabilities, the list of opcodes and all SAs, and erases their keys.
-    /// Counters stay.
-    pub fn reset(&self) {
-        let mut state = self.lock_state();
-        *state = AdminState::new(self.config.x_ipsec);
+    /// See [`crate::admin::Owner::reset`].
+    fn forget(&self) {
+        let mut agreed = self.agreed();
+        *agreed = Agreed::new(self.config.x_ipsec);
         *self.write_tables() = Tables::default();
         self.misbehaviour.reset();
     }
@@ -105,17 +102,7 @@ impl Ipsec {
     /// administration commands do not show the extension. To be called before `DRIVER_OK`; until
     /// then, [`IpsecConfig::x_ipsec`] counts.
     pub fn set_x_ipsec(&self, negotiated: bool) {
-        self.lock_state()
-            .set_x_ipsec(self.config.x_ipsec && negotiated);
-    }
-
-    /// Executes a complete administration command (without the frame of the control queue) and
-    /// returns the number of bytes written to `writable`.
-    ///
-    /// Missing input reads as zero and output that has no room is discarded. Every answer has a
-    /// status, as far as `writable` has room for one.
-    pub fn admin(&self, readable: &[u8], writable: &mut [u8]) -> usize {
-        admin::execute(self, readable, writable)
+        self.agreed().x_ipsec = self.config.x_ipsec && negotiated;
     }
 
     /// Encrypts a frame that the driver marked with [`espnic_wire::hdr::F_SECURITY`] and appends what
@@ -180,8 +167,8 @@ impl Ipsec {
         list
     }
 
-    fn lock_state(&self) -> MutexGuard<'_, AdminState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn agreed(&self) -> MutexGuard<'_, Agreed> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_tables(&self) -> RwLockReadGuard<'_, Tables> {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use espnic_wire::feature;
 
+use crate::admin::{Admin, Table};
 use crate::fault::request::Request;
 use crate::gate::Gate;
 use crate::ipsec::Ipsec;
@@ -38,6 +39,8 @@ pub struct Nic {
     pub port: Attachment,
     /// Frames from the wire.
     pub inbox: Arc<Inbox>,
+    /// Administration commands.
+    pub admin: Admin,
     /// Inline IPsec.
     pub ipsec: Ipsec,
     /// Rules that are broken on purpose.
@@ -73,6 +76,7 @@ impl Nic {
             port,
             inbox,
             misbehaviour: ipsec.misbehaviour.clone(),
+            admin: Admin::default(),
             ipsec,
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),
@@ -126,9 +130,22 @@ impl Nic {
         device.net.unanswered.clear();
         self.port.reset();
         device.net.reset();
-        self.ipsec.reset();
+        self.admin.reset(&self.administered());
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();
+    }
+
+    /// Executes an administration command; see [`Admin::execute`].
+    pub fn administer(&self, readable: &[u8], writable: &mut [u8]) -> usize {
+        self.admin.execute(&self.administered(), readable, writable)
+    }
+
+    /// What administration commands are for.
+    fn administered(&self) -> Table<'_> {
+        Table {
+            owners: vec![&self.ipsec],
+            kinds: vec![&self.ipsec],
+        }
     }
 
     /// Throws away what waits, because the driver is not ready or resets the device.

@@ -12,21 +12,16 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use espnic_device::crypto::{AnyAead, Backend};
-use espnic_device::ipsec::{Frames, Ipsec, IpsecConfig};
+use espnic_device::ipsec::{Frames, IpsecConfig};
+use espnic_device::testing::{self, Engine, ESP, ICV};
 use espnic_esp::aead::Aead;
-use espnic_wire::admin::{Command, Reply, OPS_ALL};
-use espnic_wire::cap;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, SaTail};
-use zerocopy::{FromZeros, IntoBytes};
+use espnic_wire::sa::{self, SaObject};
 
 /// Frames per batch, as the NIC takes them from a queue.
 const BATCH: usize = 64;
-/// Offset of the ESP header: Ethernet and IPv4.
-const ESP: usize = 34;
 /// Offset of the text: ESP header and IV.
 const TEXT: usize = ESP + 16;
-const ICV: usize = 16;
 const LONGEST: usize = 16384;
 
 /// Measure the ESP engine of espnic-device.
@@ -133,93 +128,41 @@ const fn spi(id: u32) -> u32 {
     (id + 256).wrapping_mul(0x9e37_79b1)
 }
 
+/// The SA of [`testing::object`] with what is its own.
 fn object(obj_type: u16, id: u32) -> SaObject {
-    let mut object = SaObject::new_zeroed();
-    object.std.mode = cap::MODE_ESP_TRANSPORT;
+    let mut object = testing::object(obj_type);
     object.std.obj_id = id.into();
     object.std.spi = spi(id).into();
-    object.std.cipher_key.length = 16.into();
     object.std.cipher_key.data[..16].copy_from_slice(&key(id));
-    object.tail.tail_len = SaTail::LEN.into();
-    object.tail.aead_algo = cap::AEAD_GCM.into();
-    object.tail.icv_len = ICV as u8;
-    object.tail.iv_mode = sa::IV_SEQ_XOR;
     object.tail.iv_xor = (0x5555_5555_5555 ^ u64::from(id)).into();
-    let mut flags = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
-    object.std.direction = sa::DIR_OUT;
-    if obj_type == sa::OBJ_INB_SA {
-        object.std.direction = sa::DIR_IN;
-        flags |= sa::TAIL_MATCH_ADDR;
-        object.tail.peer_family = 4;
-        object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
-    }
-    object.tail.tail_flags = flags.into();
     object
 }
 
-/// Executes a command; returns its result.
-fn command(ipsec: &Ipsec, command: Command<'_>) -> Result<Vec<u8>, String> {
-    let (mut readable, mut writable) = ([0; 1024], [0; 1024]);
-    let len = command
-        .write(&mut readable)
-        .map_err(|error| format!("{error:?}"))?;
-    let written = ipsec.admin(readable.get(..len).unwrap_or_default(), &mut writable);
-    let reply = Reply::parse(writable.get(..written).unwrap_or_default())
-        .map_err(|error| format!("{error:?}"))?;
-    if reply.status != 0 {
-        return Err(format!(
-            "command is refused: status {}, qualifier {}",
-            reply.status, reply.qualifier
-        ));
-    }
-    Ok(reply.result.to_vec())
-}
-
 /// An engine with `count` SAs of this type.
-fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Ipsec, String> {
-    let ipsec = Ipsec::new(IpsecConfig {
+fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Engine, String> {
+    let refused =
+        |(status, qualifier)| format!("command is refused: status {status}, qualifier {qualifier}");
+    let engine = Engine::new(IpsecConfig {
         libraries: backend.into(),
         inb_sa_limit: count,
         outb_sa_limit: count,
         x_ipsec: true,
         delete_above: None,
     });
-    command(&ipsec, Command::ListUse(&OPS_ALL.to_le_bytes()))?;
-    for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA] {
-        let data = command(&ipsec, Command::DeviceCapGet(id))?;
-        command(&ipsec, Command::DriverCapSet { id, data: &data })?;
-    }
+    testing::set_up(|command| engine.execute(command)).map_err(refused)?;
     for id in 0..count {
         let object = object(obj_type, id);
-        let create = Command::ObjCreate {
-            obj_type,
-            id,
-            object: object.as_bytes(),
-        };
-        command(&ipsec, create)?;
+        engine.create(obj_type, id, &object).map_err(refused)?;
     }
-    Ok(ipsec)
+    Ok(engine)
 }
 
 /// A frame with `len` bytes to encrypt, for an outbound SA.
 fn frame(id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
-    let mut frame = vec![2; 12];
-    frame.extend([8, 0, 0x45, 0]);
-    let total = (TEXT - 14 + len + ICV) as u16;
-    frame.extend(total.to_be_bytes());
-    frame.extend([0, 0, 0x40, 0, 64, 50, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    frame.extend(spi(id).to_be_bytes());
-    frame.extend(seq.to_be_bytes());
-    frame.resize(TEXT + len, 0xa5);
     // No padding; the next header is one without a checksum to verify.
-    frame[TEXT + len - 2..].copy_from_slice(&[0, 59]);
-    frame.resize(TEXT + len + ICV, 0);
-    let mut hdr = NetHdr48::default();
-    hdr.net.flags = hdr::F_SECURITY | hdr::F_X_SEC;
-    hdr.out.resource_id = id.into();
-    hdr.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
-    hdr.sec.esp_offset = (ESP as u16).into();
-    hdr.sec.trailer_len = (2 + ICV as u16).into();
+    let (hdr, mut frame) = testing::frame(id, seq, &vec![0xa5; len - 2]);
+    frame[ESP..ESP + 4].copy_from_slice(&spi(id).to_be_bytes());
+    frame[TEXT + len - 1] = 59;
     (hdr, frame)
 }
 
@@ -227,7 +170,7 @@ fn frame(id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
 type Choose<'a> = &'a mut dyn FnMut() -> u32;
 
 /// One batch through `Ipsec::transmit`.
-fn encrypt(ipsec: &Ipsec, out: &mut Frames, len: usize, choose: Choose<'_>) -> Duration {
+fn encrypt(ipsec: &Engine, out: &mut Frames, len: usize, choose: Choose<'_>) -> Duration {
     let mut batch: Vec<_> = (0..BATCH).map(|n| frame(choose(), n as u32, len)).collect();
     let start = Instant::now();
     ipsec.transmit_all(&mut batch, LONGEST, out);
@@ -239,8 +182,8 @@ fn encrypt(ipsec: &Ipsec, out: &mut Frames, len: usize, choose: Choose<'_>) -> D
 
 /// One batch through `Ipsec::receive`, which `sender` has encrypted.
 fn decrypt(
-    ipsec: &Ipsec,
-    sender: &Ipsec,
+    ipsec: &Engine,
+    sender: &Engine,
     out: &mut Frames,
     len: usize,
     choose: Choose<'_>,

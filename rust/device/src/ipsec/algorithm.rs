@@ -2,7 +2,7 @@
 
 //! From the algorithms and keys of an SA object to its transform.
 
-use super::refused::Refused;
+use crate::admin::Refused;
 use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
 use espnic_wire::cap::{self, XSaEntry};
 use espnic_wire::sa::{SaObject, KEY_MAX};

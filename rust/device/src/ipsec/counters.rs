@@ -59,10 +59,6 @@ counters! {
     rx_unsupported: "ipsec_rx_unsupported",
     /// ESP without an SA, delivered untouched.
     rx_no_sa: "ipsec_rx_no_sa",
-    /// Administration commands executed or refused.
-    admin_commands: "admin_commands",
-    /// Administration commands refused.
-    admin_errors: "admin_errors",
 }
 
 impl Counters {

@@ -2,9 +2,9 @@
 
 //! Faults on purpose that only the owner of the keys and tables can make.
 
-use super::refused::Refused;
 use super::sa::Sa;
 use super::table::Tables;
+use crate::admin::Refused;
 use espnic_esp::engine::Transform;
 use espnic_esp::packet::{self, ESP_HLEN};
 use espnic_esp::seq;

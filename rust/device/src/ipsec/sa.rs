@@ -4,8 +4,8 @@
 
 use super::algorithm;
 use super::last::Last;
-use super::refused::Refused;
 use super::sparse::{Sparse, Whole};
+use crate::admin::Refused;
 use crate::crypto::{Cipher, Libraries, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};
 use espnic_esp::ip::{Address, Ports};

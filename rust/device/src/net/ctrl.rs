@@ -239,7 +239,7 @@ fn execute(
     let mut request = Zeroizing::new(vec![0; readable]);
     let mut reply = vec![0; writable];
     chain.read(mem, from as u64, &mut request)?;
-    let written = nic.ipsec.admin(&request, &mut reply).min(writable);
+    let written = nic.administer(&request, &mut reply).min(writable);
     chain.write(mem, to as u64, reply.get(..written).unwrap_or_default())?;
     Ok(written)
 }

@@ -29,7 +29,7 @@ fn udp_frame(seq: u32, payload: &[u8]) -> (NetHdr48, Vec<u8>) {
     (hdr, frame)
 }
 
-fn pair() -> (Ipsec, Ipsec) {
+fn pair() -> (Engine, Engine) {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &encapsulated(OBJ_OUTB_SA)), DONE);
     assert_eq!(create(&b, OBJ_INB_SA, 2, &encapsulated(OBJ_INB_SA)), DONE);

@@ -6,30 +6,30 @@ use espnic_wire::admin;
 
 /// Why a command was refused. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub struct Refused {
     /// [`admin::EINVAL`] and so on.
-    pub(super) status: u16,
+    pub status: u16,
     /// The `Q_` constant that goes with it.
-    pub(super) qualifier: u16,
+    pub qualifier: u16,
 }
 
 impl Refused {
     /// No command of this group, or not in use.
-    pub(super) const OPCODE: Self = Self::new(admin::EINVAL, admin::Q_INVALID_OPCODE);
+    pub const OPCODE: Self = Self::new(admin::EINVAL, admin::Q_INVALID_OPCODE);
     /// A field has a value that is not allowed.
-    pub(super) const FIELD: Self = Self::new(admin::EINVAL, admin::Q_INVALID_FIELD);
+    pub const FIELD: Self = Self::new(admin::EINVAL, admin::Q_INVALID_FIELD);
     /// There is no such capability or object.
-    pub(super) const MISSING: Self = Self::new(admin::ENXIO, admin::Q_INVALID_FIELD);
+    pub const MISSING: Self = Self::new(admin::ENXIO, admin::Q_INVALID_FIELD);
     /// There is an object with this id.
-    pub(super) const EXISTS: Self = Self::new(admin::EEXIST, admin::Q_INVALID_FIELD);
+    pub const EXISTS: Self = Self::new(admin::EEXIST, admin::Q_INVALID_FIELD);
     /// Not while there are objects.
-    pub(super) const BUSY: Self = Self::new(admin::EBUSY, admin::Q_INVALID_COMMAND);
+    pub const BUSY: Self = Self::new(admin::EBUSY, admin::Q_INVALID_COMMAND);
     /// No room for one more, or the crypto library does not take the key.
-    pub(super) const RESOURCE: Self = Self::new(admin::ENOSPC, admin::Q_NORESOURCE);
+    pub const RESOURCE: Self = Self::new(admin::ENOSPC, admin::Q_NORESOURCE);
     /// No such group of members.
-    pub(super) const GROUP: Self = Self::new(admin::EINVAL, admin::Q_INVALID_GROUP);
+    pub const GROUP: Self = Self::new(admin::EINVAL, admin::Q_INVALID_GROUP);
     /// No such member of the group.
-    pub(super) const MEMBER: Self = Self::new(admin::EINVAL, admin::Q_INVALID_MEMBER);
+    pub const MEMBER: Self = Self::new(admin::EINVAL, admin::Q_INVALID_MEMBER);
 
     const fn new(status: u16, qualifier: u16) -> Self {
         Self { status, qualifier }
