@@ -10,10 +10,10 @@
 //! The virtio core has the device and binds it to a [`Driver`]. From then on the [`Adapter`] owns the
 //! network device that it makes for it; see [`crate::net::device`] for its life.
 //!
-//! What a driver can do with the virtio device works only while that is bound, so every way to one
-//! proves that it is: a [`Device`] is lent for the time of a callback, and a [`DeviceRef`] counts: the
-//! core's call that unbinds the device does not return before the last one is dropped. Queues hold a
-//! `DeviceRef` through the set that they belong to; [`queue`] has the rest of it.
+//! A driver can use a virtio device only while that is bound, so every way to one proves that it is. A
+//! [`Device`] is lent for the time of a callback. A [`DeviceRef`] is counted: the core's call that
+//! unbinds the device does not return before the last one is dropped. Queues hold a `DeviceRef` through
+//! their set; [`queue`] has the rest of the argument.
 
 pub mod control;
 mod device;

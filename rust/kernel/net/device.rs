@@ -16,20 +16,20 @@
 //!
 //! # Why this is sound
 //!
-//! A [`Device`] is data that is there and a virtio device that is bound. There are these ways to one,
-//! and step 4 shuts each of them before the data goes:
+//! A [`Device`] stands for initialised data and a bound virtio device. There are these ways to get one,
+//! and step 4 closes each of them before it drops the data:
 //!
 //! - the stack's callbacks (`net_device_ops`, ethtool, XFRM, notifiers): unregistering waits for them;
 //! - a counted device that was found by its index: unregistering waits for it;
 //! - NAPI: runs between the stack's open and stop only, see [`Device::enable_polling`];
-//! - queue interrupts: they look whether the data is ready. It is declared not to be after the reset,
-//!   and then the callbacks are waited for, because a device that breaks the rules interrupts after it;
+//! - queue interrupts: they check whether the data is ready. After the reset the adapter marks it as not
+//!   ready and waits for the callbacks, because a device that breaks the rules may still interrupt;
 //! - the work: it is disabled, which waits for it;
-//! - callbacks of the virtio core around a reset: they hold a lock under which the data is declared not
-//!   to be ready, and a reference to the virtio device.
+//! - callbacks of the virtio core around a reset: they hold a reference to the virtio device, and the lock
+//!   under which the data is marked as not ready.
 //!
-//! All of them lend the device for the time of a call, so the driver cannot keep it. What it can keep is
-//! a [`virtio::DeviceRef`], or a queue, which holds one; for them the last step of 4 waits.
+//! All of them lend the device for the time of a call, so the driver cannot keep it. It can keep a
+//! [`virtio::DeviceRef`], or a queue, which holds one; the end of step 4 waits for these.
 
 mod callbacks;
 mod events;
@@ -105,28 +105,27 @@ pub trait Operations:
     /// Handles received packets and finished transmissions, and says whether there is more. Softirq.
     fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> Polled;
 
-    /// The NAPI context `index` has ended its run with [`Polled::Done`], and nobody will run it again by
-    /// himself: asks for events again; true if there is work already. Softirq. The context may run on
-    /// another CPU meanwhile, if somebody schedules it.
+    /// Asks for events again after the NAPI context `index` has completed with [`Polled::Done`]; true if
+    /// there is work already. Softirq. The context may run on another CPU meanwhile, if it is scheduled
+    /// again.
     fn rearm(dev: &Device<Self>, index: u16) -> bool;
 
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
     fn queue_event(dev: &Device<Self>, queue: u16);
 
-    /// Work that could not be done elsewhere: after [`Device::schedule_work`], and when the virtio
-    /// configuration (link status) may have changed. Process context.
+    /// Does work that needs process context: after [`Device::schedule_work`], and when the virtio
+    /// configuration (link status) may have changed. May sleep.
     fn work(dev: &Device<Self>);
 
-    /// The stack has waited for seconds for room in `queue`. Softirqs off, no sleeping.
+    /// Handles a transmit timeout: the stack has waited for seconds for room in `queue`. Softirqs off, no
+    /// sleeping.
     fn tx_timeout(dev: &Device<Self>, queue: u16);
 
-    /// Takes features away from `features` that do not work without others that are missing. RTNL
-    /// held.
+    /// Removes features from `features` that depend on missing ones. RTNL held.
     fn fix_features(features: u64) -> u64;
 
-    /// Stops using the device, because it will be reset: stops traffic, drops all queues. RTNL not
-    /// held, may sleep; the stack's queues are detached already. If queues are left the reset is called
-    /// off.
+    /// Stops using the device before a reset: stops traffic, drops all queues. RTNL not held, may
+    /// sleep; the stack's queues are detached already. If queues are left, the reset is cancelled.
     fn reset_prepare(dev: &Device<Self>);
 
     /// Takes the device into use again after a reset: new queues, then [`Restart::ready`], then all
@@ -160,7 +159,7 @@ pub struct Stats64 {
 #[pin_data]
 #[repr(C)]
 pub(crate) struct Private<T> {
-    /// That of `T`; the first field of any `Private`.
+    /// The type id of `T`; the first field of any `Private`.
     type_id: TypeId,
     /// Whether `data` is initialised.
     ready: Atomic<bool>,
@@ -224,12 +223,12 @@ impl<T: Operations> Device<T> {
         unsafe { addr_of_mut!((*self.private()).work).cast() }
     }
 
-    /// Has [`Operations::work`] run soon. Any context.
+    /// Schedules [`Operations::work`]. Any context.
     pub fn schedule_work(&self) {
         self.schedule_work_in(0);
     }
 
-    /// Has [`Operations::work`] run after `ms` milliseconds, unless something else wants it before.
+    /// Schedules [`Operations::work`] in `ms` milliseconds, unless it is scheduled for an earlier time.
     /// Any context.
     pub fn schedule_work_in(&self, ms: u32) {
         // SAFETY: The work was initialised with the private area. Before the data goes it is disabled,
@@ -254,8 +253,8 @@ impl<T: Operations> Device<T> {
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
     }
 
-    /// Has the online CPU number `nth` transmit on `queue`; does nothing if there is no such queue or
-    /// CPU. Sleeps.
+    /// Makes the online CPU number `nth` transmit on `queue` (XPS); does nothing if there is no such queue
+    /// or CPU. Sleeps.
     pub fn set_xps(&self, queue: u16, nth: u32) {
         if self.has_queue(queue) {
             // SAFETY: The device is live by the type invariant and has the queue; the function looks for
@@ -264,7 +263,7 @@ impl<T: Operations> Device<T> {
         }
     }
 
-    /// Keeps the stack from using the device, waiting for those who do. Sleeps.
+    /// Keeps the stack from using the device, and waits for running calls. Sleeps.
     fn detach(&self) {
         // SAFETY: The device is live by the type invariant.
         unsafe { bindings::netdev_detach(self.as_raw()) }
@@ -276,7 +275,7 @@ impl<T: Operations> Device<T> {
         unsafe { bindings::netif_device_attach(self.as_raw()) }
     }
 
-    /// Resets the virtio device and takes it into use again; false if somebody else resets, binds or
+    /// Resets the virtio device and takes it into use again; false if another thread resets, binds or
     /// removes the device now. Process context without RTNL.
     ///
     /// # Errors
@@ -285,8 +284,8 @@ impl<T: Operations> Device<T> {
     /// [`Operations::reset_prepare`] left queues.
     pub fn recover(&self) -> Result<bool> {
         let vdev = self.parent().as_raw();
-        // Who resets or removes the bus device holds its lock, who unbinds the driver that of the
-        // virtio device, and both wait for us.
+        // A reset or removal of the bus device holds that device's lock, and unbinding of the driver
+        // that of the virtio device. Both wait for us.
         // SAFETY: The virtio device is bound by the type invariant, so it has a device below it.
         if !unsafe { bindings::virtio_trylock(vdev) } {
             return Ok(false);
@@ -318,8 +317,8 @@ impl<T: Operations> Device<T> {
         unsafe { addr_of!((*self.as_raw()).features).read_volatile() }
     }
 
-    /// Switches those of the features `bits` on or off that the user can switch; before the device is
-    /// registered it does nothing. Sleeps.
+    /// Switches those features of `bits` on or off that the user can switch. Does nothing before the
+    /// device is registered. Sleeps.
     pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Held) {
         let dev = self.as_raw();
         // SAFETY: The device is live by the type invariant; RTNL keeps the field as it is.

@@ -21,7 +21,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// What ethtool asks of a driver.
+/// The ethtool callbacks of a driver.
 pub trait Operations: Sized {
     /// The driver's name, as `ethtool -i` shows it.
     const DRIVER: &'static CStr;
@@ -35,12 +35,12 @@ pub trait Operations: Sized {
     where
         Self: NetOperations;
 
-    /// The number of queue pairs in use and the most there can be. RTNL held.
+    /// The number of queue pairs in use, and its upper limit. RTNL held.
     fn channels(dev: &Device<Self>) -> Limited
     where
         Self: NetOperations;
 
-    /// Sets the number of queue pairs, from 1 to the most. RTNL held, may sleep.
+    /// Sets the number of queue pairs, from 1 to the limit. RTNL held, may sleep.
     fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result
     where
         Self: NetOperations;
@@ -50,7 +50,8 @@ pub trait Operations: Sized {
     where
         Self: NetOperations;
 
-    /// Sets the sizes of the receive and of the transmit rings, or says why not. RTNL held, may sleep.
+    /// Sets the sizes of the receive and of the transmit rings, or fails with an extack message. RTNL
+    /// held, may sleep.
     fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result
     where
         Self: NetOperations;
@@ -59,9 +60,9 @@ pub trait Operations: Sized {
 /// A setting and its upper limit.
 #[derive(Clone, Copy, Default)]
 pub struct Limited {
-    /// As it is.
+    /// The current value.
     pub now: u32,
-    /// As it can be.
+    /// The upper limit.
     pub max: u32,
 }
 

@@ -8,10 +8,10 @@
 //! [`Device::disable_polling`] only, both of which may come as often as they like, and no longer than
 //! the driver's data lives: the device turns them off before it drops the data.
 //!
-//! What may be done in a run of a context only takes the run's token, a [`Poll`]. It is lent to
-//! [`Operations::poll`], and cannot be sent to another thread or kept. The driver does not end a run by
-//! itself either: it says by a [`Polled`] whether there is work left, and what C asks for in either case
-//! is done here.
+//! Functions that are allowed only in a run of a context take the run's token, a [`Poll`]. It is lent to
+//! [`Operations::poll`], and cannot be sent to another thread or kept. The driver does not end a run
+//! itself: its [`Polled`] says whether there is work left, and this module calls what C needs in either
+//! case.
 
 use crate::{
     bindings,
@@ -112,7 +112,7 @@ impl<T: Operations> Poll<'_, T> {
         self.napi
     }
 
-    /// How many packets may be received, at least one.
+    /// The number of packets that may be received, at least one.
     pub fn budget(&self) -> u32 {
         self.budget.unsigned_abs()
     }
@@ -134,21 +134,21 @@ impl<T: Operations> Poll<'_, T> {
         unsafe { bindings::napi_gro_receive(self.napi.as_raw(), packet.into_raw()) };
     }
 
-    /// As [`Self::receive`], without receive offload.
+    /// Delivers a received packet to the stack, without receive offload (GRO).
     pub fn receive_single(&self, packet: RxPacket) {
         // SAFETY: This is a softirq. The skb is ours and given away, it has a device and a protocol.
         unsafe { bindings::netif_receive_skb(packet.into_raw()) };
     }
 
-    /// Ends a run after `work` packets, and returns what C wants to know.
+    /// Ends a run after `work` packets, and returns the number that C expects.
     fn finish(self, dev: &Device<T>, work: u32) -> c_int {
         let work = match c_int::try_from(work) {
             Ok(work) if work < self.budget => work,
-            // Who has used the budget up must not complete: the stack goes on with the context.
+            // A context that has used up its budget must not complete: the stack polls it again.
             _ => return self.budget,
         };
-        // Refused, the context stays scheduled or will be by the stack: work came meanwhile, somebody
-        // polls busily, or interrupts are deferred. Then nobody waits for events.
+        // If this refuses, the context stays scheduled, or the stack will schedule it: work came
+        // meanwhile, a socket busy-polls, or interrupts are deferred. Then no event is needed.
         // SAFETY: This is a run of the context, the only call in it, and less than the budget was used.
         if unsafe { bindings::napi_complete_done(self.napi.as_raw(), work) }
             && T::rearm(dev, self.napi.index)
@@ -166,7 +166,7 @@ impl<T: Operations> Poll<'_, T> {
         budget: c_int,
     ) -> c_int {
         if budget <= 0 {
-            // Only netpoll asks for this, with interrupts off. It is turned off for the device.
+            // Only netpoll polls with budget 0 and interrupts off. It is turned off for the device.
             return 0;
         }
         // SAFETY: The stack passes the context that we added. CAST: `raw` is the first field of

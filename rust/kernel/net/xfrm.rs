@@ -7,8 +7,8 @@
 //!
 //! A state that the driver took is known by a [`Handle`]: an index with a generation, never a
 //! pointer, because skbs and routes may name a state that is gone. The [`StateTable`] turns the
-//! device's idea of an SA back into a counted state; the callbacks here keep it right: a state is
-//! in the table from before `state_add` until `state_delete`, or `state_free` without it.
+//! device's name of an SA back into a counted state. The callbacks here keep it up to date: a state is
+//! in the table from before `state_add` until `state_delete`, or until `state_free` if that comes alone.
 
 #[cfg(espnic_ndis)]
 pub mod create;
@@ -94,7 +94,7 @@ macro_rules! has_states {
     };
 }
 
-/// What a driver with ESP offload implements.
+/// The offload callbacks of a driver with ESP offload.
 pub trait Operations: HasStates + Sized {
     /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software shall do the work.
     ///
@@ -104,19 +104,19 @@ pub trait Operations: HasStates + Sized {
     where
         Self: NetOperations;
 
-    /// Whether the device can do this packet, which is not encapsulated yet; else software does it.
+    /// Whether the device can encrypt this packet, which is not encapsulated yet; if not, software does.
     /// Per packet, no sleeping. A bond does not ask.
     fn offload_ok(dev: &Device<Self>, skb: &PeekSkb<'_>, x: &State, handle: Handle) -> bool
     where
         Self: NetOperations;
 
-    /// The sequence state of an ESN state has moved; most calls need nothing done. Per packet, under
+    /// Follows the sequence numbers of an ESN state; most calls need nothing done. Per packet, under
     /// the state's lock: no sleeping.
     fn state_advance_esn(dev: &Device<Self>, x: &State, handle: Handle)
     where
         Self: NetOperations;
 
-    /// The state is dead: stops using it. Must not sleep; may run in a softirq.
+    /// Stops using a state that died. Must not sleep; may run in a softirq.
     fn state_delete(dev: &Device<Self>, handle: Handle)
     where
         Self: NetOperations;
@@ -239,8 +239,8 @@ impl<T: NetOperations> Callbacks<T> {
         T::state_free(dev, handle);
     }
 
-    /// Nothing to do in crypto offload, where the stack counts; but a bond asks, and complains where
-    /// there is no answer.
+    /// Does nothing, because under crypto offload the stack counts. A bond complains if it is missing
+    /// (X43).
     ///
     /// # Safety
     ///
@@ -324,7 +324,7 @@ pub struct TxOffload<'a> {
     pub next_header: u8,
 }
 
-/// What became of a received packet.
+/// The result of the device's check of a received packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RxStatus {
     /// Authenticated and decrypted.
@@ -394,7 +394,7 @@ impl RxSkb {
         if len >= bindings::XFRM_MAX_DEPTH as usize {
             return Err(ENOMEM);
         }
-        // Where software finds the state, it sets the mark then.
+        // Software sets the mark when it looks the state up (X74).
         // SAFETY: The skb is ours alone, and `state` is a reference. C reads the mark of the state.
         unsafe { bindings::xfrm_set_output_mark(self.as_raw(), state.as_raw()) };
         // SAFETY: As for the length, and there is room for one more. The secpath owns the reference

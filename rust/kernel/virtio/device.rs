@@ -72,8 +72,8 @@ impl Device {
 
     /// Reads `out.len()` bytes of the device configuration from `offset`. Sleeps.
     ///
-    /// The caller reads fields only whose feature was negotiated: beyond the end of the configuration
-    /// the transport stops the kernel.
+    /// Read only fields whose feature was negotiated: beyond the end of the configuration the transport
+    /// stops the kernel.
     pub fn read_config(&self, offset: u16, out: &mut [u8]) {
         // SAFETY: The device is live by the invariant. It has a configuration, or would not have been
         // bound, and the transport keeps it mapped until the device is unbound. `out` is valid for writes
@@ -137,8 +137,8 @@ impl AsRef<device::Device> for Device {
 
 /// A counted reference that keeps a virtio device bound: unbinding waits until it is dropped.
 ///
-/// It belongs into the driver's data, which is dropped when the device is unbound. Elsewhere it holds up
-/// whoever unbinds the device, who tells the log now and then.
+/// Keep it in the driver's data, which is dropped when the device is unbound. Anywhere else it delays
+/// unbinding, which then logs now and then that it waits.
 #[derive(Clone)]
 pub struct DeviceRef(Arc<Binding>);
 
@@ -161,7 +161,7 @@ unsafe impl Send for Binding {}
 unsafe impl Sync for Binding {}
 
 impl DeviceRef {
-    /// How often [`Self::release`] tells the log that it waits, in milliseconds.
+    /// The interval at which [`Self::release`] logs that it waits, in milliseconds.
     const PATIENCE_MS: u32 = 10_000;
 
     /// The first reference to a device that is being bound.
@@ -205,7 +205,7 @@ impl DeviceRef {
         !self.0.queues.xchg(true, Full)
     }
 
-    /// The device has no queues any more.
+    /// Gives the right back, because the device has no queues any more.
     pub(super) fn disclaim_queues(&self) {
         self.0.queues.xchg(false, Full);
     }

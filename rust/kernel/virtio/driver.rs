@@ -65,13 +65,13 @@ pub type IdTable = &'static dyn KernelIdTable<DeviceId, ()>;
 
 /// A driver of virtio network functions.
 pub trait Driver: 'static {
-    /// The network device that it makes.
+    /// The data of the network devices that the driver makes.
     type Net: Operations;
 
-    /// The devices that it takes.
+    /// The devices that the driver takes.
     const ID_TABLE: IdTable;
 
-    /// The feature bits that it knows, each below 128.
+    /// The feature bits that the driver knows, each below 128.
     const FEATURES: &'static [u32];
 
     /// Looks at the offered features before they are accepted. Sleeps.
@@ -176,8 +176,8 @@ impl<T: Driver> Adapter<T> {
             // SAFETY: The device is live, and this is the callback that binds it.
             let dev = unsafe { as_core(vdev) };
             dev.set_drvdata(Ok::<_, Error>(registration))?;
-            // The core keeps what the driver before us has switched off: stock virtio_net leaves
-            // reports of changes off, and with them requests for a reset.
+            // The core keeps what an earlier driver has switched off. virtio_net leaves
+            // configuration changes off, and with them requests for a reset.
             // SAFETY: The device is live, and what `config_changed_callback` needs is in place.
             unsafe { bindings::virtio_config_driver_enable(vdev) };
             Ok(0)
@@ -237,7 +237,7 @@ impl<T: Driver> Adapter<T> {
     }
 }
 
-/// The `struct device` of a virtio device, for what only the core of a bus may do with it.
+/// The `struct device` of a virtio device in the context of its bus (`Core`).
 ///
 /// # Safety
 ///

@@ -14,7 +14,7 @@
 //! - The queues of a device are found, and deleted, together. Each one holds the set, and the set holds
 //!   the device by a [`DeviceRef`](super::DeviceRef): it is bound as long as there are queues, and the
 //!   last one that is dropped resets the device and deletes them all.
-//! - Only one set exists at a time: who asks for another one while queues are left is refused.
+//! - Only one set exists at a time: while queues are left, asking for another one fails.
 //! - Interrupts of a queue look for the network device that the queues were found for, which is the one
 //!   that the virtio device was bound for; see [`crate::net::device`] for their end.
 
@@ -50,7 +50,7 @@ pub use super::set::Queues;
 /// Frees one token of a queue that is resized or deleted.
 pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void);
 
-/// What a queue's tokens stand for.
+/// A type whose values queues hold as tokens.
 pub trait Payload: Sized + sealed::Payload {}
 
 impl<P: sealed::Payload> Payload for P {}
@@ -116,7 +116,7 @@ pub(super) unsafe extern "C" fn recycle<P: Payload>(
     }
 }
 
-/// A queue for `P`: what receive, transmit and control queues have in common.
+/// A queue for `P`: the common part of receive, transmit and control queues.
 ///
 /// # Invariants
 ///
@@ -157,7 +157,7 @@ impl<P: Payload> Queue<P> {
         Limited { now, max }
     }
 
-    /// Has the online CPU number `nth` handle the queue's events, if there is one. Sleeps.
+    /// Makes the online CPU number `nth` handle the queue's events, if there is such a CPU. Sleeps.
     pub fn set_cpu(&self, nth: u32) {
         // SAFETY: The queue is live by the invariant; the function looks for the CPU.
         unsafe { bindings::virtqueue_set_cpu(self.as_raw(), nth) }
@@ -174,15 +174,15 @@ impl<P: Payload> Queue<P> {
         let resized = to_result(unsafe {
             bindings::virtqueue_resize(self.as_raw(), size, Some(recycle::<P>), None)
         });
-        // It may fail before or after the queue is emptied.
+        // The call may fail before or after it has emptied the queue.
         if self.free() == self.size().now {
             self.pending = 0;
         }
         resized
     }
 
-    /// How many payloads the device has and has not given back; they are lost when the queue is dropped or
-    /// resized.
+    /// The number of payloads that the device has not given back. They are lost when the queue is dropped
+    /// or resized.
     pub fn pending(&self) -> u32 {
         self.pending
     }
@@ -193,7 +193,7 @@ impl<P: Payload> Queue<P> {
         unsafe { addr_of!((*self.as_raw()).num_free).read() }
     }
 
-    /// Tells the device about new buffers, if it wants to know.
+    /// Notifies the device of new buffers, unless it has notifications off.
     pub fn kick(&mut self) {
         // SAFETY: The queue is live by the invariant and we are its only user.
         if unsafe { bindings::virtqueue_kick_prepare(self.as_raw()) } {
@@ -206,7 +206,7 @@ impl<P: Payload> Queue<P> {
     ///
     /// # Errors
     ///
-    /// What C said, and the payload.
+    /// The error of `add`, and the payload.
     ///
     /// # Safety
     ///

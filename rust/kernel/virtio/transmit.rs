@@ -53,7 +53,7 @@ impl DerefMut for TxQueue {
 }
 
 impl TxQueue {
-    /// The longest header in bytes: what fits into the skb's control block.
+    /// The length of the longest header in bytes: it must fit into the skb's control block.
     pub const HEADER_MAX: usize = 48;
 
     /// # Errors

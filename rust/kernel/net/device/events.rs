@@ -100,7 +100,7 @@ pub(crate) unsafe fn netdev_of(vdev: *mut bindings::virtio_device) -> *mut bindi
 /// device down waits until this is dropped.
 ///
 /// The core does not promise that the device stays bound meanwhile: a reset of the PCI function and
-/// whoever unbinds the driver by sysfs have different locks.
+/// unbinding through sysfs hold different locks.
 ///
 /// # Invariants
 ///
@@ -113,7 +113,7 @@ struct Bound<T> {
 }
 
 impl<T: Operations> Bound<T> {
-    /// That of `vdev`, if it has one.
+    /// Finds the network device of `vdev`, if it has one.
     ///
     /// # Safety
     ///
@@ -144,7 +144,7 @@ impl<T: Operations> Bound<T> {
         unsafe { bindings::netdev_priv(self.net) }.cast()
     }
 
-    /// Runs `f`, if there is data; it stays meanwhile.
+    /// Runs `f` if the data is initialised. The data stays meanwhile.
     fn run<R>(&self, f: impl FnOnce(&Device<T>) -> R) -> Option<R> {
         // SAFETY: The private area is initialised by the invariant.
         let _locked = unsafe { &(*self.private()).resets }.lock();
@@ -176,7 +176,7 @@ impl<T: Operations> Bound<T> {
     }
 }
 
-/// Has the driver stop using the virtio device; the stack's queues are detached before.
+/// Detaches the stack's queues, then calls the driver to stop using the virtio device.
 ///
 /// # Errors
 ///
@@ -223,8 +223,8 @@ fn done<T: Operations>(dev: &Device<T>) -> Result {
     Ok(())
 }
 
-/// [`reset_prepare`] for a machine that goes to sleep: no work that resets or asks the device runs
-/// any more. Sleeps.
+/// [`reset_prepare`] for a machine that goes to sleep. It also ends the work, which could reset or read
+/// the device. Sleeps.
 ///
 /// # Errors
 ///

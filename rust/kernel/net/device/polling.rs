@@ -15,11 +15,11 @@ use kernel::sync::Mutex;
 /// Whether the NAPI contexts run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Polling {
-    /// The interface is down: they are off, and cannot be turned on.
+    /// The interface is down: the contexts are off, and cannot be turned on.
     Closed,
-    /// The interface is up, they are off.
+    /// The interface is up, and the contexts are off.
     Off,
-    /// They run.
+    /// The contexts run.
     On,
 }
 
@@ -40,9 +40,9 @@ impl<T: Operations> Device<T> {
         unsafe { &(*self.private()).polling }
     }
 
-    /// Lets the NAPI contexts run, unless they do already. Nothing happens while the interface is down:
-    /// contexts run from [`Operations::open`] on and until the end of [`Operations::stop`], which turns
-    /// them off in any case. Sleeps.
+    /// Lets the NAPI contexts run, unless they run already. Does nothing while the interface is down:
+    /// contexts can run from [`Operations::open`] until the end of [`Operations::stop`], after which they
+    /// are off in any case. Sleeps.
     ///
     /// Events that came while the contexts were off are lost: schedule each of them once.
     pub fn enable_polling(&self) {
@@ -71,7 +71,7 @@ impl<T: Operations> Device<T> {
         }
     }
 
-    /// Turns the contexts off for good: the interface is down.
+    /// Turns the contexts off until the interface goes up again.
     pub(super) fn close_polling(&self) {
         self.stop_polling(Polling::Closed);
     }

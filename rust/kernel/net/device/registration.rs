@@ -2,9 +2,9 @@
 
 //! The life of a network device: allocation, initialisation, registration, shutdown.
 //!
-//! All of it is the virtio adapter's: a driver completes an [`Unregistered`] device that it is lent, and
-//! never owns one. So it cannot be kept beyond the binding, taken apart twice or registered for another
-//! virtio device.
+//! The virtio adapter does all of it. It lends the driver an [`Unregistered`] device to complete, which
+//! the driver never owns. So the driver cannot keep a device beyond the binding, take it down twice or
+//! register it for another virtio device.
 
 use super::{
     callbacks::Callbacks,
@@ -74,7 +74,7 @@ macro_rules! set_field {
 }
 
 impl<T: Operations> Unregistered<T> {
-    /// What the stack promises of the private area's alignment is enough.
+    /// Checks that the alignment that the stack promises for the private area suffices.
     const ALIGNED: () = assert!(align_of::<Private<T>>() <= bindings::NETDEV_ALIGN as usize);
 
     /// Allocates a device with `pairs` queue pairs, each with a NAPI context. Sleeps.
@@ -130,7 +130,7 @@ impl<T: Operations> Unregistered<T> {
         unsafe { bindings::netdev_set_parent(ptr, vdev) };
         // SAFETY: The device is ours alone.
         unsafe { bindings::netdev_disable_skb_sharing(ptr) };
-        // It would call us with interrupts off, where our locks must not be taken.
+        // netpoll would call the driver with interrupts off, where its locks must not be taken.
         // SAFETY: The device is ours alone.
         unsafe { bindings::netdev_disable_netpoll(ptr) };
         // Until `open` says otherwise.
@@ -276,8 +276,8 @@ impl<T: Operations> Unregistered<T> {
         unsafe { bindings::disable_delayed_work_sync(work) };
     }
 
-    /// Stops all event sources but the stack, drops the data, and waits until nobody holds the virtio
-    /// device any more. While that is bound, and after the stack has forgotten the device. Sleeps.
+    /// Stops all event sources except the stack, drops the data, and waits for the last reference to the
+    /// virtio device. While that is bound, and after the device is unregistered. Sleeps.
     fn take_down(&self) {
         if !self.bound.xchg(false, Full) {
             return;
@@ -287,22 +287,22 @@ impl<T: Operations> Unregistered<T> {
         // SAFETY: The private area is valid by the invariant. The reference is there: it is taken here,
         // which happens once, and `forget` has waited for those who look for it.
         let parent = unsafe { addr_of_mut!((*self.private()).parent).read().assume_init() };
-        // A reset that somebody else is at comes to its end first.
+        // Waits for a reset by another thread.
         // SAFETY: The private area is valid by the invariant.
         let resets = unsafe { &(*self.private()).resets }.lock();
         parent.reset();
         let ready = self.ready_flag().xchg(false, Full);
         drop(resets);
         if ready {
-            // The reset has waited for running callbacks. But who breaks the rules can interrupt
-            // after it, and the vectors are freed with the queues only, which are part of the data.
+            // The reset has waited for running callbacks. But a device that breaks the rules can
+            // interrupt after it, and the vectors are freed only with the queues, which are part of the data.
             parent.synchronize_callbacks();
             self.drop_data();
         }
         parent.release();
     }
 
-    /// Has callbacks of the virtio device not find the network device any more. Sleeps.
+    /// Clears the pointer by which callbacks of the virtio device find the network device. Sleeps.
     fn forget(&self) {
         let vdev = self.parent().as_raw();
         // SAFETY: The virtio device is live, and nobody else writes the field while it is bound.
@@ -311,7 +311,7 @@ impl<T: Operations> Unregistered<T> {
         unsafe { bindings::synchronize_rcu() };
     }
 
-    /// Drops the driver's data, which is initialised, and which nobody can reach any more.
+    /// Drops the driver's data, which is initialised and can no longer be reached.
     fn drop_data(&self) {
         // SAFETY: The private area is valid by the invariant. CAST: Both wrappers are transparent.
         let data: *mut T = unsafe { addr_of_mut!((*self.private()).data) }.cast();
@@ -386,8 +386,8 @@ impl<T: Operations> Registration<T> {
     /// Unregisters the device, resets the virtio device and drops the driver's data. Sleeps.
     pub(crate) fn shutdown(&self) {
         if self.registered.xchg(false, Full) {
-            // A recovery touches what unregistering takes down: one that runs comes to its end
-            // first, and none begins.
+            // A recovery uses what unregistering takes down. This waits for a running one and prevents
+            // others.
             self.device.disable_work();
             // SAFETY: The device was registered, and this happens once.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };

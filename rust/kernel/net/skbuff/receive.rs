@@ -22,7 +22,7 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// The number of pieces that the kernel configuration allows an skb.
+/// The number of fragments that the kernel configuration allows in an skb.
 const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 
 /// A page fragment that the device writes a received frame, or a part of one, to.
@@ -146,7 +146,7 @@ impl RxSkb {
         Ok(Self(skb))
     }
 
-    /// The most bytes that [`Self::build`] and [`Self::append`] can put into one packet.
+    /// The largest number of bytes that [`Self::build`] and [`Self::append`] can put into one packet.
     pub fn capacity() -> u32 {
         RxBuffer::capacity().saturating_mul(MAX_FRAGS + 1)
     }
@@ -211,8 +211,8 @@ impl RxSkb {
 ///
 /// # Invariants
 ///
-/// As of [`RxSkb`]; besides, the skb has a device and a protocol, and its data is behind the Ethernet
-/// header.
+/// Those of [`RxSkb`]. In addition the skb has a device and a protocol, and its data starts after the
+/// Ethernet header.
 pub struct RxPacket(SkBuff);
 
 impl Deref for RxPacket {

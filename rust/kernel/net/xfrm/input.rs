@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Received ESP packets that go to XFRM at once.
+//! Received ESP packets that go directly to XFRM.
 //!
-//! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before anybody else sees the packet.
-//! ESP in UDP must take this way although GRO does not, or not always, take it with such packets: the
-//! socket in between would ask its own policies.
+//! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before any other part sees the packet.
+//! ESP in UDP must go there directly as well, because the UDP socket in between would check its own
+//! policies (X73). GRO does not always do that for such packets.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -105,13 +105,13 @@ impl EspPlace {
 }
 
 impl<T: Operations> Poll<'_, T> {
-    /// Hands an ESP packet to XFRM, which has [`RxSkb::set_rx_offload`] behind it; ESP is at `place`.
+    /// Hands an ESP packet to XFRM after [`RxSkb::set_rx_offload`]; ESP is at `place`.
     ///
     /// [`RxSkb::set_rx_offload`]: crate::net::skbuff::RxSkb::set_rx_offload
     ///
     /// # Errors
     ///
-    /// The packet, if its IP header is not as it must be: the stack shall judge it.
+    /// The packet, if its IP header is not valid; give it to the stack.
     pub fn receive_esp(&self, skb: RxPacket, place: EspPlace) -> Result<(), RxPacket> {
         let offset = place.offset().saturating_sub(ETH_HLEN);
         // SAFETY: The skb is valid and ours alone; it is not made longer.

@@ -113,7 +113,7 @@ pub enum Family {
     V6,
 }
 
-/// How a state changes packets.
+/// The mode of a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `XFRM_MODE_TRANSPORT`.
@@ -124,10 +124,10 @@ pub enum Mode {
     Other,
 }
 
-/// UDP (or TCP) around ESP; ports as in the packets of the state.
+/// The encapsulation of ESP in UDP (or TCP), with the ports of the state's packets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encapsulation {
-    /// RFC 3948; else something that the device does not know.
+    /// Whether it is that of RFC 3948; the device supports no other.
     pub is_udp: bool,
     /// Source port.
     pub source_port: u16,
@@ -184,7 +184,7 @@ impl State {
 
     /// Whether packet offload is asked for instead of crypto offload.
     ///
-    /// Says no of a state that the stack has taken away from its device.
+    /// False for a state that the stack has taken from its device.
     pub fn is_packet_offload(&self) -> bool {
         // SAFETY: The structure is there by the type invariant; C reads the bits.
         let kind = u32::from(unsafe { bindings::xfrm_offload_type(self.as_raw()) });
@@ -198,14 +198,14 @@ impl State {
         flags & bindings::XFRM_DEV_OFFLOAD_FLAG_ACQ != 0
     }
 
-    /// The offload handle; of another driver perhaps, so check it before use.
+    /// The offload handle. It may be another driver's, so check it before use.
     pub fn handle(&self) -> super::Handle {
         // A bond that fails over gives the state a handle of another device.
         super::Handle::from_raw(changing!(self, xso.offload_handle))
     }
 
-    /// Whether the device that the user named is one of `T`'s, not one above it such as a bond. No if
-    /// the state is not offloaded any more. Any context.
+    /// Whether the device that the user named is one of `T`, not an upper one such as a bond. False if
+    /// the state is no longer offloaded. Any context.
     pub fn names_device_of<T: NetOperations>(&self) -> bool {
         let _guard = rcu::read_lock();
         let dev = changing!(self, xso.dev);
@@ -268,8 +268,8 @@ impl State {
         fixed!(self, props.extra_flags) & bindings::XFRM_SA_XFLAG_OSEQ_MAY_WRAP != 0
     }
 
-    /// What ESP is inside of, if anything. The user may change the ports of a live state: in that
-    /// moment one may be the old one and one the new one. Takes no lock: in any context.
+    /// The encapsulation, if any. The user may change the ports of a live state; meanwhile one may be
+    /// old and the other new. Takes no lock: in any context.
     pub fn encapsulation(&self) -> Option<Encapsulation> {
         let encap = fixed!(self, encap);
         if encap.is_null() {
@@ -316,8 +316,8 @@ impl State {
         self.locked(|| self.highest_seen_locked())
     }
 
-    /// As [`Self::highest_seen`], in a callback that holds the state's lock. Without the lock the
-    /// halves may not belong together.
+    /// [`Self::highest_seen`] for a callback that holds the state's lock. Without the lock the halves
+    /// may not belong together.
     pub fn highest_seen_locked(&self) -> u64 {
         match ReplayEsn::of(self) {
             Some(esn) => esn.highest_seen(),
@@ -354,16 +354,16 @@ impl State {
         })
     }
 
-    /// Ends the life of the state as its hard limit would: it is deleted, key managers are told that it
-    /// expired, and the audit log has it. Nothing happens if it is dead already, or not yet one of the
-    /// stack's states. Takes the state's lock, does not sleep.
+    /// Expires the state as its hard limit would: deletes it, notifies key managers and audits that.
+    /// Does nothing if it is dead already, or not yet one of the stack's states. Takes the state's lock,
+    /// does not sleep.
     pub fn expire(&self) {
         // SAFETY: The structure is there by the type invariant, and the reference behind `self` stays
         // while the stack drops its own one.
         unsafe { bindings::xfrm_state_expire(self.as_raw()) }
     }
 
-    /// What policies name the state by.
+    /// The id by which policies name the state.
     pub fn reqid(&self) -> u32 {
         fixed!(self, props.reqid)
     }

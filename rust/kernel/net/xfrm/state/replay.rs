@@ -24,7 +24,7 @@ pub(super) struct ReplayEsn<'a>(
 );
 
 impl<'a> ReplayEsn<'a> {
-    /// That of `x`, if it has one.
+    /// The long form of `x`, if it has one.
     pub(super) fn of(x: &'a State) -> Option<Self> {
         // INVARIANT: By the type invariant of `State` it lives as long as the state.
         NonNull::new(fixed!(x, replay_esn)).map(|esn| Self(esn, PhantomData))
