@@ -3,9 +3,8 @@
 //! Administration commands of the self group (VIRTIO 1.4 section 2.13): frame, order of the checks,
 //! list of opcodes.
 //!
-//! This layer knows the commands, and none of the parts of a NIC that they are for. A part that has
-//! capabilities is an [`Owner`], one that has objects knows their [`Objects`]; a [`Table`] names all of
-//! them.
+//! This layer knows the commands, but not the parts of a NIC that they are for. A part with capabilities
+//! is an [`Owner`], and one with objects implements [`Objects`]; a [`Table`] names all parts.
 
 pub mod capability;
 pub mod objects;
@@ -21,11 +20,11 @@ use espnic_wire::{bitmap, read_zero_extended, U64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use zerocopy::IntoBytes;
 
-/// The parts of a NIC that commands are for. No two have the same capability or the same object type.
+/// The parts of a NIC that carry out commands. No two have the same capability or the same object type.
 pub struct Table<'a> {
-    /// Those that have capabilities.
+    /// The parts that have capabilities.
     pub owners: Vec<&'a dyn Owner>,
-    /// Those that have objects.
+    /// The parts that have objects.
     pub kinds: Vec<&'a dyn Objects>,
 }
 
@@ -38,7 +37,7 @@ pub struct Admin {
 }
 
 impl Default for Admin {
-    /// After a reset: only LIST_QUERY and LIST_USE are legal.
+    /// The state after a reset: only LIST_QUERY and LIST_USE are legal.
     fn default() -> Self {
         Self {
             opcodes: Mutex::new(wire::OPS_INITIAL),
@@ -49,8 +48,7 @@ impl Default for Admin {
 }
 
 impl Admin {
-    /// Virtio reset: forgets the list of opcodes, and the owners what the driver has done with them.
-    /// Counters stay.
+    /// Resets the list of opcodes and all parts, in a reset of the virtio device. Counters stay.
     pub fn reset(&self, table: &Table<'_>) {
         let mut opcodes = self.lock();
         *opcodes = wire::OPS_INITIAL;
@@ -132,7 +130,7 @@ fn dispatch(
     }
 }
 
-/// Order of the checks: group, opcode, member.
+/// Checks group, opcode and member, in this order.
 fn check(opcodes: u64, hdr: &CmdHdr) -> Result<(), Refused> {
     if hdr.group_type.get() != wire::GROUP_SELF {
         return Err(Refused::GROUP);

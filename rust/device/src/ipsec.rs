@@ -2,13 +2,12 @@
 
 //! Inline IPsec of one NIC: capabilities, SA tables and the processing of packets.
 //!
-//! What exists is the experimental crypto-only mode ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard
-//! SAs, for which the NIC would add and remove ESP itself, are refused, and the
-//! capabilities say so.
+//! Only the experimental crypto-only mode exists ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard SAs,
+//! for which the NIC would add and remove ESP itself, are refused; the capabilities offer none.
 //!
-//! Administration commands ([`crate::admin`]) are executed one at a time; packets of any number of queues are processed at the same
-//! time under a read lock. Destroying an SA takes the write lock, so no packet is in flight under it
-//! when the command is answered, and its keys are erased by then.
+//! Administration commands ([`crate::admin`]) are executed one at a time; packets of any number of
+//! queues are processed at the same time under a read lock. Destroying an SA takes the write lock, so
+//! no packet is in flight under it when the command is answered, and its keys are erased by then.
 
 mod algorithm;
 mod capability;
@@ -53,7 +52,7 @@ pub struct Ipsec {
     tables: RwLock<Tables>,
     counters: Counters,
     room: Room,
-    /// Where keys are written, if that was asked for.
+    /// The file for keys, if the user asked for one.
     key_table: Option<Arc<KeyTable>>,
     /// Faults on purpose.
     pub faults: Faults,
@@ -62,7 +61,7 @@ pub struct Ipsec {
 }
 
 impl Ipsec {
-    /// With empty tables, as after a reset.
+    /// Makes the IPsec part with empty tables, as after a reset.
     pub fn new(config: IpsecConfig) -> Self {
         Self {
             config,
@@ -98,9 +97,9 @@ impl Ipsec {
         self.room.set_mark(mark);
     }
 
-    /// The driver has (or has not) negotiated [`espnic_wire::feature::X_IPSEC`]: without it, the
-    /// administration commands do not show the extension. To be called before `DRIVER_OK`; until
-    /// then, [`IpsecConfig::x_ipsec`] counts.
+    /// Sets whether the driver has negotiated [`espnic_wire::feature::X_IPSEC`]; without it, the
+    /// administration commands do not show the extension. Call it before `DRIVER_OK`; until then,
+    /// [`IpsecConfig::x_ipsec`] counts.
     pub fn set_x_ipsec(&self, negotiated: bool) {
         self.agreed().x_ipsec = self.config.x_ipsec && negotiated;
     }
@@ -109,9 +108,9 @@ impl Ipsec {
     /// goes to the wire to `out`: the frame, or with [`espnic_wire::hdr::NetHdr12::gso_type`] its segments.
     /// None is longer than `longest` bytes.
     ///
-    /// The inner checksum is completed here, if the header asks for it. Whether the driver may ask for
-    /// segmentation at all is for the caller to know. A single frame is moved out of `frame`, the other
-    /// kind stays; nothing is allocated if `out` has enough buffers.
+    /// Completes the inner checksum if the header asks for it. The caller must check that the driver may
+    /// ask for segmentation. A single frame is moved out of `frame`, one to be segmented stays; nothing is
+    /// allocated if `out` has enough buffers.
     ///
     /// # Errors
     ///
@@ -136,7 +135,7 @@ impl Ipsec {
     }
 
     /// [`Ipsec::transmit`] for every frame of a batch; returns how many were dropped. A batch costs less
-    /// than its frames one by one, the more so with many SAs.
+    /// than its frames one by one, above all with many SAs.
     pub fn transmit_all(
         &self,
         batch: &mut [(NetHdr48, Vec<u8>)],

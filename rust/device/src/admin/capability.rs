@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Capability commands: what a NIC offers, and what the driver takes of it.
+//! Capability commands: the capabilities that a NIC offers, and those that the driver accepts.
 
 use super::refused::Refused;
 use espnic_wire::admin::Request;
@@ -18,18 +18,18 @@ pub trait Owner {
     /// [`Refused::MISSING`] if there is none.
     fn get(&self, id: u16) -> Result<Vec<u8>, Refused>;
 
-    /// The driver takes `data` of one of these capabilities, in place of what it took before. There
-    /// are no objects that need it.
+    /// Stores the part `data` of one of these capabilities that the driver accepts, in place of the last
+    /// one. Called only while no objects need it.
     ///
     /// # Errors
     ///
-    /// [`Refused::FIELD`] if that is more than the NIC has.
+    /// [`Refused::FIELD`] if that exceeds the NIC's capability.
     fn set(&self, id: u16, data: &[u8]) -> Result<(), Refused>;
 
-    /// Whether there are objects that need what the driver has taken.
+    /// Whether there are objects that need the accepted capabilities.
     fn has_objects(&self) -> bool;
 
-    /// Virtio reset: the driver has taken nothing, and there are no objects.
+    /// Forgets accepted capabilities and destroys all objects, in a reset of the virtio device.
     fn reset(&self);
 }
 

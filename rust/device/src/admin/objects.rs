@@ -5,8 +5,8 @@
 use super::refused::Refused;
 use espnic_wire::admin::Request;
 
-/// The objects that a part of a NIC has: one type, or several that belong together. Its functions are
-/// called one at a time, and only with its own types.
+/// The objects of a part of a NIC: one type, or several that belong together. Its functions are called
+/// one at a time, and only with its own types.
 pub trait Objects {
     /// Their types.
     fn types(&self) -> &'static [u16];
@@ -22,7 +22,7 @@ pub trait Objects {
     /// [`Refused::EXISTS`], [`Refused::FIELD`] or [`Refused::RESOURCE`]; nothing has changed then.
     fn create(&self, obj_type: u16, id: u32, object: &[u8]) -> Result<(), Refused>;
 
-    /// Gives an object the data `object`.
+    /// Replaces the data of an object by `object`.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ pub trait Objects {
     /// [`Refused::MISSING`].
     fn query(&self, obj_type: u16, id: u32) -> Result<Vec<u8>, Refused>;
 
-    /// Destroys an object. When this returns nobody uses it any more.
+    /// Destroys an object. When this returns, no packet uses it any more.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ pub(super) fn destroy(kinds: &[&dyn Objects], request: &Request<'_>) -> Result<(
     target.kind.destroy(target.obj_type, target.id)
 }
 
-/// The object that a command names, which need not be there.
+/// The object that a command names, which need not exist.
 struct Target<'a> {
     kind: &'a dyn Objects,
     obj_type: u16,
@@ -89,8 +89,8 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// A type that is not in use is one whose commands are not supported. One that does not exist is a
-    /// wrong value, but only where commands are supported at all.
+    /// Finds the target. Commands for a type that is not in use are not supported. A type that does not
+    /// exist is a wrong value, but only if commands for any type are supported.
     fn of(kinds: &[&'a dyn Objects], request: &Request<'_>) -> Result<Self, Refused> {
         let (hdr, ..) = request.obj();
         let (obj_type, id) = (hdr.obj_type.get(), hdr.id.get());

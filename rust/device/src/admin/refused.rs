@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Why administration commands are refused.
+//! Reasons for refusing administration commands.
 
 use espnic_wire::admin;
 
-/// Why a command was refused. Nothing has changed then.
+/// The reason for which a command was refused. Such a command has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// [`admin::EINVAL`] and so on.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! How fast the ESP engine of the NIC is, as ratios within one run.
+//! Measures the speed of the NIC's ESP engine, as ratios within one run.
 //!
-//! The engine (from frame and packet header to the frame for the wire, and back) is compared with the
-//! bare AES-GCM calls that it has to make, and many SAs with one. What is compared takes turns, so that
-//! both sides see the same machine; each figure is the median of many rounds. Frames are prepared
-//! outside the measured time.
+//! It compares the engine (from frame and packet header to the frame for the wire, and back) with the bare
+//! AES-GCM calls that it makes, and many SAs with one. Both sides take turns, so that they see the same
+//! machine; each figure is the median of many rounds. Frames are prepared outside the measured time.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -48,11 +47,11 @@ struct Args {
 /// One line of the result.
 struct Row {
     name: String,
-    /// Nanoseconds per packet of what is judged, and of what it is compared with.
+    /// Nanoseconds per packet of the engine, and of what it is compared with.
     ns: [f64; 2],
     /// The second divided by the first: 1 means as fast as the bare library call, less means slower.
     ratio: f64,
-    /// What the ratio has to reach; none if it is for the record.
+    /// The least ratio; none if the row is for the record.
     target: Option<f64>,
 }
 
@@ -63,7 +62,7 @@ fn median(mut rounds: Vec<Duration>) -> f64 {
     middle.as_nanos() as f64 / BATCH as f64
 }
 
-/// What the user wants of it.
+/// The measurements that the user has chosen.
 struct Plan {
     backend: Backend,
     time: Duration,
@@ -86,7 +85,7 @@ fn compare(
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while start.elapsed() < plan.time || a.len() < 20 {
-        // Which goes first changes, because the second finds a warmer processor.
+        // The order alternates, because the second side finds warmer caches.
         if a.len() % 2 == 0 {
             a.push(judged());
             b.push(other());
@@ -104,7 +103,7 @@ fn compare(
     })
 }
 
-/// Small, fast, good enough to choose SAs with (xorshift64).
+/// A small and fast generator to choose SAs with (xorshift64).
 struct Random(u64);
 
 impl Random {
@@ -116,7 +115,7 @@ impl Random {
     }
 }
 
-/// Keys differ, as they do in life.
+/// The key of an SA; each has another one.
 fn key(id: u32) -> [u8; 16] {
     let mut key = [0x42; 16];
     key[..4].copy_from_slice(&id.to_le_bytes());
@@ -124,7 +123,7 @@ fn key(id: u32) -> [u8; 16] {
 }
 
 const fn spi(id: u32) -> u32 {
-    // Any bits, as an IKE daemon draws them, and none twice.
+    // Arbitrary bits, as an IKE daemon draws them, and no SPI twice.
     (id + 256).wrapping_mul(0x9e37_79b1)
 }
 
@@ -206,7 +205,7 @@ fn decrypt(
 #[derive(Clone, Copy, PartialEq)]
 enum Bare {
     Encrypt,
-    /// With the comparison of the ICV, which no receiver can do without.
+    /// Decryption with the comparison of the ICV, which every receiver needs.
     Decrypt,
 }
 
@@ -225,11 +224,11 @@ impl Bare {
     }
 }
 
-/// How far ahead bare calls with many keys load them.
+/// The number of packets by which bare calls with many keys load them ahead.
 const AHEAD: usize = 3;
 
-/// A batch of bare calls over memory that is laid out like frames. Each is with the first of two equal
-/// keys; the second prepares what is decrypted.
+/// A batch of bare calls over memory that is laid out like frames. Each call uses the first of two equal
+/// keys; the second prepares the packets to decrypt.
 fn bare<'a>(len: usize, call: Bare, choose: &mut dyn FnMut() -> [&'a AnyAead; 2]) -> Duration {
     let keys: Vec<_> = (0..BATCH).map(|_| choose()).collect();
     let mut batch: Vec<_> = (0..BATCH).map(|n| frame(0, n as u32, len).1).collect();
@@ -329,7 +328,7 @@ fn against_one_sa(plan: &Plan) -> Result<(Vec<Row>, Memory), String> {
     Ok((rows, memory))
 }
 
-/// The library alone with many keys against one: what memory lets any engine reach.
+/// The library alone with many keys against one: the bound that memory sets for any engine.
 fn many_keys(plan: &Plan) -> Result<Vec<Row>, String> {
     let keys = || {
         let key = |id| plan.backend.aes_gcm(&key(id), ICV);
@@ -355,7 +354,7 @@ fn many_keys(plan: &Plan) -> Result<Vec<Row>, String> {
     Ok(calls.into_iter().filter_map(row).collect())
 }
 
-/// What an SA takes in the NIC.
+/// The memory of an SA in the NIC.
 struct Memory {
     bytes_per_sa: f64,
 }
@@ -429,7 +428,7 @@ fn run(args: &Args) -> Result<(), String> {
         sas: args.sas.max(2),
         only: args.only.clone(),
     };
-    // First, while no memory has been freed that could be used again.
+    // First, before there is freed memory that could be used again.
     let (many, memory) = against_one_sa(&plan)?;
     let mut rows = against_libraries(&plan)?;
     rows.extend(many);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! From the algorithms and keys of an SA object to its transform.
+//! The transform for the algorithms and keys of an SA object.
 
 use crate::admin::Refused;
 use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 /// The suite that `object` asks for, with its keys.
 ///
-/// The driver has taken an entry with this mode, these algorithms, key and ICV lengths, and options; else
-/// the object is refused.
+/// Refuses the object unless the driver has accepted an entry with its mode, algorithms, key and ICV
+/// lengths, and options.
 pub(super) fn choose(
     libraries: Libraries,
     object: &SaObject,

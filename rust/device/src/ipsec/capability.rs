@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Capabilities: what the NIC offers and what the driver has taken of it.
+//! Capabilities: those that the NIC offers, and those that the driver has accepted.
 //!
 //! Both standard capabilities are listed, because a device with IPsec must list them. 0x0803 has the
 //! number of SAs; 0x0804, what standard SAs can be, is an empty list, because the NIC has none: a
@@ -14,18 +14,18 @@ use espnic_wire::read_zero_extended;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use zerocopy::IntoBytes;
 
-/// What the NIC and its driver have agreed on since the last reset.
+/// The agreement of the NIC and its driver since the last reset.
 pub(super) struct Agreed {
     /// Whether the extension is visible.
     pub(super) x_ipsec: bool,
-    /// The driver was told of more SAs than there can be.
+    /// The NIC has told the driver a limit of SAs that is too high, on purpose.
     pub(super) exaggerated: bool,
     /// Capabilities that the driver has set.
     pub(super) caps: DriverCaps,
 }
 
 impl Agreed {
-    /// After a reset.
+    /// The agreement after a reset.
     pub(super) fn new(x_ipsec: bool) -> Self {
         Self {
             x_ipsec,
@@ -34,7 +34,7 @@ impl Agreed {
         }
     }
 
-    /// What the driver is told of the limits of a NIC with this configuration.
+    /// The limits that the driver is told, for a NIC with this configuration.
     pub(super) fn limits(&self, config: &IpsecConfig) -> IpsecLimits {
         let least = if self.exaggerated { u32::MAX } else { 0 };
         IpsecLimits {
@@ -70,7 +70,7 @@ pub(super) fn get(limits: &IpsecLimits, id: u16) -> Result<Vec<u8>, Refused> {
 /// Key lengths of AES.
 const AES_KEYS: u32 = cap::length_bit(16 / 4) | cap::length_bit(24 / 4) | cap::length_bit(32 / 4);
 
-/// Kind, cipher or AEAD, MAC, key lengths and ICV lengths of all that crypto-only SAs can be.
+/// Kind, cipher or AEAD, MAC, key lengths and ICV lengths of all kinds of crypto-only SAs.
 const SUITES: [(u8, u64, u64, u32, u32); 7] = [
     (
         cap::KIND_AEAD,
@@ -127,7 +127,7 @@ fn x_entries() -> Vec<XSaEntry> {
         .collect()
 }
 
-/// What the driver has set. What it has not set cannot be used.
+/// The capabilities that the driver has set. It cannot use others.
 #[derive(Default)]
 pub(super) struct DriverCaps {
     limits: Option<IpsecLimits>,
@@ -137,7 +137,8 @@ pub(super) struct DriverCaps {
 }
 
 impl DriverCaps {
-    /// The driver takes `data`, which must not exceed what a NIC with the limits `most` has.
+    /// Stores `data`, which the driver accepts; it must not exceed the capability of a NIC with the limits
+    /// `most`.
     pub(super) fn set(&mut self, most: &IpsecLimits, id: u16, data: &[u8]) -> Result<(), Refused> {
         match id {
             cap::IPSEC_RESOURCE => self.set_limits(most, read_zero_extended(data)),
@@ -189,7 +190,7 @@ impl DriverCaps {
         }
     }
 
-    /// What crypto-only SAs may be; empty unless the driver has set it.
+    /// The entries for crypto-only SAs; empty unless the driver has set them.
     pub(super) fn x_entries(&self) -> &[XSaEntry] {
         &self.x_entries
     }

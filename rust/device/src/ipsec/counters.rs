@@ -103,8 +103,8 @@ impl Counters {
     }
 }
 
-/// What went well in a batch. The counters themselves are shared by threads, and too slow to be
-/// written for every packet.
+/// The packets of a batch that succeeded. The counters themselves are shared by threads, and too slow
+/// to be written for every packet.
 #[derive(Default)]
 pub(super) struct Tally {
     tx_packets: u64,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The keys of SAs in a file that Wireshark opens captures with: its table `esp_sa`.
+//! The keys of SAs in a file for Wireshark, its table `esp_sa`, with which it opens captures.
 //!
-//! For test networks. Whoever has the file can read and forge what its SAs protect, so only its owner can
-//! open it, and it exists only where it was asked for.
+//! For test networks. With the file, everything that its SAs protect can be read and forged. So only its
+//! owner can open it, and it exists only on request.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
@@ -23,7 +23,7 @@ use crate::limit::Limit;
 const MODE: u32 = 0o600;
 /// More than the text of an SA with the longest keys, so that no reallocation leaves key bytes behind.
 const TEXT: usize = 2048;
-/// Wireshark: whatever address there is.
+/// Wireshark's word for any address.
 const ANY: &str = "*";
 
 /// The open file.
@@ -142,7 +142,7 @@ fn addresses(object: &SaObject) -> (String, String) {
     (src, address(tail.peer_family, &tail.peer_dst))
 }
 
-/// Zeroes are no address of a packet: then the driver has not said it.
+/// The address as text, or any if it is zero: then the driver has not given one.
 fn address(family: u8, bytes: &[u8; 16]) -> String {
     let [a, b, c, d, ..] = *bytes;
     match family {
