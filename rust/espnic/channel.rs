@@ -18,9 +18,9 @@ use kernel_net::{
     },
     new_lock,
     sync::SpinLockBh,
-    virtio::{
-        receive::RxQueue,
-        transmit::TxQueue, //
+    virtio::net::{
+        RxQueue,
+        TxQueue, //
     }, //
 };
 
@@ -45,7 +45,7 @@ impl Channel {
     }
 
     /// Frees sent packets, receives new ones, and says whether there is more to do.
-    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) -> Polled {
+    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_>) -> Polled {
         self.tx.lock().clean(dev, poll);
         crate::rx::receive(self, dev.data(), poll)
     }

@@ -394,10 +394,13 @@ impl Ipsec {
     }
 }
 
+/// The extack message for an SA that finds no room.
+pub(crate) const TABLE_FULL: &CStr = c"espnic: the NIC's table of security associations is full";
+
 /// The extack message for an SA that the NIC did not create.
 fn failure(error: Error) -> &'static CStr {
     match error {
-        ENOSPC => c"espnic: the NIC's table of security associations is full",
+        ENOSPC => TABLE_FULL,
         ENOMEM => c"espnic: out of memory",
         ETIMEDOUT => c"espnic: the NIC did not answer in time",
         ENODEV => c"espnic: the NIC's control queue is broken, bind the driver again",

@@ -58,7 +58,7 @@ kernel_net::virtio_device_table!(
     [DeviceId::net(pci::SUBSYSTEM_VENDOR_ID as u32)]
 );
 
-impl virtio::Driver for Driver {
+impl virtio::net::Driver for Driver {
     type Net = Nic;
 
     const ID_TABLE: virtio::IdTable = &DEVICE_TABLE;
@@ -123,7 +123,7 @@ impl virtio::Driver for Driver {
 #[pin_data]
 struct Module {
     #[pin]
-    _driver: driver::Registration<virtio::Adapter<Driver>>,
+    _driver: driver::Registration<virtio::net::Adapter<Driver>>,
     // Dropped after the driver, so that it is there as long as any device.
     #[pin]
     _notifier: notifier::Registration<Nic>,

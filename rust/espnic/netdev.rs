@@ -3,7 +3,10 @@
 //! The callbacks of netdev, ethtool and XFRM. Each only passes the call on.
 
 use crate::{
-    ipsec::Sa,
+    ipsec::{
+        self,
+        Sa, //
+    },
     nic::Nic,
     recovery,
     stats, //
@@ -18,7 +21,6 @@ use kernel_net::{
             self,
             feature as netif,
             Device,
-            Restart,
             Stats64, //
         },
         ethtool::{
@@ -38,13 +40,26 @@ use kernel_net::{
         xfrm, //
     },
     rtnl,
-    virtio::transmit::TxQueue, //
+    virtio::{
+        self,
+        net::{
+            Restart,
+            TxQueue, //
+        },
+        queue::{
+            Payload,
+            Queue, //
+        },
+        DeviceRef, //
+    }, //
 };
 
 /// Delay before a recovery that found another one running looks again, in milliseconds.
 const RECOVERY_BUSY_MS: u32 = 10;
 
 impl device::Operations for Nic {
+    type Parent = DeviceRef;
+
     fn open(dev: &Device<Self>) -> Result {
         dev.data().start(dev);
         Ok(())
@@ -65,7 +80,7 @@ impl device::Operations for Nic {
         }
     }
 
-    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> Polled {
+    fn poll(dev: &Device<Self>, poll: &Poll<'_>) -> Polled {
         match dev.data().channel(poll.index()) {
             Some(channel) => channel.poll(dev, poll),
             None => Polled::Done(0),
@@ -75,15 +90,6 @@ impl device::Operations for Nic {
     fn rearm(dev: &Device<Self>, index: u16) -> bool {
         let channel = dev.data().channel(index);
         channel.is_some_and(|channel| channel.enable_events())
-    }
-
-    fn queue_event(dev: &Device<Self>, queue: u16) {
-        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
-        // queue.
-        match dev.napi(usize::from(queue / 2)) {
-            Some(napi) => napi.schedule(),
-            None => dev.data().control.drain(),
-        }
     }
 
     fn work(dev: &Device<Self>) {
@@ -124,16 +130,27 @@ impl device::Operations for Nic {
         }
     }
 
+    fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
+        stats::interface(dev.data(), stats);
+    }
+}
+
+impl virtio::net::Operations for Nic {
+    fn queue_event(dev: &Device<Self>, queue: u16) {
+        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
+        // queue.
+        match dev.napi(usize::from(queue / 2)) {
+            Some(napi) => napi.schedule(),
+            None => dev.data().control.drain(),
+        }
+    }
+
     fn reset_prepare(dev: &Device<Self>) {
         dev.data().reset_prepare(dev);
     }
 
     fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
         dev.data().reset_done(dev, restart)
-    }
-
-    fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
-        stats::interface(dev.data(), stats);
     }
 }
 
@@ -194,8 +211,8 @@ impl ethtool::Operations for Nic {
         let Some(channel) = dev.data().channel(0) else {
             return Default::default();
         };
-        let rx = channel.rx.lock().queue.as_ref().map(|queue| queue.size());
-        let tx = channel.tx.lock().queue.as_ref().map(|queue| queue.size());
+        let rx = channel.rx.lock().queue.as_ref().map(limits);
+        let tx = channel.tx.lock().queue.as_deref().map(limits);
         (rx.unwrap_or_default(), tx.unwrap_or_default())
     }
 
@@ -217,9 +234,19 @@ impl ethtool::Operations for Nic {
     }
 }
 
+/// The size of a queue's ring, now and at most.
+fn limits<P: Payload>(queue: &Queue<P>) -> Limited {
+    Limited {
+        now: queue.size(),
+        max: queue.max_size(),
+    }
+}
+
 kernel_net::has_states!(Nic, Sa, ipsec.states);
 
 impl xfrm::Operations for Nic {
+    const NO_SLOT: &'static CStr = ipsec::TABLE_FULL;
+
     fn state_add(
         dev: &Device<Self>,
         x: &xfrm::State,

@@ -30,7 +30,6 @@ use kernel_net::{
         device::{
             feature as netif,
             Device,
-            Restart,
             Unregistered, //
         },
         skbuff::RxSkb, //
@@ -38,7 +37,10 @@ use kernel_net::{
     rtnl,
     virtio::{
         self,
-        queue::Queues,
+        net::{
+            Queues,
+            Restart, //
+        },
         DeviceRef, //
     }, //
 };

@@ -31,7 +31,7 @@ use kernel_net::{
         },
         xfrm::input::EspPlace, //
     },
-    virtio::receive::RxQueue, //
+    virtio::net::RxQueue, //
 };
 
 const ETH_HLEN: u32 = 14;
@@ -123,13 +123,7 @@ impl Rx {
     }
 
     /// Moves up to `limit` packets to `batch` and returns how many frames were taken.
-    fn collect(
-        &mut self,
-        poll: &Poll<'_, Nic>,
-        header: HdrLen,
-        batch: &mut Batch,
-        limit: u32,
-    ) -> u32 {
+    fn collect(&mut self, poll: &Poll<'_>, header: HdrLen, batch: &mut Batch, limit: u32) -> u32 {
         let Some(mut queue) = self.queue.take() else {
             return 0;
         };
@@ -152,7 +146,7 @@ impl Rx {
     /// Makes a packet of the buffers that the NIC spread it over.
     fn assemble(
         &mut self,
-        poll: &Poll<'_, Nic>,
+        poll: &Poll<'_>,
         queue: &mut RxQueue,
         header_len: HdrLen,
         buffer: RxBuffer,
@@ -202,7 +196,7 @@ fn discard(queue: &mut RxQueue, count: u16) {
 /// Delivers up to a budget of packets and says whether the NIC may have more.
 ///
 /// The queue's lock is not held while the stack has a packet.
-pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Polled {
+pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch {
         packets: [const { None }; BATCH],
@@ -231,13 +225,7 @@ pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Pol
     }
 }
 
-fn deliver(
-    nic: &Nic,
-    poll: &Poll<'_, Nic>,
-    header: &NetHdr48,
-    mut skb: RxSkb,
-    counters: &mut Counters,
-) {
+fn deliver(nic: &Nic, poll: &Poll<'_>, header: &NetHdr48, mut skb: RxSkb, counters: &mut Counters) {
     if header.has(hdr::F_NEEDS_CSUM) {
         let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
         if !skb.set_checksum_partial(start, offset) {

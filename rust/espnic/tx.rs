@@ -17,15 +17,15 @@ use espnic_wire::{
 use kernel_net::{
     net::{
         device::Device,
+        ip::Family,
         napi::Poll,
         skbuff::{
             Gso,
             SkBuff,
             TxChecksum, //
-        },
-        xfrm::state::Family, //
+        }, //
     },
-    virtio::transmit::{
+    virtio::net::{
         TxError,
         TxQueue, //
     }, //
@@ -165,7 +165,7 @@ impl Tx {
     }
 
     /// Frees sent packets and wakes the stack's queue. In a NAPI poll.
-    pub(crate) fn clean(&mut self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) {
+    pub(crate) fn clean(&mut self, dev: &Device<Nic>, poll: &Poll<'_>) {
         let Some(queue) = &mut self.queue else {
             return;
         };
@@ -187,7 +187,7 @@ impl Tx {
 }
 
 /// Frees sent packets; false if there were none. `poll` is the running poll, if any.
-fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_, Nic>>) -> bool {
+fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_>>) -> bool {
     let mut found = false;
     while let Some(skb) = queue.take() {
         match poll {

@@ -2,6 +2,7 @@
 
 //! Safe abstractions that Linux lacks for a virtio network driver with IPsec offload.
 //!
+//! [`net`] is the network's half, [`virtio`] the bus's half, and [`virtio::net`] the place where they meet.
 //! The modules mirror the C headers they wrap. This crate holds all `unsafe` code of the module;
 //! the driver above it is compiled under `#![deny(unsafe_code)]`.
 //!
@@ -28,12 +29,12 @@
 mod bindings;
 pub mod compat;
 pub mod cpu;
-#[cfg(espnic_ndis)]
+#[cfg(char_device)]
 pub mod misc;
 pub mod net;
 pub mod random;
 pub mod rtnl;
 pub mod sync;
 pub mod virtio;
-#[cfg(espnic_ndis)]
+#[cfg(char_device)]
 pub mod work;

@@ -19,7 +19,7 @@ CLEAN = ("rust/wire/src", "rust/esp/src", "rust/ndis/src", "rust/ndis-cli/src",
          "rust/device/src/admin", "rust/device/src/control",
          "rust/device/src/crypto", "rust/device/src/fault", "rust/device/src/ipsec",
          "rust/device/src/misbehave", "rust/device/src/net", "rust/device/src/virtio",
-         "rust/kernel/net/device", "rust/kernel/net/skbuff", "rust/kernel/sync",
+         "rust/kernel",
          "rust/espnic/ndis", "rust/espnic/recovery")
 COMMENT = re.compile(r"//[^\n]*")
 USE = re.compile(r"^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.M)

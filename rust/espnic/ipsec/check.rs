@@ -19,16 +19,18 @@ use super::{
 use crate::nic::Nic;
 use espnic_wire::cap;
 use kernel::prelude::*;
-use kernel_net::net::xfrm::{
-    state::{
-        Encapsulation,
-        Family,
-        Mode,
-        State,
-        IPPROTO_ESP,
-        REPLAY_WINDOW_MAX, //
-    },
-    Direction, //
+use kernel_net::net::{
+    ip::Family,
+    xfrm::{
+        state::{
+            Encapsulation,
+            Mode,
+            State,
+            IPPROTO_ESP,
+            REPLAY_WINDOW_MAX, //
+        },
+        Direction, //
+    }, //
 };
 
 /// The parameters of an SA that passed.

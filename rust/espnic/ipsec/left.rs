@@ -9,9 +9,9 @@ use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
-use kernel_net::net::xfrm::{
-    state::Family,
-    Direction, //
+use kernel_net::net::{
+    ip::Family,
+    xfrm::Direction, //
 };
 
 /// A set of IP versions.

@@ -31,12 +31,12 @@ use kernel::{
         UserSlice, //
     }, //
 };
-use kernel_net::net::xfrm::{
-    state::{
-        Family,
+use kernel_net::net::{
+    ip::Family,
+    xfrm::{
+        Direction,
         State, //
-    },
-    Direction, //
+    }, //
 };
 use zerocopy::{
     FromZeros,

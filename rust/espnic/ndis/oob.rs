@@ -52,18 +52,16 @@ use espnic_wire::{
     sa, //
 };
 use kernel_net::net::{
+    ip::Family,
     skbuff::{
         Gso,
         SkBuff, //
     },
     xfrm::{
         self,
-        state::{
-            Family,
-            State, //
-        },
         Direction,
         RxStatus,
+        State,
         TxOffload, //
     }, //
 };

@@ -25,18 +25,18 @@ use espnic_ndis::{
 };
 use kernel::prelude::*;
 use kernel_net::net::{
+    ip::{
+        self,
+        Family, //
+    },
     operation_not_supported,
     xfrm::{
-        self,
         create::{
             Algorithm,
             Parameters, //
         },
-        state::{
-            Family,
-            State, //
-        },
-        Direction, //
+        Direction,
+        State, //
     }, //
 };
 
@@ -119,7 +119,7 @@ pub(super) fn parameters<'a>(
     })
 }
 
-fn address(address: &Address) -> (Family, xfrm::state::Address) {
+fn address(address: &Address) -> (Family, ip::Address) {
     match address {
         Address::V4(bytes) => {
             let mut padded = [0; 16];

@@ -127,7 +127,7 @@ unsafe fn own<'a, T: Operations>(dev: *mut bindings::net_device) -> Option<&'a D
     // SAFETY: The device is live by the contract.
     let ours = unsafe { is_made_for::<T>(dev) };
     // SAFETY: The device was made for `T`. Devices that were registered have initialised data, and a
-    // virtio device that is bound; unregistering tells of them before that ends.
+    // parent that is bound; unregistering tells of them before that ends.
     ours.then(|| unsafe { Device::from_raw(dev) })
 }
 

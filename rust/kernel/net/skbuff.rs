@@ -24,9 +24,8 @@ mod tests;
 use crate::{
     bindings,
     net::{
-        device::Operations,
-        napi::Poll,
-        xfrm::state::Family, //
+        ip::Family,
+        napi::Poll, //
     }, //
 };
 use core::{
@@ -224,7 +223,7 @@ impl SkBuff {
     }
 
     /// Frees a transmitted packet in a run of NAPI, where that costs less.
-    pub fn consume_in<T: Operations>(self, poll: &Poll<'_, T>) {
+    pub fn consume_in(self, poll: &Poll<'_>) {
         // SAFETY: The skb is ours and given away. A budget says that this is a softirq in which NAPI
         // runs, with its caches of this CPU: the token says so, which exists during such a run only and
         // does not leave its thread.

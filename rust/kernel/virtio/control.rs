@@ -6,9 +6,15 @@ use crate::{
     bindings,
     random,
     sync::Completion,
-    virtio::queue::Queue, //
+    virtio::{
+        payload::sealed::Payload,
+        queue::Queue, //
+    }, //
 };
-use core::mem::MaybeUninit;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::{
     alloc::{
         flags::__GFP_ZERO,
@@ -87,6 +93,17 @@ impl Drop for Exchange {
         if let Some(waiter) = &self.waiter {
             waiter.done.complete_all();
         }
+    }
+}
+
+impl Payload for KBox<Exchange> {
+    fn into_token(self) -> NonNull<c_void> {
+        NonNull::from(KBox::leak(self)).cast()
+    }
+
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the box was leaked for the token, and nobody has got it since.
+        unsafe { KBox::from_raw(token.as_ptr().cast()) }
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Virtqueues of a network device.
+//! Virtqueues.
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 //!
@@ -15,23 +15,14 @@
 //!   the device by a [`DeviceRef`](super::DeviceRef): it is bound as long as there are queues, and the
 //!   last one that is dropped resets the device and deletes them all.
 //! - Only one set exists at a time: while queues are left, asking for another one fails.
-//! - Interrupts of a queue look for the network device that the queues were found for, which is the one
-//!   that the virtio device was bound for; see [`crate::net::device`] for their end.
+//! - Interrupts of a queue call the function that the set was found with. Its safety is an argument of
+//!   those who find the set; see [`super::net`].
 
 use super::{
-    control::Exchange,
+    payload::recycle,
     set::QueueSet, //
 };
-use crate::{
-    bindings,
-    net::{
-        ethtool::Limited,
-        skbuff::{
-            RxBuffer,
-            SkBuff, //
-        }, //
-    }, //
-};
+use crate::bindings;
 use core::{
     marker::PhantomData,
     ptr::{
@@ -45,76 +36,7 @@ use kernel::{
     sync::Arc, //
 };
 
-pub use super::set::Queues;
-
-/// Frees one token of a queue that is resized or deleted.
-pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void);
-
-/// A type whose values queues hold as tokens.
-pub trait Payload: Sized + sealed::Payload {}
-
-impl<P: sealed::Payload> Payload for P {}
-
-pub(super) mod sealed {
-    use super::*;
-
-    pub trait Payload: Sized {
-        /// Gives the payload up for a token.
-        fn into_token(self) -> NonNull<c_void>;
-
-        /// # Safety
-        ///
-        /// `token` comes from [`Self::into_token`] of this type and is given back once.
-        unsafe fn from_token(token: NonNull<c_void>) -> Self;
-    }
-}
-
-impl sealed::Payload for RxBuffer {
-    fn into_token(self) -> NonNull<c_void> {
-        self.into_raw().cast()
-    }
-
-    unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the buffer was given up for the token, and nobody has got it since.
-        unsafe { Self::from_raw(token.cast()) }
-    }
-}
-
-impl sealed::Payload for SkBuff {
-    fn into_token(self) -> NonNull<c_void> {
-        self.into_non_null().cast()
-    }
-
-    unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
-        unsafe { Self::from_non_null(token.cast()) }
-    }
-}
-
-impl sealed::Payload for KBox<Exchange> {
-    fn into_token(self) -> NonNull<c_void> {
-        NonNull::from(KBox::leak(self)).cast()
-    }
-
-    unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the box was leaked for the token, and nobody has got it since.
-        unsafe { KBox::from_raw(token.as_ptr().cast()) }
-    }
-}
-
-/// # Safety
-///
-/// Called with a token that is in no queue any more, but was in one for `P`, and that the device does
-/// not use.
-pub(super) unsafe extern "C" fn recycle<P: Payload>(
-    _vq: *mut bindings::virtqueue,
-    token: *mut c_void,
-) {
-    if let Some(token) = NonNull::new(token) {
-        // SAFETY: Queues for `P` are given tokens of `P` only, and the queue has given up this one.
-        drop(unsafe { P::from_token(token) });
-    }
-}
+pub use super::payload::Payload;
 
 /// A queue for `P`: the common part of receive, transmit and control queues.
 ///
@@ -148,13 +70,16 @@ impl<P: Payload> Queue<P> {
         self.vq.as_ptr()
     }
 
-    /// The ring's size now and at most, in descriptors.
-    pub fn size(&self) -> Limited {
+    /// The ring's size in descriptors.
+    pub fn size(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; its size changes by `&mut self` only.
-        let now = unsafe { bindings::virtqueue_get_vring_size(self.as_raw()) };
+        unsafe { bindings::virtqueue_get_vring_size(self.as_raw()) }
+    }
+
+    /// The largest size that the device allows, in descriptors.
+    pub fn max_size(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; the field was set when it was found.
-        let max = unsafe { addr_of!((*self.as_raw()).num_max).read() };
-        Limited { now, max }
+        unsafe { addr_of!((*self.as_raw()).num_max).read() }
     }
 
     /// Makes the online CPU number `nth` handle the queue's events, if there is such a CPU. Sleeps.
@@ -175,7 +100,7 @@ impl<P: Payload> Queue<P> {
             bindings::virtqueue_resize(self.as_raw(), size, Some(recycle::<P>), None)
         });
         // The call may fail before or after it has emptied the queue.
-        if self.free() == self.size().now {
+        if self.free() == self.size() {
             self.pending = 0;
         }
         resized

@@ -12,8 +12,6 @@ pub mod fixture;
 use super::{
     modify::Configuring,
     state::{
-        Address,
-        Family,
         IPPROTO_ESP,
         REPLAY_WINDOW_MAX, //
     },
@@ -26,6 +24,10 @@ use crate::{
         device::{
             Device,
             Operations, //
+        },
+        ip::{
+            Address,
+            Family, //
         },
         operation_not_supported, //
     }, //

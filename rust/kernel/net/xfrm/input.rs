@@ -9,11 +9,14 @@
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::state::Family;
+use super::state::IPPROTO_ESP;
 use crate::{
     bindings,
     net::{
-        device::Operations,
+        ip::{
+            Address,
+            Family, //
+        },
         napi::Poll,
         skbuff::RxPacket, //
     }, //
@@ -55,7 +58,7 @@ impl EspPlace {
                 let header: &[u8; IPV4_HLEN] = ip.first_chunk()?;
                 let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
                 let in_udp = header[9] == IPPROTO_UDP;
-                let is_ours = in_udp || header[9] == super::state::IPPROTO_ESP;
+                let is_ours = in_udp || header[9] == IPPROTO_ESP;
                 (header[0] == 0x45 && !fragment && is_ours).then_some(Self {
                     family: Family::V4,
                     in_udp,
@@ -65,7 +68,7 @@ impl EspPlace {
             [0x86, 0xdd] => {
                 let header: &[u8; IPV6_HLEN] = ip.first_chunk()?;
                 let payload = u32::from(u16::from_be_bytes([header[4], header[5]]));
-                let is_ours = header[6] == super::state::IPPROTO_ESP;
+                let is_ours = header[6] == IPPROTO_ESP;
                 (header[0] >> 4 == 6 && is_ours).then_some(Self {
                     family: Family::V6,
                     in_udp: false,
@@ -92,7 +95,7 @@ impl EspPlace {
     }
 
     /// The destination address in `frame`, as in [`super::State::destination`].
-    pub fn destination(&self, frame: &[u8]) -> Option<super::state::Address> {
+    pub fn destination(&self, frame: &[u8]) -> Option<Address> {
         let (at, len) = match self.family {
             Family::V4 => (ETH_HLEN.wrapping_add(16), 4),
             Family::V6 => (ETH_HLEN.wrapping_add(24), 16),
@@ -104,7 +107,7 @@ impl EspPlace {
     }
 }
 
-impl<T: Operations> Poll<'_, T> {
+impl Poll<'_> {
     /// Hands an ESP packet to XFRM after [`RxSkb::set_rx_offload`]; ESP is at `place`.
     ///
     /// [`RxSkb::set_rx_offload`]: crate::net::skbuff::RxSkb::set_rx_offload
@@ -150,7 +153,7 @@ impl<T: Operations> Poll<'_, T> {
         // SAFETY: The control block is that of whoever owns the skb. By the type invariant of the place
         // the address and the next header are in front of ESP, so they are inside of the packet.
         unsafe { bindings::xfrm_input_cb(skb.as_raw(), family, destination, next_header) };
-        let protocol = super::state::IPPROTO_ESP.into();
+        let protocol = IPPROTO_ESP.into();
         // SAFETY: The skb is given away. It has a device, a network header and data at ESP, its control
         // block is filled in, softirqs are off while a NAPI context polls, and this is an RCU section.
         // XFRM reads SPI and sequence number from the packet itself, after asking whether it has them.

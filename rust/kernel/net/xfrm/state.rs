@@ -7,13 +7,22 @@ mod replay;
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::{
-    Callbacks,
-    Direction, //
+use super::handle::{
+    Direction,
+    Handle, //
 };
 use crate::{
     bindings,
-    net::device::Operations as NetOperations, //
+    net::{
+        device::{
+            is_made_for,
+            Operations, //
+        },
+        ip::{
+            Address,
+            Family, //
+        }, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -99,18 +108,6 @@ unsafe impl AlwaysRefCounted for State {
         // transparent over `xfrm_state`.
         unsafe { bindings::xfrm_state_put(obj.as_ptr().cast()) }
     }
-}
-
-/// An IP address in network byte order; IPv4 in the first four bytes.
-pub type Address = [u8; 16];
-
-/// The address family of a state.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// `AF_INET`.
-    V4,
-    /// `AF_INET6`.
-    V6,
 }
 
 /// The mode of a state.
@@ -199,20 +196,20 @@ impl State {
     }
 
     /// The offload handle. It may be another driver's, so check it before use.
-    pub fn handle(&self) -> super::Handle {
+    pub fn handle(&self) -> Handle {
         // A bond that fails over gives the state a handle of another device.
-        super::Handle::from_raw(changing!(self, xso.offload_handle))
+        Handle::from_raw(changing!(self, xso.offload_handle))
     }
 
     /// Whether the device that the user named is one of `T`, not an upper one such as a bond. False if
     /// the state is no longer offloaded. Any context.
-    pub fn names_device_of<T: NetOperations>(&self) -> bool {
+    pub fn names_device_of<T: Operations>(&self) -> bool {
         let _guard = rcu::read_lock();
         let dev = changing!(self, xso.dev);
         // SAFETY: A state that names a device has a reference to it. When the stack takes the device
         // away from the state while we look, at the end of the device, it waits for us
         // (`synchronize_net()`) before it frees the device.
-        !dev.is_null() && unsafe { (*dev).xfrmdev_ops } == Callbacks::<T>::ops()
+        !dev.is_null() && unsafe { is_made_for::<T>(dev) }
     }
 
     /// The protocol: 50 ESP, 51 AH, 108 IPComp.
@@ -291,9 +288,17 @@ impl State {
         })
     }
 
+    /// The long form of the replay state, if there is one.
+    fn replay_esn(&self) -> Option<ReplayEsn<'_>> {
+        let esn = NonNull::new(fixed!(self, replay_esn))?;
+        // SAFETY: Not null, so by the type invariant it lives as long as the state, and the stack writes
+        // to it under the state's lock.
+        Some(unsafe { ReplayEsn::from_raw(esn) })
+    }
+
     /// The replay window in packets; 0 for none. Takes no lock: in any context.
     pub fn replay_window(&self) -> u32 {
-        match ReplayEsn::of(self) {
+        match self.replay_esn() {
             Some(esn) => esn.window(),
             None => u32::from(fixed!(self, props.replay_window)),
         }
@@ -319,7 +324,7 @@ impl State {
     /// [`Self::highest_seen`] for a callback that holds the state's lock. Without the lock the halves
     /// may not belong together.
     pub fn highest_seen_locked(&self) -> u64 {
-        match ReplayEsn::of(self) {
+        match self.replay_esn() {
             Some(esn) => esn.highest_seen(),
             None => u64::from(changing!(self, replay.seq)),
         }
@@ -328,7 +333,7 @@ impl State {
     /// The 64-bit number that an outbound state has used last; 32 bits without ESN. Takes the state's
     /// lock: not for callbacks that hold it.
     pub fn last_sent(&self) -> u64 {
-        self.locked(|| match ReplayEsn::of(self) {
+        self.locked(|| match self.replay_esn() {
             Some(esn) => esn.last_sent(),
             None => u64::from(changing!(self, replay.oseq)),
         })
@@ -340,7 +345,10 @@ impl State {
     pub fn in_last_round(&self) -> bool {
         // 2^16 early, because packets that have passed this check may still be numbered.
         const START: u64 = ((u32::MAX as u64) << 32) - (1 << 16);
-        self.is_esn() && ReplayEsn::of(self).is_some_and(|esn| esn.last_sent() >= START)
+        self.is_esn()
+            && self
+                .replay_esn()
+                .is_some_and(|esn| esn.last_sent() >= START)
     }
 
     /// Packets and bytes that the stack has counted, of the same moment. Takes the state's lock: not for
