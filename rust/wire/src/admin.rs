@@ -273,14 +273,14 @@ fn put_obj(buf: &mut [u8], at: usize, obj_type: u16, id: u32, flags: bool) -> Re
     put(buf, at, if flags { &[0; 8] } else { &[] })
 }
 
-/// What the NIC answered.
+/// The answer of the NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply<'a> {
     /// [`OK`], [`ENXIO`] and so on; a value that is not defined means [`EINVAL`].
     pub status: u16,
     /// `Q_` constants; a value that is not defined means [`Q_INVALID_COMMAND`].
     pub qualifier: u16,
-    /// The result; what it lacks is zero.
+    /// The result; missing bytes are zero.
     pub result: &'a [u8],
 }
 
@@ -313,12 +313,12 @@ impl<'a> Reply<'a> {
 pub struct Request<'a> {
     /// The fixed part.
     pub hdr: CmdHdr,
-    /// What follows; what it lacks is zero.
+    /// The data that follows; missing bytes are zero.
     pub data: &'a [u8],
 }
 
 impl<'a> Request<'a> {
-    /// Takes a readable part of any length apart; missing bytes are zero.
+    /// Splits a readable part of any length; missing bytes are zero.
     pub fn parse(readable: &'a [u8]) -> Self {
         Self {
             hdr: crate::read_zero_extended(readable),

@@ -32,12 +32,12 @@ layout! {
 
 /// The link is up.
 pub const STATUS_LINK_UP: u16 = 1;
-/// The driver shall announce itself to the network.
+/// The driver must announce itself to the network.
 pub const STATUS_ANNOUNCE: u16 = 2;
 /// `duplex`: half duplex.
 pub const DUPLEX_HALF: u8 = 0;
-/// `duplex`: full duplex. The normative device text has the two values the other way round; its
-/// description, the driver rule and Linux have them so.
+/// `duplex`: full duplex. The normative device text swaps the two values; its description, the driver
+/// rule and Linux have them as here.
 pub const DUPLEX_FULL: u8 = 1;
 /// `duplex`: unknown.
 pub const DUPLEX_UNKNOWN: u8 = 0xff;
