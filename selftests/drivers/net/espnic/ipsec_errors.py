@@ -83,11 +83,7 @@ def _expect(cfg, watch, dut=None, driver=None, nic=None, peer=None):
     watch.stop()
     ktap.equal(watch.dut_errors, dut or {}, "XFRM errors of the side under test")
     ktap.equal(watch.peer_errors, peer or {}, "XFRM errors of the peer")
-    for name, count in (driver or {}).items():
-        ktap.equal(watch.driver.get(name, 0), count, f"driver's {name}")
-    if cfg.control:
-        for name, count in (nic or {}).items():
-            ktap.equal(watch.nic.get(name, 0), count, f"NIC's {name}")
+    watch.expect_counters(driver or {}, nic)
 
 
 def _wrong_key_received(cfg, flow):
