@@ -25,7 +25,7 @@ def shown_as_offloaded(cfg, flow):
 
 def encap_socket(ns, port, bypass, gro=False):
     """The socket without which the stack takes ESP in UDP for plain UDP; with receive offload for
-    it, if told so.
+    it, if gro is set.
 
     With bypass its own policies let the datagrams themselves pass, as those of IKE daemons do: in
     transport mode the flow's policies apply to them, too.
@@ -88,7 +88,7 @@ def exercise(cfg, flow, sizes=None, stream=STREAM):
 
 
 def live(cfg):
-    """Number of SAs in the NIC, or what the driver believes of it."""
+    """Number of SAs in the NIC, or the driver's count of them."""
     if cfg.control:
         stats = cfg.nic_counters()
         return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]

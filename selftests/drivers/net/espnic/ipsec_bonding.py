@@ -197,7 +197,7 @@ def failover(cfg):
 
 
 def failover_esn(cfg):
-    """Numbers beyond 2^32 and across the next multiple: the other NIC is told the present ones."""
+    """Numbers beyond 2^32 and across the next multiple: the other NIC gets the current ones."""
     _first_active(cfg)
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     start = 3 * WRAP - 3 * STEP
@@ -213,8 +213,8 @@ def failover_esn(cfg):
 
 
 def esn_jump(cfg):
-    """XFRM_MSG_NEWAE moves the number to another round: the NIC below the bond is told, and so
-    is the one that takes over."""
+    """XFRM_MSG_NEWAE changes the high half: the NIC below the bond gets it, and so does the one
+    that takes over."""
     _first_active(cfg)
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     esp.protect_esn(cfg, flow, 64, 50, 50)

@@ -169,7 +169,7 @@ def reset_meanwhile(cfg):
 
 
 def nothing_in_clear(cfg):
-    """The NIC does not let go of the SA: what it decrypts is dropped, and nobody else sees it."""
+    """The NIC does not destroy the SA: packets that it decrypts are dropped, and go nowhere."""
     cfg.need_request("refuse-destroy")
     flow, bridge = _start(cfg), Bridge(cfg)
     before = cfg.driver_counters()["ipsec_control_errors"]

@@ -201,8 +201,8 @@ def no_sa_received(cfg):
 
 
 def _decrypted_but_refused(cfg, error, change):
-    """The NIC decrypts, and the stack refuses what is inside. change(flow) is what `ip` is told
-    at the side under test after a control run, and what undoes it."""
+    """The NIC decrypts, and the stack refuses the contents. change(flow) gives the `ip` command for
+    the side under test after a control run, and the one that undoes it."""
     flow = _v4()
     _install(cfg, flow)
     direction = Direction(cfg, flow, received=True)

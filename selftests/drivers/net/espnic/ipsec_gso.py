@@ -222,8 +222,8 @@ def exact_mtu_tunnel(cfg):
 
 
 def lost_segments(cfg):
-    """Segments are lost, both ways: what TCP sends again is what it sent, because nobody encrypts
-    in the memory that it keeps (X49)."""
+    """Segments are lost, both ways: TCP sends the same data again, because its memory is not
+    encrypted in place (X49)."""
     _need_gso(cfg)
     control = cfg.need_request("drop")
     flow = xfrm.Flow(env.DUT4, env.PEER4)

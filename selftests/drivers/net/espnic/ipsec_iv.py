@@ -121,7 +121,7 @@ class Guest:
         ktap.defer(cfg.dut.sysctl, "net.ipv4.ip_forward", 0)
 
     def send_train(self, dst, number, segments):
-        """One TCP packet that the stack is to segment; how many segments it is not told."""
+        """One TCP packet for the stack to segment, without the number of its segments."""
         data = bytes(segments * SEGMENT)
         pseudo = (socket.inet_aton(BEHIND) + socket.inet_aton(dst)
                   + struct.pack("!HH", socket.IPPROTO_TCP, TCP_HLEN + len(data)))

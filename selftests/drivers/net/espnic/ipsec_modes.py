@@ -163,7 +163,7 @@ def udp_ike_port(cfg):
     flow.install(cfg.dut, cfg.peer, cfg.netif)
     own.settimeout(5)
     for number in range(COUNT):
-        other.sendto(b"\xff", (env.DUT4, flow.encap))  # a keepalive, for nobody
+        other.sendto(b"\xff", (env.DUT4, flow.encap))  # a keepalive, which is dropped
         message = bytes(4) + b"espnic IKE %d" % number
         other.sendto(message, (env.DUT4, flow.encap))
         ktap.equal(own.recv(100), message, "message at the socket")

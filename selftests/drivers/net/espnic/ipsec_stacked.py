@@ -91,7 +91,7 @@ class Hub:
         return sa
 
     def send(self):
-        """Datagrams through the tunnel to the address behind; nobody receives them."""
+        """Datagrams through the tunnel to the address behind, which has no receiver."""
         watch, link = self.cfg.watch(), traffic.Datagrams(self.cfg.peer, env.PEER_INNER4,
                                                           self.cfg.peer, env.PEER_INNER4)
         ktap.defer(link.close)

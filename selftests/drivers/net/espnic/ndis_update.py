@@ -70,7 +70,7 @@ def higher(cfg):
 
 
 def announced(cfg):
-    """Key managers are told of an update what they are told of one of their own."""
+    """Key managers are notified of an update as of one of their own."""
     ktap.rules("R77")
     miniport, flow = ndis.ready(cfg), esp.direct()
     handles = _protect_esn(cfg, miniport, flow)

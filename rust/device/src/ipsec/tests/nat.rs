@@ -56,7 +56,7 @@ fn packets_in_udp_are_encrypted_and_decrypted() {
     assert_eq!(sent[58..71], *b"through a NAT");
 }
 
-/// The checksum covers the ciphertext: whoever verified it after decryption would drop the packet.
+/// The checksum covers the ciphertext, so a check after decryption would drop the packet.
 #[test]
 fn the_udp_checksum_goes_with_the_ciphertext() {
     let (a, b) = pair();
