@@ -5,7 +5,6 @@
 #[cfg(espnic_kunit)]
 pub(super) mod tests;
 
-use super::check::Supported;
 use crate::control::Control;
 use espnic_wire::{
     admin::{
@@ -82,22 +81,8 @@ impl Capabilities {
     }
 
     /// Whether one entry of the NIC's list covers `entry`.
-    #[cfg(espnic_ndis)]
     pub(super) fn offers(&self, entry: &XSaEntry) -> bool {
         self.entries.iter().any(|offered| entry.is_within(offered))
-    }
-
-    /// Whether the NIC supports such an SA.
-    pub(super) fn allows(&self, sa: &Supported<'_>) -> bool {
-        let algorithm = &sa.algorithm;
-        self.entries.iter().any(|entry| {
-            entry.mode == sa.mode
-                && entry.kind == algorithm.kind
-                && entry.algo.get() == algorithm.cipher
-                && entry.mac.get() == algorithm.mac
-                && sa.options & !u32::from(entry.flags.get()) == 0
-                && entry.allows(algorithm.key.len(), usize::from(algorithm.icv_len))
-        })
     }
 }
 

@@ -17,7 +17,10 @@ use super::{
     capability::Capabilities, //
 };
 use crate::nic::Nic;
-use espnic_wire::cap;
+use espnic_wire::cap::{
+    self,
+    XSaEntry, //
+};
 use kernel::prelude::*;
 use kernel_net::net::{
     ip::Family,
@@ -43,6 +46,19 @@ pub(super) struct Supported<'a> {
     pub(super) options: u32,
     pub(super) algorithm: Algorithm<'a>,
     pub(super) encapsulation: Option<Encapsulation>,
+}
+
+impl Supported<'_> {
+    /// What the NIC must offer for this SA; `None` if no NIC can.
+    pub(super) fn entry(&self) -> Option<XSaEntry> {
+        let algorithm = &self.algorithm;
+        algorithm.suite.single(
+            self.mode,
+            self.options as u16,
+            algorithm.key.len(),
+            algorithm.icv_len.into(),
+        )
+    }
 }
 
 /// Checks `x`; the error is the extack message.
@@ -82,7 +98,8 @@ pub(super) fn supported<'a>(
         algorithm: algorithm::of(x)?,
         encapsulation,
     };
-    if !capabilities.allows(&supported) {
+    let entry = supported.entry();
+    if !entry.is_some_and(|entry| capabilities.offers(&entry)) {
         return Err(c"espnic: the NIC does not support this mode and algorithm");
     }
     Ok(supported)

@@ -106,7 +106,7 @@ fn describe_outbound(object: &mut SaObject, supported: &Supported<'_>) {
         // then sends packets with the new ones.
         object.tail.tail_flags |= U16::new(sa::TAIL_NO_UDP_PORT_CHECK);
     }
-    if supported.algorithm.kind == cap::KIND_CIPHER {
+    if supported.algorithm.suite.cipher().needs_mac() {
         // CBC needs unpredictable IVs (RFC 3602 section 3), which the NIC makes.
         object.tail.iv_mode = sa::IV_DEVICE;
     } else {

@@ -59,6 +59,7 @@ macro_rules! layout {
 }
 
 pub mod admin;
+pub mod algorithm;
 pub mod bitmap;
 pub mod cap;
 pub mod config;

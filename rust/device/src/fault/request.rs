@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::damage::Damage;
 use super::{Direction, Fault, Kind};
-use crate::ipsec::faults::Algorithm;
 use crate::misbehave::order::Order;
+use espnic_wire::algorithm::Cipher;
 
 /// The forms of requests, one per line.
 pub const FORMS: &[&str] = &[
@@ -30,8 +30,8 @@ pub enum Request {
     CorruptPadding(u32),
     /// The tables are full with this number of SAs per direction.
     SaLimit(Option<u32>),
-    /// No new SA can have this algorithm.
-    RefuseAlgorithm(Option<Algorithm>),
+    /// No new SA can have this cipher.
+    RefuseAlgorithm(Option<Cipher>),
     /// The next packets, this many, ask the driver to delete their SA.
     SaDeleteRequest(u32),
     /// A rule is broken.
@@ -72,7 +72,7 @@ impl Request {
             ["sa-limit", limit] => parse_mark(limit).map(Self::SaLimit),
             ["refuse-algorithm", "none"] => Ok(Self::RefuseAlgorithm(None)),
             ["refuse-algorithm", name] => {
-                Algorithm::from_str(name).map(|name| Self::RefuseAlgorithm(Some(name)))
+                cipher(name).map(|cipher| Self::RefuseAlgorithm(Some(cipher)))
             }
             ["sa-delete-request", count] => number(count).map(Self::SaDeleteRequest),
             ["tx", "corrupt-padding", count] => number(count).map(Self::CorruptPadding),
@@ -85,6 +85,16 @@ impl Request {
         };
         Some(request)
     }
+}
+
+fn cipher(word: &str) -> Result<Cipher, String> {
+    Cipher::named(word).ok_or_else(|| {
+        let names: Vec<_> = Cipher::ALL.iter().map(|one| one.row().name).collect();
+        format!(
+            "`{word}` is not an algorithm: say {} or none",
+            names.join(", ")
+        )
+    })
 }
 
 fn delay(ms: &str) -> Result<Kind, String> {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-use super::request::Request;
+use super::request::{Request, FORMS};
 use super::*;
-use crate::ipsec::faults::Algorithm;
+use espnic_wire::algorithm::Cipher;
 
 /// Ethernet, IPv4 with protocol 50 and 40 bytes of ESP, 6 bytes of Ethernet padding.
 fn esp(number: u8) -> Vec<u8> {
@@ -209,7 +209,7 @@ fn words_are_checked() {
     assert_eq!(parse("sa-limit none"), Ok(Request::SaLimit(None)));
     assert_eq!(
         parse("refuse-algorithm aes-cbc"),
-        Ok(Request::RefuseAlgorithm(Some(Algorithm::AesCbc)))
+        Ok(Request::RefuseAlgorithm(Some(Cipher::AesCbc)))
     );
     assert_eq!(
         parse("sa-delete-request 4"),
@@ -237,6 +237,13 @@ fn words_are_checked() {
         let error = parse(text).unwrap_err();
         assert!(error.contains(message), "{text}: {error}");
     }
+}
+
+#[test]
+fn the_help_names_every_cipher() {
+    let names: Vec<_> = Cipher::ALL.iter().map(|one| one.row().name).collect();
+    let form = format!("refuse-algorithm {}|none", names.join("|"));
+    assert!(FORMS.contains(&form.as_str()), "{form}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use crate::admin::Refused;
 use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
+use espnic_wire::algorithm::{self, Mac};
 use espnic_wire::cap::{self, XSaEntry};
 use espnic_wire::sa::{SaObject, KEY_MAX};
 use zeroize::Zeroizing;
@@ -21,23 +22,20 @@ pub(super) fn choose(
     let [cipher_room, auth_room] = &mut *rooms;
     let cipher_key = object.cipher_key(cipher_room).map_err(|_| Refused::FIELD)?;
     let auth_key = object.auth_key(auth_room).map_err(|_| Refused::FIELD)?;
-    let (kind, suite) = suite(object).ok_or(Refused::FIELD)?;
-    let (algo, key_len) = match kind {
-        cap::KIND_AEAD => (object.tail.aead_algo.get().into(), cipher_key.len()),
-        cap::KIND_MAC => (0, auth_key.len()),
-        _ => (object.std.cipher_algo.get(), cipher_key.len()),
+    let known = algorithm::Suite::of(object).ok_or(Refused::FIELD)?;
+    let key_len = match known.cipher().row().kind {
+        cap::KIND_MAC => auth_key.len(),
+        _ => cipher_key.len(),
     };
-    let taken = |entry: &XSaEntry| {
-        entry.mode == object.std.mode
-            && entry.kind == kind
-            && u64::from(entry.algo.get()) == algo
-            && u64::from(entry.mac.get()) == object.std.auth_algo.get()
-            && object.std.options.get() & !u64::from(entry.flags.get()) == 0
-            && entry.allows(key_len, object.tail.icv_len.into())
-    };
-    if !entries.iter().any(taken) {
+    let icv_len = object.tail.icv_len;
+    let wanted = u16::try_from(object.std.options.get())
+        .ok()
+        .and_then(|options| known.single(object.std.mode, options, key_len, icv_len.into()))
+        .ok_or(Refused::FIELD)?;
+    if !entries.iter().any(|taken| wanted.is_within(taken)) {
         return Err(Refused::FIELD);
     }
+    let suite = suite(known, icv_len).ok_or(Refused::FIELD)?;
     let keys = Keys {
         cipher: cipher_key,
         auth: auth_key,
@@ -52,25 +50,17 @@ pub(super) fn choose(
     Ok((suite, cipher))
 }
 
-/// Kind and suite, by algorithm ids alone.
-fn suite(object: &SaObject) -> Option<(u8, Suite)> {
-    let icv_len = object.tail.icv_len;
-    let algorithms = (
-        object.tail.aead_algo.get(),
-        object.std.cipher_algo.get(),
-        object.std.auth_algo.get(),
-    );
-    let cbc = |hash: Hash| {
-        (hash.icv_len() == usize::from(icv_len)).then_some((cap::KIND_CIPHER, Suite::AesCbc(hash)))
-    };
-    match algorithms {
-        (cap::AEAD_GCM, 0, 0) => Some((cap::KIND_AEAD, Suite::AesGcm { icv_len })),
-        (cap::AEAD_CHACHA20_POLY1305, 0, 0) => Some((cap::KIND_AEAD, Suite::ChaCha20Poly1305)),
-        (0, 0, cap::MAC_GMAC_AES) => Some((cap::KIND_MAC, Suite::AesGmac)),
-        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA1) => cbc(Hash::Sha1),
-        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA256) => cbc(Hash::Sha256),
-        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA384) => cbc(Hash::Sha384),
-        (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA512) => cbc(Hash::Sha512),
-        _ => None,
-    }
+/// The suite of the crypto libraries.
+fn suite(known: algorithm::Suite, icv_len: u8) -> Option<Suite> {
+    Some(match known.cipher() {
+        algorithm::Cipher::AesGcm => Suite::AesGcm { icv_len },
+        algorithm::Cipher::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
+        algorithm::Cipher::AesGmac => Suite::AesGmac,
+        algorithm::Cipher::AesCbc => Suite::AesCbc(match known.mac()? {
+            Mac::HmacSha1 => Hash::Sha1,
+            Mac::HmacSha256 => Hash::Sha256,
+            Mac::HmacSha384 => Hash::Sha384,
+            Mac::HmacSha512 => Hash::Sha512,
+        }),
+    })
 }

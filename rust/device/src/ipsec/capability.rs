@@ -8,7 +8,7 @@
 
 use super::config::IpsecConfig;
 use crate::admin::Refused;
-use crate::crypto::Hash;
+use espnic_wire::algorithm::Suite;
 use espnic_wire::cap::{self, IpsecLimits, ListHdr, SaMode, XSaEntry};
 use espnic_wire::read_zero_extended;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
@@ -67,63 +67,12 @@ pub(super) fn get(limits: &IpsecLimits, id: u16) -> Result<Vec<u8>, Refused> {
     }
 }
 
-/// Key lengths of AES.
-const AES_KEYS: u32 = cap::length_bit(16 / 4) | cap::length_bit(24 / 4) | cap::length_bit(32 / 4);
-
-/// Kind, cipher or AEAD, MAC, key lengths and ICV lengths of all kinds of crypto-only SAs.
-const SUITES: [(u8, u64, u64, u32, u32); 7] = [
-    (
-        cap::KIND_AEAD,
-        cap::AEAD_GCM as u64,
-        0,
-        AES_KEYS,
-        cap::length_bit(8) | cap::length_bit(12) | cap::length_bit(16),
-    ),
-    (
-        cap::KIND_AEAD,
-        cap::AEAD_CHACHA20_POLY1305 as u64,
-        0,
-        cap::length_bit(32 / 4),
-        cap::length_bit(16),
-    ),
-    (
-        cap::KIND_MAC,
-        0,
-        cap::MAC_GMAC_AES,
-        AES_KEYS,
-        cap::length_bit(16),
-    ),
-    cbc(cap::MAC_HMAC_SHA1, Hash::Sha1),
-    cbc(cap::MAC_HMAC_SHA256, Hash::Sha256),
-    cbc(cap::MAC_HMAC_SHA384, Hash::Sha384),
-    cbc(cap::MAC_HMAC_SHA512, Hash::Sha512),
-];
-
-const fn cbc(mac: u64, hash: Hash) -> (u8, u64, u64, u32, u32) {
-    let icv_lens = cap::length_bit(hash.icv_len());
-    (
-        cap::KIND_CIPHER,
-        cap::CIPHER_AES_CBC,
-        mac,
-        AES_KEYS,
-        icv_lens,
-    )
-}
-
 /// All suites in tunnel and in transport mode.
 fn x_entries() -> Vec<XSaEntry> {
-    let entry = |mode, (kind, algo, mac, key_lens, icv_lens): (u8, u64, u64, u32, u32)| XSaEntry {
-        mode,
-        kind,
-        flags: ((cap::OPT_ESN | cap::OPT_UDP_ENCAP) as u16).into(),
-        algo: (algo as u16).into(),
-        mac: (mac as u16).into(),
-        key_lens: key_lens.into(),
-        icv_lens: icv_lens.into(),
-    };
+    let options = (cap::OPT_ESN | cap::OPT_UDP_ENCAP) as u16;
     [cap::MODE_ESP_TUNNEL, cap::MODE_ESP_TRANSPORT]
         .into_iter()
-        .flat_map(|mode| SUITES.map(|suite| entry(mode, suite)))
+        .flat_map(|mode| Suite::all().map(move |suite| suite.entry(mode, options)))
         .collect()
 }
 

@@ -8,56 +8,14 @@ use crate::admin::Refused;
 use espnic_esp::engine::Transform;
 use espnic_esp::packet::{self, ESP_HLEN};
 use espnic_esp::seq;
-use espnic_wire::cap;
+use espnic_wire::algorithm::{Cipher, Suite};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa::{SaObject, OBJ_INB_SA};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 use zerocopy::FromBytes;
 
 /// A pad length that is wrong in all packets that are not longer than it.
 const WRONG_PAD_LEN: u8 = 255;
-
-/// A family of algorithms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `aes-gcm`
-    AesGcm = 1,
-    /// `chacha20-poly1305`
-    ChaCha20Poly1305,
-    /// `aes-gmac`
-    AesGmac,
-    /// `aes-cbc`, with any MAC.
-    AesCbc,
-}
-
-impl FromStr for Algorithm {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "aes-gcm" => Ok(Self::AesGcm),
-            "chacha20-poly1305" => Ok(Self::ChaCha20Poly1305),
-            "aes-gmac" => Ok(Self::AesGmac),
-            "aes-cbc" => Ok(Self::AesCbc),
-            _ => Err(format!(
-                "`{word}` is not an algorithm: say aes-gcm, chacha20-poly1305, aes-gmac, aes-cbc or none"
-            )),
-        }
-    }
-}
-
-impl Algorithm {
-    fn of(object: &SaObject) -> Option<Self> {
-        match (object.tail.aead_algo.get(), object.std.cipher_algo.get()) {
-            (cap::AEAD_GCM, _) => Some(Self::AesGcm),
-            (cap::AEAD_CHACHA20_POLY1305, _) => Some(Self::ChaCha20Poly1305),
-            (_, cap::CIPHER_AES_CBC) => Some(Self::AesCbc),
-            _ if object.std.auth_algo.get() == cap::MAC_GMAC_AES => Some(Self::AesGmac),
-            _ => None,
-        }
-    }
-}
 
 /// The faults that are set.
 pub struct Faults {
@@ -65,7 +23,7 @@ pub struct Faults {
     delete_requests: AtomicU32,
     /// SAs per direction.
     limit: AtomicU32,
-    /// Number of an [`Algorithm`], or 0.
+    /// [`number`] of the cipher that no new SA can have, or 0.
     refused: AtomicU8,
     made: AtomicU64,
 }
@@ -101,10 +59,10 @@ impl Faults {
             .store(limit.unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    /// No new SA can have this algorithm, although the capabilities say so.
-    pub fn refuse(&self, algorithm: Option<Algorithm>) {
-        let number = algorithm.map_or(0, |algorithm| algorithm as u8);
-        self.refused.store(number, Ordering::Relaxed);
+    /// No new SA can have this cipher, whatever its MAC, although the capabilities say so.
+    pub fn refuse(&self, cipher: Option<Cipher>) {
+        self.refused
+            .store(cipher.map_or(0, number), Ordering::Relaxed);
     }
 
     /// Ends all faults.
@@ -143,10 +101,10 @@ impl Faults {
     fn refuses(&self, object: &[u8]) -> bool {
         let refused = self.refused.load(Ordering::Relaxed);
         // A shorter object will be refused anyway.
-        let algorithm = SaObject::ref_from_prefix(object)
+        SaObject::ref_from_prefix(object)
             .ok()
-            .and_then(|(object, _)| Algorithm::of(object));
-        algorithm.is_some_and(|algorithm| algorithm as u8 == refused)
+            .and_then(|(object, _)| Suite::of(object))
+            .is_some_and(|suite| number(suite.cipher()) == refused)
     }
 
     /// Marks a received packet, whose header is `hdr`, if such a fault is due.
@@ -208,6 +166,11 @@ impl Faults {
     fn count(&self) {
         self.made.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A number from 1.
+fn number(cipher: Cipher) -> u8 {
+    cipher as u8 + 1
 }
 
 /// Whether the pad length is wrong in this packet.

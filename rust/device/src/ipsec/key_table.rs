@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use espnic_wire::algorithm::{Cipher, Mac, Suite};
 use espnic_wire::cap;
 use espnic_wire::sa::{self, SaObject, KEY_MAX};
 use zeroize::Zeroizing;
@@ -106,29 +107,24 @@ fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
 
 /// Wireshark's names of the algorithms: encryption and authentication.
 fn algorithms(object: &SaObject) -> Option<(&'static str, &'static str)> {
-    let ids = (
-        object.tail.aead_algo.get(),
-        object.std.cipher_algo.get(),
-        object.std.auth_algo.get(),
-    );
-    match ids {
-        (cap::AEAD_GCM, 0, 0) => match object.tail.icv_len {
+    let suite = Suite::of(object)?;
+    match suite.cipher() {
+        Cipher::AesGcm => match object.tail.icv_len {
             8 => Some(("AES-GCM with 8 octet ICV [RFC4106]", "NULL")),
             12 => Some(("AES-GCM with 12 octet ICV [RFC4106]", "NULL")),
             _ => Some(("AES-GCM with 16 octet ICV [RFC4106]", "NULL")),
         },
-        (0, cap::CIPHER_AES_CBC, hash) => Some(("AES-CBC [RFC3602]", hmac(hash)?)),
-        _ => None,
+        Cipher::AesCbc => Some(("AES-CBC [RFC3602]", hmac(suite.mac()?))),
+        Cipher::ChaCha20Poly1305 | Cipher::AesGmac => None,
     }
 }
 
-fn hmac(id: u64) -> Option<&'static str> {
-    match id {
-        cap::MAC_HMAC_SHA1 => Some("HMAC-SHA-1-96 [RFC2404]"),
-        cap::MAC_HMAC_SHA256 => Some("HMAC-SHA-256-128 [RFC4868]"),
-        cap::MAC_HMAC_SHA384 => Some("HMAC-SHA-384-192 [RFC4868]"),
-        cap::MAC_HMAC_SHA512 => Some("HMAC-SHA-512-256 [RFC4868]"),
-        _ => None,
+fn hmac(mac: Mac) -> &'static str {
+    match mac {
+        Mac::HmacSha1 => "HMAC-SHA-1-96 [RFC2404]",
+        Mac::HmacSha256 => "HMAC-SHA-256-128 [RFC4868]",
+        Mac::HmacSha384 => "HMAC-SHA-384-192 [RFC4868]",
+        Mac::HmacSha512 => "HMAC-SHA-512-256 [RFC4868]",
     }
 }
 

@@ -43,7 +43,10 @@ fn cbc<'a>(key: &'a [u8], auth: &'a CStr, auth_key: &'a [u8], icv_bits: u32) -> 
 fn ids(algorithm: Algorithm<'_>) -> Result<Option<(u8, u16, u16, u8)>> {
     let x = state(algorithm)?;
     let known = of(&x).ok();
-    Ok(known.map(|known| (known.kind, known.cipher, known.mac, known.icv_len)))
+    Ok(known.map(|known| {
+        let entry = known.suite.entry(0, 0);
+        (entry.kind, entry.algo.get(), entry.mac.get(), known.icv_len)
+    }))
 }
 
 const GCM: &CStr = c"rfc4106(gcm(aes))";

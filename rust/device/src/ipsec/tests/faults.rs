@@ -3,8 +3,9 @@
 //! Faults on purpose.
 
 use super::*;
-use crate::ipsec::faults::Algorithm;
+use crate::fault::request::Request;
 use espnic_wire::admin::{ENOSPC, Q_NORESOURCE};
+use espnic_wire::algorithm::Cipher;
 
 fn pair() -> (Engine, Engine) {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
@@ -97,15 +98,13 @@ fn the_table_is_full() {
 fn an_algorithm_is_refused() {
     let ipsec = ready(Backend::default());
     let outb = object(OBJ_OUTB_SA);
-    ipsec.faults.refuse(Some(Algorithm::AesCbc));
+    ipsec.faults.refuse(Some(Cipher::AesCbc));
     assert_eq!(create(&ipsec, OBJ_OUTB_SA, 1, &outb), DONE);
-    ipsec.faults.refuse(Some("aes-gcm".parse().unwrap()));
+    ipsec.faults.refuse(Cipher::named("aes-gcm"));
     assert_eq!(create(&ipsec, OBJ_OUTB_SA, 2, &outb), INVALID_FIELD);
     assert_eq!(counter(&ipsec, "ipsec_faults"), 1);
     ipsec.faults.clear();
     assert_eq!(create(&ipsec, OBJ_OUTB_SA, 2, &outb), DONE);
-    assert!("rot13"
-        .parse::<Algorithm>()
-        .unwrap_err()
-        .contains("aes-gmac"));
+    let error = Request::parse(&["refuse-algorithm", "rot13"]).unwrap_err();
+    assert!(error.contains("aes-gmac"));
 }
