@@ -16,6 +16,7 @@
 //! adapter's configuration changes under it, and with it which SAs are left to software.
 //! `Ipsec::follow` acts on that. It talks to the NIC, so it runs after all of these are released.
 
+mod algorithm;
 mod file;
 mod handles;
 mod hardware;

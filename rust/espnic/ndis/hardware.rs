@@ -2,6 +2,10 @@
 
 //! The NIC's capabilities in the terms of NDIS. Nothing is claimed that the NIC does not do.
 
+use super::algorithm::{
+    self,
+    Name, //
+};
 use crate::ipsec::Ipsec;
 use espnic_ndis::{
     algorithm::{
@@ -28,13 +32,12 @@ use espnic_ndis::{
     U32, //
 };
 use espnic_wire::{
-    cap::{
-        self,
-        length_bit,
-        XSaEntry, //
+    algorithm::{
+        Cipher,
+        Mac,
+        Suite, //
     },
-    U16 as WireU16,
-    U32 as WireU32, //
+    cap, //
 };
 use kernel_net::net::{
     device::feature as netif,
@@ -50,6 +53,12 @@ const LSO_SEGMENTS: u32 = 2;
 
 /// Both modes, because tunnel mode is mandatory (R23).
 const MODES: [u8; 2] = [cap::MODE_ESP_TRANSPORT, cap::MODE_ESP_TUNNEL];
+
+/// ICV of AES-GCM and AES-GMAC in bytes: NDIS has no other.
+const ICV_LEN: usize = 16;
+
+/// The key in bytes with which options and MACs are asked for.
+const KEY_LEN: usize = 16;
 
 /// The capabilities of the NIC while these features of the netdev are on.
 pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
@@ -144,85 +153,74 @@ fn lso(on: bool) -> Lso {
     }
 }
 
-/// An AEAD with a 16-byte ICV.
-fn gcm(mode: u8, key_len: usize, options: u32) -> XSaEntry {
-    XSaEntry {
-        mode,
-        kind: cap::KIND_AEAD,
-        flags: WireU16::new(options as u16),
-        algo: WireU16::new(cap::AEAD_GCM as u16),
-        mac: WireU16::new(0),
-        key_lens: WireU32::new(length_bit(key_len / 4)),
-        icv_lens: WireU32::new(length_bit(16)),
-    }
+/// Whether the NIC has `suite` in `mode` with these lengths and `options`.
+fn offers(
+    ipsec: &Ipsec,
+    suite: Option<Suite>,
+    (mode, options): (u8, u32),
+    (key_len, icv_len): (usize, usize),
+) -> bool {
+    suite
+        .and_then(|suite| suite.single(mode, options as u16, key_len, icv_len))
+        .is_some_and(|entry| ipsec.offers(&entry))
 }
 
-/// Null encryption with AES-GMAC.
-fn gmac(mode: u8, key_len: usize) -> XSaEntry {
-    XSaEntry {
-        mode,
-        kind: cap::KIND_MAC,
-        flags: WireU16::new(0),
-        algo: WireU16::new(0),
-        mac: WireU16::new(cap::MAC_GMAC_AES as u16),
-        key_lens: WireU32::new(length_bit(key_len / 4)),
-        icv_lens: WireU32::new(length_bit(16)),
-    }
+/// Whether the NIC has this cipher and MAC in both modes.
+fn has_mac(ipsec: &Ipsec, cipher: Cipher, key_len: usize, mac: Mac) -> bool {
+    let lens = (key_len, mac.row().icv_len);
+    let suite = Suite::new(cipher, Some(mac));
+    MODES
+        .iter()
+        .all(|&mode| offers(ipsec, suite, (mode, 0), lens))
 }
 
-fn cbc(mode: u8, key_len: usize, mac: u64, icv_len: usize) -> XSaEntry {
-    XSaEntry {
-        mode,
-        kind: cap::KIND_CIPHER,
-        flags: WireU16::new(0),
-        algo: WireU16::new(cap::CIPHER_AES_CBC as u16),
-        mac: WireU16::new(mac as u16),
-        key_lens: WireU32::new(length_bit(key_len / 4)),
-        icv_lens: WireU32::new(length_bit(icv_len)),
+/// Whether the NIC has this cipher in both modes, with each MAC of NDIS if it needs one.
+fn has_cipher(ipsec: &Ipsec, cipher: Cipher, key_len: usize) -> bool {
+    if cipher.needs_mac() {
+        return algorithm::macs().all(|(mac, _)| has_mac(ipsec, cipher, key_len, mac));
     }
+    let suite = Suite::new(cipher, None);
+    MODES
+        .iter()
+        .all(|&mode| offers(ipsec, suite, (mode, 0), (key_len, ICV_LEN)))
+}
+
+/// The algorithms of the NIC. A MAC is one of them if the NIC has it beside AES-CBC.
+fn algorithms(ipsec: &Ipsec) -> (Authentication, Encryption) {
+    let (mut authentication, mut encryption) = (Authentication(0), Encryption(0));
+    let has = |&(cipher, key_len, _): &_| has_cipher(ipsec, cipher, key_len);
+    for (_, _, name) in algorithm::ciphers().filter(has) {
+        match name {
+            Name::Encryption(one) => encryption = encryption | one,
+            Name::Authentication(one) => {
+                authentication = authentication | one;
+                encryption = encryption | Encryption::NONE;
+            }
+        }
+    }
+    for (mac, one) in algorithm::macs() {
+        if has_mac(ipsec, Cipher::AesCbc, KEY_LEN, mac) {
+            authentication = authentication | one;
+        }
+    }
+    (authentication, encryption)
 }
 
 fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
-    let in_both = |entry: &dyn Fn(u8) -> XSaEntry| {
-        let mut modes = MODES.into_iter();
-        modes.all(|mode| ipsec.offers(&entry(mode)))
-    };
-    let sha_1 = |mode| cbc(mode, 16, cap::MAC_HMAC_SHA1, 12);
-    let sha_256 = |mode| cbc(mode, 16, cap::MAC_HMAC_SHA256, 16);
-    let has_cbc = |key_len| {
-        in_both(&|mode| cbc(mode, key_len, cap::MAC_HMAC_SHA1, 12))
-            && in_both(&|mode| cbc(mode, key_len, cap::MAC_HMAC_SHA256, 16))
-    };
-    let has_gcm = |key_len| in_both(&|mode| gcm(mode, key_len, 0));
-    let has_gmac = |key_len| in_both(&|mode| gmac(mode, key_len));
-    let gmacs = [has_gmac(16), has_gmac(24), has_gmac(32)];
-    let encryption = [
-        (Encryption::NONE, gmacs.contains(&true)),
-        (Encryption::AES_GCM_128, has_gcm(16)),
-        (Encryption::AES_GCM_192, has_gcm(24)),
-        (Encryption::AES_GCM_256, has_gcm(32)),
-        (Encryption::AES_CBC_128, has_cbc(16)),
-        (Encryption::AES_CBC_192, has_cbc(24)),
-        (Encryption::AES_CBC_256, has_cbc(32)),
-    ];
-    let authentication = [
-        (Authentication::SHA_1, in_both(&sha_1)),
-        (Authentication::SHA_256, in_both(&sha_256)),
-        (Authentication::AES_GCM_128, gmacs[0]),
-        (Authentication::AES_GCM_192, gmacs[1]),
-        (Authentication::AES_GCM_256, gmacs[2]),
-    ];
+    let (authentication, encryption) = algorithms(ipsec);
+    if encryption.is_empty() {
+        return Capabilities::NONE;
+    }
+    let gcm = Suite::new(Cipher::AesGcm, None);
+    let has_gcm = |mode, options| offers(ipsec, gcm, (mode, options), (KEY_LEN, ICV_LEN));
     let udp_esp = [
         (UdpEsp::TRANSPORT, cap::MODE_ESP_TRANSPORT),
         (UdpEsp::TUNNEL, cap::MODE_ESP_TUNNEL),
     ];
-    let chosen = |list: &mut dyn Iterator<Item = (u32, bool)>| {
-        list.fold(0, |mask, (bit, on)| if on { mask | bit } else { mask })
-    };
-    let encryption = chosen(&mut encryption.into_iter().map(|(a, on)| (a.0, on)));
-    if encryption == 0 {
-        return Capabilities::NONE;
-    }
+    let udp_esp = udp_esp
+        .into_iter()
+        .filter(|&(_, mode)| has_gcm(mode, cap::OPT_UDP_ENCAP))
+        .fold(0, |mask, (form, _)| mask | form.0);
     Capabilities {
         encapsulation: IEEE_802_3,
         ipv6: true,
@@ -230,14 +228,10 @@ fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
         transport: true,
         tunnel: true,
         lso,
-        esn: in_both(&|mode| gcm(mode, 16, cap::OPT_ESN)),
-        udp_esp: UdpEsp(chosen(&mut udp_esp.into_iter().map(|(form, mode)| {
-            (form.0, ipsec.offers(&gcm(mode, 16, cap::OPT_UDP_ENCAP)))
-        }))),
-        authentication: Authentication(chosen(
-            &mut authentication.into_iter().map(|(a, on)| (a.0, on)),
-        )),
-        encryption: Encryption(encryption),
+        esn: MODES.iter().all(|&mode| has_gcm(mode, cap::OPT_ESN)),
+        udp_esp: UdpEsp(udp_esp),
+        authentication,
+        encryption,
         // So many fit, whatever their directions are.
         capacity: ipsec.limit(Direction::In).min(ipsec.limit(Direction::Out)),
         ..Capabilities::NONE

@@ -5,11 +5,13 @@
 #[cfg(espnic_kunit)]
 mod tests;
 
+use super::algorithm::{
+    self,
+    Name, //
+};
+use espnic_esp::aead::SALT_LEN;
 use espnic_ndis::{
-    algorithm::{
-        Authentication,
-        Encryption, //
-    },
+    algorithm::Encryption,
     envelope::Request,
     model::{
         Bundle,
@@ -22,6 +24,10 @@ use espnic_ndis::{
         UdpEsp, //
     },
     Status, //
+};
+use espnic_wire::algorithm::{
+    Cipher,
+    Mac, //
 };
 use kernel::prelude::*;
 use kernel_net::net::{
@@ -42,38 +48,6 @@ use kernel_net::net::{
 
 /// The only port of UDP-ESP (R129), unless the request says otherwise.
 const UDP_ESP_PORT: u16 = 4500;
-
-/// Bytes of the salt after a key of AES-GCM.
-const SALT_LEN: usize = 4;
-
-/// A cipher that is not combined with authentication, and its NDIS identifiers by key length.
-const CBC: &CStr = c"cbc(aes)";
-const GCM: &CStr = c"rfc4106(gcm(aes))";
-/// Null encryption with AES-GMAC, which XFRM has as one AEAD.
-const GMAC: &CStr = c"rfc4543(gcm(aes))";
-
-/// Encryption algorithms: identifier, XFRM's name, bytes of the key.
-const ENCRYPTIONS: [(Encryption, &CStr, usize); 6] = [
-    (Encryption::AES_GCM_128, GCM, 16),
-    (Encryption::AES_GCM_192, GCM, 24),
-    (Encryption::AES_GCM_256, GCM, 32),
-    (Encryption::AES_CBC_128, CBC, 16),
-    (Encryption::AES_CBC_192, CBC, 24),
-    (Encryption::AES_CBC_256, CBC, 32),
-];
-
-/// Authentication algorithms: identifier, XFRM's name.
-const AUTHENTICATIONS: [(Authentication, &CStr); 2] = [
-    (Authentication::SHA_1, c"hmac(sha1)"),
-    (Authentication::SHA_256, c"hmac(sha256)"),
-];
-
-/// AES-GMAC: identifier, bytes of the key.
-const GMACS: [(Authentication, usize); 3] = [
-    (Authentication::AES_GCM_128, 16),
-    (Authentication::AES_GCM_192, 24),
-    (Authentication::AES_GCM_256, 32),
-];
 
 /// The XFRM state that a bundle asks for.
 ///
@@ -142,81 +116,70 @@ fn ports(request: &Request) -> (u16, u16) {
 }
 
 fn algorithm<'a>(esp: &Esp<'a>) -> Result<Algorithm<'a>, Status> {
-    if let Some(gmac) = esp.integrity.as_ref().filter(|one| is_gmac(one.algorithm)) {
-        return null_with(esp, gmac);
+    if let Some(integrity) = &esp.integrity {
+        if let Some(gmac) = algorithm::cipher(Name::Authentication(integrity.algorithm)) {
+            return null_with(esp, gmac, integrity);
+        }
     }
     let cipher = esp.cipher.as_ref().ok_or(Status::NOT_SUPPORTED)?;
-    let known = ENCRYPTIONS.iter().find(|known| known.0 == cipher.algorithm);
-    let (_, name, _) = *known.ok_or(Status::NOT_SUPPORTED)?;
+    let known =
+        algorithm::cipher(Name::Encryption(cipher.algorithm)).ok_or(Status::NOT_SUPPORTED)?;
     let Some(integrity) = &esp.integrity else {
-        if name != GCM || cipher.salt_length != SALT_LEN {
+        if known.needs_mac() || cipher.salt_length != SALT_LEN {
             return Err(Status::NOT_SUPPORTED);
         }
         return Ok(Algorithm::Aead {
-            name,
+            name: known.row().linux,
             key: cipher.material,
             icv_bits: cipher.icv_length.saturating_mul(8),
         });
     };
-    let auth = AUTHENTICATIONS
-        .iter()
-        .find(|known| known.0 == integrity.algorithm);
-    let (_, auth) = *auth.ok_or(Status::NOT_SUPPORTED)?;
-    if name != CBC {
+    let mac = algorithm::mac(integrity.algorithm).ok_or(Status::NOT_SUPPORTED)?;
+    if !known.needs_mac() {
         return Err(Status::NOT_SUPPORTED);
     }
     Ok(Algorithm::CipherAndAuth {
-        cipher: name,
+        cipher: known.row().linux,
         cipher_key: cipher.material,
-        auth,
+        auth: mac.row().linux,
         auth_key: integrity.key,
         icv_bits: integrity.icv_length.saturating_mul(8),
     })
 }
 
-fn is_gmac(algorithm: Authentication) -> bool {
-    GMACS.iter().any(|known| known.0 == algorithm)
-}
-
 /// Null encryption, named or by an empty slot, with AES-GMAC.
-fn null_with<'a>(esp: &Esp<'a>, gmac: &Integrity<'a>) -> Result<Algorithm<'a>, Status> {
+fn null_with<'a>(
+    esp: &Esp<'a>,
+    gmac: Cipher,
+    integrity: &Integrity<'a>,
+) -> Result<Algorithm<'a>, Status> {
     let cipher = esp.cipher.as_ref().map(|cipher| cipher.algorithm);
     if cipher.is_some_and(|cipher| cipher != Encryption::NONE) {
         return Err(Status::NOT_SUPPORTED);
     }
     Ok(Algorithm::Aead {
-        name: GMAC,
-        key: gmac.key,
-        icv_bits: gmac.icv_length.saturating_mul(8),
+        name: gmac.row().linux,
+        key: integrity.key,
+        icv_bits: integrity.icv_length.saturating_mul(8),
     })
 }
 
 /// NDIS identifiers of a state's authentication and encryption; 0 for none or others.
 pub(super) fn identifiers(x: &State) -> (u32, u32) {
-    let encryption = |name: &[u8], key_len: usize| {
-        ENCRYPTIONS
-            .iter()
-            .find(|known| known.1.to_bytes() == name && known.2 == key_len)
-            .map_or(0, |known| known.0 .0)
+    let named = |name: &[u8], key_len| algorithm::name(Cipher::in_linux(name)?, key_len);
+    let of = |name| match name {
+        None => (0, 0),
+        Some(Name::Encryption(one)) => (0, one.0),
+        Some(Name::Authentication(one)) => (one.0, Encryption::NONE.0),
     };
     if let Some(aead) = x.aead() {
-        let key_len = aead.key.len().saturating_sub(SALT_LEN);
-        if aead.name == GMAC.to_bytes() {
-            let known = GMACS.iter().find(|known| known.1 == key_len);
-            return known.map_or((0, 0), |known| (known.0 .0, Encryption::NONE.0));
-        }
-        return (0, encryption(aead.name, key_len));
+        return of(named(aead.name, aead.key.len().saturating_sub(SALT_LEN)));
     }
-    let authentication = x.auth().and_then(|auth| {
-        AUTHENTICATIONS
-            .iter()
-            .find(|known| known.1.to_bytes() == auth.name)
-    });
-    (
-        authentication.map_or(0, |known| known.0 .0),
-        x.cipher()
-            .map_or(0, |cipher| encryption(cipher.name, cipher.key.len())),
-    )
+    let mac = x.auth().and_then(|auth| Mac::in_linux(auth.name));
+    let authentication = mac.and_then(algorithm::mac_name);
+    let cipher = x.cipher();
+    let (_, encryption) = of(cipher.and_then(|cipher| named(cipher.name, cipher.key.len())));
+    (authentication.map_or(0, |one| one.0), encryption)
 }
 
 /// The status of an SA that could not be added. Its values were checked before.
