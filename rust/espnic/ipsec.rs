@@ -25,6 +25,7 @@ pub(crate) mod tx;
 
 use crate::{
     control::Control,
+    counters::counters,
     nic::Nic, //
 };
 use capability::Capabilities;
@@ -37,10 +38,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Atomic,
         Arc,
         Mutex,
         SetOnce, //
@@ -75,15 +73,27 @@ pub(crate) struct Ipsec {
     mode: Mutex<Mode>,
     /// Which SAs must be left to software; `follow` acts on it.
     wanted: Wanted,
-    added: Atomic<u64>,
-    deleted: Atomic<u64>,
-    refused: Atomic<u64>,
-    control_errors: Atomic<u64>,
-    resets: Atomic<u64>,
-    /// SAs that went from the NIC to software, since the start.
-    left: Atomic<u64>,
+    pub(crate) counters: Counters,
     /// Whether the NIC may lack an outbound SA.
     some_absent: Atomic<bool>,
+}
+
+counters! {
+    /// What happened to SAs and to the NIC since the start.
+    shared struct Counters {
+        /// SAs that were taken.
+        added: c"ipsec_sa_added",
+        /// SAs whose state the stack has deleted.
+        deleted: c"ipsec_sa_deleted",
+        /// SAs that cannot be offloaded.
+        refused: c"ipsec_sa_refused",
+        /// SAs that went from the NIC to software.
+        left: c"ipsec_sa_left_to_software",
+        /// Commands for SAs that failed.
+        control_errors: c"ipsec_control_errors",
+        /// Resets that the NIC has survived.
+        resets: c"nic_resets",
+    }
 }
 
 /// Whether commands may be sent now, and for which SAs.
@@ -129,12 +139,7 @@ impl Ipsec {
             capabilities: SetOnce::new(),
             mode <- new_mutex!(Mode::default()),
             wanted: Wanted::new(),
-            added: Atomic::new(0),
-            deleted: Atomic::new(0),
-            refused: Atomic::new(0),
-            control_errors: Atomic::new(0),
-            resets: Atomic::new(0),
-            left: Atomic::new(0),
+            counters: Counters::default(),
             some_absent: Atomic::new(false),
         })
     }
@@ -169,19 +174,6 @@ impl Ipsec {
             .is_some_and(|capabilities| capabilities.offers(entry))
     }
 
-    /// Added, deleted and refused SAs, those that a reset left to software, control commands that
-    /// failed, resets of the NIC.
-    pub(crate) fn counters(&self) -> [u64; 6] {
-        [
-            self.added.load(Relaxed),
-            self.deleted.load(Relaxed),
-            self.refused.load(Relaxed),
-            self.left.load(Relaxed),
-            self.control_errors.load(Relaxed),
-            self.resets.load(Relaxed),
-        ]
-    }
-
     fn check<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
         let none = c"espnic: the NIC has no ESP crypto offload";
         check::supported(x, self.capabilities.as_ref().ok_or(none)?)
@@ -206,7 +198,7 @@ impl Ipsec {
         let supported = match self.check_new(x) {
             Ok(supported) => supported,
             Err(sentence) => {
-                self.refused.fetch_add(1, Relaxed);
+                self.counters.refused.add(1);
                 extack.set(sentence);
                 self.states.release(handle);
                 return Err(EINVAL);
@@ -223,10 +215,10 @@ impl Ipsec {
         };
         match result {
             Ok(()) => {
-                self.added.fetch_add(1, Relaxed);
+                self.counters.added.add(1);
             }
             Err(error) => {
-                self.control_errors.fetch_add(1, Relaxed);
+                self.counters.control_errors.add(1);
                 extack.set(failure(error));
                 if error == ETIMEDOUT {
                     // The NIC may have the object, so the slot stays taken. If it was only late, this
@@ -263,13 +255,13 @@ impl Ipsec {
         };
         self.states.set_data(handle, sa);
         if absent {
-            self.left.fetch_add(1, Relaxed);
+            self.counters.left.add(1);
         }
     }
 
     /// Makes the NIC destroy the object of a dead state. Does not sleep.
     pub(crate) fn delete(&self, control: &Control, handle: Handle) {
-        self.deleted.fetch_add(1, Relaxed);
+        self.counters.deleted.add(1);
         // A slot without data is free for the next SA after a reset, so the data stays.
         let life = self.states.with_data(handle, |sa| {
             let next = match sa.life {
@@ -309,7 +301,7 @@ impl Ipsec {
             // The NIC says that it does not have it.
             Err(error) if sa.absent && error != ETIMEDOUT => self.states.release(handle),
             Err(_) => {
-                self.control_errors.fetch_add(1, Relaxed);
+                self.counters.control_errors.add(1);
             }
         }
     }
@@ -349,7 +341,7 @@ impl Ipsec {
             if let Some(number) = untold.flatten() {
                 if self.modify(control, x, handle, number).is_err() {
                     // The NIC goes on with the numbers of the packets; the next jump tries again.
-                    self.control_errors.fetch_add(1, Relaxed);
+                    self.counters.control_errors.add(1);
                 }
             }
         });
@@ -390,7 +382,7 @@ impl Ipsec {
 
     /// Counts a reset that the NIC has survived.
     pub(crate) fn count_reset(&self) {
-        self.resets.fetch_add(1, Relaxed);
+        self.counters.resets.add(1);
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod channel;
 mod control;
+mod counters;
 mod ipsec;
 #[cfg(espnic_ndis)]
 mod ndis;

@@ -4,6 +4,7 @@
 
 use crate::{
     channel::Channel,
+    counters::counters,
     ipsec::{
         self,
         rx::Marked, //
@@ -39,18 +40,23 @@ const ETH_HLEN: u32 = 14;
 /// How many packets are taken from the queue before they are delivered.
 const BATCH: usize = 16;
 
-/// What happened on the receive side since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-    /// No memory for a packet, or it waited in the queue at a reset.
-    pub(crate) dropped: u64,
-    /// The NIC reported an impossible frame.
-    pub(crate) malformed: u64,
-    /// How often there was no memory, or no mapping, for buffers.
-    pub(crate) no_buffer: u64,
-    pub(crate) ipsec: ipsec::rx::Counters,
+counters! {
+    /// What happened on the receive side since the start.
+    struct Counters {
+        /// Packets for the stack.
+        packets: c"rx_packets",
+        /// Bytes of these packets.
+        bytes: c"rx_bytes",
+        /// No memory for a packet, or it waited in the queue at a reset.
+        dropped: c"rx_dropped",
+        /// The NIC reported an impossible frame.
+        malformed: c"rx_malformed",
+        /// How often there was no memory, or no mapping, for buffers.
+        no_buffer: c"rx_no_buffer",
+    }
+    with {
+        ipsec: ipsec::rx::Counters,
+    }
 }
 
 /// The receive queue; its NAPI context empties and refills it.
@@ -261,17 +267,5 @@ fn deliver(nic: &Nic, poll: &Poll<'_>, header: &NetHdr48, mut skb: RxSkb, counte
         Some(packet) if alone => poll.receive_single(packet),
         Some(packet) => poll.receive(packet),
         None => {}
-    }
-}
-
-impl Counters {
-    /// Adds `other` to this.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packets = self.packets.wrapping_add(other.packets);
-        self.bytes = self.bytes.wrapping_add(other.bytes);
-        self.dropped = self.dropped.wrapping_add(other.dropped);
-        self.malformed = self.malformed.wrapping_add(other.malformed);
-        self.no_buffer = self.no_buffer.wrapping_add(other.no_buffer);
-        self.ipsec.add(&other.ipsec);
     }
 }

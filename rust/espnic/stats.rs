@@ -3,6 +3,7 @@
 //! Statistics: `ip -s link` and `ethtool -S`.
 
 use crate::{
+    ipsec,
     nic::Nic,
     rx,
     tx, //
@@ -13,53 +14,27 @@ use kernel_net::net::{
     ethtool::Statistics, //
 };
 
-/// The names of `ethtool -S`, in the order of [`all`].
-pub(crate) const NAMES: &[&CStr] = &[
-    c"tx_packets",
-    c"tx_bytes",
-    c"tx_dropped",
-    c"tx_tso_packets",
-    c"tx_timeouts",
-    c"rx_packets",
-    c"rx_bytes",
-    c"rx_dropped",
-    c"rx_malformed",
-    c"rx_no_buffer",
-    c"ipsec_tx_packets",
-    c"ipsec_tx_bytes",
-    c"ipsec_tx_drop_stale",
-    c"ipsec_tx_drop_format",
-    c"ipsec_rx_packets",
-    c"ipsec_rx_bytes",
-    c"ipsec_rx_auth_failed",
-    c"ipsec_rx_format_failed",
-    c"ipsec_rx_unprocessed",
-    c"ipsec_rx_drop_stale",
-    c"ipsec_rx_drop_no_memory",
-    c"ipsec_rx_drop_mismatch",
-    c"ipsec_rx_drop_diverted",
-    c"ipsec_sa_added",
-    c"ipsec_sa_deleted",
-    c"ipsec_sa_refused",
-    c"ipsec_sa_left_to_software",
-    c"ipsec_control_errors",
-    c"nic_resets",
-];
-
 /// The counters of all channels together.
-fn totals(nic: &Nic) -> (rx::Counters, tx::Counters) {
-    let mut rx = rx::Counters::default();
-    let mut tx = tx::Counters::default();
-    for channel in &nic.channels {
-        rx.add(&channel.rx.lock().counters);
-        tx.add(&channel.tx.lock().counters);
+#[derive(Default)]
+struct Totals {
+    rx: rx::Counters,
+    tx: tx::Counters,
+}
+
+impl Totals {
+    fn of(nic: &Nic) -> Self {
+        let mut totals = Self::default();
+        for channel in &nic.channels {
+            totals.rx.add(&channel.rx.lock().counters);
+            totals.tx.add(&channel.tx.lock().counters);
+        }
+        totals
     }
-    (rx, tx)
 }
 
 /// The counters of `ip -s link`.
 pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
-    let (rx, tx) = totals(nic);
+    let Totals { rx, tx } = Totals::of(nic);
     stats.rx_packets = rx.packets;
     stats.rx_bytes = rx.bytes;
     stats.rx_dropped = rx.dropped.wrapping_add(rx.ipsec.dropped());
@@ -69,42 +44,56 @@ pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
     stats.tx_dropped = tx.dropped.wrapping_add(tx.ipsec.dropped());
 }
 
-/// The counters of `ethtool -S`.
-pub(crate) fn all(nic: &Nic, out: &mut Statistics<'_>) {
-    let (rx, tx) = totals(nic);
-    let [added, deleted, refused, left, control_errors, resets] = nic.ipsec.counters();
-    let values = [
-        tx.packets,
-        tx.bytes,
-        tx.dropped,
-        tx.tso,
-        tx.timeouts,
-        rx.packets,
-        rx.bytes,
-        rx.dropped,
-        rx.malformed,
-        rx.no_buffer,
-        tx.ipsec.packets,
-        tx.ipsec.bytes,
-        tx.ipsec.stale,
-        tx.ipsec.format,
-        rx.ipsec.packets,
-        rx.ipsec.bytes,
-        rx.ipsec.auth_failed,
-        rx.ipsec.format_failed,
-        rx.ipsec.unprocessed,
-        rx.ipsec.stale,
-        rx.ipsec.no_memory,
-        rx.ipsec.mismatched,
-        rx.ipsec.diverted,
-        added,
-        deleted,
-        refused,
-        left,
-        control_errors,
-        resets,
-    ];
-    kernel::static_assert!(NAMES.len() == 29);
-    let values: [u64; 29] = values;
-    values.into_iter().for_each(|value| out.push(value));
+/// Puts names and values of `ethtool -S` in one order: a row has the type of a group of counters, and
+/// where it is.
+macro_rules! groups {
+    (|$nic:ident, $totals:ident| $($group:ty = $counters:expr,)*) => {
+        const GROUPS: &[&[&CStr]] = &[$(<$group>::NAMES,)*];
+
+        /// The counters of `ethtool -S`, in the order of [`NAMES`].
+        pub(crate) fn all($nic: &Nic, out: &mut Statistics<'_>) {
+            let $totals = Totals::of($nic);
+            $({
+                let group: &$group = &$counters;
+                group.values().into_iter().for_each(|value| out.push(value));
+            })*
+        }
+    };
+}
+
+groups! {
+    |nic, totals|
+    tx::Counters = totals.tx,
+    rx::Counters = totals.rx,
+    ipsec::tx::Counters = totals.tx.ipsec,
+    ipsec::rx::Counters = totals.rx.ipsec,
+    ipsec::Counters = nic.ipsec.counters,
+}
+
+/// The names of `ethtool -S`.
+pub(crate) const NAMES: &[&CStr] = &names();
+
+const COUNT: usize = {
+    let (mut count, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        count += GROUPS[group].len();
+        group += 1;
+    }
+    count
+};
+
+/// The names of all groups. At compile time only.
+const fn names() -> [&'static CStr; COUNT] {
+    let mut names = [c""; COUNT];
+    let (mut next, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        let mut row = 0;
+        while row < GROUPS[group].len() {
+            names[next] = GROUPS[group][row];
+            next += 1;
+            row += 1;
+        }
+        group += 1;
+    }
+    names
 }

@@ -4,6 +4,7 @@
 
 use crate::{
     channel::Channel,
+    counters::counters,
     ipsec,
     nic::Nic, //
 };
@@ -31,20 +32,23 @@ use kernel_net::{
     }, //
 };
 
-/// What happened on the transmit side since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counters {
-    /// Packets on the wire: one that the NIC segments counts as its segments.
-    pub(crate) packets: u64,
-    /// Bytes given to the NIC, before segmentation.
-    pub(crate) bytes: u64,
-    /// Packets that the NIC segments.
-    pub(crate) tso: u64,
-    /// The queue had no room or did not take the packet, or the NIC had not sent it before a reset.
-    pub(crate) dropped: u64,
-    /// How often the stack reported a transmit timeout.
-    pub(crate) timeouts: u64,
-    pub(crate) ipsec: ipsec::tx::Counters,
+counters! {
+    /// What happened on the transmit side since the start.
+    struct Counters {
+        /// As on the wire: a packet that the NIC segments counts as its segments.
+        packets: c"tx_packets",
+        /// As given to the NIC.
+        bytes: c"tx_bytes",
+        /// The queue had no room or did not take the packet, or the NIC had not sent it before a reset.
+        dropped: c"tx_dropped",
+        /// Packets that the NIC segments.
+        tso: c"tx_tso_packets",
+        /// How often the stack has waited for the NIC in vain.
+        timeouts: c"tx_timeouts",
+    }
+    with {
+        ipsec: ipsec::tx::Counters,
+    }
 }
 
 /// The transmit queue.
@@ -210,17 +214,5 @@ fn report_later(queue: &mut TxQueue, dev: &Device<Nic>, index: u16, full: bool) 
     while !queue.enable_events_delayed() && reclaim(queue, None) {}
     if full && queue.free() >= TxQueue::PACKET_MAX {
         dev.start_queue(index);
-    }
-}
-
-impl Counters {
-    /// Adds `other` to this.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packets = self.packets.wrapping_add(other.packets);
-        self.bytes = self.bytes.wrapping_add(other.bytes);
-        self.tso = self.tso.wrapping_add(other.tso);
-        self.dropped = self.dropped.wrapping_add(other.dropped);
-        self.timeouts = self.timeouts.wrapping_add(other.timeouts);
-        self.ipsec.add(&other.ipsec);
     }
 }

@@ -59,7 +59,7 @@ impl Ipsec {
                 }
             });
         }
-        self.left.fetch_add(left, Relaxed);
+        self.counters.left.add(left);
         Ok(left)
     }
 
@@ -95,7 +95,7 @@ impl Ipsec {
                 given = given.saturating_add(self.revive(control, x, handle).into());
             }
         });
-        self.left.fetch_add(taken, Relaxed);
+        self.counters.left.add(taken);
         taken.saturating_add(given)
     }
 
@@ -108,7 +108,7 @@ impl Ipsec {
         let left = handle.direction == Direction::In && self.is_left(x, handle);
         // The end of a reset reads the reasons, too.
         if left && !mode.resetting && self.withdraw(control, handle) {
-            self.left.fetch_add(1, Relaxed);
+            self.counters.left.add(1);
         }
     }
 
@@ -154,7 +154,7 @@ impl Ipsec {
             .and_then(|supported| object::create(control, x, handle, &supported));
         let absent = created.is_err();
         if absent {
-            self.control_errors.fetch_add(1, Relaxed);
+            self.counters.control_errors.add(1);
         }
         let deleted = self.end(control, handle, absent);
         if absent && !deleted && !x.names_device_of::<Nic>() {
@@ -173,7 +173,7 @@ impl Ipsec {
             .and_then(|waiter| control.wait(&waiter))
             .and_then(|answer| answer.result().map(|_| ()));
         if gone.is_err() {
-            self.control_errors.fetch_add(1, Relaxed);
+            self.counters.control_errors.add(1);
         }
         self.end(control, handle, gone.is_ok());
         gone.is_ok()

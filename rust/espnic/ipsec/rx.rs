@@ -6,6 +6,7 @@
 mod tests;
 
 use super::Ipsec;
+use crate::counters::counters;
 use espnic_esp::seq;
 use espnic_wire::{
     hdr::{
@@ -27,22 +28,28 @@ use kernel_net::net::{
     }, //
 };
 
-/// What happened to incoming ESP packets since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-    pub(crate) auth_failed: u64,
-    pub(crate) format_failed: u64,
-    /// Left to the stack as they came, for its software.
-    pub(crate) unprocessed: u64,
-    /// Decrypted under an SA that was deleted meanwhile.
-    pub(crate) stale: u64,
-    pub(crate) no_memory: u64,
-    /// Not a packet of the SA that the NIC named.
-    pub(crate) mismatched: u64,
-    /// Decrypted while another device takes the interface's frames.
-    pub(crate) diverted: u64,
+counters! {
+    /// What happened to incoming ESP packets since the start.
+    struct Counters {
+        /// Verified and decrypted by the NIC.
+        packets: c"ipsec_rx_packets",
+        /// Bytes of these packets.
+        bytes: c"ipsec_rx_bytes",
+        /// The ICV is wrong.
+        auth_failed: c"ipsec_rx_auth_failed",
+        /// Padding or length are wrong.
+        format_failed: c"ipsec_rx_format_failed",
+        /// Left to the stack as they came, for its software.
+        unprocessed: c"ipsec_rx_unprocessed",
+        /// Decrypted under an SA that was deleted meanwhile.
+        stale: c"ipsec_rx_drop_stale",
+        /// There was no memory for the secpath.
+        no_memory: c"ipsec_rx_drop_no_memory",
+        /// Not a packet of the SA that the NIC named.
+        mismatched: c"ipsec_rx_drop_mismatch",
+        /// Decrypted while another device takes the interface's frames.
+        diverted: c"ipsec_rx_drop_diverted",
+    }
 }
 
 /// A packet for the stack, and the place of its ESP header if the NIC has processed it.
@@ -63,19 +70,6 @@ impl Counters {
             .wrapping_add(self.no_memory)
             .wrapping_add(self.mismatched)
             .wrapping_add(self.diverted)
-    }
-
-    /// Adds `other` to this.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packets = self.packets.wrapping_add(other.packets);
-        self.bytes = self.bytes.wrapping_add(other.bytes);
-        self.auth_failed = self.auth_failed.wrapping_add(other.auth_failed);
-        self.format_failed = self.format_failed.wrapping_add(other.format_failed);
-        self.unprocessed = self.unprocessed.wrapping_add(other.unprocessed);
-        self.stale = self.stale.wrapping_add(other.stale);
-        self.no_memory = self.no_memory.wrapping_add(other.no_memory);
-        self.mismatched = self.mismatched.wrapping_add(other.mismatched);
-        self.diverted = self.diverted.wrapping_add(other.diverted);
     }
 
     fn count(&mut self, status: RxStatus, len: u32) {

@@ -6,6 +6,7 @@
 //! because it may be shared with TCP's retransmit queue (X49).
 
 use super::Ipsec;
+use crate::counters::counters;
 use espnic_esp::seq;
 use espnic_wire::{
     hdr::{
@@ -35,13 +36,18 @@ const UDP_HLEN: u16 = 8;
 /// Pad length and next header.
 pub(crate) const TRAILER_FIXED: u32 = 2;
 
-/// What happened to outgoing ESP packets since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-    pub(crate) stale: u64,
-    pub(crate) format: u64,
+counters! {
+    /// What happened to outgoing ESP packets since the start.
+    struct Counters {
+        /// As on the wire, as `tx_packets`.
+        packets: c"ipsec_tx_packets",
+        /// Bytes of these packets, as given to the NIC.
+        bytes: c"ipsec_tx_bytes",
+        /// See [`Drop::Stale`].
+        stale: c"ipsec_tx_drop_stale",
+        /// See [`Drop::Format`].
+        format: c"ipsec_tx_drop_format",
+    }
 }
 
 /// Why a packet must be dropped.
@@ -71,14 +77,6 @@ impl Counters {
             Err(Drop::Format) => self.format = self.format.wrapping_add(1),
         }
         result.is_ok()
-    }
-
-    /// Adds `other` to this.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packets = self.packets.wrapping_add(other.packets);
-        self.bytes = self.bytes.wrapping_add(other.bytes);
-        self.stale = self.stale.wrapping_add(other.stale);
-        self.format = self.format.wrapping_add(other.format);
     }
 
     pub(crate) fn dropped(&self) -> u64 {

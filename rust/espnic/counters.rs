@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declarations of counters. One row has the field of a counter and its name in `ethtool -S`; all that
+//! goes over the counters is generated from the rows.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// A counter that several contexts write at a time.
+pub(crate) struct Counter(Atomic<u64>);
+
+impl Counter {
+    /// Adds `n`. Any context.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The present value.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+/// Declares a structure of counters, with the names and the values of its rows in one order.
+///
+/// The fields of a `struct` are numbers under a lock of their owner, which can be added up. Those of a
+/// `shared struct` are a [`Counter`] each. `with` names fields that are such structures themselves: they
+/// are added up with the others, but are no rows.
+macro_rules! counters {
+    (
+        $(#[$attr:meta])*
+        struct $name:ident { $($(#[$doc:meta])* $field:ident: $label:literal,)* }
+        $(with { $($inner:ident: $type:ty,)* })?
+    ) => {
+        $(#[$attr])*
+        #[derive(Clone, Copy, Default)]
+        pub(crate) struct $name {
+            $($(#[$doc])* pub(crate) $field: u64,)*
+            $($(pub(crate) $inner: $type,)*)?
+        }
+
+        $crate::counters::counters!(@rows $name, $($label => |counters| counters.$field,)*);
+
+        impl $name {
+            /// Adds `other` to this.
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$field = self.$field.wrapping_add(other.$field);)*
+                $($(self.$inner.add(&other.$inner);)*)?
+            }
+        }
+    };
+    (
+        $(#[$attr:meta])*
+        shared struct $name:ident { $($(#[$doc:meta])* $field:ident: $label:literal,)* }
+    ) => {
+        $(#[$attr])*
+        #[derive(Default)]
+        pub(crate) struct $name { $($(#[$doc])* pub(crate) $field: $crate::counters::Counter,)* }
+
+        $crate::counters::counters!(@rows $name, $($label => |counters| counters.$field.get(),)*);
+    };
+    (@rows $name:ident, $($label:literal => |$counters:ident| $value:expr,)*) => {
+        impl $name {
+            /// The names of the rows, as `ethtool -S` shows them.
+            pub(crate) const NAMES: &'static [&'static ::kernel::str::CStr] = &[$($label,)*];
+
+            /// The values of the rows.
+            pub(crate) fn values(&self) -> [u64; Self::NAMES.len()] {
+                [$({
+                    let $counters = self;
+                    $value
+                },)*]
+            }
+        }
+
+        // A name and the byte that ends it have 32 bytes (`ETH_GSTRING_LEN`).
+        const _: () = { $(assert!($label.count_bytes() < 32);)* };
+    };
+}
+
+pub(crate) use counters;
