@@ -70,7 +70,7 @@ struct espnic_ndis_bind {
 	/* Interface index in the caller's network namespace. */
 	__u32 ifindex;
 	/*
-	 * Which records read() shall return, and how much of them (WANT_*); the removal of the
+	 * The records that read() returns, and how much of them (WANT_*); the removal of the
 	 * adapter always is one.
 	 */
 	__u32 flags;
@@ -259,7 +259,7 @@ struct espnic_ndis_info {
 	__u32 ndis_version;
 	/* Requests through this file. */
 	__u64 requests;
-	/* Those of them that ended with an error status. */
+	/* Requests that ended with an error status. */
 	__u64 failed;
 	/* Records put into this file's ring. */
 	__u64 records;

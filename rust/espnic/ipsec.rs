@@ -222,7 +222,7 @@ impl Ipsec {
                 extack.set(failure(error));
                 if error == ETIMEDOUT {
                     // The NIC may have the object, so the slot stays taken. If it was only late, this
-                    // destroys the object, which nobody would use.
+                    // destroys the object, which would stay unused.
                     let _ = object::destroy(control, handle, GFP_KERNEL);
                 } else {
                     self.states.release(handle);
@@ -359,7 +359,7 @@ impl Ipsec {
     }
 
     /// Expires all states, so that key managers make new ones: the interface goes down, and the stack
-    /// would delete them without telling anybody. Sleeps.
+    /// would delete them without notifying the key managers. Sleeps.
     ///
     /// States of a bond stay, because the bond moves them to another NIC.
     pub(crate) fn expire_all(&self) {

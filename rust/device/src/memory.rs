@@ -187,7 +187,7 @@ impl MapTable {
     }
 }
 
-/// Whether nobody can make `file` shorter. Access to memory behind the end of its file is a fatal fault.
+/// Whether `file` is sealed against shrinking. Access to memory beyond the end of its file is a fatal fault.
 pub fn is_sealed(file: &File) -> bool {
     fcntl(file, FcntlArg::F_GET_SEALS)
         .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK))

@@ -82,7 +82,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Those at the start of `datagram`.
+    /// The ports at the start of `datagram`.
     #[inline(always)]
     pub fn of(datagram: &[u8]) -> Option<Self> {
         Some(Self {

@@ -116,7 +116,7 @@ fn status(port: &Port, submit: &Submit, frame: &[u8]) -> Status {
     let config = &snapshot.config;
     match check_within(processing, config, Some(&limits), &slots, packet, &sas) {
         Verdict::Crypto(_) => Status::SEND_ABORTED,
-        // Without a handle nothing was to be done, which is no reason to let somebody send frames.
+        // Without a handle the frame asks for no service, and this device does not send plain frames.
         Verdict::Plain => Status::FAILURE,
         Verdict::Fail(status) => status,
     }

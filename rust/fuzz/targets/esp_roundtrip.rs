@@ -174,7 +174,7 @@ fn authentic(case: &Case<'_>, text: &[u8]) {
     }
 }
 
-/// Bytes that nobody has sealed, in any length and any shape.
+/// Bytes that were not sealed, in any length and any shape.
 fn forged(case: &Case<'_>, packet: &[u8], trailer_len: u16) {
     for cipher in &case.ciphers() {
         let mut received = packet.to_vec();

@@ -89,10 +89,10 @@ macro_rules! has_states {
 
 /// The offload callbacks of a driver with ESP offload.
 pub trait Operations: NetOperations + HasStates {
-    /// What a user is told whose state finds no free slot in the [`StateTable`].
+    /// The extack message for a state that finds no free slot in the [`StateTable`].
     const NO_SLOT: &'static CStr;
 
-    /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software shall do the work.
+    /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software must do the work.
     ///
     /// After an error the handle's slot stays taken until [`StateTable::release`].
     /// Process context, may sleep; RTNL is not held, but for a bond that fails over (X6, X7).

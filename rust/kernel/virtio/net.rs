@@ -36,7 +36,7 @@ use crate::net::{
 };
 use kernel::prelude::*;
 
-/// What the driver of a network device on the virtio bus implements. `Self` is the driver's data.
+/// The callbacks of a driver of network devices on the virtio bus. `Self` is the driver's data.
 pub trait Operations: device::Operations<Parent = DeviceRef> {
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
     fn queue_event(dev: &Device<Self>, queue: u16);
@@ -68,7 +68,7 @@ pub trait Driver: 'static {
     /// `ENODEV` leaves the device to other drivers.
     fn validate(dev: &Validation<'_>) -> Result;
 
-    /// How many queue pairs the network device gets, each with a NAPI context. Sleeps.
+    /// The number of queue pairs of the network device, each with a NAPI context. Sleeps.
     fn queue_pairs(dev: &super::Device) -> u16;
 
     /// Completes the network device, which is registered when this returns: sets up its queues and its

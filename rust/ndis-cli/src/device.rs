@@ -99,7 +99,7 @@ pub enum Next {
     End,
 }
 
-/// Counts lost records, so that each is told once: with a later record, or at the end.
+/// Counts lost records, so that each is reported once: with a later record, or at the end.
 #[derive(Debug, Default)]
 pub struct Lost {
     /// Records lost before all records that were read.

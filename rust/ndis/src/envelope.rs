@@ -85,7 +85,7 @@ pub const INDICATION_BUFFER: usize = 0xd8;
 pub struct Bind {
     /// Interface index in the caller's network namespace.
     pub ifindex: u32,
-    /// Which records `read()` shall return, and how much of them (`WANT_*`); the removal of the adapter always is one.
+    /// The records that `read()` returns, and how much of them (`WANT_*`); the removal of the adapter always is one.
     pub flags: u32,
     /// Out: bytes of `configuration`.
     pub length: u32,
@@ -257,7 +257,7 @@ pub struct Info {
     pub ndis_version: u32,
     /// Requests through this file.
     pub requests: u64,
-    /// Those of them that ended with an error status.
+    /// Requests that ended with an error status.
     pub failed: u64,
     /// Records put into this file's ring.
     pub records: u64,

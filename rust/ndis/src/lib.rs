@@ -98,7 +98,7 @@ impl Version {
     pub const V6_82: Self = Self(0x0006_0052);
     /// NDIS 6.83 (Windows 10, version 1903).
     pub const V6_83: Self = Self(0x0006_0053);
-    /// Those that have IPsecOV2: a miniport can come up with each of them.
+    /// The versions that have IPsecOV2: a miniport can come up with each of them.
     pub const WITH_IPSEC_V2: [Self; 12] = [
         Self::V6_1,
         Self::V6_20,

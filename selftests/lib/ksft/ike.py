@@ -92,7 +92,7 @@ def works(cfg, flow):
     watch = cfg.watch()
     count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SIZES)
     count += traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, SIZES)
-    if not flow.encap:  # trains of segments in UDP are software's
+    if not flow.encap:  # software does GSO packets in UDP
         traffic.tcp(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, STREAM)
     watch.stop().prove_offload(count)
 

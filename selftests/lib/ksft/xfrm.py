@@ -10,7 +10,7 @@ from .ktap import Failure
 
 AEAD = "rfc4106(gcm(aes))"
 ENCAP_PORT = 4500
-# Larger than a train of segments: another CPU's packet, numbered later, may overtake a whole train.
+# Larger than a GSO packet has segments: another CPU's packet, numbered later, may overtake it.
 WINDOW = "replay-window 512"
 _spis = itertools.count(0x1000)
 

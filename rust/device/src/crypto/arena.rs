@@ -25,7 +25,7 @@ pub(crate) struct Arena<T> {
 /// The regions of an arena, by address.
 struct Regions {
     parts: BTreeMap<usize, Part>,
-    /// Those that have room.
+    /// The regions that have room.
     open: BTreeSet<usize>,
 }
 
@@ -99,7 +99,7 @@ impl<T> Arena<T> {
 }
 
 impl Regions {
-    /// A place that nobody has, and its region; a new one if the others are full.
+    /// Takes an unused place; returns it with its region, which is new if the others are full.
     fn take_place<T>(&mut self, layout: Layout) -> Option<(NonNull<u8>, usize)> {
         let open = self.open.first().copied();
         let base = match open {

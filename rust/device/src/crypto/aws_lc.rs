@@ -19,7 +19,7 @@ pub struct CbcHmac {
 }
 
 impl CbcHmac {
-    /// With a cipher key of 16, 24 or 32 bytes and a MAC key of [`Hash::key_len`] bytes.
+    /// Expands a cipher key of 16, 24 or 32 bytes and a MAC key of [`Hash::key_len`] bytes.
     ///
     /// # Errors
     ///

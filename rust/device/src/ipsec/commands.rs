@@ -52,7 +52,7 @@ impl Objects for Ipsec {
         if self.read_tables().get(obj_type, id).is_some() {
             return Err(Refused::EXISTS);
         }
-        // Only a driver that was told other limits asks for more than there are.
+        // Only a driver that was told wrong limits exceeds the real one.
         if id >= self.config.limit(obj_type) || self.misbehaviour.refuses_create() {
             return Err(Refused::RESOURCE);
         }
@@ -67,7 +67,7 @@ impl Objects for Ipsec {
         put(self, obj_type, sa)
     }
 
-    /// Packets go on meanwhile; commands are executed one at a time, so nobody waits to write.
+    /// Packets go on meanwhile. Commands are executed one at a time, so no other one waits to write.
     fn modify(&self, obj_type: u16, id: u32, object: &[u8]) -> Result<(), Refused> {
         let agreed = self.agreed();
         let tables = self.read_tables();

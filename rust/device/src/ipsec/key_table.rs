@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::sa::{self as stored, Sa};
 use crate::limit::Limit;
 
-/// Nobody but the owner reads or writes the file.
+/// Only the owner can read or write the file.
 const MODE: u32 = 0o600;
 /// More than the text of an SA with the longest keys, so that no reallocation leaves key bytes behind.
 const TEXT: usize = 2048;

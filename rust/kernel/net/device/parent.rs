@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a network device demands of the bus that its device is on.
+//! The requirements of a network device for the bus of its device.
 
 use crate::bindings;
 use kernel::device;
@@ -16,7 +16,7 @@ use kernel::device;
 /// - After [`Self::reset`] and then [`Self::synchronize`] no event of the bus is running that began before.
 /// - [`Self::release`] returns when there is no other reference.
 pub unsafe trait Parent: AsRef<device::Device> + Clone + Send + Sync + 'static {
-    /// Has events of the bus find `netdev` from now on.
+    /// Makes events of the bus find `netdev` from now on.
     ///
     /// # Safety
     ///
@@ -24,7 +24,7 @@ pub unsafe trait Parent: AsRef<device::Device> + Clone + Send + Sync + 'static {
     /// found it before are done.
     unsafe fn attach(&self, netdev: *mut bindings::net_device);
 
-    /// Has events of the bus find no network device any more.
+    /// Makes events of the bus find no network device any more.
     fn detach(&self);
 
     /// Resets the device: no event and no access to memory after this. Sleeps.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The NAPI contexts of a device, and when they run.
+//! The NAPI contexts of a device, and the times at which they run.
 
 use super::{
     Device,

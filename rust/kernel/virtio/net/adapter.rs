@@ -97,7 +97,7 @@ impl<T: Driver> Adapter<T> {
     unsafe extern "C" fn validate_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The device is live.
         if !unsafe { bindings::virtio_has_config(vdev) } {
-            // The device has no configuration, and whoever read it would jump to address 0.
+            // The device has no configuration; reading it would jump to address 0.
             return EINVAL.to_errno();
         }
         // SAFETY: The device is live, and the core is binding it, during the call.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the virtio core tells the network device, and what that demands of the core.
+//! Events of the virtio core for the network device, and the [`Parent`] that the virtio device is.
 
 use super::{
     Operations,
@@ -80,7 +80,7 @@ impl<T: Operations> Device<T> {
             return Ok(false);
         }
         if self.parent().has_failed() {
-            // The core would carry the mark of the last failure over to the next attempt.
+            // Otherwise the core would keep FAILED from the last attempt.
             self.parent().reset();
         }
         // SAFETY: The virtio device is bound, and stays so: we hold its lock.
@@ -182,7 +182,7 @@ pub(super) unsafe fn suspend<T: Operations>(vdev: *mut bindings::virtio_device) 
         return Ok(());
     };
     net.disable_work();
-    // If it fails the machine stays awake, and nobody calls `resume`.
+    // If it fails, the machine stays awake, and `resume` is not called.
     let prepared = net.run(prepare).unwrap_or(Ok(()));
     prepared.inspect_err(|_| net.enable_work())
 }

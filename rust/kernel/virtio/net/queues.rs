@@ -39,7 +39,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The queues as the driver gets them.
+/// The queues of a driver.
 pub struct Queues {
     /// One per pair.
     pub receive: KVec<RxQueue>,

@@ -62,7 +62,7 @@ fn show_named(device: &mut Device, record: &Record, kinds: u32, json: bool) -> R
     Ok(true)
 }
 
-/// What was lost behind the last record is told by none.
+/// Reports records that were lost after the last one, since no record has their number.
 fn tell_lost(device: &mut Device, json: bool) -> Result<(), Error> {
     let all = device.info()?.lost;
     match device.lost.tell(all) {

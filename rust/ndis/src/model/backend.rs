@@ -124,9 +124,9 @@ impl UpdateError {
 #[cfg(not(kernel))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpperHalves {
-    /// That of ESP.
+    /// The upper half of ESP.
     pub esp: Option<u32>,
-    /// That of AH.
+    /// The upper half of AH.
     pub ah: Option<u32>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Removal of the NIC: its SAs go without anybody's asking (R89, R90). Reset and low power: they stay
+//! Removal of the NIC: its SAs are removed without a request (R89, R90). Reset and low power: they stay
 //! (R41, R144, C30).
 
 use super::adapter::{Adapter, State};

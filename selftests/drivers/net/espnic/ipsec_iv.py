@@ -120,7 +120,7 @@ class Guest:
         cfg.dut.sysctl("net.ipv4.ip_forward", 1)
         ktap.defer(cfg.dut.sysctl, "net.ipv4.ip_forward", 0)
 
-    def send_train(self, dst, number, segments):
+    def send_large(self, dst, number, segments):
         """One TCP packet for the stack to segment, without the number of its segments."""
         data = bytes(segments * SEGMENT)
         pseudo = (socket.inet_aton(BEHIND) + socket.inet_aton(dst)
@@ -145,7 +145,7 @@ def trains_of_a_guest(cfg):
                f"dst {env.PEER4} proto esp reqid {flow.out.reqid} mode tunnel")
     watch = cfg.watch()
     for number in range(trains):
-        guest.send_train(env.PEER4, number * segments * SEGMENT, segments)
+        guest.send_large(env.PEER4, number * segments * SEGMENT, segments)
     watch.stop()
     packets = _sent(cfg, watch)
     _check_unique(packets, trains * segments)

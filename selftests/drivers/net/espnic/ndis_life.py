@@ -95,7 +95,7 @@ def _listed(cfg, miniport, flow, handles):
 
 
 def _pings(cfg, flow):
-    """Single packets only: trains of segments in UDP are software's."""
+    """Single packets only: software does GSO packets in UDP."""
     watch = cfg.watch()
     count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, esp.SIZES)
     count += traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, esp.SIZES)

@@ -50,7 +50,7 @@ pub struct ChaCha20Poly1305 {
 }
 
 impl ChaCha20Poly1305 {
-    /// With a key of 32 bytes.
+    /// Takes a key of 32 bytes.
     ///
     /// # Errors
     ///

@@ -89,7 +89,7 @@ const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<ExpandedKey>
 struct Wide([u8; 16]);
 
 impl Wide {
-    /// Of the 8 or 12 bytes that ESP has; `None` of others.
+    /// Copies the 8 or 12 bytes that ESP has; `None` for other lengths.
     #[inline(always)]
     fn new(bytes: &[u8]) -> Option<Self> {
         let (low, rest) = bytes.split_first_chunk::<8>()?;
