@@ -12,10 +12,20 @@ FUZZ_SECONDS ?= 60
 kernel = $(SANDBOX) tools/kernel $(if $(DEBUG),--debug)
 
 .DEFAULT_GOAL := all
-.PHONY: all help modules modules_install rust-analyzer device sandbox run test fuzz next check \
-	format shell bench prune clean
+.PHONY: all help modules modules_install rust-analyzer device manuals install uninstall sandbox run \
+	test fuzz next check format shell bench prune clean
 
-all: modules device ## build the module and the NIC
+# Where install puts things; DESTDIR comes in front of all of it.
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+BUILD := build
+programs = espnic-device espnic-ndis
+header = espnic-ndis.h
+built = $(programs:%=$(BUILD)/cargo/release/%) $(programs:%=$(BUILD)/manuals/%.1)
+
+all: modules device manuals ## build the module, the host programs and their manual pages
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=...]"
@@ -29,6 +39,8 @@ help: ## list the targets
 	@echo "  TARGET=NAME         with fuzz: this target only (default: each one)"
 	@echo "  FUZZ_SECONDS=N      with fuzz: how long a target runs (default: 60)"
 	@echo "  ESPNIC_NDIS=n       a module without /dev/espnic-ndis"
+	@echo "  prefix=DIR          with install, uninstall: where (default: /usr/local); DESTDIR=DIR in"
+	@echo "                      front of it; bindir, mandir, includedir by themselves"
 	@echo "  W=1 CLIPPY=1 V=1    as in the kernel's build"
 	@echo "  DEBUG=1             with modules, test, shell: on a debug kernel (15 to 40 minutes to build)"
 	@echo "  ESPNIC_CACHE=DIR    where sandbox and kernels are kept (default: ~/.cache/espnic)"
@@ -82,6 +94,23 @@ endif
 
 device: ## build the NIC, espnic-device, and the tool espnic-ndis
 	@$(CARGO) build --locked --release -p espnic-device -p espnic-ndis
+
+manuals: ## build the manual pages of the host programs, in build/manuals
+	@$(SANDBOX) sphinx-build -q -E -n -W -b man -d build/manuals/doctrees Documentation build/manuals
+
+# Builds nothing: root would build it again, for itself.
+install: ## install the host programs, their manual pages and the C header (prefix, DESTDIR)
+	@for file in $(built); do \
+		test -e "$$file" || { echo "$$file is missing: make device manuals" >&2; exit 1; }; \
+	done
+	install -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(includedir)" "$(DESTDIR)$(mandir)/man1"
+	install -m 755 $(programs:%=$(BUILD)/cargo/release/%) "$(DESTDIR)$(bindir)"
+	install -m 644 include/$(header) "$(DESTDIR)$(includedir)"
+	install -m 644 $(programs:%=$(BUILD)/manuals/%.1) "$(DESTDIR)$(mandir)/man1"
+
+uninstall: ## delete what install has put there, with the same prefix and DESTDIR
+	rm -f $(programs:%="$(DESTDIR)$(bindir)/%") "$(DESTDIR)$(includedir)/$(header)" \
+		$(programs:%="$(DESTDIR)$(mandir)/man1/%.1")
 
 sandbox: ## make sandbox and kernel unless they are cached
 	@$(kernel) ensure
