@@ -11,7 +11,7 @@
 //!   slot.
 //!
 //! If the NIC never answers, the slot stays taken, so that no packet of the old SA can be taken for
-//! one of a new SA. A reset of the NIC destroys all objects; `revive` creates those of the live states
+//! one of a new SA. A reset of the NIC destroys all objects; `reinstall` creates those of the live states
 //! again. It also takes objects out of the NIC while software must do the work.
 
 mod algorithm;
@@ -19,7 +19,7 @@ mod capability;
 mod check;
 pub(crate) mod left;
 mod object;
-mod revive;
+mod reinstall;
 pub(crate) mod rx;
 pub(crate) mod tx;
 

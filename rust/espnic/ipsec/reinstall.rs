@@ -54,7 +54,7 @@ impl Ipsec {
             self.for_each_live(direction, |handle, x| {
                 if direction == Direction::In && self.is_left(x, handle) {
                     self.states.with_data(handle, |sa| sa.absent = true);
-                } else if !self.revive(control, x, handle) {
+                } else if !self.reinstall(control, x, handle) {
                     left = left.saturating_add(1);
                 }
             });
@@ -92,7 +92,7 @@ impl Ipsec {
             if self.is_left(x, handle) {
                 taken = taken.saturating_add(self.withdraw(control, handle).into());
             } else if self.lacks(handle) {
-                given = given.saturating_add(self.revive(control, x, handle).into());
+                given = given.saturating_add(self.reinstall(control, x, handle).into());
             }
         });
         self.counters.left.add(taken);
@@ -138,7 +138,7 @@ impl Ipsec {
 
     /// Creates the object of a live state again, with a new random part for its IVs; false if the NIC
     /// does not take it.
-    fn revive(&self, control: &Control, x: &State, handle: Handle) -> bool {
+    fn reinstall(&self, control: &Control, x: &State, handle: Handle) -> bool {
         let esn_hi = seq::hi(x.highest_seen());
         let begun = self.begin(handle, |sa| {
             sa.esn_hi = esn_hi;
