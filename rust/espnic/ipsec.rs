@@ -111,7 +111,7 @@ pub(crate) struct Sa {
     /// ESN, inbound: the high half of the sequence number that the NIC has, or is about to get.
     esn_hi: u32,
     /// ESN, inbound: the sequence number that the NIC must still get.
-    untold: Option<u64>,
+    pending_seq: Option<u64>,
     /// The NIC does not have the object, so software does its work: the NIC did not take it back after a
     /// reset, or must not decrypt now.
     absent: bool,
@@ -197,9 +197,9 @@ impl Ipsec {
     ) -> Result {
         let supported = match self.check_new(x) {
             Ok(supported) => supported,
-            Err(sentence) => {
+            Err(message) => {
                 self.counters.refused.add(1);
-                extack.set(sentence);
+                extack.set(message);
                 self.states.release(handle);
                 return Err(EINVAL);
             }
@@ -249,7 +249,7 @@ impl Ipsec {
         let sa = Sa {
             life: Life::Live,
             esn_hi: seq::hi(x.highest_seen()),
-            untold: None,
+            pending_seq: None,
             absent,
             by_ndis: false,
         };
@@ -321,7 +321,7 @@ impl Ipsec {
             let moved = sa.esn_hi != seq::hi(number);
             if moved {
                 sa.esn_hi = seq::hi(number);
-                sa.untold = Some(number);
+                sa.pending_seq = Some(number);
             }
             moved
         });
@@ -335,10 +335,10 @@ impl Ipsec {
             return;
         }
         self.for_each_live(Direction::In, |handle, x| {
-            let untold = self
+            let pending_seq = self
                 .states
-                .with_data(handle, |sa| sa.untold.take().filter(|_| !sa.absent));
-            if let Some(number) = untold.flatten() {
+                .with_data(handle, |sa| sa.pending_seq.take().filter(|_| !sa.absent));
+            if let Some(number) = pending_seq.flatten() {
                 if self.modify(control, x, handle, number).is_err() {
                     // The NIC goes on with the numbers of the packets; the next jump tries again.
                     self.counters.control_errors.add(1);

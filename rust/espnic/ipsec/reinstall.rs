@@ -142,7 +142,7 @@ impl Ipsec {
         let esn_hi = seq::hi(x.highest_seen());
         let begun = self.begin(handle, |sa| {
             sa.esn_hi = esn_hi;
-            sa.untold = None;
+            sa.pending_seq = None;
             true
         });
         if !begun {

@@ -7,7 +7,7 @@
 pub enum Error {
     /// The command line is wrong.
     Usage(String),
-    /// It could not be done; a sentence.
+    /// The command failed; the message says why.
     Failed(String),
 }
 

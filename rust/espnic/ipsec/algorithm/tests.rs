@@ -127,7 +127,7 @@ mod cases {
 
     #[test]
     fn generators_of_ivs() -> Result {
-        let sentence = |parameters: &Parameters<'_>, name| -> Result<Option<&'static CStr>> {
+        let message = |parameters: &Parameters<'_>, name| -> Result<Option<&'static CStr>> {
             let x = TestState::changed(parameters, Change::IvGenerator(name))?;
             Ok(of(&x).err())
         };
@@ -135,14 +135,14 @@ mod cases {
             algorithm: CBC,
             ..IPV4
         };
-        assert_eq!(sentence(&IPV4, c"seqiv")?, None);
-        assert_eq!(sentence(&for_cbc, c"echainiv")?, None);
+        assert_eq!(message(&IPV4, c"seqiv")?, None);
+        assert_eq!(message(&for_cbc, c"echainiv")?, None);
         assert_eq!(
-            sentence(&IPV4, c"echainiv")?,
+            message(&IPV4, c"echainiv")?,
             Some(c"espnic: only the IV generator seqiv can be offloaded for an AEAD")
         );
         assert_eq!(
-            sentence(&for_cbc, c"seqiv")?,
+            message(&for_cbc, c"seqiv")?,
             Some(c"espnic: only the IV generator echainiv can be offloaded for CBC")
         );
         Ok(())

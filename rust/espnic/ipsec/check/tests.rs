@@ -80,9 +80,9 @@ mod cases {
 
     #[test]
     fn packet_offload() -> Result {
-        let sentence = Some(c"espnic: packet offload is not supported, use crypto offload");
-        assert_eq!(changed(&IPV4, Change::Packet)?, sentence);
-        assert_eq!(changed(&IPV4, Change::Acquire)?, sentence);
+        let message = Some(c"espnic: packet offload is not supported, use crypto offload");
+        assert_eq!(changed(&IPV4, Change::Packet)?, message);
+        assert_eq!(changed(&IPV4, Change::Acquire)?, message);
         Ok(())
     }
 

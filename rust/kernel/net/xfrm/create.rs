@@ -117,7 +117,7 @@ impl Configuring<'_> {
         let draft = unsafe { Draft::new(self.namespace().as_raw(), parameters) }?;
         let x = draft.as_raw();
         // SAFETY: Nobody else knows the state, and it has what its type needs: family, mode, protocol,
-        // algorithms. Without a structure for errors there is no sentence.
+        // algorithms. Without a structure for errors there is no message.
         to_result(unsafe { bindings::__xfrm_init_state(x, core::ptr::null_mut()) })?;
         draft.set_replay(parameters)?;
         // SAFETY: Nobody else knows the state, and its replay state is complete.

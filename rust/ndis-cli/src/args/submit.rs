@@ -45,7 +45,7 @@ impl Submit {
     ///
     /// # Errors
     ///
-    /// A sentence about a member that has no place in its word.
+    /// A message about a member that does not fit its word.
     pub fn slots(&self, ipv6: bool) -> Result<envelope::Submit, String> {
         let header = SendHeader {
             next_header: self.next_header,
