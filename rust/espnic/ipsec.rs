@@ -181,7 +181,7 @@ impl Ipsec {
 
     /// Checks like [`Self::check`], and what only a new state must fulfil.
     fn check_new<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
-        if x.direction() == Some(Direction::Out) && x.in_last_round() {
+        if x.direction() == Some(Direction::Out) && x.has_last_high_half() {
             return Err(c"espnic: the sequence numbers are nearly used up, take a new key");
         }
         self.check(x)

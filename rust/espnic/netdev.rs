@@ -272,7 +272,7 @@ impl xfrm::Operations for Nic {
         // - with the last high half of ESN (X57).
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
         !(skb.is_gso() && miscounted
-            || x.in_last_round()
+            || x.has_last_high_half()
             || dev.data().ipsec.is_for_software(x, handle))
     }
 

@@ -117,7 +117,7 @@ pub(crate) fn mark(
         counters.diverted = counters.diverted.wrapping_add(1);
         return None;
     }
-    if status == RxStatus::AuthFailed && other_round(&state, header, &skb) {
+    if status == RxStatus::AuthFailed && other_high_half(&state, header, &skb) {
         // Software decrypts it. That advances the replay state, after which the driver sends the
         // new high half to the NIC.
         counters.unprocessed = counters.unprocessed.wrapping_add(1);
@@ -149,7 +149,7 @@ pub(crate) fn status(header: &NetHdr48) -> Option<RxStatus> {
 
 /// Whether the stack infers another high half of the sequence number (ESN) than the NIC did. A key
 /// manager may move the state's number (`XFRM_MSG_NEWAE`) without a call to the driver (X38).
-fn other_round(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
+fn other_high_half(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
     let at = usize::from(header.sec.esp_offset.get()).saturating_add(4);
     let low = skb.head().get(at..).and_then(|rest| rest.first_chunk());
     // Without ESN the state's lock is not taken: anybody can send packets that fail.

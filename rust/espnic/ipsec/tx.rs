@@ -100,8 +100,8 @@ pub(crate) fn describe(
     let number = sequence_number(skb, esp_offset, request)?;
     // `offload_ok` keeps these packets away, because sequence numbers may come twice (X56, X57);
     // a bond does not ask it.
-    let last_round = request.state.is_esn() && seq::hi(number) == u32::MAX;
-    if last_round || gso.is_some_and(|gso| gso.untrusted) {
+    let last_high_half = request.state.is_esn() && seq::hi(number) == u32::MAX;
+    if last_high_half || gso.is_some_and(|gso| gso.untrusted) {
         return Err(Drop::Format);
     }
     header.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;

@@ -342,7 +342,7 @@ impl State {
     /// Whether an outbound ESN state has, or will soon have, the last high half. With that one
     /// `xfrm_replay_overflow_offload_esn()` may hand out the same number twice, when it steps back on
     /// overflow (X57). Takes no lock: in any context.
-    pub fn in_last_round(&self) -> bool {
+    pub fn has_last_high_half(&self) -> bool {
         // 2^16 early, because packets that have passed this check may still be numbered.
         const START: u64 = ((u32::MAX as u64) << 32) - (1 << 16);
         self.is_esn()

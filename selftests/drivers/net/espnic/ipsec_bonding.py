@@ -220,7 +220,7 @@ def esn_jump(cfg):
     esp.protect_esn(cfg, flow, 64, 50, 50)
     _works(cfg, cfg.slaves[0])
     netlink.set_numbers(cfg.dut, flow.in_, netlink.Esn(64, seq=7 * WRAP + 60))
-    traffic.ping(cfg.dut, flow.dut, flow.peer)  # the last packet of the old round
+    traffic.ping(cfg.dut, flow.dut, flow.peer)  # the last packet with the old high half
     time.sleep(env.SETTLE)
     netlink.set_numbers(cfg.peer, flow.in_, netlink.Esn(oseq=7 * WRAP + 200))
     for slave in cfg.slaves:

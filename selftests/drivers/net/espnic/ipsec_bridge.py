@@ -130,7 +130,7 @@ def veth_gro_on(cfg):
 
 
 def extended_numbers(cfg):
-    """An ESN SA goes and comes back in a later round of numbers."""
+    """An ESN SA goes and comes back with a later high half."""
     cfg.need_control()
     flow, start = esp.direct(), (3 << 32) - 4
     esp.protect_esn(cfg, flow, 64, start, start)

@@ -64,7 +64,7 @@ def window_1024(cfg):
 
 
 def window_4096(cfg):
-    """Window of 4096 packets, IPv6 in IPv6, from the last numbers of a later round."""
+    """Window of 4096 packets, IPv6 in IPv6, from the last numbers of a later high half."""
     _cross(cfg, esp.inner6(), 4096, 6 * WRAP - BEFORE)
 
 
@@ -86,7 +86,7 @@ def window_too_large(cfg):
 
 
 def wrong_high_half(cfg):
-    """A peer that is a round ahead or behind: nothing passes, and both sides count it."""
+    """A peer whose high half is one ahead or behind: nothing passes, and both sides count it."""
     flow = _flow()
     esp.protect_esn(cfg, flow, 64, WRAP + 100, WRAP + 100)
     for number in (100, 2 * WRAP + 100):
@@ -133,8 +133,8 @@ def last_round_refused(cfg):
 
 
 def jump(cfg):
-    """XFRM_MSG_NEWAE moves the state's number to another round, as after a failover, and tells no
-    driver: the first packet of that round fails in the NIC, is opened by software, and has the
+    """XFRM_MSG_NEWAE changes the state's high half, as after a failover, without a call to the
+    driver: the first packet with it fails in the NIC, is decrypted by software, and has the
     driver tell the NIC."""
     flow = _flow()
     esp.protect_esn(cfg, flow, 64, 50, 50)

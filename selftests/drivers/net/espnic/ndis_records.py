@@ -330,7 +330,7 @@ def delete_request_unrecorded(cfg):
 
 
 def esn_round(cfg):
-    """Records have the number of the wire, 32 bits, in every round."""
+    """Records have the number of the wire, 32 bits, with every high half."""
     miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     base = (2 << 32) - 3
     cfg.dut.ip(*flow.dut_policies())

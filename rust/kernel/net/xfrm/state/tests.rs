@@ -203,13 +203,14 @@ mod cases {
     }
 
     #[test]
-    fn last_round_of_numbers() -> Result {
-        let last =
-            |number| -> Result<bool> { Ok(changed(&ESN, Change::Number(number))?.in_last_round()) };
+    fn last_high_half_of_numbers() -> Result {
+        let last = |number| -> Result<bool> {
+            Ok(changed(&ESN, Change::Number(number))?.has_last_high_half())
+        };
         assert!(!last(0)? && !last(0xffff_fffe_fffe_ffff)?);
         assert!(last(0xffff_fffe_ffff_0000)? && last(0xffff_ffff_0000_0000)? && last(u64::MAX)?);
         // Without ESN the stack itself ends the state.
-        assert!(!changed(&IPV4, Change::Number(u64::MAX))?.in_last_round());
+        assert!(!changed(&IPV4, Change::Number(u64::MAX))?.has_last_high_half());
         Ok(())
     }
 
