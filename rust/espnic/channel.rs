@@ -3,19 +3,11 @@
 //! A channel: one receive and one transmit queue with the NAPI context that serves both.
 
 use crate::{
-    nic::Nic,
     rx::Rx,
     tx::Tx, //
 };
 use kernel::prelude::*;
 use kernel_net::{
-    net::{
-        device::Device,
-        napi::{
-            Poll,
-            Polled, //
-        }, //
-    },
     new_lock,
     sync::SpinLockBh,
     virtio::net::{
@@ -42,12 +34,6 @@ impl Channel {
             }),
             GFP_KERNEL,
         )
-    }
-
-    /// Frees sent packets, receives new ones, and says whether there is more to do.
-    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_>) -> Polled {
-        self.tx.lock().clean(dev, poll);
-        crate::rx::receive(self, dev.data(), poll)
     }
 
     /// Asks for events of both queues again; true if there is work already.

@@ -18,6 +18,7 @@ mod algorithm;
 mod capability;
 mod check;
 pub(crate) mod left;
+mod life;
 mod object;
 mod reinstall;
 pub(crate) mod rx;
@@ -25,8 +26,7 @@ pub(crate) mod tx;
 
 use crate::{
     control::Control,
-    counters::counters,
-    nic::Nic, //
+    counters::counters, //
 };
 use capability::Capabilities;
 use check::Supported;
@@ -39,33 +39,34 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::Atomic,
-        Arc,
         Mutex,
         SetOnce, //
     }, //
 };
-use kernel_net::{
-    net::{
-        netlink::ExtAck,
-        xfrm::{
-            Direction,
-            Handle,
-            State,
-            StateTable, //
-        }, //
-    },
-    virtio::control::Waiter, //
+use kernel_net::net::{
+    netlink::ExtAck,
+    xfrm::{
+        Direction,
+        Handle,
+        State,
+        StateTable, //
+    }, //
 };
 use left::{
     Left,
     Wanted, //
 };
+use life::Life;
+
+pub(crate) use life::Sa;
 
 /// The IPsec side of a NIC.
 #[pin_data]
 pub(crate) struct Ipsec {
     #[pin]
     pub(crate) states: StateTable<Sa>,
+    /// Whether a state names the interface itself, not a bond above it.
+    names_interface: fn(&State) -> bool,
     /// Set once the driver and the NIC have agreed.
     capabilities: SetOnce<Capabilities>,
     /// Held while an SA is added or freed, and while objects come and go under living states.
@@ -105,37 +106,12 @@ struct Mode {
     left: Left,
 }
 
-/// What the driver keeps for an SA.
-pub(crate) struct Sa {
-    life: Life,
-    /// ESN, inbound: the high half of the sequence number that the NIC has, or is about to get.
-    esn_hi: u32,
-    /// ESN, inbound: the sequence number that the NIC must still get.
-    pending_seq: Option<u64>,
-    /// The NIC does not have the object, so software does its work: the NIC did not take it back after a
-    /// reset, or must not decrypt now.
-    absent: bool,
-    /// It was made through the NDIS layer.
-    by_ndis: bool,
-}
-
-/// How far the life of an SA's object has come.
-enum Life {
-    /// The object lives.
-    Live,
-    /// The object is being created again, or destroyed, under the living state; `deleted` if the state
-    /// died meanwhile.
-    Changing { deleted: bool },
-    /// The command to destroy it is being sent.
-    Sending,
-    /// The command to destroy it was sent.
-    Destroying(Arc<Waiter>),
-}
-
 impl Ipsec {
-    pub(crate) fn new() -> impl PinInit<Self> {
+    /// `names_interface` says of a state whether it names the interface itself, not a bond above it.
+    pub(crate) fn new(names_interface: fn(&State) -> bool) -> impl PinInit<Self> {
         pin_init!(Self {
             states <- StateTable::new(),
+            names_interface,
             capabilities: SetOnce::new(),
             mode <- new_mutex!(Mode::default()),
             wanted: Wanted::new(),
@@ -176,7 +152,8 @@ impl Ipsec {
 
     fn check<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
         let none = c"espnic: the NIC has no ESP crypto offload";
-        check::supported(x, self.capabilities.as_ref().ok_or(none)?)
+        let capabilities = self.capabilities.as_ref().ok_or(none)?;
+        check::supported(x, capabilities, self.is_below_bond(x))
     }
 
     /// Checks like [`Self::check`], and what only a new state must fulfil.
@@ -365,11 +342,16 @@ impl Ipsec {
     pub(crate) fn expire_all(&self) {
         for direction in [Direction::In, Direction::Out] {
             self.for_each_live(direction, |_, x| {
-                if x.names_device_of::<Nic>() {
+                if !self.is_below_bond(x) {
                     x.expire();
                 }
             });
         }
+    }
+
+    /// Whether the state is one of a bond above the interface.
+    fn is_below_bond(&self, x: &State) -> bool {
+        !(self.names_interface)(x)
     }
 
     fn for_each_live(&self, direction: Direction, mut action: impl FnMut(Handle, &State)) {

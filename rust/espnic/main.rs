@@ -12,6 +12,7 @@
 mod channel;
 mod control;
 mod counters;
+mod datapath;
 mod ipsec;
 #[cfg(espnic_ndis)]
 mod ndis;

@@ -3,6 +3,7 @@
 //! The callbacks of netdev, ethtool and XFRM. Each only passes the call on.
 
 use crate::{
+    datapath,
     ipsec::{
         self,
         Sa, //
@@ -76,13 +77,13 @@ impl device::Operations for Nic {
 
     fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff) {
         if let Some(channel) = dev.data().channel(queue) {
-            crate::tx::transmit(dev, channel, skb);
+            datapath::transmit(dev, channel, skb);
         }
     }
 
     fn poll(dev: &Device<Self>, poll: &Poll<'_>) -> Polled {
         match dev.data().channel(poll.index()) {
-            Some(channel) => channel.poll(dev, poll),
+            Some(channel) => datapath::poll(dev, channel, poll),
             None => Polled::Done(0),
         }
     }

@@ -32,7 +32,8 @@ use kernel_net::{
             Device,
             Unregistered, //
         },
-        skbuff::RxSkb, //
+        skbuff::RxSkb,
+        xfrm::State, //
     },
     rtnl,
     virtio::{
@@ -116,7 +117,7 @@ impl Nic {
             diverted: Atomic::new(false),
             uppers_changed: Atomic::new(false),
             started: Atomic::new(false),
-            ipsec <- Ipsec::new(),
+            ipsec <- Ipsec::new(State::names_device_of::<Self>),
             control <- control,
             ndis,
             recovery: Recovery::new(),

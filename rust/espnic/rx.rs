@@ -1,36 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reception.
+//! Receive queues.
 
 use crate::{
-    channel::Channel,
     counters::counters,
-    ipsec::{
-        self,
-        rx::Marked, //
-    },
-    nic::Nic, //
+    ipsec, //
 };
 use espnic_wire::hdr::{
-    self,
     HdrLen,
     NetHdr48, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::Relaxed, //
-};
+use kernel::prelude::*;
 use kernel_net::{
     net::{
-        napi::{
-            Poll,
-            Polled, //
-        },
+        napi::Poll,
         skbuff::{
             RxBuffer,
             RxSkb, //
-        },
-        xfrm::input::EspPlace, //
+        }, //
     },
     virtio::net::RxQueue, //
 };
@@ -69,8 +56,21 @@ pub(crate) struct Rx {
 }
 
 /// Packets on their way from the queue to the stack.
-struct Batch {
+pub(crate) struct Batch {
     packets: [Option<(NetHdr48, RxSkb)>; BATCH],
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self {
+            packets: [const { None }; BATCH],
+        }
+    }
+
+    /// Takes the packets out, in their order.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (NetHdr48, RxSkb)> + '_ {
+        self.packets.iter_mut().filter_map(Option::take)
+    }
 }
 
 impl Rx {
@@ -105,7 +105,7 @@ impl Rx {
     }
 
     /// Fills up after `done` packets; false if memory ran out.
-    fn refill(&mut self, done: u32) -> bool {
+    pub(crate) fn refill(&mut self, done: u32) -> bool {
         if done > 0 || self.starved {
             self.fill();
         }
@@ -129,7 +129,13 @@ impl Rx {
     }
 
     /// Moves up to `limit` packets to `batch` and returns how many frames were taken.
-    fn collect(&mut self, poll: &Poll<'_>, header: HdrLen, batch: &mut Batch, limit: u32) -> u32 {
+    pub(crate) fn collect(
+        &mut self,
+        poll: &Poll<'_>,
+        header: HdrLen,
+        batch: &mut Batch,
+        limit: u32,
+    ) -> u32 {
         let Some(mut queue) = self.queue.take() else {
             return 0;
         };
@@ -196,76 +202,5 @@ fn discard(queue: &mut RxQueue, count: u16) {
         if queue.take().is_none() {
             break;
         }
-    }
-}
-
-/// Delivers up to a budget of packets and says whether the NIC may have more.
-///
-/// The queue's lock is not held while the stack has a packet.
-pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
-    let mut done = 0;
-    let mut batch = Batch {
-        packets: [const { None }; BATCH],
-    };
-    while done < poll.budget() {
-        let limit = poll.budget().saturating_sub(done);
-        let mut rx = channel.rx.lock();
-        let taken = rx.collect(poll, nic.header, &mut batch, limit);
-        drop(rx);
-        if taken == 0 {
-            break;
-        }
-        done = done.saturating_add(taken);
-        let mut delta = Counters::default();
-        for (header, skb) in batch.packets.iter_mut().filter_map(Option::take) {
-            deliver(nic, poll, &header, skb, &mut delta);
-        }
-        channel.rx.lock().counters.add(&delta);
-    }
-    if channel.rx.lock().refill(done) {
-        // If the budget is used up, NAPI polls again.
-        Polled::Done(done)
-    } else {
-        // Stay in polling mode: without buffers there are no events.
-        Polled::Again
-    }
-}
-
-fn deliver(nic: &Nic, poll: &Poll<'_>, header: &NetHdr48, mut skb: RxSkb, counters: &mut Counters) {
-    if header.has(hdr::F_NEEDS_CSUM) {
-        let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
-        if !skb.set_checksum_partial(start, offset) {
-            counters.malformed = counters.malformed.wrapping_add(1);
-            return;
-        }
-    } else if header.has(hdr::F_DATA_VALID) {
-        skb.set_checksum_verified();
-    }
-    nic.ndis.received(&nic.ipsec, header, &skb);
-    let diverted = nic.diverted.load(Relaxed);
-    // GRO would decrypt ESP in software before the other device gets the frame.
-    let alone = diverted && EspPlace::find(skb.head()).is_some();
-    let marked = ipsec::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
-    let Some(marked) = marked else {
-        return;
-    };
-    let Marked { skb, esp } = marked;
-    let len = u64::from(skb.len());
-    let Ok(packet) = skb.into_packet(poll) else {
-        counters.malformed = counters.malformed.wrapping_add(1);
-        return;
-    };
-    counters.packets = counters.packets.wrapping_add(1);
-    counters.bytes = counters.bytes.wrapping_add(len);
-    // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
-    // before the socket sees it (X73).
-    let left = match esp {
-        Some(place) if place.in_udp && packet.is_for_us() => poll.receive_esp(packet, place).err(),
-        _ => Some(packet),
-    };
-    match left {
-        Some(packet) if alone => poll.receive_single(packet),
-        Some(packet) => poll.receive(packet),
-        None => {}
     }
 }

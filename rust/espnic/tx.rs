@@ -1,29 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Transmission.
+//! Transmit queues.
 
 use crate::{
-    channel::Channel,
     counters::counters,
-    ipsec,
-    nic::Nic, //
-};
-use espnic_wire::{
-    hdr::{
-        self,
-        NetHdr48, //
-    },
-    U16, //
+    ipsec, //
 };
 use kernel_net::{
     net::{
-        device::Device,
-        ip::Family,
+        device::{
+            Device,
+            Operations, //
+        },
         napi::Poll,
         skbuff::{
             Gso,
-            SkBuff,
-            TxChecksum, //
+            SkBuff, //
         }, //
     },
     virtio::net::{
@@ -62,46 +54,6 @@ pub(crate) struct Tx {
     pub(crate) counters: Counters,
 }
 
-/// Transmits `skb` or drops and counts it.
-pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
-    let nic = dev.data();
-    let gso = skb.gso();
-    let mut header = plain_header(&skb, gso);
-    let offloaded = skb.tx_offload().map(|request| {
-        let result = ipsec::tx::describe(&nic.ipsec, &skb, gso, &request, &mut header);
-        nic.ndis.sent(&skb, gso, &request, &header, result.is_ok());
-        result
-    });
-    let mut tx = channel.tx.lock();
-    if let Some(result) = offloaded {
-        if !tx.counters.ipsec.count(result, &skb, gso) {
-            // Returning drops `skb`, because without the NIC's crypto it is clear text. The NIC may
-            // not have been kicked for the packets before it.
-            return tx.end(dev);
-        }
-    }
-    tx.send(dev, header.prefix(nic.header), skb, gso);
-}
-
-fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
-    let mut header = NetHdr48::default();
-    if let TxChecksum::Partial { start, offset } = skb.tx_checksum() {
-        header.net.flags = hdr::F_NEEDS_CSUM;
-        header.net.csum_start = U16::new(start);
-        header.net.csum_offset = U16::new(offset);
-    }
-    if let Some(gso) = gso {
-        header.net.gso_size = U16::new(gso.size);
-        // We ask for TCP only; a packet with `GSO_NONE` and a size is dropped by the NIC.
-        header.net.gso_type = match gso.tcp {
-            Some(Family::V4) => hdr::GSO_TCPV4,
-            Some(Family::V6) => hdr::GSO_TCPV6,
-            None => hdr::GSO_NONE,
-        };
-    }
-    header
-}
-
 impl Tx {
     pub(crate) fn new(index: u16, queue: TxQueue) -> Self {
         Self {
@@ -131,7 +83,14 @@ impl Tx {
         core::mem::replace(&mut self.stuck, true)
     }
 
-    fn send(&mut self, dev: &Device<Nic>, header: &[u8], skb: SkBuff, gso: Option<Gso>) {
+    /// Gives `skb` to the NIC behind `header`, or drops it, and counts it.
+    pub(crate) fn send<T: Operations>(
+        &mut self,
+        dev: &Device<T>,
+        header: &[u8],
+        skb: SkBuff,
+        gso: Option<Gso>,
+    ) {
         let Some(queue) = &mut self.queue else {
             self.counters.dropped = self.counters.dropped.wrapping_add(1);
             return;
@@ -157,7 +116,7 @@ impl Tx {
     }
 
     /// Kicks the NIC after a packet, unless more packets follow at once.
-    fn end(&mut self, dev: &Device<Nic>) {
+    pub(crate) fn end<T: Operations>(&mut self, dev: &Device<T>) {
         let Some(queue) = &mut self.queue else {
             return;
         };
@@ -169,7 +128,7 @@ impl Tx {
     }
 
     /// Frees sent packets and wakes the stack's queue. In a NAPI poll.
-    pub(crate) fn clean(&mut self, dev: &Device<Nic>, poll: &Poll<'_>) {
+    pub(crate) fn clean<T: Operations>(&mut self, dev: &Device<T>, poll: &Poll<'_>) {
         let Some(queue) = &mut self.queue else {
             return;
         };
@@ -205,7 +164,7 @@ fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_>>) -> bool {
 
 /// Asks for an event when most packets are sent, so that sockets get their memory back, and stops
 /// the stack's queue while the next packet might not fit.
-fn report_later(queue: &mut TxQueue, dev: &Device<Nic>, index: u16, full: bool) {
+fn report_later<T: Operations>(queue: &mut TxQueue, dev: &Device<T>, index: u16, full: bool) {
     if full {
         dev.stop_queue(index);
     }

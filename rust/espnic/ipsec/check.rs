@@ -16,7 +16,6 @@ use super::{
     },
     capability::Capabilities, //
 };
-use crate::nic::Nic;
 use espnic_wire::cap::{
     self,
     XSaEntry, //
@@ -61,10 +60,11 @@ impl Supported<'_> {
     }
 }
 
-/// Checks `x`; the error is the extack message.
+/// Checks `x`, which belongs to a bond above the interface if `below_bond`; the error is the extack message.
 pub(super) fn supported<'a>(
     x: &'a State,
     capabilities: &Capabilities,
+    below_bond: bool,
 ) -> Result<Supported<'a>, &'static CStr> {
     if x.is_packet_offload() || x.is_acquire() {
         return Err(c"espnic: packet offload is not supported, use crypto offload");
@@ -90,7 +90,7 @@ pub(super) fn supported<'a>(
         return Err(c"espnic: replay windows of more than 4096 packets are not supported");
     }
     let (mode, family) = mode_and_family(x)?;
-    let encapsulation = encapsulation(x, family)?;
+    let encapsulation = encapsulation(x, family, below_bond)?;
     let supported = Supported {
         mode,
         family,
@@ -120,14 +120,16 @@ fn mode_and_family(x: &State) -> Result<(u8, u8), &'static CStr> {
 
 /// Checks the encapsulation. The stack accepts all kinds, but can transmit only ESP in UDP over IPv4
 /// (X10).
-fn encapsulation(x: &State, family: u8) -> Result<Option<Encapsulation>, &'static CStr> {
+fn encapsulation(
+    x: &State,
+    family: u8,
+    below_bond: bool,
+) -> Result<Option<Encapsulation>, &'static CStr> {
     match x.encapsulation() {
         None => Ok(None),
         Some(encap) if !encap.is_udp => Err(c"espnic: only UDP encapsulation can be offloaded"),
         // A bond does not ask `offload_ok`, which keeps GSO packets away from the NIC.
-        Some(_) if !x.names_device_of::<Nic>() => {
-            Err(c"espnic: ESP in UDP is not supported under a bond")
-        }
+        Some(_) if below_bond => Err(c"espnic: ESP in UDP is not supported under a bond"),
         Some(_) if family != 4 => Err(c"espnic: UDP encapsulation over IPv6 is not supported"),
         Some(encap) => Ok(Some(encap)),
     }

@@ -7,7 +7,7 @@ mod tests;
 
 use super::{
     check::Supported,
-    Life, //
+    life::Life, //
 };
 use crate::control::Control;
 use espnic_wire::{

@@ -11,15 +11,14 @@ use super::left::Versions;
 use super::{
     capability::Capabilities,
     left::Question,
+    life::{
+        Life,
+        Sa, //
+    },
     object,
-    Ipsec,
-    Life,
-    Sa, //
+    Ipsec, //
 };
-use crate::{
-    control::Control,
-    nic::Nic, //
-};
+use crate::control::Control;
 use espnic_esp::seq;
 use kernel::{
     prelude::*,
@@ -157,7 +156,7 @@ impl Ipsec {
             self.counters.control_errors.add(1);
         }
         let deleted = self.end(control, handle, absent);
-        if absent && !deleted && !x.names_device_of::<Nic>() {
+        if absent && !deleted && self.is_below_bond(x) {
             // A bond does not ask `offload_ok`, so its packets would be dropped.
             x.expire();
         }

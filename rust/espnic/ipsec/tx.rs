@@ -60,23 +60,20 @@ pub(crate) enum Drop {
 }
 
 impl Counters {
-    /// Counts `skb`; false if it must be dropped.
-    pub(crate) fn count(
-        &mut self,
-        result: Result<(), Drop>,
-        skb: &SkBuff,
-        gso: Option<Gso>,
-    ) -> bool {
-        match result {
-            Ok(()) => {
-                let packets = gso.map_or(1, |gso| u64::from(gso.segments));
-                self.packets = self.packets.wrapping_add(packets);
-                self.bytes = self.bytes.wrapping_add(u64::from(skb.len()));
-            }
-            Err(Drop::Stale) => self.stale = self.stale.wrapping_add(1),
-            Err(Drop::Format) => self.format = self.format.wrapping_add(1),
-        }
-        result.is_ok()
+    /// Counts a packet that the NIC gets.
+    pub(crate) fn count(&mut self, skb: &SkBuff, gso: Option<Gso>) {
+        let packets = gso.map_or(1, |gso| u64::from(gso.segments));
+        self.packets = self.packets.wrapping_add(packets);
+        self.bytes = self.bytes.wrapping_add(u64::from(skb.len()));
+    }
+
+    /// Counts a packet that must be dropped.
+    pub(crate) fn count_drop(&mut self, reason: Drop) {
+        let counter = match reason {
+            Drop::Stale => &mut self.stale,
+            Drop::Format => &mut self.format,
+        };
+        *counter = counter.wrapping_add(1);
     }
 
     pub(crate) fn dropped(&self) -> u64 {

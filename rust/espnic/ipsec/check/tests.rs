@@ -42,7 +42,7 @@ fn gcm() -> Result<Capabilities> {
 }
 
 fn refusal(x: &TestState) -> Result<Option<&'static CStr>> {
-    Ok(supported(x, &gcm()?).err())
+    Ok(supported(x, &gcm()?, false).err())
 }
 
 /// What is said of a change to a state.
@@ -57,7 +57,7 @@ mod cases {
     #[test]
     fn transport_mode() -> Result {
         let (x, nic) = (TestState::new(&IPV4)?, gcm()?);
-        let supported = supported(&x, &nic).map_err(|_| EINVAL)?;
+        let supported = supported(&x, &nic, false).map_err(|_| EINVAL)?;
         assert_eq!(
             (supported.mode, supported.family, supported.options),
             (2, 4, 0)
@@ -70,7 +70,7 @@ mod cases {
     #[test]
     fn tunnel_mode_with_esn() -> Result {
         let (x, nic) = (TestState::new(&IPV6)?, gcm()?);
-        let supported = supported(&x, &nic).map_err(|_| EINVAL)?;
+        let supported = supported(&x, &nic, false).map_err(|_| EINVAL)?;
         assert_eq!(
             (supported.mode, supported.family, supported.options),
             (1, 6, 1)
@@ -176,11 +176,13 @@ mod cases {
             udp_ports: Some((4500, 4500)),
             ..IPV4
         })?;
-        // The state names no device, so none of ours.
         assert_eq!(
-            refusal(&x)?,
+            supported(&x, &gcm()?, true).err(),
             Some(c"espnic: ESP in UDP is not supported under a bond")
         );
+        let nic = gcm()?;
+        let supported = supported(&x, &nic, false).map_err(|_| EINVAL)?;
+        assert!(supported.encapsulation.is_some() && supported.options == 2);
         Ok(())
     }
 
@@ -188,7 +190,7 @@ mod cases {
     fn what_the_nic_lacks() -> Result {
         let x = TestState::new(&IPV4)?;
         assert_eq!(
-            supported(&x, &nic(&[])?).err(),
+            supported(&x, &nic(&[])?, false).err(),
             Some(c"espnic: the NIC does not support this mode and algorithm")
         );
         Ok(())

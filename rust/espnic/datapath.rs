@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of a packet through the driver, in both directions.
+//!
+//! It stands above what it uses: the queues of a channel, IPsec's part of a packet, the NDIS layer, which
+//! looks on.
+
+use crate::{
+    channel::Channel,
+    ipsec::{
+        self,
+        rx::Marked, //
+    },
+    nic::Nic,
+    rx::{
+        self,
+        Batch, //
+    }, //
+};
+use espnic_wire::{
+    hdr::{
+        self,
+        NetHdr48, //
+    },
+    U16, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+use kernel_net::net::{
+    device::Device,
+    ip::Family,
+    napi::{
+        Poll,
+        Polled, //
+    },
+    skbuff::{
+        Gso,
+        RxSkb,
+        SkBuff,
+        TxChecksum, //
+    },
+    xfrm::input::EspPlace, //
+};
+
+/// What the NIC is told of a packet.
+struct Described {
+    header: NetHdr48,
+    gso: Option<Gso>,
+    /// XFRM has left the packet's encryption to the NIC.
+    esp: bool,
+}
+
+/// Transmits `skb` or drops and counts it.
+pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
+    let nic = dev.data();
+    let described = describe(nic, &skb);
+    let mut tx = channel.tx.lock();
+    match described {
+        Ok(Described { header, gso, esp }) => {
+            if esp {
+                tx.counters.ipsec.count(&skb, gso);
+            }
+            tx.send(dev, header.prefix(nic.header), skb, gso);
+        }
+        Err(reason) => {
+            tx.counters.ipsec.count_drop(reason);
+            // Returning drops `skb`, because without the NIC's crypto it is clear text. The NIC may
+            // not have been kicked for the packets before it.
+            tx.end(dev);
+        }
+    }
+}
+
+/// Writes the header for `skb`, or says why it must be dropped.
+fn describe(nic: &Nic, skb: &SkBuff) -> Result<Described, ipsec::tx::Drop> {
+    let gso = skb.gso();
+    let mut header = plain_header(skb, gso);
+    let Some(request) = skb.tx_offload() else {
+        let esp = false;
+        return Ok(Described { header, gso, esp });
+    };
+    let result = ipsec::tx::describe(&nic.ipsec, skb, gso, &request, &mut header);
+    nic.ndis.sent(skb, gso, &request, &header, result.is_ok());
+    let esp = true;
+    result.map(|()| Described { header, gso, esp })
+}
+
+fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
+    let mut header = NetHdr48::default();
+    if let TxChecksum::Partial { start, offset } = skb.tx_checksum() {
+        header.net.flags = hdr::F_NEEDS_CSUM;
+        header.net.csum_start = U16::new(start);
+        header.net.csum_offset = U16::new(offset);
+    }
+    if let Some(gso) = gso {
+        header.net.gso_size = U16::new(gso.size);
+        // We ask for TCP only; a packet with `GSO_NONE` and a size is dropped by the NIC.
+        header.net.gso_type = match gso.tcp {
+            Some(Family::V4) => hdr::GSO_TCPV4,
+            Some(Family::V6) => hdr::GSO_TCPV6,
+            None => hdr::GSO_NONE,
+        };
+    }
+    header
+}
+
+/// Frees sent packets, receives new ones, and says whether there is more to do.
+pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
+    channel.tx.lock().clean(dev, poll);
+    receive(channel, dev.data(), poll)
+}
+
+/// Delivers up to a budget of packets and says whether the NIC may have more.
+///
+/// The queue's lock is not held while the stack has a packet.
+fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
+    let mut done = 0;
+    let mut batch = Batch::new();
+    while done < poll.budget() {
+        let limit = poll.budget().saturating_sub(done);
+        let taken = channel
+            .rx
+            .lock()
+            .collect(poll, nic.header, &mut batch, limit);
+        if taken == 0 {
+            break;
+        }
+        done = done.saturating_add(taken);
+        let mut delta = rx::Counters::default();
+        for (header, skb) in batch.drain() {
+            deliver(nic, poll, &header, skb, &mut delta);
+        }
+        channel.rx.lock().counters.add(&delta);
+    }
+    if channel.rx.lock().refill(done) {
+        // If the budget is used up, NAPI polls again.
+        Polled::Done(done)
+    } else {
+        // Stay in polling mode: without buffers there are no events.
+        Polled::Again
+    }
+}
+
+fn deliver(
+    nic: &Nic,
+    poll: &Poll<'_>,
+    header: &NetHdr48,
+    mut skb: RxSkb,
+    counters: &mut rx::Counters,
+) {
+    if header.has(hdr::F_NEEDS_CSUM) {
+        let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
+        if !skb.set_checksum_partial(start, offset) {
+            counters.malformed = counters.malformed.wrapping_add(1);
+            return;
+        }
+    } else if header.has(hdr::F_DATA_VALID) {
+        skb.set_checksum_verified();
+    }
+    nic.ndis.received(&nic.ipsec, header, &skb);
+    let diverted = nic.diverted.load(Relaxed);
+    // GRO would decrypt ESP in software before the other device gets the frame.
+    let alone = diverted && EspPlace::find(skb.head()).is_some();
+    let marked = ipsec::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
+    let Some(marked) = marked else {
+        return;
+    };
+    let Marked { skb, esp } = marked;
+    let len = u64::from(skb.len());
+    let Ok(packet) = skb.into_packet(poll) else {
+        counters.malformed = counters.malformed.wrapping_add(1);
+        return;
+    };
+    counters.packets = counters.packets.wrapping_add(1);
+    counters.bytes = counters.bytes.wrapping_add(len);
+    // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
+    // before the socket sees it (X73).
+    let left = match esp {
+        Some(place) if place.in_udp && packet.is_for_us() => poll.receive_esp(packet, place).err(),
+        _ => Some(packet),
+    };
+    match left {
+        Some(packet) if alone => poll.receive_single(packet),
+        Some(packet) => poll.receive(packet),
+        None => {}
+    }
+}
