@@ -46,8 +46,10 @@ use kernel::{
 use kernel_net::net::{
     netlink::ExtAck,
     xfrm::{
+        Committed,
         Direction,
         Handle,
+        Reservation,
         State,
         StateTable, //
     }, //
@@ -164,35 +166,37 @@ impl Ipsec {
         self.check(x)
     }
 
-    /// Takes `x`, or refuses it with an extack message. Process context.
-    pub(crate) fn add(
+    /// Takes `x` by committing its slot, or refuses it with an extack message. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for an SA that cannot be offloaded, else why the NIC did not create the object.
+    pub(crate) fn add<'a>(
         &self,
         control: &Control,
         x: &State,
-        handle: Handle,
+        slot: Reservation<'a, Sa>,
         extack: &mut ExtAck,
-    ) -> Result {
-        let supported = match self.check_new(x) {
-            Ok(supported) => supported,
-            Err(message) => {
-                self.counters.refused.add(1);
-                extack.set(message);
-                self.states.release(handle);
-                return Err(EINVAL);
-            }
-        };
+    ) -> Result<Committed<'a>> {
+        let supported = self.check_new(x).map_err(|message| {
+            self.counters.refused.add(1);
+            extack.set(message);
+            EINVAL
+        })?;
         let mode = self.mode.lock();
-        let result = if mode.resetting {
+        let handle = slot.handle();
+        let added = if mode.resetting {
             Err(EAGAIN)
         } else if handle.direction == Direction::In && self.is_left(x, handle) {
-            self.keep(x, handle, true);
-            Ok(())
+            Ok(true)
         } else {
-            self.install(control, x, handle, &supported)
+            object::create(control, x, handle, &supported).map(|()| false)
         };
-        match result {
-            Ok(()) => {
+        match added {
+            Ok(absent) => {
+                let committed = self.keep(x, slot, absent);
                 self.counters.added.add(1);
+                Ok(committed)
             }
             Err(error) => {
                 self.counters.control_errors.add(1);
@@ -201,39 +205,26 @@ impl Ipsec {
                     // The NIC may have the object, so the slot stays taken. If it was only late, this
                     // destroys the object, which would stay unused.
                     let _ = object::destroy(control, handle, GFP_KERNEL);
-                } else {
-                    self.states.release(handle);
+                    slot.leak();
                 }
+                Err(error)
             }
         }
-        result
-    }
-
-    fn install(
-        &self,
-        control: &Control,
-        x: &State,
-        handle: Handle,
-        supported: &Supported<'_>,
-    ) -> Result {
-        object::create(control, x, handle, supported)?;
-        self.keep(x, handle, false);
-        Ok(())
     }
 
     /// Stores the data of an SA that was taken; `absent` if the NIC does not have its object.
-    fn keep(&self, x: &State, handle: Handle, absent: bool) {
-        let sa = Sa {
+    fn keep<'a>(&self, x: &State, slot: Reservation<'a, Sa>, absent: bool) -> Committed<'a> {
+        let committed = slot.commit(Sa {
             life: Life::Live,
             esn_hi: seq::hi(x.highest_seen()),
             pending_seq: None,
             absent,
             by_ndis: false,
-        };
-        self.states.set_data(handle, sa);
+        });
         if absent {
             self.counters.left.add(1);
         }
+        committed
     }
 
     /// Makes the NIC destroy the object of a dead state. Does not sleep.
@@ -258,7 +249,7 @@ impl Ipsec {
     /// Waits until the NIC has destroyed the object, and releases the slot. Sleeps.
     pub(crate) fn free(&self, control: &Control, handle: Handle) {
         let mode = self.mode.lock();
-        let Some(sa) = self.states.take_data(handle) else {
+        let Some((slot, sa)) = self.states.retire(handle) else {
             return;
         };
         let destroyed = match sa.life {
@@ -274,11 +265,12 @@ impl Ipsec {
             .and_then(|answer| answer.result().map(|_| ()));
         match done {
             // ENXIO: the NIC does not have it any more, because it was reset.
-            Ok(()) | Err(ENXIO) => self.states.release(handle),
+            Ok(()) | Err(ENXIO) => drop(slot),
             // The NIC says that it does not have it.
-            Err(error) if sa.absent && error != ETIMEDOUT => self.states.release(handle),
+            Err(error) if sa.absent && error != ETIMEDOUT => drop(slot),
             Err(_) => {
                 self.counters.control_errors.add(1);
+                slot.leak();
             }
         }
     }

@@ -248,16 +248,17 @@ kernel_net::has_states!(Nic, Sa, ipsec.states);
 impl xfrm::Operations for Nic {
     const NO_SLOT: &'static CStr = ipsec::TABLE_FULL;
 
-    fn state_add(
-        dev: &Device<Self>,
+    fn state_add<'a>(
+        dev: &'a Device<Self>,
         x: &xfrm::State,
-        handle: xfrm::Handle,
+        slot: xfrm::Reservation<'a, Sa>,
         extack: &mut ExtAck,
-    ) -> Result {
+    ) -> Result<xfrm::Committed<'a>> {
         let nic = dev.data();
-        nic.ipsec.add(&nic.control, x, handle, extack)?;
+        let handle = slot.handle();
+        let committed = nic.ipsec.add(&nic.control, x, slot, extack)?;
         nic.ndis.sa_added(handle);
-        Ok(())
+        Ok(committed)
     }
 
     fn offload_ok(

@@ -48,7 +48,12 @@ pub use handle::{
     Handle, //
 };
 pub use state::State;
-pub use table::StateTable;
+pub use table::{
+    Committed,
+    Reservation,
+    Retired,
+    StateTable, //
+};
 
 /// Driver data with a table of the states that the device took. Implemented by
 /// [`has_states!`](crate::has_states).
@@ -92,11 +97,18 @@ pub trait Operations: NetOperations + HasStates {
     /// The extack message for a state that finds no free slot in the [`StateTable`].
     const NO_SLOT: &'static CStr;
 
-    /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software must do the work.
-    ///
-    /// After an error the handle's slot stays taken until [`StateTable::release`].
+    /// Takes `x` by committing `slot`, or refuses it.
     /// Process context, may sleep; RTNL is not held, but for a bond that fails over (X6, X7).
-    fn state_add(dev: &Device<Self>, x: &State, handle: Handle, extack: &mut ExtAck) -> Result;
+    ///
+    /// # Errors
+    ///
+    /// Any; `EOPNOTSUPP` means that software must do the work.
+    fn state_add<'a>(
+        dev: &'a Device<Self>,
+        x: &State,
+        slot: Reservation<'a, Self::Sa>,
+        extack: &mut ExtAck,
+    ) -> Result<Committed<'a>>;
 
     /// Whether the device can encrypt this packet, which is not encapsulated yet; if not, software does.
     /// Per packet, no sleeping. A bond does not ask.
@@ -109,7 +121,7 @@ pub trait Operations: NetOperations + HasStates {
     /// Stops using a state that died. Must not sleep; may run in a softirq.
     fn state_delete(dev: &Device<Self>, handle: Handle);
 
-    /// Frees what belongs to the handle and releases its slot. May sleep. Also comes without
+    /// Frees what belongs to the handle, and its slot by [`StateTable::retire`]. May sleep. Also comes without
     /// [`Self::state_delete`] when an add failed late.
     fn state_free(dev: &Device<Self>, handle: Handle);
 }
@@ -171,12 +183,14 @@ impl<T: Operations> Callbacks<T> {
     fn add(dev: &Device<T>, x: &State, extack: &mut ExtAck) -> Result<Handle> {
         let states = dev.data().states();
         let direction = x.direction().ok_or(EINVAL)?;
-        let handle = states.insert(x, direction).inspect_err(|_| {
+        let slot = states.reserve(x, direction).inspect_err(|_| {
             extack.set(T::NO_SLOT);
         })?;
-        match T::state_add(dev, x, handle, extack) {
-            Ok(()) => Ok(handle),
+        let handle = slot.handle();
+        match T::state_add(dev, x, slot, extack) {
+            Ok(Committed { .. }) => Ok(handle),
             Err(error) => {
+                // The driver may have forgotten the reservation, which is safe.
                 states.detach(handle);
                 Err(error)
             }

@@ -17,7 +17,10 @@ use crate::{
     new_lock,
     sync::SpinLockBh, //
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     alloc::KVVec,
     prelude::*,
@@ -164,9 +167,33 @@ impl<D> StateTable<D> {
         }
     }
 
-    /// Puts `x` into a free slot. Only for the add callback, whose counterparts detach it, and which
-    /// itself does so if the add fails.
-    pub(super) fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
+    /// Reserves a free slot for `x`, which can be found from now on. Only for the add callback, whose
+    /// counterparts detach the state, and which itself does so if the add fails.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is no free slot.
+    pub(super) fn reserve(&self, x: &State, direction: Direction) -> Result<Reservation<'_, D>> {
+        let handle = self.insert(x, direction)?;
+        Ok(Reservation(Owned {
+            table: self,
+            handle,
+        }))
+    }
+
+    /// Takes the slot of a dead state back, with the driver's data; `None` if there is no data, so that
+    /// somebody else has it. No sleeping.
+    pub fn retire(&self, handle: Handle) -> Option<(Retired<'_, D>, D)> {
+        let data = self.take_data(handle)?;
+        let owned = Owned {
+            table: self,
+            handle,
+        };
+        Some((Retired(owned), data))
+    }
+
+    /// Puts `x` into a free slot, see [`Self::reserve`].
+    fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
         let mut slots = self.slots(direction).lock();
         let (id, slot) = slots.take_free().ok_or(ENOSPC)?;
         // INVARIANT: The caller has a reference to `x`, and its counterparts `state_delete` and
@@ -189,7 +216,7 @@ impl<D> StateTable<D> {
     }
 
     /// Stores the driver's data for `handle`.
-    pub fn set_data(&self, handle: Handle, data: D) {
+    fn set_data(&self, handle: Handle, data: D) {
         let mut slots = self.slots(handle.direction).lock();
         if let Some(slot) = slots.get(handle.id, handle.epoch) {
             slot.data = Some(data);
@@ -197,7 +224,7 @@ impl<D> StateTable<D> {
     }
 
     /// Takes the driver's data of `handle` out.
-    pub fn take_data(&self, handle: Handle) -> Option<D> {
+    fn take_data(&self, handle: Handle) -> Option<D> {
         let mut slots = self.slots(handle.direction).lock();
         slots.get(handle.id, handle.epoch)?.data.take()
     }
@@ -210,7 +237,7 @@ impl<D> StateTable<D> {
 
     /// Frees the slot for another state. The device must not know the old one any more. Also forgets the
     /// state, because a refused add releases its slot before it is detached.
-    pub fn release(&self, handle: Handle) {
+    fn release(&self, handle: Handle) {
         let mut slots = self.slots(handle.direction).lock();
         if slots.get(handle.id, handle.epoch).is_some() {
             slots.release(handle.id);
@@ -286,5 +313,67 @@ impl<D> StateTable<D> {
         slots
             .get(handle.id, handle.epoch)
             .is_some_and(|s| s.state == NonNull::new(x.as_raw()))
+    }
+}
+
+/// A slot that has no other owner: neither a state that XFRM has taken for offloaded, nor the list of free
+/// slots. Dropping it frees the slot, and has the table forget the state.
+struct Owned<'a, D> {
+    table: &'a StateTable<D>,
+    handle: Handle,
+}
+
+impl<D> Owned<'_, D> {
+    /// Has the table forget the state, and keeps the slot.
+    fn leak(self) {
+        self.table.detach(self.handle);
+        core::mem::forget(self);
+    }
+}
+
+impl<D> Drop for Owned<'_, D> {
+    fn drop(&mut self) {
+        self.table.release(self.handle);
+    }
+}
+
+/// The slot of a state that is being added. Dropping it frees the slot: the add is refused, and the device
+/// has no object of this name.
+#[must_use = "dropping it frees the slot"]
+pub struct Reservation<'a, D>(Owned<'a, D>);
+
+impl<'a, D> Reservation<'a, D> {
+    /// The name of the state, for the device.
+    pub fn handle(&self) -> Handle {
+        self.0.handle
+    }
+
+    /// Stores the driver's data. From now on the slot is the state's, until [`StateTable::retire`].
+    pub fn commit(self, data: D) -> Committed<'a> {
+        self.0.table.set_data(self.0.handle, data);
+        core::mem::forget(self.0);
+        Committed(PhantomData)
+    }
+
+    /// Refuses the add, and keeps the slot, because the device may have an object of this name: until
+    /// [`StateTable::release_abandoned`].
+    pub fn leak(self) {
+        self.0.leak();
+    }
+}
+
+/// Proof that a [`Reservation`] was committed in this call.
+pub struct Committed<'a>(PhantomData<&'a ()>);
+
+/// The slot of a state that is being freed. Dropping it frees the slot: the device has no object of this
+/// name any more.
+#[must_use = "dropping it frees the slot"]
+pub struct Retired<'a, D>(Owned<'a, D>);
+
+impl<D> Retired<'_, D> {
+    /// Keeps the slot, because the device may still have the object: until
+    /// [`StateTable::release_abandoned`].
+    pub fn leak(self) {
+        self.0.leak();
     }
 }

@@ -276,4 +276,56 @@ mod cases {
             .is_some_and(|found| found.0 == second));
         Ok(())
     }
+
+    #[test]
+    fn dropped_reservation_frees_the_slot() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let slot = table.reserve(&x, Out)?;
+        let handle = slot.handle();
+        assert!(is(&table.get(handle), &x));
+        assert_eq!(table.reserve(&x, Out).err(), Some(ENOSPC));
+        drop(slot);
+        assert!(table.get(handle).is_none());
+        assert!(table.reserve(&x, Out).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn committed_slot_is_the_states() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let slot = table.reserve(&x, Out)?;
+        let handle = slot.handle();
+        let _ = slot.commit(5);
+        assert!(is(&table.get(handle), &x));
+        assert_eq!(table.with_data(handle, |data| *data), Some(5));
+        table.detach(handle);
+        let (slot, data) = table.retire(handle).ok_or(ENOENT)?;
+        // While it is being freed, nobody else can free it.
+        assert!(data == 5 && table.retire(handle).is_none());
+        assert_eq!(table.reserve(&x, Out).err(), Some(ENOSPC));
+        drop(slot);
+        assert!(table.reserve(&x, Out).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn leaked_slots_come_back_as_abandoned() -> Result {
+        let (x, table) = (TestState::new(&IPV4)?, table()?);
+        let slot = table.reserve(&x, Out)?;
+        let handle = slot.handle();
+        slot.leak();
+        assert!(table.get(handle).is_none());
+        assert_eq!(table.reserve(&x, Out).err(), Some(ENOSPC));
+        table.release_abandoned(Out);
+        let slot = table.reserve(&x, Out)?;
+        let handle = slot.handle();
+        let _ = slot.commit(1);
+        table.detach(handle);
+        let (slot, _) = table.retire(handle).ok_or(ENOENT)?;
+        slot.leak();
+        assert_eq!(table.reserve(&x, Out).err(), Some(ENOSPC));
+        table.release_abandoned(Out);
+        assert!(table.reserve(&x, Out).is_ok());
+        Ok(())
+    }
 }
