@@ -20,7 +20,7 @@ CLEAN = ("rust/wire/src", "rust/esp/src", "rust/ndis/src", "rust/ndis-cli/src",
          "rust/device/src/crypto", "rust/device/src/fault", "rust/device/src/ipsec",
          "rust/device/src/misbehave", "rust/device/src/net", "rust/device/src/virtio",
          "rust/kernel",
-         "rust/espnic/ndis", "rust/espnic/recovery")
+         "rust/espnic/ipsec", "rust/espnic/ndis", "rust/espnic/recovery")
 COMMENT = re.compile(r"//[^\n]*")
 USE = re.compile(r"^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.M)
 TESTS = re.compile(r"^#\[cfg\(test\)\]\s*mod\s+\w+\s*\{.*", re.M | re.S)
