@@ -14,6 +14,22 @@ use kernel::types::NotThreadSafe;
 /// # Invariants
 ///
 /// There are references to a `Held` only on a thread that holds RTNL.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     net::device::{
+///         Device,
+///         Operations, //
+///     },
+///     rtnl, //
+/// };
+///
+/// fn use_one_queue<T: Operations>(dev: &Device<T>, rtnl: &rtnl::Held) -> Result {
+///     dev.set_queues(1, rtnl)
+/// }
+/// ```
 pub struct Held(NotThreadSafe);
 
 impl Held {
@@ -33,6 +49,23 @@ impl Held {
 /// # Invariants
 ///
 /// The thread took the lock when the guard was made, and holds it until the guard is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     net::device::{
+///         Device,
+///         Operations, //
+///     },
+///     rtnl, //
+/// };
+///
+/// fn is_bridged<T: Operations>(dev: &Device<T>) -> bool {
+///     let guard = rtnl::lock();
+///     dev.is_diverted(&guard)
+/// }
+/// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard(Held);
 

@@ -22,12 +22,60 @@ use kernel::{
 };
 
 /// A spin lock that disables softirqs: for data shared by process context and softirqs.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     new_lock,
+///     sync::SpinLockBh, //
+/// };
+///
+/// #[pin_data]
+/// struct Queue {
+///     #[pin]
+///     packets: SpinLockBh<u32>,
+/// }
+///
+/// let queue = KBox::pin_init(
+///     pin_init!(Queue {
+///         packets <- new_lock!(0),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// *queue.packets.lock() = 1;
+/// # Ok::<(), Error>(())
+/// ```
 pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
 
 /// A spin lock that disables interrupts: for data shared with interrupt handlers.
 ///
 /// Drop guards in the reverse order in which they were taken, because each one restores the interrupt
 /// state that it found. Another order breaks no exclusion, but a handler may then wait for its own CPU.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     new_lock,
+///     sync::SpinLockIrq, //
+/// };
+///
+/// #[pin_data]
+/// struct Events {
+///     #[pin]
+///     seen: SpinLockIrq<u32>,
+/// }
+///
+/// let events = KBox::pin_init(
+///     pin_init!(Events {
+///         seen <- new_lock!(0),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// *events.seen.lock() = 1;
+/// # Ok::<(), Error>(())
+/// ```
 pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 
 /// Initialises a [`SpinLockBh`] or [`SpinLockIrq`] with a lock class of its own.
@@ -123,6 +171,18 @@ unsafe impl Backend for SpinLockIrqBackend {
 /// # Invariants
 ///
 /// `inner` is initialised, and pinned.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::sync::Completion;
+///
+/// let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
+/// assert!(!done.wait_timeout(10));
+/// done.complete_all();
+/// assert!(done.wait_timeout(10));
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data]
 pub struct Completion {
     #[pin]

@@ -31,6 +31,29 @@ pub trait Run: Send + Sync + 'static {
 /// # Invariants
 ///
 /// `work` is initialised with `Task::callback`, and part of a pinned `Task<T>`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::work::{
+///     Run,
+///     Task, //
+/// };
+///
+/// struct Cleanup;
+///
+/// impl Run for Cleanup {
+///     fn run(&self) {
+///         // May sleep.
+///     }
+/// }
+///
+/// let task = KBox::pin_init(Task::new(Cleanup), GFP_KERNEL)?;
+/// task.schedule();
+/// // Waits for the run, if it has begun.
+/// drop(task);
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data(PinnedDrop)]
 pub struct Task<T: Run> {
     #[pin]

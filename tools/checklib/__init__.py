@@ -15,6 +15,7 @@ CHECKS = {
     "rustfmt": rust.rustfmt,
     "module": rust.module,
     "module-doc": rust.module_doc,
+    "module-examples": rust.module_examples,
     "clippy": rust.clippy,
     "fuzz": rust.fuzz,
     "doc": rust.doc,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Checks of the Rust code on both sides."""
 
-import os
+import contextlib
 import pathlib
 import re
 import shlex
@@ -10,6 +10,7 @@ from cachelib import CHECKOUT
 from fuzzlib import build as targets
 from kernellib import module as build
 
+from . import examples
 from .common import Problem, kernel, run, tracked
 
 # A copy of the module's sources: linting in place would throw away the objects
@@ -52,23 +53,39 @@ def _doc_command(saved):
     return variables, kept
 
 
-def module_doc():
-    """Documentation of the module's crates has no broken links."""
-    here = pathlib.Path.cwd()
+def _saved(crate):
+    """The compiler call that Kbuild saved for a crate, for use in its build folder."""
+    path = pathlib.Path(crate)
+    saved = (path.parent / f".{path.name}.o.cmd").read_text(encoding="utf-8")
+    return _doc_command(saved.splitlines()[0].partition(":=")[2].partition(";")[0])
+
+
+@contextlib.contextmanager
+def _built():
+    """The folder where the module was built is the current one."""
     if not (COPY / "espnic.ko").exists():
         raise Problem("needs the output of the check 'module'")
-    os.chdir(COPY)
-    try:
+    with contextlib.chdir(COPY):
+        yield
+
+
+def module_examples():
+    """The examples in the documentation of the abstractions compile."""
+    with _built():
+        variables, words = _saved("rust/espnic/main")
+        examples.write(pathlib.Path("rust/kernel"), "examples.rs")
+        run("rustc", *words[:-1], "--crate-name=examples", "--emit=metadata=examples.rmeta",
+            "examples.rs", RUSTC_BOOTSTRAP="1", **variables)
+
+
+def module_doc():
+    """Documentation of the module's crates has no broken links."""
+    with _built():
         for crate in CRATES:
-            path = pathlib.Path(crate)
-            saved = (path.parent / f".{path.name}.o.cmd").read_text(encoding="utf-8")
-            line = saved.splitlines()[0].partition(":=")[2].partition(";")[0]
-            variables, words = _doc_command(line)
+            variables, words = _saved(crate)
             run("rustdoc", *words, "--document-private-items", "-Dwarnings",
                 "--output", COPY / "doc", RUSTC_BOOTSTRAP="1",
                 ESPNIC_BINDINGS=str(COPY / "rust/bindings"), **variables)
-    finally:
-        os.chdir(here)
 
 
 def clippy():

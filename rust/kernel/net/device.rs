@@ -85,6 +85,8 @@ use kernel::{
 };
 
 /// What a network driver implements. `Self` is the driver's data.
+///
+/// [`crate::virtio::net`] has the example of a whole driver.
 pub trait Operations: Sized + Send + Sync + 'static {
     /// What the device stands on.
     type Parent: Parent;
@@ -122,6 +124,19 @@ pub trait Operations: Sized + Send + Sync + 'static {
 }
 
 /// The counters of `ip -s link`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::device::Stats64;
+///
+/// let stats = Stats64 {
+///     rx_packets: 1,
+///     rx_bytes: 60,
+///     ..Default::default()
+/// };
+/// assert_eq!(stats.tx_packets, 0);
+/// ```
 #[derive(Default)]
 pub struct Stats64 {
     /// Packets delivered to the stack.
@@ -171,6 +186,24 @@ pub(crate) struct Private<T: Operations> {
 ///
 /// The pointer to a `Device<T>` is the pointer to a live `struct net_device` that [`Unregistered`] made
 /// for `T`. As long as the reference lives its `T` is initialised, and its parent bound.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::device::{
+///     Device,
+///     Operations, //
+/// };
+///
+/// /// Stops the stack while the next packet might not fit.
+/// fn after_packet<T: Operations>(dev: &Device<T>, queue: u16, full: bool) {
+///     if full {
+///         dev.stop_queue(queue);
+///     } else if dev.queue_stopped(queue) {
+///         dev.wake_queue(queue);
+///     }
+/// }
+/// ```
 #[repr(transparent)]
 pub struct Device<T>(Opaque<bindings::net_device>, PhantomData<T>);
 

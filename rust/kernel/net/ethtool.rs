@@ -22,6 +22,8 @@ use kernel::{
 };
 
 /// The ethtool callbacks of a driver.
+///
+/// [`crate::virtio::net`] has the example of a whole driver.
 pub trait Operations: NetOperations {
     /// The driver's name, as `ethtool -i` shows it.
     const DRIVER: &'static CStr;
@@ -48,6 +50,15 @@ pub trait Operations: NetOperations {
 }
 
 /// A setting and its upper limit.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::ethtool::Limited;
+///
+/// let channels = Limited { now: 2, max: 16 };
+/// assert!(channels.now <= channels.max);
+/// ```
 #[derive(Clone, Copy, Default)]
 pub struct Limited {
     /// The current value.
@@ -57,6 +68,18 @@ pub struct Limited {
 }
 
 /// Receives the values of [`Operations::STATISTICS`] one after the other.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::ethtool::Statistics;
+///
+/// fn write(out: &mut Statistics<'_>, packets: u64, bytes: u64) {
+///     // In the order of the names.
+///     out.push(packets);
+///     out.push(bytes);
+/// }
+/// ```
 pub struct Statistics<'a> {
     out: &'a mut [u64],
     next: usize,

@@ -20,4 +20,13 @@ pub enum Family {
 }
 
 /// An IP address in network byte order; IPv4 in the first four bytes, the others are zero.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::ip::Address;
+///
+/// let mut address: Address = [0; 16];
+/// address[..4].copy_from_slice(&[192, 0, 2, 1]);
+/// ```
 pub type Address = [u8; 16];

@@ -28,6 +28,24 @@ use kernel::prelude::*;
 /// # Invariants
 ///
 /// The pointer is a live namespace, to which this holds a reference.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     device::Operations,
+///     namespace::Namespace, //
+/// };
+///
+/// /// The MTU of one of the driver's interfaces.
+/// fn mtu<T: Operations>(index: u32) -> Result<u32> {
+///     let namespace = Namespace::current()?;
+///     if !namespace.may_administrate() {
+///         return Err(EPERM);
+///     }
+///     Ok(namespace.device::<T>(index)?.mtu())
+/// }
+/// ```
 pub struct Namespace(NonNull<bindings::net>);
 
 // SAFETY: The reference count is atomic, and the methods are safe for any thread.
@@ -103,6 +121,19 @@ impl Drop for Namespace {
 /// # Invariants
 ///
 /// `dev` is live, and we hold a reference that was taken while it was registered. It was made for `T`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     device::Operations,
+///     namespace::HeldDevice, //
+/// };
+///
+/// fn is_up<T: Operations>(dev: &HeldDevice<T>) -> bool {
+///     dev.is_running()
+/// }
+/// ```
 pub struct HeldDevice<T> {
     dev: NonNull<bindings::net_device>,
     _data: PhantomData<T>,

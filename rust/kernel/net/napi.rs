@@ -34,6 +34,22 @@ use kernel::{
 ///
 /// Outside of `Unregistered::new` the context was added to a device, and is neither moved nor removed as
 /// long as there is a reference to it.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::device::{
+///     Device,
+///     Operations, //
+/// };
+///
+/// /// In an interrupt of a queue.
+/// fn event<T: Operations>(dev: &Device<T>, queue: usize) {
+///     if let Some(napi) = dev.napi(queue) {
+///         napi.schedule();
+///     }
+/// }
+/// ```
 #[repr(C)]
 pub struct Napi {
     raw: Opaque<bindings::napi_struct>,
@@ -71,6 +87,20 @@ impl Napi {
 }
 
 /// How a run of a NAPI context ended.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::napi::Polled;
+///
+/// fn polled(received: u32, starved: bool) -> Polled {
+///     match starved {
+///         // Without buffers there are no events, so the context must run again.
+///         true => Polled::Again,
+///         false => Polled::Done(received),
+///     }
+/// }
+/// ```
 pub enum Polled {
     /// There is more work: the context runs again.
     Again,
@@ -85,6 +115,21 @@ pub enum Polled {
 ///
 /// Exists on the stack of a thread that runs the context for the network stack only: softirqs are off,
 /// and the per-CPU caches of NAPI are the run's.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     napi::Poll,
+///     skbuff::RxPacket, //
+/// };
+///
+/// fn deliver(poll: &Poll<'_>, packets: impl Iterator<Item = RxPacket>) {
+///     for packet in packets.take(poll.budget() as usize) {
+///         poll.receive(packet);
+///     }
+/// }
+/// ```
 pub struct Poll<'a> {
     napi: &'a Napi,
     /// More than zero.

@@ -17,6 +17,20 @@ use kernel::prelude::*;
 ///
 /// If the pointer is there, it is valid for writes as long as the value lives. Drivers are lent the value
 /// for the time of a callback, and cannot make one.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::netlink::ExtAck;
+///
+/// fn check(size: u32, extack: &mut ExtAck) -> Result {
+///     if !size.is_power_of_two() {
+///         extack.set(c"ring sizes must be powers of two");
+///         return Err(EINVAL);
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct ExtAck(Option<NonNull<bindings::netlink_ext_ack>>);
 
 impl ExtAck {

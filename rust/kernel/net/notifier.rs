@@ -45,6 +45,20 @@ const PRIORITY: c_int = 1;
 /// # Invariants
 ///
 /// The block is registered.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::notifier::{
+///     Observer,
+///     Registration, //
+/// };
+///
+/// /// Listens until the returned value is dropped.
+/// fn listen<T: Observer>() -> Result<Pin<KBox<Registration<T>>>> {
+///     KBox::pin_init(Registration::new(), GFP_KERNEL)
+/// }
+/// ```
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Observer> {
     #[pin]

@@ -40,12 +40,42 @@ use kernel::prelude::*;
 ///
 /// The pointer is a valid skb, and ours to free. Nobody else uses the structure; its data may be shared
 /// with clones.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::SkBuff;
+///
+/// /// The EtherType of a packet to transmit.
+/// fn ethertype(skb: &SkBuff) -> Result<u16> {
+///     let mut bytes = [0; 2];
+///     skb.copy_bits(12, &mut bytes)?;
+///     Ok(u16::from_be_bytes(bytes))
+/// }
+/// ```
 pub struct SkBuff(NonNull<bindings::sk_buff>);
 
 // SAFETY: An owned skb may be handled and freed by any thread.
 unsafe impl Send for SkBuff {}
 
 /// The transport checksum of a packet to transmit.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::{
+///     SkBuff,
+///     TxChecksum, //
+/// };
+///
+/// /// What a virtio header says of the checksum: from where, and how far behind it goes.
+/// fn offsets(skb: &SkBuff) -> Option<(u16, u16)> {
+///     match skb.tx_checksum() {
+///         TxChecksum::Done => None,
+///         TxChecksum::Partial { start, offset } => Some((start, offset)),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TxChecksum {
     /// Complete.
@@ -61,6 +91,17 @@ pub enum TxChecksum {
 }
 
 /// The segmentation that a packet needs.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::SkBuff;
+///
+/// /// How many packets the device makes of this one.
+/// fn segments(skb: &SkBuff) -> u16 {
+///     skb.gso().map_or(1, |gso| gso.segments)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Gso {
     /// Payload bytes per segment.
@@ -248,6 +289,16 @@ impl Drop for SkBuff {
 /// # Invariants
 ///
 /// The pointer is an skb that is valid, and not written to, during the lifetime.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::PeekSkb;
+///
+/// fn is_countable(skb: &PeekSkb<'_>) -> bool {
+///     !(skb.is_gso() && skb.is_untrusted_gso())
+/// }
+/// ```
 pub struct PeekSkb<'a>(NonNull<bindings::sk_buff>, PhantomData<&'a ()>);
 
 impl PeekSkb<'_> {

@@ -73,8 +73,16 @@ pub unsafe trait HasStates {
 ///
 /// # Examples
 ///
-/// ```ignore
-/// kernel_net::has_states!(Nic, Sa, ipsec.states);
+/// ```
+/// use kernel_net::net::xfrm::StateTable;
+///
+/// #[pin_data]
+/// struct Nic {
+///     #[pin]
+///     states: StateTable<u32>,
+/// }
+///
+/// kernel_net::has_states!(Nic, u32, states);
 /// ```
 #[macro_export]
 macro_rules! has_states {
@@ -93,6 +101,8 @@ macro_rules! has_states {
 }
 
 /// The offload callbacks of a driver with ESP offload.
+///
+/// [`crate::virtio::net`] has the example of a whole driver.
 pub trait Operations: NetOperations + HasStates {
     /// The extack message for a state that finds no free slot in the [`StateTable`].
     const NO_SLOT: &'static CStr;
@@ -313,6 +323,17 @@ impl<T: Operations> Callbacks<T> {
 }
 
 /// The offload part of a packet to transmit: stack-built ESP whose crypto the device must do.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::SkBuff;
+///
+/// /// The SPI of a packet that the device must encrypt.
+/// fn spi(skb: &SkBuff) -> Option<u32> {
+///     Some(skb.tx_offload()?.state.spi())
+/// }
+/// ```
 pub struct TxOffload<'a> {
     /// The SA; the skb holds a reference.
     pub state: &'a State,
@@ -325,6 +346,23 @@ pub struct TxOffload<'a> {
 }
 
 /// The result of the device's check of a received packet.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::aref::ARef;
+/// use kernel_net::net::{
+///     skbuff::RxSkb,
+///     xfrm::{
+///         RxStatus,
+///         State, //
+///     }, //
+/// };
+///
+/// fn decrypted(skb: &mut RxSkb, state: ARef<State>) -> Result {
+///     skb.set_rx_offload(state, RxStatus::Success)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RxStatus {
     /// Authenticated and decrypted.

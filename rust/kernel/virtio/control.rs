@@ -26,6 +26,31 @@ use kernel::{
 
 /// The bytes of a request and of its answer. Each has a memory of its own, because the device may reach
 /// the whole page of either.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::control::{
+///     zeroed,
+///     ControlQueue,
+///     Exchange,
+///     Waiter, //
+/// };
+///
+/// /// Sends a request, and returns where its answer will be.
+/// fn send(queue: &mut ControlQueue, request: KVec<u8>) -> Result<kernel::sync::Arc<Waiter>> {
+///     let waiter = Waiter::new(GFP_KERNEL)?;
+///     let exchange = Exchange {
+///         request,
+///         answer: zeroed(1, GFP_KERNEL)?,
+///         written: 0,
+///         waiter: Some(waiter.clone()),
+///     };
+///     let exchange = KBox::new(exchange, GFP_KERNEL)?;
+///     queue.send(exchange).map_err(|(error, _)| error)?;
+///     Ok(waiter)
+/// }
+/// ```
 pub struct Exchange {
     /// Class, command, and the command's data; not empty. Erased when the exchange is dropped, because
     /// it may hold keys.
@@ -47,6 +72,19 @@ impl Exchange {
 }
 
 /// Where an answered [`Exchange`] is left for its sender.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::control::Waiter;
+///
+/// /// Whether the device has acknowledged within a second.
+/// fn wait(waiter: &Waiter) -> bool {
+///     let done = waiter.done.wait_timeout(1000);
+///     let exchange = waiter.exchange.lock().take();
+///     done && exchange.is_some_and(|exchange| matches!(exchange.answered(), Some((0, _))))
+/// }
+/// ```
 #[pin_data]
 pub struct Waiter {
     /// Signalled after the exchange was left.
@@ -108,6 +146,22 @@ impl Payload for KBox<Exchange> {
 }
 
 /// The control queue.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::control::ControlQueue;
+///
+/// /// Hands answers to those who wait for them.
+/// fn drain(queue: &mut ControlQueue) {
+///     while let Some(mut exchange) = queue.take() {
+///         if let Some(waiter) = exchange.waiter.take() {
+///             *waiter.exchange.lock() = Some(exchange);
+///             waiter.done.complete_all();
+///         }
+///     }
+/// }
+/// ```
 pub type ControlQueue = Queue<KBox<Exchange>>;
 
 impl ControlQueue {

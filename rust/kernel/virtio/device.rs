@@ -139,6 +139,22 @@ impl AsRef<device::Device> for Device {
 ///
 /// Keep it in the driver's data, which is dropped when the device is unbound. Anywhere else it delays
 /// unbinding, which then logs now and then that it waits.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::DeviceRef;
+///
+/// const STATUS: u32 = 16;
+///
+/// fn has_link(dev: &DeviceRef) -> bool {
+///     let mut status = [0; 2];
+///     if dev.has_feature(STATUS) {
+///         dev.read_config(6, &mut status);
+///     }
+///     u16::from_le_bytes(status) & 1 != 0
+/// }
+/// ```
 #[derive(Clone)]
 pub struct DeviceRef(Arc<Binding>);
 
@@ -241,6 +257,20 @@ impl Drop for Binding {
 }
 
 /// The features of a device while they can still be given up.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::Validation;
+///
+/// fn validate(dev: &Validation<'_>) -> Result {
+///     const VERSION_1: u32 = 32;
+///     match dev.has_feature(VERSION_1) {
+///         true => Ok(()),
+///         false => Err(ENODEV),
+///     }
+/// }
+/// ```
 pub struct Validation<'a>(&'a Device);
 
 impl<'a> Validation<'a> {

@@ -9,6 +9,15 @@ use kernel::device_id::{
 };
 
 /// A `struct virtio_device_id`: which devices a driver takes.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::DeviceId;
+///
+/// const RED_HAT: u32 = 0x1af4;
+/// const ID: DeviceId = DeviceId::net(RED_HAT);
+/// ```
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct DeviceId(bindings::virtio_device_id);

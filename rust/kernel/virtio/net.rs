@@ -5,6 +5,209 @@
 //! A [`Driver`] takes virtio devices, and the [`Adapter`] makes a network device for each of them, which it
 //! owns. That network device has the virtio device as its parent, and holds the queues; the virtio device
 //! leads to the network device by its `priv` field. Neither half knows of the other one.
+//!
+//! # Examples
+//!
+//! A whole driver.
+//!
+//! ```
+//! use kernel::{
+//!     new_mutex,
+//!     sync::Mutex, //
+//! };
+//! use kernel_net::{
+//!     net::{
+//!         device::{
+//!             self,
+//!             Device,
+//!             Stats64,
+//!             Unregistered, //
+//!         },
+//!         ethtool::{
+//!             self,
+//!             Limited, //
+//!         },
+//!         napi::{
+//!             Poll,
+//!             Polled, //
+//!         },
+//!         netlink::ExtAck,
+//!         skbuff::{
+//!             PeekSkb,
+//!             SkBuff, //
+//!         },
+//!         xfrm, //
+//!     },
+//!     rtnl,
+//!     virtio::{
+//!         self,
+//!         net::{
+//!             Queues,
+//!             Restart, //
+//!         }, //
+//!     }, //
+//! };
+//!
+//! /// The data of an interface that drops all packets, and takes no SA.
+//! #[pin_data]
+//! struct Null {
+//!     #[pin]
+//!     queues: Mutex<Option<Queues>>,
+//!     #[pin]
+//!     states: xfrm::StateTable<()>,
+//! }
+//!
+//! impl Null {
+//!     fn new(queues: Queues) -> impl PinInit<Self, Error> {
+//!         try_pin_init!(Self {
+//!             queues <- new_mutex!(Some(queues)),
+//!             states <- xfrm::StateTable::new(),
+//!         })
+//!     }
+//! }
+//!
+//! impl device::Operations for Null {
+//!     type Parent = virtio::DeviceRef;
+//!
+//!     fn open(dev: &Device<Self>) -> Result {
+//!         dev.enable_polling();
+//!         dev.start_queue(0);
+//!         Ok(())
+//!     }
+//!
+//!     fn stop(dev: &Device<Self>) {
+//!         dev.disable_tx();
+//!     }
+//!
+//!     fn start_xmit(_dev: &Device<Self>, _queue: u16, skb: SkBuff) {
+//!         drop(skb);
+//!     }
+//!
+//!     fn poll(_dev: &Device<Self>, _poll: &Poll<'_>) -> Polled {
+//!         Polled::Done(0)
+//!     }
+//!
+//!     fn rearm(_dev: &Device<Self>, _index: u16) -> bool {
+//!         false
+//!     }
+//!
+//!     fn work(_dev: &Device<Self>) {}
+//!
+//!     fn tx_timeout(_dev: &Device<Self>, _queue: u16) {}
+//!
+//!     fn fix_features(features: u64) -> u64 {
+//!         features
+//!     }
+//!
+//!     fn stats64(_dev: &Device<Self>, _stats: &mut Stats64) {}
+//! }
+//!
+//! impl virtio::net::Operations for Null {
+//!     fn queue_event(dev: &Device<Self>, queue: u16) {
+//!         if let Some(napi) = dev.napi(usize::from(queue / 2)) {
+//!             napi.schedule();
+//!         }
+//!     }
+//!
+//!     fn reset_prepare(dev: &Device<Self>) {
+//!         dev.disable_polling();
+//!         let queues = dev.data().queues.lock().take();
+//!         drop(queues);
+//!     }
+//!
+//!     fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
+//!         *dev.data().queues.lock() = Some(restart.find_queues(false)?);
+//!         restart.ready();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl ethtool::Operations for Null {
+//!     const DRIVER: &'static CStr = c"null";
+//!     const STATISTICS: &'static [&'static CStr] = &[];
+//!
+//!     fn statistics(_dev: &Device<Self>, _out: &mut ethtool::Statistics<'_>) {}
+//!
+//!     fn channels(_dev: &Device<Self>) -> Limited {
+//!         Limited { now: 1, max: 1 }
+//!     }
+//!
+//!     fn set_channels(_dev: &Device<Self>, _count: u32, _rtnl: &rtnl::Held) -> Result {
+//!         Ok(())
+//!     }
+//!
+//!     fn rings(_dev: &Device<Self>) -> (Limited, Limited) {
+//!         Default::default()
+//!     }
+//!
+//!     fn set_rings(_dev: &Device<Self>, _rx: u32, _tx: u32, extack: &mut ExtAck) -> Result {
+//!         extack.set(c"null: rings cannot be resized");
+//!         Err(EINVAL)
+//!     }
+//! }
+//!
+//! kernel_net::has_states!(Null, (), states);
+//!
+//! impl xfrm::Operations for Null {
+//!     const NO_SLOT: &'static CStr = c"null: SAs cannot be offloaded";
+//!
+//!     fn state_add<'a>(
+//!         _dev: &'a Device<Self>,
+//!         _x: &xfrm::State,
+//!         _slot: xfrm::Reservation<'a, ()>,
+//!         _extack: &mut ExtAck,
+//!     ) -> Result<xfrm::Committed<'a>> {
+//!         Err(EINVAL)
+//!     }
+//!
+//!     fn offload_ok(
+//!         _dev: &Device<Self>,
+//!         _skb: &PeekSkb<'_>,
+//!         _x: &xfrm::State,
+//!         _handle: xfrm::Handle,
+//!     ) -> bool {
+//!         false
+//!     }
+//!
+//!     fn state_advance_esn(_dev: &Device<Self>, _x: &xfrm::State, _handle: xfrm::Handle) {}
+//!
+//!     fn state_delete(_dev: &Device<Self>, _handle: xfrm::Handle) {}
+//!
+//!     fn state_free(dev: &Device<Self>, handle: xfrm::Handle) {
+//!         drop(dev.data().states.retire(handle));
+//!     }
+//! }
+//!
+//! kernel_net::virtio_device_table!(TABLE, [virtio::DeviceId::net(0x1af4)]);
+//!
+//! struct Driver;
+//!
+//! impl virtio::net::Driver for Driver {
+//!     type Net = Null;
+//!
+//!     const ID_TABLE: virtio::IdTable = &TABLE;
+//!     const FEATURES: &'static [u32] = &[];
+//!
+//!     fn validate(_dev: &virtio::Validation<'_>) -> Result {
+//!         Ok(())
+//!     }
+//!
+//!     fn queue_pairs(_dev: &virtio::Device) -> u16 {
+//!         1
+//!     }
+//!
+//!     fn probe(net: &mut Unregistered<Null>) -> Result {
+//!         let queues = net.find_queues(false)?;
+//!         net.init(Null::new(queues))?;
+//!         net.ready();
+//!         net.set_mac_address(None);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! // In the module's data, where it registers the driver.
+//! type Registration = kernel::driver::Registration<virtio::net::Adapter<Driver>>;
+//! ```
 
 mod adapter;
 mod events;
@@ -37,6 +240,8 @@ use crate::net::{
 use kernel::prelude::*;
 
 /// The callbacks of a driver of network devices on the virtio bus. `Self` is the driver's data.
+///
+/// [`crate::virtio::net`] has the example of a whole driver.
 pub trait Operations: device::Operations<Parent = DeviceRef> {
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
     fn queue_event(dev: &Device<Self>, queue: u16);
@@ -51,6 +256,8 @@ pub trait Operations: device::Operations<Parent = DeviceRef> {
 }
 
 /// A driver of virtio network functions.
+///
+/// [`crate::virtio::net`] has the example of a whole driver.
 pub trait Driver: 'static {
     /// The data of the network devices that the driver makes.
     type Net: Operations + ethtool::Operations + xfrm::Operations;
@@ -81,4 +288,21 @@ pub trait Driver: 'static {
 }
 
 /// The virtio device between a reset and its use: the right to give it new queues.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::net::{
+///     Operations,
+///     Queues,
+///     Restart, //
+/// };
+///
+/// fn restart<T: Operations>(restart: &mut Restart<'_, T>) -> Result<Queues> {
+///     let queues = restart.find_queues(true)?;
+///     // Here the driver puts the queues where events find them.
+///     restart.ready();
+///     Ok(queues)
+/// }
+/// ```
 pub struct Restart<'a, T: Operations>(&'a Device<T>);

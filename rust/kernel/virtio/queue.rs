@@ -44,6 +44,22 @@ pub use super::payload::Payload;
 ///
 /// The virtqueue is one of the set's, live as long as that is. There is no other `Queue` for it, and all
 /// its tokens come from `into_token` of `P`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::queue::{
+///     Payload,
+///     Queue, //
+/// };
+///
+/// /// Whether the queue is worth a doorbell.
+/// fn announce<P: Payload>(queue: &mut Queue<P>) {
+///     if queue.pending() > 0 && !queue.is_broken() {
+///         queue.kick();
+///     }
+/// }
+/// ```
 pub struct Queue<P: Payload> {
     vq: NonNull<bindings::virtqueue>,
     /// Payloads that the device has not given back.

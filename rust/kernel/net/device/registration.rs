@@ -57,6 +57,24 @@ use kernel::{
 /// `dev` is a live `struct net_device`, not registered, or registered by a [`Registration`] that owns
 /// this. Its private area is an initialised `Private<T>`. While `bound` is true its parent is
 /// bound, `dev` is attached to it, and the private area has a reference to it.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::device::{
+///     feature,
+///     Operations,
+///     Unregistered, //
+/// };
+///
+/// /// What a driver does between [`Unregistered::init`] and the end of its `probe`.
+/// fn configure<T: Operations>(net: &mut Unregistered<T>) {
+///     let features = feature::SG | feature::HW_CSUM;
+///     net.set_features(features, features, 0);
+///     net.set_mtu(68, 9000, 1500);
+///     net.set_mac_address(None);
+/// }
+/// ```
 pub struct Unregistered<T: Operations> {
     dev: NonNull<bindings::net_device>,
     bound: Atomic<bool>,

@@ -27,6 +27,25 @@ const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 /// # Invariants
 ///
 /// The pointer is a page fragment of [`Self::TRUESIZE`] bytes that is ours alone.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     net::skbuff::RxBuffer,
+///     virtio::net::RxQueue, //
+/// };
+///
+/// fn fill(queue: &mut RxQueue) {
+///     while queue.has_room() {
+///         let Some(buffer) = RxBuffer::new() else { break };
+///         if queue.add(buffer).is_err() {
+///             break;
+///         }
+///     }
+///     queue.kick();
+/// }
+/// ```
 pub struct RxBuffer(NonNull<u8>);
 
 // SAFETY: A page fragment belongs to no thread or CPU: its owner may use and free it anywhere.
@@ -100,6 +119,27 @@ impl Drop for RxBuffer {
 /// # Invariants
 ///
 /// [`Self::build`] made the skb: nobody shares its data or its list of pieces.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     napi::Poll,
+///     skbuff::{
+///         RxBuffer,
+///         RxSkb, //
+///     }, //
+/// };
+///
+/// /// Receives a frame of `len` bytes that is behind a header of 12 bytes.
+/// fn receive(poll: &Poll<'_>, buffer: RxBuffer, len: u32) -> Result {
+///     let mut skb = RxSkb::build(poll, buffer, 12, len)?;
+///     skb.set_checksum_verified();
+///     let packet = skb.into_packet(poll).map_err(|_| EINVAL)?;
+///     poll.receive(packet);
+///     Ok(())
+/// }
+/// ```
 pub struct RxSkb(SkBuff);
 
 impl Deref for RxSkb {
@@ -205,6 +245,23 @@ impl RxSkb {
 ///
 /// Those of [`RxSkb`]. In addition the skb has a device and a protocol, and its data starts after the
 /// Ethernet header.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     napi::Poll,
+///     skbuff::RxPacket, //
+/// };
+///
+/// /// Keeps packets for others out of receive offload.
+/// fn deliver(poll: &Poll<'_>, packet: RxPacket) {
+///     match packet.is_for_us() {
+///         true => poll.receive(packet),
+///         false => poll.receive_single(packet),
+///     }
+/// }
+/// ```
 pub struct RxPacket(SkBuff);
 
 impl Deref for RxPacket {

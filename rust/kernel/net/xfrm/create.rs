@@ -42,6 +42,45 @@ use kernel::{
 pub use algorithm::Algorithm;
 
 /// An ESP state for [`Configuring::add`]. Has no `Debug`: it carries the key.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     ip::Family,
+///     xfrm::{
+///         create::{
+///             Algorithm,
+///             Parameters, //
+///         },
+///         Direction, //
+///     }, //
+/// };
+///
+/// /// ESP in transport mode from 192.0.2.1 to 198.51.100.2.
+/// fn outbound(key: &[u8; 20]) -> Parameters<'_> {
+///     let mut parameters = Parameters {
+///         direction: Direction::Out,
+///         family: Family::V4,
+///         tunnel: false,
+///         source: [0; 16],
+///         destination: [0; 16],
+///         spi: 0x1000,
+///         reqid: 0,
+///         algorithm: Algorithm::Aead {
+///             name: c"rfc4106(gcm(aes))",
+///             key,
+///             icv_bits: 128,
+///         },
+///         udp_ports: None,
+///         esn: None,
+///         replay_window: 0,
+///     };
+///     parameters.source[..4].copy_from_slice(&[192, 0, 2, 1]);
+///     parameters.destination[..4].copy_from_slice(&[198, 51, 100, 2]);
+///     parameters
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Parameters<'a> {
     /// The direction.

@@ -5,6 +5,16 @@
 use kernel::prelude::*;
 
 /// The direction of a state.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::Direction;
+///
+/// for direction in [Direction::In, Direction::Out] {
+///     assert!(direction == Direction::In || direction == Direction::Out);
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// The device decrypts.
@@ -16,6 +26,23 @@ pub enum Direction {
 /// A name for a state that the driver took: slot id, direction and generation.
 ///
 /// Never zero as a number, because zero means "not offloaded" to the stack.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     Direction,
+///     Handle, //
+/// };
+///
+/// let first = Handle {
+///     id: 7,
+///     direction: Direction::Out,
+///     epoch: 1,
+/// };
+/// // The slot was used again: another state.
+/// assert!(first != Handle { epoch: 2, ..first });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Handle {
     /// The slot, from 0; also the id of the device's object.

@@ -40,6 +40,19 @@ const IPPROTO_UDP: u8 = 17;
 ///
 /// [`Self::offset`] is behind the Ethernet header and the whole IP header of [`Self::family`], and at most
 /// 62. It need not be inside of any packet: who follows it into one checks that.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::input::EspPlace;
+///
+/// // Ethernet, and IPv4 with the protocol 50.
+/// let mut frame = [0; 34];
+/// frame[12] = 8;
+/// frame[14] = 0x45;
+/// frame[23] = 50;
+/// assert!(EspPlace::find(&frame).is_some_and(|place| place.offset() == 34));
+/// ```
 #[derive(Clone, Copy)]
 pub struct EspPlace {
     family: Family,

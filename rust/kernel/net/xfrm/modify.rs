@@ -24,6 +24,20 @@ use kernel::{
 /// # Invariants
 ///
 /// `xfrm_cfg_mutex` of the namespace was taken by the thread that has the value, for the value.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     namespace::Namespace,
+///     xfrm::State, //
+/// };
+///
+/// fn delete(namespace: &Namespace, x: &State) -> Result {
+///     let configuring = namespace.configure_xfrm();
+///     configuring.delete(x)
+/// }
+/// ```
 #[must_use = "the mutex is released when the proof is dropped"]
 pub struct Configuring<'a> {
     namespace: &'a Namespace,
@@ -51,6 +65,19 @@ impl Drop for Configuring<'_> {
 }
 
 /// Why sequence numbers were not advanced.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::modify::AdvanceError;
+///
+/// fn errno(error: AdvanceError) -> Error {
+///     match error {
+///         AdvanceError::Dead => ESRCH,
+///         AdvanceError::NoEsn | AdvanceError::Backward => EINVAL,
+///     }
+/// }
+/// ```
 pub enum AdvanceError {
     /// The state is dead or of another namespace.
     Dead,

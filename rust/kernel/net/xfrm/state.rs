@@ -65,6 +65,22 @@ pub const REPLAY_WINDOW_MAX: u32 = 4096;
 ///   long.
 /// - Nobody writes to `*aead`, `*aalg`, `*ealg` and `*geniv` in that time. Their keys have as many bits
 ///   as their length says.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     state::IPPROTO_ESP,
+///     State, //
+/// };
+///
+/// fn check(x: &State) -> Result {
+///     if x.protocol() != IPPROTO_ESP || x.is_packet_offload() {
+///         return Err(EINVAL);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[repr(transparent)]
 pub struct State(Opaque<bindings::xfrm_state>);
 
@@ -111,6 +127,19 @@ unsafe impl AlwaysRefCounted for State {
 }
 
 /// The mode of a state.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     state::Mode,
+///     State, //
+/// };
+///
+/// fn can_offload(x: &State) -> bool {
+///     x.mode() != Mode::Other
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `XFRM_MODE_TRANSPORT`.
@@ -122,6 +151,20 @@ pub enum Mode {
 }
 
 /// The encapsulation of ESP in UDP (or TCP), with the ports of the state's packets.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::State;
+///
+/// /// The UDP destination port of RFC 3948.
+/// fn port(x: &State) -> Option<u16> {
+///     let encapsulation = x.encapsulation()?;
+///     encapsulation
+///         .is_udp
+///         .then_some(encapsulation.destination_port)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encapsulation {
     /// Whether it is that of RFC 3948; the device supports no other.

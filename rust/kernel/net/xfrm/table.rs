@@ -124,6 +124,20 @@ impl<D> Slots<D> {
 /// The states that the driver took, by slot and generation.
 ///
 /// `D` is what the driver keeps for each of them.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     Direction,
+///     StateTable, //
+/// };
+///
+/// let states = KBox::pin_init(StateTable::<u32>::new(), GFP_KERNEL)?;
+/// states.set_limit(Direction::In, 1024)?;
+/// assert!(states.next_live(Direction::In, 0).is_none());
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data]
 pub struct StateTable<D> {
     #[pin]
@@ -339,6 +353,30 @@ impl<D> Drop for Owned<'_, D> {
 
 /// The slot of a state that is being added. Dropping it frees the slot: the add is refused, and the device
 /// has no object of this name.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     Committed,
+///     Reservation, //
+/// };
+///
+/// fn add<'a>(
+///     slot: Reservation<'a, u32>,
+///     create: impl FnOnce(u32) -> Result,
+/// ) -> Result<Committed<'a>> {
+///     match create(slot.handle().id) {
+///         Ok(()) => Ok(slot.commit(0)),
+///         Err(ETIMEDOUT) => {
+///             // The device may have the object.
+///             slot.leak();
+///             Err(ETIMEDOUT)
+///         }
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[must_use = "dropping it frees the slot"]
 pub struct Reservation<'a, D>(Owned<'a, D>);
 
@@ -363,10 +401,40 @@ impl<'a, D> Reservation<'a, D> {
 }
 
 /// Proof that a [`Reservation`] was committed in this call.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     Committed,
+///     Reservation, //
+/// };
+///
+/// fn accept<'a>(slot: Reservation<'a, u32>) -> Committed<'a> {
+///     slot.commit(0)
+/// }
+/// ```
 pub struct Committed<'a>(PhantomData<&'a ()>);
 
 /// The slot of a state that is being freed. Dropping it frees the slot: the device has no object of this
 /// name any more.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::{
+///     Handle,
+///     StateTable, //
+/// };
+///
+/// fn free(states: &StateTable<u32>, handle: Handle, destroyed: bool) {
+///     match states.retire(handle) {
+///         Some((slot, _data)) if destroyed => drop(slot),
+///         Some((slot, _data)) => slot.leak(),
+///         None => {}
+///     }
+/// }
+/// ```
 #[must_use = "dropping it frees the slot"]
 pub struct Retired<'a, D>(Owned<'a, D>);
 

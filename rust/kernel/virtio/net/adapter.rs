@@ -41,6 +41,8 @@ use kernel::{
 };
 
 /// The adapter for the registration of a [`Driver`]. It owns the network devices that it makes.
+///
+/// [`crate::virtio::net`] has the example of a whole driver.
 pub struct Adapter<T: Driver>(PhantomData<T>);
 
 // SAFETY: `virtio_driver` is a C type that embeds a `device_driver` at the offset; the private data

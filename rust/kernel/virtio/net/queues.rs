@@ -40,6 +40,21 @@ use kernel::{
 };
 
 /// The queues of a driver.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     net::device::Unregistered,
+///     virtio::net::Operations, //
+/// };
+///
+/// fn set_up<T: Operations>(net: &mut Unregistered<T>) -> Result {
+///     let queues = net.find_queues(true)?;
+///     assert_eq!(queues.receive.len(), queues.transmit.len());
+///     Ok(())
+/// }
+/// ```
 pub struct Queues {
     /// One per pair.
     pub receive: KVec<RxQueue>,

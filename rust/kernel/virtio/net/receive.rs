@@ -28,6 +28,17 @@ impl Payload for RxBuffer {
 }
 
 /// A receive queue: holds empty buffers for the device to fill.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::net::RxQueue;
+///
+/// /// The bytes that the device wrote to the next buffer.
+/// fn next(queue: &mut RxQueue) -> Option<u32> {
+///     queue.take().map(|(_buffer, len)| len)
+/// }
+/// ```
 pub type RxQueue = Queue<RxBuffer>;
 
 impl RxQueue {

@@ -38,6 +38,26 @@ impl Payload for SkBuff {
 }
 
 /// A transmit queue: holds packets until the device has sent them.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     net::skbuff::SkBuff,
+///     virtio::net::{
+///         TxError,
+///         TxQueue, //
+///     }, //
+/// };
+///
+/// /// Queues a packet, or drops it.
+/// fn transmit(queue: &mut TxQueue, header: &[u8; 12], skb: SkBuff) -> bool {
+///     match queue.add(header, skb) {
+///         Ok(()) => true,
+///         Err(TxError::Full(_skb) | TxError::Unusable(_skb)) => false,
+///     }
+/// }
+/// ```
 pub struct TxQueue {
     queue: Queue<SkBuff>,
     /// Scratch memory for [`Self::add`].
@@ -48,6 +68,23 @@ pub struct TxQueue {
 unsafe impl Send for TxQueue {}
 
 /// Why a packet could not be queued; the packet is given back.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     net::skbuff::SkBuff,
+///     virtio::net::TxError, //
+/// };
+///
+/// /// The packet, to try again with.
+/// fn again(error: TxError) -> Option<SkBuff> {
+///     match error {
+///         TxError::Full(skb) => Some(skb),
+///         TxError::Unusable(_) => None,
+///     }
+/// }
+/// ```
 pub enum TxError {
     /// There is no room; try again after [`TxQueue::take`].
     Full(SkBuff),

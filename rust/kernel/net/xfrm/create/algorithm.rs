@@ -15,6 +15,21 @@ use kernel::prelude::*;
 
 /// The algorithms of an ESP state, by their names in the kernel's crypto API. Has no `Debug`: it
 /// carries the key.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::create::Algorithm;
+///
+/// /// AES-128-GCM: a key of 16 bytes and a salt of 4.
+/// fn gcm(key: &[u8; 20]) -> Algorithm<'_> {
+///     Algorithm::Aead {
+///         name: c"rfc4106(gcm(aes))",
+///         key,
+///         icv_bits: 128,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub enum Algorithm<'a> {
     /// Encryption and authentication in one, such as `rfc4106(gcm(aes))`.

@@ -9,6 +9,16 @@ use super::{
 use kernel::prelude::*;
 
 /// The encryption algorithm of a state. Has no `Debug`: it leads to the key.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::State;
+///
+/// fn is_aes_cbc(x: &State) -> bool {
+///     x.cipher().is_some_and(|cipher| cipher.name == b"cbc(aes)")
+/// }
+/// ```
 pub struct Cipher<'a> {
     /// The name in the kernel's crypto API, such as `cbc(aes)`.
     pub name: &'a [u8],
@@ -17,6 +27,16 @@ pub struct Cipher<'a> {
 }
 
 /// The authentication algorithm of a state. Has no `Debug`: it leads to the key.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::State;
+///
+/// fn icv_bytes(x: &State) -> Option<u32> {
+///     Some(x.auth()?.icv_bits / 8)
+/// }
+/// ```
 pub struct Auth<'a> {
     /// The name in the kernel's crypto API, such as `hmac(sha256)`.
     pub name: &'a [u8],
@@ -27,6 +47,17 @@ pub struct Auth<'a> {
 }
 
 /// The AEAD of a state. Has no `Debug`: it leads to the key.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xfrm::State;
+///
+/// /// Key and salt.
+/// fn key(x: &State) -> Option<&[u8]> {
+///     Some(x.aead()?.key)
+/// }
+/// ```
 pub struct Aead<'a> {
     /// The name in the kernel's crypto API, such as `rfc4106(gcm(aes))`.
     pub name: &'a [u8],
