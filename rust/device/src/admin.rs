@@ -14,7 +14,7 @@ pub use capability::Owner;
 pub use objects::Objects;
 pub use refused::Refused;
 
-use crate::stats::Counter;
+use crate::stats::counters;
 use espnic_wire::admin::{self as wire, CmdHdr, ReplyHdr, Request};
 use espnic_wire::{bitmap, read_zero_extended, U64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,8 +32,17 @@ pub struct Table<'a> {
 pub struct Admin {
     /// Bitmap of the opcodes that are legal now. Held while a command is executed.
     opcodes: Mutex<u64>,
-    commands: Counter,
-    errors: Counter,
+    stats: Stats,
+}
+
+counters! {
+    /// The statistics of the commands. Names are stable: tests and people read them.
+    pub struct Stats {
+        /// Commands executed or refused.
+        commands: "admin_commands",
+        /// Commands refused.
+        errors: "admin_errors",
+    }
 }
 
 impl Default for Admin {
@@ -41,8 +50,7 @@ impl Default for Admin {
     fn default() -> Self {
         Self {
             opcodes: Mutex::new(wire::OPS_INITIAL),
-            commands: Counter::default(),
-            errors: Counter::default(),
+            stats: Stats::default(),
         }
     }
 }
@@ -62,11 +70,11 @@ impl Admin {
     /// status, as far as `writable` has room for one.
     pub fn execute(&self, table: &Table<'_>, readable: &[u8], writable: &mut [u8]) -> usize {
         let request = Request::parse(readable);
-        self.commands.inc();
+        self.stats.commands.inc();
         let (hdr, result) = match dispatch(&mut self.lock(), table, &request) {
             Ok(result) => (ReplyHdr::default(), result),
             Err(refused) => {
-                self.errors.inc();
+                self.stats.errors.inc();
                 log::debug!(
                     "administration command {:#x} is refused: status {}, qualifier {}",
                     request.hdr.opcode.get(),
@@ -87,12 +95,9 @@ impl Admin {
         written
     }
 
-    /// Name and value of every counter. Names are stable: tests and people read them.
-    pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        vec![
-            ("admin_commands", self.commands.get()),
-            ("admin_errors", self.errors.get()),
-        ]
+    /// The present statistics.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     fn lock(&self) -> MutexGuard<'_, u64> {

@@ -7,6 +7,7 @@
 //! one that has been idle for longest.
 
 mod connections;
+pub mod stats;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
 use crate::fault::request::{parse_mark, Request, FORMS};
 use crate::misbehave::order;
@@ -22,6 +23,7 @@ use crate::nic::Nic;
 use crate::ports::capture::Capture;
 use crate::socket;
 use connections::{Connections, Place};
+use stats::{CaptureStats, NicStats, Stats};
 
 /// The requests, apart from the faults.
 const HELP: &[&str] = &[
@@ -58,10 +60,10 @@ impl Control {
     pub fn answer(&self, line: &str) -> Value {
         let words: Vec<_> = line.split_whitespace().collect();
         let result = match words[..] {
-            ["stats"] => Ok(self.stats(&self.nics)),
+            ["stats"] => self.stats(&self.nics),
             ["stats", nic] => self
                 .nic(nic)
-                .map(|nic| self.stats(std::slice::from_ref(nic))),
+                .and_then(|nic| self.stats(std::slice::from_ref(nic))),
             ["fault", nic, ref fault @ ..] => self.nic(nic).and_then(|nic| {
                 nic.set_fault(&Request::parse(fault)?);
                 Ok(Value::Null)
@@ -104,15 +106,15 @@ impl Control {
             })
     }
 
-    fn stats(&self, nics: &[Arc<Nic>]) -> Value {
-        let nics: Map<_, _> = nics
-            .iter()
-            .map(|nic| (nic.name.clone(), nic_stats(nic)))
-            .collect();
-        match &self.capture {
-            Some(capture) => json!({ "nics": nics, "capture": capture_stats(capture) }),
-            None => json!({ "nics": nics }),
-        }
+    fn stats(&self, nics: &[Arc<Nic>]) -> Result<Value, String> {
+        let stats = Stats {
+            nics: nics
+                .iter()
+                .map(|nic| (nic.name.as_str(), NicStats::of(nic)))
+                .collect(),
+            capture: self.capture.as_deref().map(CaptureStats::of),
+        };
+        serde_json::to_value(stats).map_err(|error| error.to_string())
     }
 
     fn flush(&self) -> Result<Value, String> {
@@ -180,32 +182,4 @@ impl Control {
             }
         }
     }
-}
-
-fn capture_stats(capture: &Capture) -> Value {
-    json!({ "frames": capture.frames(), "lost": capture.lost() })
-}
-
-fn nic_stats(nic: &Nic) -> Value {
-    let object = |list: Vec<(&'static str, u64)>| -> Map<String, Value> {
-        list.into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect()
-    };
-    let mut virtio = object(nic.stats.list());
-    virtio.insert("interrupts".into(), nic.msix.signalled().into());
-    let misbehaviour: Map<_, _> = nic
-        .misbehaviour
-        .made()
-        .into_iter()
-        .map(|(name, value)| (name, value.into()))
-        .collect();
-    json!({
-        "link": nic.port.link_up(),
-        "queues": { "max": nic.config.pairs, "active": nic.active_pairs() },
-        "port": object(nic.port.stats.list()),
-        "virtio": virtio,
-        "ipsec": object([nic.ipsec.counters(), nic.admin.counters()].concat()),
-        "misbehaviour": misbehaviour,
-    })
 }

@@ -37,6 +37,7 @@ pub use key_table::KeyTable;
 use crate::misbehave::Misbehaviour;
 use capability::Agreed;
 use counters::Counters;
+pub use counters::Stats;
 use espnic_wire::hdr::NetHdr48;
 use faults::Faults;
 use room::Room;
@@ -154,16 +155,16 @@ impl Ipsec {
         Session::new(self)
     }
 
-    /// Name and value of every counter; `ipsec_sa_in` and `ipsec_sa_out` are the present numbers of
-    /// SAs.
-    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+    /// The present statistics.
+    pub fn stats(&self) -> Stats<'_> {
         let (inb, outb) = self.read_tables().len();
-        let mut list = self.counters.list();
-        list.push(("ipsec_sa_in", inb as u64));
-        list.push(("ipsec_sa_out", outb as u64));
-        list.push(("ipsec_faults", self.faults.made()));
-        list.push(("ipsec_delete_requests", self.room.made()));
-        list
+        Stats {
+            counters: &self.counters,
+            ipsec_sa_in: inb as u64,
+            ipsec_sa_out: outb as u64,
+            ipsec_faults: self.faults.made(),
+            ipsec_delete_requests: self.room.made(),
+        }
     }
 
     fn agreed(&self) -> MutexGuard<'_, Agreed> {

@@ -2,6 +2,7 @@
 
 //! Counters of a NIC. Names are stable: tests and people read them through the control socket.
 
+use serde::{Serialize, Serializer};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::virtio::error::RingError;
@@ -27,24 +28,30 @@ impl Counter {
     }
 }
 
-macro_rules! counters {
-    ($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
-        $(#[$attr])*
-        #[derive(Debug, Default)]
-        pub struct $name { $($(#[$doc])* pub $field: Counter,)* }
+impl Serialize for Counter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.get())
+    }
+}
 
-        impl $name {
-            /// Name and value of every counter.
-            pub fn list(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($field), self.$field.get()),)*]
-            }
+/// Declares a structure of counters. A row has the field, and its name if that is another.
+macro_rules! counters {
+    ($(#[$attr:meta])* $vis:vis struct $struct:ident {
+        $($(#[$doc:meta])* $field:ident $(: $name:literal)?,)*
+    }) => {
+        $(#[$attr])*
+        #[derive(Debug, Default, serde::Serialize)]
+        $vis struct $struct {
+            $($(#[$doc])* $(#[serde(rename = $name)])? $vis $field: $crate::stats::Counter,)*
         }
     };
 }
 
+pub(crate) use counters;
+
 counters! {
     /// What happened between the guest and the device.
-    VirtioStats {
+    pub struct VirtioStats {
         /// Frames and bytes that the guest sent and the device accepted.
         tx_frames,
         /// See `tx_frames`.
@@ -130,7 +137,7 @@ impl VirtioStats {
 
 counters! {
     /// What happened between the device and the wire.
-    PortStats {
+    pub struct PortStats {
         /// Frames and bytes sent to the wire.
         tx_frames,
         /// See `tx_frames`.

@@ -7,7 +7,9 @@
 //! does not use it. Everything here is good: a test that wants something bad changes what it gets.
 
 use crate::admin::{Admin, Table};
+use crate::control::stats::NicStats;
 use crate::ipsec::{Ipsec, IpsecConfig};
+use crate::nic::Nic;
 use espnic_wire::admin::{Command, Reply, OPS_ALL};
 use espnic_wire::cap;
 use espnic_wire::hdr::{self, NetHdr48};
@@ -178,8 +180,23 @@ impl Engine {
         self.execute(create).map(drop)
     }
 
-    /// Name and value of every counter, those of the commands included.
-    pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        [self.ipsec.counters(), self.admin.counters()].concat()
+    /// The counter with this name; `None` if there is none. Those of the commands are among them.
+    pub fn counter(&self, name: &str) -> Option<u64> {
+        let engine = serde_json::to_value(self.ipsec.stats()).ok()?;
+        let admin = serde_json::to_value(self.admin.stats()).ok()?;
+        engine.get(name).or(admin.get(name))?.as_u64()
     }
+}
+
+/// The counter of `nic` with this name; `None` if there is none. Those of the port have the prefix
+/// `port.`.
+pub fn counter(nic: &Nic, name: &str) -> Option<u64> {
+    let stats = serde_json::to_value(NicStats::of(nic)).ok()?;
+    let counter = match name.strip_prefix("port.") {
+        Some(name) => stats.get("port")?.get(name),
+        None => ["virtio", "ipsec"]
+            .iter()
+            .find_map(|part| stats.get(part)?.get(name)),
+    };
+    counter?.as_u64()
 }

@@ -4,61 +4,66 @@
 
 use super::drop::TxDrop;
 use super::tx::Sent;
-use crate::stats::Counter;
+use crate::stats::counters;
 use espnic_esp::engine::Error;
 use espnic_wire::hdr::{self, NetHdr48};
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
-        #[derive(Default)]
-        pub(super) struct Counters { $($(#[$doc])* pub(super) $field: Counter,)* }
-
-        impl Counters {
-            /// Name and value of every counter.
-            pub(super) fn list(&self) -> Vec<(&'static str, u64)> {
-                vec![$(($name, self.$field.get()),)*]
-            }
-        }
-    };
-}
+use serde::Serialize;
 
 counters! {
-    /// Frames encrypted, each segment counted.
-    tx_packets: "ipsec_tx_packets",
-    /// Bytes of these frames.
-    tx_bytes: "ipsec_tx_bytes",
-    /// Frames of the guest that were segmented.
-    tx_gso: "ipsec_tx_gso",
-    /// Frames of the guest, not segmented, whose inner checksum was completed.
-    tx_csum: "ipsec_tx_csum",
-    /// See [`TxDrop::NoSa`].
-    tx_drop_no_sa: "ipsec_tx_drop_no_sa",
-    /// See [`TxDrop::Stale`].
-    tx_drop_stale: "ipsec_tx_drop_stale",
-    /// See [`TxDrop::Format`].
-    tx_drop_format: "ipsec_tx_drop_format",
-    /// See [`TxDrop::Unsupported`].
-    tx_drop_unsupported: "ipsec_tx_drop_unsupported",
-    /// See [`TxDrop::Long`].
-    tx_drop_long: "ipsec_tx_drop_long",
-    /// See [`TxDrop::Sequence`].
-    tx_drop_sequence: "ipsec_tx_drop_sequence",
-    /// Frames verified and decrypted.
-    rx_packets: "ipsec_rx_packets",
-    /// Bytes of these frames.
-    rx_bytes: "ipsec_rx_bytes",
-    /// Frames decrypted in which a checksum was verified.
-    rx_csum_valid: "ipsec_rx_csum_valid",
-    /// Frames with a wrong ICV.
-    rx_auth_fail: "ipsec_rx_auth_fail",
-    /// Authentic frames with impossible padding.
-    rx_format_fail: "ipsec_rx_format_fail",
-    /// Frames too short for their SA, or whose text does not fill blocks.
-    rx_length_fail: "ipsec_rx_length_fail",
-    /// Frames that the cipher cannot process.
-    rx_unsupported: "ipsec_rx_unsupported",
-    /// ESP without an SA, delivered untouched.
-    rx_no_sa: "ipsec_rx_no_sa",
+    /// What the engine did.
+    pub(super) struct Counters {
+        /// Frames encrypted, each segment counted.
+        tx_packets: "ipsec_tx_packets",
+        /// Bytes of these frames.
+        tx_bytes: "ipsec_tx_bytes",
+        /// Frames of the guest that were segmented.
+        tx_gso: "ipsec_tx_gso",
+        /// Frames of the guest, not segmented, whose inner checksum was completed.
+        tx_csum: "ipsec_tx_csum",
+        /// See [`TxDrop::NoSa`].
+        tx_drop_no_sa: "ipsec_tx_drop_no_sa",
+        /// See [`TxDrop::Stale`].
+        tx_drop_stale: "ipsec_tx_drop_stale",
+        /// See [`TxDrop::Format`].
+        tx_drop_format: "ipsec_tx_drop_format",
+        /// See [`TxDrop::Unsupported`].
+        tx_drop_unsupported: "ipsec_tx_drop_unsupported",
+        /// See [`TxDrop::Long`].
+        tx_drop_long: "ipsec_tx_drop_long",
+        /// See [`TxDrop::Sequence`].
+        tx_drop_sequence: "ipsec_tx_drop_sequence",
+        /// Frames verified and decrypted.
+        rx_packets: "ipsec_rx_packets",
+        /// Bytes of these frames.
+        rx_bytes: "ipsec_rx_bytes",
+        /// Frames decrypted in which a checksum was verified.
+        rx_csum_valid: "ipsec_rx_csum_valid",
+        /// Frames with a wrong ICV.
+        rx_auth_fail: "ipsec_rx_auth_fail",
+        /// Authentic frames with impossible padding.
+        rx_format_fail: "ipsec_rx_format_fail",
+        /// Frames too short for their SA, or whose text does not fill blocks.
+        rx_length_fail: "ipsec_rx_length_fail",
+        /// Frames that the cipher cannot process.
+        rx_unsupported: "ipsec_rx_unsupported",
+        /// ESP without an SA, delivered untouched.
+        rx_no_sa: "ipsec_rx_no_sa",
+    }
+}
+
+/// The statistics of an engine. Names are stable: tests and people read them.
+#[derive(Serialize)]
+pub struct Stats<'a> {
+    #[serde(flatten)]
+    pub(super) counters: &'a Counters,
+    /// Inbound SAs that there are.
+    pub ipsec_sa_in: u64,
+    /// Outbound SAs that there are.
+    pub ipsec_sa_out: u64,
+    /// Faults on purpose.
+    pub ipsec_faults: u64,
+    /// Requests to the driver to delete an SA.
+    pub ipsec_delete_requests: u64,
 }
 
 impl Counters {

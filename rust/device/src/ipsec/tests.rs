@@ -75,12 +75,7 @@ fn destroy(ipsec: &Engine, obj_type: u16, id: u32) -> (u16, u16) {
 }
 
 fn counter(ipsec: &Engine, name: &str) -> u64 {
-    ipsec
-        .counters()
-        .into_iter()
-        .find(|(other, _)| *other == name)
-        .unwrap()
-        .1
+    ipsec.counter(name).unwrap()
 }
 
 /// Longest frame on the wires of these tests.

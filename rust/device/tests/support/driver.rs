@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use espnic_device::function::NicFunction;
 use espnic_device::nic::Nic;
 use espnic_device::pci;
+use espnic_device::testing;
 use espnic_device::transport::{Function, Region};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
@@ -443,22 +444,8 @@ impl Driver {
         self.get(reply, len as usize)
     }
 
+    /// The counter with this name. Those of the port have the prefix `port.`.
     pub fn counter(&self, name: &str) -> u64 {
-        let port = self.nic().port.stats.list();
-        let nic = self.nic();
-        let lists = [nic.stats.list(), nic.ipsec.counters(), nic.admin.counters()];
-        if let Some(name) = name.strip_prefix("port.") {
-            return find(&port, name);
-        }
-        lists
-            .iter()
-            .flatten()
-            .find(|(own, _)| *own == name)
-            .expect(name)
-            .1
+        testing::counter(self.nic(), name).expect(name)
     }
-}
-
-fn find(list: &[(&'static str, u64)], name: &str) -> u64 {
-    list.iter().find(|(own, _)| *own == name).expect(name).1
 }
