@@ -18,7 +18,7 @@ use espnic_esp::packet;
 const REORDER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Most frames that are held back in one direction; a delay may be long.
-const MAX_HELD: usize = 4096;
+pub const MAX_HELD: usize = 4096;
 
 /// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

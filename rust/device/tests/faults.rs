@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use espnic_device::fault::request::Request;
+use espnic_device::fault::MAX_HELD;
 use espnic_device::ipsec::Frames;
 use espnic_device::nic::Nic;
 use espnic_device::pci;
@@ -55,7 +56,7 @@ fn arrived(b: &mut Driver) -> Vec<u32> {
 
 #[test]
 fn faults_work_in_both_directions() {
-    for direction in ["tx", "rx"] {
+    for (direction, counter) in [("tx", "port.tx_faults"), ("rx", "port.rx_faults")] {
         let (mut a, mut b) = pair();
         let nic = if direction == "tx" { a.nic() } else { b.nic() }.clone();
         fault(&nic, &format!("{direction} drop 1 every 2"));
@@ -66,8 +67,23 @@ fn faults_work_in_both_directions() {
         b.start(driver::plain());
         fault(&nic, &format!("{direction} reorder 1"));
         assert_eq!(exchange(&mut a, &mut b, &[6, 7, 8]), [7, 6, 8]);
-        let counter = format!("port.{direction}_faults");
-        let counts = (a.counter(&counter), b.counter(&counter));
+        let counts = (a.counter(counter), b.counter(counter));
+        assert_eq!(counts, if direction == "tx" { (3, 0) } else { (0, 3) });
+    }
+}
+
+#[test]
+fn frames_beyond_those_held_back_are_counted() {
+    for (direction, counter) in [("tx", "port.tx_drop_held"), ("rx", "port.rx_drop_held")] {
+        let (mut a, mut b) = pair();
+        let nic = if direction == "tx" { a.nic() } else { b.nic() }.clone();
+        fault(&nic, &format!("{direction} delay 60000 10000"));
+        for number in 0..MAX_HELD as u32 + 3 {
+            a.send(&NetHdr48::default(), &packets::esp(7, number));
+            // The receiver takes each frame from its inbox, and holds it back.
+            assert!(b.receive().is_none());
+        }
+        let counts = (a.counter(counter), b.counter(counter));
         assert_eq!(counts, if direction == "tx" { (3, 0) } else { (0, 3) });
     }
 }

@@ -115,7 +115,10 @@ fn the_number_of_pairs_is_checked() {
     assert_eq!(b.request(6, &request, 1), [ctrl::ERR]);
     assert_eq!(b.request(6, &[&request[..], &[1]].concat(), 1), [ctrl::ERR]);
     assert_eq!(b.request(6, &[ctrl::CLASS_MQ, 1, 1, 0], 1), [ctrl::ERR]);
-    assert_eq!(b.counter("ctrl_refused"), 6);
+    assert_eq!(
+        (b.counter("ctrl_commands"), b.counter("ctrl_refused")),
+        (8, 6)
+    );
 }
 
 #[test]

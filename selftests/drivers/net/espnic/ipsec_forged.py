@@ -88,7 +88,8 @@ class Outcome:
         watch.stop()
         ktap.equal(watch.dut_errors, {error: COUNT} if error else {}, f"{path}: XFRM errors")
         for name in ("ipsec_rx_packets", "ipsec_rx_auth_failed", "ipsec_rx_format_failed",
-                     "ipsec_rx_unprocessed", "ipsec_rx_drop_stale"):
+                     "ipsec_rx_unprocessed", "ipsec_rx_drop_stale",
+                     "ipsec_rx_drop_no_memory"):
             wanted = COUNT * (name == self.driver) + SOUND * (name == "ipsec_rx_packets")
             ktap.equal(watch.driver.get(name, 0), wanted * offload, f"{path}: {name}")
 

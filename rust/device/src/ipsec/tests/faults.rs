@@ -34,6 +34,9 @@ fn wrong_padding_authenticates() {
     );
     assert_eq!(exchange(&a, &b, &[10]), [hdr::SEC_OK]);
     assert_eq!(counter(&a, "ipsec_faults"), 2);
+    assert_eq!(counter(&b, "ipsec_rx_format_fail"), 2);
+    // Each cipher can process every packet.
+    assert_eq!(counter(&b, "ipsec_rx_unsupported"), 0);
     a.faults.corrupt_padding(5);
     a.faults.clear();
     assert_eq!(exchange(&a, &b, &[10]), [hdr::SEC_OK]);

@@ -146,6 +146,7 @@ fn what_cannot_be_segmented_is_dropped_whole() {
         drop_of(|_, frame| frame[38..42].fill(0xff)),
         TxDrop::Sequence
     );
+    assert_eq!(counter(&a, "ipsec_tx_drop_sequence"), 1);
     assert_eq!(counter(&a, "ipsec_tx_packets"), 0);
 }
 
