@@ -19,6 +19,7 @@ mod iv;
 mod libraries;
 #[allow(unsafe_code)]
 mod prefetch;
+pub mod random;
 mod same;
 mod suite;
 

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::args::{Args, NicSpec, PortSpec};
 use crate::control::Control;
-use crate::crypto::Libraries;
+use crate::crypto::{random, Libraries};
 use crate::function::NicFunction;
 use crate::ipsec::{Ipsec, IpsecConfig, KeyTable};
 use crate::nic::Nic;
@@ -161,7 +161,7 @@ fn keep_files(args: &Args) -> Result<(), DaemonError> {
 /// Gives up most system calls. Afterwards nothing can be opened.
 fn enter_sandbox(args: &Args) -> Result<(), DaemonError> {
     // The library opens its source of randomness at its first use.
-    aws_lc_rs::rand::fill(&mut [0; 8]).map_err(|_| DaemonError::Randomness)?;
+    random::fill(&mut [0; 8]).map_err(|_| DaemonError::Randomness)?;
     Ok(sandbox::enter(has_taps(args))?)
 }
 

@@ -5,7 +5,7 @@
 //! Each thread encrypts a counter under a random key of its own (NIST SP 800-38A appendix C): as
 //! unpredictable as AES, never twice the same in a thread, and about as cheap as one block.
 
-use super::{AnyAead, Backend};
+use super::{random, AnyAead, Backend};
 use espnic_esp::aead::{Aead, TAG_LEN};
 use espnic_esp::engine::{CipherError, LONG_IV_LEN};
 use std::cell::RefCell;
@@ -28,8 +28,8 @@ impl Source {
     fn new(backend: Backend) -> Result<Self, CipherError> {
         let mut key = Zeroizing::new([0; 32]);
         let mut prefix = [0; 4];
-        for random in [&mut key[..], &mut prefix] {
-            aws_lc_rs::rand::fill(random).map_err(|_| CipherError::Unsupported)?;
+        for part in [&mut key[..], &mut prefix] {
+            random::fill(part).map_err(|_| CipherError::Unsupported)?;
         }
         let key = backend
             .aes_gcm(&key[..], TAG_LEN)

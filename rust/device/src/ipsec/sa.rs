@@ -6,7 +6,7 @@ use super::algorithm;
 use super::last::Last;
 use super::sparse::{Sparse, Whole};
 use crate::admin::Refused;
-use crate::crypto::{Cipher, Libraries, Suite};
+use crate::crypto::{random, Cipher, Libraries, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};
 use espnic_esp::ip::{Address, Ports};
 use espnic_esp::packet::Esp;
@@ -318,9 +318,9 @@ fn iv_xor(object: &SaObject, suite: Suite) -> Result<u64, Refused> {
         (sa::IV_DEVICE, true) => Ok(0),
         (sa::IV_SEQ_XOR, false) => Ok(object.tail.iv_xor.get()),
         (sa::IV_DEVICE, false) => {
-            let mut random = [0; 8];
-            aws_lc_rs::rand::fill(&mut random).map_err(|_| Refused::RESOURCE)?;
-            Ok(u64::from_ne_bytes(random))
+            let mut bytes = [0; 8];
+            random::fill(&mut bytes).map_err(|_| Refused::RESOURCE)?;
+            Ok(u64::from_ne_bytes(bytes))
         }
         _ => Err(Refused::FIELD),
     }
