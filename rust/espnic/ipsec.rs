@@ -3,7 +3,7 @@
 //! ESP crypto offload: the life of an SA.
 //!
 //! An SA is a slot in the driver's state table and an object in the NIC, under the same id and with
-//! the same epoch. The slot outlives both the state and the object:
+//! the same generation. The slot outlives both the state and the object:
 //!
 //! * [`Ipsec::add`] creates the object and waits for the NIC's word;
 //! * [`Ipsec::delete`], which must not sleep, posts the DESTROY if there are memory and room for it;

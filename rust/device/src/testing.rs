@@ -19,8 +19,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 /// The SPI of [`object`] and of [`frame`].
 pub const SPI: u32 = 0x1001;
-/// The epoch of [`object`] and of [`frame`].
-pub const EPOCH: u16 = 7;
+/// The generation of [`object`] and of [`frame`].
+pub const GENERATION: u16 = 7;
 /// Offset of the ESP header in [`frame`]: Ethernet and IPv4.
 pub const ESP: usize = 34;
 /// Length of the ICV of [`object`].
@@ -63,7 +63,7 @@ pub fn object(obj_type: u16) -> SaObject {
     object.tail.tail_len = SaTail::LEN.into();
     object.tail.aead_algo = cap::AEAD_GCM.into();
     object.tail.icv_len = ICV as u8;
-    object.tail.epoch = EPOCH.into();
+    object.tail.generation = GENERATION.into();
     let mut flags = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
     if obj_type == OBJ_OUTB_SA {
         object.std.direction = sa::DIR_OUT;
@@ -89,7 +89,7 @@ pub fn hdr(id: u32, trailer_len: usize) -> NetHdr48 {
     hdr.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
     hdr.sec.esp_offset = (ESP as u16).into();
     hdr.sec.trailer_len = (trailer_len as u16).into();
-    hdr.sec.epoch = EPOCH.into();
+    hdr.sec.generation = GENERATION.into();
     hdr
 }
 

@@ -155,7 +155,10 @@ fn esp_crosses_the_wire_encrypted() {
         seen.net.flags,
         hdr::F_SECURITY | hdr::F_X_SEC | hdr::F_DATA_VALID
     );
-    assert_eq!((seen.out.resource_id.get(), seen.sec.epoch.get()), (4, 7));
+    assert_eq!(
+        (seen.out.resource_id.get(), seen.sec.generation.get()),
+        (4, 7)
+    );
     assert_eq!(
         (seen.sec.sec_status, seen.sec.esp_offset.get()),
         (hdr::SEC_OK, 34)

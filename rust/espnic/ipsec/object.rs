@@ -74,7 +74,7 @@ pub(super) fn describe(
     tail.tail_len = U16::new(SaTail::LEN);
     tail.tail_flags = U16::new(sa::TAIL_CRYPTO_ONLY | sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR);
     tail.peer_family = supported.family;
-    tail.epoch = U16::new(handle.epoch);
+    tail.generation = U16::new(handle.generation);
     tail.peer_dst = x.destination();
     tail.peer_src = x.source();
     if let Some(encap) = supported.encapsulation {

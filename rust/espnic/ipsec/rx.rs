@@ -167,7 +167,7 @@ fn state(ipsec: &Ipsec, header: &NetHdr48) -> Option<ARef<State>> {
         return None;
     }
     let id = header.out.resource_id.get();
-    ipsec.states.get_incoming(id, header.sec.epoch.get())
+    ipsec.states.get_incoming(id, header.sec.generation.get())
 }
 
 /// Where ESP is, if the packet is one of `state`. The stack does not look the SA up again, so

@@ -112,7 +112,7 @@ pub(crate) fn describe(
         // The NIC builds the trailers; the packet has none yet.
         Some(_) => header.sec.next_header = request.next_header,
     }
-    header.sec.epoch = U16::new(handle.epoch);
+    header.sec.generation = U16::new(handle.generation);
     Ok(())
 }
 

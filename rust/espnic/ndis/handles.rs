@@ -41,7 +41,7 @@ struct Entry {
     /// The open file that made the SA, 0 for none.
     owner: u32,
     /// The slot's generation.
-    epoch: u16,
+    generation: u16,
     /// Deleted, but the NIC may still have its object.
     leaving: bool,
     /// The NIC has asked for the deletion.
@@ -110,7 +110,7 @@ impl Handles {
         if let Some(entry) = list.get_mut(state.id as usize) {
             let new = Entry {
                 serial,
-                epoch: state.epoch,
+                generation: state.generation,
                 ..Entry::default()
             };
             // The slot may be released, and used again, shortly before `freed` is called for the old SA.
@@ -195,7 +195,7 @@ impl Handles {
         (entry.serial != 0 && entry.serial == number >> SERIAL_SHIFT).then_some(xfrm::Handle {
             id,
             direction,
-            epoch: entry.epoch,
+            generation: entry.generation,
         })
     }
 
@@ -218,7 +218,7 @@ impl Handles {
             state: xfrm::Handle {
                 id,
                 direction,
-                epoch: entry.epoch,
+                generation: entry.generation,
             },
             owner: entry.owner,
             delete_requested: entry.delete_requested,
@@ -229,5 +229,5 @@ impl Handles {
 /// The entry of `state`, unless its slot has gone to another SA.
 fn entry(list: &mut KVVec<Entry>, state: xfrm::Handle) -> Option<&mut Entry> {
     list.get_mut(state.id as usize)
-        .filter(|entry| entry.epoch == state.epoch)
+        .filter(|entry| entry.generation == state.generation)
 }

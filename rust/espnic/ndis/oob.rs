@@ -129,7 +129,7 @@ fn named_sa(header: &NetHdr48) -> Option<xfrm::Handle> {
     (header.out.resource_type.get() == sa::OBJ_INB_SA).then_some(xfrm::Handle {
         id: header.out.resource_id.get(),
         direction: Direction::In,
-        epoch: header.sec.epoch.get(),
+        generation: header.sec.generation.get(),
     })
 }
 

@@ -153,8 +153,8 @@ layout! {
         /// Sent, crypto-only: padding + pad length + next header + ICV in bytes; 0 with a packet to
         /// be segmented, which has none of them yet.
         pub trailer_len: U16,
-        /// Epoch of the SA, both ways: the value of [`crate::sa::SaTail::epoch`] at its creation.
-        pub epoch: U16,
+        /// Generation of the SA, both ways: the value of [`crate::sa::SaTail::generation`] at its creation.
+        pub generation: U16,
         /// `NDIS_` constants.
         pub ndis_flags: u8,
         /// Sent, crypto-only, to be segmented: next header of the trailers, which the NIC builds.
@@ -228,7 +228,7 @@ const _: () = {
     assert!(offset_of!(SecExt, esp_offset) == 34 - 32);
     assert!(offset_of!(SecExt, esn_hi) == 36 - 32);
     assert!(offset_of!(SecExt, trailer_len) == 40 - 32);
-    assert!(offset_of!(SecExt, epoch) == 42 - 32);
+    assert!(offset_of!(SecExt, generation) == 42 - 32);
     assert!(offset_of!(SecExt, ndis_flags) == 44 - 32);
     assert!(offset_of!(SecExt, next_header) == 45 - 32);
 };
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(hdr.sec, SecExt::default());
         assert_eq!(hdr.prefix(HdrLen::Ipsec), &bytes[..32]);
         let hdr = NetHdr48::read(&bytes, HdrLen::XIpsec).unwrap();
-        assert_eq!(hdr.sec.epoch.get(), u16::from_le_bytes([43, 44]));
+        assert_eq!(hdr.sec.generation.get(), u16::from_le_bytes([43, 44]));
         assert_eq!(hdr.prefix(HdrLen::XIpsec), &bytes[..]);
         assert_eq!(
             NetHdr48::read(&bytes[..47], HdrLen::XIpsec),

@@ -140,7 +140,7 @@ secret_layout! {
         pub iv_mode: u8,
         /// Changes with every object that is created under one id, so that packets for an earlier one
         /// are told apart.
-        pub epoch: U16,
+        pub generation: U16,
         /// Zero.
         pub reserved: U16,
         /// Sequence number last used (outbound) or highest seen (inbound); 64 bits. Counts with
@@ -269,7 +269,7 @@ const _: () = {
     assert!(offset_of!(SaObject, tail) == 200);
     assert!(offset_of!(SaTail, aead_algo) == 204 - 200);
     assert!(offset_of!(SaTail, icv_len) == 208 - 200);
-    assert!(offset_of!(SaTail, epoch) == 212 - 200);
+    assert!(offset_of!(SaTail, generation) == 212 - 200);
     assert!(offset_of!(SaTail, seq) == 216 - 200);
     assert!(offset_of!(SaTail, iv_xor) == 224 - 200);
     assert!(offset_of!(SaTail, event_mask) == 232 - 200);

@@ -8,7 +8,7 @@ pub enum TxDrop {
     /// The header names no outbound SA that exists.
     #[error("no such SA")]
     NoSa,
-    /// Epoch or SPI are not those of the SA that has this id now.
+    /// Generation or SPI are not those of the SA that has this id now.
     #[error("the SA has been replaced")]
     Stale,
     /// The frame is not the ESP packet that the header describes.

@@ -24,7 +24,7 @@ pub(super) fn distort(misbehaviour: &Misbehaviour, frame: &mut [u8], hdr: &mut N
         hdr.out.resource_id = (hdr.out.resource_id.get() ^ 1).into();
     }
     if misbehaviour.takes(Deed::Epoch) {
-        sec.epoch = (sec.epoch.get() ^ 1).into();
+        sec.generation = (sec.generation.get() ^ 1).into();
     }
     if misbehaviour.takes(Deed::Spi) {
         flip(frame, usize::from(offset) + SPI_END);

@@ -96,5 +96,5 @@ fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool
     // At most 54.
     sec.esp_offset = (esp.offset as u16).into();
     sec.esn_hi = esn_hi.into();
-    sec.epoch = sa.epoch.into();
+    sec.generation = sa.generation.into();
 }

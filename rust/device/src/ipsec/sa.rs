@@ -36,8 +36,8 @@ pub(super) struct Sa {
     pub(super) id: u32,
     /// SPI as a number.
     pub(super) spi: u32,
-    /// The value that [`espnic_wire::hdr::SecExt::epoch`] must have.
-    pub(super) epoch: u16,
+    /// The value that [`espnic_wire::hdr::SecExt::generation`] must have.
+    pub(super) generation: u16,
     /// Tunnel mode, else transport mode.
     pub(super) tunnel: bool,
     /// Destination of inbound packets.
@@ -88,7 +88,7 @@ impl Sa {
         Ok(Self {
             id,
             spi: view.std.spi.get(),
-            epoch: view.tail.epoch.get(),
+            generation: view.tail.generation.get(),
             tunnel: view.std.mode == cap::MODE_ESP_TUNNEL,
             dst: destination(view),
             udp: udp(view),
@@ -159,7 +159,7 @@ impl Sa {
     }
 
     /// Takes over from `old`, which a MODIFY replaces. Only addresses, UDP ports and the highest
-    /// sequence number may differ; mode, SPI, algorithms, keys, window, epoch and IVs may not.
+    /// sequence number may differ; mode, SPI, algorithms, keys, window, generation and IVs may not.
     pub(super) fn replace(&mut self, old: &Self) -> Result<(), Refused> {
         let (new, kept) = (self.object.whole(), old.object.whole());
         let same = fixed(view(&new)?).ct_eq(&fixed(view(&kept)?));
@@ -207,7 +207,7 @@ fn fixed(object: &SaObject) -> Zeroizing<Vec<u8>> {
         &tail_flags.to_le_bytes(),
         tail.aead_algo.as_bytes(),
         &[tail.icv_len, tail.encap_mode, tail.iv_mode],
-        tail.epoch.as_bytes(),
+        tail.generation.as_bytes(),
         tail.iv_xor.as_bytes(),
         &tail.auth_key_ext,
         &tail.cipher_key_ext,

@@ -130,7 +130,7 @@ fn segmented(
 /// Checks that the packet belongs to the SA with this object id, and that ESP is where the header says.
 #[inline]
 fn check(sa: &Sa, hdr: &NetHdr48, esp: &Esp) -> Result<(), TxDrop> {
-    if sa.epoch != hdr.sec.epoch.get() || sa.spi != esp.spi {
+    if sa.generation != hdr.sec.generation.get() || sa.spi != esp.spi {
         return Err(TxDrop::Stale);
     }
     if esp.offset != usize::from(hdr.sec.esp_offset.get()) {

@@ -31,7 +31,7 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// What is sent for a state, with an epoch of 0x0a0b.
+/// What is sent for a state, with an generation of 0x0a0b.
 fn object(
     x: &TestState,
     direction: Direction,
@@ -48,7 +48,7 @@ fn object(
     let handle = Handle {
         id: 0x0102,
         direction,
-        epoch: 0x0a0b,
+        generation: 0x0a0b,
     };
     let mut object = SaObject::new_zeroed();
     describe(&mut object, x, handle, &supported, 0x0000_0005_8000_0001);
@@ -64,7 +64,7 @@ mod cases {
         let handle = |direction| Handle {
             id: 7,
             direction,
-            epoch: 1,
+            generation: 1,
         };
         assert_eq!(name(handle(Direction::In)), (0x0204, 7));
         assert_eq!(name(handle(Direction::Out)), (0x0203, 7));
@@ -86,7 +86,7 @@ mod cases {
         assert_eq!(&bytes[88..104], b"0123456789abcdef");
         // The tail: length, flags (crypto only, match address, deliver errors), AEAD.
         assert_eq!(bytes[200..208], [144, 0, 1 | 8 | 16, 0, 1, 0, 0, 0]);
-        // ICV, family, encapsulation, IV by sequence number, epoch.
+        // ICV, family, encapsulation, IV by sequence number, generation.
         assert_eq!(bytes[208..216], [16, 4, 0, 1, 0x0b, 0x0a, 0, 0]);
         assert_eq!(bytes[216..224], [0; 8]);
         assert_eq!(bytes[240..244], [198, 51, 100, 2]);

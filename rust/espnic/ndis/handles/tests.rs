@@ -24,11 +24,11 @@ fn handles() -> Result<Pin<KBox<Handles>>> {
     Ok(handles)
 }
 
-fn sa(direction: Direction, id: u32, epoch: u16) -> xfrm::Handle {
+fn sa(direction: Direction, id: u32, generation: u16) -> xfrm::Handle {
     xfrm::Handle {
         id,
         direction,
-        epoch,
+        generation,
     }
 }
 
@@ -72,7 +72,7 @@ mod cases {
         let old = handles.number_of(sa(In, 0, 1)).ok_or(ENOENT)?;
         handles.freed(sa(In, 0, 1));
         assert!(handles.find(old).is_none());
-        // Nor where the epoch has gone around.
+        // Nor where the generation has gone around.
         handles.added(sa(In, 0, 1));
         let new = handles.number_of(sa(In, 0, 1)).ok_or(ENOENT)?;
         assert!(new != old && handles.find(old).is_none());

@@ -37,7 +37,7 @@ fn header(flags: u8, ndis_flags: u8) -> NetHdr48 {
     // 0x0204 is an inbound SA.
     header.out.resource_type = 0x0204.into();
     header.out.resource_id = 7.into();
-    header.sec.epoch = 0x0102.into();
+    header.sec.generation = 0x0102.into();
     header
 }
 
@@ -57,7 +57,7 @@ mod cases {
     fn sa_of_a_packet() {
         let sa = named_sa(&header(0x90, 0));
         assert!(sa.is_some_and(|sa| {
-            sa.id == 7 && sa.epoch == 0x0102 && sa.direction == Direction::In
+            sa.id == 7 && sa.generation == 0x0102 && sa.direction == Direction::In
         }));
         for kind in [0, 0x0203, 0x0205, 0xffff] {
             let mut other = header(0x90, 0);

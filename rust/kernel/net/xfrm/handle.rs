@@ -38,10 +38,10 @@ pub enum Direction {
 /// let first = Handle {
 ///     id: 7,
 ///     direction: Direction::Out,
-///     epoch: 1,
+///     generation: 1,
 /// };
 /// // The slot was used again: another state.
-/// assert!(first != Handle { epoch: 2, ..first });
+/// assert!(first != Handle { generation: 2, ..first });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Handle {
@@ -50,7 +50,7 @@ pub struct Handle {
     /// The direction; each has slots of its own.
     pub direction: Direction,
     /// The generation: how often the slot was used, modulo 2^16.
-    pub epoch: u16,
+    pub generation: u16,
 }
 
 impl Handle {
@@ -63,7 +63,7 @@ impl Handle {
             Direction::In => 0,
             Direction::Out => Self::OUT,
         };
-        ((u64::from(self.epoch) << 48) | Self::VALID | out | u64::from(self.id)) as c_ulong
+        ((u64::from(self.generation) << 48) | Self::VALID | out | u64::from(self.id)) as c_ulong
     }
 
     pub(crate) fn from_raw(raw: c_ulong) -> Self {
@@ -75,7 +75,7 @@ impl Handle {
             } else {
                 Direction::In
             },
-            epoch: (raw >> 48) as u16,
+            generation: (raw >> 48) as u16,
         }
     }
 }

@@ -36,7 +36,7 @@ use kernel::{
 struct Slot<D> {
     /// The state while it may be used.
     state: Option<NonNull<bindings::xfrm_state>>,
-    epoch: u16,
+    generation: u16,
     taken: bool,
     /// The slot that was released after this one, while both are free.
     next_free: Option<u32>,
@@ -79,7 +79,7 @@ impl<D> Slots<D> {
         let id = if len < self.limit {
             let slot = Slot {
                 state: None,
-                epoch: 0,
+                generation: 0,
                 taken: false,
                 next_free: None,
                 data: None,
@@ -94,7 +94,7 @@ impl<D> Slots<D> {
         };
         let slot = self.list.get_mut(id as usize)?;
         slot.taken = true;
-        slot.epoch = slot.epoch.wrapping_add(1);
+        slot.generation = slot.generation.wrapping_add(1);
         Some((id, slot))
     }
 
@@ -114,10 +114,10 @@ impl<D> Slots<D> {
         self.free = Some((first, id));
     }
 
-    fn get(&mut self, id: u32, epoch: u16) -> Option<&mut Slot<D>> {
+    fn get(&mut self, id: u32, generation: u16) -> Option<&mut Slot<D>> {
         self.list
             .get_mut(id as usize)
-            .filter(|s| s.taken && s.epoch == epoch)
+            .filter(|s| s.taken && s.generation == generation)
     }
 }
 
@@ -217,14 +217,14 @@ impl<D> StateTable<D> {
         Ok(Handle {
             id,
             direction,
-            epoch: slot.epoch,
+            generation: slot.generation,
         })
     }
 
     /// Forgets the state; the slot stays taken.
     pub(super) fn detach(&self, handle: Handle) {
         let mut slots = self.slots(handle.direction).lock();
-        if let Some(slot) = slots.get(handle.id, handle.epoch) {
+        if let Some(slot) = slots.get(handle.id, handle.generation) {
             slot.state = None;
         }
     }
@@ -232,7 +232,7 @@ impl<D> StateTable<D> {
     /// Stores the driver's data for `handle`.
     fn set_data(&self, handle: Handle, data: D) {
         let mut slots = self.slots(handle.direction).lock();
-        if let Some(slot) = slots.get(handle.id, handle.epoch) {
+        if let Some(slot) = slots.get(handle.id, handle.generation) {
             slot.data = Some(data);
         }
     }
@@ -240,20 +240,24 @@ impl<D> StateTable<D> {
     /// Takes the driver's data of `handle` out.
     fn take_data(&self, handle: Handle) -> Option<D> {
         let mut slots = self.slots(handle.direction).lock();
-        slots.get(handle.id, handle.epoch)?.data.take()
+        slots.get(handle.id, handle.generation)?.data.take()
     }
 
     /// Runs `f` on the driver's data of `handle`, under the table's lock. No sleeping.
     pub fn with_data<R>(&self, handle: Handle, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         let mut slots = self.slots(handle.direction).lock();
-        slots.get(handle.id, handle.epoch)?.data.as_mut().map(f)
+        slots
+            .get(handle.id, handle.generation)?
+            .data
+            .as_mut()
+            .map(f)
     }
 
     /// Frees the slot for another state. The device must not know the old one any more. Also forgets the
     /// state, because a refused add releases its slot before it is detached.
     fn release(&self, handle: Handle) {
         let mut slots = self.slots(handle.direction).lock();
-        if slots.get(handle.id, handle.epoch).is_some() {
+        if slots.get(handle.id, handle.generation).is_some() {
             slots.release(handle.id);
         }
     }
@@ -278,10 +282,10 @@ impl<D> StateTable<D> {
         }
     }
 
-    /// The incoming state behind `id` and `epoch`, unless it is deleted. No sleeping.
-    pub fn get_incoming(&self, id: u32, epoch: u16) -> Option<ARef<State>> {
+    /// The incoming state behind `id` and `generation`, unless it is deleted. No sleeping.
+    pub fn get_incoming(&self, id: u32, generation: u16) -> Option<ARef<State>> {
         let mut slots = self.incoming.lock();
-        let state = slots.get(id, epoch)?.state?;
+        let state = slots.get(id, generation)?.state?;
         // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
         unsafe { State::try_get(state) }
     }
@@ -289,7 +293,7 @@ impl<D> StateTable<D> {
     /// The state behind `handle`, unless it is deleted. No sleeping.
     pub fn get(&self, handle: Handle) -> Option<ARef<State>> {
         let mut slots = self.slots(handle.direction).lock();
-        let state = slots.get(handle.id, handle.epoch)?.state?;
+        let state = slots.get(handle.id, handle.generation)?.state?;
         // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
         unsafe { State::try_get(state) }
     }
@@ -309,7 +313,7 @@ impl<D> StateTable<D> {
                     let handle = Handle {
                         id: u32::try_from(index).ok()?,
                         direction,
-                        epoch: slot.epoch,
+                        generation: slot.generation,
                     };
                     return Some((handle, state));
                 }
@@ -325,7 +329,7 @@ impl<D> StateTable<D> {
         }
         let mut slots = self.outgoing.lock();
         slots
-            .get(handle.id, handle.epoch)
+            .get(handle.id, handle.generation)
             .is_some_and(|s| s.state == NonNull::new(x.as_raw()))
     }
 }

@@ -355,7 +355,10 @@ fn modify_changes_addresses_only() {
         modify(|object| object.std.mode = cap::MODE_ESP_TUNNEL),
         INVALID_FIELD
     );
-    assert_eq!(modify(|object| object.tail.epoch = 8.into()), INVALID_FIELD);
+    assert_eq!(
+        modify(|object| object.tail.generation = 8.into()),
+        INVALID_FIELD
+    );
     let (_, mut wire) = frame(1, 1, b"not authentic");
     assert_eq!(received(&ipsec, &mut wire), Some(hdr::SEC_AUTH));
     assert_eq!(modify(|object| object.tail.peer_dst[3] = 9), DONE);

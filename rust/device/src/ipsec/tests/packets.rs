@@ -39,7 +39,10 @@ fn frames_travel_between_all_backends() {
                 assert_eq!(hdr.out.resource_id.get(), 2);
                 assert_eq!(hdr.out.resource_type.get(), OBJ_INB_SA);
                 assert_eq!((hdr.sec.sec_op, hdr.sec.sec_status), (1, hdr::SEC_OK));
-                assert_eq!((hdr.sec.esp_offset.get(), hdr.sec.epoch.get()), (34, 7));
+                assert_eq!(
+                    (hdr.sec.esp_offset.get(), hdr.sec.generation.get()),
+                    (34, 7)
+                );
                 let text = 50..clear.len() - 16;
                 assert_eq!(wire[text.clone()], clear[text]);
             }
@@ -162,7 +165,10 @@ fn a_frame_that_does_not_fit_its_sa_is_dropped() {
         drop_of(|hdr, _| hdr.out.resource_type = OBJ_INB_SA.into()),
         TxDrop::NoSa
     );
-    assert_eq!(drop_of(|hdr, _| hdr.sec.epoch = 8.into()), TxDrop::Stale);
+    assert_eq!(
+        drop_of(|hdr, _| hdr.sec.generation = 8.into()),
+        TxDrop::Stale
+    );
     assert_eq!(drop_of(|_, frame| frame[37] ^= 1), TxDrop::Stale);
     assert_eq!(
         drop_of(|hdr, _| hdr.sec.esp_offset = 38.into()),
@@ -206,11 +212,11 @@ fn a_new_sa_under_the_id_does_not_take_packets_of_the_old_one() {
     let (hdr, mut old) = frame(1, 1, b"x");
     assert_eq!(send(&a, &hdr, &mut old), Err(TxDrop::NoSa));
     let mut next = object(OBJ_OUTB_SA);
-    next.tail.epoch = 8.into();
+    next.tail.generation = 8.into();
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &next), DONE);
     assert_eq!(send(&a, &hdr, &mut old), Err(TxDrop::Stale));
     let (mut hdr, mut wire) = frame(1, 1, b"x");
-    hdr.sec.epoch = 8.into();
+    hdr.sec.generation = 8.into();
     assert_eq!(send(&a, &hdr, &mut wire), Ok(()));
     assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
 }

@@ -140,7 +140,10 @@ fn what_cannot_be_segmented_is_dropped_whole() {
         drop_of(|hdr, _| hdr.sec.esp_offset = 42.into()),
         TxDrop::Format
     );
-    assert_eq!(drop_of(|hdr, _| hdr.sec.epoch = 1.into()), TxDrop::Stale);
+    assert_eq!(
+        drop_of(|hdr, _| hdr.sec.generation = 1.into()),
+        TxDrop::Stale
+    );
     assert_eq!(drop_of(|_, frame| frame.truncate(60)), TxDrop::Format);
     assert_eq!(
         drop_of(|_, frame| frame[38..42].fill(0xff)),

@@ -40,12 +40,12 @@ mod cases {
 
     #[test]
     fn handles_are_numbers() {
-        // Bits 0 to 31 slot, 32 direction, 33 always, 48 to 63 epoch.
-        let raw = |id, direction, epoch| {
+        // Bits 0 to 31 slot, 32 direction, 33 always, 48 to 63 generation.
+        let raw = |id, direction, generation| {
             Handle {
                 id,
                 direction,
-                epoch,
+                generation,
             }
             .to_raw()
         };
@@ -58,12 +58,12 @@ mod cases {
     #[test]
     fn numbers_are_handles() {
         let handle = Handle::from_raw(0xabcd_0003_0000_0005);
-        assert!(handle.id == 5 && handle.direction == Out && handle.epoch == 0xabcd);
+        assert!(handle.id == 5 && handle.direction == Out && handle.generation == 0xabcd);
         let handle = Handle::from_raw(0xffff_0002_ffff_fffe);
-        assert!(handle.id == 0xffff_fffe && handle.direction == In && handle.epoch == 0xffff);
+        assert!(handle.id == 0xffff_fffe && handle.direction == In && handle.generation == 0xffff);
         // What other drivers keep there is some handle as well.
         let handle = Handle::from_raw(0);
-        assert!(handle.id == 0 && handle.direction == In && handle.epoch == 0);
+        assert!(handle.id == 0 && handle.direction == In && handle.generation == 0);
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod cases {
         let (x, table) = (TestState::new(&IPV4)?, table()?);
         let (first, second) = (table.insert(&x, In)?, table.insert(&x, In)?);
         assert!(first.id == 0 && second.id == 1);
-        assert!(first.epoch == 1 && second.epoch == 1);
+        assert!(first.generation == 1 && second.generation == 1);
         assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
         // The other direction has slots of its own.
         assert_eq!(table.insert(&x, Out)?.id, 0);
@@ -98,13 +98,13 @@ mod cases {
     }
 
     #[test]
-    fn released_slot_has_a_new_epoch() -> Result {
+    fn released_slot_has_a_new_generation() -> Result {
         let (x, table) = (TestState::new(&IPV4)?, table()?);
         let old = table.insert(&x, Out)?;
         table.release(old);
         assert!(table.get(old).is_none());
         let new = table.insert(&x, Out)?;
-        assert!(new.id == old.id && new.epoch == 2);
+        assert!(new.id == old.id && new.generation == 2);
         // The old handle neither finds nor ends the new state.
         table.release(old);
         table.detach(old);
@@ -162,12 +162,12 @@ mod cases {
     }
 
     #[test]
-    fn epochs_go_around() -> Result {
+    fn generations_go_around() -> Result {
         let (x, table) = (TestState::new(&IPV4)?, table()?);
         for _ in 0..65_535 {
             table.release(table.insert(&x, Out)?);
         }
-        assert_eq!(table.insert(&x, Out)?.epoch, 0);
+        assert_eq!(table.insert(&x, Out)?.generation, 0);
         Ok(())
     }
 
@@ -189,7 +189,7 @@ mod cases {
         let handle = table.insert(&x, In)?;
         // The table itself has none.
         assert_eq!(x.references(), 1);
-        let found = table.get_incoming(handle.id, handle.epoch);
+        let found = table.get_incoming(handle.id, handle.generation);
         assert!(is(&found, &x));
         assert_eq!(x.references(), 2);
         drop(found);
@@ -199,14 +199,14 @@ mod cases {
     }
 
     #[test]
-    fn incoming_by_id_and_epoch() -> Result {
+    fn incoming_by_id_and_generation() -> Result {
         let (x, table) = (TestState::new(&IPV4)?, table()?);
         let _ = table.insert(&x, Out)?;
         assert!(table.get_incoming(0, 1).is_none());
         let _ = table.insert(&x, In)?;
         assert!(is(&table.get_incoming(0, 1), &x));
-        for (id, epoch) in [(0, 0), (0, 2), (1, 1), (2, 1), (u32::MAX, 1)] {
-            assert!(table.get_incoming(id, epoch).is_none());
+        for (id, generation) in [(0, 0), (0, 2), (1, 1), (2, 1), (u32::MAX, 1)] {
+            assert!(table.get_incoming(id, generation).is_none());
         }
         Ok(())
     }
@@ -232,7 +232,10 @@ mod cases {
             table.with_data(handle, |data| core::mem::replace(data, 8)),
             Some(7)
         );
-        let stale = Handle { epoch: 9, ..handle };
+        let stale = Handle {
+            generation: 9,
+            ..handle
+        };
         table.set_data(stale, 99);
         assert_eq!(table.take_data(stale), None);
         assert_eq!(table.take_data(handle), Some(8));
@@ -254,7 +257,7 @@ mod cases {
         let _ = table.take_data(dead);
         table.release_abandoned(In);
         let new = table.insert(&x, In)?;
-        assert!(new.id == dead.id && new.epoch == 2);
+        assert!(new.id == dead.id && new.generation == 2);
         assert!(is(&table.get(live), &x));
         Ok(())
     }
