@@ -133,3 +133,26 @@ void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *nap
 {
 	skb_mark_napi_id(skb, napi);
 }
+
+struct sk_buff *espnic_helper_alloc_skb(unsigned int size)
+{
+	return alloc_skb(size, GFP_KERNEL);
+}
+
+/* The packet begins with a network header of this length. */
+void espnic_helper_skb_set_network(struct sk_buff *skb, u16 protocol, unsigned int length)
+{
+	skb->protocol = htons(protocol);
+	skb_reset_network_header(skb);
+	skb_set_transport_header(skb, length);
+}
+
+void espnic_helper_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst)
+{
+	skb_dst_set(skb, dst);
+}
+
+struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb)
+{
+	return dst_xfrm(skb_dst(skb));
+}

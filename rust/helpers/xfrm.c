@@ -143,3 +143,44 @@ void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
 	if (family == AF_INET6)
 		IP6CB(skb)->nhoff = nhoff;
 }
+
+/* A gateway sends packets of others, too. */
+struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow)
+{
+	struct rtable *route;
+
+	flow->u.ip4.flowi4_flags |= FLOWI_FLAG_ANYSRC;
+	route = ip_route_output_flow(net, &flow->u.ip4, NULL);
+	return IS_ERR(route) ? ERR_CAST(route) : &route->dst;
+}
+
+struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return ip6_dst_lookup_flow(net, NULL, &flow->u.ip6, NULL);
+#else
+	return ERR_PTR(-EAFNOSUPPORT);
+#endif
+}
+
+/* A record as those of the stack; without a state it names none. */
+void espnic_helper_xfrm_audit(const char *op, const struct xfrm_state *x, bool done)
+{
+#ifdef CONFIG_AUDITSYSCALL
+	struct audit_buffer *record = xfrm_audit_start(op);
+
+	if (!record)
+		return;
+	xfrm_audit_helper_usrinfo(true, record);
+	if (x && x->props.family == AF_INET)
+		audit_log_format(record, " src=%pI4 dst=%pI4", &x->props.saddr.a4,
+				 &x->id.daddr.a4);
+	else if (x)
+		audit_log_format(record, " src=%pI6 dst=%pI6", x->props.saddr.a6,
+				 x->id.daddr.a6);
+	if (x)
+		audit_log_format(record, " spi=%u(0x%x)", ntohl(x->id.spi), ntohl(x->id.spi));
+	audit_log_format(record, " res=%u", done);
+	audit_log_end(record);
+#endif
+}

@@ -16,6 +16,8 @@ mod handle;
 pub mod input;
 #[cfg(xfrm_configure)]
 pub mod modify;
+#[cfg(xfrm_configure)]
+pub mod send;
 pub mod state;
 pub mod table;
 
