@@ -9,7 +9,7 @@
 //! * [`adapter`], [`capabilities`], [`keywords`]: configuration and its changes;
 //! * [`direct`], [`check`], [`refusal`], [`bundle`], [`backend`]: the SA OIDs, on a table of the caller's;
 //! * [`receive`], [`packet`], [`table`]: packets and their out-of-band words;
-//! * [`send`], [`segment`], [`flow`]: the data path;
+//! * [`send`], [`segment`], [`flow`], [`unframe`]: the data path;
 //! * [`pending`]: requests that complete later;
 //! * `transport`, `leave`: the side above, and the removal of the NIC.
 //!
@@ -40,6 +40,7 @@ pub mod table;
 mod tasks;
 #[cfg(not(kernel))]
 pub mod transport;
+pub mod unframe;
 
 pub use adapter::{Adapter, Effects, Hardware, Snapshot, State};
 pub use algorithm::SALT;

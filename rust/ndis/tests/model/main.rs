@@ -38,6 +38,7 @@ mod table;
 mod tasks;
 mod transport;
 mod udp_esp;
+mod unframe;
 mod update;
 
 use support::rules;
