@@ -346,9 +346,9 @@ struct espnic_ndis_submit {
 	/* Bytes of the frame, 14 to ESPNIC_NDIS_MAX_FRAME. */
 	__u32 length;
 	/*
-	 * Out: NDIS_STATUS of the NET_BUFFER_LIST. NDIS_STATUS_SEND_ABORTED if everything
-	 * fits: the numbers of an SA are XFRM's, and a frame that brings its own could repeat
-	 * one.
+	 * Out: NDIS_STATUS of the NET_BUFFER_LIST. Numbers are XFRM's, which frames anew what
+	 * is inside; NDIS_STATUS_SEND_ABORTED if it would not send that under the SA of slot
+	 * 1.
 	 */
 	__u32 status;
 	/* Slot 1, transmit form: OffloadHandle. */
@@ -541,7 +541,7 @@ struct espnic_ndis_sent {
 #define ESPNIC_NDIS_PEND _IOWR(ESPNIC_NDIS_MAGIC, 7, struct espnic_ndis_request)
 /*
  * ESPNIC_NDIS_SUBMIT, struct espnic_ndis_submit: have a packet with out-of-band data
- * sent. So far it is only checked, and never leaves: see espnic_ndis_submit.status.
+ * sent, with a number that is not that of the frame: see espnic_ndis_submit.status.
  */
 #define ESPNIC_NDIS_SUBMIT _IOWR(ESPNIC_NDIS_MAGIC, 9, struct espnic_ndis_submit)
 /*

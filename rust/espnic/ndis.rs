@@ -8,7 +8,7 @@
 //! `file` is the device, and `port` the adapter as an open file sees it. `ring` holds its records,
 //! `table` its pended requests, and `later` carries those out. `request` and `translate` carry out OID
 //! requests, on `information` from the caller. `handles` numbers the SAs, `hardware` describes the NIC,
-//! `oob` records packets, and `submit` takes packets to send.
+//! `oob` records packets, and `submit` has packets sent.
 //!
 //! Lock order: the namespace's XFRM mutex, then the state's lock, then the locks of this module. In
 //! this module only `ports` is held while another lock is taken: the ring of each port. RTNL is never

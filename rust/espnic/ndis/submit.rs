@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Packets that come with out-of-band data to be sent: checked as the model says, and not sent.
+//! Packets that come with out-of-band data to be sent: checked as the model says, and then sent by XFRM.
 //!
 //! The transport numbers its packets (R108), and the transport is XFRM here: under an SA of its own a
 //! frame with a number from elsewhere could repeat one, and with it an initialisation vector. So what
-//! fits ends with NDIS_STATUS_SEND_ABORTED (C46). Nothing leaves, least of all in clear.
+//! is inside of the frame goes to XFRM, which frames it anew, if a policy leads it to the very SA that
+//! the handle names. Else it ends with NDIS_STATUS_SEND_ABORTED (C46). Nothing leaves in clear.
 
 use super::{
     information::Information,
@@ -38,6 +39,8 @@ use espnic_ndis::{
             EspShape,
             IvSource, //
         },
+        unframe::unframe,
+        Job,
         Lookup,
         Mode,
         Offloaded,
@@ -54,18 +57,26 @@ use espnic_ndis::{
     Handle,
     Status, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
 use kernel_net::net::{
     device::Device,
     ip::Family,
     xfrm::{
+        send,
         Direction,
         State, //
     }, //
 };
 use zerocopy::FromZeros;
 
-/// Checks a packet, and records it with its status.
+/// What the audit log calls it.
+const OPERATION: &CStr = c"NDIS-submit";
+
+/// Checks a packet and has it sent. One that is not sent is recorded with its status; the others are
+/// recorded when the driver gets them, with the number that XFRM gave them.
 ///
 /// # Errors
 ///
@@ -81,32 +92,74 @@ pub(super) fn submit(port: &Port, submit: &mut Submit) -> Result {
         return Ok(());
     }
     // It is in clear, and is erased at the end.
-    let frame = Information::copy(submit.frame, length)?;
-    submit.status = status(port, submit, frame.bytes()).0;
-    port.push(&Body::Sent(record(submit, frame.bytes()), Start::NONE));
+    let mut frame = Information::copy(submit.frame, length)?;
+    let mut record = record(submit, frame.bytes());
+    let mut sa = None;
+    let status = match try_send(port, submit, frame.bytes_mut(), &mut sa) {
+        Ok(()) => Status::SUCCESS,
+        Err(status) => status,
+    };
+    send::audit(OPERATION, sa.as_deref(), status == Status::SUCCESS);
+    submit.status = status.0;
+    if status != Status::SUCCESS {
+        record.status = status.0;
+        port.push(&Body::Sent(record, Start::NONE));
+    }
     Ok(())
 }
 
-/// The status of the NET_BUFFER_LIST.
-fn status(port: &Port, submit: &Submit, frame: &[u8]) -> Status {
-    let Ok(dev) = port.device_unchecked() else {
-        return Status::ADAPTER_REMOVED;
+/// Has a packet sent, or says why not. `sa` becomes the one that its handle names.
+fn try_send(
+    port: &Port,
+    submit: &Submit,
+    frame: &mut [u8],
+    sa: &mut Option<ARef<State>>,
+) -> Result<(), Status> {
+    let dev = port
+        .device_unchecked()
+        .map_err(|_| Status::ADAPTER_REMOVED)?;
+    let sas = Sas { port, dev: &dev };
+    *sa = Handle::new(submit.slot1).and_then(|handle| sas.state(handle));
+    let job = check(port, submit, frame, &sas)?;
+    let (x, shape) = sa
+        .as_deref()
+        .and_then(|x| Some((x, offloaded(x)?)))
+        .ok_or(Status::FAILURE)?;
+    // A large send has no trailer yet, and is cut by what the caller says: XFRM makes its own.
+    let esp = match job {
+        Job {
+            esp: Some(esp),
+            segments: None,
+            ..
+        } => esp,
+        _ => return Err(Status::SEND_ABORTED),
     };
+    let packet = frame.get_mut(ETH_HLEN..).unwrap_or_default();
+    let inside = unframe(packet, &shape, SendHeader::from_word(submit.slot12), esp)
+        .and_then(|inside| packet.get(inside))
+        .ok_or(Status::SEND_ABORTED)?;
+    port.namespace
+        .send_under(&dev, x, inside)
+        .map_err(|error| match error {
+            ENOMEM => Status::RESOURCES,
+            _ => Status::SEND_ABORTED,
+        })
+}
+
+/// What the NIC is to do with a packet that fits, or the status of one that does not.
+fn check(port: &Port, submit: &Submit, frame: &[u8], sas: &Sas<'_>) -> Result<Job, Status> {
     let miniport = port.adapter.miniport.lock();
     let (snapshot, limits) = (miniport.snapshot(), miniport.limits());
     let processing = miniport.has_encapsulation() && snapshot.config.is_offered();
     drop(miniport);
     match snapshot.state {
         Adapter::Running => {}
-        Adapter::Paused => return Status::PAUSED,
-        Adapter::Resetting => return Status::RESET_IN_PROGRESS,
-        Adapter::LowPower => return Status::LOW_POWER_STATE,
-        Adapter::Removed => return Status::ADAPTER_REMOVED,
+        Adapter::Paused => return Err(Status::PAUSED),
+        Adapter::Resetting => return Err(Status::RESET_IN_PROGRESS),
+        Adapter::LowPower => return Err(Status::LOW_POWER_STATE),
+        Adapter::Removed => return Err(Status::ADAPTER_REMOVED),
     }
-    let Some(packet) = packet(frame) else {
-        return Status::FAILURE;
-    };
-    let sas = Sas { port, dev: &dev };
+    let packet = packet(frame).ok_or(Status::FAILURE)?;
     let slots = SendSlots {
         ipsec: submit.slot1,
         large_send: submit.slot2,
@@ -114,11 +167,11 @@ fn status(port: &Port, submit: &Submit, frame: &[u8]) -> Status {
         header: submit.slot12,
     };
     let config = &snapshot.config;
-    match check_within(processing, config, Some(&limits), &slots, packet, &sas) {
-        Verdict::Crypto(_) => Status::SEND_ABORTED,
+    match check_within(processing, config, Some(&limits), &slots, packet, sas) {
+        Verdict::Crypto(job) => Ok(job),
         // Without a handle the frame asks for no service, and this device does not send plain frames.
-        Verdict::Plain => Status::FAILURE,
-        Verdict::Fail(status) => status,
+        Verdict::Plain => Err(Status::FAILURE),
+        Verdict::Fail(status) => Err(status),
     }
 }
 
@@ -141,7 +194,6 @@ fn record(submit: &Submit, frame: &[u8]) -> Sent {
     record.slot11 = submit.slot11;
     record.slot12 = submit.slot12;
     record.length = submit.length;
-    record.status = submit.status;
     let packet = frame.get(ETH_HLEN..).unwrap_or_default();
     let version = packet.first().map_or(0, |byte| byte >> 4);
     record.family = if matches!(version, 4 | 6) { version } else { 0 };
@@ -160,11 +212,16 @@ struct Sas<'a> {
     dev: &'a Device<Nic>,
 }
 
+impl Sas<'_> {
+    fn state(&self, handle: Handle) -> Option<ARef<State>> {
+        let found = self.port.adapter.handles.find(handle)?;
+        self.dev.data().ipsec.states.get(found)
+    }
+}
+
 impl Lookup for Sas<'_> {
     fn by_handle(&self, handle: Handle) -> Option<Offloaded> {
-        let found = self.port.adapter.handles.find(handle)?;
-        let x = self.dev.data().ipsec.states.get(found)?;
-        offloaded(&x, found.direction)
+        offloaded(&*self.state(handle)?)
     }
 
     // A send names its SA.
@@ -174,7 +231,7 @@ impl Lookup for Sas<'_> {
 }
 
 /// `None` of an SA that NDIS has no words for.
-fn offloaded(x: &State, direction: Direction) -> Option<Offloaded> {
+fn offloaded(x: &State) -> Option<Offloaded> {
     let (authentication, encryption) = translate::identifiers(x);
     let (authentication, encryption) = (Authentication(authentication), Encryption(encryption));
     if encryption == Encryption(0) {
@@ -190,7 +247,7 @@ fn offloaded(x: &State, direction: Direction) -> Option<Offloaded> {
         _ => IvSource::Random,
     };
     Some(Offloaded {
-        inbound: direction == Direction::In,
+        inbound: x.direction()? == Direction::In,
         deleting: false,
         source: address(x.source(), x.family()?),
         destination: address(x.destination(), x.family()?),

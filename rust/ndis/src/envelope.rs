@@ -55,8 +55,8 @@ pub const IOCTL_RESTART: u32 = ioc::<Restart>(DIR_WRITE, 6);
 /// `NDIS_STATUS_PENDING`, the information buffer is left as it is, and a [`Completed`] follows, also if
 /// the answer could not be written (`EFAULT`). Any other status is final.
 pub const IOCTL_PEND: u32 = ioc::<Request>(DIR_READ | DIR_WRITE, 7);
-/// `ESPNIC_NDIS_SUBMIT`, [`Submit`]: have a packet with out-of-band data sent. So far it is only checked,
-/// and never leaves: see [`Submit::status`].
+/// `ESPNIC_NDIS_SUBMIT`, [`Submit`]: have a packet with out-of-band data sent, with a number that is not
+/// that of the frame: see [`Submit::status`].
 pub const IOCTL_SUBMIT: u32 = ioc::<Submit>(DIR_READ | DIR_WRITE, 9);
 /// `ESPNIC_NDIS_CANCEL`, [`Cancel`]: end this file's pending requests with a RequestId.
 pub const IOCTL_CANCEL: u32 = ioc::<Cancel>(DIR_WRITE, 8);
@@ -331,8 +331,8 @@ pub struct Submit {
     pub frame: u64,
     /// Bytes of the frame, 14 to [`MAX_FRAME`].
     pub length: u32,
-    /// Out: `NDIS_STATUS` of the NET_BUFFER_LIST. `NDIS_STATUS_SEND_ABORTED` if everything fits: the
-    /// numbers of an SA are XFRM's, and a frame that brings its own could repeat one.
+    /// Out: `NDIS_STATUS` of the NET_BUFFER_LIST. Numbers are XFRM's, which frames anew what is inside;
+    /// `NDIS_STATUS_SEND_ABORTED` if it would not send that under the SA of slot 1.
     pub status: u32,
     /// Slot 1, transmit form: OffloadHandle.
     pub slot1: u64,

@@ -45,8 +45,8 @@ pub fn submit(device: &Device, packet: &Packet, json: bool) -> Result<Done, Erro
         "code": format!("{:#010x}", status.0),
     });
     if let (Some(members), Status::SEND_ABORTED) = (value.as_object_mut(), status) {
-        let hint = "packet and OOB data fit; this miniport numbers packets itself, and sends none \
-                    that is numbered";
+        let hint = "packet and OOB data fit, but XFRM would not send it under this SA: it needs a \
+                    policy, a route through the NIC, and a length that the path allows";
         members.insert("hint".into(), json!(hint));
     }
     show::print(json, &value)?;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Packets with out-of-band data: submitted ones are checked against their SA and never leave, and
-records carry the first bytes of a packet when asked.
+"""Packets with out-of-band data: submitted ones are checked against their SA, and leave under it
+with a number of the stack, or not at all; records carry the first bytes of a packet when asked.
 """
 
 import ctypes
@@ -11,16 +11,30 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, frames, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
+from ksft import (  # noqa: E402
+    env,
+    esp,
+    frames,
+    ktap,
+    ndis,
+    netlink,
+    oid,
+    pace,
+    proc,
+    traffic,
+    xfrm,
+)
 
 IPV4, IPV6 = 0x0800, 0x86DD
 ICV, PROTO_TCP = 16, 6
 TOOL = "espnic-ndis"
 MARK = b"espnic in clear"
+PORT = 4242  # where submitted datagrams come from
 
 
 def _esp(sa, payload=MARK, next_header=frames.PROTO_UDP, iv=8, block=4):
@@ -30,16 +44,30 @@ def _esp(sa, payload=MARK, next_header=frames.PROTO_UDP, iv=8, block=4):
     return struct.pack("!II", sa.spi, 1) + bytes(iv) + payload + trailer + bytes(ICV), pad
 
 
-def _ipv4(sa, body, protocol=frames.PROTO_ESP, fragment=0):
+def _packet4(src, dst, body, protocol, fragment=0):
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 1, fragment, 64, protocol, 0,
-                       socket.inet_aton(sa.src), socket.inet_aton(sa.dst))
-    return _frame(IPV4, head + body)
+                       socket.inet_aton(src), socket.inet_aton(dst))
+    return head[:10] + struct.pack("!H", traffic.checksum(head)) + head[12:] + body
+
+
+def _packet6(src, dst, body, protocol):
+    head = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64)
+    return head + b"".join(socket.inet_pton(socket.AF_INET6, one) for one in (src, dst)) + body
+
+
+def _packet(src, dst, body, protocol):
+    """An IP packet, its own type, and its type in a tunnel."""
+    if ":" in src:
+        return _packet6(src, dst, body, protocol), IPV6, 41
+    return _packet4(src, dst, body, protocol), IPV4, 4
+
+
+def _ipv4(sa, body, protocol=frames.PROTO_ESP, fragment=0):
+    return _frame(IPV4, _packet4(sa.src, sa.dst, body, protocol, fragment))
 
 
 def _ipv6(sa, body):
-    head = struct.pack("!IHBB", 6 << 28, len(body), frames.PROTO_ESP, 64)
-    ends = (socket.inet_pton(socket.AF_INET6, one) for one in (sa.src, sa.dst))
-    return _frame(IPV6, head + b"".join(ends) + body)
+    return _frame(IPV6, _packet6(sa.src, sa.dst, body, frames.PROTO_ESP))
 
 
 def _frame(kind, packet):
@@ -57,14 +85,190 @@ def _udp4(sa):
     return _ipv4(sa, body), _header(frames.PROTO_UDP, pad, 20)
 
 
+def _udp(src, dst, port, data):
+    """A UDP datagram with a checksum."""
+    head, kind = struct.pack("!HHHH", PORT, port, 8 + len(data), 0), \
+        socket.AF_INET6 if ":" in src else socket.AF_INET
+    ends = b"".join(socket.inet_pton(kind, one) for one in (src, dst))
+    pseudo = ends + struct.pack("!II", len(head + data), frames.PROTO_UDP)
+    return head[:6] + struct.pack("!H", traffic.checksum(pseudo + head + data) or 0xFFFF) + data
+
+
+def _protected(flow, port, data):
+    """A datagram of a flow, framed for its outbound SA, and slot 12."""
+    body, next_header = _udp(flow.dut_inner, flow.peer_inner, port, data), frames.PROTO_UDP
+    if flow.mode == "tunnel":
+        body, _, next_header = _packet(flow.dut_inner, flow.peer_inner, body, next_header)
+    body, pad = _esp(flow.out, body, next_header)
+    protocol, offset = frames.PROTO_ESP, 40 if ":" in flow.dut else 20
+    if flow.encap:
+        ports = struct.pack("!HHHH", flow.encap, flow.encap, 8 + len(body), 0)
+        body, protocol, offset = ports + body, frames.PROTO_UDP, offset + 8
+    packet, kind, _ = _packet(flow.dut, flow.peer, body, protocol)
+    return _frame(kind, packet), _header(next_header, pad, offset)
+
+
+def _link(cfg, flow):
+    """Where submitted datagrams arrive."""
+    link = traffic.Datagrams(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner)
+    ktap.defer(link.close)
+    return link
+
+
+def _is_sent(flow, handle):
+    """Tells the records of an SA's packets that were given to the NIC."""
+    return lambda body: isinstance(body, ndis.Send) and not body.status \
+        and (body.slot1, body.spi) == (handle, flow.out.spi)
+
+
 def _nothing_left(watch):
     """No packet was given to the NIC's IPsec."""
     watch.stop()
     ktap.equal(watch.driver.get("ipsec_tx_packets", 0), 0, "packets for the NIC")
 
 
-def fits(cfg):
-    """A frame that is right in everything: no rule refuses it, and it stays here all the same."""
+def _sends(cfg, flow, **kwargs):
+    """Datagrams of all paddings arrive, encrypted by the NIC, with the numbers of the stack."""
+    ktap.rules("R95", "R97", "R98", "R99", "R101", "R108")
+    miniport = ndis.ready(cfg, ndis.ALL)
+    handle, _ = ndis.protect(cfg, miniport, flow, **kwargs)
+    link, watch = _link(cfg, flow), cfg.watch()
+    miniport.read()
+    contents = [(MARK * 70)[:size] for size in (0, 1, 2, 3, 4, 5, 300, 1000)]
+    for data in contents:
+        frame, word = _protected(flow, link.port, data)
+        ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", f"status of {len(data)} bytes")
+        ktap.equal(link.receive(), data, "what arrives")
+    records = miniport.wait(len(contents), _is_sent(flow, handle))
+    ktap.equal([one.number for one in records], list(range(1, len(contents) + 1)), "their numbers")
+    watch.stop()
+    sent = watch.esp(cfg.netif_mac)
+    ktap.equal([(one.spi, one.seq) for one in sent],
+               [(flow.out.spi, number + 1) for number in range(len(contents))], "on the wire")
+    watch.prove_no_errors()
+    ktap.equal(watch.driver["ipsec_tx_packets"], len(contents), "packets of the driver")
+    if cfg.control:
+        ktap.equal(watch.nic["ipsec_tx_packets"], len(contents), "packets of the NIC")
+    entry = miniport.list()[handle]
+    ktap.equal((entry.packets, entry.sequence), (len(contents), len(contents)), "the SA's own")
+
+
+def sent_v4(cfg):
+    """Transport mode over IPv4."""
+    _sends(cfg, esp.direct())
+
+
+def sent_v6(cfg):
+    """Transport mode over IPv6."""
+    _sends(cfg, esp.direct(6))
+
+
+def sent_in_tunnels(cfg):
+    """Tunnel mode, with the same and with another IP version in it."""
+    _sends(cfg, esp.inner4())
+    xfrm.flush(cfg.dut, cfg.peer)
+    _sends(cfg, esp.inner6(4))
+
+
+def sent_in_udp(cfg):
+    """ESP in UDP: the datagram around it is made anew, too."""
+    for ns in (cfg.dut, cfg.peer):
+        esp.encap_socket(ns, 4500, True)
+    _sends(cfg, esp.direct(encap=4500))
+
+
+def amid_traffic(cfg):
+    """Submitted packets and those of sockets get their numbers from one place: none is missing,
+    none comes twice, and no IV does."""
+    ktap.rules("R108")
+    miniport, flow = ndis.ready(cfg, 0), esp.direct()
+    handle, _ = ndis.protect(cfg, miniport, flow)
+    link, watch, count = _link(cfg, flow), cfg.watch(), 100
+    with traffic.Stream(cfg.dut, flow.dut, cfg.peer, flow.peer) as stream:
+        stream.advance(10)
+        for number in range(count):
+            frame, word = _protected(flow, link.port, MARK + bytes([number]))
+            ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", "status")
+            stream.go_on(1)
+        stream.advance(10)
+        for number in range(count):
+            ktap.equal(link.receive(), MARK + bytes([number]), "what arrives")
+        stream.stop()
+        watch.stop()
+    sent = watch.esp(cfg.netif_mac)
+    ktap.at_least(len(sent), count + 20, "packets on the wire")
+    ktap.equal(sorted(one.seq for one in sent), list(range(1, len(sent) + 1)), "numbers")
+    ktap.equal(len({one.iv for one in sent}), len(sent), "different IVs")
+    ktap.equal(watch.driver["ipsec_tx_packets"], len(sent), "packets of the driver")
+    watch.prove_no_errors()
+
+
+def another_sa(cfg):
+    """A policy that leads to another SA than the handle says is obeyed: nothing is sent."""
+    ktap.rules("R150")
+    miniport, flow = ndis.ready(cfg), esp.direct()
+    handle, _ = ndis.protect(cfg, miniport, flow)
+    stranger = esp.direct(reqid=9)
+    other = miniport.add(stranger.out, False)
+    watch = cfg.watch()
+    frame, word = _protected(stranger, PORT, MARK)
+    ktap.equal(miniport.submit(frame, other, word), "SEND_ABORTED", "status")
+    frame, word = _protected(flow, PORT, MARK * 200)
+    ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status of a long packet")
+    _nothing_left(watch)
+    frame, word = _protected(flow, PORT, MARK)
+    miniport.delete(handle)
+    watch = cfg.watch()
+    ktap.equal(miniport.submit(frame, handle, word), "FAILURE", "status of an SA that is gone")
+    _nothing_left(watch)
+
+
+def nic_leaves(cfg):
+    """Whoever submits while the NIC goes away hears of it, and nothing leaves in clear."""
+    ktap.rules("R150")
+    miniport, flow = ndis.ready(cfg, 0), esp.direct()
+    handle, _ = ndis.protect(cfg, miniport, flow)
+    frame, word = _protected(flow, _link(cfg, flow).port, MARK)
+    ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", "status before")
+    statuses, over, watch = [], threading.Event(), cfg.watch()
+
+    def submit():
+        while not over.is_set():
+            statuses.append(miniport.submit(frame, handle, word))
+            over.wait(0.005)
+
+    thread = threading.Thread(target=submit, daemon=True)
+    thread.start()
+    time.sleep(env.SETTLE)
+    with cfg.driver_away():
+        proc.wait_until(lambda: statuses[-1] == "ADAPTER_REMOVED", "the last status")
+        over.set()
+        thread.join()
+    ktap.contains(statuses, "SUCCESS", "statuses")
+    ktap.equal(set(statuses) - {"SUCCESS", "SEND_ABORTED", "FAILURE", "RESOURCES",
+                                "ADAPTER_REMOVED"}, set(), "other statuses")
+    watch.stop()
+    watch.prove_no_plaintext()
+
+
+def audited(cfg):
+    """Each submitted packet that is looked at is in the audit log, sent or not."""
+    miniport, flow = ndis.ready(cfg, 0), esp.direct()
+    handle, _ = ndis.protect(cfg, miniport, flow)
+    log = netlink.AuditLog()
+    log.events()
+    frame, word = _protected(flow, PORT, MARK)
+    for slot1 in (handle, handle + 100):
+        miniport.submit(frame, slot1, word)
+    came = []
+    proc.wait_until(lambda: came.extend(log.events()) or len(came) >= 2, "two audit records")
+    ktap.equal([text.split("op=")[1].split()[0] for text in came], ["NDIS-submit"] * 2, "names")
+    ktap.contains(came[0], f"src={flow.dut} dst={flow.peer} spi={flow.out.spi}(", "the SA")
+    ktap.equal([text.rsplit("res=")[1] for text in came], ["1", "0"], "results")
+
+
+def no_policy(cfg):
+    """A frame that is right in everything, and no policy that leads to its SA: it stays here."""
     ktap.rules("R95", "R101", "R150")
     miniport, v4, v6 = ndis.ready(cfg, ndis.ALL), esp.direct().out, esp.direct(6).out
     handle, other = miniport.add(v4, False), miniport.add(v6, False)
@@ -249,7 +453,9 @@ def by_the_tool(cfg):
     ktap.contains(record["bytes"], struct.pack("!I", flow.in_.spi).hex(), "the first bytes")
 
 
-CASES = [fits, mismatches, not_set_up, bounds, first_bytes, bytes_need_a_right, by_the_tool]
+CASES = [sent_v4, sent_v6, sent_in_tunnels, sent_in_udp, amid_traffic, another_sa, nic_leaves,
+         audited, no_policy, mismatches, not_set_up, bounds, first_bytes, bytes_need_a_right,
+         by_the_tool]
 
 
 def _setup():
