@@ -101,17 +101,13 @@ pub(super) fn perform(
         .and_then(|()| complete(request, &completion, answer));
     if answered.is_err() && completion.status == Status::SUCCESS {
         // The caller does not get the handles. If the interface has left, its SAs are gone already.
-        if let Ok(dev) = port.device_unchecked() {
-            let dev = &dev;
-            let ticket = None;
-            Requester {
-                port,
-                dev,
-                request,
-                ticket,
-            }
-            .undo(information.bytes_mut());
+        let ticket = None;
+        Requester {
+            port,
+            request,
+            ticket,
         }
+        .undo(information.bytes_mut());
     }
     answered
 }
@@ -136,11 +132,10 @@ pub(super) fn deferrable(
     if request.path != PATH_DIRECT || request.buffer_length > MAX_BUFFER {
         return None;
     }
-    let dev = &port.device_unchecked().ok()?;
+    port.device_unchecked().ok()?;
     let ticket = None;
     let backend = Requester {
         port,
-        dev,
         request,
         ticket,
     };
@@ -176,9 +171,10 @@ fn decide(
     }
     match request.path {
         PATH_DIRECT => {
+            // An addition may wait for room. It holds the interface while it tries, not meanwhile.
+            drop(dev);
             let backend = Requester {
                 port,
-                dev: &dev,
                 request,
                 ticket,
             };
@@ -242,7 +238,6 @@ fn direct_of(request: &Request) -> Direct {
 /// The NIC behind the model.
 struct Requester<'a> {
     port: &'a Port,
-    dev: &'a Device<Nic>,
     request: &'a Request,
     /// The ticket of a pended request.
     ticket: Option<Ticket>,
@@ -251,7 +246,8 @@ struct Requester<'a> {
 impl Requester<'_> {
     fn state(&self, handle: Handle) -> Option<ARef<State>> {
         let handle = self.port.adapter.handles.find(handle)?;
-        self.dev.data().ipsec.states.get(handle)
+        let dev = self.port.device_unchecked().ok()?;
+        dev.data().ipsec.states.get(handle)
     }
 
     /// The status of an SA that could not be added. If the interface leaves meanwhile, the stack only says
@@ -274,10 +270,14 @@ impl Requester<'_> {
     fn try_add(&self, bundle: &Bundle<'_>) -> Result<Result<Handle>, Status> {
         let parameters = translate::parameters(bundle, self.request)?;
         let handles = &self.port.adapter.handles;
+        let dev = self
+            .port
+            .device_unchecked()
+            .map_err(|_| Status::NOT_ACCEPTED)?;
         let configuring = self.port.namespace.configure_xfrm();
-        let added = configuring.add(self.dev, &parameters, |x| {
+        let added = configuring.add(&dev, &parameters, |x| {
             handles.set_owner(x.handle(), self.port.owner);
-            let nic = self.dev.data();
+            let nic = dev.data();
             nic.ipsec.claim_for_ndis(&nic.control, x, x.handle());
         });
         Ok(added.and_then(|x| self.number_of(&configuring, &x)))
@@ -342,9 +342,11 @@ impl Backend for Requester<'_> {
                 AdvanceError::Backward => UpdateError::Backward,
             })?;
         drop(configuring);
-        // The NIC gets the number before the request is completed.
-        let nic = self.dev.data();
-        nic.ipsec.tell_sequence(&nic.control);
+        // The NIC gets the number before the request is completed; one that has left needs none.
+        if let Ok(dev) = self.port.device_unchecked() {
+            let nic = dev.data();
+            nic.ipsec.tell_sequence(&nic.control);
+        }
         Ok(())
     }
 
