@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use espnic_ndis::envelope::{self, Cancel, Entry, Info, Keyword, Restart};
 use espnic_ndis::{Oid, Status};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::args::{Envelope, Later};
@@ -133,7 +135,7 @@ impl Device {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .custom_flags(libc::O_NONBLOCK)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(envelope::DEVICE)
             .map_err(|error| cannot_open(&error))?;
         let device = Self {
@@ -311,18 +313,18 @@ fn cannot_open(error: &io::Error) -> String {
 }
 
 fn explain(error: &io::Error, interface: &str) -> String {
-    match error.raw_os_error() {
-        Some(libc::EPERM) => {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM) => {
             format!(
                 "needs CAP_NET_ADMIN in the network namespace of {interface}, and CAP_NET_RAW for the \
                  bytes of packets"
             )
         }
-        Some(libc::EOPNOTSUPP) => format!(
+        Some(Errno::EOPNOTSUPP) => format!(
             "{interface} is not an espnic NIC with IPsec: `ethtool -i {interface}` must say espnic"
         ),
-        Some(libc::ENODEV) => format!("{interface} is gone"),
-        Some(libc::EINVAL | libc::ENOTTY) => format!(
+        Some(Errno::ENODEV) => format!("{interface} is gone"),
+        Some(Errno::EINVAL | Errno::ENOTTY) => format!(
             "the module does not understand the request ({error}): do module and tool belong together?"
         ),
         _ => format!("{}: {error}", envelope::DEVICE),
@@ -333,8 +335,8 @@ fn explain(error: &io::Error, interface: &str) -> String {
 mod tests {
     use super::*;
 
-    fn text(number: i32) -> String {
-        explain(&io::Error::from_raw_os_error(number), "eth0")
+    fn text(number: Errno) -> String {
+        explain(&number.into(), "eth0")
     }
 
     #[test]
@@ -355,14 +357,14 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_do() {
-        assert!(text(libc::EPERM).contains("CAP_NET_ADMIN"));
-        assert!(text(libc::EOPNOTSUPP).contains("ethtool -i eth0"));
-        assert!(text(libc::ENODEV).contains("eth0 is gone"));
-        assert!(text(libc::EINVAL).contains("belong together"));
-        assert!(text(libc::EFAULT).contains("address"));
-        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        assert!(text(Errno::EPERM).contains("CAP_NET_ADMIN"));
+        assert!(text(Errno::EOPNOTSUPP).contains("ethtool -i eth0"));
+        assert!(text(Errno::ENODEV).contains("eth0 is gone"));
+        assert!(text(Errno::EINVAL).contains("belong together"));
+        assert!(text(Errno::EFAULT).contains("address"));
+        let missing = io::Error::from(Errno::ENOENT);
         assert!(cannot_open(&missing).contains("modprobe espnic ndis=1"));
-        let denied = io::Error::from_raw_os_error(libc::EACCES);
+        let denied = io::Error::from(Errno::EACCES);
         assert!(cannot_open(&denied).contains("root"));
     }
 }

@@ -62,7 +62,8 @@ fn single(args: &Args, command: &Command) -> Result<bool, Error> {
     };
     let interface = interface(args)?;
     if stays(command) {
-        system::catch_signals();
+        let caught = system::catch_signals();
+        caught.map_err(|error| format!("signals cannot be caught: {error}"))?;
     }
     let mut device = Device::open(interface, wanted(command))?;
     let session = false;

@@ -4,13 +4,17 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{signal, SigHandler, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// An ioctl whose argument is a `T` that lies in memory of its own.
@@ -30,63 +34,50 @@ pub fn ioctl<T: FromBytes + IntoBytes>(
     // SAFETY: `argument` is writable for the number of bytes that the ioctl number says, and any
     // bytes are a valid `T`.
     let result = unsafe {
-        libc::ioctl(
+        nix::libc::ioctl(
             file.as_raw_fd(),
-            libc::c_ulong::from(request) as _,
+            nix::libc::Ioctl::from(request),
             std::ptr::from_mut(argument),
         )
     };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    Errno::result(result).map_err(io::Error::from).map(drop)
 }
 
 /// Index of a network interface.
 pub fn interface_index(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: `name` is a string that ends with a zero byte.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index != 0).then_some(index)
+    nix::net::if_::if_nametoindex(name).ok()
 }
 
-static STOPPED: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn stop(_signal: libc::c_int) {
-    STOPPED.store(true, Ordering::Relaxed);
-}
+static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Catches SIGINT and SIGTERM: they do not end the process, but make [`stopped`] true.
-pub fn catch_signals() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only writes an atomic variable.
-        unsafe { libc::signal(signal, stop as *const () as libc::sighandler_t) };
+///
+/// # Errors
+///
+/// Those of sigaction().
+pub fn catch_signals() -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, STOPPED.clone())?;
     }
+    Ok(())
 }
 
 /// Lets a pipe without a reader end the process, as it ends other tools. The standard library turns it
 /// into an error, which would become a panic.
 pub fn end_with_closed_pipes() {
     // SAFETY: the default action needs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let before = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    // There is such a signal, and everybody may set its action.
+    debug_assert!(before.is_ok());
 }
 
 /// Waits until a file has something to read, the time is over, or a signal comes.
 pub fn wait_readable(file: &File, time: Duration) -> io::Result<()> {
-    let mut poll = libc::pollfd {
-        fd: file.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let time = time.as_millis().saturating_add(1);
-    let time = libc::c_int::try_from(time).unwrap_or(libc::c_int::MAX);
-    // SAFETY: `poll` is one writable entry.
-    if unsafe { libc::poll(&mut poll, 1, time) } >= 0 {
-        return Ok(());
-    }
-    match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-        error => Err(error),
+    let time = time.saturating_add(Duration::from_millis(1));
+    let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)], time) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -108,7 +99,7 @@ mod tests {
         let error = ioctl(&file, IOCTL_BIND, &mut info).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let error = ioctl(&file, IOCTL_INFO, &mut info).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(error.raw_os_error(), Some(Errno::ENOTTY as i32));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
+use nix::sys::signal::Signal;
+
 /// An interface that is not an espnic NIC, with or without the module.
 const INTERFACE: &str = "lo";
 const SA: &str = "add --dir in --src ::1 --dst ::2 --spi 1";
@@ -85,7 +87,11 @@ fn a_closed_pipe_is_no_panic() {
         let (reader, writer) = UnixStream::pair().unwrap();
         drop(reader);
         let output = tool(line).stderr(OwnedFd::from(writer)).output().unwrap();
-        assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{line}");
+        assert_eq!(
+            output.status.signal(),
+            Some(Signal::SIGPIPE as i32),
+            "{line}"
+        );
     }
     let full = std::fs::File::options()
         .write(true)
