@@ -228,6 +228,7 @@ impl Nic {
         match request {
             Request::Frames(fault) => self.port.faults.set(fault),
             Request::CorruptPadding(count) => self.ipsec.faults.corrupt_padding(*count),
+            Request::Unsupported(count) => self.ipsec.faults.leave_unsupported(*count),
             Request::SaLimit(limit) => self.ipsec.faults.limit_sas(*limit),
             Request::RefuseAlgorithm(algorithm) => self.ipsec.faults.refuse(*algorithm),
             Request::SaDeleteRequest(count) => self.ipsec.faults.request_deletion(*count),

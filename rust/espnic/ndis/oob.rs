@@ -196,13 +196,23 @@ fn set_numbers(record: &mut Received, esp: &[u8]) {
     }
 }
 
-/// How the NIC's check went; `None` if it left the packet as it came.
+/// How the NIC's check went; `None` if it left the packet alone.
 fn check(header: &NetHdr48) -> Option<Check> {
-    ipsec::rx::status(header).map(|status| match status {
-        RxStatus::Success => Check::Good,
-        RxStatus::AuthFailed => Check::EspFailed,
-        RxStatus::BadSyntax => Check::Syntax,
-    })
+    match ipsec::rx::status(header) {
+        Some(RxStatus::Success) => Some(Check::Good),
+        Some(RxStatus::AuthFailed) => Some(Check::EspFailed),
+        Some(RxStatus::BadSyntax) => Some(Check::Syntax),
+        // It has tried; the driver leaves the packet to software (C47).
+        None if is_unsupported(header) => Some(Check::Other),
+        None => None,
+    }
+}
+
+/// Whether the NIC found the packet's SA, and could not process it.
+fn is_unsupported(header: &NetHdr48) -> bool {
+    let sec = &header.sec;
+    header.has(hdr::F_SECURITY_ERR)
+        && (sec.sec_op, sec.sec_status) == (hdr::SEC_OP_CRYPTO_ONLY, hdr::SEC_UNSUPPORTED)
 }
 
 fn work(state: &State, check: Check) -> Work {

@@ -15,6 +15,7 @@ pub const FORMS: &[&str] = &[
     "tx|rx drop|duplicate|reorder|corrupt-icv|corrupt-payload|bad-length COUNT [every N]",
     "tx|rx delay MS COUNT [every N]",
     "tx corrupt-padding COUNT",
+    "rx unsupported COUNT",
     "sa-limit N|none",
     "refuse-algorithm aes-gcm|chacha20-poly1305|aes-gmac|aes-cbc|none",
     "sa-delete-request COUNT",
@@ -28,6 +29,8 @@ pub enum Request {
     Frames(Fault),
     /// This number of packets get a wrong pad length before they are encrypted.
     CorruptPadding(u32),
+    /// This number of packets with an SA are ones that the NIC cannot process.
+    Unsupported(u32),
     /// The tables are full with this number of SAs per direction.
     SaLimit(Option<u32>),
     /// No new SA can have this cipher.
@@ -76,6 +79,7 @@ impl Request {
             }
             ["sa-delete-request", count] => number(count).map(Self::SaDeleteRequest),
             ["tx", "corrupt-padding", count] => number(count).map(Self::CorruptPadding),
+            ["rx", "unsupported", count] => number(count).map(Self::Unsupported),
             ["rx", "corrupt-padding", ..] => Err("only the NIC that encrypts can make padding \
                 wrong: say tx corrupt-padding to the sender"
                 .into()),

@@ -219,7 +219,9 @@ fn words_are_checked() {
         parse("tx corrupt-padding 4"),
         Ok(Request::CorruptPadding(4))
     );
+    assert_eq!(parse("rx unsupported 4"), Ok(Request::Unsupported(4)));
     for (text, message) in [
+        ("tx unsupported 4", "not a fault of frames"),
         ("rx corrupt-padding 4", "only the NIC that encrypts"),
         ("sa-limit x", "not a number"),
         ("sa-limit 3 every 2", "say fault NIC with"),

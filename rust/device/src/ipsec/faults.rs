@@ -20,6 +20,7 @@ const WRONG_PAD_LEN: u8 = 255;
 /// The faults that are set.
 pub struct Faults {
     padding: AtomicU32,
+    unsupported: AtomicU32,
     delete_requests: AtomicU32,
     /// SAs per direction.
     limit: AtomicU32,
@@ -32,6 +33,7 @@ impl Default for Faults {
     fn default() -> Self {
         Self {
             padding: AtomicU32::new(0),
+            unsupported: AtomicU32::new(0),
             delete_requests: AtomicU32::new(0),
             limit: AtomicU32::new(u32::MAX),
             refused: AtomicU8::new(0),
@@ -45,6 +47,12 @@ impl Faults {
     /// are not longer than this pad length count.
     pub fn corrupt_padding(&self, count: u32) {
         self.padding.store(count, Ordering::Relaxed);
+    }
+
+    /// The next `count` packets that are received under an SA are ones that the NIC cannot process, and
+    /// does not touch.
+    pub fn leave_unsupported(&self, count: u32) {
+        self.unsupported.store(count, Ordering::Relaxed);
     }
 
     /// With the next `count` packets that are received under an SA the driver is asked to delete the
@@ -68,6 +76,7 @@ impl Faults {
     /// Ends all faults.
     pub fn clear(&self) {
         self.corrupt_padding(0);
+        self.leave_unsupported(0);
         self.request_deletion(0);
         self.limit_sas(None);
         self.refuse(None);
@@ -105,6 +114,12 @@ impl Faults {
             .ok()
             .and_then(|(object, _)| Suite::of(object))
             .is_some_and(|suite| number(suite.cipher()) == refused)
+    }
+
+    /// Whether the NIC cannot process a received packet that has an SA.
+    #[inline]
+    pub(super) fn is_unsupported(&self) -> bool {
+        self.take(&self.unsupported)
     }
 
     /// Marks a received packet, whose header is `hdr`, if such a fault is due.

@@ -3,6 +3,7 @@
 //! Inbound packets: from the wire to the driver.
 
 use super::counters::{Counters, Tally};
+use super::faults::Faults;
 use super::sa::Sa;
 use super::table::Tables;
 use espnic_esp::engine::{self, Error};
@@ -17,6 +18,7 @@ pub(super) fn process(
     tables: &Tables,
     counters: &Counters,
     tally: &mut Tally,
+    faults: &Faults,
     frame: &mut [u8],
     hdr: &mut NetHdr48,
     now: u64,
@@ -33,7 +35,10 @@ pub(super) fn process(
     };
     let len = frame.len();
     let esn_hi = sa.infer_esn_hi(esp.seq);
-    let result = open(sa, &esp, esn_hi, frame);
+    let result = match faults.is_unsupported() {
+        true => Err(Error::Unsupported),
+        false => open(sa, &esp, esn_hi, frame),
+    };
     match result {
         Ok(checksum) => {
             sa.last.set(now);

@@ -97,8 +97,8 @@ impl<'a> Session<'a> {
 
     #[inline]
     fn receive_at(&mut self, now: u64, frame: &mut [u8], hdr: &mut NetHdr48) {
-        let counters = self.counters;
-        rx::process(&self.tables, counters, &mut self.tally, frame, hdr, now);
+        let (counters, tally) = (self.counters, &mut self.tally);
+        rx::process(&self.tables, counters, tally, self.faults, frame, hdr, now);
         self.room.mark(&self.tables, hdr);
         self.faults.mark(hdr);
         if self.misbehaviour.active() {

@@ -121,7 +121,8 @@ mod cases {
         assert!(of(0x90, 0) == Some(Check::Good));
         assert!(of(0xb0, 1) == Some(Check::EspFailed));
         assert!(of(0xb0, 3) == Some(Check::Syntax));
-        assert!(of(0xb0, 0).is_none() && of(0x90, 1).is_none());
+        assert!(of(0xb0, 7) == Some(Check::Other));
+        assert!(of(0xb0, 0).is_none() && of(0x90, 1).is_none() && of(0x90, 7).is_none());
     }
 
     #[test]

@@ -275,6 +275,20 @@ def ike_and_keepalive(cfg):
                [(0, *NOTHING), (0, *NOTHING), (0x6666, *NOTHING)], "records")
 
 
+def generic_error(cfg):
+    """What the NIC cannot process has a status that says so, and is the work of software."""
+    ktap.rules("R120", "R122")
+    control = cfg.need_request("unsupported")
+    miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
+    inbound, watch = ndis.protect(cfg, miniport, flow)[1], cfg.watch()
+    control.fault(cfg.nic, "rx", "unsupported", BROKEN)
+    ktap.equal(_burst(cfg, flow), COUNT, "datagrams")
+    ktap.equal(_statuses(miniport, inbound),
+               sorted([(1, 0, 1, 0)] * BROKEN + [GOOD] * (COUNT - BROKEN)), "records")
+    ktap.equal(watch.stop().driver.get("ipsec_rx_unprocessed"), BROKEN, "packets for software")
+    ktap.equal(watch.dut_errors, {}, "errors of the stack")
+
+
 def replayed(cfg):
     """A packet that comes twice is not the NIC's business: both have a good record, and the stack
     takes one."""
@@ -470,7 +484,8 @@ def bad_page(cfg):
 
 CASES = [*DAMAGES, wrong_key, no_sa, ah_is_left_alone, large_without_an_sa, plain,
          another_destination, fragments, ipv4_options, extension_header, ike_and_keepalive,
-         replayed, delete_request, delete_request_unrecorded, esn_round, what_was_asked_for,
+         generic_error, replayed, delete_request, delete_request_unrecorded, esn_round,
+         what_was_asked_for,
          too_many, reading, waiting_before_bind, bad_page]
 
 

@@ -62,6 +62,22 @@ fn padding_is_broken_in_the_right_half_of_the_numbers() {
 }
 
 #[test]
+fn what_cannot_be_processed_stays_as_it_came() {
+    let (a, b) = pair();
+    b.faults.leave_unsupported(2);
+    let (hdr, mut wire) = frame(1, 1, b"text");
+    send(&a, &hdr, &mut wire).unwrap();
+    let sent = wire.clone();
+    // Packets that are not for an SA do not count.
+    b.receive(&mut [0; 60], &mut NetHdr48::default());
+    for expected in [hdr::SEC_UNSUPPORTED, hdr::SEC_UNSUPPORTED, hdr::SEC_OK] {
+        assert_eq!(received(&b, &mut wire), Some(expected));
+        assert_eq!(wire == sent, expected != hdr::SEC_OK);
+    }
+    assert_eq!(counter(&b, "ipsec_rx_unsupported"), 2);
+}
+
+#[test]
 fn deletion_is_asked_for() {
     let (a, b) = pair();
     b.faults.request_deletion(2);
