@@ -9,6 +9,10 @@ use crate::{
     ndis::Ndis,
     recovery::Recovery, //
 };
+use espnic_esp::ip::{
+    ETH_HLEN,
+    VLAN_HLEN, //
+};
 use espnic_wire::{
     config::{
         NetConfig,
@@ -59,8 +63,8 @@ const MTU_MAX: u32 = 65535;
 const PAIRS_MIN: u16 = 16;
 const PAIRS_MAX: u16 = 1024;
 
-/// The longest header of Ethernet.
-const VLAN_ETH_HLEN: u32 = 18;
+/// The longest header of Ethernet, with a VLAN tag.
+const VLAN_ETH_HLEN: u32 = (ETH_HLEN + VLAN_HLEN) as u32;
 
 /// The driver's data of one netdev.
 #[pin_data]

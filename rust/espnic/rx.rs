@@ -6,6 +6,7 @@ use crate::{
     counters::counters,
     ipsec, //
 };
+use espnic_esp::ip::ETH_HLEN;
 use espnic_wire::hdr::{
     HdrLen,
     NetHdr48, //
@@ -21,8 +22,6 @@ use kernel_net::{
     },
     virtio::net::RxQueue, //
 };
-
-const ETH_HLEN: u32 = 14;
 
 /// How many packets are taken from the queue before they are delivered.
 const BATCH: usize = 16;
@@ -171,7 +170,7 @@ impl Rx {
         };
         let more = header.net.num_buffers.get().saturating_sub(1);
         let frame_len = len.saturating_sub(skip);
-        if frame_len < ETH_HLEN {
+        if frame_len < ETH_HLEN as u32 {
             self.counters.malformed = self.counters.malformed.wrapping_add(1);
             discard(queue, more);
             return None;

@@ -7,7 +7,12 @@
 
 use super::Ipsec;
 use crate::counters::counters;
-use espnic_esp::seq;
+use espnic_esp::{
+    engine::IV_LEN,
+    ip::UDP_HLEN,
+    packet::ESP_HLEN,
+    seq, //
+};
 use espnic_wire::{
     hdr::{
         self,
@@ -28,11 +33,6 @@ use kernel_net::net::{
     }, //
 };
 
-/// Bytes of the ESP header and of the IV behind it.
-const ESP_HLEN: u32 = 8;
-const IV_LEN: u32 = 8;
-/// Bytes of the UDP header of RFC 3948.
-const UDP_HLEN: u16 = 8;
 /// Pad length and next header.
 pub(crate) const TRAILER_FIXED: u32 = 2;
 
@@ -117,7 +117,7 @@ pub(crate) fn describe(
 }
 
 fn sequence_number(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result<u64, Drop> {
-    let mut esp = [0; ESP_HLEN as usize];
+    let mut esp = [0; ESP_HLEN];
     skb.copy_bits(u32::from(esp_offset), &mut esp)
         .map_err(|_| Drop::Format)?;
     let [s0, s1, s2, s3, n0, n1, n2, n3] = esp;
@@ -137,7 +137,7 @@ fn sequence_number(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Re
 pub(crate) fn esp_offset(skb: &SkBuff, state: &State) -> Option<u16> {
     let offset = skb.transport_offset()?;
     match state.encapsulation() {
-        Some(_) => offset.checked_add(UDP_HLEN),
+        Some(_) => offset.checked_add(UDP_HLEN as u16),
         None => Some(offset),
     }
 }
@@ -152,7 +152,7 @@ fn trailer_len(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result
     skb.copy_bits(at, &mut pad_len).map_err(|_| Drop::Format)?;
     let [pad_len] = pad_len;
     let len = fixed.saturating_add(u32::from(pad_len));
-    let payload = u32::from(esp_offset).saturating_add(ESP_HLEN + IV_LEN);
+    let payload = u32::from(esp_offset).saturating_add((ESP_HLEN + IV_LEN) as u32);
     if payload.saturating_add(len) > skb.len() {
         return Err(Drop::Format);
     }

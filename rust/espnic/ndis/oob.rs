@@ -16,6 +16,7 @@ use crate::ipsec::{
     tx::TRAILER_FIXED,
     Ipsec, //
 };
+use espnic_esp::ip::ETH_HLEN;
 use espnic_ndis::{
     envelope::{
         Received,
@@ -66,8 +67,6 @@ use kernel_net::net::{
     }, //
 };
 use zerocopy::FromZeros;
-
-const ETH_HLEN: u16 = 14;
 
 impl Ndis {
     /// Records a received packet as the NIC reports it, before the driver checks that.
@@ -138,13 +137,13 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
     let mut record = Received::new_zeroed();
     record.length = skb.len();
     let frame = skb.head();
-    let packet = frame.get(usize::from(ETH_HLEN)..)?;
+    let packet = frame.get(ETH_HLEN..)?;
     record.family = match packet.first()? >> 4 {
         version @ (4 | 6) => version,
         _ => 0,
     };
     if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
-        let length = skb.len().saturating_sub(u32::from(ETH_HLEN));
+        let length = skb.len().saturating_sub(ETH_HLEN as u32);
         let length = usize::try_from(length).ok()?;
         // A large packet has only its head in linear memory.
         let offset = match packet::classify_head(packet, length) {
@@ -226,7 +225,7 @@ fn work(state: &State, check: Check) -> Work {
 /// NextHeader and PadLength of a decrypted packet.
 fn trailer(skb: &SkBuff, packet: &[u8], state: &State) -> Option<(u8, u8)> {
     // The frame may have padding after the packet.
-    let length = u32::from(ETH_HLEN).checked_add(ip_length(packet)?)?;
+    let length = (ETH_HLEN as u32).checked_add(ip_length(packet)?)?;
     let at = length
         .min(skb.len())
         .checked_sub(state.icv_bits()?.checked_div(8)?)?
@@ -298,6 +297,6 @@ fn send_header(state: &State, request: &TxOffload<'_>, header: &NetHdr48) -> Sen
         next_header: request.next_header,
         pad_length: u8::try_from(padding).unwrap_or(0),
         ah_offset: 0,
-        esp_offset: header.sec.esp_offset.get().saturating_sub(ETH_HLEN),
+        esp_offset: header.sec.esp_offset.get().saturating_sub(ETH_HLEN as u16),
     }
 }
