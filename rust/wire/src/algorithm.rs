@@ -3,7 +3,7 @@
 //! The algorithms that driver and NIC know.
 //!
 //! This is their only table. What the NIC offers, what the driver takes, the words of control requests
-//! and the identifiers of NDIS are made of it; `Documentation/testing.rst` says what else a new row
+//! and the identifiers of NDIS are made of it; `Documentation/architecture.rst` says what else a new row
 //! needs.
 
 use crate::cap::{self, XSaEntry};

@@ -3,6 +3,7 @@
 //! All algorithms, from the object of the driver to the packet on the wire.
 
 use super::*;
+use espnic_wire::algorithm::Suite;
 use std::collections::HashSet;
 
 /// Algorithms of an object, as its fields say it.
@@ -86,6 +87,27 @@ impl Algorithms {
         frame[16..18].copy_from_slice(&len.to_be_bytes());
         hdr.sec.trailer_len = ((pad + 2 + self.icv) as u16).into();
         (hdr, frame, start..start + payload.len())
+    }
+}
+
+#[test]
+fn every_row_of_the_table_is_tested() {
+    let all = Algorithms::all();
+    for suite in Suite::all() {
+        let row = suite.cipher().row();
+        let icv_lens = match suite.mac() {
+            Some(mac) => vec![mac.row().icv_len],
+            None => row.icv_lens.to_vec(),
+        };
+        let lens = |key: usize| icv_lens.iter().map(move |&icv| (key, icv));
+        for (key, icv) in row.key_lens.iter().copied().flat_map(lens) {
+            let is_it = |one: &&Algorithms| {
+                let key_len = if one.key == 0 { one.auth } else { one.key };
+                Suite::of(&one.object(OBJ_OUTB_SA, false)) == Some(suite)
+                    && (key_len, one.icv) == (key, icv)
+            };
+            assert_eq!(all.iter().filter(is_it).count(), 1, "{suite:?} {key} {icv}");
+        }
     }
 }
 
