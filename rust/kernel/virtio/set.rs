@@ -32,6 +32,8 @@ pub(super) type Callback = unsafe extern "C" fn(*mut bindings::virtqueue);
 /// The set has claimed the device's queues. Those in `queues` are live until the drop; each [`Queue`]
 /// with a reference to the set is the only one for its virtqueue, which holds what the function beside
 /// it frees.
+///
+/// [`Queue`]: super::queue::Queue
 pub(super) struct QueueSet {
     dev: DeviceRef,
     queues: KVec<(NonNull<bindings::virtqueue>, Recycle)>,

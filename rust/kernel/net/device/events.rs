@@ -77,8 +77,11 @@ impl<T: Operations> Bound<T> {
     ///
     /// # Safety
     ///
-    /// `find` returns null or the pointer that [`Parent::attach`] was given for `T`, if [`Parent::detach`]
-    /// has not taken it back before `find` is called.
+    /// `find` returns null, or the pointer that [`Parent::attach`] got for `T`, unless [`Parent::detach`]
+    /// was called before.
+    ///
+    /// [`Parent::attach`]: super::Parent::attach
+    /// [`Parent::detach`]: super::Parent::detach
     pub(crate) unsafe fn of(find: impl FnOnce() -> *mut bindings::net_device) -> Option<Self> {
         let _guard = rcu::read_lock();
         let net = find();
