@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way of a packet through the driver, in both directions.
+//! The path of a packet through the driver, in both directions.
 //!
-//! It stands above what it uses: the queues of a channel, IPsec's part of a packet, the NDIS layer, which
-//! looks on.
+//! It stands above the queues of a channel, the IPsec part of a packet, and the NDIS layer, which records
+//! packets.
 
 use crate::{
     channel::Channel,
@@ -44,7 +44,7 @@ use kernel_net::net::{
     xfrm::input::EspPlace, //
 };
 
-/// What the NIC is told of a packet.
+/// The description of a packet for the NIC.
 struct Described {
     header: NetHdr48,
     gso: Option<Gso>,
@@ -114,7 +114,7 @@ pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Pol
 
 /// Delivers up to a budget of packets and says whether the NIC may have more.
 ///
-/// The queue's lock is not held while the stack has a packet.
+/// The queue's lock is not held while a packet is in the stack.
 fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch::new();

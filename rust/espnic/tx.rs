@@ -35,7 +35,7 @@ counters! {
         dropped: c"tx_dropped",
         /// Packets that the NIC segments.
         tso: c"tx_tso_packets",
-        /// How often the stack has waited for the NIC in vain.
+        /// How often the stack reported a transmit timeout.
         timeouts: c"tx_timeouts",
     }
     with {

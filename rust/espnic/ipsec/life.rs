@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver keeps for an SA, and how far the life of its object has come.
+//! The driver's data of an SA, and the life of its object.
 
 use kernel::sync::Arc;
 use kernel_net::virtio::control::Waiter;
 
-/// What the driver keeps for an SA.
+/// The driver's data of an SA.
 pub(crate) struct Sa {
     pub(super) life: Life,
     /// ESN, inbound: the high half of the sequence number that the NIC has, or is about to get.

@@ -152,7 +152,7 @@ impl Payload for KBox<Exchange> {
 /// ```
 /// use kernel_net::virtio::control::ControlQueue;
 ///
-/// /// Hands answers to those who wait for them.
+/// /// Hands answers to their waiters.
 /// fn drain(queue: &mut ControlQueue) {
 ///     while let Some(mut exchange) = queue.take() {
 ///         if let Some(waiter) = exchange.waiter.take() {

@@ -308,7 +308,7 @@ impl<T: Operations> Unregistered<T> {
         self.disable_work();
         self.forget();
         // SAFETY: The private area is valid by the invariant. The reference is there: it is taken here,
-        // which happens once, and `forget` has waited for those who look for it.
+        // which happens once, and `forget` has waited for readers of the pointer.
         let parent = unsafe { addr_of_mut!((*self.private()).parent).read().assume_init() };
         // Waits for a reset by another thread.
         // SAFETY: The private area is valid by the invariant.
