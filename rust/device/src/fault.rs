@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::ipsec::Frames;
+use crate::frame::Frame;
+use crate::frames::Frames;
 use damage::Damage;
-use espnic_esp::ip::Ip;
 use espnic_esp::packet;
 
 /// The time for which a frame that must be overtaken waits for another one.
@@ -80,7 +80,7 @@ impl Rule {
 
 /// A frame that is held back.
 struct Held {
-    frame: Vec<u8>,
+    frame: Frame,
     due: Instant,
     /// It also goes on after the next ESP frame.
     overtaken: bool,
@@ -120,12 +120,11 @@ impl Line {
     }
 
     /// Passes `frame` to `out`, or applies the faults that are due.
-    fn pass(&mut self, mut frame: Vec<u8>, out: &mut Frames, made: &mut Made) {
-        let ip = Ip::find(&frame);
-        if ip.and_then(|ip| packet::range(&frame, &ip)).is_none() {
+    fn pass(&mut self, mut frame: Frame, out: &mut Frames, made: &mut Made) {
+        let Some(esp) = packet::range(&frame, frame.layers()) else {
             out.push(frame);
             return;
-        }
+        };
         let overtakes = self.held.iter().any(|held| held.overtaken);
         let (mut copies, mut due) = (1, None);
         let mut reordered = false;
@@ -140,7 +139,7 @@ impl Line {
                 Kind::Duplicate => copies *= 2,
                 Kind::Reorder => reordered = true,
                 Kind::Delay(time) => due = Some(Instant::now() + time),
-                Kind::Damage(damage) => damage.apply(&mut frame),
+                Kind::Damage(damage) => damage.apply(&mut frame, &esp),
             }
         }
         self.rules.retain(|rule| rule.left > 0);

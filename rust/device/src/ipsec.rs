@@ -16,7 +16,6 @@ mod config;
 mod counters;
 mod drop;
 pub mod faults;
-mod frames;
 mod key_table;
 mod last;
 mod record;
@@ -31,9 +30,10 @@ mod tx;
 
 pub use config::IpsecConfig;
 pub use drop::TxDrop;
-pub use frames::Frames;
 pub use key_table::KeyTable;
 
+use crate::frame::Frame;
+use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
 use capability::Agreed;
 use counters::Counters;
@@ -119,7 +119,7 @@ impl Ipsec {
     pub fn transmit(
         &self,
         hdr: &NetHdr48,
-        frame: &mut Vec<u8>,
+        frame: &mut Frame,
         longest: usize,
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
@@ -131,7 +131,7 @@ impl Ipsec {
     /// frame and header, is left alone.
     ///
     /// [`espnic_wire::hdr::F_DATA_VALID`] is set if the checksum inside the packet is right.
-    pub fn receive(&self, frame: &mut [u8], hdr: &mut NetHdr48) {
+    pub fn receive(&self, frame: &mut Frame, hdr: &mut NetHdr48) {
         self.session().receive(frame, hdr);
     }
 
@@ -139,7 +139,7 @@ impl Ipsec {
     /// than its frames one by one, above all with many SAs.
     pub fn transmit_all(
         &self,
-        batch: &mut [(NetHdr48, Vec<u8>)],
+        batch: &mut [(NetHdr48, Frame)],
         longest: usize,
         out: &mut Frames,
     ) -> usize {
@@ -147,7 +147,7 @@ impl Ipsec {
     }
 
     /// [`Ipsec::receive`] for every frame of a batch, which costs less than its frames one by one.
-    pub fn receive_all(&self, batch: &mut [(NetHdr48, Vec<u8>)]) {
+    pub fn receive_all(&self, batch: &mut [(NetHdr48, Frame)]) {
         self.session().receive_all(batch);
     }
 

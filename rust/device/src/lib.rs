@@ -17,6 +17,8 @@ pub mod crypto;
 pub mod ctl;
 pub mod daemon;
 pub mod fault;
+pub mod frame;
+pub mod frames;
 pub mod function;
 pub mod gate;
 pub mod ipsec;

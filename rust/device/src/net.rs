@@ -5,7 +5,6 @@
 pub mod config;
 pub mod csum;
 pub mod ctrl;
-pub mod frame;
 pub mod late;
 pub mod offer;
 pub mod pending;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::fault::{Direction, Faults};
-use crate::ipsec::Frames;
+use crate::frames::Frames;
 use crate::memory::MemoryId;
 use crate::stats::PortStats;
 use capture::Capture;
@@ -48,7 +48,7 @@ impl Volume {
     pub fn of(frames: &Frames) -> Self {
         Self {
             frames: frames.len(),
-            bytes: frames.iter().map(Vec::len).sum(),
+            bytes: frames.iter().map(|frame| frame.len()).sum(),
         }
     }
 
@@ -154,7 +154,7 @@ impl Attachment {
             return;
         }
         if let Some((capture, interface)) = &self.capture {
-            capture.write(*interface, frames.iter().map(Vec::as_slice));
+            capture.write(*interface, frames.iter().map(|frame| &**frame));
         }
         let all = Volume::of(frames);
         let lost = self.port.send(frames);

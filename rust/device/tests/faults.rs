@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use espnic_device::fault::request::Request;
 use espnic_device::fault::MAX_HELD;
-use espnic_device::ipsec::Frames;
+use espnic_device::frames::Frames;
 use espnic_device::nic::Nic;
 use espnic_device::pci;
 use espnic_device::ports::{Port, Volume};

@@ -9,7 +9,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use espnic_device::ipsec::Frames;
+use espnic_device::frames::Frames;
 use espnic_device::pci;
 use espnic_device::ports::{Port, Volume};
 use espnic_device::transport::Region;

@@ -9,7 +9,8 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use espnic_device::ipsec::Frames;
+use espnic_device::frame::Frame;
+use espnic_device::frames::Frames;
 use espnic_device::net::csum;
 use espnic_device::ports::{Port, Volume};
 use espnic_device::worker::{process_step, Step};
@@ -65,7 +66,7 @@ fn large_packets_become_packets_of_the_wire() {
             assert_eq!(segment.len(), head + len);
             assert_eq!(hdr.net.flags, hdr::F_DATA_VALID, "{index}");
             assert_eq!(hdr.net.gso_type, hdr::GSO_NONE);
-            assert!(csum::validated(&segment));
+            assert!(csum::validated(&segment.clone().into()));
             data.extend_from_slice(&segment[head..]);
         }
         assert!(b.receive().is_none());
@@ -215,7 +216,7 @@ struct Scale(Arc<AtomicUsize>);
 
 impl Port for Scale {
     fn send(&self, frames: &mut Frames) -> Volume {
-        let largest = frames.iter().map(Vec::capacity).max().unwrap_or(0);
+        let largest = frames.iter().map(Frame::capacity).max().unwrap_or(0);
         self.0.fetch_max(largest, Ordering::Relaxed);
         frames.truncate(0);
         Volume::default()

@@ -5,6 +5,8 @@
 //!
 //! All code that reads packets starts here, except tests. Offsets count from the start of the caller's
 //! bytes: of the frame, or of an IP packet. Nothing here reads checksums.
+//!
+//! A frame is read once: [`Layers`] then goes where the frame goes.
 
 /// Ethernet header in bytes, without a VLAN tag.
 pub const ETH_HLEN: usize = 14;
@@ -158,15 +160,9 @@ impl Ip {
         (ip.transport <= ip.end && ip.end <= bytes.len()).then_some(ip)
     }
 
-    /// The packet in a frame, behind its VLAN tags.
-    #[inline]
-    pub fn find(frame: &[u8]) -> Option<Self> {
-        Self::whole(frame, network(frame)?)
-    }
-
     /// Whether a frame of EtherType `kind` has an IP header of that version.
     #[inline(always)]
-    pub(crate) fn is_kind(&self, kind: u16) -> bool {
+    fn is_kind(&self, kind: u16) -> bool {
         kind == match self.v6 {
             false => ETHERTYPE_IPV4,
             true => ETHERTYPE_IPV6,
@@ -190,6 +186,129 @@ impl Ip {
     #[inline]
     pub fn addresses(&self, bytes: &[u8]) -> Option<[Address; 2]> {
         addresses(bytes.get(self.network..)?, self.v6)
+    }
+}
+
+/// What the link layer of a frame leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Network {
+    /// No IP header, or one that is not complete.
+    #[default]
+    Other,
+    /// IPv4, the whole of a packet.
+    V4,
+    /// IPv4, a fragment.
+    V4Fragment,
+    /// IPv6.
+    V6,
+}
+
+/// What was found of the headers of a frame.
+///
+/// It is true of the frame as long as nothing in front of [`Layers::end_of_headers`] changes. What is
+/// behind, ESP for example, is not looked at before somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layers {
+    /// [`Ip::end`]. This and the rest are small, because they travel with every frame.
+    end: u32,
+    /// Start of the IP header.
+    link_len: u8,
+    /// [`Ip::transport`].
+    transport: u8,
+    /// [`Ip::protocol`].
+    protocol: u8,
+    network: Network,
+}
+
+impl Default for Layers {
+    /// Of a frame in which there is nothing.
+    fn default() -> Self {
+        Self {
+            end: 0,
+            link_len: ETH_HLEN as u8,
+            transport: 0,
+            protocol: 0,
+            network: Network::Other,
+        }
+    }
+}
+
+impl Layers {
+    /// The headers of `frame`.
+    #[inline]
+    pub fn find(frame: &[u8]) -> Self {
+        let Some((link_len, kind)) = link(frame) else {
+            return Self::default();
+        };
+        let other = Self {
+            link_len: link_len as u8,
+            ..Self::default()
+        };
+        let Some(ip) = Ip::at(frame, link_len).filter(|ip| ip.is_kind(kind)) else {
+            return other;
+        };
+        Self {
+            end: ip.end as u32,
+            // At most 22 for the link layer, and 60 for IPv4.
+            transport: ip.transport as u8,
+            protocol: ip.protocol,
+            network: match (ip.v6, ip.fragment) {
+                (true, _) => Network::V6,
+                (false, true) => Network::V4Fragment,
+                (false, false) => Network::V4,
+            },
+            ..other
+        }
+    }
+
+    /// Length of the Ethernet header with up to two VLAN tags.
+    #[inline]
+    pub fn link_len(&self) -> usize {
+        self.link_len.into()
+    }
+
+    /// The IP header, whose EtherType and version agree. Whether all of the packet is there is not known.
+    #[inline(always)]
+    pub fn ip(&self) -> Option<Ip> {
+        let (v6, fragment) = match self.network {
+            Network::Other => return None,
+            Network::V4 => (false, false),
+            Network::V4Fragment => (false, true),
+            Network::V6 => (true, false),
+        };
+        Some(Ip {
+            v6,
+            network: self.link_len.into(),
+            transport: self.transport.into(),
+            end: self.end as usize,
+            protocol: self.protocol,
+            fragment,
+        })
+    }
+
+    /// The IP packet, which ends before the frame, of `len` bytes, does.
+    #[inline]
+    pub fn packet(&self, len: usize) -> Option<Ip> {
+        self.ip()
+            .filter(|ip| ip.transport <= ip.end && ip.end <= len)
+    }
+
+    /// Where that ends which the layers were read from; beyond every frame if there is no IP header.
+    #[inline]
+    pub fn end_of_headers(&self) -> usize {
+        match self.network {
+            Network::Other => usize::MAX,
+            _ => self.transport.into(),
+        }
+    }
+
+    /// Those of a frame with the same headers, whose IP packet ends at `end`.
+    #[inline]
+    pub fn ending_at(self, end: usize) -> Self {
+        Self {
+            end: end as u32,
+            ..self
+        }
     }
 }
 
@@ -228,7 +347,7 @@ pub const fn last_of_destination(v6: bool) -> usize {
 
 /// Length of the Ethernet header of `frame` with up to two VLAN tags, and the EtherType behind them.
 #[inline]
-pub fn link(frame: &[u8]) -> Option<(usize, u16)> {
+fn link(frame: &[u8]) -> Option<(usize, u16)> {
     let (mut len, mut kind) = (ETH_HLEN, be16(frame, ETH_HLEN - 2)?);
     for _ in 0..MAX_VLAN_TAGS {
         if !matches!(kind, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
@@ -238,14 +357,6 @@ pub fn link(frame: &[u8]) -> Option<(usize, u16)> {
         len = len.checked_add(VLAN_HLEN)?;
     }
     Some((len, kind))
-}
-
-/// Start of the IP header in a frame, whose EtherType and version agree.
-#[inline]
-pub fn network(frame: &[u8]) -> Option<usize> {
-    let (at, kind) = link(frame)?;
-    let version = frame.get(at)? >> 4;
-    matches!((kind, version), (ETHERTYPE_IPV4, 4) | (ETHERTYPE_IPV6, 6)).then_some(at)
 }
 
 #[inline]

@@ -55,6 +55,10 @@ fn ipv6(payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+fn find(frame: &[u8]) -> Option<Ip> {
+    Layers::find(frame).packet(frame.len())
+}
+
 #[test]
 fn ipv4_below_tags_and_with_options() {
     for (tags, words) in [(&[][..], 0), (&[0x8100], 1), (&[0x88a8, 0x8100], 10)] {
@@ -62,7 +66,7 @@ fn ipv4_below_tags_and_with_options() {
         bytes.extend([0; 9]);
         let network = 14 + 4 * tags.len();
         let transport = network + 20 + 4 * usize::from(words);
-        let ip = Ip::find(&bytes).unwrap();
+        let ip = find(&bytes).unwrap();
         let wanted = Ip {
             v6: false,
             network,
@@ -95,7 +99,7 @@ fn ipv6_below_tags() {
             protocol: IPPROTO_UDP,
             fragment: false,
         };
-        let ip = Ip::find(&bytes).unwrap();
+        let ip = find(&bytes).unwrap();
         assert_eq!(ip, wanted);
         assert!(ip.has_no_options());
         let [src, dst] = [0xfd, 0xfe].map(|byte| Address {
@@ -114,7 +118,7 @@ fn ipv6_below_tags() {
 fn no_more_than_two_tags() {
     let bytes = frame(&[0x8100; 3], ETHERTYPE_IPV4, &ipv4(0, &[]));
     assert_eq!(link(&bytes), Some((MAX_LINK_HLEN, 0x8100)));
-    assert_eq!(Ip::find(&bytes), None);
+    assert_eq!(find(&bytes), None);
 }
 
 #[test]
@@ -125,13 +129,29 @@ fn ethertype_and_version_agree() {
         (0x0806, ipv4(0, &[])),
     ] {
         let bytes = frame(&[], kind, &packet);
-        assert_eq!((network(&bytes), Ip::find(&bytes)), (None, None));
+        assert_eq!((Layers::find(&bytes).ip(), find(&bytes)), (None, None));
     }
     for (kind, packet) in [(ETHERTYPE_IPV4, ipv4(0, &[])), (ETHERTYPE_IPV6, ipv6(&[]))] {
         let ip = Ip::at(&packet, 0).unwrap();
         assert!(ip.is_kind(kind) && !ip.is_kind(kind ^ 1));
         assert!(!ip.is_kind(ETHERTYPE_IPV4 ^ ETHERTYPE_IPV6 ^ kind));
     }
+}
+
+#[test]
+fn layers_are_those_of_the_headers() {
+    let bytes = frame(&[0x8100], ETHERTYPE_IPV4, &ipv4(1, b"data"));
+    let layers = Layers::find(&bytes);
+    assert_eq!((layers.link_len(), layers.end_of_headers()), (18, 42));
+    assert_eq!(layers.ip(), Ip::at(&bytes, 18));
+    // A packet that is not there to its end has a header all the same.
+    let short = Layers::find(&bytes[..44]);
+    assert_eq!((short, short.packet(44)), (layers, None));
+    assert_eq!(short.ending_at(44).packet(44).map(|ip| ip.end), Some(44));
+    let arp = Layers::find(&frame(&[0x8100], 0x0806, &[0; 28]));
+    assert_eq!((arp.link_len(), arp.ip()), (18, None));
+    assert_eq!(arp.end_of_headers(), usize::MAX);
+    assert_eq!(Layers::find(&[]), Layers::default());
 }
 
 #[test]
@@ -193,10 +213,19 @@ proptest! {
         if let Some(at) = bytes.get_mut(12..15) {
             at.copy_from_slice([&[8, 0, 0x45], &[0x86, 0xdd, 0x60], &[0x81, 0, 0]][usize::from(kind)]);
         }
-        if let Some(ip) = Ip::find(&bytes) {
+        if let Some(ip) = find(&bytes) {
             prop_assert!(ip.network < ip.transport);
             prop_assert!(ip.transport <= ip.end && ip.end <= bytes.len());
             prop_assert!(ip.payload(&bytes).is_some() && ip.addresses(&bytes).is_some());
         }
+        let layers = Layers::find(&bytes);
+        if let Some(ip) = layers.ip() {
+            prop_assert_eq!(Some(ip), Ip::at(&bytes, layers.link_len()));
+        }
+        // Nothing behind the headers counts.
+        if let Some(behind) = bytes.get_mut(layers.end_of_headers()..) {
+            behind.fill(0xff);
+        }
+        prop_assert_eq!(layers, Layers::find(&bytes));
     }
 }

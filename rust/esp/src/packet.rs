@@ -7,8 +7,8 @@
 //! are not looked at.
 
 use crate::ip::{
-    self, be16, be32, Address, Ip, Ports, ETH_HLEN, IPPROTO_ESP, IPPROTO_UDP, IPV4_HLEN, IPV6_HLEN,
-    NAT_T_PORT, UDP_HLEN, UDP_LENGTH,
+    self, be16, be32, Address, Ip, Layers, Ports, ETH_HLEN, IPPROTO_ESP, IPPROTO_UDP, NAT_T_PORT,
+    UDP_HLEN, UDP_LENGTH,
 };
 use core::ops::Range;
 
@@ -49,15 +49,15 @@ impl Esp {
     }
 }
 
-/// Finds the ESP packet in an Ethernet frame; `None` if there is none of the supported form or it
-/// is not complete.
+/// Finds the ESP packet in an Ethernet frame with these `layers`; `None` if there is none of the
+/// supported form or it is not complete.
 ///
 /// UDP may carry anything, so a packet in UDP is ESP only if there is an SA with this SPI and these ports.
 /// Packets with a non-ESP marker and keepalives are never taken for ESP.
 // Always: as a call it would return its result through memory, and reading that back stalls.
 #[inline(always)]
-pub fn find(frame: &[u8]) -> Option<Esp> {
-    let ip = header(frame)?;
+pub fn find(frame: &[u8], layers: &Layers) -> Option<Esp> {
+    let ip = header(layers)?;
     let packet = ip.payload(frame)?;
     match ip.protocol {
         IPPROTO_ESP => esp(&ip, packet, None),
@@ -72,12 +72,10 @@ pub fn find(frame: &[u8]) -> Option<Esp> {
     }
 }
 
-/// The place of the ESP packet in `frame`, whose IP packet is `ip`: directly in IP, or in UDP from or to
-/// [`NAT_T_PORT`]. Unlike [`find`], this also finds ESP packets that the NIC does not process.
-pub fn range(frame: &[u8], ip: &Ip) -> Option<Range<usize>> {
-    if ip.fragment {
-        return None;
-    }
+/// The place of the ESP packet in `frame`: directly in IP, or in UDP from or to [`NAT_T_PORT`]. Unlike
+/// [`find`], this also finds ESP packets that the NIC does not process.
+pub fn range(frame: &[u8], layers: &Layers) -> Option<Range<usize>> {
+    let ip = layers.packet(frame.len()).filter(|ip| !ip.fragment)?;
     let packet = ip.payload(frame)?;
     match ip.protocol {
         IPPROTO_ESP => Some(ip.transport..ip.end),
@@ -95,22 +93,21 @@ pub fn range(frame: &[u8], ip: &Ip) -> Option<Range<usize>> {
 /// The SPI of the frame if it is an ESP packet, and an arbitrary number if it is not. For prefetching,
 /// before the turn of the packet comes.
 #[inline]
-pub fn peek_spi(frame: &[u8]) -> u32 {
-    let Some(head) = frame.first_chunk::<64>() else {
+pub fn peek_spi(frame: &[u8], layers: &Layers) -> u32 {
+    let Some(ip) = layers.ip() else {
         return 0;
     };
-    let at = match (head[12], head[ETH_HLEN + 9]) {
-        (0x08, IPPROTO_UDP) => ETH_HLEN + IPV4_HLEN + UDP_HLEN,
-        (0x08, _) => ETH_HLEN + IPV4_HLEN,
-        _ => ETH_HLEN + IPV6_HLEN,
+    let skip = match ip.protocol {
+        IPPROTO_UDP => UDP_HLEN,
+        _ => 0,
     };
-    be32(head, at).unwrap_or(0)
+    be32(frame, ip.transport.saturating_add(skip)).unwrap_or(0)
 }
 
 /// Finds the ESP packet in a frame that will be segmented. The length in its IP header has no meaning; the
 /// packet reaches to the end of the frame. Not in UDP.
-pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
-    let ip = header(frame)?;
+pub fn find_unsegmented(frame: &[u8], layers: &Layers) -> Option<Esp> {
+    let ip = header(layers)?;
     let ip = Ip {
         end: frame.len(),
         ..ip
@@ -124,9 +121,10 @@ pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
 /// The IP header of an untagged frame: without options, and of no fragment. Its length has not been
 /// compared with that of the frame.
 #[inline(always)]
-fn header(frame: &[u8]) -> Option<Ip> {
-    let kind = be16(frame, ETH_HLEN - 2)?;
-    Ip::at(frame, ETH_HLEN).filter(|ip| ip.is_kind(kind) && ip.has_no_options() && !ip.fragment)
+fn header(layers: &Layers) -> Option<Ip> {
+    layers
+        .ip()
+        .filter(|ip| ip.network == ETH_HLEN && ip.has_no_options() && !ip.fragment)
 }
 
 /// The ESP packet in `packet`, the payload of `ip`, behind UDP if there are ports.
@@ -148,6 +146,18 @@ fn esp(ip: &Ip, packet: &[u8], udp: Option<Ports>) -> Option<Esp> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn find(frame: &[u8]) -> Option<Esp> {
+        super::find(frame, &Layers::find(frame))
+    }
+
+    fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
+        super::find_unsegmented(frame, &Layers::find(frame))
+    }
+
+    fn peek_spi(frame: &[u8]) -> u32 {
+        super::peek_spi(frame, &Layers::find(frame))
+    }
 
     fn ipv4(payload: usize) -> Vec<u8> {
         let mut frame = vec![0; 12];
@@ -271,7 +281,7 @@ mod tests {
     fn peeking_finds_the_same_spi() {
         for frame in [ipv4(30), ipv6(30), udp(30)] {
             assert_eq!(peek_spi(&frame), find(&frame).unwrap().spi);
-            assert_eq!(peek_spi(&frame[..40]), 0);
+            assert_eq!(peek_spi(&frame[..36]), 0);
         }
     }
 
@@ -319,7 +329,7 @@ mod tests {
     }
 
     fn in_network(frame: &[u8]) -> Option<Range<usize>> {
-        range(frame, &Ip::find(frame)?)
+        range(frame, &Layers::find(frame))
     }
 
     #[test]

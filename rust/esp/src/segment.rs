@@ -9,7 +9,7 @@
 use crate::checksum::{complete_ipv4, complete_tcp, Sum, TCP_FIELD};
 use crate::engine::{padding, Shape};
 use crate::ip::{
-    be16, be32, network, put_be16, Ip, ETH_HLEN, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPV4_ID,
+    be16, be32, put_be16, Ip, Layers, ETH_HLEN, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPV4_ID,
     IPV4_LENGTH, IPV6_HLEN, IPV6_LENGTH,
 };
 use crate::packet::ESP_HLEN;
@@ -85,23 +85,29 @@ pub struct Segments<'a> {
 impl<'a> Segments<'a> {
     /// Prepares a plain TCP packet. After up to two VLAN tags follows IPv4, with or without options, or IPv6,
     /// with or without extension headers (hop-by-hop, routing and destination options of up to 256 bytes).
+    /// `layers` are those of the frame.
     ///
     /// # Errors
     ///
     /// [`Error::Headers`] or [`Error::Size`].
-    pub fn plain(frame: &'a [u8], request: &Request) -> Result<Self, Error> {
-        let at = network(frame).ok_or(Error::Headers)?;
-        let ip = before_tcp(frame, at, request, true).ok_or(Error::Headers)?;
+    pub fn plain(frame: &'a [u8], layers: &Layers, request: &Request) -> Result<Self, Error> {
+        let ip = before_tcp(frame, layers.ip(), request, true).ok_or(Error::Headers)?;
         Self::cut(frame, request, [Some(ip), None], None)
     }
 
     /// Prepares a TCP packet inside the ESP packet `esp`, which has room for an IV and no trailer.
+    /// `layers` are those of the frame.
     ///
     /// # Errors
     ///
     /// [`Error::Headers`], [`Error::Size`] or [`Error::Sequence`].
-    pub fn in_esp(frame: &'a [u8], request: &Request, esp: &EspRequest) -> Result<Self, Error> {
-        let outer = before_esp(frame, esp).ok_or(Error::Headers)?;
+    pub fn in_esp(
+        frame: &'a [u8],
+        layers: &Layers,
+        request: &Request,
+        esp: &EspRequest,
+    ) -> Result<Self, Error> {
+        let outer = before_esp(layers, esp).ok_or(Error::Headers)?;
         let payload = esp
             .offset
             .saturating_add(ESP_HLEN)
@@ -115,7 +121,8 @@ impl<'a> Segments<'a> {
             if esp.next_header != next_header {
                 return Err(Error::Headers);
             }
-            Some(before_tcp(frame, payload, request, false).ok_or(Error::Headers)?)
+            let ip = Ip::at(frame, payload);
+            Some(before_tcp(frame, ip, request, false).ok_or(Error::Headers)?)
         } else {
             let family = if outer.v6 { 6 } else { 4 };
             if esp.next_header != IPPROTO_TCP || request.tcp != payload || request.family != family
@@ -299,21 +306,21 @@ fn leads_to_tcp(ip: &[u8], tcp: usize) -> Option<()> {
     (at == tcp && kind == IPPROTO_TCP).then_some(())
 }
 
-/// The header at `at` in front of the TCP header. Between the two may be IPv6 extension headers, if
+/// `ip`, if it is the header in front of the TCP header. Between the two may be IPv6 extension headers, if
 /// `extensions` allows it.
-fn before_tcp(frame: &[u8], at: usize, request: &Request, extensions: bool) -> Option<Ip> {
-    let ip = Ip::at(frame, at)?;
+fn before_tcp(frame: &[u8], ip: Option<Ip>, request: &Request, extensions: bool) -> Option<Ip> {
+    let ip = ip?;
     let direct = ip.transport == request.tcp && ip.protocol == IPPROTO_TCP;
-    let gap = request.tcp.checked_sub(at)?;
-    let extended = extensions && ip.v6 && leads_to_tcp(frame.get(at..)?, gap).is_some();
+    let gap = request.tcp.checked_sub(ip.network)?;
+    let extended = extensions && ip.v6 && leads_to_tcp(frame.get(ip.network..)?, gap).is_some();
     let family = if ip.v6 { 6 } else { 4 };
     (family == request.family && (direct || extended)).then_some(ip)
 }
 
 /// The header directly in front of the ESP header, without tags and options.
-fn before_esp(frame: &[u8], esp: &EspRequest) -> Option<Ip> {
-    let at = network(frame).filter(|&at| at == ETH_HLEN)?;
-    Ip::at(frame, at).filter(|ip| ip.transport == esp.offset && ip.has_no_options())
+fn before_esp(layers: &Layers, esp: &EspRequest) -> Option<Ip> {
+    let ip = layers.ip().filter(|ip| ip.network == ETH_HLEN)?;
+    (ip.transport == esp.offset && ip.has_no_options()).then_some(ip)
 }
 
 /// Whether the length field can express a packet to the end of a frame of `len` bytes.

@@ -31,7 +31,7 @@ fn plain_v6() -> (Vec<u8>, Request) {
 fn with_extensions(first: u8, headers: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let (mut frame, mut request) = plain_v6();
     extend(&mut frame, &mut request, ETH_HLEN, first, headers);
-    let segments = Segments::plain(&frame, &request)?;
+    let segments = Segments::plain(&frame, &Layers::find(&frame), &request)?;
     let one = |i| {
         let mut out = vec![0; segments.len(i)];
         segments.write(i, &mut out).unwrap();
@@ -101,10 +101,10 @@ fn extension_headers_that_do_not_lead_to_tcp_are_refused() {
         tcp: request.tcp - 8,
         ..request
     };
-    assert!(Segments::plain(&frame, &inside).is_err());
+    assert!(Segments::plain(&frame, &Layers::find(&frame), &inside).is_err());
     let (mut frame, request) = plain_v6();
     frame[20] = 17;
-    assert!(Segments::plain(&frame, &request).is_err());
+    assert!(Segments::plain(&frame, &Layers::find(&frame), &request).is_err());
 }
 
 #[test]

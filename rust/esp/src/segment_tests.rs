@@ -181,8 +181,8 @@ impl Flow {
 
     fn segments<'a>(&self, frame: &'a [u8], request: &Request) -> Result<Segments<'a>, Error> {
         match self.mode {
-            Mode::Plain => Segments::plain(frame, request),
-            _ => Segments::in_esp(frame, request, &self.esp_request()),
+            Mode::Plain => Segments::plain(frame, &Layers::find(frame), request),
+            _ => Segments::in_esp(frame, &Layers::find(frame), request, &self.esp_request()),
         }
     }
 
@@ -325,7 +325,7 @@ proptest! {
         let flow = Flow { shape: Shape::aead(16), ..flow };
         prop_assume!(flow.mode != Mode::Plain);
         let (frame, request) = flow.whole();
-        let segments = Segments::in_esp(&frame, &request, &flow.esp_request()).unwrap();
+        let segments = Segments::in_esp(&frame, &Layers::find(&frame), &request, &flow.esp_request()).unwrap();
         let gcm = Gcm::esp(&[5; 16]);
         let params = Params { shape: flow.shape, esn, iv_xor };
         let (mut ivs, mut bytes) = (HashSet::new(), 0);
@@ -333,7 +333,7 @@ proptest! {
             let mut out = vec![0xee; segments.len(i)];
             segments.write(i, &mut out).unwrap();
             let number = segments.seq(i).unwrap();
-            let found = find(&out).unwrap();
+            let found = find(&out, &Layers::find(&out)).unwrap();
             let Esp { offset, end, seq, spi, .. } = found;
             let addresses = found.addresses(&out);
             prop_assert_eq!((offset, end), (flow.esp_offset(), out.len()));
@@ -404,7 +404,7 @@ fn what_the_request_says_must_be_so() {
         let (frame, request) = flow.whole();
         let mut esp = flow.esp_request();
         change(&mut esp);
-        Segments::in_esp(&frame, &request, &esp).err()
+        Segments::in_esp(&frame, &Layers::find(&frame), &request, &esp).err()
     };
     assert_eq!(inside(|_| ()), None);
     assert_eq!(inside(|esp| esp.offset += 8), Some(Error::Headers));

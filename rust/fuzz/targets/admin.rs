@@ -5,7 +5,9 @@
 #![no_main]
 
 use espnic_device::crypto::Backend;
-use espnic_device::ipsec::{Frames, IpsecConfig};
+use espnic_device::frame::Frame;
+use espnic_device::frames::Frames;
+use espnic_device::ipsec::IpsecConfig;
 use espnic_device::testing::Engine;
 use espnic_fuzz::{sa, Bytes};
 use espnic_wire::admin::{Reply, OK};
@@ -46,21 +48,21 @@ fn set_up(ipsec: &Engine, x_ipsec: bool) {
 
 /// Sends a packet; what goes to the wire.
 fn transmit(ipsec: &Engine, hdr: &NetHdr48, frame: &[u8]) -> Vec<Vec<u8>> {
-    let (mut out, mut given) = (Frames::default(), frame.to_vec());
+    let (mut out, mut given) = (Frames::default(), Frame::from(frame.to_vec()));
     let result = ipsec.transmit(hdr, &mut given, LONGEST, &mut out);
-    let sent: Vec<_> = out.drain().collect();
+    let sent: Vec<_> = out.drain().map(Vec::from).collect();
     assert_eq!(result.is_ok(), !sent.is_empty(), "{result:?}");
     assert!(sent.iter().all(|one| one.len() <= LONGEST && one != frame));
     sent
 }
 
 fn receive(ipsec: &Engine, frame: &[u8]) {
-    let (mut hdr, mut received) = (NetHdr48::default(), frame.to_vec());
+    let (mut hdr, mut received) = (NetHdr48::default(), Frame::from(frame.to_vec()));
     ipsec.receive(&mut received, &mut hdr);
     let done = hdr.has(F_SECURITY) && hdr.sec.sec_status == SEC_OK;
     assert_eq!(hdr.has(F_SECURITY_ERR), hdr.has(F_SECURITY) && !done);
     assert!(hdr.has(F_SECURITY) || hdr == NetHdr48::default());
-    assert!(done || received == frame, "a refused packet has changed");
+    assert!(done || *received == *frame, "a refused packet has changed");
 }
 
 fn step(ipsec: &Engine, bytes: &mut Bytes<'_>, wire: &mut Vec<Vec<u8>>) {

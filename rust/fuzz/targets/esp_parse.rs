@@ -7,7 +7,7 @@
 use espnic_esp::checksum::{complete, is_right, Sum};
 use espnic_esp::engine::{Opened, Shape};
 use espnic_esp::inner::checksum_is_right;
-use espnic_esp::ip::Address;
+use espnic_esp::ip::{Address, Layers};
 use espnic_esp::packet::{find, find_unsegmented, peek_spi, ESP_HLEN};
 use espnic_esp::segment::{EspRequest, Request, Segments};
 use espnic_fuzz::Bytes;
@@ -24,11 +24,14 @@ fn slow(data: &[u8]) -> u16 {
 }
 
 fn finding(frame: &[u8]) {
-    let whole = find_unsegmented(frame);
+    let layers = Layers::find(frame);
+    let whole = find_unsegmented(frame, &layers);
     if let Some(esp) = whole {
         assert!(esp.udp.is_none() && esp.end == frame.len());
     }
-    let Some(esp) = find(frame) else { return };
+    let Some(esp) = find(frame, &layers) else {
+        return;
+    };
     assert!(esp.offset + ESP_HLEN <= esp.end && esp.end <= frame.len());
     assert_eq!(esp.spi.to_be_bytes(), frame[esp.offset..esp.offset + 4]);
     assert_eq!(esp.seq.to_be_bytes(), frame[esp.offset + 4..esp.offset + 8]);
@@ -36,7 +39,7 @@ fn finding(frame: &[u8]) {
     let [src, dst] = esp.addresses(frame).unwrap();
     assert!(esp.is_to(frame, &dst) && (src == dst || !esp.is_to(frame, &src)));
     if frame.len() >= 64 {
-        assert_eq!(peek_spi(frame), esp.spi);
+        assert_eq!(peek_spi(frame, &layers), esp.spi);
     }
 }
 
@@ -125,9 +128,9 @@ fn segmentation(bytes: &mut Bytes<'_>) {
     let plain = bytes.u8() & 1 != 0;
     let frame = bytes.rest();
     let segments = if plain {
-        Segments::plain(frame, &request)
+        Segments::plain(frame, &Layers::find(frame), &request)
     } else {
-        Segments::in_esp(frame, &request, &esp)
+        Segments::in_esp(frame, &Layers::find(frame), &request, &esp)
     };
     if let Ok(segments) = segments {
         write_all(frame, &request, &segments);

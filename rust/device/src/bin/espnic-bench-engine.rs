@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use espnic_device::crypto::{AnyAead, Backend};
-use espnic_device::ipsec::{Frames, IpsecConfig};
+use espnic_device::frame::Frame;
+use espnic_device::frames::Frames;
+use espnic_device::ipsec::IpsecConfig;
 use espnic_device::testing::{self, Engine, ESP, ICV};
 use espnic_esp::aead::Aead;
 use espnic_wire::hdr::{self, NetHdr48};
@@ -168,9 +170,18 @@ fn frame(id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
 /// Chooses the SA of each frame.
 type Choose<'a> = &'a mut dyn FnMut() -> u32;
 
+/// A batch for outbound SAs.
+fn batch(len: usize, choose: Choose<'_>) -> Vec<(NetHdr48, Frame)> {
+    let one = |n| {
+        let (hdr, frame) = frame(choose(), n as u32, len);
+        (hdr, Frame::from(frame))
+    };
+    (0..BATCH).map(one).collect()
+}
+
 /// One batch through `Ipsec::transmit`.
 fn encrypt(ipsec: &Engine, out: &mut Frames, len: usize, choose: Choose<'_>) -> Duration {
-    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(choose(), n as u32, len)).collect();
+    let mut batch = batch(len, choose);
     let start = Instant::now();
     ipsec.transmit_all(&mut batch, LONGEST, out);
     let time = start.elapsed();
@@ -187,7 +198,7 @@ fn decrypt(
     len: usize,
     choose: Choose<'_>,
 ) -> Duration {
-    let mut batch: Vec<_> = (0..BATCH).map(|n| frame(choose(), n as u32, len)).collect();
+    let mut batch = batch(len, choose);
     sender.transmit_all(&mut batch, LONGEST, out);
     let mut batch: Vec<_> = out
         .drain()
@@ -196,7 +207,7 @@ fn decrypt(
     let start = Instant::now();
     ipsec.receive_all(&mut batch);
     let time = start.elapsed();
-    let done = |(hdr, _): &(NetHdr48, Vec<u8>)| hdr.net.flags == hdr::F_SECURITY | hdr::F_X_SEC;
+    let done = |(hdr, _): &(NetHdr48, Frame)| hdr.net.flags == hdr::F_SECURITY | hdr::F_X_SEC;
     assert!(batch.iter().all(done), "packets were not decrypted");
     time
 }

@@ -2,9 +2,10 @@
 
 //! Damage to one ESP frame.
 
+use crate::frame::Frame;
 use espnic_esp::checksum::{complete_ipv4, UDP_FIELD};
 use espnic_esp::ip::{put_be16, Ip, IPV4_LENGTH, IPV6_LENGTH, UDP_LENGTH};
-use espnic_esp::packet;
+use std::ops::Range;
 
 /// ESP header and IV of the AEAD algorithms; ciphertext follows.
 const ESP_CLEAR_LEN: usize = 16;
@@ -23,33 +24,36 @@ pub enum Damage {
 }
 
 impl Damage {
-    /// Damages `frame`, if it is ESP.
-    pub fn apply(self, frame: &mut Vec<u8>) {
-        let Some(ip) = Ip::find(frame) else {
-            return;
-        };
-        let Some(range) = packet::range(frame, &ip) else {
-            return;
-        };
+    /// Damages `frame`, which had the ESP packet `esp` in it when it came. Several kinds of damage add up.
+    pub fn apply(self, frame: &mut Frame, esp: &Range<usize>) {
         if self == Self::Length {
-            shorten(frame, &ip, range.start);
+            shorten(frame, esp.start);
             return;
         }
-        let esp = frame.get_mut(range).unwrap_or_default();
-        let byte = match self {
-            Self::Payload => esp.get_mut(ESP_CLEAR_LEN),
-            _ => esp.last_mut(),
+        let end = esp.end.min(frame.len());
+        let at = match self {
+            Self::Payload => esp.start + ESP_CLEAR_LEN,
+            _ => end.saturating_sub(1),
         };
-        if let Some(byte) = byte {
-            *byte ^= 1;
+        if at < end {
+            frame.change(at, |_, rest| rest.first_mut().map(|byte| *byte ^= 1));
         }
     }
 }
 
-/// Cuts the packet `ip`, whose ESP header is at `start`, and corrects the headers in front of it.
-fn shorten(frame: &mut Vec<u8>, ip: &Ip, start: usize) {
+/// Cuts the packet, whose ESP header is at `start`, and corrects the headers in front of it.
+fn shorten(frame: &mut Frame, start: usize) {
+    let Some(ip) = frame.layers().ip() else {
+        return;
+    };
     let end = ip.end.min(start + SHORT_LEN);
     frame.truncate(end);
+    frame.change(0, |_, frame| correct(frame, &ip, start));
+}
+
+/// Corrects the headers of the packet `ip`, whose ESP header is at `start`, in a frame that ends with it.
+fn correct(frame: &mut [u8], ip: &Ip, start: usize) {
+    let end = frame.len();
     if start > ip.transport {
         // ESP in UDP: corrects the length and removes the checksum. IPv6 does not allow a missing
         // checksum, so there the packet is wrong in one more way.

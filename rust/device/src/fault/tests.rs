@@ -180,7 +180,7 @@ fn a_bad_length_is_consistent_outside_of_esp() {
         frames.push(frame);
         assert_eq!(faults.apply(Direction::Tx, &mut frames).faults, 1);
         let frame = frames.drain().next().unwrap();
-        let found = espnic_esp::packet::find(&frame).unwrap();
+        let found = espnic_esp::packet::find(&frame, frame.layers()).unwrap();
         assert_eq!((found.offset, found.end), (14 + header, 14 + header + 16));
         assert_eq!(frame.len(), found.end);
         if header < 40 {

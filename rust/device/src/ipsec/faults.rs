@@ -5,6 +5,7 @@
 use super::sa::Sa;
 use super::table::Tables;
 use crate::admin::Refused;
+use crate::frame::Frame;
 use espnic_esp::engine::Transform;
 use espnic_esp::packet::{self, ESP_HLEN};
 use espnic_esp::seq;
@@ -143,23 +144,21 @@ impl Faults {
         &self,
         tables: &Tables,
         hdr: &NetHdr48,
-        frames: impl Iterator<Item = &'a mut Vec<u8>>,
+        frames: impl Iterator<Item = &'a mut Frame>,
     ) {
         let Some(sa) = tables.outb.get(hdr.out.resource_id.get()) else {
             return;
         };
         let mut first = None;
         for (index, frame) in frames.enumerate() {
-            let Some(esp) = packet::find(frame) else {
+            let Some(esp) = packet::find(frame, frame.layers()) else {
                 return;
             };
             let first = *first.get_or_insert(seq::join(hdr.sec.esn_hi.get(), esp.seq));
             let esn_hi = seq::hi(first.saturating_add(index as u64));
-            let Some(packet) = frame.get_mut(esp.offset..esp.end) else {
-                return;
-            };
-            if fits(sa, packet) && self.take(&self.padding) {
-                break_padding(sa, esn_hi, packet);
+            if esp.end == frame.len() && fits(sa, esp.end - esp.offset) && self.take(&self.padding)
+            {
+                frame.change(esp.offset, |_, packet| break_padding(sa, esn_hi, packet));
             }
         }
     }
@@ -188,11 +187,11 @@ fn number(cipher: Cipher) -> u8 {
     cipher as u8 + 1
 }
 
-/// Whether the pad length is wrong in this packet.
-fn fits(sa: &Sa, packet: &[u8]) -> bool {
+/// Whether the pad length is wrong in a packet of this length.
+fn fits(sa: &Sa, len: usize) -> bool {
     let shape = &sa.params.shape;
     let around = ESP_HLEN + usize::from(shape.iv_len) + usize::from(shape.icv_len);
-    packet.len() <= around + usize::from(WRONG_PAD_LEN)
+    len <= around + usize::from(WRONG_PAD_LEN)
 }
 
 /// Decrypts the packet, which has not left the NIC, changes it and encrypts it again. Only the second

@@ -2,9 +2,10 @@
 
 //! Headers of decrypted packets that are wrong on purpose.
 
+use crate::frame::Frame;
 use crate::misbehave::{Deed, Misbehaviour};
 use espnic_esp::checksum::complete_ipv4;
-use espnic_esp::ip::{self, Ip};
+use espnic_esp::ip;
 use espnic_wire::hdr::{self, NetHdr48};
 
 /// Offset of the last byte of the SPI in the ESP header, and of the byte after it.
@@ -13,7 +14,7 @@ const BEHIND_SPI: u16 = 4;
 
 /// Falsifies the header `hdr` of a decrypted packet, or the packet itself, if such a misbehaviour is due.
 #[inline(never)]
-pub(super) fn distort(misbehaviour: &Misbehaviour, frame: &mut [u8], hdr: &mut NetHdr48) {
+pub(super) fn distort(misbehaviour: &Misbehaviour, frame: &mut Frame, hdr: &mut NetHdr48) {
     let decrypted = hdr.has(hdr::F_SECURITY) && hdr.sec.sec_status == hdr::SEC_OK;
     if !decrypted {
         return;
@@ -27,7 +28,7 @@ pub(super) fn distort(misbehaviour: &Misbehaviour, frame: &mut [u8], hdr: &mut N
         sec.generation = (sec.generation.get() ^ 1).into();
     }
     if misbehaviour.takes(Deed::Spi) {
-        flip(frame, usize::from(offset) + SPI_END);
+        frame.change(usize::from(offset) + SPI_END, |_, rest| flip(rest, 0));
     }
     if misbehaviour.takes(Deed::Address) {
         readdress(frame);
@@ -47,12 +48,15 @@ fn flip(frame: &mut [u8], at: usize) {
 }
 
 /// Gives the packet another destination, and an IPv4 header checksum that agrees.
-fn readdress(frame: &mut [u8]) {
-    let Some(ip) = Ip::find(frame) else {
+fn readdress(frame: &mut Frame) {
+    let Some(ip) = frame.layers().ip() else {
         return;
     };
-    flip(frame, ip.network + ip::last_of_destination(ip.v6));
-    if let Some(header) = frame.get_mut(ip.network..ip.transport).filter(|_| !ip.v6) {
-        complete_ipv4(header);
-    }
+    frame.change(ip.network, |_, packet| {
+        flip(packet, ip::last_of_destination(ip.v6));
+        let header = packet.get_mut(..ip.transport - ip.network);
+        if let Some(header) = header.filter(|_| !ip.v6) {
+            complete_ipv4(header);
+        }
+    });
 }

@@ -6,8 +6,11 @@ use super::counters::{Counters, Tally};
 use super::faults::Faults;
 use super::sa::Sa;
 use super::table::Tables;
+use crate::frame::Frame;
+use espnic_esp::checksum::UDP_FIELD;
 use espnic_esp::engine::{self, Error};
 use espnic_esp::inner;
+use espnic_esp::ip::UDP_HLEN;
 use espnic_esp::packet::{self, Esp};
 use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
@@ -19,11 +22,11 @@ pub(super) fn process(
     counters: &Counters,
     tally: &mut Tally,
     faults: &Faults,
-    frame: &mut [u8],
+    frame: &mut Frame,
     hdr: &mut NetHdr48,
     now: u64,
 ) {
-    let Some(esp) = packet::find(frame) else {
+    let Some(esp) = packet::find(frame, frame.layers()) else {
         return;
     };
     let Some(sa) = tables.inbound(&esp, frame) else {
@@ -51,27 +54,33 @@ pub(super) fn process(
 
 /// Opens the packet; tells whether the checksum inside it is right.
 #[inline]
-fn open(sa: &Sa, esp: &Esp, esn_hi: u32, frame: &mut [u8]) -> Result<bool, Error> {
-    let (head, rest) = frame
-        .split_at_mut_checked(esp.offset)
-        .ok_or(Error::Length)?;
-    let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
-    let opened = engine::open(&sa.cipher, &sa.params, esn_hi, packet)?;
-    sa.verified(esn_hi, esp.seq);
+fn open(sa: &Sa, esp: &Esp, esn_hi: u32, frame: &mut Frame) -> Result<bool, Error> {
+    let open = |head: &[u8], rest: &mut [u8]| {
+        let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
+        let opened = engine::open(&sa.cipher, &sa.params, esn_hi, packet)?;
+        sa.verified(esn_hi, esp.seq);
+        Ok(inner::checksum_is_right(&opened, sa.tunnel, || {
+            esp.addresses(head)
+        }))
+    };
+    let result = frame
+        .change(esp.offset, open)
+        .unwrap_or(Err(Error::Length))?;
     if esp.udp.is_some() {
-        forget_udp_checksum(head);
+        forget_udp_checksum(esp, frame);
     }
-    Ok(inner::checksum_is_right(&opened, sa.tunnel, || {
-        esp.addresses(head)
-    }))
+    Ok(result)
 }
 
-/// Takes the checksum out of the UDP header at the end of `head`: it was that of the ciphertext, and the
-/// ICV has proven more (RFC 3948, section 2.1). Zero is none.
-fn forget_udp_checksum(head: &mut [u8]) {
-    if let Some(checksum) = head.last_chunk_mut::<2>() {
-        *checksum = [0; 2];
-    }
+/// Takes the checksum out of the UDP header in front of ESP: it was that of the ciphertext, and the ICV
+/// has proven more (RFC 3948, section 2.1). Zero is none.
+fn forget_udp_checksum(esp: &Esp, frame: &mut Frame) {
+    let at = esp.offset - UDP_HLEN + UDP_FIELD;
+    frame.change(at, |_, rest| {
+        if let Some(checksum) = rest.first_chunk_mut::<2>() {
+            *checksum = [0; 2];
+        }
+    });
 }
 
 /// Writes to `hdr` the result for a packet that has an SA.

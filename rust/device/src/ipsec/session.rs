@@ -5,10 +5,11 @@
 use super::counters::{Counters, Tally};
 use super::drop::TxDrop;
 use super::faults::Faults;
-use super::frames::Frames;
 use super::room::Room;
 use super::table::{Slots, Tables};
 use super::{record, rx, tx, Ipsec};
+use crate::frame::Frame;
+use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
 use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
@@ -21,7 +22,7 @@ const CHUNK: usize = 64;
 const NEAR: usize = 3;
 
 /// Frames with their headers.
-type Batch = [(NetHdr48, Vec<u8>)];
+type Batch = [(NetHdr48, Frame)];
 
 /// While it lives no SA can be created or destroyed.
 pub(super) struct Session<'a> {
@@ -49,7 +50,7 @@ impl<'a> Session<'a> {
     pub(super) fn transmit(
         &mut self,
         hdr: &NetHdr48,
-        frame: &mut Vec<u8>,
+        frame: &mut Frame,
         longest: usize,
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
@@ -90,13 +91,13 @@ impl<'a> Session<'a> {
     }
 
     /// See [`super::Ipsec::receive`].
-    pub(super) fn receive(&mut self, frame: &mut [u8], hdr: &mut NetHdr48) {
+    pub(super) fn receive(&mut self, frame: &mut Frame, hdr: &mut NetHdr48) {
         let now = self.room.begin(&self.tables);
         self.receive_at(now, frame, hdr);
     }
 
     #[inline]
-    fn receive_at(&mut self, now: u64, frame: &mut [u8], hdr: &mut NetHdr48) {
+    fn receive_at(&mut self, now: u64, frame: &mut Frame, hdr: &mut NetHdr48) {
         let (counters, tally) = (self.counters, &mut self.tally);
         rx::process(&self.tables, counters, tally, self.faults, frame, hdr, now);
         self.room.mark(&self.tables, hdr);
@@ -142,7 +143,7 @@ impl Ahead {
 
     #[inline]
     fn inbound(tables: &Tables, chunk: &Batch) -> Self {
-        let mut ahead = Self::new(chunk, |(_, frame)| packet::peek_spi(frame));
+        let mut ahead = Self::new(chunk, |(_, frame)| packet::peek_spi(frame, frame.layers()));
         for spi in ahead.ids() {
             tables.by_spi.prefetch(spi);
         }
@@ -155,7 +156,7 @@ impl Ahead {
 
     /// Finds the SAs of a chunk. `name` gives the id of a packet's SA, or an SPI from which it follows.
     #[inline]
-    fn new(chunk: &Batch, name: impl Fn(&(NetHdr48, Vec<u8>)) -> u32) -> Self {
+    fn new(chunk: &Batch, name: impl Fn(&(NetHdr48, Frame)) -> u32) -> Self {
         let (mut ids, mut end, mut last) = ([NOTHING; CHUNK], 0, NOTHING);
         for (index, (id, packet)) in ids.iter_mut().zip(chunk).enumerate() {
             let name = name(packet);

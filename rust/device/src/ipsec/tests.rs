@@ -83,19 +83,26 @@ const LONGEST: usize = 1518;
 
 /// Sends a frame that becomes one: it is then what goes on the wire. Else it stays.
 fn send(ipsec: &Engine, hdr: &NetHdr48, frame: &mut Vec<u8>) -> Result<(), TxDrop> {
-    let (mut out, mut given) = (Frames::default(), frame.clone());
+    let (mut out, mut given) = (Frames::default(), Frame::from(frame.clone()));
     ipsec.transmit(hdr, &mut given, LONGEST, &mut out)?;
     assert!(given.is_empty(), "it was moved");
     let sent: Vec<_> = out.drain().collect();
     let [one] = sent.try_into().unwrap();
-    *frame = one;
+    *frame = one.into();
     Ok(())
+}
+
+/// Receives a frame, which has the same length afterwards.
+fn receive_bytes(ipsec: &Engine, bytes: &mut [u8], hdr: &mut NetHdr48) {
+    let mut frame = Frame::from(bytes.to_vec());
+    ipsec.receive(&mut frame, hdr);
+    bytes.copy_from_slice(&frame);
 }
 
 /// Status of a received frame, `None` if it was left alone.
 fn received(ipsec: &Engine, frame: &mut [u8]) -> Option<u8> {
     let mut hdr = NetHdr48::default();
-    ipsec.receive(frame, &mut hdr);
+    receive_bytes(ipsec, frame, &mut hdr);
     if !hdr.has(F_SECURITY) {
         assert_eq!(hdr, NetHdr48::default());
         return None;

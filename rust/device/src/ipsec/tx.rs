@@ -3,9 +3,10 @@
 //! Outbound packets: from the driver to the wire.
 
 use super::drop::TxDrop;
-use super::frames::Frames;
 use super::sa::Sa;
 use super::table::Tables;
+use crate::frame::Frame;
+use crate::frames::Frames;
 use espnic_esp::engine::{self, Error};
 use espnic_esp::packet::{self, Esp, ESP_HLEN};
 use espnic_esp::segment::{self, EspRequest, Request, Segments};
@@ -28,7 +29,7 @@ pub(super) struct Sent {
 pub(super) fn protect(
     tables: &Tables,
     hdr: &NetHdr48,
-    frame: &mut Vec<u8>,
+    frame: &mut Frame,
     longest: usize,
     out: &mut Frames,
 ) -> Result<Sent, TxDrop> {
@@ -57,8 +58,8 @@ pub(super) fn protect(
 
 /// Encrypts a frame that is one packet.
 #[inline]
-fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
-    let esp = packet::find(frame).ok_or(TxDrop::Format)?;
+fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
+    let esp = packet::find(frame, frame.layers()).ok_or(TxDrop::Format)?;
     check(sa, hdr, &esp)?;
     let trailer_len = usize::from(hdr.sec.trailer_len.get());
     if esp.end != frame.len() || !sa.sends_from(esp.udp) {
@@ -67,8 +68,12 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
     if hdr.has(hdr::F_NEEDS_CSUM) {
         complete_checksum(sa, hdr, esp.offset, trailer_len, frame)?;
     }
-    let packet = frame.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
-    seal(sa, hdr.sec.esn_hi.get(), trailer_len, packet)
+    let esn_hi = hdr.sec.esn_hi.get();
+    frame
+        .change(esp.offset, |_, packet| {
+            seal(sa, esn_hi, trailer_len, packet)
+        })
+        .unwrap_or(Err(TxDrop::Format))
 }
 
 /// Segments a frame and encrypts the segments.
@@ -76,7 +81,7 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
 fn segmented(
     sa: &Sa,
     hdr: &NetHdr48,
-    frame: &[u8],
+    frame: &Frame,
     longest: usize,
     out: &mut Frames,
 ) -> Result<Sent, TxDrop> {
@@ -85,7 +90,7 @@ fn segmented(
         hdr::GSO_TCPV6 => 6,
         _ => return Err(TxDrop::Unsupported),
     };
-    let esp = packet::find_unsegmented(frame).ok_or(TxDrop::Format)?;
+    let esp = packet::find_unsegmented(frame, frame.layers()).ok_or(TxDrop::Format)?;
     check(sa, hdr, &esp)?;
     let fits = hdr.has(hdr::F_NEEDS_CSUM)
         && usize::from(hdr.net.csum_offset.get()) == checksum::TCP_FIELD
@@ -107,7 +112,7 @@ fn segmented(
         seq: seq::join(hdr.sec.esn_hi.get(), esp.seq),
         esn: sa.params.esn,
     };
-    let segments = Segments::in_esp(frame, &request, &esp)?;
+    let segments = Segments::in_esp(frame, frame.layers(), &request, &esp)?;
     if segments.longest() > longest {
         return Err(TxDrop::Long);
     }
@@ -116,13 +121,16 @@ fn segmented(
         bytes: 0,
     };
     for index in 0..segments.count() {
-        let segment = out.add(segments.len(index));
-        segments.write(index, segment)?;
+        let len = segments.len(index);
+        let mut segment = out.buffer(len);
+        segments.write(index, &mut segment)?;
         let number = segments.seq(index).ok_or(TxDrop::Sequence)?;
         let trailer_len = segments.trailer_len(index);
         let packet = segment.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
         seal(sa, seq::hi(number), trailer_len, packet)?;
-        sent.bytes += segments.len(index);
+        sent.bytes += len;
+        // All headers but the lengths are those of the frame.
+        out.push(Frame::with_layers(segment, frame.layers().ending_at(len)));
     }
     Ok(sent)
 }
@@ -146,16 +154,21 @@ fn complete_checksum(
     hdr: &NetHdr48,
     esp_offset: usize,
     trailer_len: usize,
-    frame: &mut [u8],
+    frame: &mut Frame,
 ) -> Result<(), TxDrop> {
     let payload = esp_offset + ESP_HLEN + usize::from(sa.params.shape.iv_len);
     let start = usize::from(hdr.net.csum_start.get());
     let offset = usize::from(hdr.net.csum_offset.get());
     let end = frame.len().checked_sub(trailer_len);
-    match end {
-        Some(end) if start >= payload && checksum::complete(frame, start, offset, end) => Ok(()),
-        _ => Err(TxDrop::Format),
-    }
+    let Some(end) = end.filter(|_| start >= payload) else {
+        return Err(TxDrop::Format);
+    };
+    let complete = |_: &[u8], rest: &mut [u8]| {
+        let end = end.checked_sub(start)?;
+        checksum::complete(rest, 0, offset, end).then_some(())
+    };
+    let done = frame.change(start, complete).flatten();
+    done.ok_or(TxDrop::Format)
 }
 
 #[inline]

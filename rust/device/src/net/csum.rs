@@ -2,13 +2,13 @@
 
 //! Validation of the checksums of received packets.
 
+use crate::frame::Frame;
 use espnic_esp::checksum;
-use espnic_esp::ip::Ip;
 
 /// Whether `frame` is TCP or UDP in an unfragmented IP packet, with a checksum that is right. False
 /// for UDP without a checksum.
-pub fn validated(frame: &[u8]) -> bool {
-    let Some(ip) = Ip::find(frame).filter(|ip| !ip.fragment) else {
+pub fn validated(frame: &Frame) -> bool {
+    let Some(ip) = frame.layers().packet(frame.len()).filter(|ip| !ip.fragment) else {
         return false;
     };
     match (ip.addresses(frame), ip.payload(frame)) {
@@ -21,6 +21,10 @@ pub fn validated(frame: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn validated(frame: &[u8]) -> bool {
+        super::validated(&frame.to_vec().into())
+    }
 
     use checksum::UDP_FIELD;
     use espnic_esp::ip::IPPROTO_UDP as UDP;

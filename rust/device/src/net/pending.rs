@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use crate::frame::Frame;
 use espnic_wire::hdr::NetHdr48;
 
 /// Most frames, and most bytes of memory, that may wait for one queue.
@@ -11,7 +12,7 @@ const MAX_FRAMES: usize = 1024;
 const MAX_BYTES: usize = 8 << 20;
 
 /// A received frame and its header for the driver.
-pub type Received = (NetHdr48, Vec<u8>);
+pub type Received = (NetHdr48, Frame);
 
 /// Frames for one queue, the oldest first.
 #[derive(Default)]
@@ -78,7 +79,7 @@ mod tests {
             while pending.has_room() {
                 let mut frame = vec![0; memory];
                 frame.truncate(60);
-                pending.push((NetHdr48::default(), frame));
+                pending.push((NetHdr48::default(), frame.into()));
             }
             assert_eq!(pending.len(), most);
             pending.pop();

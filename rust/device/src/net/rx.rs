@@ -11,7 +11,8 @@ use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
 use super::pending::Pending;
 use super::state::{Device, NetState};
-use super::{csum, frame, steer, used, BATCH};
+use super::{csum, steer, used, BATCH};
+use crate::frame::Frame;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -58,9 +59,9 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
     let some = !net.arrived.is_empty();
     nic.port.received(&mut net.arrived);
     for frame in net.arrived.drain() {
-        if frame.len() > frame::longest(&frame, nic.config.mtu) {
+        if frame.len() > frame.longest(nic.config.mtu) {
             nic.stats.rx_drop_long.inc();
-            net.done.push(frame);
+            net.done.push(frame.into());
         } else {
             net.received.push((NetHdr48::default(), frame));
         }
@@ -76,7 +77,7 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
             Some(pending) => pending.push((hdr, frame)),
             None => {
                 nic.stats.rx_drop_no_buffers.inc();
-                net.done.push(frame);
+                net.done.push(frame.into());
             }
         }
     }
@@ -85,7 +86,7 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
 
 /// The pair for `frame`: the one of the `active` pairs that its hash names, or the next one with a
 /// running receive queue (V51). `None` if no queue runs.
-fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
+fn choose(virtio: &mut Virtio, active: u16, frame: &Frame) -> Option<u16> {
     let first = match active {
         1 => 0,
         _ => (steer::hash(frame) % u64::from(active)) as u16,
@@ -132,7 +133,7 @@ pub fn deliver(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingEr
             Delivery::Done => count += 1,
             Delivery::NoBuffer => break,
         }
-        done.extend(pending.pop().map(|(_, frame)| frame));
+        done.extend(pending.pop().map(|(_, frame)| frame.into()));
     }
     if queue.publish(&mem)? {
         nic.interrupt_queue(vector);
@@ -148,7 +149,7 @@ fn put(
     mem: &GuestMap,
     rules: &Rules,
     mut hdr: NetHdr48,
-    frame: &[u8],
+    frame: &Frame,
 ) -> Result<Delivery, RingError> {
     let need = (rules.hdr_len.bytes() + frame.len()) as u64;
     let count = match gather(chains, queue, mem, rules, need)? {

@@ -6,7 +6,8 @@ use super::late::Late;
 use super::offer::NetConfig;
 use super::pending::{Pending, Received};
 use super::unanswered::Unanswered;
-use crate::ipsec::Frames;
+use crate::frame::Frame;
+use crate::frames::Frames;
 use crate::ports::Inbox;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::MAX_QUEUE_SIZE;
@@ -34,7 +35,7 @@ pub struct NetState {
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
     /// Frames that wait to go through IPsec together.
-    pub sealing: Vec<(NetHdr48, Vec<u8>)>,
+    pub sealing: Vec<(NetHdr48, Frame)>,
     /// Frames on their way to the port.
     pub wire: Frames,
     /// A frame that is to be segmented.

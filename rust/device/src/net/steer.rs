@@ -6,18 +6,19 @@
 //! SAs spread; other packets go by their flow, both directions alike. All packets of a flow have the
 //! same hash; packets without ports, and fragments, go by their addresses.
 
-use espnic_esp::ip::{be32, Address, Ip, IPPROTO_TCP, IPPROTO_UDP};
+use crate::frame::Frame;
+use espnic_esp::ip::{be32, Address, IPPROTO_TCP, IPPROTO_UDP};
 use espnic_esp::packet;
 
 /// The hash of a frame; zero if it is not IP.
-pub fn hash(frame: &[u8]) -> u64 {
-    let Some(ip) = Ip::find(frame) else {
+pub fn hash(frame: &Frame) -> u64 {
+    let Some(ip) = frame.layers().packet(frame.len()) else {
         return 0;
     };
     let Some([src, dst]) = ip.addresses(frame) else {
         return 0;
     };
-    if let Some(spi) = packet::range(frame, &ip).and_then(|esp| be32(frame, esp.start)) {
+    if let Some(spi) = packet::range(frame, frame.layers()).and_then(|esp| be32(frame, esp.start)) {
         return mix(end(&dst, 0) ^ u64::from(spi));
     }
     let ports = match ip.protocol {
@@ -50,8 +51,12 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{IPPROTO_TCP as TCP, IPPROTO_UDP as UDP, *};
+    use super::{IPPROTO_TCP as TCP, IPPROTO_UDP as UDP};
     use proptest::prelude::*;
+
+    fn hash(frame: &[u8]) -> u64 {
+        super::hash(&frame.to_vec().into())
+    }
 
     fn frame(v6: bool, src: u8, dst: u8, protocol: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![0; 12];

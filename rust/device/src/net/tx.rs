@@ -9,8 +9,9 @@ use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
 use super::state::{Device, NetState};
-use super::{frame, used, BATCH, FRAMES};
-use crate::ipsec::Frames;
+use super::{used, BATCH, FRAMES};
+use crate::frame::Frame;
+use crate::frames::Frames;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -187,13 +188,14 @@ fn take(
         return Ok(());
     }
     // Frames that are segmented stay in the buffer, others move on with it.
-    let mut frame = match gso {
+    let mut buffer = match gso {
         true => std::mem::take(&mut net.large),
         false => net.wire.spare(),
     };
-    frame.reserve_exact(len.saturating_sub(frame.len()));
-    frame.resize(len, 0);
-    let read = chain.read(mem, hdr_len as u64, &mut frame);
+    buffer.reserve_exact(len.saturating_sub(buffer.len()));
+    buffer.resize(len, 0);
+    let read = chain.read(mem, hdr_len as u64, &mut buffer);
+    let mut frame = Frame::from(buffer);
     if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
         net.sealing.push((hdr, frame));
         return Ok(());
@@ -210,7 +212,7 @@ fn take(
         }
     }
     if gso {
-        net.large = frame;
+        net.large = frame.into();
     } else if frame.capacity() > 0 {
         net.wire.recycle(frame);
     }
@@ -218,10 +220,10 @@ fn take(
 }
 
 /// Whether the frame is for an SA and becomes one packet. Such frames cost less in a batch.
-fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &[u8]) -> bool {
+fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &Frame) -> bool {
     rules.protected(hdr)
         && hdr.net.gso_type == hdr::GSO_NONE
-        && frame.len() <= frame::longest(frame, rules.mtu)
+        && frame.len() <= frame.longest(rules.mtu)
 }
 
 /// Moves the waiting batch through IPsec to `net.wire`.
@@ -229,7 +231,7 @@ fn seal(nic: &Nic, rules: &Rules, net: &mut NetState) {
     if net.sealing.is_empty() {
         return;
     }
-    let bytes = |batch: &[(NetHdr48, Vec<u8>)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
+    let bytes = |batch: &[(NetHdr48, Frame)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
     let (count, before) = (net.sealing.len(), bytes(&net.sealing));
     // The length of each has been compared with what its tags allow.
     let dropped = nic
@@ -253,11 +255,11 @@ fn prepare<'a>(
     nic: &'a Nic,
     rules: &Rules,
     hdr: &NetHdr48,
-    frame: &mut Vec<u8>,
+    frame: &mut Frame,
     out: &mut Frames,
 ) -> Result<(), &'a Counter> {
     let stats = &nic.stats;
-    let longest = frame::longest(frame, rules.mtu);
+    let longest = frame.longest(rules.mtu);
     let family = match hdr.net.gso_type {
         hdr::GSO_NONE if frame.len() > longest => return Err(&stats.tx_drop_long),
         hdr::GSO_NONE => None,
@@ -289,7 +291,7 @@ fn prepare<'a>(
 /// if the headers are not what `hdr` says or a segment would be longer than `longest`.
 fn segment(
     hdr: &NetHdr48,
-    frame: &[u8],
+    frame: &Frame,
     family: u8,
     longest: usize,
     out: &mut Frames,
@@ -299,24 +301,30 @@ fn segment(
         tcp: hdr.net.csum_start.get().into(),
         size: hdr.net.gso_size.get().into(),
     };
-    let segments = Segments::plain(frame, &request).ok()?;
+    let segments = Segments::plain(frame, frame.layers(), &request).ok()?;
     if segments.longest() > longest {
         return None;
     }
     let before = out.len();
     for index in 0..segments.count() {
-        let to = out.add(segments.len(index));
-        if segments.write(index, to).is_err() {
+        let len = segments.len(index);
+        let mut segment = out.buffer(len);
+        if segments.write(index, &mut segment).is_err() {
             out.truncate(before);
             return None;
         }
+        // All headers but the lengths are those of the frame.
+        out.push(Frame::with_layers(segment, frame.layers().ending_at(len)));
     }
     Some(segments.count())
 }
 
 /// Completes the checksum, which reaches to the end of the frame.
-fn complete_csum(hdr: &NetHdr48, frame: &mut [u8]) -> bool {
+fn complete_csum(hdr: &NetHdr48, frame: &mut Frame) -> bool {
     let (start, offset) = (hdr.net.csum_start.get(), hdr.net.csum_offset.get());
-    let end = frame.len();
-    checksum::complete(frame, start.into(), offset.into(), end)
+    let complete = |_: &[u8], rest: &mut [u8]| {
+        let end = rest.len();
+        checksum::complete(rest, 0, offset.into(), end)
+    };
+    frame.change(start.into(), complete).unwrap_or(false)
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Wake;
-use crate::ipsec::Frames;
+use crate::frame::Frame;
+use crate::frames::Frames;
 use crate::stats::PortStats;
+use espnic_esp::ip::Layers;
 
 /// Most frames, and most bytes of memory, that wait in an inbox: more than the TCP receive window of one
 /// connection, because a sender at the speed of memory can send the whole window at once.
@@ -22,7 +24,7 @@ const SMALL: usize = 2048;
 
 #[derive(Default)]
 struct Waiting {
-    frames: VecDeque<Vec<u8>>,
+    frames: VecDeque<Frame>,
     /// Memory of all buffers in `frames`.
     bytes: usize,
     /// Buffers of frames that the NIC has finished. The senders take them, so that in the long run nothing
@@ -35,7 +37,7 @@ struct Waiting {
 impl Waiting {
     /// Puts a frame in; `false` if it does not fit. The memory of its buffer counts, so a small frame does
     /// not keep a large buffer.
-    fn push(&mut self, mut frame: Vec<u8>) -> bool {
+    fn push(&mut self, mut frame: Frame) -> bool {
         if frame.capacity() > 2 * frame.len().max(SMALL) {
             frame.shrink_to(SMALL);
         }
@@ -124,14 +126,14 @@ impl Inbox {
         self.wake.wake();
     }
 
-    /// Puts a copy of `frame` in, or drops it.
-    pub fn copy(&self, frame: &[u8]) {
+    /// Puts a copy of a frame with these headers in, or drops it.
+    pub fn copy(&self, frame: &[u8], layers: Layers) {
         let mut waiting = self.lock();
         let mut buffer = waiting.pop_empty().unwrap_or_default();
         buffer.clear();
         buffer.reserve_exact(frame.len());
         buffer.extend_from_slice(frame);
-        if waiting.push(buffer) {
+        if waiting.push(Frame::with_layers(buffer, layers)) {
             self.stats.rx_frames.inc();
             self.stats.rx_bytes.add(frame.len() as u64);
         } else {
@@ -148,7 +150,7 @@ impl Inbox {
         for frame in waiting.frames.drain(..count) {
             to.push(frame);
         }
-        let taken: usize = to.iter().rev().take(count).map(Vec::capacity).sum();
+        let taken: usize = to.iter().rev().take(count).map(Frame::capacity).sum();
         waiting.bytes = waiting.bytes.saturating_sub(taken);
         done.drain(..).for_each(|buffer| waiting.keep(buffer));
     }
@@ -179,13 +181,13 @@ mod tests {
         let (mut taken, mut done) = (Frames::default(), Vec::new());
         inbox.take(10, &mut taken, &mut done);
         assert_eq!(taken.len(), 10);
-        inbox.copy(&[0; 60]);
+        inbox.copy(&[0; 60], Layers::default());
         assert_eq!(stats.rx_drop_overflow.get(), 3);
         inbox.take(usize::MAX, &mut taken, &mut done);
         assert_eq!(taken.len(), MAX_FRAMES + 1);
         assert_eq!(inbox.lock().bytes, 0);
-        inbox.copy(&[0; MAX_BYTES]);
-        inbox.copy(&[0]);
+        inbox.copy(&[0; MAX_BYTES], Layers::default());
+        inbox.copy(&[0], Layers::default());
         assert_eq!(stats.rx_drop_overflow.get(), 4);
     }
 
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(stats.rx_frames.get(), MAX_FRAMES as u64);
         assert_eq!(stats.rx_bytes.get(), 60 * MAX_FRAMES as u64);
         let waiting = inbox.lock();
-        let memory: usize = waiting.frames.iter().map(Vec::capacity).sum();
+        let memory: usize = waiting.frames.iter().map(Frame::capacity).sum();
         assert_eq!(memory, waiting.bytes);
         assert!(memory <= MAX_FRAMES * SMALL);
     }
@@ -239,7 +241,7 @@ mod tests {
         inbox.push(&mut sent);
         assert_eq!(sent.spare().capacity(), 0);
         inbox.take(1, &mut taken, &mut done);
-        done.extend(taken.drain());
+        done.extend(taken.drain().map(Vec::from));
         inbox.take(1, &mut taken, &mut done);
         assert!(taken.is_empty() && done.is_empty());
         // The next sender gets the buffer for its frame.
@@ -249,9 +251,9 @@ mod tests {
         assert_eq!(buffer.as_ptr(), first);
         inbox.take(1, &mut taken, &mut done);
         let second = taken.iter().next().unwrap().as_ptr();
-        done.extend(taken.drain());
+        done.extend(taken.drain().map(Vec::from));
         inbox.take(1, &mut taken, &mut done);
-        inbox.copy(&[1; 40]);
+        inbox.copy(&[1; 40], Layers::default());
         inbox.take(1, &mut taken, &mut done);
         let copy = taken.iter().next().unwrap();
         assert_eq!((copy.as_ptr(), &copy[..]), (second, &[1; 40][..]));

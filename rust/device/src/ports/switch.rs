@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::ends::Ends;
 use super::{Inbox, Port, Volume};
-use crate::ipsec::Frames;
+use crate::frames::Frames;
 use crate::memory::MemoryId;
 use addresses::{Addresses, Mac};
 
@@ -68,7 +68,7 @@ impl SwitchPort {
         for (frame, target) in frames.iter().zip(targets) {
             let takes = |end: usize| end != self.own && target.is_none_or(|target| target == end);
             let takers = ends.iter().enumerate().filter(|(end, _)| takes(*end));
-            takers.for_each(|(_, inbox)| inbox.copy(frame));
+            takers.for_each(|(_, inbox)| inbox.copy(frame, *frame.layers()));
         }
         None
     }

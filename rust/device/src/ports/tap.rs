@@ -11,10 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use espnic_esp::ip::Layers;
 
 use super::capture::Capture;
 use super::{Inbox, Port, Volume};
-use crate::ipsec::Frames;
+use crate::frames::Frames;
 use interface::{Attached, Interface};
 
 pub use interface::CALLS;
@@ -149,7 +150,7 @@ impl Reader {
                     if let Some((capture, interface)) = &self.capture {
                         capture.write(*interface, [frame]);
                     }
-                    self.inbox.copy(frame);
+                    self.inbox.copy(frame, Layers::find(frame));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error,

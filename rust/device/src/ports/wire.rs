@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::ends::Ends;
 use super::{Inbox, Port, Volume};
-use crate::ipsec::Frames;
+use crate::frames::Frames;
 
 /// The wire.
 #[derive(Default)]
@@ -40,7 +40,9 @@ impl Port for WirePort {
             return all;
         };
         for (_, inbox) in others {
-            frames.iter().for_each(|frame| inbox.copy(frame));
+            frames
+                .iter()
+                .for_each(|frame| inbox.copy(frame, *frame.layers()));
         }
         first.push(frames);
         Volume::default()

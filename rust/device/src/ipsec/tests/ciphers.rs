@@ -222,9 +222,9 @@ fn segments_of_every_algorithm_open() {
         hdr.sec.trailer_len = 0.into();
         hdr.sec.next_header = 6;
         let mut out = Frames::default();
-        let sent = a.transmit(&hdr, &mut frame, LONGEST, &mut out);
+        let sent = a.transmit(&hdr, &mut frame.into(), LONGEST, &mut out);
         assert_eq!((sent, out.len()), (Ok(()), 5), "{algorithms:?}");
-        for mut wire in out.drain() {
+        for mut wire in out.drain().map(Vec::from) {
             assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK), "{algorithms:?}");
         }
     }

@@ -48,7 +48,7 @@ fn packets_in_udp_are_encrypted_and_decrypted() {
     sent[34..36].copy_from_slice(&61000u16.to_be_bytes());
     sent[40..42].fill(0x5a);
     let mut hdr = NetHdr48::default();
-    b.receive(&mut sent, &mut hdr);
+    receive_bytes(&b, &mut sent, &mut hdr);
     assert_eq!(
         (hdr.sec.sec_status, hdr.sec.esp_offset.get()),
         (hdr::SEC_OK, 42)

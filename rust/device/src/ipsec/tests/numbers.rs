@@ -43,7 +43,7 @@ fn packet(a: &Engine, seq: u64) -> Vec<u8> {
 /// Status, and the high half that was used.
 fn receive(b: &Engine, mut wire: Vec<u8>) -> (u8, u32) {
     let mut hdr = NetHdr48::default();
-    b.receive(&mut wire, &mut hdr);
+    receive_bytes(b, &mut wire, &mut hdr);
     assert!(hdr.has(F_SECURITY | F_X_SEC));
     (hdr.sec.sec_status, hdr.sec.esn_hi.get())
 }

@@ -34,7 +34,7 @@ fn frames_travel_between_all_backends() {
                 assert_ne!(wire[50..66], clear[50..66]);
 
                 let mut hdr = NetHdr48::default();
-                b.receive(&mut wire, &mut hdr);
+                receive_bytes(&b, &mut wire, &mut hdr);
                 assert_eq!(hdr.net.flags, F_SECURITY | F_X_SEC);
                 assert_eq!(hdr.out.resource_id.get(), 2);
                 assert_eq!(hdr.out.resource_type.get(), OBJ_INB_SA);
@@ -282,7 +282,7 @@ fn a_batch_is_its_packets() {
     other.std.spi = 0x2002.into();
     assert_eq!(create(&a, OBJ_OUTB_SA, 3, &other), DONE);
     // Two SAs, an id that does not exist, and one frame that is none.
-    let mut batch: Vec<_> = (0..40u32)
+    let batch: Vec<_> = (0..40u32)
         .map(|n| {
             let (mut hdr, mut frame) = frame(1, n, &[n as u8; 50]);
             match n % 4 {
@@ -305,14 +305,18 @@ fn a_batch_is_its_packets() {
         })
         .collect();
     let mut out = Frames::default();
+    let mut batch: Vec<_> = batch
+        .into_iter()
+        .map(|(hdr, frame)| (hdr, Frame::from(frame)))
+        .collect();
     assert_eq!(a.transmit_all(&mut batch, LONGEST, &mut out), 20);
-    let sent: Vec<_> = out.drain().collect();
+    let sent: Vec<_> = out.drain().map(Vec::from).collect();
     assert_eq!(sent, one_by_one);
     assert_eq!(counter(&a, "ipsec_tx_packets"), 40);
     let mut batch: Vec<_> = sent
         .into_iter()
         .chain([vec![0; 10], vec![]])
-        .map(|frame| (NetHdr48::default(), frame))
+        .map(|frame| (NetHdr48::default(), Frame::from(frame)))
         .collect();
     b.receive_all(&mut batch);
     let decrypted = batch.iter().filter(|(hdr, _)| hdr.has(F_SECURITY)).count();
@@ -368,7 +372,7 @@ fn the_checksum_inside_is_completed_and_verified() {
         let (hdr, mut wire) = clear(complete);
         send(&a, &hdr, &mut wire).unwrap();
         let mut hdr = NetHdr48::default();
-        b.receive(&mut wire, &mut hdr);
+        receive_bytes(&b, &mut wire, &mut hdr);
         assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
         assert_eq!(hdr.has(hdr::F_DATA_VALID), complete);
         assert_eq!(wire[50..56], udp[..6]);

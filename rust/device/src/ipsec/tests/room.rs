@@ -64,7 +64,7 @@ impl Nics {
         let mut asked = Vec::new();
         for &id in ids {
             let (mut hdr, mut wire) = (NetHdr48::default(), self.packet(id));
-            self.b.receive(&mut wire, &mut hdr);
+            receive_bytes(&self.b, &mut wire, &mut hdr);
             assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
             assert_eq!(hdr.out.resource_id.get(), id);
             if hdr.sec.ndis_flags != 0 {
@@ -150,7 +150,7 @@ fn forged_packets_are_no_use_of_an_sa() {
 fn a_batch_is_one_moment() {
     let mut nics = Nics::new(3, Some(2));
     let mut batch: Vec<_> = [2, 0, 0, 1]
-        .map(|id| (NetHdr48::default(), nics.packet(id)))
+        .map(|id| (NetHdr48::default(), Frame::from(nics.packet(id))))
         .into();
     nics.b.receive_all(&mut batch);
     let flags: Vec<_> = batch.iter().map(|(hdr, _)| hdr.sec.ndis_flags).collect();
@@ -198,7 +198,7 @@ fn outbound_sas_are_never_asked_for() {
         let (hdr, mut wire) = frame(0, seq, b"text");
         send(&ipsec, &hdr, &mut wire).unwrap();
         let mut hdr = NetHdr48::default();
-        ipsec.receive(&mut wire, &mut hdr);
+        receive_bytes(&ipsec, &mut wire, &mut hdr);
         assert_eq!((hdr.sec.sec_status, hdr.sec.ndis_flags), (hdr::SEC_OK, 0));
     }
 }

@@ -37,22 +37,26 @@ fn pair() -> (Engine, Engine) {
 #[test]
 fn every_segment_is_a_packet_of_its_own() {
     let (a, b) = pair();
-    let (hdr, mut frame) = big(100, 60_000, 1400);
-    let mut out = Frames::default();
+    let (hdr, frame) = big(100, 60_000, 1400);
+    let (mut frame, mut out) = (Frame::from(frame), Frames::default());
     out.push(vec![9; 60]);
     let before = frame.clone();
     assert_eq!(a.transmit(&hdr, &mut frame, LONGEST, &mut out), Ok(()));
     assert_eq!(frame, before, "stays with the caller");
-    assert_eq!(out.drain().next(), Some(vec![9; 60]), "was there before");
+    assert_eq!(
+        out.drain().map(Vec::from).next(),
+        Some(vec![9; 60]),
+        "was there before"
+    );
 
     assert_eq!(a.transmit(&hdr, &mut frame, LONGEST, &mut out), Ok(()));
     let (mut data, mut ivs) = (Vec::new(), HashSet::new());
-    for (i, mut wire) in out.drain().enumerate() {
+    for (i, mut wire) in out.drain().map(Vec::from).enumerate() {
         assert!(wire.len() <= LONGEST);
         assert_eq!(wire[38..42], (100 + i as u32).to_be_bytes());
         assert!(ivs.insert(wire[42..50].to_vec()));
         let mut hdr = NetHdr48::default();
-        b.receive(&mut wire, &mut hdr);
+        receive_bytes(&b, &mut wire, &mut hdr);
         assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
         assert!(hdr.has(hdr::F_DATA_VALID), "segment {i}");
         let pad_len = usize::from(wire[wire.len() - 18]);
@@ -81,15 +85,19 @@ fn the_high_half_is_carried() {
         }
         assert_eq!(create(ipsec, obj_type, id, &esn), DONE);
     }
-    let (mut hdr, mut frame) = big(u32::MAX - 1, 8000, 1000);
+    let (mut hdr, frame) = big(u32::MAX - 1, 8000, 1000);
     hdr.sec.esn_hi = 4.into();
     let mut out = Frames::default();
-    assert_eq!(a.transmit(&hdr, &mut frame, LONGEST, &mut out), Ok(()));
+    assert_eq!(
+        a.transmit(&hdr, &mut frame.into(), LONGEST, &mut out),
+        Ok(())
+    );
     let halves: Vec<u32> = out
         .drain()
+        .map(Vec::from)
         .map(|mut wire| {
             let mut hdr = NetHdr48::default();
-            b.receive(&mut wire, &mut hdr);
+            receive_bytes(&b, &mut wire, &mut hdr);
             assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
             hdr.sec.esn_hi.get()
         })
@@ -105,7 +113,7 @@ fn what_cannot_be_segmented_is_dropped_whole() {
         change(&mut hdr, &mut frame);
         let mut out = Frames::default();
         out.push(vec![]);
-        let result = a.transmit(&hdr, &mut frame, LONGEST, &mut out);
+        let result = a.transmit(&hdr, &mut frame.into(), LONGEST, &mut out);
         assert_eq!(out.len(), 1, "nothing of it");
         result.unwrap_err()
     };
@@ -160,8 +168,8 @@ fn packets_in_udp_are_never_segmented() {
     nat.std.options = u64::from(cap::OPT_UDP_ENCAP).into();
     nat.tail.encap_mode = wire::ENCAP_UDP;
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &nat), DONE);
-    let (hdr, mut frame) = big(100, 5000, 1400);
+    let (hdr, frame) = big(100, 5000, 1400);
     let mut out = Frames::default();
-    let result = a.transmit(&hdr, &mut frame, LONGEST, &mut out);
+    let result = a.transmit(&hdr, &mut frame.into(), LONGEST, &mut out);
     assert_eq!((result, out.len()), (Err(TxDrop::Format), 0));
 }

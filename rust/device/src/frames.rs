@@ -2,10 +2,12 @@
 
 //! Frames on their way to the wire.
 
+use crate::frame::Frame;
+
 /// A list of frames that keeps the buffers of finished ones.
 #[derive(Debug, Default)]
 pub struct Frames {
-    frames: Vec<Vec<u8>>,
+    frames: Vec<Frame>,
     spare: Vec<Vec<u8>>,
     /// Memory of all buffers in `spare`.
     spare_bytes: usize,
@@ -18,18 +20,16 @@ const MOST_SPARE_BYTES: usize = 4 << 20;
 
 impl Frames {
     /// Adds a frame.
-    pub fn push(&mut self, frame: Vec<u8>) {
-        self.frames.push(frame);
+    pub fn push(&mut self, frame: impl Into<Frame>) {
+        self.frames.push(frame.into());
     }
 
-    /// Adds a frame of `len` bytes, whose content is whatever a recycled buffer had, and returns it.
-    pub fn add(&mut self, len: usize) -> &mut Vec<u8> {
-        let mut frame = self.pop_spare();
-        frame.reserve_exact(len.saturating_sub(frame.len()));
-        frame.resize(len, 0);
-        let at = self.frames.len();
-        self.frames.push(frame);
-        &mut self.frames[at]
+    /// A buffer of `len` bytes, whose content is whatever a recycled buffer had.
+    pub fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let mut buffer = self.pop_spare();
+        buffer.reserve_exact(len.saturating_sub(buffer.len()));
+        buffer.resize(len, 0);
+        buffer
     }
 
     /// An empty buffer, which may have come from [`Self::recycle`].
@@ -56,23 +56,24 @@ impl Frames {
     }
 
     /// The frames.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vec<u8>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Frame> {
         self.frames.iter()
     }
 
     /// The frames, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Vec<u8>> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Frame> {
         self.frames.iter_mut()
     }
 
     /// Takes all frames out.
-    pub fn drain(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
         self.frames.drain(..)
     }
 
     /// Gives back the buffer of a frame that is done with. It is kept if there is room; what counts is
     /// its memory, not what was in it.
-    pub fn recycle(&mut self, frame: Vec<u8>) {
+    pub fn recycle(&mut self, buffer: impl Into<Vec<u8>>) {
+        let frame = buffer.into();
         let bytes = self.spare_bytes.saturating_add(frame.capacity());
         if self.spare.len() < MOST_SPARE && bytes <= MOST_SPARE_BYTES {
             self.spare_bytes = bytes;
@@ -110,15 +111,21 @@ mod tests {
     #[test]
     fn buffers_are_used_again() {
         let mut frames = Frames::default();
-        frames.add(100).fill(1);
+        let buffer = frames.buffer(100);
+        frames.push(buffer);
         frames.push(vec![2; 60]);
         assert_eq!(frames.len(), 2);
         frames.truncate(1);
-        assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [100]);
+        assert_eq!(
+            frames.iter().map(|frame| frame.len()).collect::<Vec<_>>(),
+            [100]
+        );
         let first = frames.drain().next().unwrap();
         let at = first.as_ptr();
         frames.recycle(first);
-        assert_eq!(frames.add(90).as_ptr(), at);
+        let again = frames.buffer(90);
+        assert_eq!((again.as_ptr(), again.len()), (at, 90));
+        frames.push(again);
         frames.truncate(0);
         let spare = frames.spare();
         assert_eq!((spare.as_ptr(), spare.len()), (at, 0));
@@ -135,7 +142,7 @@ mod tests {
         let mut frames = Frames::default();
         (1..=9).for_each(|len| frames.push(vec![0; len]));
         assert_eq!(frames.retain(|frame| frame.len() % 3 != 0), 3);
-        let left: Vec<_> = frames.iter().map(Vec::len).collect();
+        let left: Vec<_> = frames.iter().map(|frame| frame.len()).collect();
         assert_eq!((left, frames.spare.len()), (vec![1, 2, 4, 5, 7, 8], 3));
     }
 
@@ -152,6 +159,6 @@ mod tests {
         while frames.spare().capacity() > 0 {}
         assert_eq!(frames.spare_bytes, 0);
         // No more memory than the frame needs.
-        assert_eq!(frames.add(1000).capacity(), 1000);
+        assert_eq!(frames.buffer(1000).capacity(), 1000);
     }
 }

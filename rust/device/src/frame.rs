@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A frame on its way through the NIC, with what was found of its headers.
+//!
+//! They are looked at once, when the frame comes out of the guest's memory or from a host's interface.
+//! From then on they travel with it, also through a wire to another NIC. Whoever changes bytes says where:
+//! only then, and only if headers may have changed, they are looked at again. Encryption and decryption
+//! of crypto-only ESP leave all headers as they are.
+
+use espnic_esp::ip::Layers;
+use std::ops::Deref;
+
+/// A frame. Its bytes can be read like a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Vec<u8>,
+    /// Those of `bytes`, always.
+    layers: Layers,
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Vec<u8>> for Frame {
+    /// Looks at the headers.
+    #[inline]
+    fn from(bytes: Vec<u8>) -> Self {
+        let layers = Layers::find(&bytes);
+        Self { bytes, layers }
+    }
+}
+
+impl From<Frame> for Vec<u8> {
+    #[inline]
+    fn from(frame: Frame) -> Self {
+        frame.bytes
+    }
+}
+
+impl Frame {
+    /// Of bytes whose headers are known: it is a copy, or a segment, of another frame.
+    #[inline]
+    pub fn with_layers(bytes: Vec<u8>, layers: Layers) -> Self {
+        debug_assert_eq!(layers, Layers::find(&bytes));
+        Self { bytes, layers }
+    }
+
+    /// Its headers.
+    #[inline(always)]
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Memory that the frame occupies.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Gives memory back that the frame does not need; `least` bytes may stay.
+    pub fn shrink_to(&mut self, least: usize) {
+        self.bytes.shrink_to(least);
+    }
+
+    /// Length of the longest frame with VLAN tags like those of this one, if packets have up to `mtu`
+    /// bytes.
+    #[inline]
+    pub fn longest(&self, mtu: u16) -> usize {
+        self.layers.link_len() + usize::from(mtu)
+    }
+
+    /// Changes bytes from `from` on: `action` gets those in front, and those. `None`, and nothing is done,
+    /// if the frame ends before.
+    // Always: it stands around the encryption of every packet.
+    #[inline(always)]
+    pub fn change<R>(
+        &mut self,
+        from: usize,
+        action: impl FnOnce(&[u8], &mut [u8]) -> R,
+    ) -> Option<R> {
+        let (front, rest) = self.bytes.split_at_mut_checked(from)?;
+        let result = action(front, rest);
+        if from < self.layers.end_of_headers() {
+            self.layers = Layers::find(&self.bytes);
+        }
+        debug_assert_eq!(self.layers, Layers::find(&self.bytes));
+        Some(result)
+    }
+
+    /// Cuts the frame to `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        self.layers = Layers::find(&self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tags_do_not_count_as_packet() {
+        let longest = |bytes: &[u8]| Frame::from(bytes.to_vec()).longest(1500);
+        let mut frame = vec![0; 60];
+        assert_eq!(longest(&frame), 1514);
+        assert_eq!(longest(&[]), 1514);
+        frame[12] = 0x81;
+        assert_eq!(longest(&frame), 1518);
+        frame[16] = 0x88;
+        frame[17] = 0xa8;
+        assert_eq!(longest(&frame), 1522);
+        frame[20] = 0x81;
+        assert_eq!(longest(&frame), 1522);
+        assert_eq!(longest(&frame[..14]), 1514);
+    }
+
+    proptest! {
+        /// Whatever is changed, and be it a header.
+        #[test]
+        fn layers_are_those_of_the_bytes(
+            mut bytes in prop::collection::vec(any::<u8>(), 40..80),
+            kind in prop::sample::select(vec![[0x08, 0x00, 0x45], [0x86, 0xdd, 0x60], [0x81, 0, 0]]),
+            from in 0usize..90,
+            value: u8,
+        ) {
+            bytes[12..15].copy_from_slice(&kind);
+            let len = bytes.len();
+            let mut frame = Frame::from(bytes);
+            let done = frame.change(from, |front, rest| {
+                rest.fill(value);
+                front.len()
+            });
+            prop_assert_eq!(done, (from <= len).then_some(from));
+            prop_assert_eq!(frame.layers(), &Layers::find(&frame));
+            frame.truncate(from);
+            prop_assert_eq!(frame.layers(), &Layers::find(&frame));
+        }
+    }
+}
