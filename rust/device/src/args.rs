@@ -11,8 +11,9 @@ use clap::{CommandFactory, Parser};
 use log::LevelFilter;
 
 use crate::crypto::Backend;
-use crate::fault::request::{parse_mark, Request};
+use crate::fault::request::Request;
 use crate::net::{NetConfig, MAX_PAIRS};
+use crate::words::parse_mark;
 
 /// MTU range of VIRTIO 1.4 section 5.1.4.1.
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65535;

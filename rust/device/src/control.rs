@@ -17,11 +17,12 @@ use std::time::Instant;
 
 use serde_json::{json, Value};
 
-use crate::fault::request::{parse_mark, Request, FORMS};
+use crate::fault::request::{Request, FORMS};
 use crate::misbehave::order;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
 use crate::socket;
+use crate::words::parse_mark;
 use connections::{Connections, Place};
 use stats::{CaptureStats, NicStats, Stats};
 

@@ -36,8 +36,8 @@ use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
 use capability::Agreed;
-use counters::Counters;
 pub use counters::Stats;
+use counters::{Counters, Tally};
 use espnic_wire::hdr::NetHdr48;
 use faults::Faults;
 use room::Room;
@@ -152,7 +152,14 @@ impl Ipsec {
     }
 
     fn session(&self) -> Session<'_> {
-        Session::new(self)
+        Session {
+            tables: self.read_tables(),
+            counters: &self.counters,
+            faults: &self.faults,
+            room: &self.room,
+            misbehaviour: &self.misbehaviour,
+            tally: Tally::default(),
+        }
     }
 
     /// The present statistics.

@@ -4,8 +4,9 @@
 //!
 //! From the guest to the wire: a transport ([`vfu`]) carries register accesses, interrupts and guest
 //! memory to a PCI function ([`function`]); its registers are those of a virtio device ([`virtio`])
-//! of type network ([`net`]); a worker per NIC ([`nic`]) moves frames between the queues, IPsec
-//! ([`ipsec`]) and a port ([`ports`]). [`daemon`] puts it together from a command line ([`args`]).
+//! of type network ([`net`]); a worker per NIC ([`worker`]) moves frames ([`frame`]) between the queues,
+//! IPsec ([`ipsec`]) and a port ([`ports`]). [`admin`] carries out administration commands. [`daemon`] puts
+//! it together from a command line ([`args`]).
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
@@ -38,4 +39,5 @@ pub mod testing;
 pub mod transport;
 pub mod vfu;
 pub mod virtio;
+mod words;
 pub mod worker;

@@ -7,145 +7,16 @@
 //! breaks the rules asks it: the queues ([`crate::net`]), the configuration, the SA objects. The NIC
 //! itself stays safe: it writes only where the driver lets it write, but reports wrong values.
 
+mod kind;
 pub mod order;
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::stats::Counter;
+use kind::KINDS;
+pub use kind::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
 use order::Order;
-
-/// An enum with a word for each variant.
-macro_rules! words {
-    ($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $words:literal,)* }) => {
-        $(#[$attr])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant,)* }
-
-        impl $name {
-            /// All variants in their order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// How it is called in requests and counters.
-            pub fn words(self) -> &'static str {
-                match self { $(Self::$variant => $words,)* }
-            }
-        }
-    };
-}
-
-words! {
-    /// A kind of queue.
-    Queue {
-        /// Receive queues.
-        Rx = "rx",
-        /// Transmit queues.
-        Tx = "tx",
-        /// Control and administration queue.
-        Ctrl = "ctrl",
-    }
-}
-
-words! {
-    /// A wrong entry of a used ring.
-    Used {
-        /// The id is that of the chain plus the size of the queue.
-        IdOutOfRange = "id-out-of-range",
-        /// The id of no chain that the device has; if it has all of them, as [`Self::Twice`].
-        IdNotGiven = "id-not-given",
-        /// One byte more than the writable part of the chain has.
-        TooLong = "too-long",
-        /// 2^32 - 1 bytes.
-        Huge = "huge",
-        /// No byte.
-        Empty = "empty",
-        /// Five bytes: less than every header of a packet, and than that of an answer.
-        Short = "short",
-        /// The entry is there twice.
-        Twice = "twice",
-    }
-}
-
-words! {
-    /// Any other breach of a rule.
-    Deed {
-        /// Transmit queues are not served until the device is reset.
-        Stall = "tx stall",
-        /// An interrupt of a transmit queue does not come.
-        Silent = "tx silent",
-        /// The header of a received packet says that it has 65535 buffers.
-        NumBuffers = "rx num-buffers",
-        /// A command is carried out, and its answer comes later than the next ones.
-        Late = "ctrl late",
-        /// Half of an answer is missing; there is something else in its place.
-        Truncated = "ctrl truncated",
-        /// A command is carried out and not answered. Its buffer comes back with a reset.
-        Never = "ctrl never",
-        /// `max_virtqueue_pairs` reads as 65535.
-        MaxPairs = "config max-pairs",
-        /// `mtu` reads as another number.
-        Mtu = "config mtu",
-        /// The limits of SAs in a capability that the driver gets are 2^32 - 1.
-        SaLimits = "sa limits",
-        /// Once the device has been reset, new SAs are refused.
-        RefuseCreate = "sa refuse-create",
-        /// An SA that is to be destroyed stays, and the command is refused.
-        RefuseDestroy = "sa refuse-destroy",
-        /// A decrypted packet with the id of another SA.
-        SaId = "record sa-id",
-        /// A decrypted packet with another epoch than its SA.
-        Epoch = "record epoch",
-        /// A decrypted packet with another SPI in its ESP header.
-        Spi = "record spi",
-        /// A decrypted packet with another destination address.
-        Address = "record address",
-        /// A decrypted packet with its ESP header at 65535.
-        OffsetOutside = "record offset-outside",
-        /// A decrypted packet with its ESP header said to be four bytes behind where it is.
-        OffsetInside = "record offset-inside",
-        /// After the driver's reset used indices move on, and interrupts come.
-        Interrupts = "reset interrupts",
-    }
-}
-
-/// A rule that is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An entry of a used ring is wrong.
-    Used(Queue, Used),
-    /// Something else.
-    Other(Deed),
-}
-
-/// The name of the missing device configuration, which is chosen when the process starts.
-pub const NO_DEVICE_CONFIG: &str = "pci no-device-config";
-
-const USED: usize = Used::ALL.len();
-const KINDS: usize = Queue::ALL.len() * USED + Deed::ALL.len();
-
-impl Kind {
-    /// All kinds.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let used = |&queue| Used::ALL.iter().map(move |&used| Self::Used(queue, used));
-        let used = Queue::ALL.iter().flat_map(used);
-        used.chain(Deed::ALL.iter().copied().map(Self::Other))
-    }
-
-    /// How it is called in requests and counters.
-    pub fn words(self) -> String {
-        match self {
-            Self::Used(queue, used) => format!("{} {}", queue.words(), used.words()),
-            Self::Other(deed) => deed.words().to_owned(),
-        }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Used(queue, used) => queue as usize * USED + used as usize,
-            Self::Other(deed) => Queue::ALL.len() * USED + deed as usize,
-        }
-    }
-}
 
 /// The counts of one kind: how often it is still to be done, and how often it was.
 #[derive(Default)]

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod common;
 pub mod error;
 pub mod queue;
+mod slot;
 pub mod status;
 
 use std::sync::Arc;
@@ -15,12 +16,10 @@ use std::time::{Duration, Instant};
 use espnic_wire::feature;
 
 use crate::memory::GuestMap;
-use common::Selectors;
 use error::RingError;
-use queue::{QueueSetup, VirtQueue, MAX_QUEUE_SIZE};
-
-/// `queue_msix_vector` and `config_msix_vector`: no interrupt.
-pub const NO_VECTOR: u16 = 0xffff;
+use queue::{QueueSetup, VirtQueue};
+use slot::Selectors;
+pub use slot::{QueueSlot, NO_VECTOR};
 
 /// The time for which memory may be unmapped, as in a change of the guest's memory layout, before its use
 /// is an error of the driver. The peer unmaps and maps again in one go.
@@ -39,29 +38,6 @@ pub struct DeviceType {
     pub admin_queues: u16,
     /// MSI-X vectors.
     pub vectors: u16,
-}
-
-/// A queue: the driver's configuration, and the running queue once enabled.
-pub struct QueueSlot {
-    /// Number of descriptors.
-    pub size: u16,
-    /// MSI-X vector or [`NO_VECTOR`].
-    pub vector: u16,
-    /// Guest addresses of descriptor table, driver area and device area.
-    pub areas: [u64; 3],
-    /// `Some` after `queue_enable`.
-    pub running: Option<VirtQueue>,
-}
-
-impl Default for QueueSlot {
-    fn default() -> Self {
-        Self {
-            size: MAX_QUEUE_SIZE,
-            vector: NO_VECTOR,
-            areas: [0; 3],
-            running: None,
-        }
-    }
 }
 
 /// State of the virtio device.

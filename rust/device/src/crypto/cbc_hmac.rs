@@ -2,9 +2,10 @@
 
 //! AES-CBC with HMAC in ESP (RFC 3602, RFC 2404, RFC 4868): encrypt, then authenticate.
 
+use super::backend::Backend;
 use super::same::same;
 use super::suite::{Hash, KeyError, CBC_START};
-use super::{aws_lc, iv, Backend};
+use super::{aws_lc, iv};
 use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
 
 #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,8 @@
 //! Each thread encrypts a counter under a random key of its own (NIST SP 800-38A appendix C): as
 //! unpredictable as AES, never twice the same in a thread, and about as cheap as one block.
 
-use super::{random, AnyAead, Backend};
+use super::backend::{AnyAead, Backend};
+use super::random;
 use espnic_esp::aead::{Aead, TAG_LEN};
 use espnic_esp::engine::{CipherError, LONG_IV_LEN};
 use std::cell::RefCell;

@@ -2,7 +2,9 @@
 
 //! The choice of a library for each kind of algorithm.
 
-use super::{Backend, Cipher, KeyError, Keys, Suite};
+use super::backend::Backend;
+use super::cipher::Cipher;
+use super::suite::{KeyError, Keys, Suite};
 
 /// The crypto library of each kind of algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 mod suites;
 
 use super::*;
+use espnic_esp::aead::Aead;
+use espnic_esp::engine::{CipherError, Transform};
 use proptest::prelude::*;
 
 fn unhex(hex: &str) -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::damage::Damage;
 use super::{Direction, Fault, Kind};
 use crate::misbehave::order::Order;
+use crate::words::{number, parse_mark};
 use espnic_wire::algorithm::Cipher;
 
 /// The forms of requests, one per line.
@@ -103,19 +104,6 @@ fn cipher(word: &str) -> Result<Cipher, String> {
 
 fn delay(ms: &str) -> Result<Kind, String> {
     Ok(Kind::Delay(Duration::from_millis(number(ms)?.into())))
-}
-
-/// A number of SAs, or none.
-pub(crate) fn parse_mark(word: &str) -> Result<Option<u32>, String> {
-    match word {
-        "none" => Ok(None),
-        _ => number(word).map(Some),
-    }
-}
-
-pub(crate) fn number(word: &str) -> Result<u32, String> {
-    word.parse()
-        .map_err(|_| format!("`{word}` is not a number from 0 to {}", u32::MAX))
 }
 
 fn positive(word: &str) -> Result<u32, String> {

@@ -7,7 +7,7 @@ use super::drop::TxDrop;
 use super::faults::Faults;
 use super::room::Room;
 use super::table::{Slots, Tables};
-use super::{record, rx, tx, Ipsec};
+use super::{record, rx, tx};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
@@ -26,26 +26,15 @@ type Batch = [(NetHdr48, Frame)];
 
 /// While it lives no SA can be created or destroyed.
 pub(super) struct Session<'a> {
-    tables: RwLockReadGuard<'a, Tables>,
-    counters: &'a Counters,
-    faults: &'a Faults,
-    room: &'a Room,
-    misbehaviour: &'a Misbehaviour,
-    tally: Tally,
+    pub(super) tables: RwLockReadGuard<'a, Tables>,
+    pub(super) counters: &'a Counters,
+    pub(super) faults: &'a Faults,
+    pub(super) room: &'a Room,
+    pub(super) misbehaviour: &'a Misbehaviour,
+    pub(super) tally: Tally,
 }
 
-impl<'a> Session<'a> {
-    pub(super) fn new(ipsec: &'a Ipsec) -> Self {
-        Self {
-            tables: ipsec.read_tables(),
-            counters: &ipsec.counters,
-            faults: &ipsec.faults,
-            room: &ipsec.room,
-            misbehaviour: &ipsec.misbehaviour,
-            tally: Tally::default(),
-        }
-    }
-
+impl Session<'_> {
     /// See [`super::Ipsec::transmit`].
     pub(super) fn transmit(
         &mut self,

@@ -2,8 +2,8 @@
 
 //! The words by which a misbehaviour is set.
 
-use super::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
-use crate::fault::request::number;
+use super::kind::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
+use crate::words::number;
 
 /// The forms of requests, one per line.
 pub const FORMS: [&str; 10] = [

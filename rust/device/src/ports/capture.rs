@@ -6,78 +6,23 @@
 //! A separate thread writes the file. NICs hand it copies of their frames and never wait for the disk: if
 //! the queue is full, frames are missing in the capture, and are counted.
 
+mod message;
 mod writer;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+pub use message::Limits;
+use message::{Batch, Kept, Message, Shared};
 use writer::Writer;
 
 /// Most bytes that wait for the disk.
 const QUEUE: usize = 128 << 20;
-
-/// The limits of a capture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest size of the file in bytes. The capture ends there, the NICs go on.
-    pub file: Option<u64>,
-    /// Most bytes of a frame that are kept.
-    pub frame: Option<u32>,
-}
-
-/// Frames that were sent together.
-struct Batch {
-    interface: u32,
-    /// The time since 1970.
-    time: Duration,
-    /// The frames, one after the other.
-    bytes: Vec<u8>,
-    frames: Vec<Kept>,
-}
-
-/// A frame of a batch: its length on the wire, and how many bytes of it were kept.
-struct Kept {
-    original: u32,
-    len: usize,
-}
-
-impl Batch {
-    fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + self.frames.len() * size_of::<Kept>()
-    }
-}
-
-/// A message to the writer.
-enum Message {
-    Frames(Batch),
-    /// Write everything to the file, then answer.
-    Flush(Sender<()>),
-}
-
-/// The state that the NICs and the writer share.
-#[derive(Default)]
-struct Shared {
-    /// Bytes in the queue.
-    waiting: AtomicUsize,
-    /// Frames in the file or on their way to it.
-    frames: AtomicU64,
-    /// Frames that are not in the file and will not be.
-    lost: AtomicU64,
-    /// The reason for which the capture has ended.
-    ended: OnceLock<String>,
-}
-
-impl Shared {
-    fn lose(&self, frames: usize) {
-        self.frames.fetch_sub(frames as u64, Ordering::Relaxed);
-        self.lost.fetch_add(frames as u64, Ordering::Relaxed);
-    }
-}
 
 /// An open capture file.
 pub struct Capture {

@@ -4,6 +4,7 @@
 
 #[allow(unsafe_code)]
 mod interface;
+mod line;
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::capture::Capture;
 use super::{Inbox, Port, Volume};
 use crate::frames::Frames;
 use interface::{Attached, Interface};
+use line::Line;
 
 pub use interface::CALLS;
 
@@ -25,13 +27,6 @@ const MAX_FRAME: usize = 65535 + 18;
 
 /// The delay before a failed TAP interface is opened again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// The operations on an interface that the port needs.
-trait Line: Send + Sync + 'static {
-    /// Waits for a frame and returns its length.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn send(&self, frame: &[u8]) -> io::Result<usize>;
-}
 
 /// A TAP interface. While it cannot be used there is no link.
 pub struct TapPort(Tap<Attached>);

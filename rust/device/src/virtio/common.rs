@@ -4,8 +4,8 @@
 
 use super::error::RingError;
 use super::queue::MAX_QUEUE_SIZE;
-use super::status::StatusChange;
-use super::{QueueSlot, Virtio, NO_VECTOR};
+use super::slot::{QueueSlot, NO_VECTOR};
+use super::{status, Virtio};
 use espnic_wire::feature;
 
 /// Length in bytes.
@@ -35,12 +35,14 @@ pub mod reg {
     pub const ADMIN_QUEUE_NUM: u64 = 62;
 }
 
-/// The registers that select the values of other registers.
-#[derive(Clone, Copy, Default)]
-pub struct Selectors {
-    device_feature: u32,
-    driver_feature: u32,
-    queue: u16,
+/// The effect of a status write.
+enum StatusChange {
+    /// Nothing beyond the register.
+    None,
+    /// Device reset.
+    Reset,
+    /// The driver is ready: start the queues.
+    DriverOk,
 }
 
 /// The effect of a write beyond the register itself.
@@ -254,6 +256,29 @@ impl Virtio {
             vector
         } else {
             NO_VECTOR
+        }
+    }
+
+    /// Handles a write to `device_status`. `FAILED` has no effect: another driver may go on with the same
+    /// device without a reset in between.
+    fn write_status(&mut self, value: u8) -> StatusChange {
+        if value == 0 {
+            return StatusChange::Reset;
+        }
+        let mut added = value & status::WRITABLE & !self.status;
+        if added & status::FEATURES_OK != 0 && !self.accept_features() {
+            added &= !status::FEATURES_OK;
+        }
+        if added & status::DRIVER_OK != 0 && (self.status | added) & status::FEATURES_OK == 0 {
+            log::debug!("DRIVER_OK without FEATURES_OK is ignored");
+            added &= !status::DRIVER_OK;
+        }
+        // Bits are only added: a driver clears them by a reset (2.1.1).
+        self.status |= added;
+        if added & status::DRIVER_OK != 0 {
+            StatusChange::DriverOk
+        } else {
+            StatusChange::None
         }
     }
 }

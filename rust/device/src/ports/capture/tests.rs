@@ -5,7 +5,7 @@ use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption
 use pcap_file::pcapng::{Block, PcapNgReader};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vmm_sys_util::tempdir::TempDir;
 
 /// Interface, length on the wire and bytes of every frame of a file.

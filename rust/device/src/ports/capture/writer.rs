@@ -18,7 +18,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::{DataLink, PcapError};
 
-use super::{Batch, Limits, Message, Shared};
+use super::message::{Batch, Limits, Message, Shared};
 
 /// The longest time for which a frame stays in memory before it is in the file.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);

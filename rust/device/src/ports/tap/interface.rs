@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
-use super::Line;
+use super::line::Line;
 
 /// The device that makes interfaces.
 const DEVICE: &str = "/dev/net/tun";

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The crypto libraries, and the AEADs that they have.
+
+use super::evp_aead;
+#[cfg(target_arch = "x86_64")]
+use super::ipsec_mb;
+use super::prefetch::Region;
+use super::suite::KeyError;
+use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
+use espnic_esp::engine::CipherError;
+use std::fmt;
+use std::str::FromStr;
+
+/// A crypto library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// intel-ipsec-mb; x86-64 only.
+    IpsecMb,
+    /// aws-lc.
+    AwsLc,
+}
+
+impl Backend {
+    /// All backends of this build.
+    pub const ALL: &'static [Self] = if cfg!(target_arch = "x86_64") {
+        &[Self::IpsecMb, Self::AwsLc]
+    } else {
+        &[Self::AwsLc]
+    };
+
+    /// The name that the command line uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IpsecMb => "ipsec-mb",
+            Self::AwsLc => "aws-lc",
+        }
+    }
+
+    /// Whether the library is there and passes its own self-test.
+    pub fn is_available(self) -> bool {
+        self.aes_gcm(&[0; 16], TAG_LEN).is_ok()
+    }
+
+    /// AES-GCM with a key of 16, 24 or 32 bytes and an ICV of 8, 12 or 16. The key is expanded here,
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`].
+    pub fn aes_gcm(self, key: &[u8], icv_len: usize) -> Result<AnyAead, KeyError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb => ipsec_mb::AesGcm::new(key, icv_len).map(AnyAead::MbGcm),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::IpsecMb => Err(KeyError::Unavailable),
+            Self::AwsLc => evp_aead::EvpAead::aes_gcm(key, icv_len).map(AnyAead::Evp),
+        }
+    }
+
+    /// ChaCha20-Poly1305 with a key of 32 bytes and an ICV of 16.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`].
+    pub fn chacha20_poly1305(self, key: &[u8]) -> Result<AnyAead, KeyError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb => ipsec_mb::ChaCha20Poly1305::new(key).map(AnyAead::MbChaCha),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::IpsecMb => Err(KeyError::Unavailable),
+            Self::AwsLc => evp_aead::EvpAead::chacha20_poly1305(key).map(AnyAead::Evp),
+        }
+    }
+}
+
+impl Default for Backend {
+    /// The backend with the fastest AES-GCM on this machine.
+    fn default() -> Self {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|backend| backend.is_available())
+            .unwrap_or(Self::AwsLc)
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Backend {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|backend| backend.name() == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::ALL.iter().map(|backend| backend.name()).collect();
+                format!(
+                    "unknown crypto library `{name}`; there is {}",
+                    names.join(", ")
+                )
+            })
+    }
+}
+
+/// An AEAD of one of the backends. Its keys are overwritten with zeroes when it is dropped.
+pub enum AnyAead {
+    /// AES-GCM in intel-ipsec-mb.
+    #[cfg(target_arch = "x86_64")]
+    MbGcm(ipsec_mb::AesGcm),
+    /// ChaCha20-Poly1305 in intel-ipsec-mb.
+    #[cfg(target_arch = "x86_64")]
+    MbChaCha(ipsec_mb::ChaCha20Poly1305),
+    /// Any in aws-lc.
+    Evp(evp_aead::EvpAead),
+}
+
+impl AnyAead {
+    /// Where the expanded key is, as far as it is worth knowing.
+    pub fn region(&self) -> Region {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::MbGcm(gcm) => gcm.region(),
+            _ => Region::default(),
+        }
+    }
+}
+
+impl Aead for AnyAead {
+    #[inline(always)]
+    fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &mut [u8],
+    ) -> Result<(), CipherError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::MbGcm(aead) => aead.seal(nonce, aad, text, icv),
+            #[cfg(target_arch = "x86_64")]
+            Self::MbChaCha(aead) => aead.seal(nonce, aad, text, icv),
+            Self::Evp(aead) => aead.seal(nonce, aad, text, icv),
+        }
+    }
+
+    #[inline(always)]
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &[u8],
+    ) -> Result<(), CipherError> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::MbGcm(aead) => aead.open(nonce, aad, text, icv),
+            #[cfg(target_arch = "x86_64")]
+            Self::MbChaCha(aead) => aead.open(nonce, aad, text, icv),
+            Self::Evp(aead) => aead.open(nonce, aad, text, icv),
+        }
+    }
+}

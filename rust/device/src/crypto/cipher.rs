@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The transform of an SA: one type for all suites and libraries.
+
+use super::backend::{AnyAead, Backend};
+use super::cbc_hmac::EspCbcHmac;
+use super::gmac::EspGmac;
+use super::prefetch::Region;
+use super::suite::{KeyError, Keys, Suite};
+use espnic_esp::aead::{EspAead, TAG_LEN};
+use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
+use zeroize::Zeroize;
+
+impl Backend {
+    /// The transform of an SA. Keys are expanded here, once.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`]; also if there is a key that the suite does not use.
+    pub fn transform(self, suite: Suite, keys: &Keys<'_>) -> Result<Cipher, KeyError> {
+        let unused = match suite {
+            Suite::AesGcm { .. } | Suite::ChaCha20Poly1305 => keys.auth,
+            Suite::AesGmac => keys.cipher,
+            Suite::AesCbc(_) => &[],
+        };
+        if !unused.is_empty() {
+            return Err(KeyError::Length);
+        }
+        let esp_aead = |aead, icv_len| {
+            Cipher::Aead(EspAead {
+                aead,
+                salt: keys.salt,
+                icv_len,
+            })
+        };
+        match suite {
+            Suite::AesGcm { icv_len } => self
+                .aes_gcm(keys.cipher, icv_len.into())
+                .map(|aead| esp_aead(aead, icv_len)),
+            Suite::ChaCha20Poly1305 => self
+                .chacha20_poly1305(keys.cipher)
+                .map(|aead| esp_aead(aead, TAG_LEN as u8)),
+            Suite::AesGmac => self.aes_gcm(keys.auth, TAG_LEN).map(|gcm| {
+                Cipher::Gmac(EspGmac {
+                    gcm,
+                    salt: keys.salt,
+                })
+            }),
+            Suite::AesCbc(hash) => {
+                EspCbcHmac::new(self, keys.cipher, hash, keys.auth).map(Cipher::CbcHmac)
+            }
+        }
+    }
+}
+
+/// The transform of an SA, with its keys, which are erased when it is dropped.
+pub enum Cipher {
+    /// AES-GCM or ChaCha20-Poly1305.
+    Aead(EspAead<AnyAead>),
+    /// AES-GMAC.
+    Gmac(EspGmac<AnyAead>),
+    /// AES-CBC with HMAC.
+    CbcHmac(EspCbcHmac),
+}
+
+impl Cipher {
+    /// Where the expanded key is, as far as it is worth knowing.
+    pub fn region(&self) -> Region {
+        match self {
+            Self::Aead(esp) => esp.aead.region(),
+            Self::Gmac(esp) => esp.gcm.region(),
+            Self::CbcHmac(_) => Region::default(),
+        }
+    }
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        match self {
+            Self::Aead(aead) => aead.salt.zeroize(),
+            Self::Gmac(gmac) => gmac.salt.zeroize(),
+            Self::CbcHmac(_) => (),
+        }
+    }
+}
+
+impl Transform for Cipher {
+    #[inline(always)]
+    fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        match self {
+            Self::Aead(aead) => aead.seal(esn_hi, esp),
+            Self::Gmac(gmac) => gmac.seal(esn_hi, esp),
+            Self::CbcHmac(cbc) => cbc.seal(esn_hi, esp),
+        }
+    }
+
+    #[inline(always)]
+    fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        match self {
+            Self::Aead(aead) => aead.open(esn_hi, esp),
+            Self::Gmac(gmac) => gmac.open(esn_hi, esp),
+            Self::CbcHmac(cbc) => cbc.open(esn_hi, esp),
+        }
+    }
+
+    fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
+        match self {
+            Self::Aead(aead) => aead.random_iv(),
+            Self::Gmac(gmac) => gmac.random_iv(),
+            Self::CbcHmac(cbc) => cbc.random_iv(),
+        }
+    }
+}
