@@ -14,8 +14,10 @@ use zerocopy::IntoBytes;
 /// Executes, by `execute`, what a driver does before its first SA: it takes everything that is offered.
 /// `execute` returns the result.
 pub fn set_up(mut execute: impl FnMut(&[u8]) -> Vec<u8>) {
-    let execute = |command| Ok::<_, Infallible>(execute(&testing::bytes(command)));
-    testing::set_up(execute).unwrap();
+    let Ok(()) = testing::set_up(|command| {
+        let result = execute(&testing::bytes(command));
+        Ok::<_, Infallible>(result)
+    });
 }
 
 /// Overwrites up to three parts of `target` where and with what the fuzzer says.
