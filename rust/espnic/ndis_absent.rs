@@ -2,16 +2,12 @@
 
 //! The NDIS layer of a module that was built without it.
 
-use crate::{
-    ipsec::Ipsec,
-    nic::Nic, //
-};
+use crate::ipsec::Ipsec;
 use espnic_wire::hdr::NetHdr48;
 use kernel::prelude::*;
 use kernel_net::{
     compat,
     net::{
-        device::Device,
         skbuff::{
             Gso,
             SkBuff, //
@@ -53,7 +49,9 @@ impl Ndis {
 
     pub(crate) fn sa_freed(&self, _handle: Handle) {}
 
-    pub(crate) fn follow_features(&self, _dev: &Device<Nic>) {}
+    pub(crate) fn follow_features(&self, _ipsec: &Ipsec, _features: u64) -> bool {
+        false
+    }
 
     pub(crate) fn leave(&self) {}
 

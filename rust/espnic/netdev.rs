@@ -299,7 +299,10 @@ impl xfrm::Operations for Nic {
 
 impl notifier::Observer for Nic {
     fn features_changed(dev: &Device<Self>) {
-        dev.data().ndis.follow_features(dev);
+        let nic = dev.data();
+        if nic.ndis.follow_features(&nic.ipsec, dev.features()) {
+            dev.schedule_work();
+        }
     }
 
     fn leaving(dev: &Device<Self>) {

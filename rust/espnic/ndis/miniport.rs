@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The adapter's configuration: requests on the normal path, the netdev's features, indications.
+//! The adapter's configuration: the model of a miniport, the keywords, what is indicated.
 
 use super::{
     hardware,
-    port::Port,
-    ring::Body,
-    Adapter, //
+    ring::Body, //
 };
-use crate::{
-    ipsec::{
-        left::Versions,
-        Ipsec, //
-    },
-    nic::Nic, //
+use crate::ipsec::{
+    left::Versions,
+    Ipsec, //
 };
 use espnic_ndis::{
     envelope::{
-        Request,
         INDICATION_BUFFER,
         KEYWORD_CHECKSUMS,
         KEYWORD_DISABLE_TASK_OFFLOAD,
@@ -25,16 +19,13 @@ use espnic_ndis::{
         KEYWORD_IPSEC_V1_IPV4,
         KEYWORD_IPSEC_V2,
         KEYWORD_IPSEC_V2_IPV4,
-        KEYWORD_LSO,
-        QUERY,
-        SET, //
+        KEYWORD_LSO, //
     },
     keyword,
     model::{
         self,
         segment::Limits,
         Capabilities,
-        Completion,
         Effects,
         Hardware,
         Keywords,
@@ -48,25 +39,19 @@ use espnic_ndis::{
     Version, //
 };
 use kernel::prelude::*;
-use kernel_net::{
-    net::device::{
-        feature as netif,
-        Device, //
-    },
-    rtnl, //
-};
+use kernel_net::net::device::feature as netif;
 
 /// The netdev's features that IPsec offload consists of.
-const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;
+pub(super) const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;
 
 /// The model of the adapter and what goes with it.
 pub(super) struct Miniport {
-    model: model::Adapter,
-    hardware: Hardware,
+    pub(super) model: model::Adapter,
+    pub(super) hardware: Hardware,
     /// The netdev's features from which `hardware` was made.
-    features: u64,
+    pub(super) features: u64,
     /// The netdev's features are being changed to those of the configuration, one by one.
-    settling: bool,
+    pub(super) settling: bool,
     /// The system-wide keywords. They belong to the transport, but XFRM has none. So the miniport starts
     /// with IPsec offload disabled if they say so.
     disable_task_offload: Option<u32>,
@@ -76,9 +61,9 @@ pub(super) struct Miniport {
 }
 
 /// Indications to be made after the lock is released: codes with images.
-struct Indications {
-    hardware: Option<Body>,
-    current: Option<Body>,
+pub(super) struct Indications {
+    pub(super) hardware: Option<Body>,
+    pub(super) current: Option<Body>,
 }
 
 impl Miniport {
@@ -104,7 +89,7 @@ impl Miniport {
         self.start(ipsec, self.model.version());
     }
 
-    fn start(&mut self, ipsec: &Ipsec, version: Version) {
+    pub(super) fn start(&mut self, ipsec: &Ipsec, version: Version) {
         let keywords = *self.model.keywords();
         let state = self.model.state();
         self.model = model::Adapter::initialize(version, self.hardware, keywords);
@@ -139,7 +124,7 @@ impl Miniport {
     }
 
     /// Carries out a set request on the normal path.
-    fn set(&mut self, ipsec: &Ipsec, oid: Oid, information: &[u8]) -> Effects {
+    pub(super) fn set(&mut self, ipsec: &Ipsec, oid: Oid, information: &[u8]) -> Effects {
         let obeys = |tasks: &Tasks| hardware::possible(tasks) == *tasks;
         let effects = self.model.set_if(oid, information, obeys);
         if effects.completion.status == Status::SUCCESS {
@@ -151,7 +136,7 @@ impl Miniport {
     }
 
     /// Follows the stack, which has switched ESP on or off.
-    fn switched_by_stack(&mut self, ipsec: &Ipsec, on: bool) -> Effects {
+    pub(super) fn switched_by_stack(&mut self, ipsec: &Ipsec, on: bool) -> Effects {
         let effects = self.model.external_change(on);
         self.off_by_stack = !on;
         self.tell(ipsec);
@@ -159,7 +144,7 @@ impl Miniport {
     }
 
     /// Takes over the netdev's features; true if that changes the hardware's capabilities.
-    fn follow_hardware(&mut self, ipsec: &Ipsec, features: u64) -> bool {
+    pub(super) fn follow_hardware(&mut self, ipsec: &Ipsec, features: u64) -> bool {
         let before = self.features;
         // Without ESP the dependent features are off, too, which says nothing about the hardware.
         self.features = match features & netif::HW_ESP {
@@ -177,7 +162,7 @@ impl Miniport {
     }
 
     /// The features that settings of checksums and large sends have switched off.
-    fn switched_off(&self) -> u64 {
+    pub(super) fn switched_off(&self) -> u64 {
         let off = hardware::features(&self.model.tasks())
             .into_iter()
             .filter(|(_, on)| !on)
@@ -258,7 +243,7 @@ impl Miniport {
         }
     }
 
-    fn indications(&self, effects: &Effects) -> Indications {
+    pub(super) fn indications(&self, effects: &Effects) -> Indications {
         let image = |status: Status, image: &Offload| {
             let mut buffer = [0; INDICATION_BUFFER];
             let length = image.encode(self.model.version(), &mut buffer).ok()?;
@@ -305,151 +290,5 @@ fn keyword_name(name: u32) -> Option<&'static str> {
             granular(&keyword::CHECKSUMS, KEYWORD_CHECKSUMS)
                 .or_else(|| granular(&keyword::LSO, KEYWORD_LSO))
         }
-    }
-}
-
-impl Adapter {
-    /// Carries out a request on the normal path.
-    pub(super) fn perform(
-        &self,
-        port: &Port,
-        dev: &Device<Nic>,
-        request: &Request,
-        information: &mut [u8],
-    ) -> Completion {
-        let oid = Oid(request.oid);
-        match request.request_type {
-            QUERY => self.miniport.lock().model.query(oid, information),
-            SET => self.set(port, dev, oid, information),
-            _ => Completion::with(Status::NOT_SUPPORTED),
-        }
-    }
-
-    fn set(&self, port: &Port, dev: &Device<Nic>, oid: Oid, information: &[u8]) -> Completion {
-        // Taken first, so that configuration and features change together, and not after the
-        // interface has gone to another namespace.
-        let rtnl = rtnl::lock();
-        if port.is_removed() {
-            return Completion::with(Status::NOT_ACCEPTED);
-        }
-        let nic = dev.data();
-        let mut miniport = self.miniport.lock();
-        let before = miniport.model.tasks();
-        let effects = miniport.set(&nic.ipsec, oid, information);
-        drop(miniport);
-        self.carry_out(dev, &effects, &before, &rtnl);
-        // Other users of RTNL must not wait for the NIC, which may be slow.
-        drop(rtnl);
-        nic.ipsec.follow(&nic.control);
-        effects.completion
-    }
-
-    /// Changes the netdev's features to those of the configuration, then indicates that. Switches
-    /// checksums and large sends where their settings differ from `before`.
-    fn carry_out(&self, dev: &Device<Nic>, effects: &Effects, before: &Tasks, rtnl: &rtnl::Guard) {
-        let mut miniport = self.miniport.lock();
-        let esp = miniport.snapshot().config.esp;
-        let after = hardware::features(&miniport.model.tasks());
-        let (mut on, mut off) = (0, 0);
-        for ((bit, was), (_, is)) in hardware::features(before).into_iter().zip(after) {
-            match (was, is) {
-                (false, true) => on |= bit,
-                (true, false) => off |= bit,
-                _ => {}
-            }
-        }
-        // Except features that `ethtool -K` had switched off before.
-        on &= miniport.features;
-        if effects.changed && (dev.features() & netif::HW_ESP != 0) != esp {
-            *(if esp { &mut on } else { &mut off }) |= FEATURES;
-        }
-        if on | off != 0 {
-            // The notifier calls `follow_features`, which must ignore half of the change.
-            miniport.settling = true;
-            drop(miniport);
-            dev.want_features(off, false, rtnl);
-            dev.want_features(on, true, rtnl);
-            self.miniport.lock().settling = false;
-            self.follow_features(dev);
-        } else {
-            drop(miniport);
-        }
-        let indications = self.miniport.lock().indications(effects);
-        self.indicate(&indications);
-    }
-
-    fn indicate(&self, indications: &Indications) {
-        let both = [&indications.hardware, &indications.current];
-        both.into_iter().flatten().for_each(|body| self.push(body));
-    }
-
-    /// Adapts the configuration to the netdev's features. RTNL held.
-    pub(super) fn follow_features(&self, dev: &Device<Nic>) {
-        let features = dev.features();
-        let on = features & netif::HW_ESP != 0;
-        let mut miniport = self.miniport.lock();
-        if miniport.settling {
-            return;
-        }
-        let tasks = miniport.model.tasks();
-        let switched_on = features & miniport.switched_off();
-        let by_others = miniport
-            .model
-            .external_tasks(hardware::switched_on(&tasks, switched_on));
-        if by_others.current_config {
-            let indications = miniport.indications(&by_others);
-            drop(miniport);
-            self.indicate(&indications);
-            miniport = self.miniport.lock();
-        }
-        if miniport.follow_hardware(&dev.data().ipsec, features) {
-            let hardware = miniport.hardware;
-            let effects = miniport.model.hardware_changed(hardware);
-            let indications = miniport.indications(&effects);
-            drop(miniport);
-            self.indicate(&indications);
-            miniport = self.miniport.lock();
-        }
-        if miniport.model.snapshot().config.esp == on {
-            return;
-        }
-        let effects = miniport.switched_by_stack(&dev.data().ipsec, on);
-        let indications = miniport.indications(&effects);
-        drop(miniport);
-        self.indicate(&indications);
-        // `Ipsec::follow` may have to wait for the NIC.
-        dev.schedule_work();
-    }
-
-    /// Halts the miniport and initialises it from its keywords; `version` 0 keeps the NDIS version. The
-    /// caller deletes the SAs, and then calls `Ipsec::follow`.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` for a version that is not known; `ENODEV` if the interface has left.
-    pub(super) fn restart(&self, port: &Port, dev: &Device<Nic>, version: u32) -> Result {
-        let new = Version(version);
-        if version != 0 && !Version::WITH_IPSEC_V2.contains(&new) {
-            return Err(EINVAL);
-        }
-        // As in `set`.
-        let rtnl = rtnl::lock();
-        if port.is_removed() {
-            return Err(ENODEV);
-        }
-        let mut miniport = self.miniport.lock();
-        let now = miniport.model.version();
-        let before = miniport.model.tasks();
-        miniport.start(&dev.data().ipsec, if version == 0 { now } else { new });
-        drop(miniport);
-        let effects = Effects {
-            completion: Completion::with(Status::SUCCESS),
-            changed: true,
-            hardware_capabilities: true,
-            current_config: true,
-            keywords: None,
-        };
-        self.carry_out(dev, &effects, &before, &rtnl);
-        Ok(())
     }
 }

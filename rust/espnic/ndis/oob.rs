@@ -6,9 +6,11 @@
 mod tests;
 
 use super::{
-    ring::Start,
-    Adapter,
-    Body,
+    adapter::Adapter,
+    ring::{
+        Body,
+        Start, //
+    },
     Ndis, //
 };
 use crate::ipsec::{

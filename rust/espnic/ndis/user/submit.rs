@@ -7,16 +7,18 @@
 //! is inside of the frame goes to XFRM, which frames it anew, if a policy leads it to the very SA that
 //! the handle names. Else it ends with NDIS_STATUS_SEND_ABORTED (C46). Nothing leaves in clear.
 
-use super::{
-    information::Information,
-    port::Port,
-    ring::{
-        Body,
-        Start, //
+use super::port::Port;
+use crate::{
+    ndis::{
+        information::Information,
+        ring::{
+            Body,
+            Start, //
+        },
+        translate, //
     },
-    translate, //
+    nic::Nic, //
 };
-use crate::nic::Nic;
 use espnic_esp::ip::{
     be16,
     ETHERTYPE_IPV4,

@@ -3,17 +3,15 @@
 //! Workers for pended requests, and early ends of these.
 
 use super::{
-    information::Information,
     port::Port,
-    request,
+    request, //
+};
+use crate::ndis::{
+    information::Information,
     table::Job, //
 };
 use espnic_ndis::{
     envelope::Request,
-    model::{
-        pending::Ticket,
-        Completion, //
-    },
     Status, //
 };
 use kernel::{
@@ -91,31 +89,5 @@ impl Port {
             Ok(()) => Status::PENDING,
             Err((status, _job)) => status,
         }))
-    }
-
-    fn finish(
-        &self,
-        ticket: Ticket,
-        oid: u32,
-        completion: &Completion,
-        handles: Option<Information>,
-    ) {
-        self.with_table(|ring, table| {
-            table.finish(ring.stamp(), ticket, oid, completion, handles);
-        });
-        if !completion.status.is_success() {
-            self.count_failed(1);
-        }
-        self.finished();
-    }
-
-    /// See [`super::table::Table::abort`].
-    pub(super) fn abort(&self, request_id: Option<u64>) {
-        let ended = self.with_table(|ring, table| table.abort(request_id, || ring.stamp()));
-        self.count_failed(ended);
-        while let Some(job) = self.with_table(|_, table| table.corpse()) {
-            drop(job);
-        }
-        self.finished();
     }
 }

@@ -5,11 +5,18 @@
 use super::{
     later::Workers,
     list,
+    normal,
     port::Port,
     request,
     submit, //
 };
-use crate::nic::Nic;
+use crate::{
+    ndis::{
+        is_enabled,
+        listener::Listener, //
+    },
+    nic::Nic, //
+};
 use espnic_ndis::envelope::{
     Bind,
     Cancel,
@@ -64,7 +71,6 @@ use kernel::{
     }, //
 };
 use kernel_net::{
-    compat,
     misc,
     net::{
         namespace::Namespace,
@@ -84,11 +90,6 @@ const MODE: u16 = 0o600;
 
 /// The number of the last open file.
 static FILES: Atomic<u32> = Atomic::new(0);
-
-/// Whether the module parameter asks for the device.
-pub(super) fn is_enabled() -> bool {
-    compat::parameter(&crate::module_parameters::ndis) != 0
-}
 
 /// The device.
 #[pin_data]
@@ -144,7 +145,7 @@ impl MiscDevice for OpenFile {
     fn release(device: KBox<Self>, _file: &File) {
         let Self { port, workers, .. } = KBox::into_inner(device);
         if let Some(port) = port.as_ref() {
-            port.adapter.detach(port);
+            port.adapter.detach(&port.listener);
             port.with_table(|_, table| table.close());
             // Waits for work under way, which may still add an SA.
             drop(workers);
@@ -260,16 +261,16 @@ impl OpenFile {
         let dev = namespace.device::<Nic>(bind.ifindex)?;
         let adapter = dev.data().ndis.0.clone();
         let adapter = adapter.ok_or_else(operation_not_supported)?;
-        let readable = self.readable.clone();
-        let port = Port::new(
+        let listener = Listener::new(bind.flags, self.readable.clone())?;
+        let port = Port {
             adapter,
+            listener,
             namespace,
-            bind.ifindex,
-            self.number,
-            bind.flags,
-            readable,
-        )?;
-        port.adapter.attach(port.clone())?;
+            index: bind.ifindex,
+            owner: self.number,
+        };
+        let port = Arc::new(port, GFP_KERNEL)?;
+        port.adapter.attach(port.listener.clone())?;
         let miniport = port.adapter.miniport.lock();
         bind.length = miniport.configuration(&mut bind.configuration);
         drop(miniport);
@@ -277,7 +278,7 @@ impl OpenFile {
             return Ok(());
         }
         // Another thread has bound the file meanwhile.
-        port.adapter.detach(&port);
+        port.adapter.detach(&port.listener);
         Err(EBUSY)
     }
 
@@ -397,7 +398,7 @@ impl OpenFile {
         if restart.reserved != 0 {
             return Err(EINVAL);
         }
-        port.adapter.restart(port, &dev, restart.ndis_version)?;
+        normal::restart(port, &dev, restart.ndis_version)?;
         port.adapter.abort();
         // A miniport that halts leaves no SAs behind.
         port.delete_sas(&dev, |owner| owner != 0);

@@ -2,12 +2,14 @@
 
 //! The list of the NIC's SAs.
 
-use super::{
-    handles::Found,
-    port::Port,
-    translate, //
+use super::port::Port;
+use crate::{
+    ndis::{
+        handles::Found,
+        translate, //
+    },
+    nic::Nic, //
 };
-use crate::nic::Nic;
 use espnic_ndis::{
     envelope::{
         Entry,

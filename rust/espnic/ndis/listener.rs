@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An adapter as an open file sees it: bound to an interface, with a bounded ring of records.
+//! What an open file hears from the adapter: a bounded ring of records, and its pended requests.
 
 use super::{
+    information::Information,
     ring::{
         now,
         Body,
         Bytes,
         Ring, //
     },
-    table::Table,
-    Adapter, //
+    table::Table, //
 };
-use crate::nic::Nic;
-use espnic_ndis::envelope::{
-    MAX_SUBMITS,
-    WANT_BYTES, //
+use espnic_ndis::{
+    envelope::{
+        MAX_SUBMITS,
+        WANT_BYTES, //
+    },
+    model::{
+        pending::Ticket,
+        Completion, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -31,10 +36,6 @@ use kernel::{
     }, //
 };
 use kernel_net::{
-    net::namespace::{
-        HeldDevice,
-        Namespace, //
-    },
     new_lock,
     sync::SpinLockBh, //
 };
@@ -81,14 +82,9 @@ impl Inside {
     }
 }
 
-/// A bound adapter.
+/// An open file as the adapter knows it.
 #[pin_data]
-pub(super) struct Port {
-    pub(super) adapter: Arc<Adapter>,
-    pub(super) namespace: Namespace,
-    pub(super) index: u32,
-    /// The number of the open file, never 0.
-    pub(super) owner: u32,
+pub(super) struct Listener {
     pub(super) wants: u32,
     removed: Atomic<bool>,
     #[pin]
@@ -98,15 +94,13 @@ pub(super) struct Port {
     readable: Arc<PollCondVar>,
 }
 
-impl Port {
-    pub(super) fn new(
-        adapter: Arc<Adapter>,
-        namespace: Namespace,
-        index: u32,
-        owner: u32,
-        wants: u32,
-        readable: Arc<PollCondVar>,
-    ) -> Result<Arc<Self>> {
+impl Listener {
+    /// Makes one that hears what `wants` (`WANT_`) says, and wakes `readable` then. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(wants: u32, readable: Arc<PollCondVar>) -> Result<Arc<Self>> {
         let inside = Inside {
             ring: Ring::new()?,
             table: Table::new()?,
@@ -115,10 +109,6 @@ impl Port {
         };
         Arc::pin_init(
             pin_init!(Self {
-                adapter,
-                namespace,
-                index,
-                owner,
                 wants,
                 removed: Atomic::new(false),
                 inside <- new_lock!(inside),
@@ -129,41 +119,7 @@ impl Port {
         )
     }
 
-    /// Holds the interface, so that it cannot leave. Do not hold it while copying the caller's memory,
-    /// which may take for ever.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` for callers without `CAP_NET_ADMIN`; `ENODEV` if it is gone.
-    pub(super) fn device(&self) -> Result<HeldDevice<Nic>> {
-        self.check_caller()?;
-        self.device_unchecked()
-    }
-
-    /// Whether the caller may use the interface.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` for callers without `CAP_NET_ADMIN`.
-    pub(super) fn check_caller(&self) -> Result {
-        let may = self.namespace.may_administrate();
-        may.then_some(()).ok_or(EPERM)
-    }
-
-    /// [`Self::device`] without the check: for closing the file, and after [`Self::check_caller`].
-    pub(super) fn device_unchecked(&self) -> Result<HeldDevice<Nic>> {
-        if self.is_removed() {
-            return Err(ENODEV);
-        }
-        let dev = self.namespace.device::<Nic>(self.index);
-        let dev = dev.map_err(|_| ENODEV)?;
-        if dev.data().ndis.is(&self.adapter) {
-            Ok(dev)
-        } else {
-            Err(ENODEV)
-        }
-    }
-
+    /// Whether the interface has left.
     pub(super) fn is_removed(&self) -> bool {
         self.removed.load(Acquire)
     }
@@ -192,7 +148,7 @@ impl Port {
     }
 
     /// Wakes the reader, because requests have ended.
-    pub(super) fn finished(&self) {
+    fn finished(&self) {
         self.inside.lock().tell_removal();
         self.readable.notify_all();
     }
@@ -216,7 +172,7 @@ impl Port {
     }
 
     /// Counts pended requests that ended with an error.
-    pub(super) fn count_failed(&self, count: u64) {
+    fn count_failed(&self, count: u64) {
         self.failed.fetch_add(count, Relaxed);
     }
 
@@ -254,5 +210,32 @@ impl Port {
     pub(super) fn counters(&self) -> (u64, u64) {
         let inside = self.inside.lock();
         (inside.ring.stored, inside.ring.lost)
+    }
+
+    /// Ends a pended request.
+    pub(super) fn finish(
+        &self,
+        ticket: Ticket,
+        oid: u32,
+        completion: &Completion,
+        handles: Option<Information>,
+    ) {
+        self.with_table(|ring, table| {
+            table.finish(ring.stamp(), ticket, oid, completion, handles);
+        });
+        if !completion.status.is_success() {
+            self.count_failed(1);
+        }
+        self.finished();
+    }
+
+    /// Ends pended requests, see [`Table::abort`]. May sleep.
+    pub(super) fn abort(&self, request_id: Option<u64>) {
+        let ended = self.with_table(|ring, table| table.abort(request_id, || ring.stamp()));
+        self.count_failed(ended);
+        while let Some(job) = self.with_table(|_, table| table.corpse()) {
+            drop(job);
+        }
+        self.finished();
     }
 }

@@ -3,12 +3,17 @@
 //! OID requests.
 
 use super::{
-    information::Information,
-    port::Port,
-    table::Job,
-    translate, //
+    normal,
+    port::Port, //
 };
-use crate::nic::Nic;
+use crate::{
+    ndis::{
+        information::Information,
+        table::Job,
+        translate, //
+    },
+    nic::Nic, //
+};
 use espnic_ndis::{
     envelope::{
         Request,
@@ -181,7 +186,7 @@ fn decide(
             let snapshot = port.adapter.miniport.lock().snapshot();
             direct::request(&snapshot, &backend, &direct_of(request), information)
         }
-        _ => port.adapter.perform(port, &dev, request, information),
+        _ => normal::perform(port, &dev, request, information),
     }
 }
 
