@@ -17,7 +17,7 @@ mod ipsec;
 #[cfg(espnic_ndis)]
 mod ndis;
 #[cfg(not(espnic_ndis))]
-#[path = "ndis_absent.rs"]
+#[path = "ndis/absent.rs"]
 mod ndis;
 mod netdev;
 mod nic;
