@@ -30,10 +30,15 @@ const CAPABILITIES: [u16; 3] = [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC
 /// Room for any command, and for any answer.
 const ROOM: usize = 8192;
 
-/// The bytes of a command; none if it is longer than any command may be.
+/// The bytes of a command.
+///
+/// # Panics
+///
+/// If it is longer than any command may be.
+#[allow(clippy::expect_used)]
 pub fn bytes(command: Command<'_>) -> Vec<u8> {
     let mut bytes = vec![0; ROOM];
-    let len = command.write(&mut bytes).unwrap_or(0);
+    let len = command.write(&mut bytes).expect("a command that fits");
     bytes.truncate(len);
     bytes
 }

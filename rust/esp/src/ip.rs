@@ -94,7 +94,7 @@ impl Ports {
     }
 }
 
-/// An IP header. The packet is known to be complete only if the header comes from [`Ip::whole`].
+/// An IP header. The packet is known to be complete only if the header comes from [`Layers::packet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ip {
     /// IPv6, else IPv4.
@@ -151,13 +151,6 @@ impl Ip {
             protocol: header[IPV6_NEXT_HEADER],
             fragment: false,
         })
-    }
-
-    /// The packet at `network`, which ends before `bytes` do.
-    #[inline]
-    pub fn whole(bytes: &[u8], network: usize) -> Option<Self> {
-        let ip = Self::at(bytes, network)?;
-        (ip.transport <= ip.end && ip.end <= bytes.len()).then_some(ip)
     }
 
     /// Whether a frame of EtherType `kind` has an IP header of that version.

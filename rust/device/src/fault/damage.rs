@@ -33,8 +33,9 @@ impl Damage {
         let end = esp.end.min(frame.len());
         let at = match self {
             Self::Payload => esp.start + ESP_CLEAR_LEN,
-            _ => end.saturating_sub(1),
+            _ => end.saturating_sub(1).max(esp.start),
         };
+        // A packet may end before its ESP header.
         if at < end {
             frame.change(at, |_, rest| rest.first_mut().map(|byte| *byte ^= 1));
         }

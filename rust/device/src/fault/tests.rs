@@ -85,6 +85,21 @@ fn other_frames_are_left_alone() {
 }
 
 #[test]
+fn a_packet_without_a_byte_of_esp_is_left_alone() {
+    for words in ["tx corrupt-icv 1", "tx corrupt-payload 1"] {
+        let faults = Faults::default();
+        set(&faults, words);
+        let mut empty = esp(1);
+        empty.truncate(34);
+        empty[17] = 20;
+        let mut frames = Frames::default();
+        frames.push(empty.clone());
+        faults.apply(Direction::Tx, &mut frames);
+        assert_eq!(*frames.drain().next().unwrap(), empty, "{words}");
+    }
+}
+
+#[test]
 fn every_nth_frame_is_hit() {
     let faults = Faults::default();
     set(&faults, "tx drop 2 every 3");

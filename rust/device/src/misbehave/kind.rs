@@ -80,7 +80,7 @@ words! {
         RefuseDestroy = "sa refuse-destroy",
         /// A decrypted packet with the id of another SA.
         SaId = "record sa-id",
-        /// A decrypted packet with another epoch than its SA.
+        /// A decrypted packet with another generation than its SA.
         Epoch = "record epoch",
         /// A decrypted packet with another SPI in its ESP header.
         Spi = "record spi",
