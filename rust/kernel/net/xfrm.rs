@@ -25,6 +25,7 @@ use crate::{
     bindings,
     net::{
         device::{
+            is_made_for,
             Device,
             Operations as NetOperations, //
         },
@@ -153,8 +154,7 @@ impl<T: Operations> Callbacks<T> {
         ..unsafe { core::mem::zeroed() }
     };
 
-    /// The table. One function, so one address: it tells our devices from others.
-    #[inline(never)]
+    /// The table.
     pub(crate) fn ops() -> &'static bindings::xfrmdev_ops {
         const { &Self::OPS }
     }
@@ -268,12 +268,12 @@ impl<T: Operations> Callbacks<T> {
     unsafe fn device_of<'a>(dev: *mut bindings::net_device) -> Option<&'a Device<T>> {
         // SAFETY: A state that names a device has a reference to it, so it is registered. The stack,
         // or a bond, takes it away from the state without a lock when the device goes, and then waits
-        // for all RCU sections before the device is freed. `xfrmdev_ops` is set before registration.
-        if dev.is_null() || unsafe { (*dev).xfrmdev_ops } != Self::ops() {
+        // for all RCU sections before the device is freed.
+        if dev.is_null() || !unsafe { is_made_for::<T>(dev) } {
             return None;
         }
-        // SAFETY: The table says that the device was made for `T`. It was registered, so its data is
-        // initialised, and by the above neither goes during `'a`.
+        // SAFETY: The device was made for `T`. It was registered, so its data is initialised, and by
+        // the above neither goes during `'a`.
         Some(unsafe { Device::from_raw(dev) })
     }
 

@@ -31,7 +31,7 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// What is sent for a state, with an generation of 0x0a0b.
+/// What is sent for a state, with a generation of 0x0a0b.
 fn object(
     x: &TestState,
     direction: Direction,

@@ -78,7 +78,8 @@ use zerocopy::FromZeros;
 const OPERATION: &CStr = c"NDIS-submit";
 
 /// Checks a packet and has it sent. One that is not sent is recorded with its status; the others are
-/// recorded when the driver gets them, with the number that XFRM gave them.
+/// recorded when the driver gets them, with the number that XFRM gave them. That is never if software
+/// takes over between this and the transmission, as when offload is switched off: then it encrypts.
 ///
 /// # Errors
 ///

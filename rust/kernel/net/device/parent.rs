@@ -25,14 +25,26 @@ pub unsafe trait Parent: AsRef<device::Device> + Clone + Send + Sync + 'static {
     unsafe fn attach(&self, netdev: *mut bindings::net_device);
 
     /// Makes events of the bus find no network device any more.
-    fn detach(&self);
+    ///
+    /// # Safety
+    ///
+    /// The caller takes the network device down: without it, events that guard its queues find nothing.
+    unsafe fn detach(&self);
 
     /// Resets the device: no event and no access to memory after this. Sleeps.
-    fn reset(&self);
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::detach`].
+    unsafe fn reset(&self);
 
     /// Waits for events of the bus that run. Sleeps.
     fn synchronize(&self);
 
     /// Gives this reference back and waits until there is none. Sleeps.
-    fn release(self);
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::detach`].
+    unsafe fn release(self);
 }

@@ -313,7 +313,8 @@ impl<T: Operations> Unregistered<T> {
         // Waits for a reset by another thread.
         // SAFETY: The private area is valid by the invariant.
         let resets = unsafe { &(*self.private()).resets }.lock();
-        parent.reset();
+        // SAFETY: This takes the network device down.
+        unsafe { parent.reset() };
         let ready = self.ready_flag().xchg(false, Full);
         drop(resets);
         if ready {
@@ -322,13 +323,15 @@ impl<T: Operations> Unregistered<T> {
             parent.synchronize();
             self.drop_data();
         }
-        parent.release();
+        // SAFETY: As above.
+        unsafe { parent.release() };
     }
 
     /// Clears the pointer by which events of the bus find the network device, and waits for those that
     /// read it. Sleeps.
     fn forget(&self) {
-        self.parent().detach();
+        // SAFETY: The only caller takes the network device down.
+        unsafe { self.parent().detach() };
         // SAFETY: No preconditions but the context.
         unsafe { bindings::synchronize_rcu() };
     }

@@ -101,9 +101,10 @@ impl Head {
 }
 
 impl Namespace {
-    /// Has the stack protect an IP packet that is in clear, and send it: under `x` and by the crypto of
-    /// `dev`, or not at all. What the stack does with sockets' packets it does with this one, but the
-    /// firewall sees it protected only. Sleeps; no locks held.
+    /// Has the stack protect an IP packet that is in clear, and send it: under `x`, or not at all, and by
+    /// the crypto of `dev`, unless that leaves it to software only after it was asked. What the stack does
+    /// with sockets' packets it does with this one, but the firewall sees it protected only. Sleeps; no
+    /// locks held.
     ///
     /// That it is sent means that the stack took it, as with sockets: a full queue or a NIC that stops
     /// can lose it afterwards.
@@ -121,8 +122,8 @@ impl Namespace {
         }
         let skb = head.build(packet)?;
         self.route(&skb, head.family)?;
-        // The answer of the device, which is asked a second time when it is sent, must be known in the
-        // section in which it is given.
+        // Keeps the state's device from going while it is asked. Its answer is not kept: the stack asks
+        // once more.
         let _rcu = rcu::read_lock();
         check(&skb, dev, x)?;
         // SAFETY: The skb is ours and given away. It has a route whose state is `x`, which the route

@@ -27,7 +27,7 @@ use kernel::{
 
 // SAFETY: References keep the virtio device bound, and `release` waits for the last one. The network
 // device is found by `priv`, at once and nowhere else. Resetting the virtio device ends its interrupts, and
-// the last method waits for those that run.
+// `synchronize` waits for those that run.
 unsafe impl Parent for DeviceRef {
     unsafe fn attach(&self, netdev: *mut bindings::net_device) {
         // SAFETY: The virtio device is live, and nobody else writes the field while it is bound, or being
@@ -35,12 +35,12 @@ unsafe impl Parent for DeviceRef {
         unsafe { addr_of_mut!((*self.as_raw()).priv_).write_volatile(netdev.cast()) };
     }
 
-    fn detach(&self) {
+    unsafe fn detach(&self) {
         // SAFETY: The virtio device is live, and nobody else writes the field while it is bound.
         unsafe { addr_of_mut!((*self.as_raw()).priv_).write_volatile(core::ptr::null_mut()) };
     }
 
-    fn reset(&self) {
+    unsafe fn reset(&self) {
         (**self).reset();
     }
 
@@ -48,7 +48,7 @@ unsafe impl Parent for DeviceRef {
         self.synchronize_callbacks();
     }
 
-    fn release(self) {
+    unsafe fn release(self) {
         self.wait_released();
     }
 }
@@ -81,7 +81,7 @@ impl<T: Operations> Device<T> {
         }
         if self.parent().has_failed() {
             // Otherwise the core would keep FAILED from the last attempt.
-            self.parent().reset();
+            (**self.parent()).reset();
         }
         // SAFETY: The virtio device is bound, and stays so: we hold its lock.
         let prepared = to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) });
