@@ -249,10 +249,14 @@ struct Requester<'a> {
 }
 
 impl Requester<'_> {
-    fn state(&self, handle: Handle) -> Option<ARef<State>> {
-        let handle = self.port.adapter.handles.find(handle)?;
-        let dev = self.port.device_unchecked().ok()?;
-        dev.data().ipsec.states.get(handle)
+    /// The state of a handle; else one of the errors.
+    fn state<E>(&self, handle: Handle, unknown: E, leaving: E) -> Result<ARef<State>, E> {
+        let Ok(dev) = self.port.device_unchecked() else {
+            return Err(leaving);
+        };
+        let handle = self.port.adapter.handles.find(handle);
+        let found = handle.and_then(|handle| dev.data().ipsec.states.get(handle));
+        found.ok_or(unknown)
     }
 
     /// The status of an SA that could not be added. If the interface leaves meanwhile, the stack only says
@@ -319,7 +323,7 @@ impl Backend for Requester<'_> {
     }
 
     fn remove(&self, handle: Handle) -> Result<(), RemoveError> {
-        let x = self.state(handle).ok_or(RemoveError::Unknown)?;
+        let x = self.state(handle, RemoveError::Unknown, RemoveError::Leaving)?;
         let configuring = self.port.namespace.configure_xfrm();
         configuring.delete(&x).map_err(|error| match error {
             ESRCH => RemoveError::Unknown,
@@ -334,7 +338,7 @@ impl Backend for Requester<'_> {
         spi: Spi,
         high: u32,
     ) -> Result<(), UpdateError> {
-        let x = self.state(handle).ok_or(UpdateError::Unknown)?;
+        let x = self.state(handle, UpdateError::Unknown, UpdateError::Leaving)?;
         if operation != Operation::ESP || spi.get() != x.spi() {
             return Err(UpdateError::Mismatch);
         }
