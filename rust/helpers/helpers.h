@@ -19,6 +19,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
+#include <net/addrconf.h>
 #include <net/busy_poll.h>
 #include <net/ipv6.h>
 #include <net/route.h>
@@ -102,6 +103,7 @@ void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len);
 struct sk_buff *espnic_helper_alloc_skb(unsigned int size);
 void espnic_helper_skb_set_network(struct sk_buff *skb, u16 protocol, unsigned int length);
 void espnic_helper_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst);
+unsigned int espnic_helper_skb_dst_mtu(const struct sk_buff *skb);
 struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb);
 bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len);
 void *espnic_helper_skb_push(struct sk_buff *skb, unsigned int len);
@@ -153,8 +155,8 @@ void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_s
 bool espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset);
 void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
 				 unsigned int daddroff, unsigned int nhoff);
-struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow);
-struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow);
+struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow, bool foreign);
+struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow, bool foreign);
 void espnic_helper_xfrm_audit(const char *op, const struct xfrm_state *x, bool done);
 
 #endif /* ESPNIC_HELPERS_H */

@@ -139,9 +139,13 @@ struct sk_buff *espnic_helper_alloc_skb(unsigned int size)
 	return alloc_skb(size, GFP_KERNEL);
 }
 
-/* The packet begins with a network header of this length. */
+/*
+ * The packet begins with a network header of this length. It is no received one, so the stack does not
+ * quote it in ICMP errors.
+ */
 void espnic_helper_skb_set_network(struct sk_buff *skb, u16 protocol, unsigned int length)
 {
+	skb->pkt_type = PACKET_OUTGOING;
 	skb->protocol = htons(protocol);
 	skb_reset_network_header(skb);
 	skb_set_transport_header(skb, length);
@@ -150,6 +154,11 @@ void espnic_helper_skb_set_network(struct sk_buff *skb, u16 protocol, unsigned i
 void espnic_helper_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst)
 {
 	skb_dst_set(skb, dst);
+}
+
+unsigned int espnic_helper_skb_dst_mtu(const struct sk_buff *skb)
+{
+	return dst_mtu(skb_dst(skb));
 }
 
 struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb)

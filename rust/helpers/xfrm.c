@@ -144,19 +144,23 @@ void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
 		IP6CB(skb)->nhoff = nhoff;
 }
 
-/* A gateway sends packets of others, too. */
-struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow)
+/* A gateway sends packets of others, too: foreign ones come from any source. */
+struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow, bool foreign)
 {
 	struct rtable *route;
 
-	flow->u.ip4.flowi4_flags |= FLOWI_FLAG_ANYSRC;
+	if (foreign)
+		flow->u.ip4.flowi4_flags |= FLOWI_FLAG_ANYSRC;
 	route = ip_route_output_flow(net, &flow->u.ip4, NULL);
 	return IS_ERR(route) ? ERR_CAST(route) : &route->dst;
 }
 
-struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow)
+struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow, bool foreign)
 {
 #if IS_ENABLED(CONFIG_IPV6)
+	/* Routing of IPv6 does not look at the source. */
+	if (!foreign && !ipv6_chk_addr(net, &flow->u.ip6.saddr, NULL, 0))
+		return ERR_PTR(-EINVAL);
 	return ip6_dst_lookup_flow(net, NULL, &flow->u.ip6, NULL);
 #else
 	return ERR_PTR(-EAFNOSUPPORT);

@@ -22,6 +22,7 @@ use crate::{
         skbuff::SkBuff, //
     }, //
 };
+use core::ops::Range;
 use kernel::{
     error::{
         from_err_ptr,
@@ -36,6 +37,9 @@ const HEADROOM: u32 = 128;
 /// Lengths of the IP headers, without options and extension headers.
 const IPV4_HLEN: usize = 20;
 const IPV6_HLEN: usize = 40;
+/// Where sources are in IP headers.
+const IPV4_SOURCE: Range<usize> = 12..16;
+const IPV6_SOURCE: Range<usize> = 8..24;
 
 /// What the stack must know of a packet before it looks at it.
 struct Head {
@@ -46,7 +50,8 @@ struct Head {
 }
 
 impl Head {
-    /// `None` unless an IP header lies in the packet and says the packet's length.
+    /// `None` unless an IP header lies in the packet and says the packet's length and a source: routing
+    /// would find one for its own use, and policies would be asked about another packet than this.
     fn of(packet: &[u8]) -> Option<Self> {
         let number = |at| -> Option<usize> {
             let bytes = packet.get(at..)?.first_chunk()?;
@@ -64,8 +69,13 @@ impl Head {
             }
             _ => return None,
         };
+        let source = match head.family {
+            Family::V4 => packet.get(IPV4_SOURCE)?,
+            Family::V6 => packet.get(IPV6_SOURCE)?,
+        };
+        let has_source = source.iter().any(|byte| *byte != 0);
         let fits = whole == packet.len() && head.length as usize <= whole;
-        fits.then_some(head)
+        (fits && has_source).then_some(head)
     }
 
     fn new(family: Family, length: usize) -> Option<Self> {
@@ -111,17 +121,19 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: no IP packet of the length that it says; `EMSGSIZE`: too long for the device;
-    /// `ENOENT`: no policy leads it to `x` alone, or `x` is not a state of `dev`; `EOPNOTSUPP`: `dev`
-    /// leaves this packet to software; `ENOMEM`: no memory, or no room in a queue; others as routing,
-    /// policies, the state and the firewall say.
+    /// `EINVAL`: no IP packet of the length that it says, or no source of its own; `EMSGSIZE`: too long for
+    /// the device or the path; `ENOENT`: no policy leads it to `x`, or `x` is not a state of `dev`;
+    /// `EOPNOTSUPP`: it goes under a second state or out of another device, or `dev` leaves it to
+    /// software; `ENOMEM`: no memory, or no room in a queue; others as routing, policies, the state and
+    /// the firewall say.
     pub fn send_under<T: Operations>(&self, dev: &Device<T>, x: &State, packet: &[u8]) -> Result {
         let head = Head::of(packet).ok_or(EINVAL)?;
         if packet.len() > dev.mtu() as usize {
             return Err(EMSGSIZE);
         }
         let skb = head.build(packet)?;
-        self.route(&skb, head.family)?;
+        // Only through a tunnel a packet may come from elsewhere.
+        self.route(&skb, head.family, x.is_tunnel())?;
         // Keeps the state's device from going while it is asked. Its answer is not kept: the stack asks
         // once more.
         let _rcu = rcu::read_lock();
@@ -136,7 +148,8 @@ impl Namespace {
     }
 
     /// Gives the packet the route that the policies want for it, with the states that are to protect it.
-    fn route(&self, skb: &SkBuff, family: Family) -> Result {
+    /// Its source is an address of this namespace, unless it is `foreign`.
+    fn route(&self, skb: &SkBuff, family: Family, foreign: bool) -> Result {
         // SAFETY: All fields are integers, or unions of integers: zero is a value of each.
         let mut flow: bindings::flowi = unsafe { core::mem::zeroed() };
         let number = match family {
@@ -150,9 +163,9 @@ impl Namespace {
         })?;
         let route = match family {
             // SAFETY: The namespace is live by the invariant, and `flow` is one of this family.
-            Family::V4 => unsafe { bindings::ip4_route_output(self.as_raw(), &mut flow) },
+            Family::V4 => unsafe { bindings::ip4_route_output(self.as_raw(), &mut flow, foreign) },
             // SAFETY: As for the other family.
-            Family::V6 => unsafe { bindings::ip6_route_output(self.as_raw(), &mut flow) },
+            Family::V6 => unsafe { bindings::ip6_route_output(self.as_raw(), &mut flow, foreign) },
         };
         let route = from_err_ptr(route)?;
         // SAFETY: The skb is ours and has no route yet. The reference that came with the route is given
@@ -173,6 +186,11 @@ fn check<T: Operations>(skb: &SkBuff, dev: &Device<T>, x: &State) -> Result {
     let ours = core::ptr::eq(taker, dev.as_raw()) && !x.is_packet_offload();
     if !core::ptr::eq(first, x.as_raw()) || !ours {
         return Err(ENOENT);
+    }
+    // The stack would tell the source that its packet is too long, in clear.
+    // SAFETY: The skb is ours and has a route.
+    if skb.len() > unsafe { bindings::skb_dst_mtu(skb.as_raw()) } {
+        return Err(EMSGSIZE);
     }
     // Also says no to a second state, and to a route that leads elsewhere than the state's device.
     // SAFETY: The skb is ours, and its route is one with the state `x`, as this function demands. The

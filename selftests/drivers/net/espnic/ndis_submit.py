@@ -4,6 +4,7 @@
 with a number of the stack, or not at all; records carry the first bytes of a packet when asked.
 """
 
+import copy
 import ctypes
 import errno
 import json
@@ -34,6 +35,7 @@ IPV4, IPV6 = 0x0800, 0x86DD
 ICV, PROTO_TCP = 16, 6
 TOOL = "espnic-ndis"
 MARK = b"espnic in clear"
+DONT_FRAGMENT = 0x4000
 PORT = 4242  # where submitted datagrams come from
 
 
@@ -122,9 +124,11 @@ def _is_sent(flow, handle):
 
 
 def _nothing_left(watch):
-    """No packet was given to the NIC's IPsec."""
+    """No packet was given to the NIC's IPsec, none left in clear or encrypted by software."""
     watch.stop()
     ktap.equal(watch.driver.get("ipsec_tx_packets", 0), 0, "packets for the NIC")
+    ktap.equal([one for one in watch.packets() if one.esp], [], "ESP on the wire")
+    watch.prove_no_plaintext()
 
 
 def _sends(cfg, flow, **kwargs):
@@ -221,6 +225,64 @@ def another_sa(cfg):
     watch = cfg.watch()
     ktap.equal(miniport.submit(frame, handle, word), "FAILURE", "status of an SA that is gone")
     _nothing_left(watch)
+
+
+def not_its_own(cfg):
+    """A packet without a source, or with one of somebody else in transport mode, is not sent: it
+    would leave under a policy for another packet, or come back to that source in clear."""
+    ktap.rules("R150")
+    miniport, tunnel = ndis.ready(cfg, ndis.ALL), esp.inner4()
+    handle, _ = ndis.protect(cfg, miniport, tunnel)
+    link, watch = _link(cfg, tunnel), cfg.watch()
+    nobody = copy.copy(tunnel)
+    nobody.dut_inner = "0.0.0.0"
+    frame, word = _protected(nobody, link.port, MARK)
+    ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status without a source")
+    for dut, peer in (("192.0.2.77", env.PEER4), ("2001:db8:77::77", env.PEER6)):
+        foreign = xfrm.Flow(dut, peer, reqid=7)
+        handle, _ = ndis.protect(cfg, miniport, foreign)
+        frame, word = _protected(foreign, PORT, MARK)
+        ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", f"status from {dut}")
+    _nothing_left(watch)
+
+
+def too_long(cfg):
+    """A packet that fits the link and with ESP does not is not sent."""
+    ktap.rules("R150")
+    miniport = ndis.ready(cfg, ndis.ALL)
+    for flow, room in ((esp.direct(), 28), (esp.inner4(), 28), (esp.direct(6), 48)):
+        handle, _ = ndis.protect(cfg, miniport, flow)
+        link, watch = _link(cfg, flow), cfg.watch()
+        frame, word = _protected(flow, link.port, bytes(cfg.mtu - room))
+        ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", f"status in {flow.mode}")
+        _nothing_left(watch)
+        frame, word = _protected(flow, link.port, MARK)
+        ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", "status of a short one")
+        xfrm.flush(cfg.dut, cfg.peer)
+
+
+def quoted_to_nobody(cfg):
+    """What a gateway sends for others and the path does not take comes back to nobody: the ICMP
+    error of the stack would quote it in clear."""
+    ktap.rules("R150")
+    host = "198.51.100.99"
+    miniport = ndis.ready(cfg, ndis.ALL)
+    flow = xfrm.Flow(env.DUT4, env.PEER4, "tunnel", dut_inner=host, peer_inner=env.PEER_INNER4)
+    handle, _ = ndis.protect(cfg, miniport, flow)
+    back, away = (f"{one}/32 via {env.PEER4} dev {cfg.netif}" for one in (host, env.PEER_INNER4))
+    away += f" src {env.DUT_INNER4}"
+    ktap.defer(cfg.dut.ip, f"route del {back}")
+    ktap.defer(cfg.dut.ip, f"route replace {away}")
+    cfg.dut.ip(f"route add {back}", f"route replace {away} mtu 600")
+    watch = cfg.watch()
+    datagram = _udp(host, env.PEER_INNER4, PORT, MARK * 50)
+    inner = _packet4(host, env.PEER_INNER4, datagram, frames.PROTO_UDP, DONT_FRAGMENT)
+    body, pad = _esp(flow.out, inner, 4)
+    frame, word = _ipv4(flow.out, body), _header(4, pad, 20)
+    ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status")
+    _nothing_left(watch)
+    quoted = [frame for _, frame in watch.tap_frames if MARK in frame]
+    ktap.equal(quoted, [], "frames with what was submitted")
 
 
 def nic_leaves(cfg):
@@ -453,9 +515,9 @@ def by_the_tool(cfg):
     ktap.contains(record["bytes"], struct.pack("!I", flow.in_.spi).hex(), "the first bytes")
 
 
-CASES = [sent_v4, sent_v6, sent_in_tunnels, sent_in_udp, amid_traffic, another_sa, nic_leaves,
-         audited, no_policy, mismatches, not_set_up, bounds, first_bytes, bytes_need_a_right,
-         by_the_tool]
+CASES = [sent_v4, sent_v6, sent_in_tunnels, sent_in_udp, amid_traffic, another_sa, not_its_own,
+         too_long, quoted_to_nobody, nic_leaves, audited, no_policy, mismatches, not_set_up,
+         bounds, first_bytes, bytes_need_a_right, by_the_tool]
 
 
 def _setup():
