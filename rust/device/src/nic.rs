@@ -10,7 +10,6 @@ use espnic_wire::feature;
 
 use crate::admin::{Admin, Table};
 use crate::fault::request::Request;
-use crate::gate::Gate;
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
 use crate::limit::Limit;
@@ -18,6 +17,7 @@ use crate::misbehave::{Deed, Misbehaviour};
 use crate::net::late::Late;
 use crate::net::{Device, NetConfig, NetState};
 use crate::ports::{Attachment, Inbox, Wake};
+use crate::priority_lock::PriorityLock;
 use crate::stats::VirtioStats;
 use crate::virtio::error::RingError;
 use crate::virtio::{status, Virtio};
@@ -51,7 +51,7 @@ pub struct Nic {
     pub msix_enabled: AtomicBool,
     isr: AtomicU8,
     wake: Arc<Wake>,
-    device: Gate<Device>,
+    device: PriorityLock<Device>,
     active_pairs: Arc<AtomicU16>,
     /// The rate limit for warnings about rules that the guest breaks.
     warnings: Limit,
@@ -83,7 +83,7 @@ impl Nic {
             isr: AtomicU8::new(0),
             wake,
             active_pairs: net.active_pairs_cell(),
-            device: Gate::new(Device {
+            device: PriorityLock::new(Device {
                 virtio: Virtio::new(kind),
                 net,
             }),

@@ -109,7 +109,7 @@ fn memory_that_stays_away_is_an_error() {
 
 /// The worker sleeps meanwhile, holds no lock, and looks again without being asked.
 #[test]
-fn the_worker_waits_without_the_gate() {
+fn the_worker_waits_without_the_lock() {
     let (mut a, _b) = pair();
     let at = a.buffer(200);
     let worker = Worker::spawn(a.nic()).unwrap();

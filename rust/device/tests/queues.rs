@@ -274,7 +274,7 @@ fn a_queue_in_reset_is_passed_over() {
     assert_eq!(b.counter("rx_drop_no_buffers"), 1);
 }
 
-/// The driver gets its answer, and others the gate, before all that is left over is sent.
+/// The driver gets its answer, and others the lock, before all that is left over is sent.
 #[test]
 fn pairs_go_out_of_use_one_batch_at_a_time() {
     let (_a, mut b) = rig(2);

@@ -297,7 +297,7 @@ proptest! {
     }
 }
 
-/// Others get the gate after a number of frames, not of chains.
+/// Others get the lock after a number of frames, not of chains.
 #[test]
 fn many_segments_are_a_turn_of_their_own() {
     let (mut a, _b) = pair(tso());

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// Working state of the data plane.
 pub struct NetState {
-    /// Queue pairs that the driver uses: 1 after a reset. Also read without the gate.
+    /// Queue pairs that the driver uses: 1 after a reset. Also read without the lock.
     active_pairs: Arc<AtomicU16>,
     /// For each pair that is no longer in use: the chains given before that may still be sent.
     leftover: Vec<usize>,
@@ -70,7 +70,7 @@ impl NetState {
         self.active_pairs.load(Ordering::Relaxed)
     }
 
-    /// The number of [`Self::active_pairs`] for reading without the gate. It follows [`Self::reset`], too.
+    /// The number of [`Self::active_pairs`] for reading without the lock. It follows [`Self::reset`], too.
     pub fn active_pairs_cell(&self) -> Arc<AtomicU16> {
         self.active_pairs.clone()
     }
@@ -129,7 +129,7 @@ impl NetState {
     }
 }
 
-/// Virtio device and network device together, behind the gate.
+/// Virtio device and network device together, behind the lock.
 pub struct Device {
     /// The virtio device.
     pub virtio: Virtio,

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The lock.
-pub struct Gate<T> {
+pub struct PriorityLock<T> {
     inner: Mutex<T>,
     waiting: AtomicUsize,
 }
 
-impl<T> Gate<T> {
+impl<T> PriorityLock<T> {
     /// A lock around `value`.
     pub fn new(value: T) -> Self {
         Self {
@@ -56,13 +56,13 @@ mod tests {
 
     #[test]
     fn control_gets_in_while_the_data_plane_is_busy() {
-        let gate = Arc::new(Gate::new(0u64));
+        let lock = Arc::new(PriorityLock::new(0u64));
         let stop = Arc::new(AtomicBool::new(false));
         let worker = {
-            let (gate, stop) = (gate.clone(), stop.clone());
+            let (lock, stop) = (lock.clone(), stop.clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let mut value = gate.data();
+                    let mut value = lock.data();
                     *value += 1;
                     std::thread::sleep(Duration::from_micros(50));
                 }
@@ -70,7 +70,7 @@ mod tests {
         };
         let start = Instant::now();
         for _ in 0..20 {
-            *gate.control() += 1;
+            *lock.control() += 1;
         }
         let took = start.elapsed();
         stop.store(true, Ordering::Relaxed);
