@@ -35,7 +35,7 @@ pub struct NetState {
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
     /// Frames that wait to go through IPsec together.
-    pub sealing: Vec<(NetHdr48, Frame)>,
+    pub tx_batch: Vec<(NetHdr48, Frame)>,
     /// Frames on their way to the port.
     pub wire: Frames,
     /// A frame that is to be segmented.
@@ -57,7 +57,7 @@ impl NetState {
             received: Vec::new(),
             done: Vec::new(),
             chains: Vec::new(),
-            sealing: Vec::new(),
+            tx_batch: Vec::new(),
             wire: Frames::default(),
             large: Vec::new(),
             unanswered: Vec::new(),
@@ -125,7 +125,7 @@ impl NetState {
     /// Number of frames that are on their way.
     pub fn frames(&self) -> usize {
         let pending: usize = self.pending.iter().map(Pending::len).sum();
-        pending + self.arrived.len() + self.received.len() + self.sealing.len() + self.wire.len()
+        pending + self.arrived.len() + self.received.len() + self.tx_batch.len() + self.wire.len()
     }
 }
 

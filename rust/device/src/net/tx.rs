@@ -114,7 +114,7 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Tur
     let batch = take_batch(nic, net, queue, &mem, &rules, &mut chain, most);
     net.chains.push(chain);
     // Also after an error, because complete frames must be sent.
-    seal(nic, &rules, net);
+    flush(nic, &rules, net);
     nic.port.send(&mut net.wire);
     let chains = batch?;
     let notify = queue.publish(&mem)?;
@@ -197,11 +197,11 @@ fn take(
     let read = chain.read(mem, hdr_len as u64, &mut buffer);
     let mut frame = Frame::from(buffer);
     if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
-        net.sealing.push((hdr, frame));
+        net.tx_batch.push((hdr, frame));
         return Ok(());
     }
     // Frames stay in their order.
-    seal(nic, rules, net);
+    flush(nic, rules, net);
     if read.is_ok() {
         match prepare(nic, rules, &hdr, &mut frame, &mut net.wire) {
             Ok(()) => {
@@ -227,22 +227,22 @@ fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &Frame) -> bool {
 }
 
 /// Moves the waiting batch through IPsec to `net.wire`.
-fn seal(nic: &Nic, rules: &Rules, net: &mut NetState) {
-    if net.sealing.is_empty() {
+fn flush(nic: &Nic, rules: &Rules, net: &mut NetState) {
+    if net.tx_batch.is_empty() {
         return;
     }
     let bytes = |batch: &[(NetHdr48, Frame)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
-    let (count, before) = (net.sealing.len(), bytes(&net.sealing));
+    let (count, before) = (net.tx_batch.len(), bytes(&net.tx_batch));
     // The length of each has been compared with what its tags allow.
     let dropped = nic
         .ipsec
-        .transmit_all(&mut net.sealing, rules.longest_sent(), &mut net.wire);
+        .transmit_all(&mut net.tx_batch, rules.longest_sent(), &mut net.wire);
     // Sent frames have been moved away, so dropped ones are left.
-    let left = bytes(&net.sealing);
+    let left = bytes(&net.tx_batch);
     nic.stats.tx_frames.add((count - dropped) as u64);
     nic.stats.tx_bytes.add((before - left) as u64);
     nic.stats.tx_drop_ipsec.add(dropped as u64);
-    for (_, frame) in net.sealing.drain(..) {
+    for (_, frame) in net.tx_batch.drain(..) {
         if frame.capacity() > 0 {
             net.wire.recycle(frame);
         }
