@@ -26,7 +26,7 @@ use crate::ports::capture::{Capture, Limits};
 use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
 use crate::ports::wire::Wire;
-use crate::ports::{Attachment, Inbox, Port, Unplugged, Wake};
+use crate::ports::{Attachment, Port, RxBacklog, Unplugged, Wake};
 use crate::sandbox::{self, SandboxError};
 use crate::socket;
 use crate::stats::PortStats;
@@ -295,7 +295,7 @@ fn build_nic(
 ) -> Result<Nic, DaemonError> {
     let wake = Arc::new(Wake::default());
     let stats = Arc::new(PortStats::default());
-    let inbox = Arc::new(Inbox::new(wake.clone(), stats.clone()));
+    let backlog = Arc::new(RxBacklog::new(wake.clone(), stats.clone()));
     let config = spec.config(index);
     let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {
         PortSpec::None => Box::new(Unplugged),
@@ -304,17 +304,17 @@ fn build_nic(
                 .wires
                 .entry(name.clone())
                 .or_default()
-                .connect(inbox.clone()),
+                .connect(backlog.clone()),
         ),
         PortSpec::Switch(name) => Box::new(
             networks
                 .switches
                 .entry(name.clone())
                 .or_default()
-                .connect(inbox.clone(), config.mac),
+                .connect(backlog.clone(), config.mac),
         ),
         PortSpec::Tap(name) => Box::new(
-            TapPort::open(name, inbox.clone(), capture.clone())
+            TapPort::open(name, backlog.clone(), capture.clone())
                 .map_err(|error| DaemonError::Tap(name.clone(), error))?,
         ),
     };
@@ -322,7 +322,7 @@ fn build_nic(
     if spec.antispoof {
         port = port.only_from(config.mac);
     }
-    Ok(Nic::new(&spec.name, config, ipsec, port, inbox, wake))
+    Ok(Nic::new(&spec.name, config, ipsec, port, backlog, wake))
 }
 
 fn spawn_transport(

@@ -16,7 +16,7 @@ use crate::limit::Limit;
 use crate::misbehave::{Deed, Misbehaviour};
 use crate::net::late::Late;
 use crate::net::{Device, NetConfig, NetState};
-use crate::ports::{Attachment, Inbox, Wake};
+use crate::ports::{Attachment, RxBacklog, Wake};
 use crate::priority_lock::PriorityLock;
 use crate::stats::VirtioStats;
 use crate::virtio::error::RingError;
@@ -38,7 +38,7 @@ pub struct Nic {
     /// The wire side.
     pub port: Attachment,
     /// Frames from the wire.
-    pub inbox: Arc<Inbox>,
+    pub backlog: Arc<RxBacklog>,
     /// Administration commands.
     pub admin: Admin,
     /// Inline IPsec.
@@ -64,7 +64,7 @@ impl Nic {
         config: NetConfig,
         ipsec: Ipsec,
         port: Attachment,
-        inbox: Arc<Inbox>,
+        backlog: Arc<RxBacklog>,
         wake: Arc<Wake>,
     ) -> Self {
         let kind = config.device_type();
@@ -74,7 +74,7 @@ impl Nic {
             config,
             stats: VirtioStats::default(),
             port,
-            inbox,
+            backlog,
             misbehaviour: ipsec.misbehaviour.clone(),
             admin: Admin::default(),
             ipsec,
@@ -150,7 +150,7 @@ impl Nic {
 
     /// Drops all waiting frames, because the driver is not ready or resets the device.
     pub(crate) fn discard(&self, device: &mut Device) {
-        let count = device.net.discard(&self.inbox);
+        let count = device.net.discard(&self.backlog);
         self.stats.rx_drop_not_ready.add(count as u64);
         self.port.faults.discard();
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The wire side of a NIC: ports, the inbox for frames from the wire, and the capture.
+//! The wire side of a NIC: ports, the backlog for frames from the wire, and the capture.
 
+pub mod backlog;
 pub mod capture;
 mod ends;
-pub mod inbox;
 pub mod switch;
 pub mod tap;
 pub mod wake;
@@ -17,8 +17,8 @@ use crate::fault::{Direction, Faults};
 use crate::frames::Frames;
 use crate::memory::MemoryId;
 use crate::stats::PortStats;
+pub use backlog::RxBacklog;
 use capture::Capture;
-pub use inbox::Inbox;
 pub use wake::Wake;
 
 /// The destination of a NIC's frames.

@@ -154,7 +154,7 @@ counters! {
         tx_drop_spoofed,
         /// Frame from an address that the switch did not learn: that of another guest's NIC, or one too many.
         tx_not_learned,
-        /// Frame from the wire that the full inbox could not take.
+        /// Frame from the wire that the full backlog could not take.
         rx_drop_overflow,
         /// Frame from the wire while nothing was connected.
         rx_drop_no_link,

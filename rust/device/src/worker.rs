@@ -126,7 +126,7 @@ pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
         // Even if the device does not run.
         nic.interrupt_late(device);
         device.virtio.end_wait();
-        if nic.inbox.take_link_change() {
+        if nic.backlog.take_link_change() {
             nic.link_changed(device);
         }
     }

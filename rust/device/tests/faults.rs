@@ -80,7 +80,7 @@ fn frames_beyond_those_held_back_are_counted() {
         fault(&nic, &format!("{direction} delay 60000 10000"));
         for number in 0..MAX_HELD as u32 + 3 {
             a.send(&NetHdr48::default(), &packets::esp(7, number));
-            // The receiver takes each frame from its inbox, and holds it back.
+            // The receiver takes each frame from its backlog, and holds it back.
             assert!(b.receive().is_none());
         }
         let counts = (a.counter(counter), b.counter(counter));

@@ -306,7 +306,7 @@ fn a_switch_knows_guests_by_their_memory() {
     let mut nic = |last: u8| {
         let config = config(last);
         let mac = config.mac;
-        let mut driver = rig.build(config, |inbox| Box::new(switch.connect(inbox, mac)));
+        let mut driver = rig.build(config, |backlog| Box::new(switch.connect(backlog, mac)));
         driver.start(driver::plain());
         (0..8).for_each(|_| driver.post_rx(1600));
         driver

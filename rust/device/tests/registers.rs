@@ -195,7 +195,7 @@ fn the_driver_is_told_when_the_port_loses_its_link() {
     for up in [false, true] {
         let generation = driver.read(reg::CONFIG_GENERATION, 1);
         link.store(up, Ordering::Relaxed);
-        driver.nic().inbox.link_changed();
+        driver.nic().backlog.link_changed();
         pump(driver.nic());
         assert_eq!(driver.events(0), 1);
         assert_ne!(driver.read(reg::CONFIG_GENERATION, 1), generation);

@@ -144,7 +144,7 @@ fn a_frame_that_no_ring_can_hold_is_dropped() {
 }
 
 #[test]
-fn without_buffers_the_inbox_overflows_and_counts() {
+fn without_buffers_the_backlog_overflows_and_counts() {
     let (mut a, b) = pair(driver::plain(), driver::plain());
     for _ in 0..4500 {
         a.send(&plain_hdr(), &packets::udp(1));

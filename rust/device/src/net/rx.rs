@@ -2,7 +2,7 @@
 
 //! Reception: from the wire to the guest's queue.
 //!
-//! Frames wait in the inbox until the driver gives buffers; when the inbox is full, it drops and counts
+//! Frames wait in the backlog until the driver gives buffers; when the backlog is full, it drops and counts
 //! them. With several active queue pairs frames wait for each queue separately, so that a queue without
 //! buffers does not stop the others.
 
@@ -46,16 +46,16 @@ impl Rules {
     }
 }
 
-/// Takes a batch out of the inbox, drops frames that are too long for the driver, does IPsec and
+/// Takes a batch out of the backlog, drops frames that are too long for the driver, does IPsec and
 /// spreads the frames over the active queue pairs. `false` if there were none.
 pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
     let ipsec = device.virtio.has(feature::IPSEC);
     let active = device.net.active_pairs();
     let Device { virtio, net } = device;
     let waiting = net.pending.iter().any(|pending| !pending.is_empty());
-    // With one queue, frames without a buffer stay in the inbox.
+    // With one queue, frames without a buffer stay in the backlog.
     let count = if active == 1 && waiting { 0 } else { BATCH };
-    nic.inbox.take(count, &mut net.arrived, &mut net.done);
+    nic.backlog.take(count, &mut net.arrived, &mut net.done);
     let some = !net.arrived.is_empty();
     nic.port.received(&mut net.arrived);
     for frame in net.arrived.drain() {

@@ -8,7 +8,7 @@ use super::pending::{Pending, Received};
 use super::unanswered::Unanswered;
 use crate::frame::Frame;
 use crate::frames::Frames;
-use crate::ports::Inbox;
+use crate::ports::RxBacklog;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::MAX_QUEUE_SIZE;
 use crate::virtio::Virtio;
@@ -26,7 +26,7 @@ pub struct NetState {
     leftover: Vec<usize>,
     /// Frames that wait for receive buffers, by queue pair.
     pub pending: Vec<Pending>,
-    /// Frames that came out of the inbox.
+    /// Frames that came out of the backlog.
     pub arrived: Frames,
     /// Frames on their way through IPsec to a queue.
     pub received: Vec<Received>,
@@ -98,9 +98,9 @@ impl NetState {
         }
     }
 
-    /// Drops all frames that wait for the driver, those in `inbox` included; returns how many.
-    pub fn discard(&mut self, inbox: &Inbox) -> usize {
-        inbox.take(usize::MAX, &mut self.arrived, &mut self.done);
+    /// Drops all frames that wait for the driver, those in `backlog` included; returns how many.
+    pub fn discard(&mut self, backlog: &RxBacklog) -> usize {
+        backlog.take(usize::MAX, &mut self.arrived, &mut self.done);
         let waiting: usize = self.pending.iter().map(Pending::len).sum();
         let count = waiting + self.arrived.len();
         self.arrived.truncate(0);

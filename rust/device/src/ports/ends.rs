@@ -4,22 +4,22 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::Inbox;
+use super::RxBacklog;
 
-/// The inboxes of all NICs that are connected.
+/// The backlogs of all NICs that are connected.
 #[derive(Default)]
-pub struct Ends(RwLock<Vec<Arc<Inbox>>>);
+pub struct Ends(RwLock<Vec<Arc<RxBacklog>>>);
 
 impl Ends {
     /// Connects a NIC and returns its number.
-    pub fn connect(&self, inbox: Arc<Inbox>) -> usize {
+    pub fn connect(&self, backlog: Arc<RxBacklog>) -> usize {
         let mut ends = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        ends.push(inbox);
+        ends.push(backlog);
         ends.len() - 1
     }
 
-    /// The inboxes; a NIC's number is its place.
-    pub fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Inbox>>> {
+    /// The backlogs; a NIC's number is its place.
+    pub fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<RxBacklog>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::ends::Ends;
-use super::{Inbox, Port, Volume};
+use super::{Port, RxBacklog, Volume};
 use crate::frames::Frames;
 use crate::memory::MemoryId;
 use addresses::{Addresses, Mac};
@@ -27,13 +27,13 @@ pub struct Switch {
 
 impl Switch {
     /// Connects a NIC with the address `mac` and returns its port.
-    pub fn connect(self: &Arc<Self>, inbox: Arc<Inbox>, mac: Mac) -> SwitchPort {
-        let own = self.ends.connect(inbox.clone());
+    pub fn connect(self: &Arc<Self>, backlog: Arc<RxBacklog>, mac: Mac) -> SwitchPort {
+        let own = self.ends.connect(backlog.clone());
         self.addresses().add_port(own, mac);
         SwitchPort {
             switch: self.clone(),
             own,
-            inbox,
+            backlog,
         }
     }
 
@@ -48,12 +48,12 @@ impl Switch {
 pub struct SwitchPort {
     switch: Arc<Switch>,
     own: usize,
-    inbox: Arc<Inbox>,
+    backlog: Arc<RxBacklog>,
 }
 
 impl SwitchPort {
     /// The common target of all `frames`, if they have one; else copies them to theirs.
-    fn spread(&self, ends: &[Arc<Inbox>], frames: &Frames) -> Option<usize> {
+    fn spread(&self, ends: &[Arc<RxBacklog>], frames: &Frames) -> Option<usize> {
         let mut addresses = self.switch.addresses();
         let now = Instant::now();
         let targets: Vec<_> = frames
@@ -68,7 +68,7 @@ impl SwitchPort {
         for (frame, target) in frames.iter().zip(targets) {
             let takes = |end: usize| end != self.own && target.is_none_or(|target| target == end);
             let takers = ends.iter().enumerate().filter(|(end, _)| takes(*end));
-            takers.for_each(|(_, inbox)| inbox.copy(frame, *frame.layers()));
+            takers.for_each(|(_, backlog)| backlog.copy(frame, *frame.layers()));
         }
         None
     }
@@ -78,7 +78,7 @@ impl SwitchPort {
         let (target, rest) = frame.split_first_chunk::<6>()?;
         let source = rest.first_chunk::<6>()?;
         if source[0] & GROUP == 0 && !addresses.learn(source, self.own, now) {
-            self.inbox.stats().tx_not_learned.inc();
+            self.backlog.stats().tx_not_learned.inc();
         }
         addresses.find(target, now)
     }
@@ -92,8 +92,8 @@ impl Port for SwitchPort {
             _ => Volume::default(),
         };
         let common = self.spread(&ends, frames).filter(|end| *end != self.own);
-        if let Some(inbox) = common.and_then(|end| ends.get(end)) {
-            inbox.push(frames);
+        if let Some(backlog) = common.and_then(|end| ends.get(end)) {
+            backlog.push(frames);
         }
         frames.truncate(0);
         lost
@@ -126,12 +126,12 @@ mod tests {
         fn new(count: usize) -> Self {
             let switch = Arc::new(Switch::default());
             let stats: Vec<_> = (0..count).map(|_| Arc::new(PortStats::default())).collect();
-            let inbox =
-                |stats: &Arc<PortStats>| Arc::new(Inbox::new(Arc::default(), stats.clone()));
+            let backlog =
+                |stats: &Arc<PortStats>| Arc::new(RxBacklog::new(Arc::default(), stats.clone()));
             let ports = stats
                 .iter()
                 .enumerate()
-                .map(|(port, stats)| switch.connect(inbox(stats), address(100 + port as u8)))
+                .map(|(port, stats)| switch.connect(backlog(stats), address(100 + port as u8)))
                 .collect();
             Self { stats, ports }
         }

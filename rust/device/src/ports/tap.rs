@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use espnic_esp::ip::Layers;
 
 use super::capture::Capture;
-use super::{Inbox, Port, Volume};
+use super::{Port, RxBacklog, Volume};
 use crate::frames::Frames;
 use interface::{Attached, Interface};
 use line::Line;
@@ -33,15 +33,15 @@ pub struct TapPort(Tap<Attached>);
 
 impl TapPort {
     /// Opens the TAP interface `name`, or creates it for as long as the process lives, and sets it up if it may.
-    /// What arrives there goes to `inbox` and to the capture. If it fails later it is opened again.
+    /// What arrives there goes to `backlog` and to the capture. If it fails later it is opened again.
     pub fn open(
         name: &str,
-        inbox: Arc<Inbox>,
+        backlog: Arc<RxBacklog>,
         capture: Option<(Arc<Capture>, u32)>,
     ) -> io::Result<Self> {
         let reader = Reader {
             name: name.to_owned(),
-            inbox,
+            backlog,
             capture,
             retry: RETRY,
         };
@@ -104,7 +104,7 @@ impl<L: Line> Tap<L> {
 /// The receiving side, in a thread of its own.
 struct Reader {
     name: String,
-    inbox: Arc<Inbox>,
+    backlog: Arc<RxBacklog>,
     capture: Option<(Arc<Capture>, u32)>,
     retry: Duration,
 }
@@ -122,14 +122,14 @@ impl Reader {
                     self.name
                 );
                 shared.store(None);
-                self.inbox.link_changed();
+                self.backlog.link_changed();
             }
             thread::sleep(self.retry);
             match open() {
                 Ok(line) => {
                     log::info!("TAP interface {} is back, the link is up", self.name);
                     shared.store(Some(Arc::new(line)));
-                    self.inbox.link_changed();
+                    self.backlog.link_changed();
                 }
                 Err(error) => log::debug!("cannot open TAP interface {}: {error}", self.name),
             }
@@ -145,7 +145,7 @@ impl Reader {
                     if let Some((capture, interface)) = &self.capture {
                         capture.write(*interface, [frame]);
                     }
-                    self.inbox.copy(frame, Layers::find(frame));
+                    self.backlog.copy(frame, Layers::find(frame));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error,
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn an_interface_that_fails_has_no_link_until_it_is_back() {
         let (stats, interfaces) = (Arc::new(PortStats::default()), channel::<Receiver<_>>());
-        let inbox = Arc::new(Inbox::new(Arc::default(), stats.clone()));
+        let backlog = Arc::new(RxBacklog::new(Arc::default(), stats.clone()));
         let reader = Reader {
             name: "t0".into(),
-            inbox: inbox.clone(),
+            backlog: backlog.clone(),
             capture: None,
             retry: Duration::from_millis(1),
         };
@@ -216,12 +216,12 @@ mod tests {
         first.0.send(vec![0; 60]).unwrap();
         wait_for("a frame", || stats.rx_frames.get() == 1);
         assert_eq!((send(&tap).frames, tap.link_up()), (0, true));
-        assert!(!inbox.take_link_change());
+        assert!(!backlog.take_link_change());
         drop(first.0);
-        wait_for("link down", || inbox.take_link_change());
+        wait_for("link down", || backlog.take_link_change());
         assert_eq!((send(&tap).frames, tap.link_up()), (1, false));
         interfaces.0.send(second.1).unwrap();
-        wait_for("link up", || inbox.take_link_change());
+        wait_for("link up", || backlog.take_link_change());
         assert_eq!((send(&tap).frames, tap.link_up()), (0, true));
         second.0.send(vec![0; 60]).unwrap();
         wait_for("another frame", || stats.rx_frames.get() == 2);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::ends::Ends;
-use super::{Inbox, Port, Volume};
+use super::{Port, RxBacklog, Volume};
 use crate::frames::Frames;
 
 /// The wire.
@@ -16,10 +16,10 @@ pub struct Wire {
 
 impl Wire {
     /// Connects a NIC and returns its port.
-    pub fn connect(self: &Arc<Self>, inbox: Arc<Inbox>) -> WirePort {
+    pub fn connect(self: &Arc<Self>, backlog: Arc<RxBacklog>) -> WirePort {
         WirePort {
             wire: self.clone(),
-            own: self.ends.connect(inbox),
+            own: self.ends.connect(backlog),
         }
     }
 }
@@ -39,10 +39,10 @@ impl Port for WirePort {
             frames.truncate(0);
             return all;
         };
-        for (_, inbox) in others {
+        for (_, backlog) in others {
             frames
                 .iter()
-                .for_each(|frame| inbox.copy(frame, *frame.layers()));
+                .for_each(|frame| backlog.copy(frame, *frame.layers()));
         }
         first.push(frames);
         Volume::default()
@@ -64,7 +64,7 @@ mod tests {
         let stats: Vec<_> = (0..3).map(|_| Arc::new(PortStats::default())).collect();
         let ports: Vec<_> = stats
             .iter()
-            .map(|stats| wire.connect(Arc::new(Inbox::new(Arc::default(), stats.clone()))))
+            .map(|stats| wire.connect(Arc::new(RxBacklog::new(Arc::default(), stats.clone()))))
             .collect();
         assert!(ports[1].link_up());
         let mut frames = Frames::default();
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn alone_on_the_wire_there_is_no_link() {
         let wire = Arc::new(Wire::default());
-        let port = wire.connect(Arc::new(Inbox::new(Arc::default(), Arc::default())));
+        let port = wire.connect(Arc::new(RxBacklog::new(Arc::default(), Arc::default())));
         assert!(!port.link_up());
         let mut frames = Frames::default();
         frames.push(vec![0; 60]);

@@ -14,7 +14,7 @@ use espnic_device::net::NetConfig;
 use espnic_device::nic::Nic;
 use espnic_device::ports::capture::Capture;
 use espnic_device::ports::wire::Wire;
-use espnic_device::ports::{Attachment, Inbox, Port, Unplugged, Wake};
+use espnic_device::ports::{Attachment, Port, RxBacklog, Unplugged, Wake};
 use espnic_device::stats::PortStats;
 use espnic_device::transport::{DmaMap, Function};
 use espnic_device::worker;
@@ -117,7 +117,7 @@ pub struct Rig {
 impl Rig {
     pub fn nic(&mut self, config: NetConfig) -> driver::Driver {
         let wire = self.wire.clone();
-        self.build(config, |inbox| Box::new(wire.connect(inbox)))
+        self.build(config, |backlog| Box::new(wire.connect(backlog)))
     }
 
     pub fn unplugged(&mut self, config: NetConfig) -> driver::Driver {
@@ -128,13 +128,13 @@ impl Rig {
     pub fn build(
         &mut self,
         config: NetConfig,
-        port: impl FnOnce(Arc<Inbox>) -> Box<dyn Port>,
+        port: impl FnOnce(Arc<RxBacklog>) -> Box<dyn Port>,
     ) -> driver::Driver {
         let wake = Arc::new(Wake::default());
         let stats = Arc::new(PortStats::default());
-        let inbox = Arc::new(Inbox::new(wake.clone(), stats.clone()));
+        let backlog = Arc::new(RxBacklog::new(wake.clone(), stats.clone()));
         let capture = self.capture.clone().map(|capture| (capture, self.count));
-        let port = Attachment::new(port(inbox.clone()), capture, stats);
+        let port = Attachment::new(port(backlog.clone()), capture, stats);
         let ipsec = Ipsec::new(IpsecConfig {
             libraries: Backend::AwsLc.into(),
             x_ipsec: config.ipsec && config.x_ipsec,
@@ -143,7 +143,7 @@ impl Rig {
         .with_key_table(self.keys.clone());
         let name = format!("n{}", self.count);
         self.count += 1;
-        let nic = Arc::new(Nic::new(&name, config, ipsec, port, inbox, wake));
+        let nic = Arc::new(Nic::new(&name, config, ipsec, port, backlog, wake));
         driver::Driver::local(nic)
     }
 }

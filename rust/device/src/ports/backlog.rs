@@ -12,7 +12,7 @@ use crate::frames::Frames;
 use crate::stats::PortStats;
 use espnic_esp::ip::Layers;
 
-/// Most frames, and most bytes of memory, that wait in an inbox: more than the TCP receive window of one
+/// Most frames, and most bytes of memory, that wait in a backlog: more than the TCP receive window of one
 /// connection, because a sender at the speed of memory can send the whole window at once.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
@@ -68,15 +68,15 @@ impl Waiting {
 }
 
 /// The receive backlog of one NIC. It is bounded: frames that do not fit are dropped and counted.
-pub struct Inbox {
+pub struct RxBacklog {
     waiting: Mutex<Waiting>,
     wake: Arc<Wake>,
     stats: Arc<PortStats>,
     link_changed: AtomicBool,
 }
 
-impl Inbox {
-    /// An empty inbox whose owner `wake` wakes.
+impl RxBacklog {
+    /// An empty backlog whose owner `wake` wakes.
     pub fn new(wake: Arc<Wake>, stats: Arc<PortStats>) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -171,40 +171,40 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inbox_counts_what_it_drops() {
+    fn a_full_backlog_counts_what_it_drops() {
         let stats = Arc::new(PortStats::default());
-        let inbox = Inbox::new(Arc::default(), stats.clone());
-        inbox.push(&mut frames(MAX_FRAMES + 3));
+        let backlog = RxBacklog::new(Arc::default(), stats.clone());
+        backlog.push(&mut frames(MAX_FRAMES + 3));
         assert_eq!(stats.rx_frames.get(), MAX_FRAMES as u64);
         assert_eq!(stats.rx_bytes.get(), 60 * MAX_FRAMES as u64);
         assert_eq!(stats.rx_drop_overflow.get(), 3);
         let (mut taken, mut done) = (Frames::default(), Vec::new());
-        inbox.take(10, &mut taken, &mut done);
+        backlog.take(10, &mut taken, &mut done);
         assert_eq!(taken.len(), 10);
-        inbox.copy(&[0; 60], Layers::default());
+        backlog.copy(&[0; 60], Layers::default());
         assert_eq!(stats.rx_drop_overflow.get(), 3);
-        inbox.take(usize::MAX, &mut taken, &mut done);
+        backlog.take(usize::MAX, &mut taken, &mut done);
         assert_eq!(taken.len(), MAX_FRAMES + 1);
-        assert_eq!(inbox.lock().bytes, 0);
-        inbox.copy(&[0; MAX_BYTES], Layers::default());
-        inbox.copy(&[0], Layers::default());
+        assert_eq!(backlog.lock().bytes, 0);
+        backlog.copy(&[0; MAX_BYTES], Layers::default());
+        backlog.copy(&[0], Layers::default());
         assert_eq!(stats.rx_drop_overflow.get(), 4);
     }
 
     #[test]
     fn small_frames_do_not_keep_large_buffers() {
         let stats = Arc::new(PortStats::default());
-        let inbox = Inbox::new(Arc::default(), stats.clone());
+        let backlog = RxBacklog::new(Arc::default(), stats.clone());
         let mut sent = Frames::default();
         for _ in 0..MAX_FRAMES {
             let mut frame = vec![0; 1 << 16];
             frame.truncate(60);
             sent.push(frame);
         }
-        inbox.push(&mut sent);
+        backlog.push(&mut sent);
         assert_eq!(stats.rx_frames.get(), MAX_FRAMES as u64);
         assert_eq!(stats.rx_bytes.get(), 60 * MAX_FRAMES as u64);
-        let waiting = inbox.lock();
+        let waiting = backlog.lock();
         let memory: usize = waiting.frames.iter().map(Frame::capacity).sum();
         assert_eq!(memory, waiting.bytes);
         assert!(memory <= MAX_FRAMES * SMALL);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn memory_counts_and_not_what_is_in_it() {
         let stats = Arc::new(PortStats::default());
-        let inbox = Inbox::new(Arc::default(), stats.clone());
+        let backlog = RxBacklog::new(Arc::default(), stats.clone());
         let (mut taken, mut done) = (Frames::default(), Vec::new());
         let large = || {
             let mut frame = vec![0; 1 << 16];
@@ -223,38 +223,38 @@ mod tests {
         let (fit, kept) = (MAX_BYTES >> 16, MAX_EMPTY_BYTES >> 16);
         let mut sent = Frames::default();
         (0..fit + 5).for_each(|_| sent.push(large()));
-        inbox.push(&mut sent);
+        backlog.push(&mut sent);
         let counts = (stats.rx_frames.get(), stats.rx_drop_overflow.get());
         assert_eq!(counts, (fit as u64, 5));
         (0..kept + 5).for_each(|_| done.push(large()));
-        inbox.take(usize::MAX, &mut taken, &mut done);
-        let waiting = inbox.lock();
+        backlog.take(usize::MAX, &mut taken, &mut done);
+        let waiting = backlog.lock();
         assert_eq!((waiting.bytes, waiting.empty.len()), (0, kept));
         assert_eq!((waiting.empty_bytes, done.len()), (MAX_EMPTY_BYTES, 0));
     }
 
     #[test]
     fn buffers_go_round() {
-        let inbox = Inbox::new(Arc::default(), Arc::default());
+        let backlog = RxBacklog::new(Arc::default(), Arc::default());
         let (mut sent, mut taken, mut done) = (frames(1), Frames::default(), Vec::new());
         let first = sent.iter().next().unwrap().as_ptr();
-        inbox.push(&mut sent);
+        backlog.push(&mut sent);
         assert_eq!(sent.spare().capacity(), 0);
-        inbox.take(1, &mut taken, &mut done);
+        backlog.take(1, &mut taken, &mut done);
         done.extend(taken.drain().map(Vec::from));
-        inbox.take(1, &mut taken, &mut done);
+        backlog.take(1, &mut taken, &mut done);
         assert!(taken.is_empty() && done.is_empty());
         // The next sender gets the buffer for its frame.
         let mut other = frames(1);
-        inbox.push(&mut other);
+        backlog.push(&mut other);
         let buffer = other.spare();
         assert_eq!(buffer.as_ptr(), first);
-        inbox.take(1, &mut taken, &mut done);
+        backlog.take(1, &mut taken, &mut done);
         let second = taken.iter().next().unwrap().as_ptr();
         done.extend(taken.drain().map(Vec::from));
-        inbox.take(1, &mut taken, &mut done);
-        inbox.copy(&[1; 40], Layers::default());
-        inbox.take(1, &mut taken, &mut done);
+        backlog.take(1, &mut taken, &mut done);
+        backlog.copy(&[1; 40], Layers::default());
+        backlog.take(1, &mut taken, &mut done);
         let copy = taken.iter().next().unwrap();
         assert_eq!((copy.as_ptr(), &copy[..]), (second, &[1; 40][..]));
     }
