@@ -26,7 +26,7 @@ use crate::ports::capture::{Capture, Limits};
 use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
 use crate::ports::wire::Wire;
-use crate::ports::{Attachment, Port, RxBacklog, Unplugged, Wake};
+use crate::ports::{Attachment, Port, RxBacklog, Unplugged, Wakeup};
 use crate::sandbox::{self, SandboxError};
 use crate::socket;
 use crate::stats::PortStats;
@@ -293,9 +293,9 @@ fn build_nic(
     capture: Option<(Arc<Capture>, u32)>,
     networks: &mut Networks,
 ) -> Result<Nic, DaemonError> {
-    let wake = Arc::new(Wake::default());
+    let wakeup = Arc::new(Wakeup::default());
     let stats = Arc::new(PortStats::default());
-    let backlog = Arc::new(RxBacklog::new(wake.clone(), stats.clone()));
+    let backlog = Arc::new(RxBacklog::new(wakeup.clone(), stats.clone()));
     let config = spec.config(index);
     let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {
         PortSpec::None => Box::new(Unplugged),
@@ -322,7 +322,7 @@ fn build_nic(
     if spec.antispoof {
         port = port.only_from(config.mac);
     }
-    Ok(Nic::new(&spec.name, config, ipsec, port, backlog, wake))
+    Ok(Nic::new(&spec.name, config, ipsec, port, backlog, wakeup))
 }
 
 fn spawn_transport(

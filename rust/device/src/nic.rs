@@ -16,7 +16,7 @@ use crate::limit::Limit;
 use crate::misbehave::{Deed, Misbehaviour};
 use crate::net::late::Late;
 use crate::net::{Device, NetConfig, NetState};
-use crate::ports::{Attachment, RxBacklog, Wake};
+use crate::ports::{Attachment, RxBacklog, Wakeup};
 use crate::priority_lock::PriorityLock;
 use crate::stats::VirtioStats;
 use crate::virtio::error::RingError;
@@ -50,7 +50,7 @@ pub struct Nic {
     /// MSI-X is on; else events of queues go to the ISR status.
     pub msix_enabled: AtomicBool,
     isr: AtomicU8,
-    wake: Arc<Wake>,
+    wakeup: Arc<Wakeup>,
     device: PriorityLock<Device>,
     active_pairs: Arc<AtomicU16>,
     /// The rate limit for warnings about rules that the guest breaks.
@@ -65,7 +65,7 @@ impl Nic {
         ipsec: Ipsec,
         port: Attachment,
         backlog: Arc<RxBacklog>,
-        wake: Arc<Wake>,
+        wakeup: Arc<Wakeup>,
     ) -> Self {
         let kind = config.device_type();
         let net = NetState::new(config.pairs);
@@ -81,7 +81,7 @@ impl Nic {
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),
             isr: AtomicU8::new(0),
-            wake,
+            wakeup,
             active_pairs: net.active_pairs_cell(),
             device: PriorityLock::new(Device {
                 virtio: Virtio::new(kind),
@@ -101,9 +101,9 @@ impl Nic {
         self.device.data()
     }
 
-    /// The wake-up of the worker.
-    pub(crate) fn wake(&self) -> &Wake {
-        &self.wake
+    /// The wakeup of the worker.
+    pub(crate) fn wakeup(&self) -> &Wakeup {
+        &self.wakeup
     }
 
     /// Queue pairs that the driver uses. Does not wait for the data plane.
@@ -113,7 +113,7 @@ impl Nic {
 
     /// Wakes the data plane, because there may be work.
     pub fn kick(&self) {
-        self.wake.wake();
+        self.wakeup.wake();
     }
 
     /// Starts the device, because the driver is ready.
@@ -265,7 +265,7 @@ impl Nic {
         self.isr.swap(0, Ordering::SeqCst)
     }
 
-    /// The next time at which there is work without a wake-up.
+    /// The next time at which there is work without a wakeup.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let (put_off, memory) = {
             let device = self.device.data();

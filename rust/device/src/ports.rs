@@ -7,7 +7,7 @@ pub mod capture;
 mod ends;
 pub mod switch;
 pub mod tap;
-pub mod wake;
+pub mod wakeup;
 pub mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use crate::memory::MemoryId;
 use crate::stats::PortStats;
 pub use backlog::RxBacklog;
 use capture::Capture;
-pub use wake::Wake;
+pub use wakeup::Wakeup;
 
 /// The destination of a NIC's frames.
 pub trait Port: Send + Sync {

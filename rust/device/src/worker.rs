@@ -64,18 +64,18 @@ impl Course {
     }
 
     fn work_on(&self) {
-        let wake = self.nic.wake();
+        let wakeup = self.nic.wakeup();
         while !self.is_stopping() {
             if self.batch() {
                 continue;
             }
-            wake.prepare();
+            wakeup.prepare();
             // Work that came before `prepare` has not woken this thread.
             if self.batch() || self.is_stopping() {
-                wake.cancel();
+                wakeup.cancel();
                 continue;
             }
-            wake.sleep(self.nic.next_due());
+            wakeup.sleep(self.nic.next_due());
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Wake;
+use super::Wakeup;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::stats::PortStats;
@@ -70,17 +70,17 @@ impl Waiting {
 /// The receive backlog of one NIC. It is bounded: frames that do not fit are dropped and counted.
 pub struct RxBacklog {
     waiting: Mutex<Waiting>,
-    wake: Arc<Wake>,
+    wakeup: Arc<Wakeup>,
     stats: Arc<PortStats>,
     link_changed: AtomicBool,
 }
 
 impl RxBacklog {
-    /// An empty backlog whose owner `wake` wakes.
-    pub fn new(wake: Arc<Wake>, stats: Arc<PortStats>) -> Self {
+    /// An empty backlog whose owner `wakeup` wakes.
+    pub fn new(wakeup: Arc<Wakeup>, stats: Arc<PortStats>) -> Self {
         Self {
             waiting: Mutex::default(),
-            wake,
+            wakeup,
             stats,
             link_changed: AtomicBool::new(false),
         }
@@ -94,7 +94,7 @@ impl RxBacklog {
     /// Notes that the port's link has changed, and wakes the NIC, which tells its driver.
     pub fn link_changed(&self) {
         self.link_changed.store(true, Ordering::SeqCst);
-        self.wake.wake();
+        self.wakeup.wake();
     }
 
     /// Whether the link has changed since the last call.
@@ -123,7 +123,7 @@ impl RxBacklog {
             frames.recycle(buffer);
         }
         drop(waiting);
-        self.wake.wake();
+        self.wakeup.wake();
     }
 
     /// Puts a copy of a frame with these headers in, or drops it.
@@ -140,7 +140,7 @@ impl RxBacklog {
             self.stats.rx_drop_overflow.inc();
         }
         drop(waiting);
-        self.wake.wake();
+        self.wakeup.wake();
     }
 
     /// Moves up to `count` frames to the end of `to`, and takes the buffers in `done` back.

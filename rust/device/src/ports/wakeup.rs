@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The wake-up of a worker.
+//! The wakeup of a worker.
 
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,12 +9,12 @@ use std::time::Instant;
 
 /// Wakes a worker that sleeps, and costs next to nothing while it works.
 #[derive(Default)]
-pub struct Wake {
+pub struct Wakeup {
     asleep: AtomicBool,
     sleeper: Mutex<Option<Thread>>,
 }
 
-impl Wake {
+impl Wakeup {
     /// Wakes the worker, because there is work.
     pub fn wake(&self) {
         // The caller publishes the work before it reads the flag, and the fence in `prepare` makes the worker
@@ -37,7 +37,7 @@ impl Wake {
         fence(Ordering::SeqCst);
     }
 
-    /// Sleeps until there was a wake-up since the last [`Self::prepare`], or until `end`.
+    /// Sleeps until there was a wakeup since the last [`Self::prepare`], or until `end`.
     pub fn sleep(&self, end: Option<Instant>) {
         while self.asleep.load(Ordering::SeqCst) {
             match end.map(|end| end.saturating_duration_since(Instant::now())) {
@@ -62,31 +62,31 @@ mod tests {
 
     #[test]
     fn waking_before_sleep_is_not_lost() {
-        let wake = Wake::default();
-        wake.prepare();
-        wake.wake();
-        wake.wake();
-        wake.sleep(None);
+        let wakeup = Wakeup::default();
+        wakeup.prepare();
+        wakeup.wake();
+        wakeup.wake();
+        wakeup.sleep(None);
     }
 
     #[test]
     fn sleep_ends_in_time() {
-        let wake = Wake::default();
+        let wakeup = Wakeup::default();
         let start = Instant::now();
-        wake.prepare();
-        wake.sleep(Some(start + Duration::from_millis(20)));
+        wakeup.prepare();
+        wakeup.sleep(Some(start + Duration::from_millis(20)));
         assert!(start.elapsed() >= Duration::from_millis(20));
-        wake.prepare();
-        wake.sleep(Some(start));
+        wakeup.prepare();
+        wakeup.sleep(Some(start));
     }
 
     /// The worker takes what others put down and sleeps in between: nothing may be left when it does.
     #[test]
     fn no_work_is_left_behind() {
         const WORK: usize = 20_000;
-        let shared = std::sync::Arc::new((Wake::default(), AtomicUsize::new(0)));
+        let shared = std::sync::Arc::new((Wakeup::default(), AtomicUsize::new(0)));
         let other = shared.clone();
-        let (wake, work) = &*shared;
+        let (wakeup, work) = &*shared;
         let giver = thread::spawn(move || {
             for _ in 0..WORK {
                 other.1.fetch_add(1, Ordering::Relaxed);
@@ -96,11 +96,11 @@ mod tests {
         let mut done = 0;
         let end = Instant::now() + Duration::from_secs(60);
         while done < WORK && Instant::now() < end {
-            wake.prepare();
+            wakeup.prepare();
             match work.swap(0, Ordering::Relaxed) {
-                0 => wake.sleep(Some(end)),
+                0 => wakeup.sleep(Some(end)),
                 some => {
-                    wake.cancel();
+                    wakeup.cancel();
                     done += some;
                 }
             }
@@ -111,11 +111,11 @@ mod tests {
 
     #[test]
     fn another_thread_wakes() {
-        let wake = std::sync::Arc::new(Wake::default());
-        let other = wake.clone();
-        wake.prepare();
+        let wakeup = std::sync::Arc::new(Wakeup::default());
+        let other = wakeup.clone();
+        wakeup.prepare();
         let waker = thread::spawn(move || other.wake());
-        wake.sleep(None);
+        wakeup.sleep(None);
         waker.join().unwrap();
     }
 }
