@@ -4,7 +4,7 @@
 
 pub mod backlog;
 pub mod capture;
-mod ends;
+mod endpoints;
 pub mod switch;
 pub mod tap;
 pub mod wakeup;

@@ -9,7 +9,7 @@ mod addresses;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::ends::Ends;
+use super::endpoints::Endpoints;
 use super::{Port, RxBacklog, Volume};
 use crate::frames::Frames;
 use crate::memory::MemoryId;
@@ -21,14 +21,14 @@ const GROUP: u8 = 1;
 /// The switch.
 #[derive(Default)]
 pub struct Switch {
-    ends: Ends,
+    endpoints: Endpoints,
     addresses: Mutex<Addresses>,
 }
 
 impl Switch {
     /// Connects a NIC with the address `mac` and returns its port.
     pub fn connect(self: &Arc<Self>, backlog: Arc<RxBacklog>, mac: Mac) -> SwitchPort {
-        let own = self.ends.connect(backlog.clone());
+        let own = self.endpoints.connect(backlog.clone());
         self.addresses().add_port(own, mac);
         SwitchPort {
             switch: self.clone(),
@@ -53,7 +53,7 @@ pub struct SwitchPort {
 
 impl SwitchPort {
     /// The common target of all `frames`, if they have one; else copies them to theirs.
-    fn spread(&self, ends: &[Arc<RxBacklog>], frames: &Frames) -> Option<usize> {
+    fn spread(&self, endpoints: &[Arc<RxBacklog>], frames: &Frames) -> Option<usize> {
         let mut addresses = self.switch.addresses();
         let now = Instant::now();
         let targets: Vec<_> = frames
@@ -67,7 +67,7 @@ impl SwitchPort {
         }
         for (frame, target) in frames.iter().zip(targets) {
             let takes = |end: usize| end != self.own && target.is_none_or(|target| target == end);
-            let takers = ends.iter().enumerate().filter(|(end, _)| takes(*end));
+            let takers = endpoints.iter().enumerate().filter(|(end, _)| takes(*end));
             takers.for_each(|(_, backlog)| backlog.copy(frame, *frame.layers()));
         }
         None
@@ -86,13 +86,15 @@ impl SwitchPort {
 
 impl Port for SwitchPort {
     fn send(&self, frames: &mut Frames) -> Volume {
-        let ends = self.switch.ends.read();
-        let lost = match ends.len() {
+        let endpoints = self.switch.endpoints.read();
+        let lost = match endpoints.len() {
             0 | 1 => Volume::of(frames),
             _ => Volume::default(),
         };
-        let common = self.spread(&ends, frames).filter(|end| *end != self.own);
-        if let Some(backlog) = common.and_then(|end| ends.get(end)) {
+        let common = self
+            .spread(&endpoints, frames)
+            .filter(|end| *end != self.own);
+        if let Some(backlog) = common.and_then(|end| endpoints.get(end)) {
             backlog.push(frames);
         }
         frames.truncate(0);
@@ -100,7 +102,7 @@ impl Port for SwitchPort {
     }
 
     fn link_up(&self) -> bool {
-        self.switch.ends.linked()
+        self.switch.endpoints.linked()
     }
 
     fn reset(&self) {

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use super::ends::Ends;
+use super::endpoints::Endpoints;
 use super::{Port, RxBacklog, Volume};
 use crate::frames::Frames;
 
 /// The wire.
 #[derive(Default)]
 pub struct Wire {
-    ends: Ends,
+    endpoints: Endpoints,
 }
 
 impl Wire {
@@ -19,7 +19,7 @@ impl Wire {
     pub fn connect(self: &Arc<Self>, backlog: Arc<RxBacklog>) -> WirePort {
         WirePort {
             wire: self.clone(),
-            own: self.ends.connect(backlog),
+            own: self.endpoints.connect(backlog),
         }
     }
 }
@@ -32,8 +32,11 @@ pub struct WirePort {
 
 impl Port for WirePort {
     fn send(&self, frames: &mut Frames) -> Volume {
-        let ends = self.wire.ends.read();
-        let mut others = ends.iter().enumerate().filter(|(end, _)| *end != self.own);
+        let endpoints = self.wire.endpoints.read();
+        let mut others = endpoints
+            .iter()
+            .enumerate()
+            .filter(|(end, _)| *end != self.own);
         let Some((_, first)) = others.next() else {
             let all = Volume::of(frames);
             frames.truncate(0);
@@ -49,7 +52,7 @@ impl Port for WirePort {
     }
 
     fn link_up(&self) -> bool {
-        self.wire.ends.linked()
+        self.wire.endpoints.linked()
     }
 }
 

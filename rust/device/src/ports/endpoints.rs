@@ -8,14 +8,14 @@ use super::RxBacklog;
 
 /// The backlogs of all NICs that are connected.
 #[derive(Default)]
-pub struct Ends(RwLock<Vec<Arc<RxBacklog>>>);
+pub struct Endpoints(RwLock<Vec<Arc<RxBacklog>>>);
 
-impl Ends {
+impl Endpoints {
     /// Connects a NIC and returns its number.
     pub fn connect(&self, backlog: Arc<RxBacklog>) -> usize {
-        let mut ends = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        ends.push(backlog);
-        ends.len() - 1
+        let mut endpoints = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        endpoints.push(backlog);
+        endpoints.len() - 1
     }
 
     /// The backlogs; a NIC's number is its place.
