@@ -79,7 +79,7 @@ impl Rule {
 }
 
 /// A frame that is held back.
-struct Held {
+struct HeldFrame {
     frame: Frame,
     due: Instant,
     /// It also goes on after the next ESP frame.
@@ -99,7 +99,7 @@ pub struct Made {
 #[derive(Default)]
 struct Line {
     rules: Vec<Rule>,
-    held: Vec<Held>,
+    held: Vec<HeldFrame>,
 }
 
 impl Line {
@@ -153,7 +153,7 @@ impl Line {
             };
             match due {
                 Some(_) if self.held.len() >= MAX_HELD => made.dropped += 1,
-                Some(due) => self.held.push(Held {
+                Some(due) => self.held.push(HeldFrame {
                     frame,
                     due,
                     overtaken: reordered,
@@ -167,7 +167,7 @@ impl Line {
     }
 
     /// Releases the held frames that `which` chooses, in the order of their arrival.
-    fn release(&mut self, out: &mut Frames, which: impl Fn(&Held) -> bool) {
+    fn release(&mut self, out: &mut Frames, which: impl Fn(&HeldFrame) -> bool) {
         let (go, stay) = std::mem::take(&mut self.held)
             .into_iter()
             .partition::<Vec<_>, _>(which);
