@@ -88,7 +88,7 @@ struct HeldFrame {
 
 /// What was done to a batch of frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Made {
+pub struct Outcome {
     /// Faults.
     pub faults: u64,
     /// Frames that were lost instead of being held back, because too many are already.
@@ -120,7 +120,7 @@ impl Line {
     }
 
     /// Passes `frame` to `out`, or applies the faults that are due.
-    fn pass(&mut self, mut frame: Frame, out: &mut Frames, made: &mut Made) {
+    fn pass(&mut self, mut frame: Frame, out: &mut Frames, outcome: &mut Outcome) {
         let Some(esp) = packet::range(&frame, frame.layers()) else {
             out.push(frame);
             return;
@@ -133,7 +133,7 @@ impl Line {
             if (rule.kind == Kind::Reorder && overtakes) || !rule.hits() {
                 continue;
             }
-            made.faults += 1;
+            outcome.faults += 1;
             match rule.kind {
                 Kind::Drop => copies = 0,
                 Kind::Duplicate => copies *= 2,
@@ -152,7 +152,7 @@ impl Line {
                 false => std::mem::take(&mut frame),
             };
             match due {
-                Some(_) if self.held.len() >= MAX_HELD => made.dropped += 1,
+                Some(_) if self.held.len() >= MAX_HELD => outcome.dropped += 1,
                 Some(due) => self.held.push(HeldFrame {
                     frame,
                     due,
@@ -216,20 +216,20 @@ impl Faults {
     }
 
     /// Applies the faults to `frames`, and adds frames that were held back and are due.
-    pub fn apply(&self, direction: Direction, frames: &mut Frames) -> Made {
+    pub fn apply(&self, direction: Direction, frames: &mut Frames) -> Outcome {
         let pending = self.pending(direction);
         if !pending.active.load(Ordering::Relaxed) {
-            return Made::default();
+            return Outcome::default();
         }
         pending.change(|line| {
             let batch: Vec<_> = frames.drain().collect();
-            let mut made = Made::default();
+            let mut outcome = Outcome::default();
             for frame in batch {
-                line.pass(frame, frames, &mut made);
+                line.pass(frame, frames, &mut outcome);
             }
             let now = Instant::now();
             line.release(frames, |held| held.due <= now);
-            made
+            outcome
         })
     }
 

@@ -142,9 +142,9 @@ impl Attachment {
             let spoofed = frames.retain(|frame| frame.get(6..12) == Some(mac));
             self.stats.tx_drop_spoofed.add(spoofed as u64);
         }
-        let made = self.faults.apply(Direction::Tx, frames);
-        self.stats.tx_faults.add(made.faults);
-        self.stats.tx_drop_held.add(made.dropped);
+        let outcome = self.faults.apply(Direction::Tx, frames);
+        self.stats.tx_faults.add(outcome.faults);
+        self.stats.tx_drop_held.add(outcome.dropped);
         if frames.is_empty() {
             return;
         }
@@ -170,9 +170,9 @@ impl Attachment {
             self.stats.rx_drop_no_link.add(frames.len() as u64);
             frames.truncate(0);
         }
-        let made = self.faults.apply(Direction::Rx, frames);
-        self.stats.rx_faults.add(made.faults);
-        self.stats.rx_drop_held.add(made.dropped);
+        let outcome = self.faults.apply(Direction::Rx, frames);
+        self.stats.rx_faults.add(outcome.faults);
+        self.stats.rx_drop_held.add(outcome.dropped);
     }
 }
 

@@ -269,8 +269,8 @@ fn no_more_than_so_many_frames_are_held_back() {
     set(&faults, "tx delay 60000 10000");
     let mut frames = Frames::default();
     (0..MAX_HELD + 5).for_each(|_| frames.push(esp(1)));
-    let made = faults.apply(Direction::Tx, &mut frames);
-    assert_eq!((made.faults, made.dropped), (MAX_HELD as u64 + 5, 5));
+    let outcome = faults.apply(Direction::Tx, &mut frames);
+    assert_eq!((outcome.faults, outcome.dropped), (MAX_HELD as u64 + 5, 5));
     assert!(frames.is_empty());
     assert_eq!(faults.tx.line.lock().unwrap().held.len(), MAX_HELD);
 }
