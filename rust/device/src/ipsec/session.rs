@@ -17,7 +17,7 @@ use std::sync::RwLockReadGuard;
 
 /// The number of packets of a batch whose SAs are looked up before the first one is processed.
 const CHUNK: usize = 64;
-/// The number of packets by which the memory of an SA is loaded ahead. Less does not hide the latency
+/// The number of packets by which the memory of an SA is loaded window. Less does not hide the latency
 /// of memory, more does not fit the first-level cache.
 const NEAR: usize = 3;
 
@@ -70,9 +70,9 @@ impl Session<'_> {
     ) -> usize {
         let mut dropped = 0;
         for chunk in batch.chunks_mut(CHUNK) {
-            let ahead = Ahead::outbound(&self.tables, chunk);
+            let window = PrefetchWindow::outbound(&self.tables, chunk);
             for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
-                ahead.prefetch(&self.tables.outb, index);
+                window.prefetch(&self.tables.outb, index);
                 dropped += usize::from(self.transmit(hdr, frame, longest, out).is_err());
             }
         }
@@ -100,9 +100,9 @@ impl Session<'_> {
     pub(super) fn receive_all(&mut self, batch: &mut Batch) {
         let now = self.room.begin(&self.tables);
         for chunk in batch.chunks_mut(CHUNK) {
-            let ahead = Ahead::inbound(&self.tables, chunk);
+            let window = PrefetchWindow::inbound(&self.tables, chunk);
             for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
-                ahead.prefetch(&self.tables.inb, index);
+                window.prefetch(&self.tables.inb, index);
                 self.receive_at(now, frame, hdr);
             }
         }
@@ -112,7 +112,7 @@ impl Session<'_> {
 /// The prefetch window: the SAs that a chunk will probably need. Their places in the tables are loaded
 /// all at once, so that no packet waits for them. Their keys, which are much larger, are loaded shortly
 /// before they are needed.
-struct Ahead {
+struct PrefetchWindow {
     /// [`NOTHING`] where the SA is that of the packet before, or unknown.
     ids: [u32; CHUNK],
     /// The end of the part with ids. It saves time, because most chunks have one SA.
@@ -122,25 +122,25 @@ struct Ahead {
 /// No SA has this id.
 const NOTHING: u32 = u32::MAX;
 
-impl Ahead {
+impl PrefetchWindow {
     #[inline]
     fn outbound(tables: &Tables, chunk: &Batch) -> Self {
-        let ahead = Self::new(chunk, |(hdr, _)| hdr.out.resource_id.get());
-        ahead.load(&tables.outb);
-        ahead
+        let window = Self::new(chunk, |(hdr, _)| hdr.out.resource_id.get());
+        window.load(&tables.outb);
+        window
     }
 
     #[inline]
     fn inbound(tables: &Tables, chunk: &Batch) -> Self {
-        let mut ahead = Self::new(chunk, |(_, frame)| packet::peek_spi(frame, frame.layers()));
-        for spi in ahead.ids() {
+        let mut window = Self::new(chunk, |(_, frame)| packet::peek_spi(frame, frame.layers()));
+        for spi in window.ids() {
             tables.by_spi.prefetch(spi);
         }
-        for name in ahead.ids.iter_mut().take(ahead.end) {
+        for name in window.ids.iter_mut().take(window.end) {
             *name = tables.by_spi.ids(*name).next().unwrap_or(NOTHING);
         }
-        ahead.load(&tables.inb);
-        ahead
+        window.load(&tables.inb);
+        window
     }
 
     /// Finds the SAs of a chunk. `name` gives the id of a packet's SA, or an SPI from which it follows.
