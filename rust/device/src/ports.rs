@@ -25,7 +25,7 @@ pub use wakeup::Wakeup;
 pub trait Port: Send + Sync {
     /// Sends all `frames`, and returns the count of those that the port could not take. Empties `frames`,
     /// which may get other buffers in exchange. Does not block.
-    fn send(&self, frames: &mut Frames) -> Volume;
+    fn send(&self, frames: &mut Frames) -> Totals;
     /// Whether anything is connected.
     fn link_up(&self) -> bool;
     /// The NIC was reset.
@@ -36,14 +36,14 @@ pub trait Port: Send + Sync {
 
 /// A number of frames, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Volume {
+pub struct Totals {
     /// Frames.
     pub frames: usize,
     /// Bytes in all of them.
     pub bytes: usize,
 }
 
-impl Volume {
+impl Totals {
     /// Counts all `frames`.
     pub fn of(frames: &Frames) -> Self {
         Self {
@@ -63,8 +63,8 @@ impl Volume {
 pub struct Unplugged;
 
 impl Port for Unplugged {
-    fn send(&self, frames: &mut Frames) -> Volume {
-        let all = Volume::of(frames);
+    fn send(&self, frames: &mut Frames) -> Totals {
+        let all = Totals::of(frames);
         frames.truncate(0);
         all
     }
@@ -156,7 +156,7 @@ impl Attachment {
         if let Some((capture, interface)) = &self.capture {
             capture.write(*interface, frames.iter().map(|frame| &**frame));
         }
-        let all = Volume::of(frames);
+        let all = Totals::of(frames);
         let lost = self.port.send(frames);
         let sent = |all: usize, lost| all.saturating_sub(lost) as u64;
         self.stats.tx_frames.add(sent(all.frames, lost.frames));
@@ -195,8 +195,8 @@ mod tests {
     struct Choosy;
 
     impl Port for Choosy {
-        fn send(&self, frames: &mut Frames) -> Volume {
-            let mut lost = Volume::default();
+        fn send(&self, frames: &mut Frames) -> Totals {
+            let mut lost = Totals::default();
             frames.iter().step_by(2).for_each(|frame| lost.add(frame));
             frames.truncate(0);
             lost

@@ -15,7 +15,7 @@ use espnic_device::fault::MAX_HELD;
 use espnic_device::frames::Frames;
 use espnic_device::nic::Nic;
 use espnic_device::pci;
-use espnic_device::ports::{Port, Volume};
+use espnic_device::ports::{Port, Totals};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_device::worker::Worker;
@@ -229,10 +229,10 @@ fn the_link_goes_and_comes() {
 struct Mine(Arc<AtomicBool>);
 
 impl Port for Mine {
-    fn send(&self, frames: &mut Frames) -> Volume {
+    fn send(&self, frames: &mut Frames) -> Totals {
         assert!(!self.0.swap(false, Ordering::SeqCst), "armed");
         frames.truncate(0);
-        Volume::default()
+        Totals::default()
     }
 
     fn link_up(&self) -> bool {

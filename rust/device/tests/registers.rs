@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use espnic_device::frames::Frames;
 use espnic_device::pci;
-use espnic_device::ports::{Port, Volume};
+use espnic_device::ports::{Port, Totals};
 use espnic_device::transport::Region;
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::{status, NO_VECTOR};
@@ -175,8 +175,8 @@ fn a_configuration_interrupt_shows_in_the_isr_with_msix_too() {
 struct Loose(Arc<AtomicBool>);
 
 impl Port for Loose {
-    fn send(&self, frames: &mut Frames) -> Volume {
-        let all = Volume::of(frames);
+    fn send(&self, frames: &mut Frames) -> Totals {
+        let all = Totals::of(frames);
         frames.truncate(0);
         all
     }

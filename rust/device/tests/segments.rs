@@ -12,7 +12,7 @@ use std::sync::Arc;
 use espnic_device::frame::Frame;
 use espnic_device::frames::Frames;
 use espnic_device::net::csum;
-use espnic_device::ports::{Port, Volume};
+use espnic_device::ports::{Port, Totals};
 use espnic_device::worker::{process_step, Step};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
@@ -215,11 +215,11 @@ fn tiny_segments_are_refused() {
 struct Scale(Arc<AtomicUsize>);
 
 impl Port for Scale {
-    fn send(&self, frames: &mut Frames) -> Volume {
+    fn send(&self, frames: &mut Frames) -> Totals {
         let largest = frames.iter().map(Frame::capacity).max().unwrap_or(0);
         self.0.fetch_max(largest, Ordering::Relaxed);
         frames.truncate(0);
-        Volume::default()
+        Totals::default()
     }
 
     fn link_up(&self) -> bool {

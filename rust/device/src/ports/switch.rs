@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::endpoints::Endpoints;
-use super::{Port, RxBacklog, Volume};
+use super::{Port, RxBacklog, Totals};
 use crate::frames::Frames;
 use crate::memory::MemoryId;
 use addresses::{Addresses, Mac};
@@ -85,11 +85,11 @@ impl SwitchPort {
 }
 
 impl Port for SwitchPort {
-    fn send(&self, frames: &mut Frames) -> Volume {
+    fn send(&self, frames: &mut Frames) -> Totals {
         let endpoints = self.switch.endpoints.read();
         let lost = match endpoints.len() {
-            0 | 1 => Volume::of(frames),
-            _ => Volume::default(),
+            0 | 1 => Totals::of(frames),
+            _ => Totals::default(),
         };
         let common = self
             .spread(&endpoints, frames)
@@ -147,7 +147,7 @@ mod tests {
                 frame[6..12].copy_from_slice(&address(source));
                 frames.push(frame);
             }
-            assert_eq!(self.ports[from].send(&mut frames), Volume::default());
+            assert_eq!(self.ports[from].send(&mut frames), Totals::default());
             assert!(frames.is_empty());
             self.stats.iter().map(|s| s.rx_frames.get()).collect()
         }

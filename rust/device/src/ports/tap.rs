@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use espnic_esp::ip::Layers;
 
 use super::capture::Capture;
-use super::{Port, RxBacklog, Volume};
+use super::{Port, RxBacklog, Totals};
 use crate::frames::Frames;
 use interface::{Attached, Interface};
 use line::Line;
@@ -51,7 +51,7 @@ impl TapPort {
 }
 
 impl Port for TapPort {
-    fn send(&self, frames: &mut Frames) -> Volume {
+    fn send(&self, frames: &mut Frames) -> Totals {
         self.0.send(frames)
     }
 
@@ -79,8 +79,8 @@ impl<L: Line> Tap<L> {
         Ok(Self { line })
     }
 
-    fn send(&self, frames: &mut Frames) -> Volume {
-        let mut lost = Volume::default();
+    fn send(&self, frames: &mut Frames) -> Totals {
+        let mut lost = Totals::default();
         let line = self.line.load_full();
         for frame in frames.iter() {
             // A TAP write puts the frame into the host's receive queue and does not wait.
@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    fn send(tap: &Tap<Fake>) -> Volume {
+    fn send(tap: &Tap<Fake>) -> Totals {
         let mut frames = Frames::default();
         frames.push(vec![0; 60]);
         let lost = tap.send(&mut frames);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::endpoints::Endpoints;
-use super::{Port, RxBacklog, Volume};
+use super::{Port, RxBacklog, Totals};
 use crate::frames::Frames;
 
 /// The wire.
@@ -31,14 +31,14 @@ pub struct WirePort {
 }
 
 impl Port for WirePort {
-    fn send(&self, frames: &mut Frames) -> Volume {
+    fn send(&self, frames: &mut Frames) -> Totals {
         let endpoints = self.wire.endpoints.read();
         let mut others = endpoints
             .iter()
             .enumerate()
             .filter(|(end, _)| *end != self.own);
         let Some((_, first)) = others.next() else {
-            let all = Volume::of(frames);
+            let all = Totals::of(frames);
             frames.truncate(0);
             return all;
         };
@@ -48,7 +48,7 @@ impl Port for WirePort {
                 .for_each(|frame| backlog.copy(frame, *frame.layers()));
         }
         first.push(frames);
-        Volume::default()
+        Totals::default()
     }
 
     fn link_up(&self) -> bool {
@@ -72,7 +72,7 @@ mod tests {
         assert!(ports[1].link_up());
         let mut frames = Frames::default();
         frames.push(vec![7; 60]);
-        assert_eq!(ports[1].send(&mut frames), Volume::default());
+        assert_eq!(ports[1].send(&mut frames), Totals::default());
         assert!(frames.is_empty());
         let received: Vec<_> = stats.iter().map(|stats| stats.rx_frames.get()).collect();
         assert_eq!(received, [1, 0, 1]);
