@@ -11,6 +11,7 @@ pub mod aws_lc;
 mod backend;
 pub mod cbc_hmac;
 mod cipher;
+mod ct_eq;
 #[allow(unsafe_code)]
 pub mod evp_aead;
 pub mod gmac;
@@ -22,7 +23,6 @@ mod libraries;
 #[allow(unsafe_code)]
 mod prefetch;
 pub mod random;
-mod same;
 mod suite;
 
 pub(crate) use arena::{Arena, Placed};

@@ -3,7 +3,7 @@
 //! AES-CBC with HMAC in ESP (RFC 3602, RFC 2404, RFC 4868): encrypt, then authenticate.
 
 use super::backend::Backend;
-use super::same::same;
+use super::ct_eq::ct_eq;
 use super::suite::{Hash, KeyError, CBC_START};
 use super::{aws_lc, iv};
 use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
@@ -153,7 +153,7 @@ impl Transform for EspCbcHmac {
             icv.copy_from_slice(received);
         }
         result?;
-        if !same(computed, received) {
+        if !ct_eq(computed, received) {
             return Err(CipherError::Auth);
         }
         self.keys.decrypt(esp, end)

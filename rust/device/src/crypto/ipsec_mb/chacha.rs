@@ -2,7 +2,7 @@
 
 //! ChaCha20-Poly1305.
 
-use super::super::same::same;
+use super::super::ct_eq::ct_eq;
 use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
@@ -130,7 +130,7 @@ impl Aead for ChaCha20Poly1305 {
             return Err(CipherError::Unsupported);
         }
         let computed = self.run(self.functions.decrypt, nonce, aad, text);
-        if same(&computed, icv) {
+        if ct_eq(&computed, icv) {
             return Ok(());
         }
         // The library has decrypted before the tag was known. Encrypting with the same nonce brings

@@ -3,8 +3,8 @@
 //! AES-GCM.
 
 use super::super::arena::{Arena, Placed};
+use super::super::ct_eq::ct_eq;
 use super::super::prefetch::Region;
-use super::super::same::same;
 use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
@@ -221,7 +221,7 @@ impl Aead for AesGcm {
             .get_mut(..icv.len())
             .ok_or(CipherError::Unsupported)?;
         self.run(self.functions.decrypt, nonce, aad, text, computed)?;
-        if same(computed, icv) {
+        if ct_eq(computed, icv) {
             return Ok(());
         }
         // The library has decrypted before the tag was known. Encrypting with the same nonce brings

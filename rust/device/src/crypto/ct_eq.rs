@@ -9,7 +9,7 @@ const WORD: usize = size_of::<u128>();
 /// Whether the two are equal. Sixteen bytes at once, because byte by byte takes longer than decrypting
 /// a small packet; all differences are collected before the first is looked at.
 #[inline(always)]
-pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
@@ -50,13 +50,13 @@ mod tests {
     fn every_bit_counts() {
         for len in 0..40usize {
             let a: Vec<u8> = (0..len).map(|n| n as u8).collect();
-            assert!(same(&a, &a.clone()));
+            assert!(ct_eq(&a, &a.clone()));
             for bit in 0..8 * len {
                 let mut b = a.clone();
                 b[bit / 8] ^= 1 << (bit % 8);
-                assert!(!same(&a, &b), "{len} {bit}");
+                assert!(!ct_eq(&a, &b), "{len} {bit}");
             }
-            assert!(!same(&a, &[&a[..], &[0]].concat()));
+            assert!(!ct_eq(&a, &[&a[..], &[0]].concat()));
         }
     }
 }
