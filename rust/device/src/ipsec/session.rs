@@ -17,7 +17,7 @@ use std::sync::RwLockReadGuard;
 
 /// The number of packets of a batch whose SAs are looked up before the first one is processed.
 const CHUNK: usize = 64;
-/// The number of packets by which the memory of an SA is loaded window. Less does not hide the latency
+/// The number of packets by which the memory of an SA is loaded ahead. Less does not hide the latency
 /// of memory, more does not fit the first-level cache.
 const NEAR: usize = 3;
 
