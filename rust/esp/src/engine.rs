@@ -36,7 +36,7 @@ pub enum CipherError {
 
 /// The cryptography of an SA, with its keys.
 ///
-/// Works on a packet (see the module), whose lengths the engine has checked against the [`Shape`]. Both
+/// Works on a packet (see the module), whose lengths the engine has checked against the [`Layout`]. Both
 /// functions get the high part of the sequence number if it is authenticated. Several threads call them
 /// at once.
 pub trait Transform {
@@ -86,7 +86,7 @@ impl From<CipherError> for Error {
 
 /// Lengths of the parts of a packet, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct Layout {
     /// Explicit IV: [`IV_LEN`] or [`LONG_IV_LEN`].
     pub iv_len: u8,
     /// ICV, at most [`MAX_ICV_LEN`].
@@ -96,7 +96,7 @@ pub struct Shape {
     pub block: u8,
 }
 
-impl Shape {
+impl Layout {
     /// The lengths of a transform with an 8-byte IV and no block size: all AEADs.
     pub const fn aead(icv_len: u8) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug)]
 pub struct Params {
     /// Lengths.
-    pub shape: Shape,
+    pub layout: Layout,
     /// Extended sequence numbers: the high part is authenticated (RFC 4303 section 2.2.1).
     pub esn: bool,
     /// See [`seq::iv`]. Outbound only, and not with long IVs.
@@ -129,17 +129,17 @@ pub struct Opened<'a> {
 
 /// Padding that a text of `len` bytes needs so that with pad length and next header it fills blocks.
 #[inline]
-pub const fn padding(len: usize, shape: &Shape) -> usize {
-    match beyond_blocks(len.saturating_add(TRAILER_LEN), shape) {
+pub const fn padding(len: usize, layout: &Layout) -> usize {
+    match beyond_blocks(len.saturating_add(TRAILER_LEN), layout) {
         0 => 0,
-        over => (shape.block as usize).saturating_sub(over),
+        over => (layout.block as usize).saturating_sub(over),
     }
 }
 
 /// Bytes by which a text of `len` bytes exceeds whole blocks, whose size is a power of two.
 #[inline]
-const fn beyond_blocks(len: usize, shape: &Shape) -> usize {
-    len & (shape.block as usize).saturating_sub(1)
+const fn beyond_blocks(len: usize, layout: &Layout) -> usize {
+    len & (layout.block as usize).saturating_sub(1)
 }
 
 /// Encrypts the packet `esp` in place.
@@ -160,18 +160,18 @@ pub fn seal<T: Transform + ?Sized>(
     trailer_len: usize,
     esp: &mut [u8],
 ) -> Result<(), Error> {
-    let shape = params.shape;
-    let text = text(esp, &shape)?;
+    let layout = params.layout;
+    let text = text(esp, &layout)?;
     let (payload, _) = take_apart(text)?;
     let behind = text.len().saturating_sub(payload);
-    if behind.saturating_add(shape.icv_len.into()) != trailer_len {
+    if behind.saturating_add(layout.icv_len.into()) != trailer_len {
         return Err(Error::Format);
     }
     let (header, rest) = esp
         .split_first_chunk_mut::<ESP_HLEN>()
         .ok_or(Error::Length)?;
     let [_, _, _, _, lo @ ..] = *header;
-    if usize::from(shape.iv_len) == LONG_IV_LEN {
+    if usize::from(layout.iv_len) == LONG_IV_LEN {
         *rest.first_chunk_mut().ok_or(Error::Length)? = transform.random_iv()?;
     } else {
         let number = seq::join(esn_hi, u32::from_be_bytes(lo));
@@ -194,14 +194,14 @@ pub fn open<'a, T: Transform + ?Sized>(
     esn_hi: u32,
     esp: &'a mut [u8],
 ) -> Result<Opened<'a>, Error> {
-    let shape = params.shape;
-    text(esp, &shape)?;
+    let layout = params.layout;
+    text(esp, &layout)?;
     let esn_hi = params.esn.then_some(esn_hi);
     transform.open(esn_hi, esp)?;
-    match text(esp, &shape).and_then(take_apart) {
+    match text(esp, &layout).and_then(take_apart) {
         Ok((len, next_header)) => Ok(Opened {
             payload: esp
-                .get(start(&shape)..)
+                .get(start(&layout)..)
                 .and_then(|rest| rest.get(..len))
                 .ok_or(Error::Format)?,
             next_header,
@@ -217,18 +217,18 @@ pub fn open<'a, T: Transform + ?Sized>(
 
 /// Header and IV.
 #[inline]
-const fn start(shape: &Shape) -> usize {
-    ESP_HLEN.saturating_add(shape.iv_len as usize)
+const fn start(layout: &Layout) -> usize {
+    ESP_HLEN.saturating_add(layout.iv_len as usize)
 }
 
 /// Payload, padding, pad length and next header of a packet that has all its parts, and whose text fills
 /// blocks.
 #[inline]
-fn text<'a>(esp: &'a [u8], shape: &Shape) -> Result<&'a [u8], Error> {
-    let end = esp.len().checked_sub(shape.icv_len.into());
-    let text = end.and_then(|end| esp.get(start(shape)..end));
+fn text<'a>(esp: &'a [u8], layout: &Layout) -> Result<&'a [u8], Error> {
+    let end = esp.len().checked_sub(layout.icv_len.into());
+    let text = end.and_then(|end| esp.get(start(layout)..end));
     match text {
-        Some(text) if text.len() >= TRAILER_LEN && beyond_blocks(text.len(), shape) == 0 => {
+        Some(text) if text.len() >= TRAILER_LEN && beyond_blocks(text.len(), layout) == 0 => {
             Ok(text)
         }
         _ => Err(Error::Length),

@@ -83,7 +83,7 @@ impl Aead for Gcm {
 
 fn params() -> Params {
     Params {
-        shape: Shape::aead(16),
+        layout: Layout::aead(16),
         esn: false,
         iv_xor: 0x1122_3344_5566_7788,
     }
@@ -149,7 +149,7 @@ fn published_esp_packets() {
         let lo = u32::from_be_bytes(case.aad[case.aad.len() - 4..].try_into().unwrap());
         let iv = u64::from_be_bytes(case.nonce[4..].try_into().unwrap());
         let params = Params {
-            shape: Shape::aead(16),
+            layout: Layout::aead(16),
             esn,
             // Makes the IV that of the case.
             iv_xor: iv ^ seq::join(esn_hi, lo),
@@ -266,9 +266,9 @@ fn aeads_have_no_random_iv() {
     assert_eq!(gcm.random_iv(), Err(CipherError::Unsupported));
     let (mut esp, trailer_len) = packet(9, &[0x5a; 26], 0);
     let long = Params {
-        shape: Shape {
+        layout: Layout {
             iv_len: LONG_IV_LEN as u8,
-            ..Shape::aead(16)
+            ..Layout::aead(16)
         },
         ..params()
     };
@@ -318,7 +318,7 @@ proptest! {
         let gcm = Gcm::esp(&[7; 16]);
         let sent = esp.clone();
         let iv_len = if long_iv { 16 } else { 8 };
-        let params = Params { shape: Shape { iv_len, icv_len, block }, ..params() };
+        let params = Params { layout: Layout { iv_len, icv_len, block }, ..params() };
         prop_assert!(open(&gcm, &params, 0, &mut esp).is_err());
         prop_assert_eq!(&esp, &sent);
         let _ = seal(&gcm, &params, 0, trailer_len, &mut esp);

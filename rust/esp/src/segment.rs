@@ -7,7 +7,7 @@
 //! and trailer, and with room for IV and ICV.
 
 use crate::checksum::{complete_ipv4, complete_tcp, Sum, TCP_FIELD};
-use crate::engine::{padding, Shape};
+use crate::engine::{padding, Layout};
 use crate::ip::{
     be16, be32, put_be16, Ip, Layers, ETH_HLEN, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPV4_ID,
     IPV4_LENGTH, IPV6_HLEN, IPV6_LENGTH,
@@ -57,7 +57,7 @@ pub struct EspRequest {
     /// Start of the ESP header, from the start of the frame.
     pub offset: usize,
     /// Lengths of IV and ICV, and block size.
-    pub shape: Shape,
+    pub layout: Layout,
     /// Tunnel mode, else transport mode.
     pub tunnel: bool,
     /// Next header of the trailers.
@@ -111,7 +111,7 @@ impl<'a> Segments<'a> {
         let payload = esp
             .offset
             .saturating_add(ESP_HLEN)
-            .saturating_add(esp.shape.iv_len.into());
+            .saturating_add(esp.layout.iv_len.into());
         let inner = if esp.tunnel {
             let next_header = if request.family == 6 {
                 IPPROTO_IPV6
@@ -204,9 +204,9 @@ impl<'a> Segments<'a> {
             return 0;
         };
         let text = self.text_len(esp, index);
-        padding(text, &esp.shape)
+        padding(text, &esp.layout)
             .saturating_add(2)
-            .saturating_add(esp.shape.icv_len.into())
+            .saturating_add(esp.layout.icv_len.into())
     }
 
     /// ESP: bytes to encrypt in front of the padding.
@@ -214,7 +214,7 @@ impl<'a> Segments<'a> {
         let clear = esp
             .offset
             .saturating_add(ESP_HLEN)
-            .saturating_add(esp.shape.iv_len.into());
+            .saturating_add(esp.layout.iv_len.into());
         self.head
             .len()
             .saturating_sub(clear)
@@ -267,7 +267,7 @@ impl<'a> Segments<'a> {
     }
 
     fn write_trailer(&self, esp: &EspRequest, index: usize, trailer: &mut [u8]) -> Option<()> {
-        let len = padding(self.text_len(esp, index), &esp.shape);
+        let len = padding(self.text_len(esp, index), &esp.layout);
         let (pad, rest) = trailer.split_at_mut_checked(len)?;
         for (byte, value) in pad.iter_mut().zip(1u8..) {
             *byte = value;

@@ -38,7 +38,7 @@ struct Flow {
     ip_options: usize,
     tcp_options: usize,
     vlan: bool,
-    shape: Shape,
+    layout: Layout,
     flags: u8,
     tcp_seq: u32,
     id: u16,
@@ -132,7 +132,7 @@ impl Flow {
             Mode::Transport | Mode::Tunnel => {
                 let mut esp = SPI.to_be_bytes().to_vec();
                 esp.extend((esp_seq as u32).to_be_bytes());
-                esp.extend(vec![0; self.shape.iv_len.into()]);
+                esp.extend(vec![0; self.layout.iv_len.into()]);
                 if self.mode == Mode::Tunnel {
                     esp.extend(self.ip(self.inner_v6, false, self.ip_options, id, 6, tcp));
                 } else {
@@ -171,7 +171,7 @@ impl Flow {
     fn esp_request(&self) -> EspRequest {
         EspRequest {
             offset: self.esp_offset(),
-            shape: self.shape,
+            layout: self.layout,
             tunnel: self.mode == Mode::Tunnel,
             next_header: self.next_header(),
             seq: self.esp_seq,
@@ -218,14 +218,14 @@ impl Flow {
                     _ => 0,
                 };
                 let mut pad = 0u8;
-                while (inner + tcp.len() + usize::from(pad) + 2) % usize::from(self.shape.block)
+                while (inner + tcp.len() + usize::from(pad) + 2) % usize::from(self.layout.block)
                     != 0
                 {
                     pad += 1;
                     trailer.push(pad);
                 }
                 trailer.extend([pad, self.next_header()]);
-                trailer.extend(vec![0; self.shape.icv_len.into()]);
+                trailer.extend(vec![0; self.layout.icv_len.into()]);
             }
             let id = self.id.wrapping_add(i as u16);
             self.frame(&tcp, id, self.esp_seq + i as u64, &trailer)
@@ -236,12 +236,12 @@ impl Flow {
 
 fn flow() -> impl Strategy<Value = Flow> {
     let mode = prop::sample::select(&[Mode::Plain, Mode::Transport, Mode::Tunnel][..]);
-    let cbc = Shape {
+    let cbc = Layout {
         iv_len: 16,
         icv_len: 32,
         block: 16,
     };
-    let shape = prop::sample::select(vec![Shape::aead(16), Shape::aead(8), cbc]);
+    let layout = prop::sample::select(vec![Layout::aead(16), Layout::aead(8), cbc]);
     // Sequence numbers anywhere, and shortly before the low half wraps.
     let esp_seq = prop_oneof![1u64..1 << 40, 0xffff_fff0u64..=0xffff_ffff];
     let size = prop_oneof![1usize..40, 500usize..3000];
@@ -250,14 +250,14 @@ fn flow() -> impl Strategy<Value = Flow> {
         any::<(bool, bool, bool)>(),
         0usize..4,
         0usize..10,
-        shape,
+        layout,
     );
     let numbers = (any::<(u8, u32, u16)>(), esp_seq, size);
     (shape_of_frame, numbers, 0usize..30).prop_flat_map(|(frame, numbers, count)| {
         let most = (numbers.2 * count).min(12000);
         let data = prop::collection::vec(any::<u8>(), most / 2..=most);
         (Just(frame), Just(numbers), data).prop_map(|(frame, numbers, data)| {
-            let (mode, (outer_v6, inner_v6, vlan), ip_options, tcp_options, shape) = frame;
+            let (mode, (outer_v6, inner_v6, vlan), ip_options, tcp_options, layout) = frame;
             let ((flags, tcp_seq, id), esp_seq, size) = numbers;
             Flow {
                 mode,
@@ -270,7 +270,7 @@ fn flow() -> impl Strategy<Value = Flow> {
                 },
                 tcp_options,
                 vlan: vlan && mode == Mode::Plain,
-                shape,
+                layout,
                 flags,
                 tcp_seq,
                 id,
@@ -290,7 +290,7 @@ fn example(mode: Mode) -> Flow {
         ip_options: 0,
         tcp_options: 3,
         vlan: false,
-        shape: Shape::aead(16),
+        layout: Layout::aead(16),
         flags: 0x99,
         tcp_seq: 0xffff_ff00,
         id: 0xffff,
@@ -322,12 +322,12 @@ proptest! {
 
     #[test]
     fn every_sealed_segment_opens(flow in flow(), iv_xor: u64, esn: bool) {
-        let flow = Flow { shape: Shape::aead(16), ..flow };
+        let flow = Flow { layout: Layout::aead(16), ..flow };
         prop_assume!(flow.mode != Mode::Plain);
         let (frame, request) = flow.whole();
         let segments = Segments::in_esp(&frame, &Layers::find(&frame), &request, &flow.esp_request()).unwrap();
         let gcm = Gcm::esp(&[5; 16]);
-        let params = Params { shape: flow.shape, esn, iv_xor };
+        let params = Params { layout: flow.layout, esn, iv_xor };
         let (mut ivs, mut bytes) = (HashSet::new(), 0);
         for i in 0..segments.count() {
             let mut out = vec![0xee; segments.len(i)];

@@ -57,7 +57,7 @@ impl Oracle<'_> {
             }
             Suite::AesCbc(_) => panic!("this is no AEAD"),
         };
-        packet.extend(&tag[..self.suite.shape().icv_len.into()]);
+        packet.extend(&tag[..self.suite.layout().icv_len.into()]);
         packet
     }
 

@@ -5,7 +5,7 @@
 #![no_main]
 
 use espnic_esp::checksum::{complete, is_right, Sum};
-use espnic_esp::engine::{Opened, Shape};
+use espnic_esp::engine::{Layout, Opened};
 use espnic_esp::inner::checksum_is_right;
 use espnic_esp::ip::{Address, Layers};
 use espnic_esp::packet::{find, find_unsegmented, peek_spi, ESP_HLEN};
@@ -112,14 +112,14 @@ fn segmentation(bytes: &mut Bytes<'_>) {
         tcp: bytes.u16().into(),
         size: bytes.u16().into(),
     };
-    let cbc = Shape {
+    let cbc = Layout {
         iv_len: 16,
         icv_len: 12,
         block: 16,
     };
     let esp = EspRequest {
         offset: bytes.u8().into(),
-        shape: bytes.choose(&[Shape::aead(16), Shape::aead(8), cbc]),
+        layout: bytes.choose(&[Layout::aead(16), Layout::aead(8), cbc]),
         tunnel: bytes.u8() & 1 != 0,
         next_header: bytes.choose(&[4, 41, 6, 17]),
         seq: bytes.u64(),

@@ -53,7 +53,7 @@ impl<'a> Case<'a> {
             mac_key: &material[32..32 + mac_len],
             salt: bytes.array(),
             params: Params {
-                shape: suite.shape(),
+                layout: suite.layout(),
                 esn: flags & 1 != 0,
                 iv_xor: bytes.u64(),
             },
@@ -106,9 +106,9 @@ impl<'a> Case<'a> {
     /// The packet with this text as the engine wants it.
     fn clear(&self, text: &[u8]) -> Vec<u8> {
         let mut packet = [self.spi.to_be_bytes(), self.seq.to_be_bytes()].concat();
-        packet.resize(8 + usize::from(self.params.shape.iv_len), 0xaa);
+        packet.resize(8 + usize::from(self.params.layout.iv_len), 0xaa);
         packet.extend(text);
-        packet.resize(packet.len() + usize::from(self.params.shape.icv_len), 0xbb);
+        packet.resize(packet.len() + usize::from(self.params.layout.icv_len), 0xbb);
         packet
     }
 }
@@ -144,10 +144,10 @@ fn opened(case: &Case<'_>, cipher: &Cipher, packet: &[u8], expected: Result<(&[u
 
 /// A packet whose payload the sender frames.
 fn framed(case: &Case<'_>, payload: &[u8], more: u8, next_header: u8, damage: u16) {
-    let shape = case.params.shape;
-    let behind = trailer(payload.len(), shape.block.into(), more, next_header);
+    let layout = case.params.layout;
+    let behind = trailer(payload.len(), layout.block.into(), more, next_header);
     let text = [payload, &behind].concat();
-    let trailer_len = behind.len() + usize::from(shape.icv_len);
+    let trailer_len = behind.len() + usize::from(layout.icv_len);
     let ciphers = case.ciphers();
     for cipher in &ciphers {
         let mut packet = case.clear(&text);
@@ -183,7 +183,7 @@ fn forged(case: &Case<'_>, packet: &[u8], trailer_len: u16) {
         let len = usize::from(trailer_len);
         if seal(cipher, &case.params, case.hi, len, &mut received).is_ok() {
             assert!(open(cipher, &case.params, case.hi, &mut received).is_ok());
-            let iv_len = usize::from(case.params.shape.iv_len);
+            let iv_len = usize::from(case.params.layout.iv_len);
             assert!(iv_len != LONG_IV_LEN || received[8..8 + iv_len] != packet[8..8 + iv_len]);
         }
     }

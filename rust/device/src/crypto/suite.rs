@@ -3,7 +3,7 @@
 //! The suites of an SA: which algorithms there are, their keys and the lengths of their parts.
 
 use espnic_esp::aead::{SALT_LEN, TAG_LEN};
-use espnic_esp::engine::{Shape, LONG_IV_LEN};
+use espnic_esp::engine::{Layout, LONG_IV_LEN};
 use espnic_esp::packet::ESP_HLEN;
 
 /// Where the IV starts in an ESP packet.
@@ -81,11 +81,11 @@ pub enum Suite {
 
 impl Suite {
     /// Lengths of the parts of a packet.
-    pub const fn shape(self) -> Shape {
+    pub const fn layout(self) -> Layout {
         match self {
-            Self::AesGcm { icv_len } => Shape::aead(icv_len),
-            Self::ChaCha20Poly1305 | Self::AesGmac => Shape::aead(TAG_LEN as u8),
-            Self::AesCbc(hash) => Shape {
+            Self::AesGcm { icv_len } => Layout::aead(icv_len),
+            Self::ChaCha20Poly1305 | Self::AesGmac => Layout::aead(TAG_LEN as u8),
+            Self::AesCbc(hash) => Layout {
                 iv_len: LONG_IV_LEN as u8,
                 icv_len: hash.icv_len() as u8,
                 block: 16,

@@ -189,8 +189,8 @@ fn number(cipher: Cipher) -> u8 {
 
 /// Whether the pad length is wrong in a packet of this length.
 fn fits(sa: &Sa, len: usize) -> bool {
-    let shape = &sa.params.shape;
-    let around = ESP_HLEN + usize::from(shape.iv_len) + usize::from(shape.icv_len);
+    let layout = &sa.params.layout;
+    let around = ESP_HLEN + usize::from(layout.iv_len) + usize::from(layout.icv_len);
     len <= around + usize::from(WRONG_PAD_LEN)
 }
 
@@ -201,7 +201,7 @@ fn break_padding(sa: &Sa, esn_hi: u32, packet: &mut [u8]) {
     if sa.cipher.open(esn_hi, packet).is_err() {
         return;
     }
-    let pad_len = packet.len() - usize::from(sa.params.shape.icv_len) - 2;
+    let pad_len = packet.len() - usize::from(sa.params.layout.icv_len) - 2;
     if let Some(byte) = packet.get_mut(pad_len) {
         *byte = WRONG_PAD_LEN;
     }

@@ -81,7 +81,7 @@ impl Sa {
         check_direction(view, obj_type)?;
         let (suite, cipher) = algorithm::choose(libraries, view, entries)?;
         let params = Params {
-            shape: suite.shape(),
+            layout: suite.layout(),
             esn: has_option(view, cap::OPT_ESN),
             iv_xor: iv_xor(view, suite)?,
         };
@@ -313,7 +313,7 @@ fn check_direction(object: &SaObject, obj_type: u16) -> Result<(), Refused> {
 
 /// See [`sa::SaTail::iv_mode`]; zero for IVs that are not made of the sequence number.
 fn iv_xor(object: &SaObject, suite: Suite) -> Result<u64, Refused> {
-    let long = usize::from(suite.shape().iv_len) == LONG_IV_LEN;
+    let long = usize::from(suite.layout().iv_len) == LONG_IV_LEN;
     match (object.tail.iv_mode, long) {
         (sa::IV_DEVICE, true) => Ok(0),
         (sa::IV_SEQ_XOR, false) => Ok(object.tail.iv_xor.get()),

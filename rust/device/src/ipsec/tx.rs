@@ -106,7 +106,7 @@ fn segmented(
     };
     let esp = EspRequest {
         offset: esp.offset,
-        shape: sa.params.shape,
+        layout: sa.params.layout,
         tunnel: sa.tunnel,
         next_header: hdr.sec.next_header,
         seq: seq::join(hdr.sec.esn_hi.get(), esp.seq),
@@ -156,7 +156,7 @@ fn complete_checksum(
     trailer_len: usize,
     frame: &mut Frame,
 ) -> Result<(), TxDrop> {
-    let payload = esp_offset + ESP_HLEN + usize::from(sa.params.shape.iv_len);
+    let payload = esp_offset + ESP_HLEN + usize::from(sa.params.layout.iv_len);
     let start = usize::from(hdr.net.csum_start.get());
     let offset = usize::from(hdr.net.csum_offset.get());
     let end = frame.len().checked_sub(trailer_len);

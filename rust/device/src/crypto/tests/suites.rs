@@ -34,20 +34,20 @@ fn transform(backend: Backend, (suite, cipher, auth): &(Suite, Vec<u8>, Vec<u8>)
 
 /// A packet with an IV, `blocks` blocks of text and room for the ICV.
 fn packet(suite: Suite, blocks: usize, seed: u8) -> Vec<u8> {
-    let shape = suite.shape();
-    let text = blocks * usize::from(shape.block);
-    let len = 8 + usize::from(shape.iv_len) + text;
+    let layout = suite.layout();
+    let text = blocks * usize::from(layout.block);
+    let len = 8 + usize::from(layout.iv_len) + text;
     let mut esp: Vec<u8> = (0..len)
         .map(|n| (n as u8).wrapping_mul(31) ^ seed)
         .collect();
-    esp.resize(len + usize::from(shape.icv_len), 0);
+    esp.resize(len + usize::from(layout.icv_len), 0);
     esp
 }
 
 #[test]
 fn backends_agree_on_every_suite() {
     for case in suites() {
-        let shape = case.0.shape();
+        let layout = case.0.layout();
         for (blocks, esn_hi) in [(1, None), (1, Some(7)), (5, None), (90, Some(0xffff_fffe))] {
             let context = format!("{:?} {blocks} {esn_hi:?}", case.0);
             let clear = packet(case.0, blocks, 3);
@@ -61,7 +61,7 @@ fn backends_agree_on_every_suite() {
                 })
                 .collect::<Vec<_>>();
             assert!(sealed.iter().all(|esp| *esp == sealed[0]), "{context}");
-            let text = 8 + usize::from(shape.iv_len)..clear.len() - usize::from(shape.icv_len);
+            let text = 8 + usize::from(layout.iv_len)..clear.len() - usize::from(layout.icv_len);
             let encrypted = sealed[0][text.clone()] != clear[text.clone()];
             assert_eq!(encrypted, case.0 != Suite::AesGmac, "{context}");
             for &backend in Backend::ALL {
@@ -130,7 +130,7 @@ fn packets_without_all_parts_are_refused() {
         for case in suites() {
             let transform = transform(backend, &case);
             let full = packet(case.0, 1, 1);
-            let least = full.len() - usize::from(case.0.shape().block);
+            let least = full.len() - usize::from(case.0.layout().block);
             for len in 0..least {
                 let mut short = full[..len].to_vec();
                 assert!(transform.seal(Some(1), &mut short).is_err(), "{len}");
