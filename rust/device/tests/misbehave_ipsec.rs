@@ -116,7 +116,7 @@ fn records_are_wrong() {
     assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
     let cases: [(&str, Change); 6] = [
         ("sa-id", |hdr, _| hdr.out.resource_id = 5.into()),
-        ("epoch", |hdr, _| hdr.sec.generation = 6.into()),
+        ("generation", |hdr, _| hdr.sec.generation = 6.into()),
         ("spi", |_, frame| frame[34 + 3] ^= 1),
         ("address", |_, frame| {
             frame[33] ^= 1;

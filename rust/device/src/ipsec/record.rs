@@ -24,7 +24,7 @@ pub(super) fn distort(misbehaviour: &Misbehaviour, frame: &mut Frame, hdr: &mut 
     if misbehaviour.takes(Deed::SaId) {
         hdr.out.resource_id = (hdr.out.resource_id.get() ^ 1).into();
     }
-    if misbehaviour.takes(Deed::Epoch) {
+    if misbehaviour.takes(Deed::Generation) {
         sec.generation = (sec.generation.get() ^ 1).into();
     }
     if misbehaviour.takes(Deed::Spi) {

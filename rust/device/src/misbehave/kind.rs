@@ -81,7 +81,7 @@ words! {
         /// A decrypted packet with the id of another SA.
         SaId = "record sa-id",
         /// A decrypted packet with another generation than its SA.
-        Epoch = "record epoch",
+        Generation = "record generation",
         /// A decrypted packet with another SPI in its ESP header.
         Spi = "record spi",
         /// A decrypted packet with another destination address.

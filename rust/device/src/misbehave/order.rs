@@ -15,7 +15,7 @@ pub const FORMS: [&str; 10] = [
     "misbehave config max-pairs COUNT",
     "misbehave config mtu MTU COUNT",
     "misbehave sa limits|refuse-create|refuse-destroy COUNT",
-    "misbehave record sa-id|epoch|spi|address|offset-outside|offset-inside COUNT",
+    "misbehave record sa-id|generation|spi|address|offset-outside|offset-inside COUNT",
     "misbehave reset interrupts COUNT",
 ];
 

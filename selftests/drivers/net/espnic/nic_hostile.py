@@ -187,7 +187,7 @@ class Record:
 
 
 RECORDS = [
-    *(Record(what, {STALE: WRONG}) for what in ("sa-id", "epoch")),
+    *(Record(what, {STALE: WRONG}) for what in ("sa-id", "generation")),
     *(Record(what, {MISMATCH: WRONG})
       for what in ("spi", "offset-outside", "offset-inside", "address")),
     *(Record(what, {MISMATCH: WRONG}, 6) for what in ("spi", "address")),
