@@ -26,7 +26,7 @@ use kernel_net::{
         },
         ethtool::{
             self,
-            Limited, //
+            Setting, //
         },
         napi::{
             Poll,
@@ -195,10 +195,10 @@ impl ethtool::Operations for Nic {
         stats::all(dev.data(), out);
     }
 
-    fn channels(dev: &Device<Self>) -> Limited {
+    fn channels(dev: &Device<Self>) -> Setting {
         let nic = dev.data();
-        Limited {
-            now: nic.active.load(Relaxed),
+        Setting {
+            current: nic.active.load(Relaxed),
             max: u32::try_from(nic.channels.len()).unwrap_or(u32::MAX),
         }
     }
@@ -208,7 +208,7 @@ impl ethtool::Operations for Nic {
         nic.paused(dev, || nic.set_active(dev, count, rtnl))
     }
 
-    fn rings(dev: &Device<Self>) -> (Limited, Limited) {
+    fn rings(dev: &Device<Self>) -> (Setting, Setting) {
         let Some(channel) = dev.data().channel(0) else {
             return Default::default();
         };
@@ -236,9 +236,9 @@ impl ethtool::Operations for Nic {
 }
 
 /// The size of a queue's ring, now and at most.
-fn limits<P: Payload>(queue: &Queue<P>) -> Limited {
-    Limited {
-        now: queue.size(),
+fn limits<P: Payload>(queue: &Queue<P>) -> Setting {
+    Setting {
+        current: queue.size(),
         max: queue.max_size(),
     }
 }

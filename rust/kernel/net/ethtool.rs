@@ -36,13 +36,13 @@ pub trait Operations: NetOperations {
     fn statistics(dev: &Device<Self>, out: &mut Statistics<'_>);
 
     /// The number of queue pairs in use, and its upper limit. RTNL held.
-    fn channels(dev: &Device<Self>) -> Limited;
+    fn channels(dev: &Device<Self>) -> Setting;
 
     /// Sets the number of queue pairs, from 1 to the limit. RTNL held, may sleep.
     fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result;
 
     /// The sizes of the receive and of the transmit rings in descriptors. RTNL held.
-    fn rings(dev: &Device<Self>) -> (Limited, Limited);
+    fn rings(dev: &Device<Self>) -> (Setting, Setting);
 
     /// Sets the sizes of the receive and of the transmit rings, or fails with an extack message. RTNL
     /// held, may sleep.
@@ -54,15 +54,15 @@ pub trait Operations: NetOperations {
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::ethtool::Limited;
+/// use kernel_net::net::ethtool::Setting;
 ///
-/// let channels = Limited { now: 2, max: 16 };
-/// assert!(channels.now <= channels.max);
+/// let channels = Setting { current: 2, max: 16 };
+/// assert!(channels.current <= channels.max);
 /// ```
 #[derive(Clone, Copy, Default)]
-pub struct Limited {
+pub struct Setting {
     /// The current value.
-    pub now: u32,
+    pub current: u32,
     /// The upper limit.
     pub max: u32,
 }
@@ -182,7 +182,7 @@ impl<T: Operations> Callbacks<T> {
         // SAFETY: ethtool passes a structure for us to fill.
         let out = unsafe { &mut *out };
         out.max_combined = channels.max;
-        out.combined_count = channels.now;
+        out.combined_count = channels.current;
     }
 
     /// # Safety
@@ -214,9 +214,9 @@ impl<T: Operations> Callbacks<T> {
         let (rx, tx) = T::rings(unsafe { Device::from_raw(dev) });
         // SAFETY: ethtool passes a structure for us to fill.
         let out = unsafe { &mut *out };
-        out.rx_pending = rx.now;
+        out.rx_pending = rx.current;
         out.rx_max_pending = rx.max;
-        out.tx_pending = tx.now;
+        out.tx_pending = tx.current;
         out.tx_max_pending = tx.max;
     }
 

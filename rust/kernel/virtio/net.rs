@@ -25,7 +25,7 @@
 //!         },
 //!         ethtool::{
 //!             self,
-//!             Limited, //
+//!             Setting, //
 //!         },
 //!         napi::{
 //!             Poll,
@@ -128,15 +128,15 @@
 //!
 //!     fn statistics(_dev: &Device<Self>, _out: &mut ethtool::Statistics<'_>) {}
 //!
-//!     fn channels(_dev: &Device<Self>) -> Limited {
-//!         Limited { now: 1, max: 1 }
+//!     fn channels(_dev: &Device<Self>) -> Setting {
+//!         Setting { current: 1, max: 1 }
 //!     }
 //!
 //!     fn set_channels(_dev: &Device<Self>, _count: u32, _rtnl: &rtnl::Held) -> Result {
 //!         Ok(())
 //!     }
 //!
-//!     fn rings(_dev: &Device<Self>) -> (Limited, Limited) {
+//!     fn rings(_dev: &Device<Self>) -> (Setting, Setting) {
 //!         Default::default()
 //!     }
 //!
