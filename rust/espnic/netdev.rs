@@ -297,7 +297,7 @@ impl xfrm::Operations for Nic {
     }
 }
 
-impl notifier::Observer for Nic {
+impl notifier::Handler for Nic {
     fn features_changed(dev: &Device<Self>) {
         let nic = dev.data();
         if nic.ndis.follow_features(&nic.ipsec, dev.features()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The adapter: its configuration, its SAs' numbers, and who hears of what happens.
+//! The adapter: its configuration, its SAs' numbers, and who gets its indications.
 
 use super::{
     handles::Handles,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an open file hears from the adapter: a bounded ring of records, and its pended requests.
+//! What an open file gets from the adapter: a bounded ring of records, and its pended requests.
 
 use super::{
     information::Information,
@@ -95,7 +95,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Makes one that hears what `wants` (`WANT_`) says, and wakes `readable` then. Sleeps.
+    /// Makes one that gets what `wants` (`WANT_`) says, and wakes `readable` then. Sleeps.
     ///
     /// # Errors
     ///

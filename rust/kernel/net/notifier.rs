@@ -23,7 +23,7 @@ use kernel::{
 };
 
 /// Notifier callbacks of a driver, for its own devices only. RTNL held, may sleep.
-pub trait Observer: Operations {
+pub trait Handler: Operations {
     /// The features may have changed.
     fn features_changed(dev: &Device<Self>);
 
@@ -37,7 +37,7 @@ pub trait Observer: Operations {
 }
 
 /// Before XFRM, which has 0: XFRM then finds and deletes the states that were added before
-/// [`Observer::leaving`] returned.
+/// [`Handler::leaving`] returned.
 const PRIORITY: c_int = 1;
 
 /// A registered notifier: `T` is called until this is dropped.
@@ -50,28 +50,28 @@ const PRIORITY: c_int = 1;
 ///
 /// ```
 /// use kernel_net::net::notifier::{
-///     Observer,
+///     Handler,
 ///     Registration, //
 /// };
 ///
-/// /// Listens until the returned value is dropped.
-/// fn listen<T: Observer>() -> Result<Pin<KBox<Registration<T>>>> {
+/// /// The callbacks come until the returned value is dropped.
+/// fn register<T: Handler>() -> Result<Pin<KBox<Registration<T>>>> {
 ///     KBox::pin_init(Registration::new(), GFP_KERNEL)
 /// }
 /// ```
 #[pin_data(PinnedDrop)]
-pub struct Registration<T: Observer> {
+pub struct Registration<T: Handler> {
     #[pin]
     block: Opaque<bindings::notifier_block>,
-    _observer: PhantomData<T>,
+    _handler: PhantomData<T>,
 }
 
 // SAFETY: The registration has no methods, and may be undone by any thread.
-unsafe impl<T: Observer> Send for Registration<T> {}
+unsafe impl<T: Handler> Send for Registration<T> {}
 // SAFETY: The registration has no methods.
-unsafe impl<T: Observer> Sync for Registration<T> {}
+unsafe impl<T: Handler> Sync for Registration<T> {}
 
-impl<T: Observer> Registration<T> {
+impl<T: Handler> Registration<T> {
     /// Registers; takes RTNL, sleeps.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl<T: Observer> Registration<T> {
                 // SAFETY: The block is complete, and pinned until the drop unregisters it.
                 to_result(unsafe { bindings::register_netdevice_notifier(slot) })
             }),
-            _observer: PhantomData,
+            _handler: PhantomData,
         })
     }
 
@@ -150,11 +150,11 @@ unsafe fn own<'a, T: Operations>(dev: *mut bindings::net_device) -> Option<&'a D
 /// # Safety
 ///
 /// `dev` is live, and RTNL is held.
-unsafe fn tell_lower<T: Observer>(dev: *mut bindings::net_device, may_divert: bool) {
+unsafe fn tell_lower<T: Handler>(dev: *mut bindings::net_device, may_divert: bool) {
     /// # Safety
     ///
     /// `lower` is live and registered, RTNL is held, and `told` is that of the outer function.
-    unsafe extern "C" fn tell<T: Observer>(
+    unsafe extern "C" fn tell<T: Handler>(
         lower: *mut bindings::net_device,
         told: *mut bindings::netdev_nested_priv,
     ) -> c_int {
@@ -178,7 +178,7 @@ unsafe fn tell_lower<T: Observer>(dev: *mut bindings::net_device, may_divert: bo
 }
 
 #[pinned_drop]
-impl<T: Observer> PinnedDrop for Registration<T> {
+impl<T: Handler> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Registered by the invariant; nobody calls it any more when the function returns.
         unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
