@@ -60,22 +60,22 @@ pub fn set_up<E>(mut execute: impl FnMut(Command<'_>) -> Result<Vec<u8>, E>) -> 
 /// A crypto-only SA with AES-GCM-128, IPv4 to 10.0.0.2. Sender and receiver have the same key.
 pub fn object(obj_type: u16) -> SaObject {
     let mut object = SaObject::new_zeroed();
-    object.std.mode = cap::MODE_ESP_TRANSPORT;
-    object.std.spi = SPI.into();
-    object.std.salt = [9, 8, 7, 6];
-    object.std.cipher_key.length = 16.into();
-    object.std.cipher_key.data[..16].fill(0x42);
+    object.base.mode = cap::MODE_ESP_TRANSPORT;
+    object.base.spi = SPI.into();
+    object.base.salt = [9, 8, 7, 6];
+    object.base.cipher_key.length = 16.into();
+    object.base.cipher_key.data[..16].fill(0x42);
     object.tail.tail_len = SaTail::LEN.into();
     object.tail.aead_algo = cap::AEAD_GCM.into();
     object.tail.icv_len = ICV as u8;
     object.tail.generation = GENERATION.into();
     let mut flags = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
     if obj_type == OBJ_OUTB_SA {
-        object.std.direction = sa::DIR_OUT;
+        object.base.direction = sa::DIR_OUT;
         object.tail.iv_mode = sa::IV_SEQ_XOR;
         object.tail.iv_xor = 0x0102_0304_0506_0708.into();
     } else {
-        object.std.direction = sa::DIR_IN;
+        object.base.direction = sa::DIR_IN;
         flags |= sa::TAIL_MATCH_ADDR;
         object.tail.peer_family = 4;
         object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);

@@ -95,7 +95,7 @@ fn icv_len(lens: &[usize], bits: u32) -> Result<u8, &'static CStr> {
 impl Algorithm<'_> {
     /// Writes ids, lengths and keys to `object`.
     pub(super) fn write(&self, object: &mut SaObject) {
-        object.std.salt = self.salt;
+        object.base.salt = self.salt;
         object.tail.icv_len = self.icv_len;
         self.suite.write(object, self.key, self.auth_key);
     }

@@ -65,11 +65,11 @@ pub(super) fn describe(
     supported: &Supported<'_>,
     seen: u64,
 ) {
-    let std = &mut object.std;
-    std.mode = supported.mode;
-    std.obj_id = U32::new(handle.id);
-    std.spi = U32::new(x.spi());
-    std.options = U64::new(u64::from(supported.options));
+    let base = &mut object.base;
+    base.mode = supported.mode;
+    base.obj_id = U32::new(handle.id);
+    base.spi = U32::new(x.spi());
+    base.options = U64::new(u64::from(supported.options));
     let tail = &mut object.tail;
     tail.tail_len = U16::new(SaTail::LEN);
     tail.tail_flags = U16::new(sa::TAIL_CRYPTO_ONLY | sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR);
@@ -79,8 +79,8 @@ pub(super) fn describe(
     tail.peer_src = x.source();
     if let Some(encap) = supported.encapsulation {
         tail.encap_mode = sa::ENCAP_UDP;
-        std.udp_sport = U16::new(encap.source_port);
-        std.udp_dport = U16::new(encap.destination_port);
+        base.udp_sport = U16::new(encap.source_port);
+        base.udp_dport = U16::new(encap.destination_port);
     }
     supported.algorithm.write(object);
     match handle.direction {
@@ -90,17 +90,17 @@ pub(super) fn describe(
 }
 
 fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>, seen: u64) {
-    object.std.direction = sa::DIR_IN;
+    object.base.direction = sa::DIR_IN;
     if supported.options & cap::OPT_ESN != 0 {
         // The NIC infers high halves from it. It does not check for replays.
-        object.std.replay_win_sz = U32::new(x.replay_window().max(1));
+        object.base.replay_win_sz = U32::new(x.replay_window().max(1));
         object.tail.seq = U64::new(seen);
         object.tail.tail_flags |= U16::new(sa::TAIL_SEQ_VALID);
     }
 }
 
 fn describe_outbound(object: &mut SaObject, supported: &Supported<'_>) {
-    object.std.direction = sa::DIR_OUT;
+    object.base.direction = sa::DIR_OUT;
     if supported.encapsulation.is_some() {
         // `ip xfrm state update` changes the ports without a call to the driver (X16); the stack
         // then sends packets with the new ones.

@@ -97,7 +97,7 @@ fn messages(data: &[u8]) {
     let object: SaObject = read_zero_extended(object);
     let mut blank = object;
     blank.clear_keys();
-    assert_eq!(blank.std.spi.get(), object.std.spi.get());
+    assert_eq!(blank.base.spi.get(), object.base.spi.get());
     if let Ok(reply) = Reply::parse(data) {
         assert!(reply.qualifier <= Q_TRYAGAIN && inside(data, reply.result));
         assert!(reply.status == EINVAL || reply.status.to_le_bytes() == data[..2]);

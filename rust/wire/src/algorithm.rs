@@ -193,8 +193,8 @@ impl Suite {
     pub fn of(object: &SaObject) -> Option<Self> {
         let ids = (
             object.tail.aead_algo.get(),
-            object.std.cipher_algo.get(),
-            object.std.auth_algo.get(),
+            object.base.cipher_algo.get(),
+            object.base.auth_algo.get(),
         );
         Self::all().find(|suite| suite.ids() == ids)
     }
@@ -228,8 +228,8 @@ impl Suite {
     pub fn write(self, object: &mut SaObject, key: &[u8], auth_key: &[u8]) {
         let (aead, cipher, mac) = self.ids();
         object.tail.aead_algo = U32::new(aead);
-        object.std.cipher_algo = U64::new(cipher);
-        object.std.auth_algo = U64::new(mac);
+        object.base.cipher_algo = U64::new(cipher);
+        object.base.auth_algo = U64::new(mac);
         match self.cipher.row().kind {
             cap::KIND_MAC => object.set_auth_key(key),
             _ => {

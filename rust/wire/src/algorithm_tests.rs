@@ -112,8 +112,8 @@ fn other_ids_name_none() {
     let ids = |aead: u32, cipher: u64, mac: u64| {
         let mut object = SaObject::new_zeroed();
         object.tail.aead_algo = aead.into();
-        object.std.cipher_algo = cipher.into();
-        object.std.auth_algo = mac.into();
+        object.base.cipher_algo = cipher.into();
+        object.base.auth_algo = mac.into();
         Suite::of(&object)
     };
     assert_eq!(

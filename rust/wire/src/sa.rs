@@ -2,7 +2,7 @@
 
 //! IPsec SA objects (VIRTIO 1.4 section 5.1.6.5.9) and their experimental tail.
 //!
-//! An object is [`SaStd`] (196 bytes), 4 bytes of padding and, with feature 127, [`SaTail`] (144
+//! An object is [`SaBase`] (196 bytes), 4 bytes of padding and, with feature 127, [`SaTail`] (144
 //! bytes), together [`SaObject`]. The standard part has 64-bit fields at offsets that are not
 //! multiples of 8, so a natural C layout of it is wrong.
 
@@ -13,16 +13,16 @@ pub const OBJ_OUTB_SA: u16 = 0x0203;
 /// Object type: inbound SA.
 pub const OBJ_INB_SA: u16 = 0x0204;
 
-/// [`SaStd::direction`]: outbound.
+/// [`SaBase::direction`]: outbound.
 pub const DIR_OUT: u8 = 1;
-/// [`SaStd::direction`]: inbound.
+/// [`SaBase::direction`]: inbound.
 pub const DIR_IN: u8 = 2;
 
-/// [`SaStd::param_type`]: no tunnel header.
+/// [`SaBase::param_type`]: no tunnel header.
 pub const PARAM_NONE: u8 = 0;
-/// [`SaStd::param_type`]: IPv4 tunnel header. The standard does not define the values.
+/// [`SaBase::param_type`]: IPv4 tunnel header. The standard does not define the values.
 pub const PARAM_IPV4: u8 = 4;
-/// [`SaStd::param_type`]: IPv6 tunnel header.
+/// [`SaBase::param_type`]: IPv6 tunnel header.
 pub const PARAM_IPV6: u8 = 6;
 
 /// [`SaTail::tail_flags`]: ESP header, sequence number, padding and lifetimes belong to the driver;
@@ -74,7 +74,7 @@ secret_layout! {
 
 secret_layout! {
     /// The standard object, `virtio_crypto_resource_obj_ipsec_sa_256b_key`.
-    pub struct SaStd {
+    pub struct SaBase {
         /// [`crate::cap`] `MODE_` constants.
         pub mode: u8,
         /// [`DIR_OUT`] or [`DIR_IN`], as the object type says.
@@ -89,7 +89,7 @@ secret_layout! {
         pub salt: [u8; 4],
         /// [`crate::cap`] `OPT_` constants.
         pub options: U64,
-        /// `PARAM_` constants; which form [`SaStd::param`] has.
+        /// `PARAM_` constants; which form [`SaBase::param`] has.
         pub param_type: u8,
         /// Zero.
         pub reserved1: [u8; 3],
@@ -177,7 +177,7 @@ secret_layout! {
     /// All zero is a valid start: `SaObject::new_zeroed()`.
     pub struct SaObject {
         /// The standard part.
-        pub std: SaStd,
+        pub base: SaBase,
         /// Zero.
         pub padding: [u8; 4],
         /// The experimental part.
@@ -209,12 +209,12 @@ impl SaObject {
     /// Sets the cipher or AEAD key, without its salt. Of one that is longer than [`KEY_MAX`] bytes only the
     /// length is right: [`Self::cipher_key`] fails, so no NIC takes the object.
     pub fn set_cipher_key(&mut self, key: &[u8]) {
-        self.std.cipher_key.set(&mut self.tail.cipher_key_ext, key);
+        self.base.cipher_key.set(&mut self.tail.cipher_key_ext, key);
     }
 
     /// Sets the MAC key. As [`Self::set_cipher_key`].
     pub fn set_auth_key(&mut self, key: &[u8]) {
-        self.std.auth_key.set(&mut self.tail.auth_key_ext, key);
+        self.base.auth_key.set(&mut self.tail.auth_key_ext, key);
     }
 
     /// The cipher or AEAD key, put together in `room`. The caller erases `room`, whatever this returns.
@@ -223,7 +223,7 @@ impl SaObject {
     ///
     /// [`Error::Truncated`] if the key is said to be longer than [`KEY_MAX`] bytes.
     pub fn cipher_key<'a>(&self, room: &'a mut [u8; KEY_MAX]) -> Result<&'a [u8], Error> {
-        self.std.cipher_key.join(&self.tail.cipher_key_ext, room)
+        self.base.cipher_key.join(&self.tail.cipher_key_ext, room)
     }
 
     /// The MAC key. As [`Self::cipher_key`].
@@ -232,15 +232,15 @@ impl SaObject {
     ///
     /// As [`Self::cipher_key`].
     pub fn auth_key<'a>(&self, room: &'a mut [u8; KEY_MAX]) -> Result<&'a [u8], Error> {
-        self.std.auth_key.join(&self.tail.auth_key_ext, room)
+        self.base.auth_key.join(&self.tail.auth_key_ext, room)
     }
 
     /// Overwrites all key material, salt included, with zeroes. This is what a QUERY returns; to erase a
     /// copy for good, use a means that the compiler cannot remove.
     pub fn clear_keys(&mut self) {
-        self.std.salt = [0; 4];
-        self.std.cipher_key.data = [0; 32];
-        self.std.auth_key.data = [0; 32];
+        self.base.salt = [0; 4];
+        self.base.cipher_key.data = [0; 32];
+        self.base.auth_key.data = [0; 32];
         self.tail.auth_key_ext = [0; 32];
         self.tail.cipher_key_ext = [0; 32];
     }
@@ -249,21 +249,21 @@ impl SaObject {
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<Key>() == 36);
-    assert!(size_of::<SaStd>() == 196);
-    assert!(offset_of!(SaStd, obj_id) == 4);
-    assert!(offset_of!(SaStd, spi) == 8);
-    assert!(offset_of!(SaStd, salt) == 12);
-    assert!(offset_of!(SaStd, options) == 16);
-    assert!(offset_of!(SaStd, param_type) == 24);
-    assert!(offset_of!(SaStd, param) == 28);
-    assert!(offset_of!(SaStd, udp_sport) == 68);
-    assert!(offset_of!(SaStd, replay_win_sz) == 72);
-    assert!(offset_of!(SaStd, cipher_algo) == 76);
-    assert!(offset_of!(SaStd, cipher_key) == 84);
-    assert!(offset_of!(SaStd, auth_algo) == 120);
-    assert!(offset_of!(SaStd, auth_key) == 128);
-    assert!(offset_of!(SaStd, packets_soft_limit) == 164);
-    assert!(offset_of!(SaStd, bytes_hard_limit) == 188);
+    assert!(size_of::<SaBase>() == 196);
+    assert!(offset_of!(SaBase, obj_id) == 4);
+    assert!(offset_of!(SaBase, spi) == 8);
+    assert!(offset_of!(SaBase, salt) == 12);
+    assert!(offset_of!(SaBase, options) == 16);
+    assert!(offset_of!(SaBase, param_type) == 24);
+    assert!(offset_of!(SaBase, param) == 28);
+    assert!(offset_of!(SaBase, udp_sport) == 68);
+    assert!(offset_of!(SaBase, replay_win_sz) == 72);
+    assert!(offset_of!(SaBase, cipher_algo) == 76);
+    assert!(offset_of!(SaBase, cipher_key) == 84);
+    assert!(offset_of!(SaBase, auth_algo) == 120);
+    assert!(offset_of!(SaBase, auth_key) == 128);
+    assert!(offset_of!(SaBase, packets_soft_limit) == 164);
+    assert!(offset_of!(SaBase, bytes_hard_limit) == 188);
     assert!(size_of::<SaTail>() == SaTail::LEN as usize);
     assert!(size_of::<SaObject>() == 344);
     assert!(offset_of!(SaObject, tail) == 200);
@@ -306,8 +306,8 @@ mod tests {
         let mut object = SaObject::new_zeroed();
         let key = [[1; 32], [2; 32]].concat();
         object.set_auth_key(&key);
-        assert_eq!(object.std.auth_key.length.get(), 64);
-        assert_eq!(object.std.auth_key.data, [1; 32]);
+        assert_eq!(object.base.auth_key.length.get(), 64);
+        assert_eq!(object.base.auth_key.data, [1; 32]);
         assert_eq!(object.tail.auth_key_ext, [2; 32]);
     }
 
@@ -329,7 +329,7 @@ mod tests {
         for range in [12..16, 88..120, 132..164, 272..304, 304..336] {
             assert!(bytes[range].iter().all(|&byte| byte == 0));
         }
-        assert_eq!(object.std.cipher_key.length.get(), 0xa5a5);
+        assert_eq!(object.base.cipher_key.length.get(), 0xa5a5);
         assert_eq!(object.tail.keepalive_s.get(), 0xa5a5_a5a5);
     }
 }

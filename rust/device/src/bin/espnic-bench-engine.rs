@@ -132,9 +132,9 @@ const fn spi(id: u32) -> u32 {
 /// The SA of [`testing::object`] with what is its own.
 fn object(obj_type: u16, id: u32) -> SaObject {
     let mut object = testing::object(obj_type);
-    object.std.obj_id = id.into();
-    object.std.spi = spi(id).into();
-    object.std.cipher_key.data[..16].copy_from_slice(&key(id));
+    object.base.obj_id = id.into();
+    object.base.spi = spi(id).into();
+    object.base.cipher_key.data[..16].copy_from_slice(&key(id));
     object.tail.iv_xor = (0x5555_5555_5555 ^ u64::from(id)).into();
     object
 }

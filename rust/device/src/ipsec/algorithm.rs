@@ -28,9 +28,9 @@ pub(super) fn choose(
         _ => cipher_key.len(),
     };
     let icv_len = object.tail.icv_len;
-    let wanted = u16::try_from(object.std.options.get())
+    let wanted = u16::try_from(object.base.options.get())
         .ok()
-        .and_then(|options| known.single(object.std.mode, options, key_len, icv_len.into()))
+        .and_then(|options| known.single(object.base.mode, options, key_len, icv_len.into()))
         .ok_or(Refused::FIELD)?;
     if !entries.iter().any(|taken| wanted.is_within(taken)) {
         return Err(Refused::FIELD);
@@ -39,7 +39,7 @@ pub(super) fn choose(
     let keys = Keys {
         cipher: cipher_key,
         auth: auth_key,
-        salt: object.std.salt,
+        salt: object.base.salt,
     };
     let cipher = libraries
         .transform(suite, &keys)

@@ -77,7 +77,7 @@ fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
     let key = object.cipher_key(key_room).ok()?;
     let salt: &[u8] = match object.tail.aead_algo.get() {
         0 => &[],
-        _ => &object.std.salt,
+        _ => &object.base.salt,
     };
     let auth_key = object.auth_key(auth_room).ok()?;
     let families: &[u8] = match object.tail.peer_family {
@@ -85,14 +85,14 @@ fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
         6 => &[6],
         _ => &[4, 6],
     };
-    let numbers = match object.std.options.get() & u64::from(cap::OPT_ESN) {
+    let numbers = match object.base.options.get() & u64::from(cap::OPT_ESN) {
         0 => "32-bit",
         _ => "64-bit",
     };
     let mut text = Zeroizing::new(String::with_capacity(TEXT));
     for family in families {
         let (src, dst) = addresses(object);
-        let spi = object.std.spi.get();
+        let spi = object.base.spi.get();
         let _ = write!(
             text,
             "\"IPv{family}\",\"{src}\",\"{dst}\",\"{spi:#010x}\",\"{encryption}\",\""
@@ -168,10 +168,10 @@ mod tests {
 
     fn gcm() -> SaObject {
         let mut object = SaObject::new_zeroed();
-        object.std.spi = 0xabc.into();
-        object.std.salt = [1, 2, 3, 4];
-        object.std.cipher_key.length = 16.into();
-        object.std.cipher_key.data[..16].copy_from_slice(&[0x42; 16]);
+        object.base.spi = 0xabc.into();
+        object.base.salt = [1, 2, 3, 4];
+        object.base.cipher_key.length = 16.into();
+        object.base.cipher_key.data[..16].copy_from_slice(&[0x42; 16]);
         object.tail.aead_algo = cap::AEAD_GCM.into();
         object.tail.icv_len = 12;
         object
@@ -205,12 +205,12 @@ mod tests {
         let mut object = gcm();
         object.tail.peer_family = 4;
         object.tail.aead_algo = 0.into();
-        object.std.cipher_algo = cap::CIPHER_AES_CBC.into();
-        object.std.auth_algo = cap::MAC_HMAC_SHA512.into();
-        object.std.auth_key.length = 64.into();
-        object.std.auth_key.data = [0xaa; 32];
+        object.base.cipher_algo = cap::CIPHER_AES_CBC.into();
+        object.base.auth_algo = cap::MAC_HMAC_SHA512.into();
+        object.base.auth_key.length = 64.into();
+        object.base.auth_key.data = [0xaa; 32];
         object.tail.auth_key_ext = [0xbb; 32];
-        object.std.options = u64::from(cap::OPT_ESN).into();
+        object.base.options = u64::from(cap::OPT_ESN).into();
         let expected = format!(
             "\"AES-CBC [RFC3602]\",\"0x{}\",\"HMAC-SHA-512-256 [RFC4868]\",\"0x{}{}\",\"64-bit\"\n",
             "42".repeat(16),
@@ -220,8 +220,8 @@ mod tests {
         let text = entry(&object).unwrap();
         assert!(text.ends_with(&expected), "{}", *text);
         assert!(text.capacity() == TEXT);
-        object.std.cipher_algo = 0.into();
-        object.std.auth_algo = cap::MAC_GMAC_AES.into();
+        object.base.cipher_algo = 0.into();
+        object.base.auth_algo = cap::MAC_GMAC_AES.into();
         assert!(entry(&object).is_none());
     }
 

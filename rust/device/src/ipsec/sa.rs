@@ -87,14 +87,14 @@ impl Sa {
         };
         Ok(Self {
             id,
-            spi: view.std.spi.get(),
+            spi: view.base.spi.get(),
             generation: view.tail.generation.get(),
-            tunnel: view.std.mode == cap::MODE_ESP_TUNNEL,
+            tunnel: view.base.mode == cap::MODE_ESP_TUNNEL,
             dst: destination(view),
             udp: udp(view),
             cipher,
             params,
-            window: view.std.replay_win_sz.get(),
+            window: view.base.replay_win_sz.get(),
             top: AtomicU64::new(given_seq(view).unwrap_or(0)),
             last: Last::new(0),
             object: Sparse::new(&stored),
@@ -190,20 +190,20 @@ pub(super) fn view(object: &[u8; size_of::<SaObject>()]) -> Result<&SaObject, Re
 
 /// The part of an object that MODIFY must leave as it is, without reserved fields, which are ignored.
 fn fixed(object: &SaObject) -> Zeroizing<Vec<u8>> {
-    let (std, tail) = (&object.std, &object.tail);
+    let (base, tail) = (&object.base, &object.tail);
     // Whether `seq` counts is not fixed.
     let tail_flags = tail.tail_flags.get() & !sa::TAIL_SEQ_VALID;
     let parts: [&[u8]; 17] = [
-        &[std.mode, std.direction],
-        std.spi.as_bytes(),
-        &std.salt,
-        std.options.as_bytes(),
-        std.cipher_algo.as_bytes(),
-        std.cipher_key.length.as_bytes(),
-        &std.cipher_key.data,
-        std.auth_algo.as_bytes(),
-        std.auth_key.length.as_bytes(),
-        std.replay_win_sz.as_bytes(),
+        &[base.mode, base.direction],
+        base.spi.as_bytes(),
+        &base.salt,
+        base.options.as_bytes(),
+        base.cipher_algo.as_bytes(),
+        base.cipher_key.length.as_bytes(),
+        &base.cipher_key.data,
+        base.auth_algo.as_bytes(),
+        base.auth_key.length.as_bytes(),
+        base.replay_win_sz.as_bytes(),
         &tail_flags.to_le_bytes(),
         tail.aead_algo.as_bytes(),
         &[tail.icv_len, tail.encap_mode, tail.iv_mode],
@@ -225,13 +225,13 @@ fn fixed(object: &SaObject) -> Zeroizing<Vec<u8>> {
 /// Only crypto-only SAs exist, and in that mode the NIC checks no replay, counts no lifetime, sends no
 /// keepalive and has no events: an SA that asks for them is refused rather than created without.
 fn check_crypto_only(object: &SaObject) -> Result<(), Refused> {
-    let (std, tail) = (&object.std, &object.tail);
+    let (base, tail) = (&object.base, &object.tail);
     let flags = tail.tail_flags.get();
     let limits = [
-        std.packets_soft_limit,
-        std.bytes_soft_limit,
-        std.packets_hard_limit,
-        std.bytes_hard_limit,
+        base.packets_soft_limit,
+        base.bytes_soft_limit,
+        base.packets_hard_limit,
+        base.bytes_hard_limit,
         tail.event_mask,
     ];
     let refused = flags & sa::TAIL_CRYPTO_ONLY == 0
@@ -242,7 +242,7 @@ fn check_crypto_only(object: &SaObject) -> Result<(), Refused> {
         || !encapsulation_fits(object)
         || tail.keepalive_s.get() != 0
         // RFC 4303 section 2.1: never on the wire.
-        || std.spi.get() == 0;
+        || base.spi.get() == 0;
     if refused {
         Err(Refused::FIELD)
     } else {
@@ -252,8 +252,8 @@ fn check_crypto_only(object: &SaObject) -> Result<(), Refused> {
 
 /// A replay window is given exactly where it is needed, inbound with ESN.
 fn window_fits(object: &SaObject) -> bool {
-    let window = object.std.replay_win_sz.get();
-    if object.std.direction == sa::DIR_IN && has_option(object, cap::OPT_ESN) {
+    let window = object.base.replay_win_sz.get();
+    if object.base.direction == sa::DIR_IN && has_option(object, cap::OPT_ESN) {
         (1..=MAX_WINDOW).contains(&window)
     } else {
         window == 0
@@ -272,14 +272,14 @@ fn encapsulation_fits(object: &SaObject) -> bool {
 }
 
 fn has_option(object: &SaObject, option: u32) -> bool {
-    object.std.options.get() & u64::from(option) != 0
+    object.base.options.get() & u64::from(option) != 0
 }
 
 fn udp(object: &SaObject) -> Option<Udp> {
     has_option(object, cap::OPT_UDP_ENCAP).then(|| Udp {
         ports: Ports {
-            src: object.std.udp_sport.get(),
-            dst: object.std.udp_dport.get(),
+            src: object.base.udp_sport.get(),
+            dst: object.base.udp_dport.get(),
         },
         check: object.tail.tail_flags.get() & sa::TAIL_NO_UDP_PORT_CHECK == 0,
     })
@@ -296,9 +296,9 @@ fn given_seq(object: &SaObject) -> Option<u64> {
 fn check_direction(object: &SaObject, obj_type: u16) -> Result<(), Refused> {
     let needed = sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR;
     let ok = match obj_type {
-        sa::OBJ_OUTB_SA => object.std.direction == sa::DIR_OUT,
+        sa::OBJ_OUTB_SA => object.base.direction == sa::DIR_OUT,
         sa::OBJ_INB_SA => {
-            object.std.direction == sa::DIR_IN
+            object.base.direction == sa::DIR_IN
                 && object.tail.tail_flags.get() & needed == needed
                 && matches!(object.tail.peer_family, 4 | 6)
         }

@@ -153,19 +153,19 @@ mod cases {
         let x = state(aead(GCM, b"0123456789abcdefghijklmnopqrstuvSALT", 128))?;
         let mut object = SaObject::new_zeroed();
         of(&x).map_err(|_| EINVAL)?.write(&mut object);
-        assert_eq!(object.std.salt, *b"SALT");
-        assert_eq!(object.std.cipher_key.length.get(), 32);
+        assert_eq!(object.base.salt, *b"SALT");
+        assert_eq!(object.base.cipher_key.length.get(), 32);
         assert_eq!(
-            &object.std.cipher_key.data,
+            &object.base.cipher_key.data,
             b"0123456789abcdefghijklmnopqrstuv"
         );
         assert_eq!(object.tail.aead_algo.get(), 1);
         assert_eq!(object.tail.icv_len, 16);
         assert_eq!(
-            (object.std.cipher_algo.get(), object.std.auth_algo.get()),
+            (object.base.cipher_algo.get(), object.base.auth_algo.get()),
             (0, 0)
         );
-        assert_eq!(object.std.auth_key.length.get(), 0);
+        assert_eq!(object.base.auth_key.length.get(), 0);
         Ok(())
     }
 
@@ -174,11 +174,11 @@ mod cases {
         let x = state(aead(GMAC, b"0123456789abcdefSALT", 128))?;
         let mut object = SaObject::new_zeroed();
         of(&x).map_err(|_| EINVAL)?.write(&mut object);
-        assert_eq!(object.std.salt, *b"SALT");
-        assert_eq!(object.std.auth_algo.get(), 41);
-        assert_eq!(object.std.auth_key.length.get(), 16);
-        assert_eq!(&object.std.auth_key.data[..17], b"0123456789abcdef\0");
-        assert_eq!(object.std.cipher_key.length.get(), 0);
+        assert_eq!(object.base.salt, *b"SALT");
+        assert_eq!(object.base.auth_algo.get(), 41);
+        assert_eq!(object.base.auth_key.length.get(), 16);
+        assert_eq!(&object.base.auth_key.data[..17], b"0123456789abcdef\0");
+        assert_eq!(object.base.cipher_key.length.get(), 0);
         assert_eq!(object.tail.aead_algo.get(), 0);
         Ok(())
     }
@@ -190,13 +190,13 @@ mod cases {
         let x = state(cbc(b"0123456789abcdef", c"hmac(sha512)", &auth_key, 256))?;
         let mut object = SaObject::new_zeroed();
         of(&x).map_err(|_| EINVAL)?.write(&mut object);
-        assert_eq!(object.std.auth_key.length.get(), 64);
-        assert_eq!(object.std.auth_key.data, [0xa1; 32]);
+        assert_eq!(object.base.auth_key.length.get(), 64);
+        assert_eq!(object.base.auth_key.data, [0xa1; 32]);
         assert_eq!(object.tail.auth_key_ext, [0xb2; 32]);
-        assert_eq!(object.std.cipher_key.length.get(), 16);
+        assert_eq!(object.base.cipher_key.length.get(), 16);
         assert_eq!(object.tail.cipher_key_ext, [0; 32]);
         assert_eq!(
-            (object.std.cipher_algo.get(), object.std.auth_algo.get()),
+            (object.base.cipher_algo.get(), object.base.auth_algo.get()),
             (3, 6)
         );
         Ok(())

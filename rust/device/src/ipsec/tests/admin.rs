@@ -248,7 +248,7 @@ fn the_driver_takes_no_more_than_is_offered() {
         INVALID_FIELD
     );
     let mut long = object(OBJ_OUTB_SA);
-    long.std.cipher_key.length = 32.into();
+    long.base.cipher_key.length = 32.into();
     assert_eq!(
         create(&ipsec, OBJ_OUTB_SA, 1, &long),
         INVALID_FIELD,
@@ -341,18 +341,18 @@ fn modify_changes_addresses_only() {
             },
         )
     };
-    assert_eq!(modify(|object| object.std.spi = 5.into()), INVALID_FIELD);
-    assert_eq!(modify(|object| object.std.salt[0] ^= 1), INVALID_FIELD);
+    assert_eq!(modify(|object| object.base.spi = 5.into()), INVALID_FIELD);
+    assert_eq!(modify(|object| object.base.salt[0] ^= 1), INVALID_FIELD);
     assert_eq!(
-        modify(|object| object.std.cipher_key.data[15] ^= 1),
+        modify(|object| object.base.cipher_key.data[15] ^= 1),
         INVALID_FIELD
     );
     assert_eq!(
-        modify(|object| object.std.cipher_key.length = 32.into()),
+        modify(|object| object.base.cipher_key.length = 32.into()),
         INVALID_FIELD
     );
     assert_eq!(
-        modify(|object| object.std.mode = cap::MODE_ESP_TUNNEL),
+        modify(|object| object.base.mode = cap::MODE_ESP_TUNNEL),
         INVALID_FIELD
     );
     assert_eq!(
@@ -369,23 +369,23 @@ fn modify_changes_addresses_only() {
 #[test]
 fn what_is_not_supported_is_refused() {
     let changes: [fn(&mut SaObject); 28] = [
-        |object| object.std.mode = cap::MODE_AH_TUNNEL,
-        |object| object.std.mode = 0,
-        |object| object.std.direction = 3 - object.std.direction,
-        |object| object.std.spi = 0.into(),
-        |object| object.std.options = 4.into(),
-        |object| object.std.options = (1 << 40).into(),
-        |object| object.std.replay_win_sz = 32.into(),
-        |object| object.std.cipher_algo = 3.into(),
-        |object| object.std.auth_algo = 2.into(),
-        |object| object.std.auth_key.length = 20.into(),
-        |object| object.std.cipher_key.length = 20.into(),
+        |object| object.base.mode = cap::MODE_AH_TUNNEL,
+        |object| object.base.mode = 0,
+        |object| object.base.direction = 3 - object.base.direction,
+        |object| object.base.spi = 0.into(),
+        |object| object.base.options = 4.into(),
+        |object| object.base.options = (1 << 40).into(),
+        |object| object.base.replay_win_sz = 32.into(),
+        |object| object.base.cipher_algo = 3.into(),
+        |object| object.base.auth_algo = 2.into(),
+        |object| object.base.auth_key.length = 20.into(),
+        |object| object.base.cipher_key.length = 20.into(),
         |object| object.tail.aead_algo = cap::AEAD_CHACHA20_POLY1305.into(),
         |object| object.tail.aead_algo = 0.into(),
-        |object| object.std.cipher_key.length = 0.into(),
-        |object| object.std.cipher_key.length = 64.into(),
-        |object| object.std.packets_soft_limit = 1.into(),
-        |object| object.std.bytes_hard_limit = 1.into(),
+        |object| object.base.cipher_key.length = 0.into(),
+        |object| object.base.cipher_key.length = 64.into(),
+        |object| object.base.packets_soft_limit = 1.into(),
+        |object| object.base.bytes_hard_limit = 1.into(),
         |object| object.tail.tail_len = 143.into(),
         |object| object.tail.tail_flags = (object.tail.tail_flags.get() & !1).into(),
         |object| object.tail.tail_flags = (object.tail.tail_flags.get() | 4).into(),
@@ -436,17 +436,17 @@ fn what_is_not_supported_is_refused() {
     bytes[32] = 1;
     assert_eq!(run_bytes(&ipsec, &bytes[..len]).0, INVALID_FIELD);
     // The standard part alone is a standard SA.
-    let std = object.std.as_bytes();
+    let base = object.base.as_bytes();
     let create = Command::ObjCreate {
         obj_type: OBJ_OUTB_SA,
         id: 1,
-        object: std,
+        object: base,
     };
     assert_eq!(status(&ipsec, create), INVALID_FIELD);
     // Reserved fields are ignored.
     let mut object = object;
     object.padding = [1; 4];
-    object.std.reserved = 5.into();
+    object.base.reserved = 5.into();
     object.tail.reserved1 = 5.into();
     assert_eq!(super::create(&ipsec, OBJ_OUTB_SA, 1, &object), DONE);
 }

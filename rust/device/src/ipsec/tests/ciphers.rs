@@ -52,20 +52,20 @@ impl Algorithms {
     fn object(&self, obj_type: u16, esn: bool) -> SaObject {
         let mut object = object(obj_type);
         object.tail.aead_algo = self.aead.into();
-        object.std.cipher_algo = self.cipher.into();
-        object.std.auth_algo = self.mac.into();
+        object.base.cipher_algo = self.cipher.into();
+        object.base.auth_algo = self.mac.into();
         object.tail.icv_len = self.icv as u8;
-        object.std.cipher_key.length = (self.key as u16).into();
-        object.std.auth_key.length = (self.auth as u16).into();
-        object.std.auth_key.data.fill(0x11);
+        object.base.cipher_key.length = (self.key as u16).into();
+        object.base.auth_key.length = (self.auth as u16).into();
+        object.base.auth_key.data.fill(0x11);
         object.tail.auth_key_ext.fill(0x12);
         if self.is_cbc() {
             object.tail.iv_mode = wire::IV_DEVICE;
         }
         if esn {
-            object.std.options = u64::from(cap::OPT_ESN).into();
+            object.base.options = u64::from(cap::OPT_ESN).into();
             if obj_type == OBJ_INB_SA {
-                object.std.replay_win_sz = 32.into();
+                object.base.replay_win_sz = 32.into();
             }
         }
         object
@@ -179,18 +179,18 @@ fn mixtures_of_algorithms_are_refused() {
     let ipsec = ready(Backend::default());
     for algorithms in Algorithms::all() {
         let mut changes: Vec<fn(&mut SaObject)> = vec![
-            |object| object.std.cipher_algo = 4.into(),
-            |object| object.std.auth_algo = 1.into(),
+            |object| object.base.cipher_algo = 4.into(),
+            |object| object.base.auth_algo = 1.into(),
             |object| object.tail.aead_algo = cap::AEAD_CCM.into(),
-            |object| object.std.cipher_key.length = 65.into(),
-            |object| object.std.auth_key.length = 65.into(),
+            |object| object.base.cipher_key.length = 65.into(),
+            |object| object.base.auth_key.length = 65.into(),
             |object| object.tail.icv_len += 1,
         ];
         if algorithms.auth == 0 {
-            changes.push(|object| object.std.auth_key.length = 16.into());
+            changes.push(|object| object.base.auth_key.length = 16.into());
         }
         if algorithms.key == 0 {
-            changes.push(|object| object.std.cipher_key.length = 16.into());
+            changes.push(|object| object.base.cipher_key.length = 16.into());
         }
         for (n, change) in changes.iter().enumerate() {
             let mut object = algorithms.object(OBJ_OUTB_SA, false);

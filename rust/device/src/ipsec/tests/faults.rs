@@ -46,10 +46,10 @@ fn wrong_padding_authenticates() {
 fn padding_is_broken_in_the_right_half_of_the_numbers() {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     let mut outb = object(OBJ_OUTB_SA);
-    outb.std.options = u64::from(cap::OPT_ESN).into();
+    outb.base.options = u64::from(cap::OPT_ESN).into();
     let mut inb = object(OBJ_INB_SA);
-    inb.std.options = u64::from(cap::OPT_ESN).into();
-    inb.std.replay_win_sz = 64.into();
+    inb.base.options = u64::from(cap::OPT_ESN).into();
+    inb.base.replay_win_sz = 64.into();
     inb.tail.tail_flags = (inb.tail.tail_flags.get() | wire::TAIL_SEQ_VALID).into();
     inb.tail.seq = 0x3_0000_0000.into();
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &outb), DONE);

@@ -55,7 +55,7 @@ fn few_inbound_sas_have_one_spi() {
     assert_eq!(counter(&ipsec, "admin_errors"), errors + 1);
     // Others are not concerned, and one that goes makes room.
     let mut other = to(MOST);
-    other.std.spi = (SPI + 1).into();
+    other.base.spi = (SPI + 1).into();
     assert_eq!(create(&ipsec, OBJ_INB_SA, MOST, &other), DONE);
     for id in 0..=MOST {
         assert_eq!(create(&ipsec, OBJ_OUTB_SA, id, &object(OBJ_OUTB_SA)), DONE);

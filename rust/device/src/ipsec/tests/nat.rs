@@ -8,10 +8,10 @@ const PORTS: [u16; 2] = [4500, 4501];
 
 fn encapsulated(obj_type: u16) -> SaObject {
     let mut object = object(obj_type);
-    object.std.options = u64::from(cap::OPT_UDP_ENCAP).into();
+    object.base.options = u64::from(cap::OPT_UDP_ENCAP).into();
     object.tail.encap_mode = wire::ENCAP_UDP;
-    object.std.udp_sport = PORTS[0].into();
-    object.std.udp_dport = PORTS[1].into();
+    object.base.udp_sport = PORTS[0].into();
+    object.base.udp_dport = PORTS[1].into();
     object
 }
 
@@ -134,7 +134,7 @@ fn ports_may_go_unchecked_and_change() {
 
     let (a, b) = pair();
     let mut moved = encapsulated(OBJ_INB_SA);
-    moved.std.udp_dport = 4600.into();
+    moved.base.udp_dport = 4600.into();
     let modify = Command::ObjModify {
         obj_type: OBJ_INB_SA,
         id: 2,
@@ -152,7 +152,7 @@ fn ports_may_go_unchecked_and_change() {
 fn half_an_encapsulation_is_refused() {
     let ipsec = ready(Backend::default());
     let changes: [fn(&mut SaObject); 4] = [
-        |object| object.std.options = 0.into(),
+        |object| object.base.options = 0.into(),
         |object| object.tail.encap_mode = wire::ENCAP_NONE,
         |object| object.tail.encap_mode = 2,
         |object| object.tail.peer_family = 6,

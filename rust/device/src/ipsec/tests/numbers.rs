@@ -9,9 +9,9 @@ const WRAP: u64 = 1 << 32;
 
 fn esn(obj_type: u16, window: u32, seq: Option<u64>) -> SaObject {
     let mut object = object(obj_type);
-    object.std.options = u64::from(cap::OPT_ESN).into();
+    object.base.options = u64::from(cap::OPT_ESN).into();
     if obj_type == OBJ_INB_SA {
-        object.std.replay_win_sz = window.into();
+        object.base.replay_win_sz = window.into();
     }
     if let Some(seq) = seq {
         object.tail.tail_flags = (object.tail.tail_flags.get() | wire::TAIL_SEQ_VALID).into();
@@ -112,7 +112,7 @@ fn windows_have_limits() {
         );
     }
     let mut outbound = esn(OBJ_OUTB_SA, 0, None);
-    outbound.std.replay_win_sz = 32.into();
+    outbound.base.replay_win_sz = 32.into();
     assert_eq!(create(&ipsec, OBJ_OUTB_SA, 1, &outbound), INVALID_FIELD);
 }
 

@@ -225,7 +225,7 @@ fn a_new_sa_under_the_id_does_not_take_packets_of_the_old_one() {
 fn among_equal_keys_the_oldest_serves() {
     let (a, b) = default_pair();
     let mut younger = object(OBJ_INB_SA);
-    younger.std.cipher_key.data[0] ^= 1;
+    younger.base.cipher_key.data[0] ^= 1;
     // A smaller id is not older.
     assert_eq!(create(&b, OBJ_INB_SA, 0, &younger), DONE);
     let mut elsewhere = object(OBJ_INB_SA);
@@ -250,7 +250,7 @@ fn among_equal_keys_the_oldest_serves() {
 fn a_modified_sa_keeps_its_age() {
     let (a, b) = default_pair();
     let mut younger = object(OBJ_INB_SA);
-    younger.std.cipher_key.data[0] ^= 1;
+    younger.base.cipher_key.data[0] ^= 1;
     assert_eq!(create(&b, OBJ_INB_SA, 9, &younger), DONE);
     let (hdr, mut wire) = frame(1, 1, b"x");
     send(&a, &hdr, &mut wire).unwrap();
@@ -279,7 +279,7 @@ fn a_modified_sa_keeps_its_age() {
 fn a_batch_is_its_packets() {
     let (a, b) = default_pair();
     let mut other = object(OBJ_OUTB_SA);
-    other.std.spi = 0x2002.into();
+    other.base.spi = 0x2002.into();
     assert_eq!(create(&a, OBJ_OUTB_SA, 3, &other), DONE);
     // Two SAs, an id that does not exist, and one frame that is none.
     let batch: Vec<_> = (0..40u32)
@@ -328,9 +328,9 @@ fn a_batch_is_its_packets() {
 fn ipv6_is_found_by_its_whole_address() {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     let mut out = object(OBJ_OUTB_SA);
-    out.std.cipher_key.length = 32.into();
+    out.base.cipher_key.length = 32.into();
     let mut inb = object(OBJ_INB_SA);
-    inb.std.cipher_key.length = 32.into();
+    inb.base.cipher_key.length = 32.into();
     inb.tail.peer_family = 6;
     inb.tail.peer_dst = [0xfe; 16];
     assert_eq!(create(&a, OBJ_OUTB_SA, 0, &out), DONE);

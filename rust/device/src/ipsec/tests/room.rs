@@ -20,7 +20,7 @@ struct Nics {
 
 fn with_spi(obj_type: u16, id: u32) -> SaObject {
     let mut object = object(obj_type);
-    object.std.spi = (SPI + id).into();
+    object.base.spi = (SPI + id).into();
     object
 }
 

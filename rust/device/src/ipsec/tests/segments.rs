@@ -77,9 +77,9 @@ fn the_high_half_is_carried() {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     for (ipsec, obj_type, id) in [(&a, OBJ_OUTB_SA, 1), (&b, OBJ_INB_SA, 2)] {
         let mut esn = object(obj_type);
-        esn.std.options = u64::from(cap::OPT_ESN).into();
+        esn.base.options = u64::from(cap::OPT_ESN).into();
         if obj_type == OBJ_INB_SA {
-            esn.std.replay_win_sz = 64.into();
+            esn.base.replay_win_sz = 64.into();
             esn.tail.tail_flags = (esn.tail.tail_flags.get() | wire::TAIL_SEQ_VALID).into();
             esn.tail.seq = 0x4_ffff_0000.into();
         }
@@ -165,7 +165,7 @@ fn what_cannot_be_segmented_is_dropped_whole() {
 fn packets_in_udp_are_never_segmented() {
     let a = ready(Backend::default());
     let mut nat = object(OBJ_OUTB_SA);
-    nat.std.options = u64::from(cap::OPT_UDP_ENCAP).into();
+    nat.base.options = u64::from(cap::OPT_UDP_ENCAP).into();
     nat.tail.encap_mode = wire::ENCAP_UDP;
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &nat), DONE);
     let (hdr, frame) = big(100, 5000, 1400);
