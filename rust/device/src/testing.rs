@@ -77,8 +77,8 @@ pub fn object(obj_type: u16) -> SaObject {
     } else {
         object.base.direction = sa::DIR_IN;
         flags |= sa::TAIL_MATCH_ADDR;
-        object.tail.peer_family = 4;
-        object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+        object.tail.family = 4;
+        object.tail.dst[..4].copy_from_slice(&[10, 0, 0, 2]);
     }
     object.tail.tail_flags = flags.into();
     object

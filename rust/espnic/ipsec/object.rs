@@ -73,10 +73,10 @@ pub(super) fn describe(
     let tail = &mut object.tail;
     tail.tail_len = U16::new(SaTail::LEN);
     tail.tail_flags = U16::new(sa::TAIL_CRYPTO_ONLY | sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR);
-    tail.peer_family = supported.family;
+    tail.family = supported.family;
     tail.generation = U16::new(handle.generation);
-    tail.peer_dst = x.destination();
-    tail.peer_src = x.source();
+    tail.dst = x.destination();
+    tail.src = x.source();
     if let Some(encap) = supported.encapsulation {
         tail.encap_mode = sa::ENCAP_UDP;
         base.udp_sport = U16::new(encap.source_port);

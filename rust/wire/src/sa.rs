@@ -32,7 +32,7 @@ pub const TAIL_CRYPTO_ONLY: u16 = 1;
 pub const TAIL_SEQ_VALID: u16 = 2;
 /// [`SaTail::tail_flags`]: the replay bitmap behind the tail is valid.
 pub const TAIL_BITMAP_VALID: u16 = 4;
-/// [`SaTail::tail_flags`], inbound: packets match by (SPI, family, [`SaTail::peer_dst`]). Among equal
+/// [`SaTail::tail_flags`], inbound: packets match by (SPI, family, [`SaTail::dst`]). Among equal
 /// keys the oldest live object serves.
 pub const TAIL_MATCH_ADDR: u16 = 8;
 /// [`SaTail::tail_flags`], inbound: a packet that fails is delivered as it came, with its status;
@@ -132,8 +132,8 @@ secret_layout! {
         pub aead_algo: U32,
         /// ICV in bytes.
         pub icv_len: u8,
-        /// Family of [`SaTail::peer_dst`] and [`SaTail::peer_src`]: 4, 6, or 0 for none.
-        pub peer_family: u8,
+        /// Family of [`SaTail::dst`] and [`SaTail::src`]: 4, 6, or 0 for none.
+        pub family: u8,
         /// `ENCAP_` constants.
         pub encap_mode: u8,
         /// `IV_` constants.
@@ -152,9 +152,9 @@ secret_layout! {
         /// Bit *n*: report events of type *n*.
         pub event_mask: U64,
         /// Destination address of the packets, network order; IPv4 in the first 4 bytes.
-        pub peer_dst: [u8; 16],
+        pub dst: [u8; 16],
         /// Source address of the packets, network order; IPv4 in the first 4 bytes.
-        pub peer_src: [u8; 16],
+        pub src: [u8; 16],
         /// Bytes 32 to 63 of the MAC key.
         pub auth_key_ext: [u8; 32],
         /// Bytes 32 to 63 of the cipher key.
@@ -273,8 +273,8 @@ const _: () = {
     assert!(offset_of!(SaTail, seq) == 216 - 200);
     assert!(offset_of!(SaTail, iv_xor) == 224 - 200);
     assert!(offset_of!(SaTail, event_mask) == 232 - 200);
-    assert!(offset_of!(SaTail, peer_dst) == 240 - 200);
-    assert!(offset_of!(SaTail, peer_src) == 256 - 200);
+    assert!(offset_of!(SaTail, dst) == 240 - 200);
+    assert!(offset_of!(SaTail, src) == 256 - 200);
     assert!(offset_of!(SaTail, auth_key_ext) == 272 - 200);
     assert!(offset_of!(SaTail, cipher_key_ext) == 304 - 200);
     assert!(offset_of!(SaTail, keepalive_s) == 336 - 200);

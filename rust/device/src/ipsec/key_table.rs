@@ -80,7 +80,7 @@ fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
         _ => &object.base.salt,
     };
     let auth_key = object.auth_key(auth_room).ok()?;
-    let families: &[u8] = match object.tail.peer_family {
+    let families: &[u8] = match object.tail.family {
         4 => &[4],
         6 => &[6],
         _ => &[4, 6],
@@ -132,10 +132,10 @@ fn hmac(mac: Mac) -> &'static str {
 fn addresses(object: &SaObject) -> (String, String) {
     let tail = &object.tail;
     let src = match tail.encap_mode {
-        sa::ENCAP_NONE => address(tail.peer_family, &tail.peer_src),
+        sa::ENCAP_NONE => address(tail.family, &tail.src),
         _ => ANY.to_owned(),
     };
-    (src, address(tail.peer_family, &tail.peer_dst))
+    (src, address(tail.family, &tail.dst))
 }
 
 /// The address as text, or any if it is zero: then the driver has not given one.
@@ -187,23 +187,23 @@ mod tests {
             text(&object),
             format!("\"IPv4\",\"*\",\"*\",{rest}\"IPv6\",\"*\",\"*\",{rest}")
         );
-        object.tail.peer_family = 4;
-        object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+        object.tail.family = 4;
+        object.tail.dst[..4].copy_from_slice(&[10, 0, 0, 2]);
         assert_eq!(text(&object), format!("\"IPv4\",\"*\",\"10.0.0.2\",{rest}"));
-        object.tail.peer_src[..4].copy_from_slice(&[10, 0, 0, 1]);
+        object.tail.src[..4].copy_from_slice(&[10, 0, 0, 1]);
         let both = format!("\"IPv4\",\"10.0.0.1\",\"10.0.0.2\",{rest}");
         assert_eq!(text(&object), both);
         object.tail.encap_mode = sa::ENCAP_UDP;
         assert_eq!(text(&object), format!("\"IPv4\",\"*\",\"10.0.0.2\",{rest}"));
-        object.tail.peer_family = 6;
-        object.tail.peer_dst = Ipv6Addr::from(0xfd00_0000_0000_0000_0000_0000_0000_0002).octets();
+        object.tail.family = 6;
+        object.tail.dst = Ipv6Addr::from(0xfd00_0000_0000_0000_0000_0000_0000_0002).octets();
         assert_eq!(text(&object), format!("\"IPv6\",\"*\",\"fd00::2\",{rest}"));
     }
 
     #[test]
     fn long_keys_and_esn() {
         let mut object = gcm();
-        object.tail.peer_family = 4;
+        object.tail.family = 4;
         object.tail.aead_algo = 0.into();
         object.base.cipher_algo = cap::CIPHER_AES_CBC.into();
         object.base.auth_algo = cap::MAC_HMAC_SHA512.into();

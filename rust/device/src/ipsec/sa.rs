@@ -265,7 +265,7 @@ fn encapsulation_fits(object: &SaObject) -> bool {
     match object.tail.encap_mode {
         sa::ENCAP_NONE => !has_option(object, cap::OPT_UDP_ENCAP),
         sa::ENCAP_UDP => {
-            has_option(object, cap::OPT_UDP_ENCAP) && matches!(object.tail.peer_family, 0 | 4)
+            has_option(object, cap::OPT_UDP_ENCAP) && matches!(object.tail.family, 0 | 4)
         }
         _ => false,
     }
@@ -300,7 +300,7 @@ fn check_direction(object: &SaObject, obj_type: u16) -> Result<(), Refused> {
         sa::OBJ_INB_SA => {
             object.base.direction == sa::DIR_IN
                 && object.tail.tail_flags.get() & needed == needed
-                && matches!(object.tail.peer_family, 4 | 6)
+                && matches!(object.tail.family, 4 | 6)
         }
         _ => false,
     };
@@ -327,8 +327,8 @@ fn iv_xor(object: &SaObject, suite: Suite) -> Result<u64, Refused> {
 }
 
 fn destination(object: &SaObject) -> Address {
-    let family = object.tail.peer_family;
-    let mut bytes = object.tail.peer_dst;
+    let family = object.tail.family;
+    let mut bytes = object.tail.dst;
     if family == 4 {
         // Only the first four bytes are an address.
         bytes.iter_mut().skip(4).for_each(|byte| *byte = 0);

@@ -361,7 +361,7 @@ fn modify_changes_addresses_only() {
     );
     let (_, mut wire) = frame(1, 1, b"not authentic");
     assert_eq!(received(&ipsec, &mut wire), Some(hdr::SEC_AUTH));
-    assert_eq!(modify(|object| object.tail.peer_dst[3] = 9), DONE);
+    assert_eq!(modify(|object| object.tail.dst[3] = 9), DONE);
     assert_eq!(received(&ipsec, &mut wire), None);
     assert_eq!(counter(&ipsec, "ipsec_sa_in"), 1);
 }
@@ -413,7 +413,7 @@ fn what_is_not_supported_is_refused() {
     let inbound: [fn(&mut SaObject); 3] = [
         |object| object.tail.tail_flags = (object.tail.tail_flags.get() & !8).into(),
         |object| object.tail.tail_flags = (object.tail.tail_flags.get() & !16).into(),
-        |object| object.tail.peer_family = 5,
+        |object| object.tail.family = 5,
     ];
     for change in inbound {
         let mut object = object(OBJ_INB_SA);

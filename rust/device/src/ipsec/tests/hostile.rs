@@ -43,7 +43,7 @@ fn few_inbound_sas_have_one_spi() {
     let ipsec = ready(Backend::default());
     let to = |last: u32| {
         let mut object = object(OBJ_INB_SA);
-        object.tail.peer_dst[3] = last as u8;
+        object.tail.dst[3] = last as u8;
         object
     };
     for id in 0..MOST {

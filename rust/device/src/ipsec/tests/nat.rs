@@ -155,7 +155,7 @@ fn half_an_encapsulation_is_refused() {
         |object| object.base.options = 0.into(),
         |object| object.tail.encap_mode = wire::ENCAP_NONE,
         |object| object.tail.encap_mode = 2,
-        |object| object.tail.peer_family = 6,
+        |object| object.tail.family = 6,
     ];
     for obj_type in TYPES {
         for change in changes {

@@ -229,7 +229,7 @@ fn among_equal_keys_the_oldest_serves() {
     // A smaller id is not older.
     assert_eq!(create(&b, OBJ_INB_SA, 0, &younger), DONE);
     let mut elsewhere = object(OBJ_INB_SA);
-    elsewhere.tail.peer_dst[3] = 99;
+    elsewhere.tail.dst[3] = 99;
     assert_eq!(create(&b, OBJ_INB_SA, 5, &elsewhere), DONE);
     let (hdr, mut wire) = frame(1, 1, b"x");
     send(&a, &hdr, &mut wire).unwrap();
@@ -256,7 +256,7 @@ fn a_modified_sa_keeps_its_age() {
     send(&a, &hdr, &mut wire).unwrap();
     let move_to = |id, object: &SaObject, last| {
         let mut moved = *object;
-        moved.tail.peer_dst[3] = last;
+        moved.tail.dst[3] = last;
         let modify = Command::ObjModify {
             obj_type: OBJ_INB_SA,
             id,
@@ -331,8 +331,8 @@ fn ipv6_is_found_by_its_whole_address() {
     out.base.cipher_key.length = 32.into();
     let mut inb = object(OBJ_INB_SA);
     inb.base.cipher_key.length = 32.into();
-    inb.tail.peer_family = 6;
-    inb.tail.peer_dst = [0xfe; 16];
+    inb.tail.family = 6;
+    inb.tail.dst = [0xfe; 16];
     assert_eq!(create(&a, OBJ_OUTB_SA, 0, &out), DONE);
     assert_eq!(create(&b, OBJ_INB_SA, 0, &inb), DONE);
     let (mut hdr, v4) = frame(0, 1, b"version six");
@@ -423,7 +423,7 @@ fn packets_and_commands_at_the_same_time() {
         }
         for _ in 0..200 {
             let mut other = object(OBJ_INB_SA);
-            other.tail.peer_dst[3] = 77;
+            other.tail.dst[3] = 77;
             assert_eq!(create(&b, OBJ_INB_SA, 9, &other), DONE);
             assert_eq!(create(&a, OBJ_OUTB_SA, 9, &object(OBJ_OUTB_SA)), DONE);
             assert_eq!(destroy(&b, OBJ_INB_SA, 9), DONE);
