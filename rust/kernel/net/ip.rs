@@ -2,6 +2,13 @@
 
 //! Versions and addresses of IP.
 
+use crate::bindings;
+
+/// Length of an IPv4 header without options, in bytes.
+pub(crate) const IPV4_HLEN: usize = 20;
+/// Length of an IPv6 header without extension headers, in bytes.
+pub(crate) const IPV6_HLEN: usize = 40;
+
 /// The version of IP.
 ///
 /// # Examples
@@ -17,6 +24,16 @@ pub enum Family {
     V4,
     /// `AF_INET6`.
     V6,
+}
+
+impl Family {
+    /// The number of the address family.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::V4 => bindings::AF_INET,
+            Self::V6 => bindings::AF_INET6,
+        }
+    }
 }
 
 /// An IP address in network byte order; IPv4 in the first four bytes, the others are zero.

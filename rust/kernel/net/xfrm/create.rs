@@ -191,10 +191,7 @@ impl Draft {
     }
 
     fn set_identity(&self, parameters: &Parameters<'_>) {
-        let family = match parameters.family {
-            Family::V4 => bindings::AF_INET,
-            Family::V6 => bindings::AF_INET6,
-        };
+        let family = parameters.family.number();
         let (mode, selected, any_family) = if parameters.tunnel {
             // Both families may be inside.
             let flag = bindings::XFRM_STATE_AF_UNSPEC;

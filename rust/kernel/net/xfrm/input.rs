@@ -15,7 +15,9 @@ use crate::{
     net::{
         ip::{
             Address,
-            Family, //
+            Family,
+            IPV4_HLEN,
+            IPV6_HLEN, //
         },
         napi::Poll,
         skbuff::RxPacket, //
@@ -28,8 +30,6 @@ use kernel::{
 
 /// Lengths of headers, in bytes.
 const ETH_HLEN: usize = 14;
-const IPV4_HLEN: usize = 20;
-const IPV6_HLEN: usize = 40;
 const UDP_HLEN: usize = 8;
 
 const IPPROTO_UDP: u8 = 17;
@@ -151,10 +151,11 @@ impl Poll<'_> {
         // SAFETY: Not null, so it is in the secpath of the skb, which `set_rx_offload` made: no other
         // skb shares that.
         unsafe { (*xo).flags |= bindings::XFRM_GRO };
-        let (family, destination, next_header) = match place.family {
-            Family::V4 => (bindings::AF_INET, 16, 0),
-            Family::V6 => (bindings::AF_INET6, 24, 6),
+        let (destination, next_header) = match place.family {
+            Family::V4 => (16, 0),
+            Family::V6 => (24, 6),
         };
+        let family = place.family.number();
         let encapsulation = if place.in_udp {
             bindings::UDP_ENCAP_ESPINUDP as c_int
         } else {

@@ -17,7 +17,11 @@ use crate::{
             Device,
             Operations, //
         },
-        ip::Family,
+        ip::{
+            Family,
+            IPV4_HLEN,
+            IPV6_HLEN, //
+        },
         namespace::Namespace,
         skbuff::SkBuff, //
     }, //
@@ -34,9 +38,6 @@ use kernel::{
 
 /// Room for the headers that come in front, as long as they are usual ones; else the stack makes more.
 const HEADROOM: u32 = 128;
-/// Lengths of the IP headers, without options and extension headers.
-const IPV4_HLEN: usize = 20;
-const IPV6_HLEN: usize = 40;
 /// Where sources are in IP headers.
 const IPV4_SOURCE: Range<usize> = 12..16;
 const IPV6_SOURCE: Range<usize> = 8..24;
@@ -152,14 +153,16 @@ impl Namespace {
     fn route(&self, skb: &SkBuff, family: Family, foreign: bool) -> Result {
         // SAFETY: All fields are integers, or unions of integers: zero is a value of each.
         let mut flow: bindings::flowi = unsafe { core::mem::zeroed() };
-        let number = match family {
-            Family::V4 => bindings::AF_INET,
-            Family::V6 => bindings::AF_INET6,
-        };
         // SAFETY: The namespace is live by the invariant. The skb is ours and its headers are set; the
         // function reads no further than it goes.
         to_result(unsafe {
-            bindings::__xfrm_decode_session(self.as_raw(), skb.as_raw(), &mut flow, number, 0)
+            bindings::__xfrm_decode_session(
+                self.as_raw(),
+                skb.as_raw(),
+                &mut flow,
+                family.number(),
+                0,
+            )
         })?;
         let route = match family {
             // SAFETY: The namespace is live by the invariant, and `flow` is one of this family.
