@@ -40,6 +40,7 @@ pub mod config;
 pub mod ctrl;
 pub mod event;
 pub mod feature;
+pub mod filter;
 pub mod hdr;
 pub mod pci;
 pub mod refusal;
