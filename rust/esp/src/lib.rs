@@ -33,5 +33,6 @@ pub mod engine;
 pub mod inner;
 pub mod ip;
 pub mod packet;
+pub mod replay;
 pub mod segment;
 pub mod seq;
