@@ -32,6 +32,7 @@ pub mod checksum;
 pub mod engine;
 pub mod inner;
 pub mod ip;
+pub mod lifetime;
 pub mod packet;
 pub mod replay;
 pub mod segment;
