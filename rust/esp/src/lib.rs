@@ -37,3 +37,4 @@ pub mod packet;
 pub mod replay;
 pub mod segment;
 pub mod seq;
+pub mod upper;
