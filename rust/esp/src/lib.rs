@@ -36,5 +36,6 @@ pub mod lifetime;
 pub mod packet;
 pub mod replay;
 pub mod segment;
+pub mod selector;
 pub mod seq;
 pub mod upper;
