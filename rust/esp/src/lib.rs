@@ -29,6 +29,9 @@
 
 pub mod aead;
 pub mod checksum;
+pub mod decap;
+pub mod ds;
+pub mod encap;
 pub mod engine;
 pub mod inner;
 pub mod ip;

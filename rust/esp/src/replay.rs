@@ -131,7 +131,7 @@ impl<B: AsRef<[u64]> + AsMut<[u64]>> Window<B> {
     /// Place of the word with the bit of `number`.
     fn place(&self, number: u64) -> usize {
         // The length is a power of two.
-        (number & self.len().saturating_sub(1)) as usize / WORD as usize
+        ((number & self.len().saturating_sub(1)) / WORD) as usize
     }
 
     fn has(&self, number: u64) -> bool {

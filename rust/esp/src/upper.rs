@@ -27,6 +27,8 @@ const IPV4_OFFSET: u16 = 0x1fff;
 const IPV6_MORE: u16 = 1;
 /// IPv6: fragment offset.
 const IPV6_OFFSET: u16 = 0xfff8;
+/// Offset of the protocol in an IPv4 header.
+const IPV4_PROTOCOL: usize = 9;
 /// Offset of the next header in an IPv6 header.
 const IPV6_NEXT_HEADER: usize = 6;
 
@@ -59,6 +61,8 @@ pub struct Upper {
     /// Where that starts, in the bytes in which the IP header was found. In a later fragment the middle of
     /// something is there.
     pub at: usize,
+    /// The byte that names it.
+    pub named_at: usize,
     /// Whether all of it is there.
     pub fragment: Fragment,
 }
@@ -71,12 +75,15 @@ impl Upper {
             return Some(Self {
                 protocol: ip.protocol,
                 at: ip.transport,
+                named_at: named_at(ip)?,
                 fragment: ipv4_fragment(bytes, ip)?,
             });
         }
+        let mut named_at = named_at(ip)?;
         let mut chain = Chain::new(bytes, ip);
         let mut fragment = Fragment::No;
         while let Some(header) = chain.next()? {
+            named_at = header.at;
             if header.kind == FRAGMENT {
                 fragment = ipv6_fragment(bytes, header.at)?;
             }
@@ -88,6 +95,7 @@ impl Upper {
         Some(Self {
             protocol: chain.kind,
             at: chain.at,
+            named_at,
             fragment,
         })
     }
@@ -112,10 +120,7 @@ impl Gap {
         let mut gap = Self {
             protocol: ip.protocol,
             at: ip.transport,
-            named_at: ip.network.checked_add(match ip.v6 {
-                true => IPV6_NEXT_HEADER,
-                false => 9,
-            })?,
+            named_at: named_at(ip)?,
         };
         if !ip.v6 {
             let whole = ipv4_fragment(bytes, ip)? == Fragment::No;
@@ -138,6 +143,16 @@ impl Gap {
         }
         Some(gap)
     }
+}
+
+/// The byte in the fixed header that names what follows it.
+fn named_at(ip: &Ip) -> Option<usize> {
+    let offset = if ip.v6 {
+        IPV6_NEXT_HEADER
+    } else {
+        IPV4_PROTOCOL
+    };
+    ip.network.checked_add(offset)
 }
 
 fn ipv4_fragment(bytes: &[u8], ip: &Ip) -> Option<Fragment> {

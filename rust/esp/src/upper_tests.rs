@@ -56,7 +56,7 @@ fn ipv4_may_be_a_fragment() {
         (0x1fff, Fragment::Later),
     ] {
         let upper = find(&ipv4(flags)).unwrap();
-        assert_eq!((upper.protocol, upper.at), (17, 24));
+        assert_eq!((upper.protocol, upper.at, upper.named_at), (17, 24, 9));
         assert_eq!(upper.fragment, fragment, "{flags:#x}");
         let whole = (fragment == Fragment::No).then_some((17, 24, 9));
         assert_eq!(gap(&ipv4(flags)), whole);
@@ -136,6 +136,7 @@ proptest! {
         let packet = ipv6(first, &payload);
         if let Some(upper) = find(&packet) {
             prop_assert!((40..=packet.len()).contains(&upper.at));
+            prop_assert!(upper.named_at < upper.at && packet[upper.named_at] == upper.protocol);
         }
         if let Some((protocol, at, named_at)) = gap(&packet) {
             prop_assert!(at <= find(&packet).unwrap().at);
