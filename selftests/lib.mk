@@ -17,7 +17,7 @@ emit_tests:
 
 install: all
 ifndef INSTALL_PATH
-	$(error set INSTALL_PATH to the folder that the tests shall be copied to)
+	$(error set INSTALL_PATH to the folder to copy the tests to)
 endif
 	@mkdir -p $(INSTALL_PATH)/$(COLLECTION)
 	cp -p $(TEST_PROGS) $(TEST_FILES) $(wildcard settings config) $(INSTALL_PATH)/$(COLLECTION)/

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are kept, errors for people, and how what is expensive is made once."""
+"""The cache, errors for people, and making expensive things once."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ import time
 
 TOOLS = pathlib.Path(__file__).resolve().parent
 CHECKOUT = TOOLS.parent
-FAILED = 125  # exit status when a tool itself, not what it runs, went wrong
+FAILED = 125  # exit status when a tool itself fails, not the program that it runs
 WRONG_USAGE = 2
 
 
@@ -75,7 +75,7 @@ def cached(name, build, who="vm"):
     """
     home = cache() / name
     if home.exists():
-        os.utime(home)  # tools/sandbox deletes what nobody uses
+        os.utime(home)  # tools/sandbox deletes what is not used
         return home
     kind = name.partition("-")[0]
     with _locked(cache() / f"{kind}.lock", who):

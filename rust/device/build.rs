@@ -6,7 +6,7 @@
 use std::env;
 use std::path::PathBuf;
 
-/// What leads to the functions of the manager.
+/// The functions that give access to the manager's functions.
 const FUNCTIONS: &str =
     "alloc_mb_mgr|init_mb_mgr_auto|free_mb_mgr|imb_get_errno|imb_get_version_str|imb_hmac_ipad_opad";
 
@@ -20,7 +20,7 @@ fn main() {
         .header_contents("wrapper.h", "#include <intel-ipsec-mb.h>\n")
         .allowlist_function(FUNCTIONS)
         .allowlist_type("IMB_MGR|IMB_JOB|gcm_key_data|gcm_context_data")
-        // Only the library looks into them.
+        // Only the library reads their fields.
         .opaque_type("gcm_key_data|gcm_context_data|chacha20_poly1305_context_data")
         .derive_debug(false)
         .generate_comments(false)

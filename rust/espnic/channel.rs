@@ -18,9 +18,9 @@ use kernel_net::{
     },
     new_lock,
     sync::SpinLockBh,
-    virtio::{
-        receive::RxQueue,
-        transmit::TxQueue, //
+    virtio::net::{
+        RxQueue,
+        TxQueue, //
     }, //
 };
 
@@ -44,8 +44,8 @@ impl Channel {
         )
     }
 
-    /// Frees what was sent, receives what came; says whether there is more.
-    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) -> Polled {
+    /// Frees sent packets, receives new ones, and says whether there is more to do.
+    pub(crate) fn poll(&self, dev: &Device<Nic>, poll: &Poll<'_>) -> Polled {
         self.tx.lock().clean(dev, poll);
         crate::rx::receive(self, dev.data(), poll)
     }
@@ -57,7 +57,7 @@ impl Channel {
         rx || tx
     }
 
-    /// Has the online CPU number `nth` handle the queues' events. Traffic is stopped. Sleeps.
+    /// Makes the online CPU number `nth` handle the queues' events. Traffic is stopped. Sleeps.
     pub(crate) fn set_cpu(&self, nth: u32) {
         let rx = self.rx.lock().queue.take();
         let tx = self.tx.lock().queue.take();
@@ -91,7 +91,7 @@ impl Channel {
         resized_rx.and(resized_tx)
     }
 
-    /// Gives the queues back to be dropped; for a reset.
+    /// Empties and drops the queues, for a reset. Sleeps.
     pub(crate) fn take_queues(&self) {
         let rx = self.rx.lock().detach();
         let mut guard = self.tx.lock();

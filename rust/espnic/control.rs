@@ -40,18 +40,18 @@ use kernel_net::{
 };
 use zerocopy::IntoBytes;
 
-/// How long a command may take, in milliseconds. The NIC answers within 100; the rest is for a
-/// busy host. Without an end the user's request would hold the lock of all XFRM requests.
+/// Longest wait for an answer, in milliseconds. The NIC answers within 100; the rest is for a busy
+/// host. Without a limit the user's request would hold the lock of all XFRM requests.
 const TIMEOUT_MS: u32 = 5000;
 
-/// The same after a command that had no answer, until there is one again: who takes an interface
-/// with many SAs down holds RTNL meanwhile, and shall not sleep for each of them.
+/// The same after a command without an answer, until the NIC answers again. Link down flushes SAs
+/// one by one under RTNL, so that many of them would take five seconds each.
 const SILENT_TIMEOUT_MS: u32 = 0;
 
-/// How often those who wait look whether it is in vain, in milliseconds.
+/// How often a waiter checks whether the NIC is gone, in milliseconds.
 const SLEEP_MS: u32 = 50;
 
-/// How often and after how many microseconds an answer is looked for before the sender sleeps: for most
+/// Number of polls for an answer before the sender sleeps, and the microseconds between them. For most
 /// commands the NIC needs less time than an interrupt and a wake-up take.
 const POLLS: usize = 50;
 const POLL_MICROS: i64 = 2;
@@ -68,7 +68,7 @@ pub(crate) struct Control {
     /// Taken in the queue's interrupt, too.
     #[pin]
     queue: SpinLockIrq<Option<ControlQueue>>,
-    /// The NIC has not answered a command in time, and none since.
+    /// A command timed out, and the NIC has not answered any since.
     silent: Atomic<bool>,
     /// See [`Self::give_up`].
     lost: Atomic<bool>,
@@ -85,7 +85,7 @@ impl Prepared {
     fn new(request_len: usize, answer_len: usize, flags: Flags) -> Result<Self> {
         let waiter = Waiter::new(flags)?;
         let mut answer = zeroed(answer_len, flags)?;
-        // Also if the NIC only says that it has answered.
+        // An error, in case that the NIC returns the buffer without an answer in it.
         answer.iter_mut().take(ACK).for_each(|ack| *ack = ctrl::ERR);
         let exchange = KBox::new(
             Exchange {
@@ -104,7 +104,7 @@ impl Prepared {
 pub(crate) struct Answer(KBox<Exchange>);
 
 impl Answer {
-    /// The result, if the NIC did what it was told.
+    /// The result, if the NIC carried the command out.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl Control {
             Some(queue) => queue.send(exchange),
             None => Err((ENODEV, exchange)),
         };
-        // What was refused is erased and freed after the interrupts are on again.
+        // A refused command is erased and freed when the interrupts are on again.
         drop(queue);
         sent.map_err(|(error, _)| error)?;
         Ok(waiter)
@@ -179,8 +179,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`; the NIC may still do what it was told. `ENXIO` if the NIC was reset meanwhile, or
-    /// wants to be.
+    /// `ETIMEDOUT`; the NIC may still carry the command out. `ENXIO` if the NIC was reset meanwhile, or
+    /// asks for a reset.
     pub(crate) fn wait(&self, waiter: &Waiter) -> Result<Answer> {
         let limit = match self.is_silent() {
             true => SILENT_TIMEOUT_MS,
@@ -197,10 +197,10 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ENXIO` after [`Self::give_up`], or if the NIC asks for a reset: it answers no more.
+    /// `ENXIO` after [`Self::give_up`], or if the NIC asks for a reset: it will not answer.
     fn sleep(&self, waiter: &Waiter, limit: u32) -> Result<bool> {
         let start = Instant::<Monotonic>::now();
-        // Asking the NIC takes its time, too.
+        // By the clock, because reading the NIC's status takes time, too.
         while start.elapsed().as_millis() < i64::from(limit) {
             if waiter.done.wait_timeout(SLEEP_MS) {
                 return Ok(true);
@@ -212,18 +212,18 @@ impl Control {
         Ok(false)
     }
 
-    /// The NIC is about to be reset, so it answers no more: has those who wait stop, until
-    /// [`Self::set_queue`]. Only for the one who resets: nobody else may know that a queue follows.
+    /// Ends all waiting until [`Self::set_queue`], because the NIC is about to be reset and will not
+    /// answer. Only for the code that resets: no other code knows that a queue follows.
     pub(crate) fn give_up(&self) {
         self.lost.store(true, Relaxed);
     }
 
-    /// Whether the NIC has stopped to answer.
+    /// Whether the NIC has stopped answering.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent.load(Relaxed)
     }
 
-    /// Looks for the answer for a while, without interrupts; true if it is there.
+    /// Polls for the answer for a while, without interrupts; true if it is there.
     fn poll(&self, waiter: &Waiter) -> bool {
         if let Some(queue) = &mut *self.queue.lock() {
             queue.disable_events();
@@ -234,7 +234,7 @@ impl Control {
         };
         let step = Delta::from_micros(POLL_MICROS);
         let found = read_poll_timeout_atomic(look, |found| *found, step, POLLS).is_ok();
-        // Also for others, who may sleep already.
+        // For other waiters, too, which may sleep already.
         let more = match &mut *self.queue.lock() {
             Some(queue) => queue.enable_events(),
             None => false,
@@ -307,7 +307,7 @@ impl Control {
         self.lost.store(false, Relaxed);
     }
 
-    /// Hands answers to those who wait. Any context.
+    /// Hands answers to their waiters. Any context.
     pub(crate) fn drain(&self) {
         let mut queue = self.queue.lock();
         let Some(queue) = &mut *queue else { return };

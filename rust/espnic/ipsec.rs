@@ -12,7 +12,7 @@
 //!
 //! If the NIC never answers, the slot stays taken, so that no packet of the old SA can be taken for
 //! one of a new SA. A reset of the NIC destroys all objects; `revive` creates those of the live states
-//! again, and takes objects out of the NIC while software shall do the work.
+//! again. It also takes objects out of the NIC while software must do the work.
 
 mod algorithm;
 mod capability;
@@ -73,20 +73,20 @@ pub(crate) struct Ipsec {
     /// Held while an SA is added or freed, and while objects come and go under living states.
     #[pin]
     mode: Mutex<Mode>,
-    /// Which SAs are to be the work of software; `follow` makes it so.
+    /// Which SAs must be left to software; `follow` acts on it.
     wanted: Wanted,
     added: Atomic<u64>,
     deleted: Atomic<u64>,
     refused: Atomic<u64>,
     control_errors: Atomic<u64>,
     resets: Atomic<u64>,
-    /// SAs of the NIC that became the work of software, since the start.
+    /// SAs that went from the NIC to software, since the start.
     left: Atomic<u64>,
     /// Whether the NIC may lack an outbound SA.
     some_absent: Atomic<bool>,
 }
 
-/// What the NIC may be told now.
+/// Whether commands may be sent now, and for which SAs.
 #[derive(Clone, Copy, Default)]
 struct Mode {
     /// The NIC is being reset.
@@ -98,12 +98,12 @@ struct Mode {
 /// What the driver keeps for an SA.
 pub(crate) struct Sa {
     life: Life,
-    /// ESN, inbound: the high half of the sequence number that the NIC was told, or is about to be.
+    /// ESN, inbound: the high half of the sequence number that the NIC has, or is about to get.
     esn_hi: u32,
-    /// ESN, inbound: the number that the NIC must be told.
+    /// ESN, inbound: the sequence number that the NIC must still get.
     untold: Option<u64>,
-    /// The NIC does not have it, so software does its work: it did not take it back after a reset, or is not
-    /// to decrypt now.
+    /// The NIC does not have the object, so software does its work: the NIC did not take it back after a
+    /// reset, or must not decrypt now.
     absent: bool,
     /// It was made through the NDIS layer.
     by_ndis: bool,
@@ -151,7 +151,7 @@ impl Ipsec {
         Ok(())
     }
 
-    /// How many SAs of one direction the NIC takes.
+    /// The number of SAs of one direction that the NIC takes.
     #[cfg(espnic_ndis)]
     pub(crate) fn limit(&self, direction: Direction) -> u32 {
         match (self.capabilities.as_ref(), direction) {
@@ -161,7 +161,7 @@ impl Ipsec {
         }
     }
 
-    /// Whether the NIC does all that `entry` says.
+    /// Whether the NIC offers everything in `entry`.
     #[cfg(espnic_ndis)]
     pub(crate) fn offers(&self, entry: &XSaEntry) -> bool {
         self.capabilities
@@ -187,7 +187,7 @@ impl Ipsec {
         check::supported(x, self.capabilities.as_ref().ok_or(none)?)
     }
 
-    /// As [`Self::check`], with what is asked of a new state only.
+    /// Checks like [`Self::check`], and what only a new state must fulfil.
     fn check_new<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
         if x.direction() == Some(Direction::Out) && x.in_last_round() {
             return Err(c"espnic: the sequence numbers are nearly used up, take a new key");
@@ -195,7 +195,7 @@ impl Ipsec {
         self.check(x)
     }
 
-    /// Takes `x` or refuses it with a sentence. Process context.
+    /// Takes `x`, or refuses it with an extack message. Process context.
     pub(crate) fn add(
         &self,
         control: &Control,
@@ -229,8 +229,8 @@ impl Ipsec {
                 self.control_errors.fetch_add(1, Relaxed);
                 extack.set(failure(error));
                 if error == ETIMEDOUT {
-                    // The NIC may have the object, so the slot stays taken. If it is only late, it
-                    // shall not keep an object that nobody knows.
+                    // The NIC may have the object, so the slot stays taken. If it was only late, this
+                    // destroys the object, which nobody would use.
                     let _ = object::destroy(control, handle, GFP_KERNEL);
                 } else {
                     self.states.release(handle);
@@ -252,7 +252,7 @@ impl Ipsec {
         Ok(())
     }
 
-    /// Stores what is to be known of an SA that was taken; `absent` if the NIC does not have it.
+    /// Stores the data of an SA that was taken; `absent` if the NIC does not have its object.
     fn keep(&self, x: &State, handle: Handle, absent: bool) {
         let sa = Sa {
             life: Life::Live,
@@ -267,7 +267,7 @@ impl Ipsec {
         }
     }
 
-    /// Has the NIC destroy the object of a dead state. Does not sleep.
+    /// Makes the NIC destroy the object of a dead state. Does not sleep.
     pub(crate) fn delete(&self, control: &Control, handle: Handle) {
         self.deleted.fetch_add(1, Relaxed);
         // A slot without data is free for the next SA after a reset, so the data stays.
@@ -286,7 +286,7 @@ impl Ipsec {
         self.states.with_data(handle, |sa| sa.life = life);
     }
 
-    /// Waits for the end of the object and releases the slot. Sleeps.
+    /// Waits until the NIC has destroyed the object, and releases the slot. Sleeps.
     pub(crate) fn free(&self, control: &Control, handle: Handle) {
         let mode = self.mode.lock();
         let Some(sa) = self.states.take_data(handle) else {
@@ -306,7 +306,7 @@ impl Ipsec {
         match done {
             // ENXIO: the NIC does not have it any more, because it was reset.
             Ok(()) | Err(ENXIO) => self.states.release(handle),
-            // The NIC says that it never had it.
+            // The NIC says that it does not have it.
             Err(error) if sa.absent && error != ETIMEDOUT => self.states.release(handle),
             Err(_) => {
                 self.control_errors.fetch_add(1, Relaxed);
@@ -314,10 +314,11 @@ impl Ipsec {
         }
     }
 
-    /// Compares the high half of an inbound ESN state with what the NIC was told; true if the NIC
-    /// must be told by [`Self::tell_sequence`]. Per packet, under the state's lock, no sleeping.
+    /// Compares the high half of an inbound ESN state with that of the NIC. If they differ, returns true,
+    /// and the caller must schedule [`Self::tell_sequence`]. Per packet, under the state's lock, no
+    /// sleeping.
     ///
-    /// The NIC follows the numbers by itself; this is for jumps that it cannot see, such as
+    /// The NIC follows the sequence numbers of the packets; this is for jumps that it cannot see, such as
     /// `XFRM_MSG_NEWAE`.
     pub(crate) fn sequence_moved(&self, x: &State, handle: Handle) -> bool {
         if handle.direction != Direction::In {
@@ -335,7 +336,7 @@ impl Ipsec {
         moved.unwrap_or(false)
     }
 
-    /// Tells the NIC the sequence numbers that have moved. Sleeps.
+    /// Sends the sequence numbers that have moved to the NIC. Sleeps.
     pub(crate) fn tell_sequence(&self, control: &Control) {
         let mode = self.mode.lock();
         if mode.resetting {
@@ -347,7 +348,7 @@ impl Ipsec {
                 .with_data(handle, |sa| sa.untold.take().filter(|_| !sa.absent));
             if let Some(number) = untold.flatten() {
                 if self.modify(control, x, handle, number).is_err() {
-                    // The NIC goes on with the numbers that it sees; the next jump tries again.
+                    // The NIC goes on with the numbers of the packets; the next jump tries again.
                     self.control_errors.fetch_add(1, Relaxed);
                 }
             }
@@ -365,10 +366,10 @@ impl Ipsec {
         })
     }
 
-    /// The interface goes down, after which the stack deletes the states and tells nobody: they
-    /// expire before, so that key managers make new ones. Sleeps.
+    /// Expires all states, so that key managers make new ones: the interface goes down, and the stack
+    /// would delete them without telling anybody. Sleeps.
     ///
-    /// States of a bond stay: it gives them to another NIC.
+    /// States of a bond stay, because the bond moves them to another NIC.
     pub(crate) fn expire_all(&self) {
         for direction in [Direction::In, Direction::Out] {
             self.for_each_live(direction, |_, x| {
@@ -393,10 +394,13 @@ impl Ipsec {
     }
 }
 
-/// The sentence for an SA that the NIC did not create.
+/// The extack message for an SA that finds no room.
+pub(crate) const TABLE_FULL: &CStr = c"espnic: the NIC's table of security associations is full";
+
+/// The extack message for an SA that the NIC did not create.
 fn failure(error: Error) -> &'static CStr {
     match error {
-        ENOSPC => c"espnic: the NIC's table of security associations is full",
+        ENOSPC => TABLE_FULL,
         ENOMEM => c"espnic: out of memory",
         ETIMEDOUT => c"espnic: the NIC did not answer in time",
         ENODEV => c"espnic: the NIC's control queue is broken, bind the driver again",

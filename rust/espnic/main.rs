@@ -58,7 +58,7 @@ kernel_net::virtio_device_table!(
     [DeviceId::net(pci::SUBSYSTEM_VENDOR_ID as u32)]
 );
 
-impl virtio::Driver for Driver {
+impl virtio::net::Driver for Driver {
     type Net = Nic;
 
     const ID_TABLE: virtio::IdTable = &DEVICE_TABLE;
@@ -80,7 +80,7 @@ impl virtio::Driver for Driver {
     ];
 
     fn validate(dev: &Validation<'_>) -> Result {
-        // Not ours: another driver, stock virtio_net say, may have it.
+        // Another driver, such as virtio_net, may take it.
         if !dev.has_feature(feature::IPSEC) || !dev.has_feature(feature::VERSION_1) {
             return Err(ENODEV);
         }
@@ -89,8 +89,8 @@ impl virtio::Driver for Driver {
             pr_err!("the NIC offers IPsec without checksum offload or mergeable buffers\n");
             return Err(ENODEV);
         }
-        // Administration commands travel in the control queue. The core would use the queue for
-        // commands of groups that the NIC does not have, and say so in the log.
+        // Administration commands travel in the control queue. The virtio core would use the admin
+        // queue for groups that the NIC does not have, and log the errors.
         dev.clear_feature(feature::ADMIN_VQ);
         if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
             dev.clear_feature(feature::X_IPSEC);
@@ -123,8 +123,8 @@ impl virtio::Driver for Driver {
 #[pin_data]
 struct Module {
     #[pin]
-    _driver: driver::Registration<virtio::Adapter<Driver>>,
-    // Dropped after the driver, so that no device is without it.
+    _driver: driver::Registration<virtio::net::Adapter<Driver>>,
+    // Dropped after the driver, so that it is there as long as any device.
     #[pin]
     _notifier: notifier::Registration<Nic>,
     _ndis: Option<Pin<KBox<ndis::Registrations>>>,

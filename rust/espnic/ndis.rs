@@ -2,19 +2,19 @@
 
 //! The NDIS layer: the NIC as a miniport driver's IPsec offload version 2, behind `/dev/espnic-ndis`.
 //!
-//! The rules are in the crate `espnic_ndis`; this module gives them the NIC. An SA that is added here
-//! is an XFRM state that the NIC offloads, made as `xfrm_user` makes one.
+//! The rules are in the crate `espnic_ndis`; this module applies them to the NIC. An SA that is added
+//! here is an XFRM state that the NIC offloads, made as `xfrm_user` makes one.
 //!
-//! `file` is the device and `port` the adapter as an open file sees it; `ring` has its records and
-//! `table` its requests that are completed later, which `later` does. `request` and `translate` do OID
-//! requests, on `information` from the caller. `handles` numbers the SAs, `hardware` says what the NIC
-//! can, `oob` reports packets, and `submit` looks at packets to send.
+//! `file` is the device, and `port` the adapter as an open file sees it. `ring` holds its records,
+//! `table` its pended requests, and `later` carries those out. `request` and `translate` carry out OID
+//! requests, on `information` from the caller. `handles` numbers the SAs, `hardware` describes the NIC,
+//! `oob` records packets, and `submit` takes packets to send.
 //!
-//! Locks, outer before inner: the namespace's XFRM mutex, then the state's lock, then those here, of
-//! which none is held while another is taken but `ports` and the ring of each port. RTNL is never
-//! taken under one of them, nor one but those here under RTNL, with which the notifier's calls come:
-//! the adapter's configuration changes under it. What it says of SAs that are to be left to software is
-//! stored with it; `Ipsec::follow`, which talks with the NIC, comes when all of these are released.
+//! Lock order: the namespace's XFRM mutex, then the state's lock, then the locks of this module. In
+//! this module only `ports` is held while another lock is taken: the ring of each port. RTNL is never
+//! taken under any of these. Notifier calls run under RTNL and take locks of this module only: the
+//! adapter's configuration changes under it, and with it which SAs are left to software.
+//! `Ipsec::follow` acts on that. It talks to the NIC, so it runs after all of these are released.
 
 mod file;
 mod handles;
@@ -74,14 +74,14 @@ struct Adapter {
     /// The bound files.
     #[pin]
     ports: SpinLockBh<KVec<Arc<Port>>>,
-    /// What records the bound files want, together.
+    /// The union of the records that the bound files want.
     wants: Atomic<u32>,
     #[pin]
     handles: Handles,
 }
 
 impl Ndis {
-    /// Makes the NDIS side if the module parameter wants it.
+    /// Makes the NDIS side if the module parameter is set.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Ndis {
         Ok(Self(Some(adapter)))
     }
 
-    /// Takes over what the driver and the NIC have agreed on. Before the netdev is registered.
+    /// Takes over what the driver and the NIC have negotiated. Before the netdev is registered.
     ///
     /// # Errors
     ///
@@ -129,22 +129,22 @@ impl Ndis {
         }
     }
 
-    /// The NIC has taken a state.
+    /// Gives a number to a state that the NIC has taken.
     pub(crate) fn sa_added(&self, handle: xfrm::Handle) {
         self.with(|adapter| adapter.handles.added(handle));
     }
 
-    /// A state of the NIC is dead. No sleeping.
+    /// Ends the number of a state that died. Does not sleep.
     pub(crate) fn sa_deleted(&self, handle: xfrm::Handle) {
         self.with(|adapter| adapter.handles.deleted(handle));
     }
 
-    /// The NIC has forgotten a state.
+    /// Notes that the NIC has destroyed a state's object.
     pub(crate) fn sa_freed(&self, handle: xfrm::Handle) {
         self.with(|adapter| adapter.handles.freed(handle));
     }
 
-    /// The netdev's features may have changed. RTNL held.
+    /// Adapts the configuration to the netdev's features, which may have changed. RTNL held.
     pub(crate) fn follow_features(&self, dev: &Device<Nic>) {
         self.with(|adapter| adapter.follow_features(dev));
     }
@@ -154,7 +154,7 @@ impl Ndis {
         self.with(Adapter::leave);
     }
 
-    /// The NIC is reset from now on, or not any more.
+    /// Notes that a reset of the NIC begins or has ended.
     pub(crate) fn set_resetting(&self, resetting: bool) {
         self.with(|adapter| {
             adapter.miniport.lock().set_resetting(resetting);
@@ -166,7 +166,7 @@ impl Ndis {
 }
 
 impl Adapter {
-    /// Whether somebody wants the records of `kind` (`WANT_`).
+    /// Whether any bound file wants records of `kind` (`WANT_`).
     fn wants(&self, kind: u32) -> bool {
         self.wants.load(Relaxed) & kind != 0
     }
@@ -207,16 +207,16 @@ impl Adapter {
         self.wants.store(wants, Relaxed);
     }
 
-    /// Stores a record in the ring of each bound file that wants such.
+    /// Stores a record in the ring of each bound file that wants its kind.
     fn push(&self, body: &Body) {
         self.ports.lock().iter().for_each(|port| port.push(body));
     }
 
-    /// A reset or halt: ends the pended requests of all files whose work has not begun. May sleep.
+    /// Ends the pended requests of all files whose work has not begun, at a reset or halt. May sleep.
     fn abort(&self) {
         let mut nth = 0usize;
         loop {
-            // One that is left out since another goes meanwhile begins later, and is refused then.
+            // If a port goes meanwhile, one may be skipped. Its requests begin later, and are refused then.
             let port = self.ports.lock().get(nth).cloned();
             let Some(port) = port else {
                 return;

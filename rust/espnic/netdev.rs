@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The NIC as the network stack sees it: the callbacks, each one call further.
+//! The callbacks of netdev, ethtool and XFRM. Each only passes the call on.
 
 use crate::{
-    ipsec::Sa,
+    ipsec::{
+        self,
+        Sa, //
+    },
     nic::Nic,
     recovery,
     stats, //
@@ -18,7 +21,6 @@ use kernel_net::{
             self,
             feature as netif,
             Device,
-            Restart,
             Stats64, //
         },
         ethtool::{
@@ -38,13 +40,26 @@ use kernel_net::{
         xfrm, //
     },
     rtnl,
-    virtio::transmit::TxQueue, //
+    virtio::{
+        self,
+        net::{
+            Restart,
+            TxQueue, //
+        },
+        queue::{
+            Payload,
+            Queue, //
+        },
+        DeviceRef, //
+    }, //
 };
 
-/// When a recovery looks again that found another one at work, in milliseconds.
+/// Delay before a recovery that found another one running looks again, in milliseconds.
 const RECOVERY_BUSY_MS: u32 = 10;
 
 impl device::Operations for Nic {
+    type Parent = DeviceRef;
+
     fn open(dev: &Device<Self>) -> Result {
         dev.data().start(dev);
         Ok(())
@@ -53,7 +68,7 @@ impl device::Operations for Nic {
     fn stop(dev: &Device<Self>) {
         let nic = dev.data();
         nic.halt(dev);
-        // As the stack, which leaves the states alone while offload is off.
+        // Like the stack, which flushes no states while offload is off (X30).
         if dev.features() & netif::HW_ESP != 0 {
             nic.ipsec.expire_all();
         }
@@ -65,7 +80,7 @@ impl device::Operations for Nic {
         }
     }
 
-    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> Polled {
+    fn poll(dev: &Device<Self>, poll: &Poll<'_>) -> Polled {
         match dev.data().channel(poll.index()) {
             Some(channel) => channel.poll(dev, poll),
             None => Polled::Done(0),
@@ -77,15 +92,6 @@ impl device::Operations for Nic {
         channel.is_some_and(|channel| channel.enable_events())
     }
 
-    fn queue_event(dev: &Device<Self>, queue: u16) {
-        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
-        // queue.
-        match dev.napi(usize::from(queue / 2)) {
-            Some(napi) => napi.schedule(),
-            None => dev.data().control.drain(),
-        }
-    }
-
     fn work(dev: &Device<Self>) {
         let nic = dev.data();
         if nic.recovery.is_due() || nic.vdev.needs_reset() {
@@ -93,7 +99,7 @@ impl device::Operations for Nic {
             return;
         }
         nic.follow_uppers(dev);
-        // What NDIS or `ethtool` has switched off or on.
+        // NDIS or `ethtool` may have switched IPsec off or on.
         nic.ipsec.follow(&nic.control);
         nic.ipsec.tell_sequence(&nic.control);
         if dev.is_running() {
@@ -107,7 +113,7 @@ impl device::Operations for Nic {
             return;
         };
         if !channel.tx.lock().timed_out() {
-            // A lost interrupt is made up for by this.
+            // A poll makes up for a lost interrupt.
             dev.napi(usize::from(queue)).inspect(|napi| napi.schedule());
             return;
         }
@@ -116,11 +122,26 @@ impl device::Operations for Nic {
     }
 
     fn fix_features(features: u64) -> u64 {
-        // Encrypting in software, the stack would leave the inner checksum to us all the same.
+        // The stack would leave the inner checksum to us even if it encrypts in software (X2).
         if features & netif::HW_ESP == 0 {
             features & !(netif::HW_ESP_TX_CSUM | netif::GSO_ESP)
         } else {
             features
+        }
+    }
+
+    fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
+        stats::interface(dev.data(), stats);
+    }
+}
+
+impl virtio::net::Operations for Nic {
+    fn queue_event(dev: &Device<Self>, queue: u16) {
+        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
+        // queue.
+        match dev.napi(usize::from(queue / 2)) {
+            Some(napi) => napi.schedule(),
+            None => dev.data().control.drain(),
         }
     }
 
@@ -131,13 +152,9 @@ impl device::Operations for Nic {
     fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
         dev.data().reset_done(dev, restart)
     }
-
-    fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
-        stats::interface(dev.data(), stats);
-    }
 }
 
-/// Resets the NIC; if that fails, tries again later, for as long as it takes.
+/// Resets the NIC; if that fails, tries again later, without limit.
 fn recover(dev: &Device<Nic>, nic: &Nic) {
     let log = (*nic.vdev).as_ref();
     if nic.recovery.begin() {
@@ -153,10 +170,10 @@ fn recover(dev: &Device<Nic>, nic: &Nic) {
             if nic.recovery.end() {
                 dev_info!(log, "the NIC is in use again\n");
             }
-            // It may have asked again meanwhile, when nobody listened.
+            // The NIC may have asked again during the reset, unnoticed.
             dev.schedule_work();
         }
-        // Looks again: the other one may have been too early for this request.
+        // Looks again, because the other reset may have begun before this request.
         Ok(false) => dev.schedule_work_in(RECOVERY_BUSY_MS),
         Err(error) => {
             let failures = nic.recovery.fail();
@@ -194,8 +211,8 @@ impl ethtool::Operations for Nic {
         let Some(channel) = dev.data().channel(0) else {
             return Default::default();
         };
-        let rx = channel.rx.lock().queue.as_ref().map(|queue| queue.size());
-        let tx = channel.tx.lock().queue.as_ref().map(|queue| queue.size());
+        let rx = channel.rx.lock().queue.as_ref().map(limits);
+        let tx = channel.tx.lock().queue.as_deref().map(limits);
         (rx.unwrap_or_default(), tx.unwrap_or_default())
     }
 
@@ -217,9 +234,19 @@ impl ethtool::Operations for Nic {
     }
 }
 
+/// The size of a queue's ring, now and at most.
+fn limits<P: Payload>(queue: &Queue<P>) -> Limited {
+    Limited {
+        now: queue.size(),
+        max: queue.max_size(),
+    }
+}
+
 kernel_net::has_states!(Nic, Sa, ipsec.states);
 
 impl xfrm::Operations for Nic {
+    const NO_SLOT: &'static CStr = ipsec::TABLE_FULL;
+
     fn state_add(
         dev: &Device<Self>,
         x: &xfrm::State,
@@ -238,11 +265,11 @@ impl xfrm::Operations for Nic {
         x: &xfrm::State,
         handle: xfrm::Handle,
     ) -> bool {
-        // Where the stack counts segments wrong, a sequence number, and so an IV, would come again.
+        // If the stack takes the wrong count of sequence numbers, a number, and so an IV, comes twice.
         // Software segments first and numbers each packet by itself. The count is wrong
-        // - with ESP in UDP: one trailer for the whole train makes it a segment longer (X55);
+        // - with ESP in UDP: one trailer for the whole GSO packet may add a segment (X55);
         // - if the count is not known yet: packets from a TAP or a VM have it filled in later (X56);
-        // - in the last round of ESN (X57).
+        // - with the last high half of ESN (X57).
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
         !(skb.is_gso() && miscounted
             || x.in_last_round()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The NIC: what the driver keeps for it, its configuration, reset and recovery.
+//! The driver's data of a NIC, its configuration and reset.
 
 use crate::{
     channel::Channel,
@@ -30,7 +30,6 @@ use kernel_net::{
         device::{
             feature as netif,
             Device,
-            Restart,
             Unregistered, //
         },
         skbuff::RxSkb, //
@@ -38,7 +37,10 @@ use kernel_net::{
     rtnl,
     virtio::{
         self,
-        queue::Queues,
+        net::{
+            Queues,
+            Restart, //
+        },
         DeviceRef, //
     }, //
 };
@@ -52,8 +54,7 @@ const MTU_MIN: u32 = 68;
 const MTU_DEFAULT: u32 = 1500;
 const MTU_MAX: u32 = 65535;
 
-/// How many queue pairs of a NIC are used at most: one per CPU, but no more than the last number, and
-/// no fewer than the first one if the NIC has them.
+/// Bounds for the number of queue pairs, which is otherwise one per CPU and at most what the NIC has.
 const PAIRS_MIN: u16 = 16;
 const PAIRS_MAX: u16 = 1024;
 
@@ -69,9 +70,9 @@ pub(crate) struct Nic {
     pub(crate) channels: KVec<Pin<KBox<Channel>>>,
     /// How many channels the stack uses. Changes under RTNL.
     pub(crate) active: Atomic<u32>,
-    /// Somebody takes the interface's frames away, or may be about to. Changes under RTNL.
+    /// Another device takes the interface's frames, or may be about to. Changes under RTNL.
     pub(crate) diverted: Atomic<bool>,
-    /// Who lies above the interface may have changed.
+    /// The upper devices of the interface may have changed.
     pub(crate) uppers_changed: Atomic<bool>,
     /// Whether traffic runs: between [`Self::start`] and [`Self::halt`]. Changes under RTNL.
     started: Atomic<bool>,
@@ -92,7 +93,7 @@ pub(crate) fn queue_pairs(dev: &virtio::Device) -> u16 {
 }
 
 impl Nic {
-    /// Takes the queues of `dev` apart.
+    /// Splits the queues of `dev` into channels and the control queue.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Nic {
         }))
     }
 
-    /// Agrees with the NIC on IPsec; false if it has no crypto offload for us.
+    /// Negotiates IPsec with the NIC; false if it has no crypto offload that the driver can use.
     pub(crate) fn set_up_ipsec(&self) -> bool {
         if !self.vdev.has_feature(feature::X_IPSEC) {
             return false;
@@ -198,10 +199,10 @@ impl Nic {
         }
         dev.enable_polling();
         for (index, napi) in (0u16..).zip(dev.napis()) {
-            // Events that came while the context was off are lost: look once.
+            // Events that came while the context was off are lost, so poll once.
             napi.schedule_process();
             if u32::from(index) < active {
-                // Also what waits in the queue since a halt.
+                // Also for packets that have waited in the stack's queue since a halt.
                 dev.wake_queue(index);
             }
         }
@@ -217,7 +218,7 @@ impl Nic {
         }
     }
 
-    /// Stops traffic for a moment: the link stays, as others see it. True if traffic ran. RTNL held.
+    /// Stops traffic but keeps the carrier on. True if traffic ran. RTNL held.
     fn pause(&self, dev: &Device<Self>) -> bool {
         if !self.started.xchg(false, Relaxed) {
             return false;
@@ -235,8 +236,8 @@ impl Nic {
         dev.set_carrier(up);
     }
 
-    /// Looks who takes the interface's frames away: while somebody does, software decrypts. Sleeps, takes
-    /// RTNL.
+    /// Leaves decryption to software while another device takes the interface's frames, and gives it back
+    /// to the NIC afterwards. Sleeps, takes RTNL.
     pub(crate) fn follow_uppers(&self, dev: &Device<Self>) {
         if !self.uppers_changed.xchg(false, Relaxed) {
             return;
@@ -258,9 +259,9 @@ impl Nic {
         }
     }
 
-    /// Before a reset: nothing uses the queues any more, and they are dropped.
+    /// Stops everything that uses the queues before a reset, and drops them.
     pub(crate) fn reset_prepare(&self, dev: &Device<Self>) {
-        // Those who wait for an answer may hold what is taken below.
+        // Waiters for an answer may hold locks that are taken below.
         self.control.give_up();
         let guard = rtnl::lock();
         self.halt(dev);
@@ -273,7 +274,7 @@ impl Nic {
         self.control.take_queue();
     }
 
-    /// After a reset: new queues, everything that the NIC has lost, then traffic.
+    /// Sets the NIC up again after a reset: new queues, everything that it has lost, then traffic.
     pub(crate) fn reset_done(&self, dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
         let queues = restart.find_queues(self.vdev.has_feature(feature::CTRL_VQ))?;
         let new = queues.receive.into_iter().zip(queues.transmit);
@@ -346,7 +347,7 @@ fn read_config(dev: &virtio::Device) -> NetConfig {
     config
 }
 
-/// Sets the netdev up as the features of the NIC say; `offload`: with ESP crypto offload.
+/// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload.
 pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offload: bool) {
     let config = read_config(dev);
     net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
@@ -367,11 +368,11 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
     net.set_features(
         switchable | netif::HIGHDMA | esp,
         switchable | esp,
-        // What is missing here is missing for every packet inside ESP (X1).
+        // A feature that is missing here is missing for every packet inside ESP (X1).
         netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
     );
-    // No tailroom for the ESP trailer: the stack would copy the head of each packet with fragments,
-    // which never has any, also of those whose trailers the NIC makes. Where a trailer is needed and
-    // has no room, the stack adds a fragment.
+    // No tailroom for the ESP trailer. A packet with fragments never has any, so the stack would copy
+    // its head, even if the NIC makes the trailers. Without it the stack adds a fragment to the packets
+    // that need a trailer.
     net.set_needed_headroom(header as u16);
 }

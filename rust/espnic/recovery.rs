@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far the driver is with getting a NIC back that needs a reset.
+//! Recovery state: whether a NIC needs a reset, and how often resets have failed.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -10,19 +10,20 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// When a reset that failed is tried again, in milliseconds: twice as late each time, up to the most.
+/// Delay after a failed reset, in milliseconds: it doubles each time, up to the second number.
 const FIRST_MS: u32 = 100;
 const MOST_MS: u32 = 10_000;
 
-/// How long after so many failures in a row the reset is tried again, in milliseconds.
+/// The delay before the next attempt after `failures` in a row, in milliseconds.
 pub(crate) fn pause_after(failures: u32) -> u32 {
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_MS.saturating_mul(1 << doublings).min(MOST_MS)
 }
 
-/// Written by the netdev's work, which does not run twice at a time, but for the request.
+/// The recovery state. Only the netdev's work writes to it, one at a time; a request may come from
+/// anywhere.
 pub(crate) struct Recovery {
-    /// The NIC asked for a reset, or needs one, and it is not in use again.
+    /// The NIC asked for a reset, or needs one, and does not work again yet.
     wanted: Atomic<bool>,
     /// The driver has found that the NIC needs a reset.
     requested: Atomic<bool>,
@@ -39,38 +40,38 @@ impl Recovery {
         }
     }
 
-    /// The driver wants a reset: the netdev's work will see to it.
+    /// Requests a reset, which the netdev's work carries out.
     pub(crate) fn request(&self) {
         self.requested.store(true, Relaxed);
     }
 
-    /// Whether the driver wants a reset that has not been.
+    /// Whether the driver has requested a reset that is still to come.
     pub(crate) fn is_requested(&self) -> bool {
         self.requested.load(Relaxed)
     }
 
-    /// Whoever wanted it, the NIC has been reset.
+    /// Clears the request: the NIC has been reset.
     pub(crate) fn reset_done(&self) {
         self.requested.store(false, Relaxed);
     }
 
-    /// Whether a reset is to be tried, whatever the NIC says.
+    /// Whether a reset is due, even if the NIC does not ask for one.
     pub(crate) fn is_due(&self) -> bool {
         self.is_requested() || self.failures() > 0
     }
 
-    /// A reset is tried; true if it is the first attempt.
+    /// Notes that a reset begins; true if it is the first attempt.
     pub(crate) fn begin(&self) -> bool {
         !self.wanted.xchg(true, Relaxed)
     }
 
-    /// The NIC is in use again; true if attempts had failed.
+    /// Notes that the NIC works again; true if attempts had failed.
     pub(crate) fn end(&self) -> bool {
         self.wanted.store(false, Relaxed);
         self.failures.xchg(0, Relaxed) > 0
     }
 
-    /// An attempt failed; how many have, in a row.
+    /// Notes that an attempt failed; returns how many have failed in a row.
     pub(crate) fn fail(&self) -> u32 {
         let failures = self.failures().saturating_add(1);
         self.failures.store(failures, Relaxed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receive.
+//! Reception.
 
 use crate::{
     channel::Channel,
@@ -31,7 +31,7 @@ use kernel_net::{
         },
         xfrm::input::EspPlace, //
     },
-    virtio::receive::RxQueue, //
+    virtio::net::RxQueue, //
 };
 
 const ETH_HLEN: u32 = 14;
@@ -46,7 +46,7 @@ pub(crate) struct Counters {
     pub(crate) bytes: u64,
     /// No memory for a packet, or it waited in the queue at a reset.
     pub(crate) dropped: u64,
-    /// The NIC reported a frame that cannot be.
+    /// The NIC reported an impossible frame.
     pub(crate) malformed: u64,
     /// How often there was no memory, or no mapping, for buffers.
     pub(crate) no_buffer: u64,
@@ -76,7 +76,7 @@ impl Rx {
         }
     }
 
-    /// Gives the NIC as many buffers as the queue holds. If memory runs out the next poll goes on.
+    /// Fills the queue with buffers. If memory runs out, the next poll goes on.
     pub(crate) fn fill(&mut self) {
         let Some(queue) = &mut self.queue else {
             return;
@@ -106,7 +106,7 @@ impl Rx {
         !self.starved
     }
 
-    /// Takes the queue away, and counts what waits in it: that is lost.
+    /// Takes the queue away, and counts the packets in it, which are lost.
     pub(crate) fn detach(&mut self) -> Option<RxQueue> {
         let mut queue = self.queue.take()?;
         while queue.take().is_some() {
@@ -123,13 +123,7 @@ impl Rx {
     }
 
     /// Moves up to `limit` packets to `batch` and returns how many frames were taken.
-    fn collect(
-        &mut self,
-        poll: &Poll<'_, Nic>,
-        header: HdrLen,
-        batch: &mut Batch,
-        limit: u32,
-    ) -> u32 {
+    fn collect(&mut self, poll: &Poll<'_>, header: HdrLen, batch: &mut Batch, limit: u32) -> u32 {
         let Some(mut queue) = self.queue.take() else {
             return 0;
         };
@@ -152,7 +146,7 @@ impl Rx {
     /// Makes a packet of the buffers that the NIC spread it over.
     fn assemble(
         &mut self,
-        poll: &Poll<'_, Nic>,
+        poll: &Poll<'_>,
         queue: &mut RxQueue,
         header_len: HdrLen,
         buffer: RxBuffer,
@@ -202,7 +196,7 @@ fn discard(queue: &mut RxQueue, count: u16) {
 /// Delivers up to a budget of packets and says whether the NIC may have more.
 ///
 /// The queue's lock is not held while the stack has a packet.
-pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Polled {
+pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch {
         packets: [const { None }; BATCH],
@@ -223,7 +217,7 @@ pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Pol
         channel.rx.lock().counters.add(&delta);
     }
     if channel.rx.lock().refill(done) {
-        // All of the budget means that there is more.
+        // If the budget is used up, NAPI polls again.
         Polled::Done(done)
     } else {
         // Stay in polling mode: without buffers there are no events.
@@ -231,13 +225,7 @@ pub(crate) fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_, Nic>) -> Pol
     }
 }
 
-fn deliver(
-    nic: &Nic,
-    poll: &Poll<'_, Nic>,
-    header: &NetHdr48,
-    mut skb: RxSkb,
-    counters: &mut Counters,
-) {
+fn deliver(nic: &Nic, poll: &Poll<'_>, header: &NetHdr48, mut skb: RxSkb, counters: &mut Counters) {
     if header.has(hdr::F_NEEDS_CSUM) {
         let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
         if !skb.set_checksum_partial(start, offset) {
@@ -249,7 +237,7 @@ fn deliver(
     }
     nic.ndis.received(&nic.ipsec, header, &skb);
     let diverted = nic.diverted.load(Relaxed);
-    // Receive offload decrypts ESP in software, too, before who takes the frame away has it.
+    // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
     let marked = ipsec::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
     let Some(marked) = marked else {
@@ -263,8 +251,8 @@ fn deliver(
     };
     counters.packets = counters.packets.wrapping_add(1);
     counters.bytes = counters.bytes.wrapping_add(len);
-    // The policies of the socket that takes ESP in UDP are not for what is inside: such packets go to
-    // XFRM before it sees them.
+    // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
+    // before the socket sees it (X73).
     let left = match esp {
         Some(place) if place.in_udp && packet.is_for_us() => poll.receive_esp(packet, place).err(),
         _ => Some(packet),

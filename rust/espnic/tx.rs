@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Transmit.
+//! Transmission.
 
 use crate::{
     channel::Channel,
@@ -17,15 +17,15 @@ use espnic_wire::{
 use kernel_net::{
     net::{
         device::Device,
+        ip::Family,
         napi::Poll,
         skbuff::{
             Gso,
             SkBuff,
             TxChecksum, //
-        },
-        xfrm::state::Family, //
+        }, //
     },
-    virtio::transmit::{
+    virtio::net::{
         TxError,
         TxQueue, //
     }, //
@@ -34,15 +34,15 @@ use kernel_net::{
 /// What happened on the transmit side since the start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counters {
-    /// As on the wire: a packet that the NIC segments counts as its segments.
+    /// Packets on the wire: one that the NIC segments counts as its segments.
     pub(crate) packets: u64,
-    /// As given to the NIC.
+    /// Bytes given to the NIC, before segmentation.
     pub(crate) bytes: u64,
     /// Packets that the NIC segments.
     pub(crate) tso: u64,
     /// The queue had no room or did not take the packet, or the NIC had not sent it before a reset.
     pub(crate) dropped: u64,
-    /// How often the stack has waited for the NIC in vain.
+    /// How often the stack reported a transmit timeout.
     pub(crate) timeouts: u64,
     pub(crate) ipsec: ipsec::tx::Counters,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Tx {
     index: u16,
     /// Absent while the NIC is reset.
     pub(crate) queue: Option<TxQueue>,
-    /// The stack has waited in vain, and the NIC has not sent anything since.
+    /// The stack reported a timeout, and the NIC has not sent anything since.
     stuck: bool,
     pub(crate) counters: Counters,
 }
@@ -71,8 +71,8 @@ pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
     let mut tx = channel.tx.lock();
     if let Some(result) = offloaded {
         if !tx.counters.ipsec.count(result, &skb, gso) {
-            // Dropping `skb` here frees it: without the NIC's crypto it is clear text. The NIC may
-            // not know yet of those before it.
+            // Returning drops `skb`, because without the NIC's crypto it is clear text. The NIC may
+            // not have been kicked for the packets before it.
             return tx.end(dev);
         }
     }
@@ -108,7 +108,7 @@ impl Tx {
         }
     }
 
-    /// Takes the queue away with what the NIC has not sent.
+    /// Takes the queue away, with the packets that the NIC has not sent.
     pub(crate) fn detach(&mut self) -> Option<TxQueue> {
         let mut queue = self.queue.take()?;
         self.stuck = false;
@@ -121,8 +121,7 @@ impl Tx {
         self.counters.dropped = self.counters.dropped.wrapping_add(packets.into());
     }
 
-    /// The stack has waited for the NIC for seconds; whether the NIC has not sent anything since the last
-    /// time that this happened.
+    /// Notes a transmit timeout; true if the NIC has not sent anything since the one before.
     pub(crate) fn timed_out(&mut self) -> bool {
         self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
         core::mem::replace(&mut self.stuck, true)
@@ -153,7 +152,7 @@ impl Tx {
         self.end(dev);
     }
 
-    /// After a packet: tells the NIC, unless more packets follow at once.
+    /// Kicks the NIC after a packet, unless more packets follow at once.
     fn end(&mut self, dev: &Device<Nic>) {
         let Some(queue) = &mut self.queue else {
             return;
@@ -165,8 +164,8 @@ impl Tx {
         }
     }
 
-    /// Frees what the NIC has sent and lets the stack go on. In a NAPI poll.
-    pub(crate) fn clean(&mut self, dev: &Device<Nic>, poll: &Poll<'_, Nic>) {
+    /// Frees sent packets and wakes the stack's queue. In a NAPI poll.
+    pub(crate) fn clean(&mut self, dev: &Device<Nic>, poll: &Poll<'_>) {
         let Some(queue) = &mut self.queue else {
             return;
         };
@@ -187,8 +186,8 @@ impl Tx {
     }
 }
 
-/// Frees what the NIC has sent; false if there was nothing. `poll` is the running one, if any.
-fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_, Nic>>) -> bool {
+/// Frees sent packets; false if there were none. `poll` is the running poll, if any.
+fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_>>) -> bool {
     let mut found = false;
     while let Some(skb) = queue.take() {
         match poll {
@@ -200,14 +199,14 @@ fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_, Nic>>) -> bool {
     found
 }
 
-/// Has the NIC report when most is sent, so that sockets get their memory back, and stops the
-/// stack's queue while the next packet might not fit.
+/// Asks for an event when most packets are sent, so that sockets get their memory back, and stops
+/// the stack's queue while the next packet might not fit.
 fn report_later(queue: &mut TxQueue, dev: &Device<Nic>, index: u16, full: bool) {
     if full {
         dev.stop_queue(index);
     }
-    // If most is sent already there will be no report: then it is taken back here. A broken queue says
-    // so for ever, and gives nothing.
+    // If most packets are sent already, no event comes, and they are freed here. A broken queue
+    // always says so and returns none.
     while !queue.enable_events_delayed() && reclaim(queue, None) {}
     if full && queue.free() >= TxQueue::PACKET_MAX {
         dev.start_queue(index);

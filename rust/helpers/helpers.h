@@ -41,7 +41,7 @@ void espnic_helper_virtio_put_device(struct virtio_device *vdev);
 
 /* netdevice.c */
 void *espnic_helper_netdev_priv(const struct net_device *dev);
-void espnic_helper_netdev_set_parent(struct net_device *dev, struct virtio_device *vdev);
+void espnic_helper_netdev_set_parent(struct net_device *dev, struct device *parent);
 void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev);
 void espnic_helper_netdev_disable_netpoll(struct net_device *dev);
 void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr);

@@ -5,9 +5,9 @@ void *espnic_helper_netdev_priv(const struct net_device *dev)
 	return netdev_priv(dev);
 }
 
-void espnic_helper_netdev_set_parent(struct net_device *dev, struct virtio_device *vdev)
+void espnic_helper_netdev_set_parent(struct net_device *dev, struct device *parent)
 {
-	SET_NETDEV_DEV(dev, &vdev->dev);
+	SET_NETDEV_DEV(dev, parent);
 }
 
 void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev)

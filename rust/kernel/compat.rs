@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What differs between the supported kernels. No other file asks for a version.
+//! The differences between the supported kernels. No other file depends on a version.
 //!
-//! `Kbuild` sets `linux_7_3` for Linux 7.3 and later. When the oldest supported kernel is 7.3, the
-//! other half of each pair below goes, and what is left of the pair moves to where it is used.
+//! `Kbuild` sets `linux_7_3` for Linux 7.3 and later. When the oldest supported kernel is 7.3, remove
+//! the other half of each pair below, and move the rest of the pair to where it is used.
 
 use kernel::{
     module_param::ModuleParamAccess,

@@ -30,7 +30,7 @@ use kernel::{
     ThisModule, //
 };
 
-/// There is something to read.
+/// The events of a file that has data to read.
 pub const READABLE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
 
 /// A misc device that can be polled.
@@ -38,7 +38,7 @@ pub trait Pollable: MiscDevice {
     /// The module that an open file keeps.
     const MODULE: &'static ThisModule;
 
-    /// Registers for wake-ups and returns the events that are there, such as [`READABLE`].
+    /// Registers for wake-ups and returns the current events, such as [`READABLE`].
     fn poll(
         device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
         file: &File,
@@ -65,7 +65,7 @@ unsafe impl<T: Pollable> Send for Registration<T> {}
 unsafe impl<T: Pollable> Sync for Registration<T> {}
 
 impl<T: Pollable> Registration<T> {
-    /// The kernel crate's operations with what they lack.
+    /// The kernel crate's operations, with the owner and `poll` added.
     const OPERATIONS: &'static bindings::file_operations = &{
         let raw = MiscDeviceOptions { name: c"" }.into_raw::<T>();
         // SAFETY: The kernel crate points to a constant.
@@ -75,8 +75,8 @@ impl<T: Pollable> Registration<T> {
         operations
     };
 
-    /// Registers `/dev/NAME` with the permissions `mode`. To be the last step of the module's
-    /// initialisation: if that fails while a file is open, the module goes all the same.
+    /// Registers `/dev/NAME` with the permissions `mode`. Must be the last step of the module's
+    /// initialisation: if a later step fails while a file is open, the module is unloaded nevertheless.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl<T: Pollable> PinnedDrop for Registration<T> {
     }
 }
 
-/// Whether the caller of `read` does not want to wait.
+/// Whether the file is non-blocking (`O_NONBLOCK`), so that `read` must not wait.
 pub fn is_nonblocking<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> bool {
     // SAFETY: The control block and its file live during the read.
     let file = unsafe { LocalFile::from_raw_file((*kiocb.as_raw()).ki_filp) };

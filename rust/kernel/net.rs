@@ -4,7 +4,8 @@
 
 pub mod device;
 pub mod ethtool;
-#[cfg(espnic_ndis)]
+pub mod ip;
+#[cfg(xfrm_configure)]
 pub mod namespace;
 pub mod napi;
 pub mod netlink;

@@ -26,8 +26,8 @@ pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
 
 /// A spin lock that disables interrupts: for data shared with interrupt handlers.
 ///
-/// Guards are dropped in the opposite order in which they were taken: each one puts interrupts back as
-/// it found them. Another order breaks no exclusion, but a handler may then wait for its own CPU.
+/// Drop guards in the reverse order in which they were taken, because each one restores the interrupt
+/// state that it found. Another order breaks no exclusion, but a handler may then wait for its own CPU.
 pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 
 /// Initialises a [`SpinLockBh`] or [`SpinLockIrq`] with a lock class of its own.
@@ -145,7 +145,7 @@ impl Completion {
         })
     }
 
-    /// Signals the event for good. Any context.
+    /// Signals the event for all waiters, now and later. Any context.
     pub fn complete_all(&self) {
         // SAFETY: The completion is initialised by the invariant.
         unsafe { bindings::complete_all(self.inner.get()) }

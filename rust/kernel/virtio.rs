@@ -1,36 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The virtio bus, for drivers of network functions.
+//! The virtio bus.
 //!
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),
 //! [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 //!
 //! # Who owns what
 //!
-//! The virtio core has the device and binds it to a [`Driver`]. From then on the [`Adapter`] owns the
-//! network device that it makes for it; see [`crate::net::device`] for its life.
+//! The virtio core has the device and binds it to a driver: of network devices, see [`net`].
 //!
-//! What a driver can do with the virtio device works only while that is bound, so every way to one
-//! proves that it is: a [`Device`] is lent for the time of a callback, and a [`DeviceRef`] counts: the
-//! core's call that unbinds the device does not return before the last one is dropped. Queues hold a
-//! `DeviceRef` through the set that they belong to; [`queue`] has the rest of it.
+//! A driver can use a virtio device only while that is bound, so every way to one proves that it is. A
+//! [`Device`] is lent for the time of a callback. A [`DeviceRef`] is counted: the core's call that
+//! unbinds the device does not return before the last one is dropped. Queues hold a `DeviceRef` through
+//! their set; [`queue`] has the rest of the argument.
 
 pub mod control;
 mod device;
-mod driver;
+mod id;
+pub mod net;
+mod payload;
 pub mod queue;
-pub mod receive;
 mod set;
-pub mod transmit;
 
 pub use device::{
     Device,
     DeviceRef,
     Validation, //
 };
-pub use driver::{
-    Adapter,
+pub use id::{
     DeviceId,
-    Driver,
     IdTable, //
 };

@@ -2,9 +2,8 @@
 
 //! Work in process context that its owner can wait for.
 //!
-//! The kernel crate's work item owns itself until it has run: nobody can wait for its end, and so a
-//! module could go while its code runs. A [`Task`] belongs to whoever may schedule it, and its drop
-//! waits.
+//! The kernel crate's work item owns itself until it has run. Nobody can wait for its end, so a module
+//! could be unloaded while its code runs. A [`Task`] has an owner, and its drop waits.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -17,17 +16,17 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What a [`Task`] does.
+/// The work of a [`Task`].
 pub trait Run: Send + Sync + 'static {
-    /// Does what there is to do. Process context, may sleep, also for seconds.
+    /// Does the work. Process context; may sleep, even for seconds.
     fn run(&self);
 }
 
-/// Something to do in process context, off whoever wants it done.
+/// Work that runs in process context.
 ///
 /// It runs once for each [`Task::schedule`] that finds it at rest or running, never twice at a time.
-/// Dropping it waits for the run that is under way, and no other follows: not to be dropped in its own
-/// run, nor with a lock that the run takes. One that is leaked keeps running; the module must stay then.
+/// Dropping it waits for the run that is under way, and no other follows. So do not drop it in its own
+/// run, nor while holding a lock that the run takes. If it is leaked, the module must stay loaded.
 ///
 /// # Invariants
 ///
@@ -45,7 +44,7 @@ unsafe impl<T: Run> Send for Task<T> {}
 unsafe impl<T: Run> Sync for Task<T> {}
 
 impl<T: Run> Task<T> {
-    /// A task at rest.
+    /// Makes a task at rest.
     pub fn new(data: T) -> impl PinInit<Self> {
         pin_init!(Self {
             work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
@@ -56,7 +55,7 @@ impl<T: Run> Task<T> {
         })
     }
 
-    /// Has it run soon. Any context.
+    /// Schedules the task. Any context.
     pub fn schedule(&self) {
         // SAFETY: Initialised by the invariant. The drop takes it off the queue before it goes.
         unsafe { bindings::queue_long_work(self.work.get()) };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Looks for what the test `mingw` needs, so that it is skipped with a reason where that is absent.
+//! Looks for the headers that the test `mingw` needs, so that the test is skipped with a reason without them.
 
 use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Where Debian's package mingw-w64-common puts its headers.
+/// The folder of headers of Debian's package mingw-w64-common.
 const HEADERS: &str = "/usr/share/mingw-w64/include";
 
 fn main() {

@@ -85,7 +85,7 @@ class Guest:
         initramfs.make_run(places.initrd, files.guest / "boot.cpio",
                            run.contents(options, [card], files.guest, files.kernel))
         self.sock, far = socket.socketpair()
-        spare, output = socket.socketpair()  # the guest's stdout, which nobody needs
+        spare, output = socket.socketpair()  # the guest's stdout, which is not needed
         with far, spare, output:
             words = qemu.command(options, [card], argparse.Namespace(
                 kernel=places.kernel, initrd=places.initrd, image=places.image,

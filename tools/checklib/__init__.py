@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The checks of tools/check, by name."""
 
-from . import circles, citations, files, rust
+from . import circles, citations, documentation, files, rust
 from .common import Problem
 
 CHECKS = {
@@ -11,6 +11,7 @@ CHECKS = {
     "manuals": files.manuals,
     "circles": circles.check,
     "citations": citations.check,
+    "documentation": documentation.check,
     "rustfmt": rust.rustfmt,
     "module": rust.module,
     "module-doc": rust.module_doc,

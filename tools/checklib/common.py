@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the checks share."""
+"""Functions that the checks share."""
 
 import functools
 import os

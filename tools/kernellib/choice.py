@@ -23,7 +23,7 @@ def tested(path=TOOLS / "tested-kernels"):
 
 @dataclass
 class Choice:
-    """Kernels in the order in which they are tried, and what the user must hear of it.
+    """Kernels in the order in which they are tried, and the messages for the user.
 
     With a kernel that the user named there is only one, so that nothing else is taken unasked.
     """

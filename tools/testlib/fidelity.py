@@ -55,7 +55,7 @@ def read(path):
 
 
 def table_faults(rows):
-    """What is wrong with the table itself."""
+    """The faults of the table itself."""
     known = [f"R{number}" for number in range(1, LAST_RULE + 1)]
     named = [row.rule for row in rows]
     faults = [f"{rule}: no row" for rule in known if rule not in named]

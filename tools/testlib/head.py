@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a report must tell of the place where it was made."""
+"""The head of a report: the machine and the versions that it was made with."""
 
 import os
 import pathlib

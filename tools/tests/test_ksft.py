@@ -23,7 +23,36 @@ CRYPTO = {"gcm": "GCM", "cbc": "CBC", "rfc7539esp": "CHACHA20POLY1305", "sha1": 
           "sha256": "SHA256", "sha384": "SHA512", "sha512": "SHA512"}
 sys.path.insert(0, str(LIB))
 
-from ksft import algo, control, frames, ktap, traffic  # noqa: E402
+from ksft import algo, control, env, esp, frames, ktap, traffic  # noqa: E402
+
+
+class Expectations(unittest.TestCase):
+    """What tests of offloaded ESP have in common."""
+
+    PACKETS = [mock.Mock(iv=bytes([n]), seq=n) for n in range(3)]
+
+    def test_unique(self):
+        """A value that comes twice is shown; others than those that are named may come again."""
+        esp.unique(self.PACKETS)
+        again = [*self.PACKETS, mock.Mock(iv=b"\x02", seq=7)]
+        esp.unique(again, "seq")
+        for names in ((), ("iv",)):
+            with self.assertRaises(ktap.Failure) as caught:
+                esp.unique(again, *names)
+            self.assertIn("1 values of iv", str(caught.exception))
+            self.assertIn("('02', 2)", str(caught.exception))
+
+    def test_counters(self):
+        """Wrong counters of driver and NIC are found, and the NIC's only if it can be asked."""
+        watch = env.Watch.__new__(env.Watch)
+        watch._cfg = mock.Mock(control=True)
+        watch.driver, watch.nic = {"a": 2}, {"b": 1}
+        watch.expect_counters({"a": 2, "c": 0}, {"b": 1})
+        for driver, nic in (({"a": 1}, None), ({"c": 1}, None), ({}, {"b": 0})):
+            with self.assertRaises(ktap.Failure):
+                watch.expect_counters(driver, nic)
+        watch._cfg.control = None
+        watch.expect_counters({"a": 2}, {"b": 0})
 
 
 class Control(unittest.TestCase):

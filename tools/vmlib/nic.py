@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The NIC process, espnic-device, and what the guest must know of its NICs."""
+"""The NIC process, espnic-device, and the data about its NICs for the guest."""
 
 import dataclasses
 import pathlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel writes when something is wrong with it.
+"""The complaints of a kernel in its log.
 
 Needs nothing but Python: the host reads a log file with it, the guest its /dev/kmsg.
 """

@@ -20,7 +20,7 @@ const DEFAULT_MTU: u16 = 1500;
 const DEFAULT_PAIRS: u16 = 2;
 /// Speeds of VIRTIO 1.4 section 5.1.4, in Mbit/s.
 const SPEED_RANGE: std::ops::RangeInclusive<u32> = 1..=0x7fff_ffff;
-/// That of the NICs with inline IPsec that there are in hardware.
+/// The speed of hardware NICs with inline IPsec.
 const DEFAULT_SPEED: u32 = 100_000;
 /// An interface name has room for this many bytes (`IFNAMSIZ` with its zero byte).
 const MAX_IFNAME: usize = 15;
@@ -239,7 +239,7 @@ impl FromStr for NicSpec {
 }
 
 impl NicSpec {
-    /// What the NIC is, if it is the NIC number `index`.
+    /// The configuration of this NIC as number `index`.
     pub fn config(&self, index: u8) -> NetConfig {
         NetConfig {
             mac: self
@@ -354,7 +354,7 @@ impl Args {
         args
     }
 
-    /// Checks what concerns several options, and turns `--wire` into ports.
+    /// Checks the options against each other, and turns `--wire` into ports.
     pub fn resolve(&mut self) -> Result<(), String> {
         for (number, WireSpec(names)) in self.wires.iter().enumerate() {
             for name in names {

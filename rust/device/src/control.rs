@@ -3,8 +3,8 @@
 //! The control socket: one request per line, one JSON object per line as reply.
 //!
 //! A request is a line of words; `help` lists them. A reply has `"ok": true`, or `"ok": false` and
-//! a sentence in `"error"`. Up to 64 connections may be open at once; if there are more, those make room
-//! that have been idle for longest.
+//! the reason in `"error"`. Up to 64 connections may be open at once; a new one beyond that closes the
+//! one that has been idle for longest.
 
 mod connections;
 
@@ -37,7 +37,7 @@ const HELP: &[&str] = &[
 /// Longest request in bytes.
 const MAX_LINE: u64 = 4096;
 
-/// What requests act on.
+/// The NICs and the capture that requests act on.
 pub struct Control {
     nics: Vec<Arc<Nic>>,
     capture: Option<Arc<Capture>>,
@@ -205,7 +205,7 @@ fn nic_stats(nic: &Nic) -> Value {
         "queues": { "max": nic.config.pairs, "active": nic.active_pairs() },
         "port": object(nic.port.stats.list()),
         "virtio": virtio,
-        "ipsec": object(nic.ipsec.counters()),
+        "ipsec": object([nic.ipsec.counters(), nic.admin.counters()].concat()),
         "misbehaviour": misbehaviour,
     })
 }

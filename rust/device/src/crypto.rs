@@ -2,7 +2,7 @@
 
 //! The ciphers of the NIC, by intel-ipsec-mb (x86-64) or by aws-lc (everywhere).
 //!
-//! All stand behind [`espnic_esp::engine::Transform`], so the engine knows none of them. `unsafe` is
+//! All implement [`espnic_esp::engine::Transform`], so the engine depends on none of them. `unsafe` is
 //! needed to call the libraries, to place keys and to prefetch; it is confined to four modules.
 
 #[allow(unsafe_code)]
@@ -138,7 +138,7 @@ impl Backend {
 }
 
 impl Default for Backend {
-    /// The one with the fastest AES-GCM that this machine has.
+    /// The backend with the fastest AES-GCM on this machine.
     fn default() -> Self {
         Self::ALL
             .iter()

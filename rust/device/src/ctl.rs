@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// The word by which the command is chosen.
 pub const NAME: &str = "ctl";
-/// How long a reply may take.
+/// The longest wait for a reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const AFTER_HELP: &str = "\
@@ -58,12 +58,12 @@ pub fn run(args: &CtlArgs, out: &mut impl Write) -> Result<bool, String> {
 fn ask(path: &Path, request: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    // One line is one request, whatever is in the words.
+    // One line is one request, even if a word has a line break.
     let request = request.replace('\n', " ");
     let sent = stream.write_all(format!("{request}\n").as_bytes());
     let mut reply = String::new();
     BufReader::new(stream).read_line(&mut reply)?;
-    // A process with too many connections answers before it is asked.
+    // A process with too many connections answers before it reads a request.
     if reply.is_empty() {
         sent?;
     }

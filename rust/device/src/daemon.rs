@@ -86,9 +86,10 @@ impl Drop for SocketFile {
 
 /// Runs until a signal (`Ok`) or a failure.
 pub fn run(args: &Args) -> Result<(), DaemonError> {
-    // Keys and packets would be in a core dump; others with the same user id cannot trace the process, either.
+    // A core dump would have keys and packets. This also keeps other processes of the user from tracing
+    // this one.
     prctl::set_dumpable(false).map_err(io::Error::from)?;
-    // Before there are threads, which would not be bound.
+    // Before there are threads, which would not be restricted.
     if !args.no_sandbox {
         sandbox::drop_capabilities(has_taps(args))?;
         keep_files(args)?;
@@ -141,7 +142,7 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     result.and(flushed.map_err(DaemonError::CaptureLoss))
 }
 
-/// Only where the sockets are may files be removed from now on.
+/// Restricts the removal of files to the directories of the sockets.
 fn keep_files(args: &Args) -> Result<(), DaemonError> {
     let sockets = args.nics.iter().map(|nic| &nic.socket);
     let directories = sockets
@@ -157,9 +158,9 @@ fn keep_files(args: &Args) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// From here on nothing can be opened any more.
+/// Gives up most system calls. Afterwards nothing can be opened.
 fn enter_sandbox(args: &Args) -> Result<(), DaemonError> {
-    // Where the library looks for randomness it looks at its first use.
+    // The library opens its source of randomness at its first use.
     aws_lc_rs::rand::fill(&mut [0; 8]).map_err(|_| DaemonError::Randomness)?;
     Ok(sandbox::enter(has_taps(args))?)
 }
@@ -169,8 +170,8 @@ fn has_taps(args: &Args) -> bool {
     args.nics.iter().any(is_tap)
 }
 
-/// The first signal asks for an end. The second one ends the process as if nobody had listened: somebody
-/// may be blocked, by a capture that is a pipe without a reader for example.
+/// Handles signals. The first one asks for an orderly end. The second one ends the process at once,
+/// because a thread may be blocked, for example by a capture that is a pipe without a reader.
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     let mut end = vec![SIGTERM, SIGINT];
     if !ignores_hangup() {
@@ -191,7 +192,7 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
         .map(drop)
 }
 
-/// Whether the process was started by nohup or the like, so that it shall outlive its terminal.
+/// Whether the process was started by nohup or the like, so that it must outlive its terminal.
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
@@ -278,7 +279,7 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
     Ok(nics)
 }
 
-/// What connects the NICs of the process, by name.
+/// The wires and switches of the process, by name.
 #[derive(Default)]
 struct Networks {
     wires: HashMap<String, Arc<Wire>>,

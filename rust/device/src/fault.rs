@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Faults on purpose: what happens to the next ESP frames of one direction of a NIC.
+//! Faults on purpose in the next ESP frames of one direction of a NIC.
 
 pub mod damage;
 pub mod request;
@@ -14,13 +14,13 @@ use damage::Damage;
 use espnic_esp::ip::Ip;
 use espnic_esp::packet;
 
-/// How long a frame that is to be overtaken waits for another one.
+/// The time for which a frame that must be overtaken waits for another one.
 const REORDER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Most frames that are held back in one direction; a delay may be long.
 const MAX_HELD: usize = 4096;
 
-/// Which way a frame goes.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the NIC to the wire.
@@ -40,7 +40,7 @@ pub enum Kind {
     Reorder,
     /// It comes later.
     Delay(Duration),
-    /// It comes in another shape.
+    /// It is damaged.
     Damage(Damage),
 }
 
@@ -82,7 +82,7 @@ impl Rule {
 struct Held {
     frame: Vec<u8>,
     due: Instant,
-    /// Also goes on behind the next ESP frame.
+    /// It also goes on after the next ESP frame.
     overtaken: bool,
 }
 
@@ -91,7 +91,7 @@ struct Held {
 pub struct Made {
     /// Faults.
     pub faults: u64,
-    /// Frames that were to be held back and were lost, because too many are already.
+    /// Frames that were lost instead of being held back, because too many are already.
     pub dropped: u64,
 }
 
@@ -119,7 +119,7 @@ impl Line {
         }
     }
 
-    /// Lets `frame` pass to `out`, or does to it what is to be done.
+    /// Passes `frame` to `out`, or applies the faults that are due.
     fn pass(&mut self, mut frame: Vec<u8>, out: &mut Frames, made: &mut Made) {
         let ip = Ip::find(&frame);
         if ip.and_then(|ip| packet::range(&frame, &ip)).is_none() {
@@ -167,7 +167,7 @@ impl Line {
         }
     }
 
-    /// Lets those held frames go on that `which` says, in the order of their coming.
+    /// Releases the held frames that `which` chooses, in the order of their arrival.
     fn release(&mut self, out: &mut Frames, which: impl Fn(&Held) -> bool) {
         let (go, stay) = std::mem::take(&mut self.held)
             .into_iter()
@@ -196,7 +196,7 @@ impl Pending {
     }
 }
 
-/// The faults of one NIC that are still to come. Costs next to nothing while there are none.
+/// The pending faults of one NIC. Costs next to nothing while there are none.
 #[derive(Default)]
 pub struct Faults {
     tx: Pending,
@@ -216,7 +216,7 @@ impl Faults {
         }
     }
 
-    /// Does to `frames` what is to be done, and adds those that were held back before and are due.
+    /// Applies the faults to `frames`, and adds frames that were held back and are due.
     pub fn apply(&self, direction: Direction, frames: &mut Frames) -> Made {
         let pending = self.pending(direction);
         if !pending.active.load(Ordering::Relaxed) {
@@ -234,7 +234,7 @@ impl Faults {
         })
     }
 
-    /// When the next frame that is held back is due.
+    /// The time when the next held frame is due.
     pub fn next_due(&self) -> Option<Instant> {
         let active = |pending: &&Pending| pending.active.load(Ordering::Relaxed);
         [&self.tx, &self.rx]
@@ -244,7 +244,7 @@ impl Faults {
             .min()
     }
 
-    /// Throws away what is held back.
+    /// Drops all held frames.
     pub fn discard(&self) {
         for pending in [&self.tx, &self.rx] {
             if pending.active.load(Ordering::Relaxed) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The NIC as a PCI function: what a transport sees of it.
+//! The NIC as a PCI function, for a transport.
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
@@ -24,9 +24,9 @@ pub struct NicFunction {
     nic: Arc<Nic>,
     config: ConfigSpace,
     maps: MapTable,
-    /// A peer can send bad requests as often as it likes.
+    /// The rate limit for warnings about bad requests of the peer.
     warnings: Limit,
-    /// It was said that the peer can shrink its memory.
+    /// The log has said that the peer can shrink its memory.
     unsealed: bool,
 }
 
@@ -111,7 +111,7 @@ impl NicFunction {
         self.nic.kick();
     }
 
-    /// Says once that a peer which shrinks its memory ends this process, if it can.
+    /// Warns once if the peer can shrink its memory, and so end this process.
     fn check_seal(&mut self, map: &DmaMap) {
         let Some((file, _)) = &map.file else {
             return;
@@ -126,7 +126,7 @@ impl NicFunction {
         }
     }
 
-    /// `taken`: the maps lack something that was there.
+    /// Publishes the maps to the device; `taken` if an earlier map is missing.
     fn publish_maps(&mut self, taken: bool) {
         self.nic.port.set_guest(self.maps.memory());
         let view = Arc::new(self.maps.view());

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! A lock between the data plane and everything else.
+//! A priority lock between the data plane and the control side.
 //!
-//! The data plane holds it for a batch of packets, not per packet, and lets control go first: a
-//! register access or an unmap waits for one batch at most, however busy the worker is. Once control
-//! holds the lock the data plane is out, which is what unmap and reset need to know.
+//! The data plane takes it once per batch of packets, and lets the control side go first: a register
+//! access or an unmap waits for one batch at most, however busy the worker is. While the control side
+//! holds the lock, the data plane touches neither queues nor guest memory, as unmap and reset need.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Enters from the control side.
+    /// Takes the lock for the control side.
     pub fn control(&self) -> MutexGuard<'_, T> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let guard = self.lock();
@@ -32,7 +32,7 @@ impl<T> Gate<T> {
         guard
     }
 
-    /// Enters from the data plane, behind everybody on the control side.
+    /// Takes the lock for the data plane, after all waiters of the control side.
     pub fn data(&self) -> MutexGuard<'_, T> {
         while self.waiting.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
@@ -40,8 +40,8 @@ impl<T> Gate<T> {
         self.lock()
     }
 
-    /// A thread that panicked inside leaves the state as it is: every operation on it keeps the
-    /// device consistent enough for a reset.
+    /// Takes the lock even if a thread has panicked with it: every operation keeps the device consistent
+    /// enough for a reset.
     fn lock(&self) -> MutexGuard<'_, T> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

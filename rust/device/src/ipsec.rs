@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Inline IPsec of one NIC: administration commands, SA tables and the processing of packets.
+//! Inline IPsec of one NIC: capabilities, SA tables and the processing of packets.
 //!
-//! What exists is the experimental crypto-only mode ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard
-//! SAs, for which the NIC would add and remove ESP itself, are refused, and the
-//! capabilities say so.
+//! Only the experimental crypto-only mode exists ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard SAs,
+//! for which the NIC would add and remove ESP itself, are refused; the capabilities offer none.
 //!
-//! Commands are executed one at a time; packets of any number of queues are processed at the same
-//! time under a read lock. Destroying an SA takes the write lock, so no packet is in flight under it
-//! when the command is answered, and its keys are erased by then.
+//! Administration commands ([`crate::admin`]) are executed one at a time; packets of any number of
+//! queues are processed at the same time under a read lock. Destroying an SA takes the write lock, so
+//! no packet is in flight under it when the command is answered, and its keys are erased by then.
 
-mod admin;
 mod algorithm;
-mod caps;
+mod capability;
+mod commands;
 mod config;
 mod counters;
 mod drop;
@@ -20,9 +19,7 @@ pub mod faults;
 mod frames;
 mod key_table;
 mod last;
-mod objects;
 mod record;
-mod refused;
 mod room;
 mod rx;
 mod sa;
@@ -38,7 +35,7 @@ pub use frames::Frames;
 pub use key_table::KeyTable;
 
 use crate::misbehave::Misbehaviour;
-use admin::AdminState;
+use capability::Agreed;
 use counters::Counters;
 use espnic_wire::hdr::NetHdr48;
 use faults::Faults;
@@ -51,11 +48,11 @@ use table::Tables;
 pub struct Ipsec {
     config: IpsecConfig,
     /// Taken before `tables`.
-    state: Mutex<AdminState>,
+    agreed: Mutex<Agreed>,
     tables: RwLock<Tables>,
     counters: Counters,
     room: Room,
-    /// Where keys are written, if that was asked for.
+    /// The file for keys, if the user asked for one.
     key_table: Option<Arc<KeyTable>>,
     /// Faults on purpose.
     pub faults: Faults,
@@ -64,11 +61,11 @@ pub struct Ipsec {
 }
 
 impl Ipsec {
-    /// With empty tables, as after a reset.
+    /// Makes the IPsec part with empty tables, as after a reset.
     pub fn new(config: IpsecConfig) -> Self {
         Self {
             config,
-            state: Mutex::new(AdminState::new(config.x_ipsec)),
+            agreed: Mutex::new(Agreed::new(config.x_ipsec)),
             tables: RwLock::new(Tables::default()),
             counters: Counters::default(),
             room: Room::new(config.delete_above),
@@ -87,11 +84,10 @@ impl Ipsec {
         }
     }
 
-    /// Virtio reset: forgets capabilities, the list of opcodes and all SAs, and erases their keys.
-    /// Counters stay.
-    pub fn reset(&self) {
-        let mut state = self.lock_state();
-        *state = AdminState::new(self.config.x_ipsec);
+    /// See [`crate::admin::Owner::reset`].
+    fn forget(&self) {
+        let mut agreed = self.agreed();
+        *agreed = Agreed::new(self.config.x_ipsec);
         *self.write_tables() = Tables::default();
         self.misbehaviour.reset();
     }
@@ -101,30 +97,20 @@ impl Ipsec {
         self.room.set_mark(mark);
     }
 
-    /// The driver has (or has not) negotiated [`espnic_wire::feature::X_IPSEC`]: without it, the
-    /// administration commands do not show the extension. To be called before `DRIVER_OK`; until
-    /// then, [`IpsecConfig::x_ipsec`] counts.
+    /// Sets whether the driver has negotiated [`espnic_wire::feature::X_IPSEC`]; without it, the
+    /// administration commands do not show the extension. Call it before `DRIVER_OK`; until then,
+    /// [`IpsecConfig::x_ipsec`] counts.
     pub fn set_x_ipsec(&self, negotiated: bool) {
-        self.lock_state()
-            .set_x_ipsec(self.config.x_ipsec && negotiated);
-    }
-
-    /// Executes a complete administration command (without the frame of the control queue) and
-    /// returns the number of bytes written to `writable`.
-    ///
-    /// Missing input reads as zero and output that has no room is discarded. Every answer has a
-    /// status, as far as `writable` has room for one.
-    pub fn admin(&self, readable: &[u8], writable: &mut [u8]) -> usize {
-        admin::execute(self, readable, writable)
+        self.agreed().x_ipsec = self.config.x_ipsec && negotiated;
     }
 
     /// Encrypts a frame that the driver marked with [`espnic_wire::hdr::F_SECURITY`] and appends what
     /// goes to the wire to `out`: the frame, or with [`espnic_wire::hdr::NetHdr12::gso_type`] its segments.
     /// None is longer than `longest` bytes.
     ///
-    /// The inner checksum is completed here, if the header asks for it. Whether the driver may ask for
-    /// segmentation at all is for the caller to know. A single frame is moved out of `frame`, the other
-    /// kind stays; nothing is allocated if `out` has enough buffers.
+    /// Completes the inner checksum if the header asks for it. The caller must check that the driver may
+    /// ask for segmentation. A single frame is moved out of `frame`, one to be segmented stays; nothing is
+    /// allocated if `out` has enough buffers.
     ///
     /// # Errors
     ///
@@ -149,7 +135,7 @@ impl Ipsec {
     }
 
     /// [`Ipsec::transmit`] for every frame of a batch; returns how many were dropped. A batch costs less
-    /// than its frames one by one, the more so with many SAs.
+    /// than its frames one by one, above all with many SAs.
     pub fn transmit_all(
         &self,
         batch: &mut [(NetHdr48, Vec<u8>)],
@@ -180,8 +166,8 @@ impl Ipsec {
         list
     }
 
-    fn lock_state(&self) -> MutexGuard<'_, AdminState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn agreed(&self) -> MutexGuard<'_, Agreed> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_tables(&self) -> RwLockReadGuard<'_, Tables> {

@@ -58,7 +58,7 @@ impl Msix {
         let Some(file) = &*slot.load() else {
             return false;
         };
-        // One attempt: a receiver that is no event descriptor may take a part only.
+        // One attempt, because a receiver that is no event descriptor may accept a part only.
         if let Err(error) = (&**file).write(&1u64.to_ne_bytes()) {
             log::debug!("interrupt vector {vector}: {error}");
             return false;

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
+pub mod admin;
 pub mod args;
 pub mod control;
 pub mod crypto;
@@ -31,6 +32,7 @@ pub mod ports;
 pub mod sandbox;
 pub mod socket;
 pub mod stats;
+pub mod testing;
 pub mod transport;
 pub mod vfu;
 pub mod virtio;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! A limit for what others can make this process write to its log.
+//! Rate limit for log messages that a guest can trigger.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Limit(Mutex<Option<Instant>>);
 
 impl Limit {
-    /// With nothing passed yet.
+    /// A limit that has let nothing pass yet.
     pub const fn new() -> Self {
         Self(Mutex::new(None))
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The log of the process, and how much of it a peer can fill.
+//! The log of the process, with a rate limit for what its peers cause.
 
 use std::cell::RefCell;
 
@@ -12,7 +12,7 @@ use crate::limit::Limit;
 const TRANSPORT: &str = "vfio_user";
 
 thread_local! {
-    /// What the transport of this thread has said lately.
+    /// The rate limit for the transport of this thread.
     static LIMIT: RefCell<Limit> = const { RefCell::new(Limit::new()) };
 }
 
@@ -40,9 +40,9 @@ impl<L: Log> Log for Limited<L> {
 
 /// Starts to log to standard error.
 ///
-/// The vfio-user crate reports every connection in detail at level info; here that is debugging. What
-/// virtio-queue calls an error is one of the guest, which is reported here, with the name of the NIC and
-/// not without end.
+/// The vfio-user crate reports every connection in detail at level info; here that is debugging.
+/// virtio-queue's own error log is silenced. Those are errors of the guest, which this crate logs
+/// itself, with the name of the NIC and a rate limit.
 pub fn start(level: LevelFilter) {
     let (transport, queues) = match level {
         LevelFilter::Debug | LevelFilter::Trace => (level, level),

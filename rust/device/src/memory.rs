@@ -20,7 +20,7 @@ use vm_memory::{
     GuestMemoryRegion, GuestRegionMmap, Permissions,
 };
 
-/// Most maps of one peer. Each is one of the process, which cannot have more than some ten thousand, and
+/// Most maps of one peer. Each is a mapping of the process, which can have only some ten thousand, and
 /// every change costs time in proportion to their number. A guest without IOMMU has about twenty.
 const MAX_MAPS: usize = 1024;
 
@@ -44,7 +44,7 @@ pub enum MapError {
     Mmap(#[from] MmapRegionError),
 }
 
-/// What the memory of a guest is known by: peers that map the same file have the same guest.
+/// An identity for the memory of a guest: peers that map the same file have the same guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryId {
     device: u64,
@@ -165,7 +165,7 @@ impl MapTable {
         self.maps.clear();
     }
 
-    /// Whose memory it is, by the file behind its lowest address; `None` if no memory is mapped.
+    /// The identity of the memory, from the file behind its lowest address; `None` if no memory is mapped.
     pub fn memory(&self) -> Option<MemoryId> {
         let region = self.maps.iter().find_map(|map| map.region.as_ref())?;
         let file = region.file_offset()?.file().metadata().ok()?;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Misbehaviour: rules of virtio and of the IPsec extension that a NIC breaks on purpose, so that a
-//! driver can be tried against a hostile one.
+//! driver can be tested against a hostile one.
 //!
-//! What a NIC does wrong is told here: how often it still does so, and how often it has. Who does it
-//! asks: the queues ([`crate::net`]), the configuration, the SA objects. Nothing here makes the NIC itself
-//! unsafe: it writes where the driver lets it write, but lies about it.
+//! This module counts how often a NIC still has to break each rule, and how often it has. The code that
+//! breaks the rules asks it: the queues ([`crate::net`]), the configuration, the SA objects. The NIC
+//! itself stays safe: it writes only where the driver lets it write, but reports wrong values.
 
 pub mod order;
 
@@ -47,7 +47,7 @@ words! {
 }
 
 words! {
-    /// What is wrong with an entry of a used ring.
+    /// A wrong entry of a used ring.
     Used {
         /// The id is that of the chain plus the size of the queue.
         IdOutOfRange = "id-out-of-range",
@@ -67,7 +67,7 @@ words! {
 }
 
 words! {
-    /// What else is wrong.
+    /// Any other breach of a rule.
     Deed {
         /// Transmit queues are not served until the device is reset.
         Stall = "tx stall",
@@ -117,7 +117,7 @@ pub enum Kind {
     Other(Deed),
 }
 
-/// What the missing device configuration is called, which is chosen when the process starts.
+/// The name of the missing device configuration, which is chosen when the process starts.
 pub const NO_DEVICE_CONFIG: &str = "pci no-device-config";
 
 const USED: usize = Used::ALL.len();
@@ -147,14 +147,14 @@ impl Kind {
     }
 }
 
-/// One kind: how often still, and how often so far.
+/// The counts of one kind: how often it is still to be done, and how often it was.
 #[derive(Default)]
 struct Entry {
     left: AtomicU32,
     made: Counter,
 }
 
-/// What one NIC does wrong. Costs next to nothing while that is nothing.
+/// The misbehaviour of one NIC. Costs next to nothing while there is none.
 pub struct Misbehaviour {
     entries: [Entry; KINDS],
     /// Some of `entries` are left.
@@ -230,13 +230,13 @@ impl Misbehaviour {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether `deed` is due: it is counted as done.
+    /// Whether `deed` is due; if so, counts it as done.
     #[inline]
     pub fn takes(&self, deed: Deed) -> bool {
         self.active() && self.take(Kind::Other(deed))
     }
 
-    /// What is wrong with the next entry of a used ring, counted as done.
+    /// The fault of the next entry of a used ring, if any; counts it as done.
     pub fn takes_used(&self, queue: Queue) -> Option<Used> {
         let due = |used: &Used| self.take(Kind::Used(queue, *used));
         Used::ALL.iter().copied().find(due)
@@ -264,7 +264,7 @@ impl Misbehaviour {
         self.was_reset.load(Ordering::Relaxed) && self.takes(Deed::RefuseCreate)
     }
 
-    /// What `mtu` reads as instead of `real`.
+    /// The value that `mtu` reads as instead of `real`.
     pub fn mtu(&self, real: u16) -> u16 {
         match self.takes(Deed::Mtu) {
             true => self.mtu.load(Ordering::Relaxed),
@@ -272,7 +272,7 @@ impl Misbehaviour {
         }
     }
 
-    /// What `max_virtqueue_pairs` reads as instead of `real`.
+    /// The value that `max_virtqueue_pairs` reads as instead of `real`.
     pub fn max_pairs(&self, real: u16) -> u16 {
         match self.takes(Deed::MaxPairs) {
             true => u16::MAX,
@@ -280,13 +280,13 @@ impl Misbehaviour {
         }
     }
 
-    /// How long an answer has to wait.
+    /// The delay of an answer.
     pub fn lateness(&self) -> Option<Duration> {
         self.takes(Deed::Late)
             .then(|| Duration::from_millis(self.late_ms.load(Ordering::Relaxed).into()))
     }
 
-    /// The driver could see that the device configuration is missing.
+    /// Counts a read in which the driver could see that the device configuration is missing.
     pub fn device_config_missed(&self) {
         self.no_device_config.inc();
     }

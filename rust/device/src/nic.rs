@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! One NIC: what its PCI function, its worker and the control socket share.
+//! One NIC: the state that its PCI function, its worker and the control socket share.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use espnic_wire::feature;
 
+use crate::admin::{Admin, Table};
 use crate::fault::request::Request;
 use crate::gate::Gate;
 use crate::ipsec::Ipsec;
@@ -30,7 +31,7 @@ const ISR_CONFIG: u8 = 2;
 pub struct Nic {
     /// Name for logs and the control socket.
     pub name: String,
-    /// What it is.
+    /// Its configuration.
     pub config: NetConfig,
     /// Counters of the guest side.
     pub stats: VirtioStats,
@@ -38,6 +39,8 @@ pub struct Nic {
     pub port: Attachment,
     /// Frames from the wire.
     pub inbox: Arc<Inbox>,
+    /// Administration commands.
+    pub admin: Admin,
     /// Inline IPsec.
     pub ipsec: Ipsec,
     /// Rules that are broken on purpose.
@@ -50,7 +53,7 @@ pub struct Nic {
     wake: Arc<Wake>,
     device: Gate<Device>,
     active_pairs: Arc<AtomicU16>,
-    /// A guest can break rules as often as it likes.
+    /// The rate limit for warnings about rules that the guest breaks.
     warnings: Limit,
 }
 
@@ -73,6 +76,7 @@ impl Nic {
             port,
             inbox,
             misbehaviour: ipsec.misbehaviour.clone(),
+            admin: Admin::default(),
             ipsec,
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),
@@ -87,7 +91,7 @@ impl Nic {
         }
     }
 
-    /// Calls `action` while the data plane is out.
+    /// Calls `action` from the control side, while the data plane does not have the device.
     pub fn with_device<R>(&self, action: impl FnOnce(&mut Device) -> R) -> R {
         action(&mut self.device.control())
     }
@@ -97,7 +101,7 @@ impl Nic {
         self.device.data()
     }
 
-    /// What wakes the worker.
+    /// The wake-up of the worker.
     pub(crate) fn wake(&self) -> &Wake {
         &self.wake
     }
@@ -107,18 +111,18 @@ impl Nic {
         self.active_pairs.load(Ordering::Relaxed)
     }
 
-    /// There may be work for the data plane.
+    /// Wakes the data plane, because there may be work.
     pub fn kick(&self) {
         self.wake.wake();
     }
 
-    /// The driver is ready.
+    /// Starts the device, because the driver is ready.
     pub fn start(&self, device: &mut Device) {
         self.ipsec.set_x_ipsec(device.virtio.has(feature::X_IPSEC));
         self.kick();
     }
 
-    /// Virtio device reset. What waits for the driver is lost with it.
+    /// Resets the virtio device. Frames that wait for the driver are lost.
     pub fn reset(&self, device: &mut Device) {
         self.overrun(device);
         device.virtio.reset();
@@ -126,20 +130,33 @@ impl Nic {
         device.net.unanswered.clear();
         self.port.reset();
         device.net.reset();
-        self.ipsec.reset();
+        self.admin.reset(&self.administered());
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();
     }
 
-    /// Throws away what waits, because the driver is not ready or resets the device.
+    /// Executes an administration command; see [`Admin::execute`].
+    pub fn administer(&self, readable: &[u8], writable: &mut [u8]) -> usize {
+        self.admin.execute(&self.administered(), readable, writable)
+    }
+
+    /// What administration commands are for.
+    fn administered(&self) -> Table<'_> {
+        Table {
+            owners: vec![&self.ipsec],
+            kinds: vec![&self.ipsec],
+        }
+    }
+
+    /// Drops all waiting frames, because the driver is not ready or resets the device.
     pub(crate) fn discard(&self, device: &mut Device) {
         let count = device.net.discard(&self.inbox);
         self.stats.rx_drop_not_ready.add(count as u64);
         self.port.faults.discard();
     }
 
-    /// A device that does not stop when it is reset, if it is to be one: used indices move once more, and
-    /// interrupts go on.
+    /// Applies the misbehaviour of a device that does not stop when it is reset: used indices move once more,
+    /// and interrupts go on.
     fn overrun(&self, device: &mut Device) {
         if !device.virtio.driven() || !self.misbehaviour.expects(Deed::Interrupts) {
             return;
@@ -155,7 +172,7 @@ impl Nic {
         self.kick();
     }
 
-    /// Sends interrupts after a reset that are due.
+    /// Sends the interrupts of that misbehaviour that are due.
     pub(crate) fn interrupt_late(&self, device: &mut Device) {
         let late = device.net.late.as_mut();
         if late.is_some_and(|late| !late.run(&self.misbehaviour, &self.msix)) {
@@ -163,7 +180,7 @@ impl Nic {
         }
     }
 
-    /// The driver broke a rule of the queues: count it and ask for a reset.
+    /// Counts a breach of the queues' rules by the driver, and asks for a reset.
     pub fn driver_error(&self, device: &mut Device, error: RingError) {
         self.stats.ring_error(error).inc();
         log::log!(
@@ -174,7 +191,7 @@ impl Nic {
         self.needs_reset(device);
     }
 
-    /// Stops and waits for a reset, unless it does already; tells the driver so.
+    /// Stops the device until a reset, unless it has stopped already, and tells the driver.
     fn needs_reset(&self, device: &mut Device) {
         if device.virtio.status() & status::DEVICE_NEEDS_RESET == 0 {
             self.stats.needs_reset.inc();
@@ -247,19 +264,19 @@ impl Nic {
         self.isr.swap(0, Ordering::SeqCst)
     }
 
-    /// When there is something to do without anybody waking the worker.
+    /// The next time at which there is work without a wake-up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let (put_off, memory) = {
             let device = self.device.data();
             (device.next_due(), device.virtio.waits_until())
         };
         let faults = self.port.faults.next_due();
-        // Frames may need the memory that is missing, too.
+        // Held frames may need the missing memory, too.
         let faults = faults.filter(|_| memory.is_none());
         [put_off, memory, faults].into_iter().flatten().min()
     }
 
-    /// The data plane failed somewhere: whatever it was doing is not done.
+    /// Recovers from a failure of the data plane, whose work of that moment is lost.
     pub(crate) fn recover(&self) {
         self.stats.worker_restarts.inc();
         log::error!("{}: the worker failed and starts again", self.name);

@@ -93,7 +93,7 @@ impl ConfigSpace {
         space
     }
 
-    /// Back to the reset state.
+    /// Returns to the reset state.
     pub fn reset(&mut self) {
         *self = Self::new(self.vectors, self.device_config);
     }
@@ -157,8 +157,8 @@ impl ConfigSpace {
         }
     }
 
-    /// Whether a read shows that the capability of the device configuration is missing: that of the byte
-    /// that should lead to it.
+    /// Whether a read shows that the capability of the device configuration is missing, because it reads the
+    /// pointer that should lead there.
     pub fn hides(&self, offset: u64, len: usize) -> bool {
         let link = CAP_ISR as u64 + 1;
         !self.device_config && offset <= link && link - offset < len as u64

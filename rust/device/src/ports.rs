@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The wire side of a NIC: ports, the inbox that frames from the wire wait in, and the capture.
+//! The wire side of a NIC: ports, the inbox for frames from the wire, and the capture.
 
 pub mod capture;
 mod ends;
@@ -21,10 +21,10 @@ use capture::Capture;
 pub use inbox::Inbox;
 pub use wake::Wake;
 
-/// Where a NIC's frames go.
+/// The destination of a NIC's frames.
 pub trait Port: Send + Sync {
-    /// Sends all `frames` and tells those that the port could not take. Empties `frames`, which may get
-    /// other buffers in exchange. Does not block.
+    /// Sends all `frames`, and returns the count of those that the port could not take. Empties `frames`,
+    /// which may get other buffers in exchange. Does not block.
     fn send(&self, frames: &mut Frames) -> Volume;
     /// Whether anything is connected.
     fn link_up(&self) -> bool;
@@ -34,7 +34,7 @@ pub trait Port: Send + Sync {
     fn set_guest(&self, _guest: Option<MemoryId>) {}
 }
 
-/// How many frames, and how many bytes they have.
+/// A number of frames, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
     /// Frames.
@@ -44,7 +44,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Of all `frames`.
+    /// Counts all `frames`.
     pub fn of(frames: &Frames) -> Self {
         Self {
             frames: frames.len(),
@@ -74,17 +74,17 @@ impl Port for Unplugged {
     }
 }
 
-/// A port with what lies between it and its NIC: counters, faults, capture.
+/// A port, and the parts between it and its NIC: counters, faults, capture.
 pub struct Attachment {
     port: Box<dyn Port>,
     capture: Option<(Arc<Capture>, u32)>,
-    /// The address that all frames of the NIC have to come from.
+    /// The address from which all frames of the NIC must come.
     only_from: Option<[u8; 6]>,
-    /// Somebody has pulled the plug.
+    /// The cable is pulled out.
     unplugged: AtomicBool,
     /// Counters of the wire side.
     pub stats: Arc<PortStats>,
-    /// Damage to come.
+    /// The pending faults.
     pub faults: Faults,
 }
 
@@ -105,7 +105,7 @@ impl Attachment {
         }
     }
 
-    /// The same for a NIC that sends from the address `mac` and no other: `antispoof=on`.
+    /// Restricts the NIC to sending from the address `mac`: `antispoof=on`.
     pub fn only_from(self, mac: [u8; 6]) -> Self {
         Self {
             only_from: Some(mac),
@@ -128,15 +128,15 @@ impl Attachment {
         !self.unplugged.load(Ordering::Relaxed) && self.port.link_up()
     }
 
-    /// Plugs the cable in or pulls it out. Says whether that changed the link.
+    /// Plugs the cable in or pulls it out. Returns whether that changed the link.
     pub fn plug(&self, up: bool) -> bool {
         let before = self.link_up();
         self.unplugged.store(!up, Ordering::Relaxed);
         before != self.link_up()
     }
 
-    /// Sends frames of this NIC to the wire, and what was held back before and is due now. The
-    /// capture shows them as they go out, damage included.
+    /// Sends frames of this NIC to the wire, and held frames that are due. The capture shows them as they
+    /// go out, damage included.
     pub fn send(&self, frames: &mut Frames) {
         if let Some(mac) = &self.only_from {
             let spoofed = frames.retain(|frame| frame.get(6..12) == Some(mac));
@@ -164,8 +164,7 @@ impl Attachment {
         self.stats.tx_drop_port.add(lost.frames as u64);
     }
 
-    /// Frames have arrived from the wire and are about to be looked at. Adds what was held back
-    /// before and is due now.
+    /// Applies faults to frames that have arrived from the wire, and adds held frames that are due.
     pub fn received(&self, frames: &mut Frames) {
         if !frames.is_empty() && !self.link_up() {
             self.stats.rx_drop_no_link.add(frames.len() as u64);

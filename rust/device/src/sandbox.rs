@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the process gives up: from the start the capabilities that it does not need, and the right to remove
-//! files elsewhere than where its sockets are; and, once everything is open, all system calls that serving
+//! The rights that the process gives up. At the start: the capabilities that it does not need, and the right to
+//! remove files outside the directories of its sockets. When everything is open: all system calls that serving
 //! NICs does not need, and new privileges by starting programs.
 //!
-//! Files, sockets and interfaces are open by then; what a compromised NIC could still reach are the
-//! descriptors that it has. A call that is not allowed fails as if the kernel did not know it
-//! (`ENOSYS`), which the C library and others have an answer to.
+//! Files, sockets and interfaces are open by then, so a compromised NIC can reach only its descriptors. A
+//! forbidden call fails as if the kernel did not know it (`ENOSYS`), which the C library and others can handle.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +24,7 @@ use thiserror::Error;
 
 use crate::ports::tap;
 
-/// Why the process cannot give up anything.
+/// The reason for which the process cannot give up rights.
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// The filter cannot be made, for this processor for example.
@@ -42,8 +41,8 @@ pub enum SandboxError {
     Kernel(#[from] seccompiler::Error),
 }
 
-/// Calls that are allowed with any arguments. None opens, creates or starts anything but memory; `accept4`
-/// takes connections of sockets that are open.
+/// Calls that are allowed with any arguments. None opens, creates or starts anything except memory;
+/// `accept4` takes connections of open sockets.
 const ALLOWED: &[libc::c_long] = &[
     // Descriptors.
     libc::SYS_read,
@@ -97,16 +96,16 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_gettid,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // Time and chance.
+    // Time and random numbers.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     libc::SYS_getrandom,
 ];
 
-/// Takes away from this thread, and from those that it will start, all capabilities but those that serving
+/// Drops the capabilities of this thread, and of threads that it will start, except those that serving
 /// NICs needs: to reach the directories of sockets and captures, to keep keys out of the swap, and with
-/// `taps` to attach to interfaces. Who has none loses none.
+/// `taps` to attach to interfaces.
 pub fn drop_capabilities(taps: bool) -> Result<(), SandboxError> {
     let mut needed = CapsHashSet::from([Capability::CAP_DAC_OVERRIDE, Capability::CAP_IPC_LOCK]);
     if taps {
@@ -138,8 +137,8 @@ pub fn keep_files<'a>(
     Ok(ruleset.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// Limits all threads of the process, and those that they will start, for good. With `taps` they may attach to
-/// TAP interfaces, with what is open.
+/// Restricts all threads of the process, and those that they will start, irrevocably. With `taps` they may
+/// attach to TAP interfaces through open descriptors.
 pub fn enter(taps: bool) -> Result<(), SandboxError> {
     apply_filter_all_threads(&filter(taps)?)?;
     Ok(())
@@ -155,7 +154,7 @@ fn filter(taps: bool) -> Result<BpfProgram, BackendError> {
     );
     let name = libc::PR_SET_NAME as u64;
     rules.insert(libc::SYS_prctl, only_if(0, SeccompCmpOp::Eq, name)?);
-    // A signal to this process ends it; others are none of its business.
+    // Signals may go to this process only.
     let process = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, only_if(0, SeccompCmpOp::Eq, process)?);
     if taps {

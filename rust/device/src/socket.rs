@@ -15,11 +15,11 @@ use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAdd
 
 use crate::limit::Limit;
 
-/// How long to wait for what the system lacks at present.
+/// The delay before a retry when the system lacks resources.
 const RECOVERY: Duration = Duration::from_millis(100);
 
-/// Binds a unix socket that only its owner can reach. A socket file that nobody serves any more is
-/// replaced; anything else that is already there is an error, told in a sentence.
+/// Binds a unix socket that only its owner can reach. Replaces a socket file that no process serves any
+/// more; any other existing file is an error, with a message.
 pub fn bind(path: &Path) -> Result<UnixListener, String> {
     let shown = path.display();
     match UnixStream::connect(path) {
@@ -51,8 +51,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, String> {
     })
 }
 
-/// A listening socket with a file that nobody but the owner can reach, at any time: Linux gives the file the
-/// mode that the socket has when it is bound.
+/// A listening socket with a file that only the owner can reach at any time: Linux gives the file the mode
+/// that the socket has when it is bound.
 fn create(path: &Path) -> io::Result<UnixListener> {
     let address = UnixAddr::new(path)?;
     let socket = File::from(socket::socket(
@@ -82,7 +82,7 @@ pub fn survive(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// A refused connection alone says nothing: a regular file refuses as well.
+/// Whether the file is a socket. A refused connection does not tell, because a regular file refuses, too.
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }

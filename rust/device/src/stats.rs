@@ -77,7 +77,7 @@ counters! {
         rx_csum_valid,
         /// Control and administration commands.
         ctrl_commands,
-        /// Of them refused as malformed or unknown.
+        /// Control and administration commands refused as malformed or unknown.
         ctrl_refused,
         /// Notifications by the driver.
         kicks,
@@ -85,7 +85,7 @@ counters! {
         resets,
         /// Queue resets.
         queue_resets,
-        /// Times the device gave up until a reset.
+        /// Times the device stopped until a reset.
         needs_reset,
         /// Times the data plane failed and was started again.
         worker_restarts,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The seam between the bus and the device: what a transport asks of a PCI function.
+//! The interface between the bus and the device: the operations of a PCI function for a transport.
 //!
 //! Nothing here can fail: the peer gets no useful answer from an error in the middle of a register
 //! access, so a function logs, counts and goes to `DEVICE_NEEDS_RESET` instead.
@@ -50,9 +50,9 @@ pub trait Function: Send {
     fn write(&mut self, region: Region, offset: u64, data: &[u8]);
     /// New guest memory.
     fn dma_map(&mut self, map: DmaMap);
-    /// Guest memory goes; when this returns nobody accesses it any more.
+    /// Guest memory is unmapped; when this returns, the function does not access it any more.
     fn dma_unmap(&mut self, address: u64, size: u64);
-    /// All guest memory goes.
+    /// All guest memory is unmapped.
     fn dma_unmap_all(&mut self);
     /// Sets or removes the receiver of one MSI-X vector.
     fn set_vector(&mut self, vector: u32, receiver: Option<File>);
@@ -60,7 +60,7 @@ pub trait Function: Send {
     fn clear_vectors(&mut self);
     /// PCI function reset.
     fn reset(&mut self);
-    /// The peer is gone: function reset, without memory and interrupts.
+    /// The peer is gone: resets the function, and removes memory and interrupts.
     fn disconnected(&mut self);
 }
 

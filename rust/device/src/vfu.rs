@@ -30,13 +30,13 @@ const UNMAP_ALL: u32 = 1 << 1;
 pub struct VfioUser {
     path: PathBuf,
     listener: UnixListener,
-    /// A peer can come and go as often as it likes.
+    /// The rate limit for warnings about the peer.
     warnings: Limit,
 }
 
 impl VfioUser {
-    /// Listens at `path`. A socket file that nobody serves any more is replaced; anything else
-    /// that is already there is an error.
+    /// Listens at `path`. Replaces a socket file that no process serves any more; any other existing file
+    /// is an error.
     pub fn bind(path: &Path) -> Result<Self, TransportError> {
         let listener = socket::bind(path).map_err(TransportError::Socket)?;
         Ok(Self {
@@ -143,8 +143,8 @@ struct Backend<'a> {
 
 impl ServerBackend for Backend<'_> {
     fn region_read(&mut self, index: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        // A peer may ask for up to 4 GiB, which the crate has set aside as zeroes: what lies behind the end
-        // of the region stays untouched, and takes no memory.
+        // A peer may ask for up to 4 GiB, which the crate has allocated as zeroes. Bytes beyond the end of
+        // the region are not touched, so they take no memory.
         let len = region(index).map_or(0, |region| self.function.region_len(region));
         let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let most = left.min(data.len());
@@ -207,7 +207,7 @@ impl ServerBackend for Backend<'_> {
             return Ok(());
         }
         if flags & vfio::VFIO_IRQ_SET_DATA_EVENTFD != 0 {
-            // Vectors for which no descriptor comes along lose theirs.
+            // Vectors without a descriptor in the message lose theirs.
             let receivers = fds
                 .into_iter()
                 .map(Some)

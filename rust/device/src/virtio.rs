@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The part of the device that every virtio device has: features, status, queues. It knows nothing
-//! of the transport below nor of the network device above.
+//! The part of the device that every virtio device has: features, status, queues. It depends neither
+//! on the transport below nor on the network device above.
 
 pub mod chain;
 pub mod common;
@@ -22,11 +22,11 @@ use queue::{QueueSetup, VirtQueue, MAX_QUEUE_SIZE};
 /// `queue_msix_vector` and `config_msix_vector`: no interrupt.
 pub const NO_VECTOR: u16 = 0xffff;
 
-/// How long memory that the peer takes away may stay away, in a change of the guest's memory layout for
-/// example, before it is an error of the driver to use it. The peer does both in one go.
+/// The time for which memory may be unmapped, as in a change of the guest's memory layout, before its use
+/// is an error of the driver. The peer unmaps and maps again in one go.
 const ABSENCE: Duration = Duration::from_millis(300);
 
-/// What a device type adds.
+/// The parameters of a device type.
 #[derive(Clone, Copy)]
 pub struct DeviceType {
     /// Offered features.
@@ -68,9 +68,9 @@ impl Default for QueueSlot {
 pub struct Virtio {
     kind: DeviceType,
     selectors: Selectors,
-    /// As the driver wrote them.
+    /// The features that the driver wrote.
     driver_features: u128,
-    /// As accepted with `FEATURES_OK`.
+    /// The features that were accepted with `FEATURES_OK`.
     negotiated: u128,
     status: u8,
     config_generation: u8,
@@ -79,9 +79,9 @@ pub struct Virtio {
     mem: Arc<GuestMap>,
     /// The rings of all running queues are in `mem`.
     rings_present: bool,
-    /// When memory was last taken away.
+    /// The time when memory was last unmapped.
     taken: Option<Instant>,
-    /// Something was not in memory, and the device waits for it until then.
+    /// The end of a wait for memory that was missing.
     waits_until: Option<Instant>,
     bus_master: bool,
 }
@@ -107,7 +107,7 @@ impl Virtio {
         }
     }
 
-    /// Device reset (2.4): everything but what belongs to the bus.
+    /// Resets the device (2.4), except what belongs to the bus.
     pub fn reset(&mut self) {
         let (mem, bus_master) = (self.mem.clone(), self.bus_master);
         let config_generation = self.config_generation;
@@ -156,14 +156,14 @@ impl Virtio {
         fresh && self.status & status::DRIVER_OK != 0
     }
 
-    /// The device configuration has changed (2.5.2): what a driver has read of it does not fit together
-    /// with what it reads from now on.
+    /// Notes that the device configuration has changed (2.5.2): earlier and later reads of the driver do not
+    /// fit together.
     pub fn config_changed(&mut self) {
         self.config_generation = self.config_generation.wrapping_add(1);
     }
 
-    /// Publishes a new view of guest memory; `taken` says that it lacks something that was there. The
-    /// caller holds the device exclusively, so when this returns nobody uses the old view any more.
+    /// Publishes a new view of guest memory; `taken` if memory is missing in it. The caller holds the device
+    /// exclusively, so when this returns the old view is not used any more.
     pub fn set_memory(&mut self, mem: Arc<GuestMap>, taken: bool) {
         self.mem = mem;
         if taken {
@@ -187,15 +187,15 @@ impl Virtio {
         self.rings_present
     }
 
-    /// Something is not in memory: whether it may come back, because memory was taken away only now.
-    /// The device waits then, until [`Self::waits_until`] or the next change of memory.
+    /// Whether missing memory may come back, because it was unmapped only now. Then the device waits, until
+    /// [`Self::waits_until`] or the next change of memory.
     pub fn wait_for_memory(&mut self) -> bool {
         let end = self.taken.map(|taken| taken + ABSENCE);
         self.waits_until = end.filter(|&end| Instant::now() < end);
         self.waits_until.is_some()
     }
 
-    /// Forgets a wait whose time is over. Whoever still misses something does not wait any more.
+    /// Ends a wait whose time is over. Memory that is still missing is an error then.
     pub fn end_wait(&mut self) {
         if self.waits_until.is_some_and(|end| Instant::now() >= end) {
             self.waits_until = None;

@@ -47,15 +47,14 @@ impl Drop for Worker {
     }
 }
 
-/// What the thread does.
+/// The state of the thread.
 struct Course {
     nic: Arc<Nic>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Course {
-    /// Works until it shall stop. What fails in between ends at the driver, which has to reset the
-    /// device, and not with the NIC.
+    /// Works until it is told to stop. A failure does not end the NIC: the driver has to reset the device.
     fn run(&self) {
         while !self.is_stopping() {
             if catch_unwind(AssertUnwindSafe(|| self.work_on())).is_err() {
@@ -71,7 +70,7 @@ impl Course {
                 continue;
             }
             wake.prepare();
-            // Work that came before the announcement did not wake anybody.
+            // Work that came before `prepare` has not woken this thread.
             if self.batch() || self.is_stopping() {
                 wake.cancel();
                 continue;
@@ -93,7 +92,7 @@ impl Course {
     }
 }
 
-/// What is done while the lock is held, before others get it.
+/// A piece of work under the lock, after which others can have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Commands of the control queue and of the administration queue.
@@ -102,7 +101,7 @@ pub enum Step {
     Transmit(u16),
     /// A batch from the wire.
     Arrive,
-    /// What waits for the receive queue of this pair.
+    /// Frames that wait for the receive queue of this pair.
     Deliver(u16),
 }
 
@@ -116,15 +115,15 @@ impl Step {
     }
 }
 
-/// Processes a batch of everything that waits. `false` if nothing did: then all queues notify.
+/// Processes a batch of all waiting work. `false` if there was none: then all queues notify.
 pub fn process(nic: &Nic, device: &mut Device) -> bool {
     Step::all(nic.config.pairs).fold(false, |busy, step| process_step(nic, device, step) || busy)
 }
 
-/// One step of [`process`]; the lock may be given back before the next one.
+/// Does one step of [`process`]. The caller may release the lock before the next one.
 pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
     if step == Step::Control {
-        // Whether the device runs or not.
+        // Even if the device does not run.
         nic.interrupt_late(device);
         device.virtio.end_wait();
         if nic.inbox.take_link_change() {
@@ -143,7 +142,7 @@ pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
     };
     match result {
         Ok(busy) => busy,
-        // Nothing that could not be read or written was taken from a queue.
+        // A chain that could not be read or written was not taken from its queue.
         Err(RingError::Ring | RingError::Address) if wait_for_memory(nic, device) => false,
         Err(error) => {
             nic.driver_error(device, error);
@@ -169,7 +168,7 @@ fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {
         }
         Step::Transmit(pair) => transmit(nic, device, pair),
         Step::Arrive => {
-            // What was held back on purpose may be due.
+            // Frames that were held back on purpose may be due.
             nic.port.send(&mut device.net.wire);
             Ok(rx::arrive(nic, device))
         }
@@ -178,7 +177,7 @@ fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {
     }
 }
 
-/// Sends a batch of a pair in use, or of what is left in one that went out of use.
+/// Sends a batch of a pair in use, or of the rest in a pair that is no longer in use.
 fn transmit(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
     if pair < device.net.active_pairs() {
         return tx::run(nic, device, pair, BATCH).map(|turn| turn.busy);

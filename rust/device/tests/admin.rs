@@ -7,13 +7,14 @@
 mod support;
 
 use espnic_device::net::NetConfig;
+use espnic_device::testing;
 use espnic_wire::admin::{self, Command};
 use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, ADMIN, CTRL, TX};
-use support::sas::{clear_payload, command, create, done, esp, esp_gso, execute, framed, set_up};
+use support::sas::{clear_payload, create, done, esp, esp_gso, execute, framed, set_up};
 use support::{config, packets, Rig};
 
 fn all() -> u128 {
@@ -29,7 +30,7 @@ fn started(features: u128) -> Driver {
 #[test]
 fn unknown_commands_and_bad_frames_are_refused() {
     let mut driver = started(all());
-    let good = framed(&command(Command::ListQuery));
+    let good = framed(&testing::bytes(Command::ListQuery));
     let mut huge = good.clone();
     huge.resize(ctrl::X_ADMIN_MAX + 3, 0);
     let cases: &[(&[u8], u32)] = &[
@@ -60,7 +61,7 @@ fn unknown_commands_and_bad_frames_are_refused() {
 #[test]
 fn limits_are_inclusive() {
     let mut driver = started(all());
-    let mut request = framed(&command(Command::ListQuery));
+    let mut request = framed(&testing::bytes(Command::ListQuery));
     request.resize(ctrl::X_ADMIN_MAX + 2, 0);
     let reply = driver.request(CTRL, &request, ctrl::X_ADMIN_MAX as u32 + 1);
     assert_eq!(reply[0], ctrl::OK);
@@ -69,7 +70,7 @@ fn limits_are_inclusive() {
 #[test]
 fn without_the_extension_the_class_is_unknown() {
     let mut driver = started(driver::ipsec() & !mask(feature::X_IPSEC));
-    let request = framed(&command(Command::ListQuery));
+    let request = framed(&testing::bytes(Command::ListQuery));
     assert_eq!(driver.request(CTRL, &request, 100), [ctrl::ERR]);
 }
 
@@ -80,7 +81,7 @@ fn both_queues_answer_alike() {
         let list = done(&mut driver, queue, Command::ListQuery);
         assert_eq!(list[..8], admin::OPS_ALL.to_le_bytes());
         // Before LIST_USE only the two list commands are legal.
-        let caps = command(Command::CapIdListQuery);
+        let caps = testing::bytes(Command::CapIdListQuery);
         let (status, qualifier, _) = execute(&mut driver, queue, &caps);
         assert_eq!(
             (status, qualifier),
@@ -100,11 +101,11 @@ fn both_queues_answer_alike() {
 fn what_the_kernel_asks_on_the_admin_queue_is_answered() {
     let mut driver = started(driver::plain() | mask(feature::ADMIN_VQ));
     // LIST_QUERY for the SR-IOV group, with room for eight bytes of result.
-    let mut list = command(Command::ListQuery);
+    let mut list = testing::bytes(Command::ListQuery);
     list[2] = 1;
     let reply = driver.request(ADMIN, &list, 16);
     assert_eq!(reply[..4], [22, 0, 4, 0]);
-    let reply = driver.request(ADMIN, &command(Command::CapIdListQuery), 16);
+    let reply = driver.request(ADMIN, &testing::bytes(Command::CapIdListQuery), 16);
     assert_eq!(reply[..4], [22, 0, 2, 0]);
     assert_eq!(driver.events(ADMIN + 1), 1);
     // Length alone never fails a command, and every chain comes back.

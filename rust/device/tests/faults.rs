@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What goes wrong on purpose, and what the NIC does when something of its own goes wrong.
+//! Faults on purpose, and the NIC's handling of its own failures.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -147,7 +147,7 @@ fn a_queue_reset_ends_the_wait() {
         (a.counter("memory_waits"), a.counter("needs_reset")),
         (1, 0)
     );
-    // Nor does the worker come back for what nobody waits for.
+    // Nor does the worker come back without a waiter.
     assert_eq!(
         a.nic().with_device(|device| device.virtio.waits_until()),
         None

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use espnic_device::fault::request::Request;
 use espnic_device::net::NetConfig;
 use espnic_device::pci;
+use espnic_device::testing;
 use espnic_device::transport::Region;
 use espnic_device::virtio::common::reg;
 use espnic_device::worker::Worker;
@@ -21,7 +22,7 @@ use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, QUEUE_SIZE, RX, TX};
-use support::sas::{self, command, framed};
+use support::sas::{self, framed};
 use support::{config, packets, pump, Rig};
 use zerocopy::IntoBytes;
 
@@ -251,7 +252,7 @@ fn answers_never_come() {
 #[test]
 fn answers_are_truncated() {
     let (mut a, _b) = pair(driver::ipsec());
-    let request = framed(&command(Command::ListQuery));
+    let request = framed(&testing::bytes(Command::ListQuery));
     let whole = a.request(CTRL, &request, 100);
     misbehave(&a, "ctrl truncated 1");
     let half = a.request(CTRL, &request, 100);
@@ -312,9 +313,9 @@ fn the_device_configuration_is_missing() {
 
 fn create(driver: &mut Driver, id: u32) -> (u16, u16) {
     let obj_type = sa::OBJ_OUTB_SA;
-    let object = sas::object(obj_type);
+    let object = testing::object(obj_type);
     let object = object.as_bytes();
-    let command = command(Command::ObjCreate {
+    let command = testing::bytes(Command::ObjCreate {
         obj_type,
         id,
         object,
@@ -404,7 +405,7 @@ fn sas_are_not_destroyed() {
     sas::set_up(&mut a, CTRL);
     assert_eq!(create(&mut a, 1), DONE);
     misbehave(&a, "sa refuse-destroy 1");
-    let command = command(Command::ObjDestroy {
+    let command = testing::bytes(Command::ObjDestroy {
         obj_type: sa::OBJ_OUTB_SA,
         id: 1,
     });

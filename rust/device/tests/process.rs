@@ -166,7 +166,7 @@ fn nohup_is_respected() {
     assert_eq!(daemon.wait(), 0);
 }
 
-/// A capture that nobody reads blocks the start for ever.
+/// A capture without a reader blocks the start for ever.
 #[test]
 fn the_second_signal_ends_a_blocked_process() {
     let dir = TempDir::new().unwrap();
@@ -354,7 +354,7 @@ fn ctl_sends_requests() {
     for words in [["delete-above", "n0", "few"], ["delete-above", "n9", "1"]] {
         assert_eq!(ctl(&words).status.code(), Some(1), "{words:?}");
     }
-    // Wrong command lines, and nobody there.
+    // Wrong command lines, and no process that listens.
     assert_eq!(ctl(&[]).status.code(), Some(2));
     assert_eq!(run(&["ctl", "stats"]).status.code(), Some(2));
     let help = run(&["ctl", "--help"]);

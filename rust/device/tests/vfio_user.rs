@@ -11,6 +11,7 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use espnic_device::pci;
+use espnic_device::testing;
 use espnic_device::transport::Region;
 use espnic_wire::admin::Command;
 use espnic_wire::feature::{self, mask};
@@ -297,7 +298,7 @@ fn sas_and_new_peers_work_in_the_sandbox() {
         let mut a = Driver::remote(Box::new(Remote::connect(&daemon.path("n0"))));
         a.start_queues(driver::ipsec(), 3);
         sas::set_up(&mut a, CTRL);
-        let mut object = sas::object(sa::OBJ_OUTB_SA);
+        let mut object = testing::object(sa::OBJ_OUTB_SA);
         object.tail.iv_mode = sa::IV_DEVICE;
         let create = Command::ObjCreate {
             obj_type: sa::OBJ_OUTB_SA,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! AEADs in ESP: nonce, additional data, and where things are (RFC 4106, RFC 7634).
+//! AEADs in ESP: nonce, additional data, and the places of the parts (RFC 4106, RFC 7634).
 
 use crate::engine::{CipherError, Transform, IV_LEN, LONG_IV_LEN};
 use crate::packet::ESP_HLEN;
@@ -45,7 +45,7 @@ pub trait Aead {
     ) -> Result<(), CipherError>;
 }
 
-/// An AEAD as an ESP transform. The salt is key material: no `Debug`, and whoever drops it erases it.
+/// An AEAD as an ESP transform. The salt is key material: it has no `Debug`, and its owner must erase it.
 #[derive(Clone)]
 pub struct EspAead<A> {
     /// The cipher.
@@ -84,7 +84,7 @@ impl<A: Aead> Transform for EspAead<A> {
     }
 }
 
-/// A packet taken apart.
+/// The parts of a packet.
 struct Parts<'a> {
     header: &'a [u8; ESP_HLEN],
     iv: &'a [u8; IV_LEN],
@@ -111,8 +111,8 @@ impl<'a> Parts<'a> {
 /// The nonce for an explicit IV.
 #[inline]
 pub fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
-    // In words that ciphers read it in: what was written in other parts than it is read in costs more than
-    // a small packet.
+    // In the words in which ciphers read it: reading in other parts than those written stalls for longer
+    // than a small packet takes.
     let iv = u64::from_le_bytes(*iv);
     let start = u64::from(u32::from_le_bytes(*salt)) | (iv << 32);
     let mut nonce = [0; NONCE_LEN];

@@ -16,8 +16,8 @@ const IPV4_FIELD: usize = 10;
 pub struct Sum(u64);
 
 impl Sum {
-    /// Of `data`, which starts with the first byte of a word. An odd last byte is the high half of a
-    /// word.
+    /// The sum of `data`, which starts with the first byte of a word. An odd last byte is the high half of
+    /// a word.
     pub fn of(data: &[u8]) -> Self {
         // Word order does not matter and neither does byte order, if the result is swapped back, so the
         // sum is made of machine words. A lane takes 2^32 of them before it can overflow.
@@ -61,8 +61,8 @@ impl Sum {
         fold(self.0)
     }
 
-    /// What is stored in a TCP or UDP header: the complement. RFC 768 wants zero sent as all ones; for
-    /// TCP both mean the same.
+    /// The value for a TCP or UDP header, which is the complement. RFC 768 requires that zero is sent as
+    /// all ones; for TCP both mean the same.
     const fn transport_field(self) -> u16 {
         match !self.folded() {
             0 => 0xffff,
@@ -103,8 +103,8 @@ pub fn complete(frame: &mut [u8], start: usize, offset: usize, end: usize) -> bo
     put_be16(range, offset, value)
 }
 
-/// Makes the checksum of a complete TCP header and its data right. `partial` is the sum of the pseudo
-/// header. `false` if `segment` is too short.
+/// Writes the checksum of a complete TCP header and its data. `partial` is the sum of the pseudo header.
+/// `false` if `segment` is too short.
 pub(crate) fn complete_tcp(segment: &mut [u8], partial: Sum) -> bool {
     put_be16(segment, TCP_FIELD, 0)
         && put_be16(
@@ -114,13 +114,13 @@ pub(crate) fn complete_tcp(segment: &mut [u8], partial: Sum) -> bool {
         )
 }
 
-/// Makes the checksum of an IPv4 header right. `false` if it is too short.
+/// Writes the checksum of an IPv4 header. `false` if it is too short.
 pub fn complete_ipv4(header: &mut [u8]) -> bool {
     put_be16(header, IPV4_FIELD, 0) && put_be16(header, IPV4_FIELD, !Sum::of(header).folded())
 }
 
-/// Whether `segment`, from its header to its end, is TCP or UDP with a checksum, and that is right. UDP
-/// without a checksum is not called right.
+/// Whether `segment`, from its header to its end, is TCP or UDP with a right checksum. False for UDP
+/// without a checksum.
 pub fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> bool {
     let field = match protocol {
         IPPROTO_TCP => TCP_FIELD,
@@ -144,7 +144,7 @@ pub fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> b
     sum.and(Sum::of(segment)).folded() == 0xffff
 }
 
-/// UDP has a checksum, and its length is that of the packet.
+/// Whether UDP has a checksum, and its length is that of the packet.
 fn udp_is_whole(segment: &[u8], checksum: [u8; 2]) -> bool {
     let len = segment.get(4..).and_then(|rest| rest.first_chunk::<2>());
     checksum != [0, 0]

@@ -9,7 +9,7 @@
 //!                                   '---------- encrypted, fills blocks ----------'
 //! ```
 //!
-//! What encrypts and authenticates it is a [`Transform`]; [`crate::aead`] makes one of any AEAD.
+//! A [`Transform`] encrypts and authenticates it; [`crate::aead`] makes one from any AEAD.
 
 use crate::packet::ESP_HLEN;
 use crate::seq;
@@ -25,7 +25,7 @@ pub const ESP_ALIGN: u8 = 4;
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
 
-/// What a cipher may fail with.
+/// An error of a cipher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CipherError {
     /// The ICV is not that of the text.
@@ -37,8 +37,8 @@ pub enum CipherError {
 /// The cryptography of an SA, with its keys.
 ///
 /// Works on a packet (see the module), whose lengths the engine has checked against the [`Shape`]. Both
-/// functions are told the high part of the sequence number if it is authenticated. They are called by
-/// several threads at once.
+/// functions get the high part of the sequence number if it is authenticated. Several threads call them
+/// at once.
 pub trait Transform {
     /// Encrypts the packet in place under the IV that it has, and writes the ICV.
     ///
@@ -54,7 +54,7 @@ pub trait Transform {
     /// The packet is then as it was before the call.
     fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError>;
 
-    /// An IV that nobody can predict, for transforms whose IV is not made of the sequence number.
+    /// An unpredictable IV, for transforms whose IV is not made of the sequence number.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ pub trait Transform {
     fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError>;
 }
 
-/// Why a packet was not processed.
+/// The reason for which a packet was not processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The ICV is wrong.
@@ -97,7 +97,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Of a transform with an 8-byte IV and no block size: all AEADs.
+    /// The lengths of a transform with an 8-byte IV and no block size: all AEADs.
     pub const fn aead(icv_len: u8) -> Self {
         Self {
             iv_len: IV_LEN as u8,
@@ -107,7 +107,7 @@ impl Shape {
     }
 }
 
-/// What the engine needs of an SA apart from its transform.
+/// The parameters of an SA that the engine needs, apart from its transform.
 #[derive(Clone, Copy, Debug)]
 pub struct Params {
     /// Lengths.
@@ -118,12 +118,12 @@ pub struct Params {
     pub iv_xor: u64,
 }
 
-/// What is in a packet that was opened.
+/// The contents of a decrypted packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened<'a> {
     /// Payload without padding.
     pub payload: &'a [u8],
-    /// What the payload is.
+    /// The protocol of the payload.
     pub next_header: u8,
 }
 
@@ -144,9 +144,9 @@ const fn beyond_blocks(len: usize, shape: &Shape) -> usize {
 
 /// Encrypts the packet `esp` in place.
 ///
-/// Header, payload, padding, pad length and next header are there already; the IV and the ICV are
-/// written. `esn_hi` is the high part of the packet's sequence number. `trailer_len` is what the
-/// sender says is behind the payload: padding, pad length, next header and ICV.
+/// Header, payload, padding, pad length and next header must be there already; this writes the IV and the
+/// ICV. `esn_hi` is the high part of the packet's sequence number. `trailer_len` is the sender's length of
+/// padding, pad length, next header and ICV together.
 ///
 /// # Errors
 ///
@@ -207,8 +207,8 @@ pub fn open<'a, T: Transform + ?Sized>(
             next_header,
         }),
         Err(error) => {
-            // Nobody may see the plaintext of a packet that is refused. Sealing it again restores the
-            // ciphertext; the ICV, which was right, comes out as it is.
+            // The plaintext of a refused packet must not be visible. Sealing it again restores the
+            // ciphertext and the same ICV, which was right.
             transform.seal(esn_hi, esp)?;
             Err(error)
         }

@@ -6,10 +6,10 @@ use crate::checksum;
 use crate::engine::Opened;
 use crate::ip::{Address, Ip, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 
-/// Whether the payload is TCP or UDP with a checksum that was looked at and is right.
+/// Whether the payload is TCP or UDP with a right checksum.
 ///
-/// In tunnel mode the payload is an IP packet; fragments and extension headers are not looked at. In
-/// transport mode the addresses are those of the ESP packet, which `addresses` gives.
+/// In tunnel mode the payload is an IP packet; false for fragments and for extension headers. In transport
+/// mode the addresses are those of the ESP packet, which `addresses` gives.
 #[inline]
 pub fn checksum_is_right(
     opened: &Opened<'_>,

@@ -3,16 +3,16 @@
 //! The headers of a frame: Ethernet with VLAN tags (IEEE 802.1Q), IPv4 (RFC 791), IPv6 (RFC 8200) and
 //! the ports of UDP (RFC 768).
 //!
-//! Everything that looks at a packet outside of a test starts here. Offsets count from the start of
-//! what the caller hands over: of the frame, or of an IP packet. Nothing here looks at checksums.
+//! All code that reads packets starts here, except tests. Offsets count from the start of the caller's
+//! bytes: of the frame, or of an IP packet. Nothing here reads checksums.
 
 /// Ethernet header in bytes, without a VLAN tag.
 pub const ETH_HLEN: usize = 14;
 /// A VLAN tag in bytes.
 pub const VLAN_HLEN: usize = 4;
-/// VLAN tags that are looked through.
+/// The largest number of VLAN tags.
 pub const MAX_VLAN_TAGS: usize = 2;
-/// Bytes in front of an IP packet with as many VLAN tags as are looked through.
+/// Bytes in front of an IP packet with [`MAX_VLAN_TAGS`] VLAN tags.
 pub const MAX_LINK_HLEN: usize = ETH_HLEN + MAX_VLAN_TAGS * VLAN_HLEN;
 /// IPv4 header in bytes, without options.
 pub const IPV4_HLEN: usize = 20;
@@ -92,14 +92,14 @@ impl Ports {
     }
 }
 
-/// An IP header. That all of the packet is there is known only of one from [`Ip::whole`].
+/// An IP header. The packet is known to be complete only if the header comes from [`Ip::whole`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ip {
     /// IPv6, else IPv4.
     pub v6: bool,
     /// Start of the header.
     pub network: usize,
-    /// Start of what `protocol` names.
+    /// Start of the header that `protocol` names.
     pub transport: usize,
     /// End of the packet by its own length field; Ethernet padding may follow.
     pub end: usize,
@@ -164,7 +164,7 @@ impl Ip {
         Self::whole(frame, network(frame)?)
     }
 
-    /// Whether a frame of EtherType `kind` has the header in it that it promises.
+    /// Whether a frame of EtherType `kind` has an IP header of that version.
     #[inline(always)]
     pub(crate) fn is_kind(&self, kind: u16) -> bool {
         kind == match self.v6 {
@@ -173,7 +173,7 @@ impl Ip {
         }
     }
 
-    /// The header has the least length.
+    /// Whether the header has the least length.
     #[inline(always)]
     pub(crate) fn has_no_options(&self) -> bool {
         let hlen = if self.v6 { IPV6_HLEN } else { IPV4_HLEN };

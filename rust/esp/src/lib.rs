@@ -2,9 +2,9 @@
 
 //! ESP (RFC 4303) in the caller's buffer.
 //!
-//! This crate knows packets and rules, nothing else: the caller brings the bytes, the cipher
-//! ([`engine::Transform`]) and the SA's parameters. The driver uses [`seq`]; the NIC uses all of it.
-//! Nothing here allocates, panics or uses `unsafe`.
+//! This crate has packets and rules only: the caller brings the bytes, the cipher ([`engine::Transform`])
+//! and the SA's parameters. The driver uses [`seq`]; the NIC uses all of it. Nothing here allocates,
+//! panics or uses `unsafe`.
 
 #![cfg_attr(not(any(kernel, test)), no_std)]
 #![forbid(unsafe_code)]

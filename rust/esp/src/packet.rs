@@ -52,8 +52,8 @@ impl Esp {
 /// Finds the ESP packet in an Ethernet frame; `None` if there is none of the supported form or it
 /// is not complete.
 ///
-/// What is in UDP may be anything: whether it is ESP is known only when there is an SA with this SPI
-/// and these ports. Packets with a non-ESP marker and keepalives are never taken for ESP.
+/// UDP may carry anything, so a packet in UDP is ESP only if there is an SA with this SPI and these ports.
+/// Packets with a non-ESP marker and keepalives are never taken for ESP.
 // Always: as a call it would return its result through memory, and reading that back stalls.
 #[inline(always)]
 pub fn find(frame: &[u8]) -> Option<Esp> {
@@ -72,9 +72,8 @@ pub fn find(frame: &[u8]) -> Option<Esp> {
     }
 }
 
-/// Where the ESP packet in `frame` is, whose IP packet is `ip`: directly in IP, or in UDP from or to
-/// [`NAT_T_PORT`]. Other than [`find`], this takes any packet for ESP that a network would, also one
-/// that the NIC does not process.
+/// The place of the ESP packet in `frame`, whose IP packet is `ip`: directly in IP, or in UDP from or to
+/// [`NAT_T_PORT`]. Unlike [`find`], this also finds ESP packets that the NIC does not process.
 pub fn range(frame: &[u8], ip: &Ip) -> Option<Range<usize>> {
     if ip.fragment {
         return None;
@@ -93,8 +92,8 @@ pub fn range(frame: &[u8], ip: &Ip) -> Option<Range<usize>> {
     }
 }
 
-/// The SPI that the frame has if it is an ESP packet; anything if it is not. For those who want to make
-/// ready for the packet before its turn comes.
+/// The SPI of the frame if it is an ESP packet, and an arbitrary number if it is not. For prefetching,
+/// before the turn of the packet comes.
 #[inline]
 pub fn peek_spi(frame: &[u8]) -> u32 {
     let Some(head) = frame.first_chunk::<64>() else {
@@ -108,8 +107,8 @@ pub fn peek_spi(frame: &[u8]) -> u32 {
     be32(head, at).unwrap_or(0)
 }
 
-/// Finds the ESP packet in a frame that is to be segmented: the length in its IP header has no
-/// meaning, the packet reaches to the end of the frame. Not in UDP.
+/// Finds the ESP packet in a frame that will be segmented. The length in its IP header has no meaning; the
+/// packet reaches to the end of the frame. Not in UDP.
 pub fn find_unsegmented(frame: &[u8]) -> Option<Esp> {
     let ip = header(frame)?;
     let ip = Ip {

@@ -17,7 +17,7 @@ use crate::seq;
 
 /// IPv6 extension headers: hop-by-hop options, routing, destination options.
 const EXTENSIONS: [u8; 3] = [0, 43, 60];
-/// Most bytes of them that are looked through.
+/// Most bytes of extension headers.
 const MAX_EXTENSIONS: usize = 256;
 /// Flags byte of a TCP header, and its bits.
 const TCP_FLAGS: usize = 13;
@@ -26,10 +26,10 @@ const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
 const MIN_TCP_HLEN: usize = 20;
 
-/// Why a frame cannot be segmented.
+/// The reason for which a frame cannot be segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Its headers are not what the request says.
+    /// Its headers do not match the request.
     Headers,
     /// No data per segment, or more than an IP packet holds.
     Size,
@@ -39,7 +39,7 @@ pub enum Error {
     Buffer,
 }
 
-/// What the sender says of the frame.
+/// The sender's description of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Version of the IP header in front of the TCP header: 4 or 6.
@@ -51,7 +51,7 @@ pub struct Request {
     pub size: usize,
 }
 
-/// What segmentation inside ESP needs of the SA and the packet.
+/// The parameters of the SA and the packet for segmentation inside ESP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EspRequest {
     /// Start of the ESP header, from the start of the frame.
@@ -83,8 +83,8 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// A plain TCP packet: behind up to two VLAN tags IPv4, with or without options, or IPv6, with or
-    /// without extension headers (hop-by-hop options, routing and destination options of up to 256 bytes).
+    /// Prepares a plain TCP packet. After up to two VLAN tags follows IPv4, with or without options, or IPv6,
+    /// with or without extension headers (hop-by-hop, routing and destination options of up to 256 bytes).
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl<'a> Segments<'a> {
         Self::cut(frame, request, [Some(ip), None], None)
     }
 
-    /// A TCP packet inside the ESP packet `esp`, which has an IV's room and no trailer.
+    /// Prepares a TCP packet inside the ESP packet `esp`, which has room for an IV and no trailer.
     ///
     /// # Errors
     ///
@@ -322,7 +322,7 @@ fn reaches(ip: &Ip, len: usize) -> bool {
     len.saturating_sub(start) <= usize::from(u16::MAX)
 }
 
-/// Makes length, identification and checksum of the header `ip` right in segment `index`, the frame, which
+/// Writes length, identification and checksum of the header `ip` in `frame`, which is segment `index` and
 /// ends with the packet.
 fn finish(ip: &Ip, index: usize, frame: &mut [u8]) -> Option<()> {
     let hlen = ip.transport.checked_sub(ip.network)?;

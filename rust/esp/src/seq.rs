@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! 64-bit sequence numbers and the IVs made of them.
+//! 64-bit sequence numbers, and IVs that are made of them.
 
 /// The 64-bit number with these halves.
 #[inline]
@@ -22,9 +22,9 @@ pub const fn lo(seq: u64) -> u32 {
 /// 64-bit number of the (first) packet of a socket buffer.
 ///
 /// `header` is the number in its ESP header, which is always right. `xo_low` and `xo_hi` are the
-/// numbers of the stack's offload record: equal to the packet's, or already advanced past it when
-/// the stack has segmented. They belong together, so a low part below the header's means that the low
-/// part has wrapped since and took the high part along.
+/// numbers of the stack's offload record: equal to the packet's, or already advanced past it if the
+/// stack has segmented (X50). They belong together, so if the low part is below the header's, it has
+/// wrapped since, and the high part is one too high.
 pub const fn of_first_packet(header: u32, xo_low: u32, xo_hi: u32) -> u64 {
     let wrapped = if xo_low < header { 1 } else { 0 };
     join(xo_hi.wrapping_sub(wrapped), header)
@@ -33,7 +33,7 @@ pub const fn of_first_packet(header: u32, xo_low: u32, xo_hi: u32) -> u64 {
 /// High part of the number of a received packet, whose header has `lo` (RFC 4303 appendix A2.2).
 ///
 /// `top` is the highest number that was verified, `window` the replay window in packets, at least 1.
-/// The result is the one that the stack, which has the same window, comes to (`xfrm_replay_seqhi()`).
+/// The stack, which has the same window, gets the same result (`xfrm_replay_seqhi()`).
 #[inline]
 pub const fn infer_hi(top: u64, window: u32, lo: u32) -> u32 {
     let top_lo = self::lo(top);
@@ -58,8 +58,8 @@ pub const fn is_ahead(seq: u64, top: u64) -> bool {
 
 /// Explicit IV of a packet (RFC 4106 section 3.1): be64(`seq` XOR `iv_xor`).
 ///
-/// Unique under one key as long as `seq` is; `iv_xor`, drawn at random for every installation of an
-/// SA, keeps a key that is installed again, or used by software as well, from meeting the same IVs.
+/// It is unique under one key as long as `seq` is. `iv_xor` is drawn at random for every installation of
+/// an SA, so that IVs do not repeat if the key is installed again, or software uses it as well.
 #[inline]
 pub const fn iv(seq: u64, iv_xor: u64) -> [u8; 8] {
     (seq ^ iv_xor).to_be_bytes()

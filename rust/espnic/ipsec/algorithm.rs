@@ -7,11 +7,7 @@ mod tests;
 
 use espnic_wire::{
     cap,
-    sa::{
-        Key,
-        SaObject, //
-    },
-    U16,
+    sa::SaObject,
     U32,
     U64, //
 };
@@ -21,8 +17,7 @@ use kernel_net::net::xfrm::state::State;
 /// Bytes of the salt at the end of the key material of an AEAD.
 const SALT_LEN: usize = 4;
 
-/// How an algorithm is written into an SA object, and what its packets look like. The keys are the
-/// state's own memory.
+/// An algorithm as an SA object describes it. The keys are the state's own memory.
 pub(super) struct Algorithm<'a> {
     /// `cap::KIND_` constants.
     pub(super) kind: u8,
@@ -111,7 +106,7 @@ const MACS: [Known; 4] = [
     },
 ];
 
-/// The algorithm of `x`; the error is the sentence for the user.
+/// The algorithm of `x`; the error is the extack message.
 pub(super) fn of(x: &State) -> Result<Algorithm<'_>, &'static CStr> {
     match (x.aead(), x.cipher(), x.auth()) {
         (Some(_), None, None) => aead(x),
@@ -192,33 +187,21 @@ impl Algorithm<'_> {
     pub(super) fn write(&self, object: &mut SaObject) {
         object.std.salt = self.salt;
         object.tail.icv_len = self.icv_len;
-        let (std, tail) = (&mut object.std, &mut object.tail);
         match self.kind {
             cap::KIND_AEAD => {
-                tail.aead_algo = U32::new(u32::from(self.cipher));
-                write_key(&mut std.cipher_key, &mut tail.cipher_key_ext, self.key);
+                object.tail.aead_algo = U32::new(u32::from(self.cipher));
+                object.set_cipher_key(self.key);
             }
             cap::KIND_MAC => {
-                std.auth_algo = U64::new(u64::from(self.mac));
-                write_key(&mut std.auth_key, &mut tail.auth_key_ext, self.key);
+                object.std.auth_algo = U64::new(u64::from(self.mac));
+                object.set_auth_key(self.key);
             }
             _ => {
-                std.cipher_algo = U64::new(u64::from(self.cipher));
-                std.auth_algo = U64::new(u64::from(self.mac));
-                write_key(&mut std.cipher_key, &mut tail.cipher_key_ext, self.key);
-                write_key(&mut std.auth_key, &mut tail.auth_key_ext, self.auth_key);
+                object.std.cipher_algo = U64::new(u64::from(self.cipher));
+                object.std.auth_algo = U64::new(u64::from(self.mac));
+                object.set_cipher_key(self.key);
+                object.set_auth_key(self.auth_key);
             }
         }
     }
-}
-
-/// Writes a key of up to 64 bytes; lengths were checked.
-fn write_key(field: &mut Key, rest: &mut [u8; 32], key: &[u8]) {
-    field.length = U16::new(key.len() as u16);
-    let mut room = field.data.iter_mut();
-    let (first, second) = key.split_at_checked(room.len()).unwrap_or((key, &[]));
-    room.by_ref().zip(first).for_each(|(to, from)| *to = *from);
-    rest.iter_mut()
-        .zip(second)
-        .for_each(|(to, from)| *to = *from);
 }

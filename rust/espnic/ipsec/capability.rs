@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the NIC can do, and telling it what the driver uses (VIRTIO 1.4, 2.13).
+//! Negotiation of the NIC's IPsec capabilities (VIRTIO 1.4, 2.13).
 
 #[cfg(espnic_kunit)]
 pub(super) mod tests;
@@ -21,25 +21,16 @@ use espnic_wire::{
 };
 use kernel::prelude::*;
 
-/// The commands that the driver uses, as a bitmap of opcodes.
-const OPCODES: [u16; 8] = [
-    admin::OP_LIST_QUERY,
-    admin::OP_LIST_USE,
-    admin::OP_CAP_ID_LIST_QUERY,
-    admin::OP_DEVICE_CAP_GET,
-    admin::OP_DRIVER_CAP_SET,
-    admin::OP_OBJ_CREATE,
-    admin::OP_OBJ_MODIFY,
-    admin::OP_OBJ_DESTROY,
-];
+/// The commands that the driver uses, as a bitmap of opcodes: it never reads an object back.
+const OPCODES: u64 = admin::OPS_ALL & !admin::op_bit(admin::OP_OBJ_QUERY);
 
-/// The most SAs of one direction that the driver keeps room for, whatever the NIC says: 16 MiB.
+/// Upper bound for the SAs of one direction, even if the NIC offers more: their table takes 16 MiB.
 const LIMIT_MAX: u32 = 1 << 18;
 
 /// Room for any capability that the driver reads, in bytes.
 const CAP_ROOM: usize = 512;
 
-/// What was agreed.
+/// The negotiated capabilities.
 pub(super) struct Capabilities {
     /// Ids of inbound SA objects are below this.
     pub(super) limit_in: u32,
@@ -49,7 +40,7 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    /// Asks the NIC and accepts all it offers.
+    /// Reads what the NIC offers, and accepts all of it.
     ///
     /// # Errors
     ///
@@ -90,13 +81,13 @@ impl Capabilities {
         })
     }
 
-    /// Whether one entry of the NIC's list has all that `entry` says.
+    /// Whether one entry of the NIC's list covers `entry`.
     #[cfg(espnic_ndis)]
     pub(super) fn offers(&self, entry: &XSaEntry) -> bool {
         self.entries.iter().any(|offered| entry.is_within(offered))
     }
 
-    /// Whether the NIC does such an SA.
+    /// Whether the NIC supports such an SA.
     pub(super) fn allows(&self, sa: &Supported<'_>) -> bool {
         let algorithm = &sa.algorithm;
         self.entries.iter().any(|entry| {
@@ -118,12 +109,9 @@ fn list_len(entries: usize) -> usize {
 fn use_commands(control: &Control) -> Result {
     let offered = control.execute(&Command::ListQuery, 0, 8)?;
     let offered = offered.result()?;
-    let mut used = [0; 8];
-    for opcode in OPCODES {
-        if !bitmap::get(offered, opcode) {
-            return Err(ENOTSUPP);
-        }
-        bitmap::set(&mut used, opcode).map_err(|_| EINVAL)?;
+    let used = OPCODES.to_le_bytes();
+    if !bitmap::is_subset(&used, offered) {
+        return Err(ENOTSUPP);
     }
     control
         .execute(&Command::ListUse(&used), used.len(), 0)?

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which SAs the driver takes.
+//! The checks that an SA must pass to be offloaded.
 //!
-//! XFRM leaves nearly all checks to the driver (X9). What is not listed here is refused, each with
-//! a sentence of its own. The error is never `EOPNOTSUPP`: that would turn the SA into a software
-//! SA without a word (X11).
+//! XFRM leaves nearly all checks to the driver (X9). Everything that is not listed here is refused,
+//! each with an extack message of its own. The error is never `EOPNOTSUPP`: that would silently turn
+//! the SA into a software SA (X11).
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -19,16 +19,18 @@ use super::{
 use crate::nic::Nic;
 use espnic_wire::cap;
 use kernel::prelude::*;
-use kernel_net::net::xfrm::{
-    state::{
-        Encapsulation,
-        Family,
-        Mode,
-        State,
-        IPPROTO_ESP,
-        REPLAY_WINDOW_MAX, //
-    },
-    Direction, //
+use kernel_net::net::{
+    ip::Family,
+    xfrm::{
+        state::{
+            Encapsulation,
+            Mode,
+            State,
+            IPPROTO_ESP,
+            REPLAY_WINDOW_MAX, //
+        },
+        Direction, //
+    }, //
 };
 
 /// The parameters of an SA that passed.
@@ -43,7 +45,7 @@ pub(super) struct Supported<'a> {
     pub(super) encapsulation: Option<Encapsulation>,
 }
 
-/// Checks `x`; the error is the sentence for the user.
+/// Checks `x`; the error is the extack message.
 pub(super) fn supported<'a>(
     x: &'a State,
     capabilities: &Capabilities,
@@ -55,7 +57,7 @@ pub(super) fn supported<'a>(
         return Err(c"espnic: only ESP can be offloaded");
     }
     if x.may_wrap() {
-        // IVs are made of sequence numbers: they would come again.
+        // IVs are made from sequence numbers, so they would repeat.
         return Err(c"espnic: sequence numbers that wrap are not supported");
     }
     if x.has_compression() {
@@ -99,12 +101,13 @@ fn mode_and_family(x: &State) -> Result<(u8, u8), &'static CStr> {
     }
 }
 
-/// The stack lets anything through, but can only transmit ESP in UDP over IPv4 (X10).
+/// Checks the encapsulation. The stack accepts all kinds, but can transmit only ESP in UDP over IPv4
+/// (X10).
 fn encapsulation(x: &State, family: u8) -> Result<Option<Encapsulation>, &'static CStr> {
     match x.encapsulation() {
         None => Ok(None),
         Some(encap) if !encap.is_udp => Err(c"espnic: only UDP encapsulation can be offloaded"),
-        // A bond does not ask `offload_ok`, which keeps trains of segments from the NIC.
+        // A bond does not ask `offload_ok`, which keeps GSO packets away from the NIC.
         Some(_) if !x.names_device_of::<Nic>() => {
             Err(c"espnic: ESP in UDP is not supported under a bond")
         }

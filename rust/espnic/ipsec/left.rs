@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which SAs are the work of software, though the NIC could do it.
+//! SAs that are left to software, although the NIC could do their work.
 
 #[cfg(all(espnic_kunit, espnic_ndis))]
 mod tests;
@@ -9,12 +9,12 @@ use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
-use kernel_net::net::xfrm::{
-    state::Family,
-    Direction, //
+use kernel_net::net::{
+    ip::Family,
+    xfrm::Direction, //
 };
 
-/// The IP versions that something holds for.
+/// A set of IP versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) ipv4: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Whether it holds for the version of an SA's outer addresses.
+    /// Whether the set has the version of an SA's outer addresses.
     fn has(self, family: Option<Family>) -> bool {
         match family {
             Some(Family::V4) => self.ipv4,
@@ -35,19 +35,19 @@ impl Versions {
 /// Why SAs are left to software.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// Somebody takes the interface's frames away: nothing is decrypted.
+    /// Another device takes the interface's frames: the NIC must decrypt nothing.
     pub(crate) diverted: bool,
-    /// ESP is off by NDIS: in both directions, whoever made the SA.
+    /// NDIS has ESP off: in both directions, for all SAs.
     pub(crate) off: Versions,
-    /// Receive processing does not run by NDIS: inbound, SAs that came from there.
+    /// NDIS has not set receive processing going: for inbound SAs that were made through NDIS.
     pub(crate) waiting: Versions,
 }
 
-/// What is asked about an SA.
+/// The properties of an SA that decide whether it is left to software.
 #[derive(Clone, Copy)]
 pub(super) struct Question {
     pub(super) direction: Direction,
-    /// That of the outer addresses.
+    /// The family of the outer addresses.
     pub(super) family: Option<Family>,
     /// It was made through the NDIS layer.
     pub(super) by_ndis: bool,
@@ -89,7 +89,7 @@ impl Left {
     }
 }
 
-/// What is wanted now. Those who want it do not wait for each other, nor for the NIC.
+/// The reasons that hold now. Setting one waits neither for other threads nor for the NIC.
 pub(super) struct Wanted {
     diverted: Atomic<bool>,
     by_ndis: Atomic<u32>,
@@ -121,7 +121,7 @@ impl Wanted {
         Left::from_bits(self.by_ndis.load(Relaxed), self.diverted.load(Relaxed))
     }
 
-    /// Whether anything is off by NDIS. Per packet.
+    /// Whether NDIS has anything off. Per packet.
     pub(super) fn is_anything_off(&self) -> bool {
         self.by_ndis.load(Relaxed) & OFF != 0
     }

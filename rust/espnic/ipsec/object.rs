@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An SA as the NIC gets it, and the commands that create and destroy it there.
+//! SA objects, and the commands that create and destroy them in the NIC.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -42,8 +42,8 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// How often and after how many milliseconds a command is sent again that found the control queue full
-/// or no memory.
+/// Number of retries, and the milliseconds between them, of a command for which there was no memory or
+/// no room in the control queue.
 const SEND_RETRIES: u32 = 100;
 const SEND_RETRY_MS: i64 = 10;
 
@@ -55,7 +55,7 @@ pub(super) fn name(handle: Handle) -> (u16, u32) {
     }
 }
 
-/// Fills the SA object for `x`, which is zero before. It holds the key then: erase it after use.
+/// Fills the zeroed `object` for `x`. It then holds the key: erase it after use.
 ///
 /// `seen` is the highest sequence number that an inbound state has seen.
 pub(super) fn describe(
@@ -92,7 +92,7 @@ pub(super) fn describe(
 fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>, seen: u64) {
     object.std.direction = sa::DIR_IN;
     if supported.options & cap::OPT_ESN != 0 {
-        // What the NIC infers the high halves from. It checks no replays.
+        // The NIC infers high halves from it. It does not check for replays.
         object.std.replay_win_sz = U32::new(x.replay_window().max(1));
         object.tail.seq = U64::new(seen);
         object.tail.tail_flags |= U16::new(sa::TAIL_SEQ_VALID);
@@ -102,21 +102,22 @@ fn describe_inbound(object: &mut SaObject, x: &State, supported: &Supported<'_>,
 fn describe_outbound(object: &mut SaObject, supported: &Supported<'_>) {
     object.std.direction = sa::DIR_OUT;
     if supported.encapsulation.is_some() {
-        // `ip xfrm state update` changes the ports in the stack only, which writes them into packets.
+        // `ip xfrm state update` changes the ports without a call to the driver (X16); the stack
+        // then sends packets with the new ones.
         object.tail.tail_flags |= U16::new(sa::TAIL_NO_UDP_PORT_CHECK);
     }
     if supported.algorithm.kind == cap::KIND_CIPHER {
-        // CBC needs unpredictable IVs (RFC 3602 section 3): those of the NIC.
+        // CBC needs unpredictable IVs (RFC 3602 section 3), which the NIC makes.
         object.tail.iv_mode = sa::IV_DEVICE;
     } else {
-        // Drawn anew for every installation: no IV of an earlier one, or of software under the
-        // same key, comes again.
+        // Drawn anew for every installation, so that no IV of an earlier one, or of software
+        // under the same key, comes again.
         object.tail.iv_mode = sa::IV_SEQ_XOR;
         object.tail.iv_xor = U64::new(random::u64());
     }
 }
 
-/// Has the NIC create the object of `x`. Sleeps.
+/// Makes the NIC create the object of `x`. Sleeps.
 ///
 /// # Errors
 ///
@@ -137,7 +138,8 @@ pub(super) fn create(
     })
 }
 
-/// Sends the command that `command` makes of the SA object which `describe` fills, and erases it.
+/// Sends a command with an SA object, which is erased afterwards. `describe` fills the object, and
+/// `command` makes the command from it.
 pub(super) fn send(
     control: &Control,
     describe: impl FnOnce(&mut SaObject),
@@ -161,12 +163,12 @@ pub(super) fn destroy(control: &Control, handle: Handle, flags: Flags) -> Result
     control.post(&Command::ObjDestroy { obj_type, id }, 0, 0, flags)
 }
 
-/// As [`destroy`]; if that is not possible now, `Ipsec::free` tries again.
+/// Posts DESTROY like [`destroy`]; if that is not possible now, `Ipsec::free` tries again.
 pub(super) fn post_destroy(control: &Control, handle: Handle, flags: Flags) -> Life {
     destroy(control, handle, flags).map_or(Life::Live, Life::Destroying)
 }
 
-/// As [`destroy`], for as long as a full queue or a lack of memory may take. Sleeps.
+/// Posts DESTROY like [`destroy`], and retries while the queue is full or memory is short. Sleeps.
 pub(super) fn destroy_patiently(control: &Control, handle: Handle) -> Result<Arc<Waiter>> {
     for _ in 0..SEND_RETRIES {
         match destroy(control, handle, GFP_KERNEL) {

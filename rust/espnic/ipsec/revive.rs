@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects that go and come back under living states: at a reset of the NIC, and while software decrypts,
-//! because somebody takes the interface's frames away or IPsec is off by NDIS.
+//! Objects that go and come back under live states: at a reset of the NIC, and while software decrypts
+//! because another device takes the interface's frames or NDIS has IPsec off.
 //!
-//! Of outbound SAs the objects stay, for packets that the stack has prepared for the NIC; it
-//! prepares no more while [`Ipsec::is_for_software`].
+//! Objects of outbound SAs stay meanwhile, for packets that the stack has already prepared for the
+//! NIC; it prepares no more while [`Ipsec::is_for_software`].
 
 #[cfg(espnic_ndis)]
 use super::left::Versions;
@@ -32,13 +32,13 @@ use kernel_net::net::xfrm::{
 };
 
 impl Ipsec {
-    /// Before a reset of the NIC: no more commands. Waits for running ones.
+    /// Stops commands before a reset of the NIC. Waits for running ones.
     pub(crate) fn reset_prepare(&self) {
         self.mode.lock().resetting = true;
     }
 
-    /// After a reset: agrees anew and creates the objects of all live states again; how many of them
-    /// the NIC did not take. Sleeps.
+    /// Negotiates again after a reset and creates the objects of all live states; returns how many the
+    /// NIC did not take. Sleeps.
     pub(crate) fn reset_done(&self, control: &Control) -> Result<u64> {
         let mut mode = self.mode.lock();
         if self.capabilities.as_ref().is_some() {
@@ -49,7 +49,7 @@ impl Ipsec {
         self.some_absent.store(false, Relaxed);
         let mut left = 0u64;
         for direction in [Direction::In, Direction::Out] {
-            // Of commands that were never answered: the reset was the answer.
+            // Slots whose DESTROY was never answered: the reset has destroyed their objects.
             self.states.release_abandoned(direction);
             self.for_each_live(direction, |handle, x| {
                 if direction == Direction::In && self.is_left(x, handle) {
@@ -63,28 +63,28 @@ impl Ipsec {
         Ok(left)
     }
 
-    /// Whether somebody takes the interface's frames away; [`Self::follow`] acts on it.
+    /// Sets whether another device takes the interface's frames; [`Self::follow`] acts on it.
     pub(crate) fn set_diverted(&self, diverted: bool) {
         self.wanted.set_diverted(diverted);
     }
 
-    /// The IP versions for which NDIS has switched ESP off, and those for which it has not set receive
-    /// processing going; [`Self::follow`] acts on it. No sleeping.
+    /// Sets the IP versions for which NDIS has ESP off, and those for which it has not set receive
+    /// processing going; [`Self::follow`] acts on it. Does not sleep.
     #[cfg(espnic_ndis)]
     pub(crate) fn set_by_ndis(&self, off: Versions, waiting: Versions) {
         self.wanted.set_by_ndis(off, waiting);
     }
 
-    /// Leaves the inbound SAs that are to be left to software, and gives the others to the NIC again; how
-    /// many changed hands. Sleeps. RTNL may be held, but the NIC may let us wait.
+    /// Takes the inbound SAs that must be left to software out of the NIC, and gives the others back to
+    /// it; returns how many moved. Sleeps, and may wait for the NIC; RTNL may be held.
     ///
-    /// What is wanted is read under the lock: of several who call this, the last one sees all of it.
-    /// Additions read it under the lock as well, so that none escapes.
+    /// Reads the reasons under the lock, so the last of several callers sees all of them. Adds read them
+    /// under the lock as well, so no SA is missed.
     pub(crate) fn follow(&self, control: &Control) -> u64 {
         let mut mode = self.mode.lock();
         let wanted = self.wanted.get();
         if core::mem::replace(&mut mode.left, wanted) == wanted || mode.resetting {
-            // The end of the reset finds it so.
+            // The end of the reset reads the reasons.
             return 0;
         }
         let (mut taken, mut given) = (0u64, 0u64);
@@ -99,20 +99,20 @@ impl Ipsec {
         taken.saturating_add(given)
     }
 
-    /// An SA that was just added is one of the NDIS layer: the NIC does not receive for it before it
-    /// is to. Sleeps.
+    /// Marks an SA that was just added as one of the NDIS layer, and takes it out of the NIC if receive
+    /// processing does not run yet. Sleeps.
     #[cfg(espnic_ndis)]
     pub(crate) fn claim_for_ndis(&self, control: &Control, x: &State, handle: Handle) {
         let mode = self.mode.lock();
         self.states.with_data(handle, |sa| sa.by_ndis = true);
         let left = handle.direction == Direction::In && self.is_left(x, handle);
-        // The end of a reset finds it so, too.
+        // The end of a reset reads the reasons, too.
         if left && !mode.resetting && self.withdraw(control, handle) {
             self.left.fetch_add(1, Relaxed);
         }
     }
 
-    /// Whether the SA is to be left to software.
+    /// Whether the SA must be left to software.
     pub(super) fn is_left(&self, x: &State, handle: Handle) -> bool {
         let by_ndis = self.states.with_data(handle, |sa| sa.by_ndis);
         self.wanted.get().has(Question {
@@ -122,7 +122,7 @@ impl Ipsec {
         })
     }
 
-    /// Whether software shall do the work of an outbound SA from now on. Per packet.
+    /// Whether software must encrypt for an outbound SA from now on. Per packet.
     pub(crate) fn is_for_software(&self, x: &State, handle: Handle) -> bool {
         self.is_absent(handle) || (self.wanted.is_anything_off() && self.is_left(x, handle))
     }
@@ -136,7 +136,7 @@ impl Ipsec {
         self.states.with_data(handle, |sa| sa.absent) == Some(true)
     }
 
-    /// Creates the object of a live state again, with a new random part in its IVs; false if the NIC
+    /// Creates the object of a live state again, with a new random part for its IVs; false if the NIC
     /// does not take it.
     fn revive(&self, control: &Control, x: &State, handle: Handle) -> bool {
         let esn_hi = seq::hi(x.highest_seen());
@@ -158,7 +158,7 @@ impl Ipsec {
         }
         let deleted = self.end(control, handle, absent);
         if absent && !deleted && !x.names_device_of::<Nic>() {
-            // A bond does not ask whether the NIC can do it.
+            // A bond does not ask `offload_ok`, so its packets would be dropped.
             x.expire();
         }
         !absent
@@ -179,8 +179,8 @@ impl Ipsec {
         gone.is_ok()
     }
 
-    /// Marks an SA, so that what follows is not overtaken by the DESTROY if its state dies; false if the
-    /// state is dead already, or `wanted` says no.
+    /// Marks an SA as changing. If its state dies now, `delete` sends no DESTROY, and [`Self::end`] does
+    /// it. False if the state is dead already, or `wanted` says no.
     fn begin(&self, handle: Handle, wanted: impl FnOnce(&mut Sa) -> bool) -> bool {
         let begun = self.states.with_data(handle, |sa| {
             let begun = matches!(sa.life, Life::Live) && wanted(sa);
@@ -192,8 +192,7 @@ impl Ipsec {
         begun == Some(true)
     }
 
-    /// The end of what [`Self::begin`] began: whether the state died meanwhile. Then its object is
-    /// destroyed.
+    /// Ends what [`Self::begin`] began. If the state died meanwhile, destroys its object and returns true.
     fn end(&self, control: &Control, handle: Handle, absent: bool) -> bool {
         if absent && handle.direction == Direction::Out {
             self.some_absent.store(true, Relaxed);

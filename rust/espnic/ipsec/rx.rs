@@ -34,18 +34,18 @@ pub(crate) struct Counters {
     pub(crate) bytes: u64,
     pub(crate) auth_failed: u64,
     pub(crate) format_failed: u64,
-    /// Left to the stack as they came.
+    /// Left to the stack as they came, for its software.
     pub(crate) unprocessed: u64,
     /// Decrypted under an SA that was deleted meanwhile.
     pub(crate) stale: u64,
     pub(crate) no_memory: u64,
     /// Not a packet of the SA that the NIC named.
     pub(crate) mismatched: u64,
-    /// Decrypted while somebody takes the interface's frames away.
+    /// Decrypted while another device takes the interface's frames.
     pub(crate) diverted: u64,
 }
 
-/// A packet for the stack; with the place of ESP, if the NIC has processed it.
+/// A packet for the stack, and the place of its ESP header if the NIC has processed it.
 pub(crate) struct Marked {
     pub(crate) skb: RxSkb,
     pub(crate) esp: Option<EspPlace>,
@@ -94,8 +94,8 @@ impl Counters {
 /// Marks a packet that the NIC processed; `None` if it had to be dropped.
 ///
 /// A decrypted packet that cannot be marked is dropped: without the mark the stack would decrypt it
-/// once more (X64). So is one whose frame somebody may take away (`diverted`): it could leave
-/// the machine in clear.
+/// once more (X64). So is one whose frame another device may take (`diverted`): it could leave the
+/// machine in clear.
 pub(crate) fn mark(
     ipsec: &Ipsec,
     diverted: bool,
@@ -107,7 +107,7 @@ pub(crate) fn mark(
         return Some(skb.into());
     }
     let Some(status) = status(header) else {
-        // As it came; the stack has software for it.
+        // As it came: the stack decrypts it in software.
         counters.unprocessed = counters.unprocessed.wrapping_add(1);
         return Some(skb.into());
     };
@@ -124,7 +124,8 @@ pub(crate) fn mark(
         return None;
     }
     if status == RxStatus::AuthFailed && other_round(&state, header, &skb) {
-        // Software opens it, which moves the state's number, of which the NIC is told then.
+        // Software decrypts it. That advances the replay state, after which the driver sends the
+        // new high half to the NIC.
         counters.unprocessed = counters.unprocessed.wrapping_add(1);
         return Some(skb.into());
     }
@@ -152,12 +153,12 @@ pub(crate) fn status(header: &NetHdr48) -> Option<RxStatus> {
     }
 }
 
-/// Whether the stack takes the packet for one of another round of 2^32 numbers than the NIC did: a
-/// key manager may move the state's number (`XFRM_MSG_NEWAE`), and tells no driver.
+/// Whether the stack infers another high half of the sequence number (ESN) than the NIC did. A key
+/// manager may move the state's number (`XFRM_MSG_NEWAE`) without a call to the driver (X38).
 fn other_round(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
     let at = usize::from(header.sec.esp_offset.get()).saturating_add(4);
     let low = skb.head().get(at..).and_then(|rest| rest.first_chunk());
-    // Only an ESN state's lock is taken: anybody can send what fails.
+    // Without ESN the state's lock is not taken: anybody can send packets that fail.
     state.is_esn()
         && low.is_some_and(|&low| {
             let window = state.replay_window().max(1);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ESP packets to transmit: what the NIC must know of each.
+//! Headers for ESP packets to transmit.
 //!
-//! The stack has built all of the packet but the IV, the encryption and the ICV. The packet itself
-//! is not written to here: it may be shared with TCP's retransmit queue (X49).
+//! The stack has built the packet, except IV, encryption and ICV. Nothing here writes to the packet,
+//! because it may be shared with TCP's retransmit queue (X49).
 
 use super::Ipsec;
 use espnic_esp::seq;
@@ -47,7 +47,7 @@ pub(crate) struct Counters {
 /// Why a packet must be dropped.
 #[derive(Clone, Copy)]
 pub(crate) enum Drop {
-    /// Its SA is not in the NIC any more.
+    /// Its SA is no longer in the NIC.
     Stale,
     /// It is not the ESP packet that the NIC expects.
     Format,
@@ -100,7 +100,8 @@ pub(crate) fn describe(
     }
     let esp_offset = esp_offset(skb, request.state).ok_or(Drop::Format)?;
     let number = sequence_number(skb, esp_offset, request)?;
-    // What `offload_ok` keeps from us, because numbers may come twice; a bond does not ask it.
+    // `offload_ok` keeps these packets away, because sequence numbers may come twice (X56, X57);
+    // a bond does not ask it.
     let last_round = request.state.is_esn() && seq::hi(number) == u32::MAX;
     if last_round || gso.is_some_and(|gso| gso.untrusted) {
         return Err(Drop::Format);
@@ -146,7 +147,7 @@ pub(crate) fn esp_offset(skb: &SkBuff, state: &State) -> Option<u16> {
     }
 }
 
-/// Padding, pad length, next header and ICV, in bytes.
+/// The length of padding, pad length, next header and ICV together, in bytes.
 fn trailer_len(skb: &SkBuff, esp_offset: u16, request: &TxOffload<'_>) -> Result<u16, Drop> {
     let icv_bits = request.state.icv_bits().ok_or(Drop::Format)?;
     let icv_len = icv_bits.checked_div(8).ok_or(Drop::Format)?;

@@ -85,7 +85,7 @@ const MODE: u16 = 0o600;
 /// The number of the last open file.
 static FILES: Atomic<u32> = Atomic::new(0);
 
-/// Whether the module parameter wants the device.
+/// Whether the module parameter asks for the device.
 pub(super) fn is_enabled() -> bool {
     compat::parameter(&crate::module_parameters::ndis) != 0
 }
@@ -98,7 +98,7 @@ pub(crate) struct Registrations {
 }
 
 impl Registrations {
-    /// Makes the device if the module parameter wants it.
+    /// Makes the device if the module parameter asks for it.
     pub(crate) fn new() -> Result<Option<Pin<KBox<Self>>>> {
         if !is_enabled() {
             return Ok(None);
@@ -115,9 +115,9 @@ pub(super) struct OpenFile {
     /// Its number, never 0.
     number: u32,
     port: SetOnce<Arc<Port>>,
-    /// Since the first request that was pended.
+    /// Made for the first request that is pended.
     workers: SetOnce<Workers>,
-    /// Woken for each record; who waits may do so before there is a port.
+    /// Woken for each record. A reader may wait before there is a port.
     readable: Arc<PollCondVar>,
     requests: Atomic<u64>,
     failed: Atomic<u64>,
@@ -130,7 +130,7 @@ impl MiscDevice for OpenFile {
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         let number = FILES.fetch_add(1, Relaxed).wrapping_add(1);
         let file = Self {
-            // After so many files one may be shared, which mixes up who deletes what.
+            // After 2^32 files two may share a number, and each deletes the other's SAs.
             number: number.max(1),
             port: SetOnce::new(),
             workers: SetOnce::new(),
@@ -146,7 +146,7 @@ impl MiscDevice for OpenFile {
         if let Some(port) = port.as_ref() {
             port.adapter.detach(port);
             port.with_table(|_, table| table.close());
-            // Waits for work under way, which may add an SA still.
+            // Waits for work under way, which may still add an SA.
             drop(workers);
             port.delete_own();
         }
@@ -159,14 +159,14 @@ impl MiscDevice for OpenFile {
         while !iov.is_empty() {
             let record = match port.pop(iov.len(), wait && done == 0) {
                 Ok(record) => record,
-                // At the end of what there is, or of what fits.
+                // There are no more records, or the next one does not fit.
                 Err(_) if done != 0 => break,
                 Err(ENODEV) => break,
                 Err(error) => return Err(error),
             };
             for part in [record.get(), record.rest()] {
                 if iov.copy_to_iter(part) != part.len() {
-                    // The reader has those before, but never gets this one.
+                    // The reader has the records before this one, which is lost.
                     return if done == 0 { Err(EFAULT) } else { Ok(done) };
                 }
             }
@@ -225,7 +225,7 @@ impl User {
             .write_slice(value.as_bytes())
     }
 
-    /// Has `act` answer in place.
+    /// Reads the caller's structure, lets `act` change it, and writes it back.
     fn exchange<T: FromBytes + IntoBytes + zerocopy::Immutable>(
         &self,
         act: impl FnOnce(&mut T) -> Result,
@@ -255,7 +255,7 @@ impl OpenFile {
         if self.port.as_ref().is_some() {
             return Err(EBUSY);
         }
-        // The interface cannot leave before the port can hear of it.
+        // Under RTNL, so that the interface cannot leave before the port is attached.
         let _rtnl = rtnl::lock();
         let dev = namespace.device::<Nic>(bind.ifindex)?;
         let adapter = dev.data().ndis.0.clone();
@@ -276,7 +276,7 @@ impl OpenFile {
         if self.port.populate(port.clone()) {
             return Ok(());
         }
-        // Another thread was faster.
+        // Another thread has bound the file meanwhile.
         port.adapter.detach(&port);
         Err(EBUSY)
     }
@@ -304,7 +304,7 @@ impl OpenFile {
     fn workers(&self) -> Result<&Workers> {
         if self.workers.as_ref().is_none() {
             let port = self.port.as_ref().ok_or(ENODEV)?;
-            // Another thread may be faster: then these go again.
+            // If another thread was faster, these are dropped.
             self.workers.populate(Workers::new(port)?);
         }
         self.workers.as_ref().ok_or(ENODEV)
@@ -314,7 +314,7 @@ impl OpenFile {
         let port = self.port()?;
         let mut request: Request = user.read()?;
         request::check(&request)?;
-        // Before something is pended that nobody would do.
+        // Before anything is pended, because it needs a worker.
         let workers = self.workers()?;
         let Some(status) = port.pend(&request)? else {
             return self.perform(&mut request, user);
@@ -333,7 +333,7 @@ impl OpenFile {
         let port = self.port()?;
         port.check_caller()?;
         port.abort(Some(cancel.request_id));
-        // What waited for those that have ended may begin.
+        // Requests that waited for the ended ones may begin.
         if let Some(workers) = self.workers.as_ref() {
             workers.wake();
         }

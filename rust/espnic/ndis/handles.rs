@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! OffloadHandles: numbers for the NIC's SAs, whoever made them.
+//! OffloadHandles: numbers for all SAs of the NIC, also for those that `ip xfrm` made.
 //!
-//! A number is never used again: it consists of a serial number, the direction and the slot of the
-//! driver's state table, so that finding an SA is one look into a table.
+//! A number is never used again. It consists of a serial number, the direction and the slot of the
+//! driver's state table, so that one table access finds an SA.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -30,10 +30,10 @@ const SERIAL_SHIFT: u32 = 24;
 const OUT: u64 = 1 << 23;
 const SLOT: u64 = OUT - 1;
 
-/// The next serial number; of all NICs, so that no number comes again when one is bound anew.
+/// The next serial number, for all NICs, so that no number repeats when one is bound again.
 static SERIAL: Atomic<u64> = Atomic::new(1);
 
-/// What is known of a slot of the state table.
+/// The NDIS side of a slot of the state table.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     /// Zero while no SA is alive in the slot.
@@ -42,7 +42,7 @@ struct Entry {
     owner: u32,
     /// The slot's generation.
     epoch: u16,
-    /// Deleted, but the NIC may have it still.
+    /// Deleted, but the NIC may still have its object.
     leaving: bool,
     /// The NIC has asked for the deletion.
     delete_requested: bool,
@@ -77,7 +77,7 @@ impl Handles {
         })
     }
 
-    /// Makes room for as many SAs as the state table has slots. Before the first SA. Sleeps.
+    /// Allocates an entry for each slot of the state table. Before the first SA. Sleeps.
     pub(super) fn set_limit(&self, direction: Direction, limit: u32) -> Result {
         let mut list = KVVec::new();
         let limit = usize::try_from(u64::from(limit).min(SLOT)).map_err(|_| EINVAL)?;
@@ -103,7 +103,7 @@ impl Handles {
         Handle::new((serial << SERIAL_SHIFT) | direction | slot)
     }
 
-    /// Gives a new SA its number. Nobody owns it yet.
+    /// Gives a new SA its number. It has no owner yet.
     pub(super) fn added(&self, state: xfrm::Handle) {
         let serial = SERIAL.fetch_add(1, Relaxed);
         let mut list = self.list(state.direction).lock();
@@ -113,7 +113,7 @@ impl Handles {
                 epoch: state.epoch,
                 ..Entry::default()
             };
-            // The slot may be free a moment before `freed` says so of the old one.
+            // The slot may be released, and used again, shortly before `freed` is called for the old SA.
             let old = core::mem::replace(entry, new);
             if old.leaving {
                 self.leaving.fetch_sub(1, Relaxed);
@@ -124,7 +124,7 @@ impl Handles {
         }
     }
 
-    /// The SA is dead, and its number with it.
+    /// Ends the number of an SA that died.
     pub(super) fn deleted(&self, state: xfrm::Handle) {
         let mut list = self.list(state.direction).lock();
         if let Some(entry) = entry(&mut list, state).filter(|entry| entry.serial != 0) {
@@ -135,7 +135,7 @@ impl Handles {
         }
     }
 
-    /// The NIC has forgotten the SA.
+    /// Notes that the NIC has destroyed the SA's object.
     pub(super) fn freed(&self, state: xfrm::Handle) {
         self.deleted(state);
         let mut list = self.list(state.direction).lock();
@@ -150,7 +150,7 @@ impl Handles {
         self.alive.load(Relaxed)
     }
 
-    /// Whether the NIC is about to forget SAs, so that there will be room.
+    /// Whether the NIC is about to destroy objects, so that there will be room.
     pub(super) fn some_leave(&self) -> bool {
         self.leaving.load(Relaxed) != 0
     }
@@ -199,7 +199,7 @@ impl Handles {
         })
     }
 
-    /// The first live SA in a slot from `from` on that `wanted` says yes to (given the owner).
+    /// The first live SA in a slot from `from` on whose owner `wanted` accepts.
     pub(super) fn next(
         &self,
         direction: Direction,
@@ -226,7 +226,7 @@ impl Handles {
     }
 }
 
-/// The entry of `state`, if the slot was not given to another since.
+/// The entry of `state`, unless its slot has gone to another SA.
 fn entry(list: &mut KVVec<Entry>, state: xfrm::Handle) -> Option<&mut Entry> {
     list.get_mut(state.id as usize)
         .filter(|entry| entry.epoch == state.epoch)

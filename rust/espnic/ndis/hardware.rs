@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the NIC can do, in NDIS's words: nothing is claimed that it does not do.
+//! The NIC's capabilities in the terms of NDIS. Nothing is claimed that the NIC does not do.
 
 use crate::ipsec::Ipsec;
 use espnic_ndis::{
@@ -48,10 +48,10 @@ const CHECKSUM_FIELDS: [u32; 4] = [0, 2, 4, 6];
 const LSO_SIZE: u32 = 65535;
 const LSO_SEGMENTS: u32 = 2;
 
-/// Both modes: tunnel mode is a must (R23).
+/// Both modes, because tunnel mode is mandatory (R23).
 const MODES: [u8; 2] = [cap::MODE_ESP_TRANSPORT, cap::MODE_ESP_TUNNEL];
 
-/// What the NIC can do while these features of the netdev are on.
+/// The capabilities of the NIC while these features of the netdev are on.
 pub(super) fn of(ipsec: &Ipsec, features: u64) -> Hardware {
     let has = |bits: u64| features & bits == bits;
     let coexistence = AND_TCP_CHECKSUM_COEXISTENCE | AND_UDP_CHECKSUM_COEXISTENCE;
@@ -89,8 +89,8 @@ pub(super) fn features(tasks: &Tasks) -> [(u64, bool); 4] {
     ]
 }
 
-/// The settings as the netdev can have them: the checksums of TCP and UDP over both IP versions go on
-/// and off together, each direction by itself. Where some are off all are.
+/// The settings that the netdev can have. It switches the checksums of TCP and UDP over both IP versions
+/// together, each direction separately; if one of them is off, all are.
 pub(super) fn possible(tasks: &Tasks) -> Tasks {
     let mut possible = *tasks;
     let [_, of_all @ ..] = &mut possible.checksums;
@@ -102,7 +102,7 @@ pub(super) fn possible(tasks: &Tasks) -> Tasks {
     possible
 }
 
-/// The settings with those on that these features of the netdev stand for.
+/// The settings, with those on that correspond to these features of the netdev.
 pub(super) fn switched_on(tasks: &Tasks, features: u64) -> Tasks {
     let has = |bit| features & bit != 0;
     let mut on = *tasks;
@@ -238,7 +238,7 @@ fn capabilities(ipsec: &Ipsec, lso: bool) -> Capabilities {
             &mut authentication.into_iter().map(|(a, on)| (a.0, on)),
         )),
         encryption: Encryption(encryption),
-        // So many fit in whatever the directions are.
+        // So many fit, whatever their directions are.
         capacity: ipsec.limit(Direction::In).min(ipsec.limit(Direction::Out)),
         ..Capabilities::NONE
     }

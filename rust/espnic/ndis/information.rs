@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a request is about, copied out of the caller's memory.
+//! Information buffers, copied from the caller's memory.
 
 use espnic_ndis::{
     envelope::{
@@ -24,7 +24,7 @@ use kernel::{
 };
 use kernel_net::random;
 
-/// Information in the kernel: it may hold keys, and is erased at the end.
+/// A copy of an information buffer. It may hold keys, so its drop erases it.
 pub(super) struct Information(KVVec<u8>);
 
 impl Drop for Information {
@@ -34,38 +34,38 @@ impl Drop for Information {
 }
 
 impl Information {
-    /// Copies the caller's information buffer, of one that is too long the first part.
+    /// Copies the caller's information buffer, or the first part of one that is too long.
     pub(super) fn read(request: &Request) -> Result<Self> {
         Self::copy(request.buffer, Self::length(request))
     }
 
-    /// Copies something else of the caller's that must not stay in memory.
+    /// Copies other memory of the caller that must be erased after use.
     pub(super) fn copy(address: u64, length: usize) -> Result<Self> {
         let mut user = Self::user(address, length)?.reader();
         let mut copy = Self(KVVec::new());
-        // Has its length before the copy begins: what came of one that fails is erased, too.
+        // The length is set before the copy begins, so that the part of a failed copy is erased, too.
         copy.0.resize(length, 0, GFP_KERNEL)?;
         user.read_slice(&mut copy.0)?;
         Ok(copy)
     }
 
-    /// What is in it, to be changed.
+    /// The bytes, to be changed.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 
-    /// What is in it.
+    /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// How many handles there are in one of nothing else.
+    /// The number of handles in a buffer of [`Self::into_handles`].
     pub(super) fn handles(&self) -> u32 {
         u32::try_from(self.0.len() / size_of::<u64>()).unwrap_or(0)
     }
 
-    /// The handles of an addition's elements, 0 for NULL, and nothing else; `None` of other requests.
-    /// What was there is erased.
+    /// Reduces the buffer of an addition to the handles of its elements, 0 for NULL, and erases the rest.
+    /// `None` for other requests.
     pub(super) fn into_handles(mut self, request: &Request) -> Option<Self> {
         let count = match Oid(request.oid) {
             Oid::ADD_SA_EX => {
@@ -83,7 +83,8 @@ impl Information {
         Some(self)
     }
 
-    /// Those of a list: an element is longer than a handle, so that none is overwritten before it is read.
+    /// Gathers the handles of a list in place. An element is longer than a handle, so none is overwritten
+    /// before it is read.
     fn gather_handles(&mut self) -> usize {
         let mut count = 0;
         let mut at = Some(0);
@@ -98,7 +99,7 @@ impl Information {
         count
     }
 
-    /// Writes the handle number `at`; the number of the next one.
+    /// Writes the handle number `at`; returns the number of the next one.
     fn put_handle(&mut self, at: usize, handle: Option<Handle>) -> usize {
         let start = at.saturating_mul(size_of::<u64>());
         let bytes = handle.map_or(0, Handle::get).to_ne_bytes();
@@ -117,7 +118,7 @@ impl Information {
         user.writer().write_slice(&self.0)
     }
 
-    /// Bytes of the caller's buffer that are looked at.
+    /// The number of bytes of the caller's buffer that are read.
     fn length(request: &Request) -> usize {
         request.buffer_length.min(MAX_BUFFER) as usize
     }

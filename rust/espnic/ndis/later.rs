@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that are completed later: who does them, and what ends them early.
+//! Workers for pended requests, and early ends of these.
 
 use super::{
     information::Information,
@@ -25,10 +25,10 @@ use kernel_net::work::{
     Task, //
 };
 
-/// How many requests of a file are worked on at a time.
+/// The number of requests of a file that are carried out at a time.
 const WORKERS: usize = 4;
 
-/// One of those who do a file's requests.
+/// One of a file's workers.
 pub(super) struct Worker(Arc<Port>);
 
 impl Run for Worker {
@@ -48,7 +48,7 @@ impl Run for Worker {
     }
 }
 
-/// Those who do a file's requests; dropping them waits for the requests whose work has begun.
+/// A file's workers. Dropping them waits for the requests whose work has begun.
 pub(super) struct Workers(KVec<Pin<KBox<Task<Worker>>>>);
 
 impl Workers {
@@ -61,15 +61,15 @@ impl Workers {
         Ok(Self(workers))
     }
 
-    /// There may be something to begin. Those who find nothing end at once, and who ends a request
-    /// looks again.
+    /// Schedules all workers, because a request may begin. A worker without work ends at once; one that
+    /// has ended a request looks for the next one.
     pub(super) fn wake(&self) {
         self.0.iter().for_each(|worker| worker.schedule());
     }
 }
 
 impl Port {
-    /// Pends a request if it may be. `None` if it must be performed at once.
+    /// Pends a request if it may be pended; `None` if it must be performed at once.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Port {
         };
         let job = KBox::new(job, GFP_KERNEL)?;
         let accepted = self.with_table(|_, table| table.accept(kind, job));
-        // A refused one is freed here, without the lock.
+        // A refused job is freed here, outside the lock.
         Ok(Some(match accepted {
             Ok(()) => Status::PENDING,
             Err((status, _job)) => status,

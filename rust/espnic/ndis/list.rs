@@ -31,25 +31,25 @@ use kernel::{
         UserSlice, //
     }, //
 };
-use kernel_net::net::xfrm::{
-    state::{
-        Family,
+use kernel_net::net::{
+    ip::Family,
+    xfrm::{
+        Direction,
         State, //
-    },
-    Direction, //
+    }, //
 };
 use zerocopy::{
     FromZeros,
     IntoBytes, //
 };
 
-/// Where a walk goes on: a direction and a slot, as the number of the answer.
+/// The place where a walk goes on, a direction and a slot. The caller gets it as a number.
 struct Cursor(Direction, u32);
 
 impl Cursor {
     const OUT: u64 = 1 << 32;
 
-    /// 0 is the beginning.
+    /// Reads the number; 0 is the beginning.
     fn from_number(number: u64) -> Option<Self> {
         let direction = match number & !u64::from(u32::MAX) {
             0 => Direction::In,
@@ -100,7 +100,7 @@ pub(super) fn fill(port: &Port, list: &mut List) -> Result {
             list.cursor = 0;
             return Ok(());
         };
-        // Not held while the entry is written: the caller's memory may take for ever.
+        // Not held while the entry is written, because access to the caller's memory may take for ever.
         let dev = port.device()?;
         let entry = describe(port, dev.data(), &found);
         drop(dev);
@@ -116,7 +116,7 @@ pub(super) fn fill(port: &Port, list: &mut List) -> Result {
     Ok(())
 }
 
-/// `None` if the SA has just died.
+/// Describes an SA; `None` if it has just died.
 fn describe(port: &Port, nic: &Nic, found: &Found) -> Option<Entry> {
     let x = nic.ipsec.states.get(found.state)?;
     let mut entry = Entry::new_zeroed();

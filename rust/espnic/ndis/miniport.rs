@@ -56,26 +56,26 @@ use kernel_net::{
     rtnl, //
 };
 
-/// The features that IPsec offload stands for.
+/// The netdev's features that IPsec offload consists of.
 const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;
 
 /// The model of the adapter and what goes with it.
 pub(super) struct Miniport {
     model: model::Adapter,
     hardware: Hardware,
-    /// The netdev's features that `hardware` was made of.
+    /// The netdev's features from which `hardware` was made.
     features: u64,
-    /// Features are being made those of the configuration, one after the other.
+    /// The netdev's features are being changed to those of the configuration, one by one.
     settling: bool,
-    /// The system-wide keywords. They are the transport's; XFRM knows none of them, so that the
-    /// miniport starts with IPsec offload disabled where they say so.
+    /// The system-wide keywords. They belong to the transport, but XFRM has none. So the miniport starts
+    /// with IPsec offload disabled if they say so.
     disable_task_offload: Option<u32>,
     enabled_offload: Option<u32>,
-    /// It was not NDIS that switched ESP off: the stack does not mean the receive side then.
+    /// The stack, not NDIS, has switched ESP off, which leaves the receive side on.
     off_by_stack: bool,
 }
 
-/// Indications to be made when the lock is released: codes with images.
+/// Indications to be made after the lock is released: codes with images.
 struct Indications {
     hardware: Option<Body>,
     current: Option<Body>,
@@ -108,7 +108,7 @@ impl Miniport {
         let keywords = *self.model.keywords();
         let state = self.model.state();
         self.model = model::Adapter::initialize(version, self.hardware, keywords);
-        // What cannot be switched as the keywords say is off.
+        // A setting that the netdev cannot have as the keywords say is off.
         let tasks = hardware::possible(&self.model.tasks());
         self.model.external_tasks(tasks);
         if self.disable_task_offload == Some(1) || self.enabled_offload == Some(0) {
@@ -120,10 +120,10 @@ impl Miniport {
         self.tell(ipsec);
     }
 
-    /// Tells the NIC's IPsec side which SAs are to be left to software (C44).
+    /// Tells the NIC's IPsec side which SAs must be left to software (C44).
     fn tell(&self, ipsec: &Ipsec) {
         let snapshot = self.model.snapshot();
-        // What NDIS has no words for it cannot switch off.
+        // NDIS cannot switch off what it cannot name.
         let esp = snapshot.config.esp || self.off_by_stack || !snapshot.hardware.esp;
         let (ipv4, ipv6) = self.model.versions();
         let off = Versions {
@@ -138,19 +138,19 @@ impl Miniport {
         ipsec.set_by_ndis(off, waiting);
     }
 
-    /// A set request on the normal path.
+    /// Carries out a set request on the normal path.
     fn set(&mut self, ipsec: &Ipsec, oid: Oid, information: &[u8]) -> Effects {
         let obeys = |tasks: &Tasks| hardware::possible(tasks) == *tasks;
         let effects = self.model.set_if(oid, information, obeys);
         if effects.completion.status == Status::SUCCESS {
-            // Whoever switched it before: now NDIS has the last word.
+            // Even if the stack switched it before, NDIS decides now.
             self.off_by_stack &= oid != Oid::PARAMETERS;
             self.tell(ipsec);
         }
         effects
     }
 
-    /// The stack has switched ESP on or off.
+    /// Follows the stack, which has switched ESP on or off.
     fn switched_by_stack(&mut self, ipsec: &Ipsec, on: bool) -> Effects {
         let effects = self.model.external_change(on);
         self.off_by_stack = !on;
@@ -158,15 +158,16 @@ impl Miniport {
         effects
     }
 
-    /// Takes over the netdev's features; true if the hardware's capabilities are others now.
+    /// Takes over the netdev's features; true if that changes the hardware's capabilities.
     fn follow_hardware(&mut self, ipsec: &Ipsec, features: u64) -> bool {
         let before = self.features;
-        // Without ESP those that depend on it are off, which says nothing of the hardware.
+        // Without ESP the dependent features are off, too, which says nothing about the hardware.
         self.features = match features & netif::HW_ESP {
             0 => (features & !FEATURES) | (self.features & FEATURES),
             _ => features,
         };
-        // Nor does what the settings have switched off, and what the stack switches off with it.
+        // The same is true of features that the settings have switched off, and of those that the
+        // stack switches off with them.
         let off = self.switched_off();
         self.features = (self.features & !off) | (before & off);
         let hardware = hardware::of(ipsec, self.features);
@@ -198,7 +199,7 @@ impl Miniport {
         self.model.snapshot()
     }
 
-    /// What the reported configuration allows of large sends.
+    /// The limits of large sends in the reported configuration.
     pub(super) fn limits(&self) -> Limits {
         Limits::of(self.model.current())
     }
@@ -207,8 +208,8 @@ impl Miniport {
         self.model.version()
     }
 
-    /// Writes what is enabled as NDIS_OFFLOAD, as a protocol driver gets it when it binds (R138); the
-    /// number of bytes.
+    /// Writes NDIS_OFFLOAD with what is enabled, as a protocol driver gets it when it binds (R138);
+    /// returns the number of bytes.
     pub(super) fn configuration(&self, buffer: &mut [u8; INDICATION_BUFFER]) -> u32 {
         buffer.fill(0);
         let written = self.model.current().encode(self.model.version(), buffer);
@@ -225,7 +226,7 @@ impl Miniport {
         self.model.processing()
     }
 
-    /// Sets or deletes a registry keyword; it counts from the next restart.
+    /// Sets or deletes a registry keyword, which takes effect at the next restart.
     ///
     /// # Errors
     ///
@@ -308,7 +309,7 @@ fn keyword_name(name: u32) -> Option<&'static str> {
 }
 
 impl Adapter {
-    /// A request on the normal path.
+    /// Carries out a request on the normal path.
     pub(super) fn perform(
         &self,
         port: &Port,
@@ -325,8 +326,8 @@ impl Adapter {
     }
 
     fn set(&self, port: &Port, dev: &Device<Nic>, oid: Oid, information: &[u8]) -> Completion {
-        // Taken before everything else, so that configuration and features change as one, and not
-        // those of an interface that has gone to another namespace.
+        // Taken first, so that configuration and features change together, and not after the
+        // interface has gone to another namespace.
         let rtnl = rtnl::lock();
         if port.is_removed() {
             return Completion::with(Status::NOT_ACCEPTED);
@@ -337,14 +338,14 @@ impl Adapter {
         let effects = miniport.set(&nic.ipsec, oid, information);
         drop(miniport);
         self.carry_out(dev, &effects, &before, &rtnl);
-        // Others shall not have to wait for the NIC, which may be slow.
+        // Other users of RTNL must not wait for the NIC, which may be slow.
         drop(rtnl);
         nic.ipsec.follow(&nic.control);
         effects.completion
     }
 
-    /// Makes the netdev's features those of the configuration, then indicates that. Checksums and
-    /// large sends are switched where their settings are others than `before`.
+    /// Changes the netdev's features to those of the configuration, then indicates that. Switches
+    /// checksums and large sends where their settings differ from `before`.
     fn carry_out(&self, dev: &Device<Nic>, effects: &Effects, before: &Tasks, rtnl: &rtnl::Guard) {
         let mut miniport = self.miniport.lock();
         let esp = miniport.snapshot().config.esp;
@@ -357,13 +358,13 @@ impl Adapter {
                 _ => {}
             }
         }
-        // Not what was off before, by `ethtool -K`.
+        // Except features that `ethtool -K` had switched off before.
         on &= miniport.features;
         if effects.changed && (dev.features() & netif::HW_ESP != 0) != esp {
             *(if esp { &mut on } else { &mut off }) |= FEATURES;
         }
         if on | off != 0 {
-            // The notifier calls `follow_features`, which must not see one half of it.
+            // The notifier calls `follow_features`, which must ignore half of the change.
             miniport.settling = true;
             drop(miniport);
             dev.want_features(off, false, rtnl);
@@ -382,7 +383,7 @@ impl Adapter {
         both.into_iter().flatten().for_each(|body| self.push(body));
     }
 
-    /// The netdev's features have changed. RTNL held.
+    /// Adapts the configuration to the netdev's features. RTNL held.
     pub(super) fn follow_features(&self, dev: &Device<Nic>) {
         let features = dev.features();
         let on = features & netif::HW_ESP != 0;
@@ -420,8 +421,8 @@ impl Adapter {
         dev.schedule_work();
     }
 
-    /// Halts and initialises the miniport, from its keywords; `version` 0 keeps that. The caller deletes
-    /// its SAs, and then has `Ipsec::follow` do the rest.
+    /// Halts the miniport and initialises it from its keywords; `version` 0 keeps the NDIS version. The
+    /// caller deletes the SAs, and then calls `Ipsec::follow`.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Out-of-band records of packets, for those who want them.
+//! Out-of-band records of packets, for bound files that want them.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -52,18 +52,16 @@ use espnic_wire::{
     sa, //
 };
 use kernel_net::net::{
+    ip::Family,
     skbuff::{
         Gso,
         SkBuff, //
     },
     xfrm::{
         self,
-        state::{
-            Family,
-            State, //
-        },
         Direction,
         RxStatus,
+        State,
         TxOffload, //
     }, //
 };
@@ -72,13 +70,13 @@ use zerocopy::FromZeros;
 const ETH_HLEN: u16 = 14;
 
 impl Ndis {
-    /// Records a received packet: what the NIC says of it, before the driver looks.
+    /// Records a received packet as the NIC reports it, before the driver checks that.
     #[inline]
     pub(crate) fn received(&self, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) {
         let Some(adapter) = self.0.as_deref() else {
             return;
         };
-        // For the list of SAs, whoever wants records.
+        // For the list of SAs, even if no file wants records.
         if is_delete_request(header) {
             if let Some(sa) = named_sa(header) {
                 adapter.handles.set_delete_requested(sa);
@@ -91,7 +89,8 @@ impl Ndis {
         }
     }
 
-    /// Records a packet that the stack left to the NIC; `header` is what the NIC gets, if it gets it.
+    /// Records a packet that the stack left to the NIC, with the header that the NIC gets if the packet is
+    /// accepted.
     #[inline]
     pub(crate) fn sent(
         &self,
@@ -110,7 +109,7 @@ impl Ndis {
 }
 
 impl Adapter {
-    /// The first bytes of a packet for its record, if anybody wants them.
+    /// The first bytes of a packet for its record, if any file wants them.
     fn start(&self, skb: &SkBuff) -> Start {
         match self.wants(WANT_BYTES) {
             true => Start::of(skb),
@@ -119,7 +118,7 @@ impl Adapter {
     }
 }
 
-/// Whether the NIC wants the packet's SA deleted.
+/// Whether the NIC asks for the deletion of the packet's SA.
 fn is_delete_request(header: &NetHdr48) -> bool {
     header.has(hdr::F_SECURITY | hdr::F_X_SEC)
         && header.sec.ndis_flags & hdr::NDIS_SA_DELETE_REQ != 0
@@ -134,7 +133,7 @@ fn named_sa(header: &NetHdr48) -> Option<xfrm::Handle> {
     })
 }
 
-/// `None` for packets that have nothing to do with IPsec, and for those that the driver drops.
+/// The record of a received packet; `None` if it has nothing to do with IPsec, or the driver drops it.
 fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -> Option<Received> {
     let mut record = Received::new_zeroed();
     record.length = skb.len();
@@ -147,7 +146,7 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
     if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
         let length = skb.len().saturating_sub(u32::from(ETH_HLEN));
         let length = usize::try_from(length).ok()?;
-        // Of a large packet only the head is here.
+        // A large packet has only its head in linear memory.
         let offset = match packet::classify_head(packet, length) {
             Class::Protected(found) => Some(numbers_at(&found)),
             Class::Plain(Plain::Ike | Plain::KeepAlive) => None,
@@ -181,7 +180,7 @@ fn received(adapter: &Adapter, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) -
     Some(record)
 }
 
-/// Where SPI and sequence number start, which AH has behind four other bytes (RFC 4302 section 2).
+/// The place of SPI and sequence number. In AH they follow four other bytes (RFC 4302 section 2).
 fn numbers_at(found: &Protected) -> usize {
     match found.operation {
         Operation::AH => found.offset.saturating_add(4),
@@ -216,7 +215,7 @@ fn work(state: &State, check: Check) -> Work {
 
 /// NextHeader and PadLength of a decrypted packet.
 fn trailer(skb: &SkBuff, packet: &[u8], state: &State) -> Option<(u8, u8)> {
-    // The frame may be padded behind the packet.
+    // The frame may have padding after the packet.
     let length = u32::from(ETH_HLEN).checked_add(ip_length(packet)?)?;
     let at = length
         .min(skb.len())
@@ -228,7 +227,7 @@ fn trailer(skb: &SkBuff, packet: &[u8], state: &State) -> Option<(u8, u8)> {
     Some((next_header, pad_length))
 }
 
-/// Bytes of an IP packet, as its header says.
+/// The length of an IP packet from its header, in bytes.
 fn ip_length(packet: &[u8]) -> Option<u32> {
     let field = |at: usize| {
         let bytes = packet.get(at..)?.first_chunk()?;
@@ -252,7 +251,7 @@ fn sent(
     let state = request.state;
     let ipv6 = state.family() == Some(Family::V6);
     let mut record = Sent::new_zeroed();
-    // That of a refused packet may be another NIC's, from before a bond's failover.
+    // The handle of a refused packet may be another NIC's, from before a bond's failover.
     let handle = accepted.then(|| adapter.handles.number_of(state.handle()));
     record.slot1 = handle_word(handle.flatten());
     record.slot12 = send_header(state, request, header).word().unwrap_or(0);
@@ -267,7 +266,7 @@ fn sent(
     }
     let mut esp = [0; 8];
     if let Some(offset) = ipsec::tx::esp_offset(skb, state) {
-        // What cannot be read stays zero.
+        // Bytes that cannot be read stay zero.
         let _ = skb.copy_bits(u32::from(offset), &mut esp);
     }
     let [s0, s1, s2, s3, n0, n1, n2, n3] = esp;

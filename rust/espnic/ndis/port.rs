@@ -39,13 +39,13 @@ use kernel_net::{
     sync::SpinLockBh, //
 };
 
-/// What waits to be read, and what is to be done.
+/// The records and requests of an open file, under one lock.
 struct Inside {
     ring: Ring,
     table: Table,
-    /// The adapter is gone, and requests are worked on still: the removal is to be told behind them.
+    /// The adapter is gone, but work on requests goes on: the record of the removal follows them.
     removal_due: bool,
-    /// Frames submitted in a second, and which one that is.
+    /// A second, and the number of frames submitted in it.
     submits: (u64, u32),
 }
 
@@ -72,7 +72,7 @@ impl Inside {
         self.ring.length == 0 && self.table.first().is_none()
     }
 
-    /// Tells the removal when nothing can come any more.
+    /// Records the removal when no other record can follow.
     fn tell_removal(&mut self) {
         if self.removal_due && self.table.is_empty() {
             self.removal_due = false;
@@ -129,8 +129,8 @@ impl Port {
         )
     }
 
-    /// The interface, kept from going: not while the caller's memory is copied, which may take
-    /// for ever.
+    /// Holds the interface, so that it cannot leave. Do not hold it while copying the caller's memory,
+    /// which may take for ever.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl Port {
         may.then_some(()).ok_or(EPERM)
     }
 
-    /// [`Self::device`] for whoever may close the file, or was checked.
+    /// [`Self::device`] without the check: for closing the file, and after [`Self::check_caller`].
     pub(super) fn device_unchecked(&self) -> Result<HeldDevice<Nic>> {
         if self.is_removed() {
             return Err(ENODEV);
@@ -168,7 +168,7 @@ impl Port {
         self.removed.load(Acquire)
     }
 
-    /// The adapter is gone: ends what is pending, and tells the reader.
+    /// Ends pending requests and wakes the reader, because the adapter is gone.
     pub(super) fn remove(&self) {
         let mut inside = self.inside.lock();
         self.removed.store(true, Release);
@@ -178,7 +178,7 @@ impl Port {
         self.abort(None);
     }
 
-    /// Stores a record if the file wants such. Any context but interrupts.
+    /// Stores a record if the file wants its kind. In any context except interrupts.
     pub(super) fn push(&self, body: &Body) {
         if self.wants & body.wanted_by() == 0 {
             return;
@@ -191,20 +191,20 @@ impl Port {
         self.readable.notify_all();
     }
 
-    /// Requests have ended: tells the reader.
+    /// Wakes the reader, because requests have ended.
     pub(super) fn finished(&self) {
         self.inside.lock().tell_removal();
         self.readable.notify_all();
     }
 
-    /// Looks at the pended requests. No sleeping in `act`.
+    /// Calls `act` with ring and table, under their lock. `act` must not sleep.
     pub(super) fn with_table<T>(&self, act: impl FnOnce(&mut Ring, &mut Table) -> T) -> T {
         let mut inside = self.inside.lock();
         let Inside { ring, table, .. } = &mut *inside;
         act(ring, table)
     }
 
-    /// Whether a frame may be submitted: counts it, and says no to too many in a second.
+    /// Counts a frame to be submitted; false if there were too many in this second.
     pub(super) fn may_submit(&self) -> bool {
         let second = now() / 1_000_000_000;
         let mut inside = self.inside.lock();
@@ -220,7 +220,7 @@ impl Port {
         self.failed.fetch_add(count, Relaxed);
     }
 
-    /// How many have.
+    /// The number of pended requests that ended with an error.
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
     }

@@ -69,12 +69,12 @@ use kernel_net::net::{
     }, //
 };
 
-/// How often and after how many milliseconds an SA is tried again that found the table full of SAs
-/// which the NIC is about to forget.
+/// Number of retries, and the milliseconds between them, to add an SA while the table is full of SAs
+/// that the NIC is about to destroy.
 const ADD_RETRIES: u32 = 100;
 const ADD_RETRY_MS: i64 = 10;
 
-/// Checks the envelope; what is inside has statuses of its own.
+/// Checks the envelope. Faults inside of it have a status.
 pub(super) fn check(request: &Request) -> Result {
     let known = request.size as usize == size_of::<Request>()
         && matches!(request.path, PATH_NORMAL | PATH_DIRECT)
@@ -85,10 +85,9 @@ pub(super) fn check(request: &Request) -> Result {
     known.then_some(()).ok_or(EINVAL)
 }
 
-/// Performs the request and has `answer` hand it back to the caller.
+/// Performs the request and calls `answer` to hand it back to the caller.
 ///
-/// The interface is held in between only: copying the caller's memory takes as long as the caller
-/// likes.
+/// Holds the interface only in between, because the caller decides how long copying its memory takes.
 pub(super) fn perform(
     port: &Port,
     request: &mut Request,
@@ -101,7 +100,7 @@ pub(super) fn perform(
         .write_back(request)
         .and_then(|()| complete(request, &completion, answer));
     if answered.is_err() && completion.status == Status::SUCCESS {
-        // Nobody would know the handles. An interface that has left has taken its SAs along.
+        // The caller does not get the handles. If the interface has left, its SAs are gone already.
         if let Ok(dev) = port.device_unchecked() {
             let dev = &dev;
             let ticket = None;
@@ -127,8 +126,8 @@ pub(super) fn perform_pended(port: &Port, ticket: Ticket, job: &mut Job) -> Comp
     )
 }
 
-/// What a request does that may be completed later. `None` of one that needs no work, or is none of
-/// the SA requests on the direct path.
+/// The kind of a request that may be completed later; `None` if it needs no work, or is not one of the
+/// SA requests on the direct path.
 pub(super) fn deferrable(
     port: &Port,
     request: &Request,
@@ -155,8 +154,8 @@ pub(super) fn deferrable(
     .ok()
 }
 
-/// Performs the request; the handles of additions that get no further are NULL (R46, R68). The ticket
-/// is that of one that was pended.
+/// Performs the request. If it fails early, the handles of an addition are NULL (R46, R68). A pended
+/// request has a ticket.
 fn decide(
     port: &Port,
     request: &Request,
@@ -167,7 +166,7 @@ fn decide(
         clear_handles(request, information, |_| {});
         return Completion::with(Status::NOT_ACCEPTED);
     };
-    // To queries it is all the same what lies behind the answer.
+    // A query may have a buffer of any length behind the answer.
     if request.buffer_length > MAX_BUFFER && request.request_type != QUERY {
         clear_handles(request, information, |_| {});
         return Completion {
@@ -190,8 +189,8 @@ fn decide(
     }
 }
 
-/// Writes NULL over the handles of an addition, as far as its elements can be followed; `act` gets
-/// those that were there.
+/// Writes NULL over the handles of an addition, as far as its elements can be followed. `act` gets the
+/// old ones.
 fn clear_handles(request: &Request, information: &mut [u8], mut act: impl FnMut(Handle)) {
     match Oid(request.oid) {
         Oid::ADD_SA_EX => {
@@ -245,7 +244,7 @@ struct Requester<'a> {
     port: &'a Port,
     dev: &'a Device<Nic>,
     request: &'a Request,
-    /// Of a request that was pended.
+    /// The ticket of a pended request.
     ticket: Option<Ticket>,
 }
 
@@ -255,8 +254,8 @@ impl Requester<'_> {
         self.dev.data().ipsec.states.get(handle)
     }
 
-    /// The status of an SA that could not be added. Of an interface that leaves meanwhile the stack
-    /// only says that it does not offload.
+    /// The status of an SA that could not be added. If the interface leaves meanwhile, the stack only says
+    /// that it does not offload.
     fn add_status(&self, error: Error) -> Status {
         match self.port.device_unchecked() {
             Ok(_) => translate::add_status(error),
@@ -267,7 +266,7 @@ impl Requester<'_> {
     /// Deletes the SAs that a request has added.
     fn undo(&self, information: &mut [u8]) {
         clear_handles(self.request, information, |handle| {
-            // One that is gone already needs nothing.
+            // An error means that it is gone already.
             let _ = self.remove(handle);
         });
     }
@@ -288,7 +287,7 @@ impl Requester<'_> {
     fn number_of(&self, configuring: &Configuring<'_>, x: &State) -> Result<Handle> {
         if self.port.is_removed() {
             // The interface may have left its namespace while the state was made, too late for
-            // XFRM to delete it with the others. If it did, nothing is left to do.
+            // XFRM to delete it with the others. An error means that XFRM has deleted it.
             let _ = configuring.delete(x);
             return Err(ENODEV);
         }
@@ -343,7 +342,7 @@ impl Backend for Requester<'_> {
                 AdvanceError::Backward => UpdateError::Backward,
             })?;
         drop(configuring);
-        // The NIC knows it before the request is completed.
+        // The NIC gets the number before the request is completed.
         let nic = self.dev.data();
         nic.ipsec.tell_sequence(&nic.control);
         Ok(())
@@ -355,8 +354,7 @@ impl Backend for Requester<'_> {
 }
 
 impl Port {
-    /// Deletes the SAs that this file has made; those of an interface that is gone are gone, too.
-    /// Sleeps.
+    /// Deletes the SAs that this file has made. If the interface is gone, they are gone, too. Sleeps.
     pub(super) fn delete_own(&self) {
         if let Ok(dev) = self.device_unchecked() {
             self.delete_sas(&dev, |owner| owner == self.owner);
@@ -370,7 +368,7 @@ impl Port {
             while let Some(found) = self.adapter.handles.next(direction, from, &wanted) {
                 from = found.state.id.saturating_add(1);
                 if let Some(x) = dev.data().ipsec.states.get(found.state) {
-                    // Nothing can be done about one that must stay.
+                    // An error has no remedy here.
                     let _ = self.namespace.configure_xfrm().delete(&x);
                 }
             }

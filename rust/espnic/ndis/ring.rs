@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Records, and the bounded ring in which those of an open file wait.
+//! Records, and the bounded ring of an open file that holds them until they are read.
 
 use super::information::Information;
 use espnic_ndis::envelope::{
@@ -33,7 +33,7 @@ use zerocopy::IntoBytes;
 /// Bytes of the longest record of a ring.
 const MAX_STORED: usize = size_of::<Record>() + size_of::<Indication>() + INDICATION_BUFFER;
 
-/// What a record says.
+/// The body of a record.
 #[derive(Clone, Copy)]
 pub(super) enum Body {
     Indication {
@@ -71,7 +71,7 @@ impl Start {
         start
     }
 
-    /// Writes them behind a body; returns where they end.
+    /// Writes them after a body; returns where they end.
     fn write(&self, out: &mut [u8], at: usize) -> Option<usize> {
         let padded = usize::from(self.length).checked_next_multiple_of(8)?;
         put(out, at, self.bytes.get(..padded)?)
@@ -79,7 +79,7 @@ impl Start {
 }
 
 impl Body {
-    /// The bit of `Bind::flags` that asks for it; all files get the others.
+    /// The bit of `Bind::flags` that asks for such records; all bits if every file gets them.
     pub(super) fn wanted_by(&self) -> u32 {
         match self {
             Self::Indication { .. } => WANT_INDICATIONS,
@@ -159,7 +159,7 @@ pub(super) struct Stored {
     pub(super) stamp: Stamp,
 }
 
-/// What the head of a record says besides kind and length.
+/// The head of a record without kind and length.
 #[derive(Clone, Copy)]
 pub(super) struct Stamp {
     sequence: u32,
@@ -179,21 +179,21 @@ impl Stamp {
         })
     }
 
-    /// Whether it is the older one of two that are not far apart.
+    /// Whether this stamp is older than `other`, which must not be far away.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         self.sequence.wrapping_sub(other.sequence) > u32::MAX / 2
     }
 }
 
-/// Records that wait to be read; new ones are lost while it is full.
+/// The records that wait to be read. While it is full, new ones are lost.
 pub(super) struct Ring {
-    /// As a ring: `length` of them from `first` on are in use.
+    /// A ring: `length` places from `first` on are in use.
     records: KVVec<Option<Stored>>,
     first: usize,
     pub(super) length: usize,
-    /// Of the next record.
+    /// The sequence number of the next record.
     sequence: u32,
-    /// Lost since the last record.
+    /// The number of records lost since the last one.
     gap: u32,
     pub(super) stored: u64,
     pub(super) lost: u64,
@@ -203,7 +203,7 @@ pub(super) struct Ring {
 pub(super) struct Bytes {
     bytes: [u8; MAX_STORED],
     pub(super) length: usize,
-    /// The handles behind it.
+    /// The handles that follow the record.
     pub(super) handles: Option<Information>,
 }
 
@@ -212,7 +212,7 @@ impl Bytes {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// What follows the bytes of [`Self::get`].
+    /// The bytes that follow those of [`Self::get`].
     pub(super) fn rest(&self) -> &[u8] {
         let handles = self.handles.as_ref();
         handles.map_or(&[], |handles| handles.bytes())
@@ -235,7 +235,7 @@ impl Bytes {
         })
     }
 
-    /// A record with `rest` bytes behind it, which are still to be put there.
+    /// A record that is followed by `rest` bytes, which the caller puts there.
     pub(super) fn with_rest(stamp: &Stamp, kind: u16, body: &[u8], rest: usize) -> Option<Self> {
         let mut bytes = Self::new(stamp, kind, |out| put(out, 0, body))?;
         let all = bytes.length.checked_add(rest)?;
@@ -247,7 +247,7 @@ impl Bytes {
 impl Ring {
     pub(super) fn new() -> Result<Self> {
         let mut records = KVVec::new();
-        // Whoever opens the file pays for it.
+        // The process that opens the file is charged for it.
         records.resize(RING_RECORDS, None, kernel::alloc::flags::GFP_KERNEL_ACCOUNT)?;
         Ok(Self {
             records,
@@ -267,7 +267,7 @@ impl Ring {
         sequence
     }
 
-    /// For a record that is kept elsewhere.
+    /// The stamp for a record that is kept elsewhere.
     pub(super) fn stamp(&mut self) -> Stamp {
         self.stored = self.stored.wrapping_add(1);
         let sequence = self.count();
@@ -291,7 +291,7 @@ impl Ring {
             if !even_if_full {
                 return;
             }
-            // What was lost before it comes on top.
+            // Adds the records that were lost before the replaced one.
             self.length = self.length.wrapping_sub(1);
             if let Some(Some(youngest)) = self.records.get(self.index(self.length)) {
                 self.gap = self.gap.saturating_add(youngest.stamp.lost);

@@ -57,12 +57,10 @@ use espnic_ndis::{
 use kernel::prelude::*;
 use kernel_net::net::{
     device::Device,
+    ip::Family,
     xfrm::{
-        state::{
-            Family,
-            State, //
-        },
-        Direction, //
+        Direction,
+        State, //
     }, //
 };
 use zerocopy::FromZeros;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that are completed later: a table of each open file.
+//! Pended requests: each open file has a table of them.
 //!
-//! Who may begin, and what a cancellation ends, is the model's to say. A completed request keeps its
-//! place until it has been read, so that none is lost, and so that nobody makes more of them than
-//! there are places.
+//! The model decides which request may begin, and which ones a cancellation ends. A completed request
+//! keeps its place until it has been read, so that no completion is lost and their number is bounded.
 
 use super::{
     information::Information,
@@ -35,7 +34,7 @@ use espnic_ndis::{
 use kernel::prelude::*;
 use zerocopy::IntoBytes;
 
-/// A request that waits or is worked on.
+/// A request that waits or is being carried out.
 pub(super) struct Job {
     pub(super) request: Request,
     pub(super) information: Information,
@@ -52,7 +51,7 @@ pub(super) struct Finished {
 impl Finished {
     const KIND: u16 = RECORD_COMPLETED;
 
-    /// `information` is that of an addition that has succeeded, as handles only.
+    /// Makes the record of a request. `information` has the handles of an addition that has succeeded.
     fn new(
         stamp: Stamp,
         request_id: u64,
@@ -76,7 +75,7 @@ impl Finished {
         }
     }
 
-    /// As a record, without the handles behind it.
+    /// The record, without the handles that follow it.
     pub(super) fn to_bytes(&self) -> Option<Bytes> {
         let handles = self.handles.as_ref().map_or(0, |one| one.bytes().len());
         Bytes::with_rest(&self.stamp, Self::KIND, self.head.as_bytes(), handles)
@@ -100,11 +99,11 @@ impl AsMut<[Slot]> for Places {
 /// The pended requests of an open file, under the lock of its ring.
 pub(super) struct Table {
     pending: Pending<Places>,
-    /// Those whose work has not begun, oldest first. One that was aborted stays until it is buried.
+    /// Requests whose work has not begun, oldest first. An aborted one stays until [`Self::corpse`].
     waiting: KVec<(Ticket, KBox<Job>)>,
-    /// Oldest first. It has room for all.
+    /// Completed requests, oldest first. It has room for all.
     finished: KVec<Finished>,
-    /// Nothing is accepted any more, and no work begins.
+    /// No request is accepted any more, and no work begins.
     closed: bool,
 }
 
@@ -114,7 +113,7 @@ impl Table {
         places.resize(MAX_PENDING, Slot::default(), GFP_KERNEL)?;
         Ok(Self {
             pending: Pending::new(Places(places)),
-            // Of the aborted ones there may be some more until they are buried.
+            // Aborted requests may come on top until `corpse` takes them.
             waiting: KVec::with_capacity(2 * MAX_PENDING, GFP_KERNEL)?,
             finished: KVec::with_capacity(MAX_PENDING, GFP_KERNEL)?,
             closed: false,
@@ -141,7 +140,7 @@ impl Table {
         Ok(())
     }
 
-    /// The oldest request whose work may begin now; its work begins.
+    /// Begins the oldest request that may begin now.
     pub(super) fn begin(&mut self) -> Option<(Ticket, KBox<Job>)> {
         if self.closed {
             return None;
@@ -165,8 +164,8 @@ impl Table {
         handles: Option<Information>,
     ) {
         let aborted = Status::REQUEST_ABORTED;
-        // The configuration may have changed since it was accepted, so that a deletion has a status
-        // now which could not have ended it: what it was to delete is there, as after an abortion.
+        // The configuration may have changed since the request was accepted, so a deletion may have a
+        // status that cannot complete it. Its SA is still there, as after an abort.
         let done = self
             .pending
             .complete(ticket, completion.status)
@@ -182,8 +181,8 @@ impl Table {
         }
     }
 
-    /// Ends all requests whose work has not begun, or those with this RequestId, and tells the others
-    /// to stop where they can. How many have ended.
+    /// Ends all requests whose work has not begun, or those with this RequestId, and tells the others to
+    /// stop where they can. Returns how many have ended.
     pub(super) fn abort(
         &mut self,
         request_id: Option<u64>,
@@ -211,7 +210,7 @@ impl Table {
         finished.len().wrapping_sub(before) as u64
     }
 
-    /// Accepts nothing and begins nothing from now on.
+    /// Accepts and begins no requests from now on.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
@@ -226,7 +225,7 @@ impl Table {
         self.pending.is_empty()
     }
 
-    /// A request that was aborted, to be freed without the lock.
+    /// Takes an aborted request out, to be freed outside the lock.
     pub(super) fn corpse(&mut self) -> Option<KBox<Job>> {
         let Self {
             pending, waiting, ..
@@ -242,7 +241,7 @@ impl Table {
         self.finished.first()
     }
 
-    /// Takes that out.
+    /// Takes the oldest completed request out.
     pub(super) fn take(&mut self) -> Option<Finished> {
         match self.finished.is_empty() {
             true => None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Between NDIS and XFRM: SAs, algorithms, errors.
+//! Translation between NDIS and XFRM: SAs, algorithms, errors.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -25,25 +25,25 @@ use espnic_ndis::{
 };
 use kernel::prelude::*;
 use kernel_net::net::{
+    ip::{
+        self,
+        Family, //
+    },
     operation_not_supported,
     xfrm::{
-        self,
         create::{
             Algorithm,
             Parameters, //
         },
-        state::{
-            Family,
-            State, //
-        },
-        Direction, //
+        Direction,
+        State, //
     }, //
 };
 
 /// The only port of UDP-ESP (R129), unless the request says otherwise.
 const UDP_ESP_PORT: u16 = 4500;
 
-/// Bytes of the salt behind a key of AES-GCM.
+/// Bytes of the salt after a key of AES-GCM.
 const SALT_LEN: usize = 4;
 
 /// A cipher that is not combined with authentication, and its NDIS identifiers by key length.
@@ -79,7 +79,7 @@ const GMACS: [(Authentication, usize); 3] = [
 ///
 /// # Errors
 ///
-/// `NOT_SUPPORTED` for what XFRM or the NIC do not have; the values were checked before.
+/// `NOT_SUPPORTED` if XFRM or the NIC does not have it; the values were checked before.
 pub(super) fn parameters<'a>(
     bundle: &Bundle<'a>,
     request: &Request,
@@ -88,7 +88,7 @@ pub(super) fn parameters<'a>(
     if bundle.ah.is_some() {
         return Err(Status::NOT_SUPPORTED);
     }
-    // No lookup of XFRM has wildcards.
+    // XFRM's lookups have no wildcards.
     if bundle.source.is_unspecified() || bundle.destination.is_unspecified() {
         return Err(Status::NOT_SUPPORTED);
     }
@@ -106,7 +106,7 @@ pub(super) fn parameters<'a>(
             false => Direction::Out,
         },
         family,
-        // A state has a mode. NDIS tells it by the packet; without more it is transport mode.
+        // An XFRM state has a mode. NDIS tells the mode with each packet; the default is transport.
         tunnel: udp_tunnel || matches!(bundle.mode, Mode::Tunnel),
         source,
         destination,
@@ -119,7 +119,7 @@ pub(super) fn parameters<'a>(
     })
 }
 
-fn address(address: &Address) -> (Family, xfrm::state::Address) {
+fn address(address: &Address) -> (Family, ip::Address) {
     match address {
         Address::V4(bytes) => {
             let mut padded = [0; 16];
@@ -223,14 +223,14 @@ pub(super) fn identifiers(x: &State) -> (u32, u32) {
 pub(super) fn add_status(error: Error) -> Status {
     match error {
         ENOSPC | ENOMEM => Status::RESOURCES,
-        // The form is right, but stack or NIC do not have it.
+        // The values are valid, but the stack or the NIC does not support them.
         EINVAL => Status::NOT_SUPPORTED,
         ENODEV => Status::NOT_ACCEPTED,
-        // The NIC is being reset or does not answer, or the SA died at once: for the others of
-        // the same request it is no better.
+        // The NIC is being reset or does not answer, or the SA died at once. The other SAs of the
+        // request would fail, too.
         EAGAIN | ENXIO | EINTR | ESRCH | ETIMEDOUT => Status::REQUEST_ABORTED,
         error if error == operation_not_supported() => Status::NOT_SUPPORTED,
-        // Such as an SA with the same SPI and destination.
+        // For example, an SA with the same SPI and destination exists.
         _ => Status::FAILURE,
     }
 }

@@ -5,7 +5,8 @@
 #![no_main]
 
 use espnic_device::crypto::Backend;
-use espnic_device::ipsec::{Frames, Ipsec, IpsecConfig};
+use espnic_device::ipsec::{Frames, IpsecConfig};
+use espnic_device::testing::Engine;
 use espnic_fuzz::{sa, Bytes};
 use espnic_wire::admin::{Reply, OK};
 use espnic_wire::hdr::{NetHdr48, F_SECURITY, F_SECURITY_ERR, SEC_OK};
@@ -18,13 +19,13 @@ const LONGEST: usize = 1518;
 /// Most things that one input does.
 const STEPS: usize = 40;
 
-fn counter(ipsec: &Ipsec, name: &str) -> u64 {
+fn counter(ipsec: &Engine, name: &str) -> u64 {
     let mut list = ipsec.counters().into_iter();
     list.find(|(other, _)| *other == name).unwrap().1
 }
 
 /// Executes a command with so much room for the answer.
-fn execute(ipsec: &Ipsec, command: &[u8], room: usize) -> Vec<u8> {
+fn execute(ipsec: &Engine, command: &[u8], room: usize) -> Vec<u8> {
     let mut writable = vec![0xee; room];
     let written = ipsec.admin(command, &mut writable);
     assert!(written <= room && (written >= 8 || written == room));
@@ -34,7 +35,7 @@ fn execute(ipsec: &Ipsec, command: &[u8], room: usize) -> Vec<u8> {
 }
 
 /// Without the extension one capability is missing.
-fn set_up(ipsec: &Ipsec, x_ipsec: bool) {
+fn set_up(ipsec: &Engine, x_ipsec: bool) {
     sa::set_up(|command| {
         let reply = execute(ipsec, command, 4096);
         let reply = Reply::parse(&reply).unwrap();
@@ -44,7 +45,7 @@ fn set_up(ipsec: &Ipsec, x_ipsec: bool) {
 }
 
 /// Sends a packet; what goes to the wire.
-fn transmit(ipsec: &Ipsec, hdr: &NetHdr48, frame: &[u8]) -> Vec<Vec<u8>> {
+fn transmit(ipsec: &Engine, hdr: &NetHdr48, frame: &[u8]) -> Vec<Vec<u8>> {
     let (mut out, mut given) = (Frames::default(), frame.to_vec());
     let result = ipsec.transmit(hdr, &mut given, LONGEST, &mut out);
     let sent: Vec<_> = out.drain().collect();
@@ -53,7 +54,7 @@ fn transmit(ipsec: &Ipsec, hdr: &NetHdr48, frame: &[u8]) -> Vec<Vec<u8>> {
     sent
 }
 
-fn receive(ipsec: &Ipsec, frame: &[u8]) {
+fn receive(ipsec: &Engine, frame: &[u8]) {
     let (mut hdr, mut received) = (NetHdr48::default(), frame.to_vec());
     ipsec.receive(&mut received, &mut hdr);
     let done = hdr.has(F_SECURITY) && hdr.sec.sec_status == SEC_OK;
@@ -62,7 +63,7 @@ fn receive(ipsec: &Ipsec, frame: &[u8]) {
     assert!(done || received == frame, "a refused packet has changed");
 }
 
-fn step(ipsec: &Ipsec, bytes: &mut Bytes<'_>, wire: &mut Vec<Vec<u8>>) {
+fn step(ipsec: &Engine, bytes: &mut Bytes<'_>, wire: &mut Vec<Vec<u8>>) {
     match bytes.u8() % 8 {
         0 => {
             let room = usize::from(bytes.u16() % 1024);
@@ -98,7 +99,7 @@ fuzz_target!(|data: &[u8]| {
     let mut bytes = Bytes(data);
     let start = bytes.u8();
     let x_ipsec = start & 2 == 0;
-    let ipsec = Ipsec::new(IpsecConfig {
+    let ipsec = Engine::new(IpsecConfig {
         libraries: bytes.choose(&[Backend::AwsLc, Backend::default()]).into(),
         inb_sa_limit: LIMIT,
         outb_sa_limit: LIMIT,

@@ -1,74 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network devices on top of a virtio device.
+//! Network devices on top of the device of a bus.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 //!
 //! The driver's data lies in the private area of the C `struct net_device`. Its life is
 //!
-//! 1. The virtio adapter makes the C object when a device is probed, without data. It owns it from then
-//!    on; the driver gets an [`Unregistered`] to complete, by reference.
-//! 2. [`Unregistered::init`]: the data exists, queue events and work reach it.
-//! 3. When the driver's `probe` returns the adapter registers the device: the stack's callbacks come.
-//! 4. At unbind, or when the probe fails, the adapter takes the device down: it ends the work,
-//!    unregisters, resets the virtio device, and waits for the callbacks that run; then it drops the
-//!    data, and then it waits until nobody holds the virtio device any more.
+//! 1. The bus's adapter makes the C object when a device is probed, without data. It owns it from then on;
+//!    the driver gets an [`Unregistered`] to complete, by reference.
+//! 2. [`Unregistered::init`]: the data exists, events of the bus and work reach it.
+//! 3. When the driver's `probe` returns the device is registered: the stack's callbacks come.
+//! 4. At unbind, or when the probe fails, the device is taken down: it ends the work, unregisters, resets
+//!    the device of the bus, and waits for the callbacks that run; then it drops the data, and then it
+//!    waits until nobody holds the device of the bus any more.
+//!
+//! Which bus that is the network device does not know: it demands a [`Parent`].
 //!
 //! # Why this is sound
 //!
-//! A [`Device`] is data that is there and a virtio device that is bound. There are these ways to one,
-//! and step 4 shuts each of them before the data goes:
+//! A [`Device`] stands for initialised data and a bound parent. There are these ways to get one, and step 4
+//! closes each of them before it drops the data:
 //!
 //! - the stack's callbacks (`net_device_ops`, ethtool, XFRM, notifiers): unregistering waits for them;
 //! - a counted device that was found by its index: unregistering waits for it;
 //! - NAPI: runs between the stack's open and stop only, see [`Device::enable_polling`];
-//! - queue interrupts: they look whether the data is ready. It is declared not to be after the reset,
-//!   and then the callbacks are waited for, because a device that breaks the rules interrupts after it;
+//! - interrupts of the bus: they check whether the data is ready. After the reset the data is marked as not
+//!   ready, and the callbacks are waited for, because a device that breaks the rules may still interrupt;
 //! - the work: it is disabled, which waits for it;
-//! - callbacks of the virtio core around a reset: they hold a lock under which the data is declared not
-//!   to be ready, and a reference to the virtio device.
+//! - callbacks of the bus around a reset: they hold a reference to the parent, and the lock under which the
+//!   data is marked as not ready.
 //!
-//! All of them lend the device for the time of a call, so the driver cannot keep it. What it can keep is
-//! a [`virtio::DeviceRef`], or a queue, which holds one; for them the last step of 4 waits.
+//! All of them lend the device for the time of a call, so the driver cannot keep it. It can keep a
+//! reference to the parent, or what holds one; the end of step 4 waits for these.
 
 mod callbacks;
 mod events;
 pub mod feature;
+mod parent;
 mod polling;
 mod registration;
 pub(in crate::net) mod upper;
 
-pub use events::Restart;
+pub(crate) use callbacks::is_made_for;
 pub(crate) use events::{
-    netdev_of,
-    reset_done,
-    reset_prepare,
-    resume,
-    schedule_work,
-    suspend,
-    with_ready, //
+    with_ready,
+    Bound, //
 };
+pub use parent::Parent;
 pub use registration::{
     Registration,
     Unregistered, //
 };
 
-use polling::Polling;
-
 use crate::{
     bindings,
     net::{
-        ethtool,
         napi::{
             Napi,
             Poll,
-            Polled, //
+            Polled,
+            Polling, //
         },
-        skbuff::SkBuff,
-        xfrm, //
+        skbuff::SkBuff, //
     },
-    rtnl,
-    virtio, //
+    rtnl, //
 };
 use core::{
     any::TypeId,
@@ -90,9 +85,10 @@ use kernel::{
 };
 
 /// What a network driver implements. `Self` is the driver's data.
-pub trait Operations:
-    ethtool::Operations + xfrm::Operations + Sized + Send + Sync + 'static
-{
+pub trait Operations: Sized + Send + Sync + 'static {
+    /// What the device stands on.
+    type Parent: Parent;
+
     /// Brings the interface up. RTNL held, may sleep.
     fn open(dev: &Device<Self>) -> Result;
 
@@ -103,35 +99,23 @@ pub trait Operations:
     fn start_xmit(dev: &Device<Self>, queue: u16, skb: SkBuff);
 
     /// Handles received packets and finished transmissions, and says whether there is more. Softirq.
-    fn poll(dev: &Device<Self>, poll: &Poll<'_, Self>) -> Polled;
+    fn poll(dev: &Device<Self>, poll: &Poll<'_>) -> Polled;
 
-    /// The NAPI context `index` has ended its run with [`Polled::Done`], and nobody will run it again by
-    /// himself: asks for events again; true if there is work already. Softirq. The context may run on
-    /// another CPU meanwhile, if somebody schedules it.
+    /// Asks for events again after the NAPI context `index` has completed with [`Polled::Done`]; true if
+    /// there is work already. Softirq. The context may run on another CPU meanwhile, if it is scheduled
+    /// again.
     fn rearm(dev: &Device<Self>, index: u16) -> bool;
 
-    /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
-    fn queue_event(dev: &Device<Self>, queue: u16);
-
-    /// Work that could not be done elsewhere: after [`Device::schedule_work`], and when the virtio
-    /// configuration (link status) may have changed. Process context.
+    /// Does work that needs process context: after [`Device::schedule_work`], and when the configuration
+    /// (link status) of the parent may have changed. May sleep.
     fn work(dev: &Device<Self>);
 
-    /// The stack has waited for seconds for room in `queue`. Softirqs off, no sleeping.
+    /// Handles a transmit timeout: the stack has waited for seconds for room in `queue`. Softirqs off, no
+    /// sleeping.
     fn tx_timeout(dev: &Device<Self>, queue: u16);
 
-    /// Takes features away from `features` that do not work without others that are missing. RTNL
-    /// held.
+    /// Removes features from `features` that depend on missing ones. RTNL held.
     fn fix_features(features: u64) -> u64;
-
-    /// Stops using the device, because it will be reset: stops traffic, drops all queues. RTNL not
-    /// held, may sleep; the stack's queues are detached already. If queues are left the reset is called
-    /// off.
-    fn reset_prepare(dev: &Device<Self>);
-
-    /// Takes the device into use again after a reset: new queues, then [`Restart::ready`], then all
-    /// state that the device has lost. RTNL not held, may sleep.
-    fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result;
 
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
@@ -159,18 +143,18 @@ pub struct Stats64 {
 /// The contents of the private area.
 #[pin_data]
 #[repr(C)]
-pub(crate) struct Private<T> {
-    /// That of `T`; the first field of any `Private`.
+pub(crate) struct Private<T: Operations> {
+    /// The type id of `T`; the first field of any `Private`.
     type_id: TypeId,
     /// Whether `data` is initialised.
     ready: Atomic<bool>,
     /// Initialised until `Unregistered` has taken the device down.
-    parent: MaybeUninit<virtio::DeviceRef>,
+    parent: MaybeUninit<T::Parent>,
     /// One per queue pair. Set up with the device, and not changed.
-    napis: KVec<Napi<T>>,
+    napis: KVec<Napi>,
     #[pin]
     polling: Mutex<Polling>,
-    /// Held by callbacks of the virtio core that reset the device, and to declare it not ready.
+    /// Held by callbacks of the bus that reset its device, and to declare the data not ready.
     #[pin]
     resets: Mutex<()>,
     #[pin]
@@ -186,7 +170,7 @@ pub(crate) struct Private<T> {
 /// # Invariants
 ///
 /// The pointer to a `Device<T>` is the pointer to a live `struct net_device` that [`Unregistered`] made
-/// for `T`. As long as the reference lives its `T` is initialised, and its virtio device bound.
+/// for `T`. As long as the reference lives its `T` is initialised, and its parent bound.
 #[repr(transparent)]
 pub struct Device<T>(Opaque<bindings::net_device>, PhantomData<T>);
 
@@ -194,7 +178,7 @@ impl<T: Operations> Device<T> {
     /// # Safety
     ///
     /// `ptr` must point to a device that [`Unregistered`] made for `T`, with initialised data and a
-    /// bound virtio device for `'a`.
+    /// bound parent for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
         // SAFETY: By the function's contract. CAST: `Device` is transparent over `net_device`.
         // INVARIANT: By the function's contract.
@@ -224,12 +208,12 @@ impl<T: Operations> Device<T> {
         unsafe { addr_of_mut!((*self.private()).work).cast() }
     }
 
-    /// Has [`Operations::work`] run soon. Any context.
+    /// Schedules [`Operations::work`]. Any context.
     pub fn schedule_work(&self) {
         self.schedule_work_in(0);
     }
 
-    /// Has [`Operations::work`] run after `ms` milliseconds, unless something else wants it before.
+    /// Schedules [`Operations::work`] in `ms` milliseconds, unless it is scheduled for an earlier time.
     /// Any context.
     pub fn schedule_work_in(&self, ms: u32) {
         // SAFETY: The work was initialised with the private area. Before the data goes it is disabled,
@@ -237,8 +221,8 @@ impl<T: Operations> Device<T> {
         unsafe { bindings::schedule_work_in(self.work_item(), ms) };
     }
 
-    /// The virtio device behind the interface.
-    pub fn parent(&self) -> &virtio::DeviceRef {
+    /// The device of the bus behind the interface.
+    pub fn parent(&self) -> &T::Parent {
         // SAFETY: The reference was stored with the device, and is taken away after the data.
         unsafe { (*self.private()).parent.assume_init_ref() }
     }
@@ -254,8 +238,8 @@ impl<T: Operations> Device<T> {
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_raw(), count, count) })
     }
 
-    /// Has the online CPU number `nth` transmit on `queue`; does nothing if there is no such queue or
-    /// CPU. Sleeps.
+    /// Makes the online CPU number `nth` transmit on `queue` (XPS); does nothing if there is no such queue
+    /// or CPU. Sleeps.
     pub fn set_xps(&self, queue: u16, nth: u32) {
         if self.has_queue(queue) {
             // SAFETY: The device is live by the type invariant and has the queue; the function looks for
@@ -264,46 +248,16 @@ impl<T: Operations> Device<T> {
         }
     }
 
-    /// Keeps the stack from using the device, waiting for those who do. Sleeps.
-    fn detach(&self) {
+    /// Keeps the stack from using the device, and waits for running calls. Sleeps.
+    pub(crate) fn detach(&self) {
         // SAFETY: The device is live by the type invariant.
         unsafe { bindings::netdev_detach(self.as_raw()) }
     }
 
     /// Undoes [`Self::detach`].
-    fn attach(&self) {
+    pub(crate) fn attach(&self) {
         // SAFETY: The device is live by the type invariant.
         unsafe { bindings::netif_device_attach(self.as_raw()) }
-    }
-
-    /// Resets the virtio device and takes it into use again; false if somebody else resets, binds or
-    /// removes the device now. Process context without RTNL.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Operations::reset_done`], or of the virtio core; `EBUSY` if
-    /// [`Operations::reset_prepare`] left queues.
-    pub fn recover(&self) -> Result<bool> {
-        let vdev = self.parent().as_raw();
-        // Who resets or removes the bus device holds its lock, who unbinds the driver that of the
-        // virtio device, and both wait for us.
-        // SAFETY: The virtio device is bound by the type invariant, so it has a device below it.
-        if !unsafe { bindings::virtio_trylock(vdev) } {
-            return Ok(false);
-        }
-        if self.parent().has_failed() {
-            // The core would carry the mark of the last failure over to the next attempt.
-            self.parent().reset();
-        }
-        // SAFETY: The virtio device is bound, and stays so: we hold its lock.
-        let prepared = to_result(unsafe { bindings::virtio_device_reset_prepare(vdev) });
-        let done = prepared.and_then(|()| {
-            // SAFETY: The virtio device is bound and locked by us, and its driver prepared.
-            to_result(unsafe { bindings::virtio_device_reset_done(vdev) })
-        });
-        // SAFETY: Locked above.
-        unsafe { bindings::virtio_unlock(vdev) };
-        done.map(|()| true)
     }
 
     /// The interface's index in its namespace.
@@ -318,8 +272,8 @@ impl<T: Operations> Device<T> {
         unsafe { addr_of!((*self.as_raw()).features).read_volatile() }
     }
 
-    /// Switches those of the features `bits` on or off that the user can switch; before the device is
-    /// registered it does nothing. Sleeps.
+    /// Switches those features of `bits` on or off that the user can switch. Does nothing before the
+    /// device is registered. Sleeps.
     pub fn want_features(&self, bits: u64, on: bool, _rtnl: &rtnl::Held) {
         let dev = self.as_raw();
         // SAFETY: The device is live by the type invariant; RTNL keeps the field as it is.
@@ -411,23 +365,4 @@ impl<T: Operations> Device<T> {
         // SAFETY: No preconditions; reads a per-CPU flag that is meaningful in `start_xmit`.
         unsafe { bindings::netdev_xmit_more() }
     }
-}
-
-/// Whether a device of the stack was made here for `T`.
-///
-/// # Safety
-///
-/// `dev` is a live device.
-pub(crate) unsafe fn is_made_for<T: Operations>(dev: *mut bindings::net_device) -> bool {
-    // SAFETY: By the contract; set before the device is registered, and not changed.
-    let ops = unsafe { addr_of!((*dev).xfrmdev_ops).read() };
-    if !core::ptr::eq(ops, xfrm::Callbacks::<T>::ops()) {
-        return false;
-    }
-    // Tables of equal contents may lie at one address, so ours tell that the device is one of this
-    // module's, and only the type tells which.
-    // SAFETY: Only devices with a `Private` have one of our tables, and this is its first field,
-    // whatever the type.
-    let id = unsafe { bindings::netdev_priv(dev).cast::<TypeId>().read() };
-    id == TypeId::of::<T>()
 }

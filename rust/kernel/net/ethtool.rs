@@ -21,8 +21,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// What ethtool asks of a driver.
-pub trait Operations: Sized {
+/// The ethtool callbacks of a driver.
+pub trait Operations: NetOperations {
     /// The driver's name, as `ethtool -i` shows it.
     const DRIVER: &'static CStr;
 
@@ -31,37 +31,28 @@ pub trait Operations: Sized {
     const STATISTICS: &'static [&'static CStr];
 
     /// Writes the statistics. RTNL held, may sleep.
-    fn statistics(dev: &Device<Self>, out: &mut Statistics<'_>)
-    where
-        Self: NetOperations;
+    fn statistics(dev: &Device<Self>, out: &mut Statistics<'_>);
 
-    /// The number of queue pairs in use and the most there can be. RTNL held.
-    fn channels(dev: &Device<Self>) -> Limited
-    where
-        Self: NetOperations;
+    /// The number of queue pairs in use, and its upper limit. RTNL held.
+    fn channels(dev: &Device<Self>) -> Limited;
 
-    /// Sets the number of queue pairs, from 1 to the most. RTNL held, may sleep.
-    fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result
-    where
-        Self: NetOperations;
+    /// Sets the number of queue pairs, from 1 to the limit. RTNL held, may sleep.
+    fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result;
 
     /// The sizes of the receive and of the transmit rings in descriptors. RTNL held.
-    fn rings(dev: &Device<Self>) -> (Limited, Limited)
-    where
-        Self: NetOperations;
+    fn rings(dev: &Device<Self>) -> (Limited, Limited);
 
-    /// Sets the sizes of the receive and of the transmit rings, or says why not. RTNL held, may sleep.
-    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result
-    where
-        Self: NetOperations;
+    /// Sets the sizes of the receive and of the transmit rings, or fails with an extack message. RTNL
+    /// held, may sleep.
+    fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result;
 }
 
 /// A setting and its upper limit.
 #[derive(Clone, Copy, Default)]
 pub struct Limited {
-    /// As it is.
+    /// The current value.
     pub now: u32,
-    /// As it can be.
+    /// The upper limit.
     pub max: u32,
 }
 
@@ -84,7 +75,7 @@ impl Statistics<'_> {
 /// The C callbacks of `struct ethtool_ops`.
 pub(crate) struct Callbacks<T>(PhantomData<T>);
 
-impl<T: NetOperations> Callbacks<T> {
+impl<T: Operations> Callbacks<T> {
     pub(crate) const OPS: bindings::ethtool_ops = bindings::ethtool_ops {
         get_drvinfo: Some(Self::get_drvinfo),
         get_link: Some(bindings::ethtool_op_get_link),

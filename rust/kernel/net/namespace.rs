@@ -62,7 +62,6 @@ impl Namespace {
     }
 
     /// Whether the caller has `CAP_NET_RAW` over the namespace.
-    #[cfg(espnic_ndis)]
     pub fn may_see_packets(&self) -> bool {
         // SAFETY: The namespace is live by the invariant.
         unsafe { bindings::net_raw(self.as_raw()) }

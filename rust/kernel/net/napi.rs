@@ -4,29 +4,22 @@
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 //!
-//! The device owns its contexts. They run between [`Device::enable_polling`] and
+//! A [`Device`] owns its contexts. They run between [`Device::enable_polling`] and
 //! [`Device::disable_polling`] only, both of which may come as often as they like, and no longer than
 //! the driver's data lives: the device turns them off before it drops the data.
 //!
-//! What may be done in a run of a context only takes the run's token, a [`Poll`]. It is lent to
-//! [`Operations::poll`], and cannot be sent to another thread or kept. The driver does not end a run by
-//! itself either: it says by a [`Polled`] whether there is work left, and what C asks for in either case
-//! is done here.
+//! Functions that are allowed only in a run of a context take the run's token, a [`Poll`]. It is lent to
+//! [`Operations::poll`], and cannot be sent to another thread or kept. The driver does not end a run
+//! itself: its [`Polled`] says whether there is work left, and this module calls what C needs in either
+//! case.
+//!
+//! [`Device`]: crate::net::device::Device
+//! [`Device::enable_polling`]: crate::net::device::Device::enable_polling
+//! [`Device::disable_polling`]: crate::net::device::Device::disable_polling
+//! [`Operations::poll`]: crate::net::device::Operations::poll
 
-use crate::{
-    bindings,
-    net::{
-        device::{
-            Device,
-            Operations, //
-        },
-        skbuff::RxPacket, //
-    }, //
-};
-use core::{
-    marker::PhantomData,
-    ptr::addr_of, //
-};
+use crate::bindings;
+use core::ptr::addr_of;
 use kernel::{
     prelude::*,
     types::{
@@ -35,27 +28,25 @@ use kernel::{
     }, //
 };
 
-/// One NAPI context of a `Device<T>`; the device owns it.
+/// One NAPI context of a device, which owns it.
 ///
 /// # Invariants
 ///
-/// Outside of `Unregistered::new` the context was added to a device made for `T`, and is neither moved
-/// nor removed as long as there is a reference to it.
+/// Outside of `Unregistered::new` the context was added to a device, and is neither moved nor removed as
+/// long as there is a reference to it.
 #[repr(C)]
-pub struct Napi<T> {
+pub struct Napi {
     raw: Opaque<bindings::napi_struct>,
     index: u16,
-    _data: PhantomData<fn(T)>,
 }
 
-impl<T> Napi<T> {
+impl Napi {
     /// A context that is to be added to its device.
     pub(crate) fn new(index: u16) -> Self {
         Self {
             // The stack expects a zeroed structure.
             raw: Opaque::zeroed(),
             index,
-            _data: PhantomData,
         }
     }
 
@@ -94,25 +85,25 @@ pub enum Polled {
 ///
 /// Exists on the stack of a thread that runs the context for the network stack only: softirqs are off,
 /// and the per-CPU caches of NAPI are the run's.
-pub struct Poll<'a, T> {
-    napi: &'a Napi<T>,
+pub struct Poll<'a> {
+    napi: &'a Napi,
     /// More than zero.
     budget: c_int,
     _thread: NotThreadSafe,
 }
 
-impl<T: Operations> Poll<'_, T> {
+impl Poll<'_> {
     /// The number of the context within its device.
     pub fn index(&self) -> u16 {
         self.napi.index
     }
 
     /// The context itself.
-    pub fn napi(&self) -> &Napi<T> {
+    pub fn napi(&self) -> &Napi {
         self.napi
     }
 
-    /// How many packets may be received, at least one.
+    /// The number of packets that may be received, at least one.
     pub fn budget(&self) -> u32 {
         self.budget.unsigned_abs()
     }
@@ -121,69 +112,70 @@ impl<T: Operations> Poll<'_, T> {
         self.budget
     }
 
-    /// The device of the context, which is registered.
+    /// The device of the context, which is registered and has data.
     pub(crate) fn netdev(&self) -> *mut bindings::net_device {
         // SAFETY: The context was added to its device, which set the field for good.
         unsafe { addr_of!((*self.napi.as_raw()).dev).read() }
     }
 
-    /// Delivers a received packet to the stack.
-    pub fn receive(&self, packet: RxPacket) {
-        // SAFETY: This is a run of the context. The skb is ours and given away, it has a device and a
-        // protocol, and nobody shares its data.
-        unsafe { bindings::napi_gro_receive(self.napi.as_raw(), packet.into_raw()) };
-    }
-
-    /// As [`Self::receive`], without receive offload.
-    pub fn receive_single(&self, packet: RxPacket) {
-        // SAFETY: This is a softirq. The skb is ours and given away, it has a device and a protocol.
-        unsafe { bindings::netif_receive_skb(packet.into_raw()) };
-    }
-
-    /// Ends a run after `work` packets, and returns what C wants to know.
-    fn finish(self, dev: &Device<T>, work: u32) -> c_int {
+    /// Ends a run after `work` packets, and returns the number that C expects. `rearm` asks for events
+    /// again, and says whether there is work already.
+    fn finish(self, work: u32, rearm: impl FnOnce(u16) -> bool) -> c_int {
         let work = match c_int::try_from(work) {
             Ok(work) if work < self.budget => work,
-            // Who has used the budget up must not complete: the stack goes on with the context.
+            // A context that has used up its budget must not complete: the stack polls it again.
             _ => return self.budget,
         };
-        // Refused, the context stays scheduled or will be by the stack: work came meanwhile, somebody
-        // polls busily, or interrupts are deferred. Then nobody waits for events.
+        // If this refuses, the context stays scheduled, or the stack will schedule it: work came
+        // meanwhile, a socket busy-polls, or interrupts are deferred. Then no event is needed.
         // SAFETY: This is a run of the context, the only call in it, and less than the budget was used.
-        if unsafe { bindings::napi_complete_done(self.napi.as_raw(), work) }
-            && T::rearm(dev, self.napi.index)
+        if unsafe { bindings::napi_complete_done(self.napi.as_raw(), work) } && rearm(self.index())
         {
             self.napi.schedule();
         }
         work
     }
+}
 
-    /// # Safety
-    ///
-    /// Called by the stack with the `napi_struct` of a `Napi<T>` of a device with initialised data.
-    pub(crate) unsafe extern "C" fn callback(
-        napi: *mut bindings::napi_struct,
-        budget: c_int,
-    ) -> c_int {
-        if budget <= 0 {
-            // Only netpoll asks for this, with interrupts off. It is turned off for the device.
-            return 0;
-        }
-        // SAFETY: The stack passes the context that we added. CAST: `raw` is the first field of
-        // the `repr(C)` structure `Napi`.
-        let this = unsafe { &*napi.cast::<Napi<T>>() };
-        // INVARIANT: The stack runs the context.
-        let poll = Poll {
-            napi: this,
-            budget,
-            _thread: NotThreadSafe,
-        };
-        // SAFETY: `dev` was set when the context was added. Contexts are off when there is no data: the
-        // device turns them on for those who have it, and off before it drops the data.
-        let dev = unsafe { Device::<T>::from_raw(poll.netdev()) };
-        match T::poll(dev, &poll) {
-            Polled::Again => budget,
-            Polled::Done(work) => poll.finish(dev, work),
-        }
+/// A run of a context: has `poll` do the work, and `rearm`, which gets its number, ask for events again if
+/// none is left. Returns the number that C expects.
+///
+/// # Safety
+///
+/// `napi` and `budget` are those with which the stack calls the poll function of a [`Napi`], for the time
+/// of that call; nobody else makes a run of it.
+pub(crate) unsafe fn run(
+    napi: *mut bindings::napi_struct,
+    budget: c_int,
+    poll: impl FnOnce(&Poll<'_>) -> Polled,
+    rearm: impl FnOnce(u16) -> bool,
+) -> c_int {
+    if budget <= 0 {
+        // Only netpoll polls with budget 0 and interrupts off. It is turned off for the device.
+        return 0;
     }
+    // SAFETY: The stack passes the context that was added. CAST: `raw` is the first field of the
+    // `repr(C)` structure `Napi`.
+    let napi = unsafe { &*napi.cast::<Napi>() };
+    // INVARIANT: The stack runs the context.
+    let run = Poll {
+        napi,
+        budget,
+        _thread: NotThreadSafe,
+    };
+    match poll(&run) {
+        Polled::Again => budget,
+        Polled::Done(work) => run.finish(work, rearm),
+    }
+}
+
+/// Whether the NAPI contexts of a device run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Polling {
+    /// The interface is down: the contexts are off, and cannot be turned on.
+    Closed,
+    /// The interface is up, and the contexts are off.
+    Off,
+    /// The contexts run.
+    On,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended acknowledgements: the sentence that a refused request is answered with.
+//! Extended acknowledgements (extack): the message that tells the user why a request was refused.
 //!
 //! C header: [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
 
@@ -28,7 +28,7 @@ impl ExtAck {
         Self(NonNull::new(ptr))
     }
 
-    /// Sets the sentence that the user sees; does nothing if nobody wants it.
+    /// Sets the message that the user sees; does nothing if the request has no place for one.
     pub fn set(&mut self, message: &'static CStr) {
         if let Some(ptr) = self.0 {
             // SAFETY: The structure is valid for writes by the invariant. The message is static.

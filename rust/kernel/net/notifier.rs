@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hearing of what happens to the driver's own devices.
+//! Netdev notifier for the driver's own devices.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
@@ -22,25 +22,25 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What a driver hears; for its own devices only. RTNL held, may sleep.
+/// Notifier callbacks of a driver, for its own devices only. RTNL held, may sleep.
 pub trait Observer: Operations {
     /// The features may have changed.
     fn features_changed(dev: &Device<Self>);
 
-    /// The device leaves its namespace, for good or for another one. May come more than once.
+    /// The device leaves its namespace, to be deleted or for another one. May come more than once.
     /// XFRM deletes its states there afterwards.
     fn leaving(dev: &Device<Self>);
 
-    /// What lies above the device is about to change, or has changed; [`Device::is_diverted`] tells the
-    /// outcome once RTNL is free. With `may_divert` somebody may take frames away from now on.
+    /// The upper devices are about to change, or have changed; [`Device::is_diverted`] tells the outcome
+    /// once RTNL is free. With `may_divert` an upper device may take frames from now on.
     fn uppers_change(dev: &Device<Self>, may_divert: bool);
 }
 
-/// Before XFRM, which has 0: what an observer's answer to [`Observer::leaving`] lets through, XFRM
-/// finds and deletes.
+/// Before XFRM, which has 0: XFRM then finds and deletes the states that were added before
+/// [`Observer::leaving`] returned.
 const PRIORITY: c_int = 1;
 
-/// As long as this lives, `T` hears.
+/// A registered notifier: `T` is called until this is dropped.
 ///
 /// # Invariants
 ///
@@ -127,7 +127,7 @@ unsafe fn own<'a, T: Operations>(dev: *mut bindings::net_device) -> Option<&'a D
     // SAFETY: The device is live by the contract.
     let ours = unsafe { is_made_for::<T>(dev) };
     // SAFETY: The device was made for `T`. Devices that were registered have initialised data, and a
-    // virtio device that is bound; unregistering tells of them before that ends.
+    // parent that is bound; unregistering tells of them before that ends.
     ours.then(|| unsafe { Device::from_raw(dev) })
 }
 

@@ -7,8 +7,8 @@
 //! A packet to transmit is an [`SkBuff`]: the structure is ours, but its data may be shared with
 //! clones that the stack keeps, so nothing here writes to it. A received packet is built from our own
 //! memory, see [`receive`]: it is an [`RxSkb`], to which pieces can be added, and then an [`RxPacket`],
-//! which the stack takes. No packet changes sides, because what one side may do to its packets would
-//! damage those of the other.
+//! which the stack takes. The types are separate, because an operation that is sound for packets of one
+//! side would damage those of the other.
 
 pub mod receive;
 
@@ -24,9 +24,8 @@ mod tests;
 use crate::{
     bindings,
     net::{
-        device::Operations,
-        napi::Poll,
-        xfrm::state::Family, //
+        ip::Family,
+        napi::Poll, //
     }, //
 };
 use core::{
@@ -68,7 +67,7 @@ pub struct Gso {
     pub size: u16,
     /// The IP version around the TCP segment; `None` if it is not TCP.
     pub tcp: Option<Family>,
-    /// How many segments there will be.
+    /// The number of segments that it will be cut into.
     pub segments: u16,
     /// Whether the number of segments was not known when the packet was built: `SKB_GSO_DODGY`.
     pub untrusted: bool,
@@ -157,7 +156,7 @@ impl SkBuff {
         })
     }
 
-    /// How the packet is still to be segmented, if at all.
+    /// The segmentation that the packet still needs, if any.
     ///
     /// `gso_size` alone counts: single packets may carry a GSO type (X54).
     pub fn gso(&self) -> Option<Gso> {
@@ -224,7 +223,7 @@ impl SkBuff {
     }
 
     /// Frees a transmitted packet in a run of NAPI, where that costs less.
-    pub fn consume_in<T: Operations>(self, poll: &Poll<'_, T>) {
+    pub fn consume_in(self, poll: &Poll<'_>) {
         // SAFETY: The skb is ours and given away. A budget says that this is a softirq in which NAPI
         // runs, with its caches of this CPU: the token says so, which exists during such a run only and
         // does not leave its thread.
@@ -244,7 +243,7 @@ impl Drop for SkBuff {
     }
 }
 
-/// A packet that the stack keeps, for a look during a callback.
+/// A packet that stays with the stack, for reading during a callback.
 ///
 /// # Invariants
 ///
@@ -268,7 +267,7 @@ impl PeekSkb<'_> {
         unsafe { bindings::skb_is_gso(self.0.as_ptr()) }
     }
 
-    /// Whether the number of segments is only a claim of somebody outside, or not known yet, as of
+    /// Whether the number of segments comes from an untrusted source, or is not known yet, as for
     /// packets from a TAP: `SKB_GSO_DODGY`.
     pub fn is_untrusted_gso(&self) -> bool {
         // SAFETY: The skb is valid by the invariant.

@@ -7,13 +7,14 @@
 //!
 //! A state that the driver took is known by a [`Handle`]: an index with a generation, never a
 //! pointer, because skbs and routes may name a state that is gone. The [`StateTable`] turns the
-//! device's idea of an SA back into a counted state; the callbacks here keep it right: a state is
-//! in the table from before `state_add` until `state_delete`, or `state_free` without it.
+//! device's name of an SA back into a counted state. The callbacks here keep it up to date: a state is
+//! in the table from before `state_add` until `state_delete`, or until `state_free` if that comes alone.
 
-#[cfg(espnic_ndis)]
+#[cfg(xfrm_configure)]
 pub mod create;
+mod handle;
 pub mod input;
-#[cfg(espnic_ndis)]
+#[cfg(xfrm_configure)]
 pub mod modify;
 pub mod state;
 pub mod table;
@@ -42,20 +43,12 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-pub use state::State;
-pub use table::{
-    Handle,
-    StateTable, //
+pub use handle::{
+    Direction,
+    Handle, //
 };
-
-/// The direction of a state.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The device decrypts.
-    In,
-    /// The device encrypts.
-    Out,
-}
+pub use state::State;
+pub use table::StateTable;
 
 /// Driver data with a table of the states that the device took. Implemented by
 /// [`has_states!`](crate::has_states).
@@ -94,44 +87,37 @@ macro_rules! has_states {
     };
 }
 
-/// What a driver with ESP offload implements.
-pub trait Operations: HasStates + Sized {
+/// The offload callbacks of a driver with ESP offload.
+pub trait Operations: NetOperations + HasStates {
+    /// What a user is told whose state finds no free slot in the [`StateTable`].
+    const NO_SLOT: &'static CStr;
+
     /// Takes `x` under `handle`, or refuses it: `EOPNOTSUPP` means that software shall do the work.
     ///
     /// After an error the handle's slot stays taken until [`StateTable::release`].
     /// Process context, may sleep; RTNL is not held, but for a bond that fails over (X6, X7).
-    fn state_add(dev: &Device<Self>, x: &State, handle: Handle, extack: &mut ExtAck) -> Result
-    where
-        Self: NetOperations;
+    fn state_add(dev: &Device<Self>, x: &State, handle: Handle, extack: &mut ExtAck) -> Result;
 
-    /// Whether the device can do this packet, which is not encapsulated yet; else software does it.
+    /// Whether the device can encrypt this packet, which is not encapsulated yet; if not, software does.
     /// Per packet, no sleeping. A bond does not ask.
-    fn offload_ok(dev: &Device<Self>, skb: &PeekSkb<'_>, x: &State, handle: Handle) -> bool
-    where
-        Self: NetOperations;
+    fn offload_ok(dev: &Device<Self>, skb: &PeekSkb<'_>, x: &State, handle: Handle) -> bool;
 
-    /// The sequence state of an ESN state has moved; most calls need nothing done. Per packet, under
+    /// Follows the sequence numbers of an ESN state; most calls need nothing done. Per packet, under
     /// the state's lock: no sleeping.
-    fn state_advance_esn(dev: &Device<Self>, x: &State, handle: Handle)
-    where
-        Self: NetOperations;
+    fn state_advance_esn(dev: &Device<Self>, x: &State, handle: Handle);
 
-    /// The state is dead: stops using it. Must not sleep; may run in a softirq.
-    fn state_delete(dev: &Device<Self>, handle: Handle)
-    where
-        Self: NetOperations;
+    /// Stops using a state that died. Must not sleep; may run in a softirq.
+    fn state_delete(dev: &Device<Self>, handle: Handle);
 
     /// Frees what belongs to the handle and releases its slot. May sleep. Also comes without
     /// [`Self::state_delete`] when an add failed late.
-    fn state_free(dev: &Device<Self>, handle: Handle)
-    where
-        Self: NetOperations;
+    fn state_free(dev: &Device<Self>, handle: Handle);
 }
 
 /// The C callbacks of `struct xfrmdev_ops`.
 pub(crate) struct Callbacks<T>(PhantomData<T>);
 
-impl<T: NetOperations> Callbacks<T> {
+impl<T: Operations> Callbacks<T> {
     const OPS: bindings::xfrmdev_ops = bindings::xfrmdev_ops {
         xdo_dev_state_add: Some(Self::state_add),
         xdo_dev_state_delete: Some(Self::state_delete),
@@ -186,7 +172,7 @@ impl<T: NetOperations> Callbacks<T> {
         let states = dev.data().states();
         let direction = x.direction().ok_or(EINVAL)?;
         let handle = states.insert(x, direction).inspect_err(|_| {
-            extack.set(c"espnic: the NIC's table of security associations is full");
+            extack.set(T::NO_SLOT);
         })?;
         match T::state_add(dev, x, handle, extack) {
             Ok(()) => Ok(handle),
@@ -239,8 +225,8 @@ impl<T: NetOperations> Callbacks<T> {
         T::state_free(dev, handle);
     }
 
-    /// Nothing to do in crypto offload, where the stack counts; but a bond asks, and complains where
-    /// there is no answer.
+    /// Does nothing, because under crypto offload the stack counts. A bond complains if it is missing
+    /// (X43).
     ///
     /// # Safety
     ///
@@ -324,7 +310,7 @@ pub struct TxOffload<'a> {
     pub next_header: u8,
 }
 
-/// What became of a received packet.
+/// The result of the device's check of a received packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RxStatus {
     /// Authenticated and decrypted.
@@ -394,7 +380,7 @@ impl RxSkb {
         if len >= bindings::XFRM_MAX_DEPTH as usize {
             return Err(ENOMEM);
         }
-        // Where software finds the state, it sets the mark then.
+        // Software sets the mark when it looks the state up (X74).
         // SAFETY: The skb is ours alone, and `state` is a reference. C reads the mark of the state.
         unsafe { bindings::xfrm_set_output_mark(self.as_raw(), state.as_raw()) };
         // SAFETY: As for the length, and there is room for one more. The secpath owns the reference

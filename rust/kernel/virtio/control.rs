@@ -6,9 +6,15 @@ use crate::{
     bindings,
     random,
     sync::Completion,
-    virtio::queue::Queue, //
+    virtio::{
+        payload::sealed::Payload,
+        queue::Queue, //
+    }, //
 };
-use core::mem::MaybeUninit;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::{
     alloc::{
         flags::__GFP_ZERO,
@@ -18,8 +24,8 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The bytes of a request and of its answer, each in a piece of memory that holds nothing else: the
-/// device may reach all of a page on which one of them is.
+/// The bytes of a request and of its answer. Each has a memory of its own, because the device may reach
+/// the whole page of either.
 pub struct Exchange {
     /// Class, command, and the command's data; not empty. Erased when the exchange is dropped, because
     /// it may hold keys.
@@ -28,7 +34,7 @@ pub struct Exchange {
     pub answer: KVec<u8>,
     /// How many bytes of `answer` the device wrote.
     pub written: u32,
-    /// Who waits for the answer.
+    /// The waiter for the answer.
     pub waiter: Option<Arc<Waiter>>,
 }
 
@@ -83,10 +89,21 @@ pub fn zeroed(len: usize, flags: Flags) -> Result<KVec<u8>> {
 impl Drop for Exchange {
     fn drop(&mut self) {
         random::erase(&mut self.request);
-        // Lost in a reset: nobody will answer.
+        // Lost in a reset: no answer will come.
         if let Some(waiter) = &self.waiter {
             waiter.done.complete_all();
         }
+    }
+}
+
+impl Payload for KBox<Exchange> {
+    fn into_token(self) -> NonNull<c_void> {
+        NonNull::from(KBox::leak(self)).cast()
+    }
+
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the box was leaked for the token, and nobody has got it since.
+        unsafe { KBox::from_raw(token.as_ptr().cast()) }
     }
 }
 
@@ -129,7 +146,7 @@ impl ControlQueue {
         Ok(())
     }
 
-    /// What `virtqueue_add_sgs()` means by `error`.
+    /// Translates an error of `virtqueue_add_sgs()`.
     fn why_refused(&self, error: Error) -> Error {
         match error {
             _ if self.is_broken() => ENODEV,

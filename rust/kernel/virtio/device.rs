@@ -72,8 +72,8 @@ impl Device {
 
     /// Reads `out.len()` bytes of the device configuration from `offset`. Sleeps.
     ///
-    /// The caller reads fields only whose feature was negotiated: beyond the end of the configuration
-    /// the transport stops the kernel.
+    /// Read only fields whose feature was negotiated: beyond the end of the configuration the transport
+    /// stops the kernel.
     pub fn read_config(&self, offset: u16, out: &mut [u8]) {
         // SAFETY: The device is live by the invariant. It has a configuration, or would not have been
         // bound, and the transport keeps it mapped until the device is unbound. `out` is valid for writes
@@ -137,8 +137,8 @@ impl AsRef<device::Device> for Device {
 
 /// A counted reference that keeps a virtio device bound: unbinding waits until it is dropped.
 ///
-/// It belongs into the driver's data, which is dropped when the device is unbound. Elsewhere it holds up
-/// whoever unbinds the device, who tells the log now and then.
+/// Keep it in the driver's data, which is dropped when the device is unbound. Anywhere else it delays
+/// unbinding, which then logs now and then that it waits.
 #[derive(Clone)]
 pub struct DeviceRef(Arc<Binding>);
 
@@ -161,7 +161,7 @@ unsafe impl Send for Binding {}
 unsafe impl Sync for Binding {}
 
 impl DeviceRef {
-    /// How often [`Self::release`] tells the log that it waits, in milliseconds.
+    /// The interval at which [`Self::wait_released`] logs that it waits, in milliseconds.
     const PATIENCE_MS: u32 = 10_000;
 
     /// The first reference to a device that is being bound.
@@ -173,7 +173,7 @@ impl DeviceRef {
     /// # Safety
     ///
     /// `dev` stays bound until the references are gone: whoever unbinds it, or fails to bind it, waits
-    /// for [`Self::release`] of this reference, or has not given clones of it to anybody.
+    /// for [`Self::wait_released`] of this reference, or has not given clones of it to anybody.
     pub(super) unsafe fn new(dev: &Device) -> Result<Self> {
         let gone = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
         // SAFETY: The device is live.
@@ -188,7 +188,7 @@ impl DeviceRef {
     }
 
     /// Gives this reference back and waits until there is none. Sleeps.
-    pub(crate) fn release(self) {
+    pub(super) fn wait_released(self) {
         let gone = self.0.gone.clone();
         let log = ARef::<device::Device>::from((*self).as_ref());
         drop(self);
@@ -205,7 +205,7 @@ impl DeviceRef {
         !self.0.queues.xchg(true, Full)
     }
 
-    /// The device has no queues any more.
+    /// Gives the right back, because the device has no queues any more.
     pub(super) fn disclaim_queues(&self) {
         self.0.queues.xchg(false, Full);
     }
@@ -225,6 +225,12 @@ impl Deref for DeviceRef {
     }
 }
 
+impl AsRef<device::Device> for DeviceRef {
+    fn as_ref(&self) -> &device::Device {
+        (**self).as_ref()
+    }
+}
+
 impl Drop for Binding {
     fn drop(&mut self) {
         // SAFETY: The reference was taken in `new`. It is not the last one: the device is bound, and
@@ -235,9 +241,14 @@ impl Drop for Binding {
 }
 
 /// The features of a device while they can still be given up.
-pub struct Validation<'a>(pub(super) &'a Device);
+pub struct Validation<'a>(&'a Device);
 
-impl Validation<'_> {
+impl<'a> Validation<'a> {
+    /// Only for the callback of that name.
+    pub(super) fn new(dev: &'a Device) -> Self {
+        Self(dev)
+    }
+
     /// Whether feature `bit` is offered and in the driver's table.
     pub fn has_feature(&self, bit: u32) -> bool {
         self.0.has_feature(bit)

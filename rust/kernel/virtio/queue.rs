@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Virtqueues of a network device.
+//! Virtqueues.
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 //!
@@ -14,24 +14,15 @@
 //! - The queues of a device are found, and deleted, together. Each one holds the set, and the set holds
 //!   the device by a [`DeviceRef`](super::DeviceRef): it is bound as long as there are queues, and the
 //!   last one that is dropped resets the device and deletes them all.
-//! - Only one set exists at a time: who asks for another one while queues are left is refused.
-//! - Interrupts of a queue look for the network device that the queues were found for, which is the one
-//!   that the virtio device was bound for; see [`crate::net::device`] for their end.
+//! - Only one set exists at a time: while queues are left, asking for another one fails.
+//! - Interrupts of a queue call the function that the set was found with. Its safety is an argument of
+//!   those who find the set; see [`super::net`].
 
 use super::{
-    control::Exchange,
+    payload::recycle,
     set::QueueSet, //
 };
-use crate::{
-    bindings,
-    net::{
-        ethtool::Limited,
-        skbuff::{
-            RxBuffer,
-            SkBuff, //
-        }, //
-    }, //
-};
+use crate::bindings;
 use core::{
     marker::PhantomData,
     ptr::{
@@ -45,78 +36,9 @@ use kernel::{
     sync::Arc, //
 };
 
-pub use super::set::Queues;
+pub use super::payload::Payload;
 
-/// Frees one token of a queue that is resized or deleted.
-pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void);
-
-/// What a queue's tokens stand for.
-pub trait Payload: Sized + sealed::Payload {}
-
-impl<P: sealed::Payload> Payload for P {}
-
-pub(super) mod sealed {
-    use super::*;
-
-    pub trait Payload: Sized {
-        /// Gives the payload up for a token.
-        fn into_token(self) -> NonNull<c_void>;
-
-        /// # Safety
-        ///
-        /// `token` comes from [`Self::into_token`] of this type and is given back once.
-        unsafe fn from_token(token: NonNull<c_void>) -> Self;
-    }
-}
-
-impl sealed::Payload for RxBuffer {
-    fn into_token(self) -> NonNull<c_void> {
-        self.into_raw().cast()
-    }
-
-    unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the buffer was given up for the token, and nobody has got it since.
-        unsafe { Self::from_raw(token.cast()) }
-    }
-}
-
-impl sealed::Payload for SkBuff {
-    fn into_token(self) -> NonNull<c_void> {
-        self.into_non_null().cast()
-    }
-
-    unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
-        unsafe { Self::from_non_null(token.cast()) }
-    }
-}
-
-impl sealed::Payload for KBox<Exchange> {
-    fn into_token(self) -> NonNull<c_void> {
-        NonNull::from(KBox::leak(self)).cast()
-    }
-
-    unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the box was leaked for the token, and nobody has got it since.
-        unsafe { KBox::from_raw(token.as_ptr().cast()) }
-    }
-}
-
-/// # Safety
-///
-/// Called with a token that is in no queue any more, but was in one for `P`, and that the device does
-/// not use.
-pub(super) unsafe extern "C" fn recycle<P: Payload>(
-    _vq: *mut bindings::virtqueue,
-    token: *mut c_void,
-) {
-    if let Some(token) = NonNull::new(token) {
-        // SAFETY: Queues for `P` are given tokens of `P` only, and the queue has given up this one.
-        drop(unsafe { P::from_token(token) });
-    }
-}
-
-/// A queue for `P`: what receive, transmit and control queues have in common.
+/// A queue for `P`: the common part of receive, transmit and control queues.
 ///
 /// # Invariants
 ///
@@ -148,16 +70,19 @@ impl<P: Payload> Queue<P> {
         self.vq.as_ptr()
     }
 
-    /// The ring's size now and at most, in descriptors.
-    pub fn size(&self) -> Limited {
+    /// The ring's size in descriptors.
+    pub fn size(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; its size changes by `&mut self` only.
-        let now = unsafe { bindings::virtqueue_get_vring_size(self.as_raw()) };
-        // SAFETY: The queue is live by the invariant; the field was set when it was found.
-        let max = unsafe { addr_of!((*self.as_raw()).num_max).read() };
-        Limited { now, max }
+        unsafe { bindings::virtqueue_get_vring_size(self.as_raw()) }
     }
 
-    /// Has the online CPU number `nth` handle the queue's events, if there is one. Sleeps.
+    /// The largest size that the device allows, in descriptors.
+    pub fn max_size(&self) -> u32 {
+        // SAFETY: The queue is live by the invariant; the field was set when it was found.
+        unsafe { addr_of!((*self.as_raw()).num_max).read() }
+    }
+
+    /// Makes the online CPU number `nth` handle the queue's events, if there is such a CPU. Sleeps.
     pub fn set_cpu(&self, nth: u32) {
         // SAFETY: The queue is live by the invariant; the function looks for the CPU.
         unsafe { bindings::virtqueue_set_cpu(self.as_raw(), nth) }
@@ -174,15 +99,15 @@ impl<P: Payload> Queue<P> {
         let resized = to_result(unsafe {
             bindings::virtqueue_resize(self.as_raw(), size, Some(recycle::<P>), None)
         });
-        // It may fail before or after the queue is emptied.
-        if self.free() == self.size().now {
+        // The call may fail before or after it has emptied the queue.
+        if self.free() == self.size() {
             self.pending = 0;
         }
         resized
     }
 
-    /// How many payloads the device has and has not given back; they are lost when the queue is dropped or
-    /// resized.
+    /// The number of payloads that the device has not given back. They are lost when the queue is dropped
+    /// or resized.
     pub fn pending(&self) -> u32 {
         self.pending
     }
@@ -193,7 +118,7 @@ impl<P: Payload> Queue<P> {
         unsafe { addr_of!((*self.as_raw()).num_free).read() }
     }
 
-    /// Tells the device about new buffers, if it wants to know.
+    /// Notifies the device of new buffers, unless it has notifications off.
     pub fn kick(&mut self) {
         // SAFETY: The queue is live by the invariant and we are its only user.
         if unsafe { bindings::virtqueue_kick_prepare(self.as_raw()) } {
@@ -206,7 +131,7 @@ impl<P: Payload> Queue<P> {
     ///
     /// # Errors
     ///
-    /// What C said, and the payload.
+    /// The error of `add`, and the payload.
     ///
     /// # Safety
     ///

@@ -25,11 +25,10 @@ mod pending;
 mod raw;
 mod submit;
 
-/// How long to wait for a record before looking whether a signal came: it may have come just before
-/// the wait.
+/// The longest wait for a record before checking for a signal, which may have come just before the wait.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How a command went.
+/// The result of a command.
 pub struct Done {
     /// The NIC did what was asked.
     pub ok: bool,
@@ -54,8 +53,8 @@ pub enum Ready<'a> {
     Offline(Offline<'a>),
 }
 
-/// A command that is ready: its words are checked, and what it reads is read. It needs the device,
-/// and prints its answer.
+/// A command that is ready: its words are checked, and its input is read. It needs the device, and
+/// prints its answer.
 pub type Job<'a> = Box<dyn FnOnce(&mut Device, Way) -> Result<Done, Error> + 'a>;
 
 /// How a command runs.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What an information buffer says, member by member. Of keys the lengths alone, unless asked for
-//! more.
+//! Information buffers, member by member. Of keys it shows only the lengths, unless their bytes are asked for.
 
 use espnic_ndis::object::ObjectType;
 use espnic_ndis::{Fault, ObjectHeader, Oid};
@@ -20,7 +19,7 @@ pub struct Member {
     pub at: usize,
     /// Its name, with those of the structures around it.
     pub name: String,
-    /// What it says.
+    /// Its value.
     pub value: Value,
 }
 
@@ -33,7 +32,7 @@ pub struct Structure {
     pub at: usize,
     /// Its members.
     pub members: Vec<Member>,
-    /// What is wrong with it.
+    /// Its fault, if it has one.
     pub fault: Option<String>,
 }
 
@@ -144,11 +143,11 @@ fn mask<'a>(value: u32, bits: impl IntoIterator<Item = (u32, &'a str)>) -> Strin
     text
 }
 
-/// The structures in a buffer: of this OID, or what the header says.
+/// The structures in a buffer: those of this OID, or by default those that the header names.
 ///
 /// # Errors
 ///
-/// There is none; in words. What is wrong with one behind the first is in that one.
+/// The fault, in words, if the buffer has no structure. A later structure has its own fault.
 pub fn structures(oid: Option<Oid>, buffer: &[u8], keys: Keys) -> Result<Vec<Structure>, String> {
     let oid = match oid {
         Some(oid) => oid,
@@ -181,8 +180,8 @@ enum Guess {
     Indication,
 }
 
-/// What a buffer may be, by its header. The SA requests and the parameters have the same type, but
-/// other sizes.
+/// The kind of a buffer, by its header. The SA requests and the parameters have the same type, but
+/// different sizes.
 fn guess(buffer: &[u8]) -> Result<Guess, String> {
     let (header, _) = ObjectHeader::read_from_prefix(buffer)
         .map_err(|_| "the buffer is shorter than a header, 4 bytes".to_owned())?;

@@ -68,7 +68,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// The result of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// Status.
@@ -85,7 +85,7 @@ pub struct Device {
     interface: String,
     /// Read, but not returned yet.
     records: VecDeque<Record>,
-    /// What is known of lost records.
+    /// The numbers of lost records.
     pub lost: Lost,
 }
 
@@ -102,23 +102,23 @@ pub enum Next {
 /// Counts lost records, so that each is told once: with a later record, or at the end.
 #[derive(Debug, Default)]
 pub struct Lost {
-    /// Those before all records that were read.
+    /// Records lost before all records that were read.
     seen: u64,
     told: u64,
 }
 
 impl Lost {
-    /// A record was read; so many were lost before it.
+    /// Notes a record that was read, and the number of records lost before it.
     pub fn see(&mut self, count: u32) {
         self.seen = self.seen.saturating_add(count.into());
     }
 
-    /// How many to tell with the record read last.
+    /// The number of lost records to report with the record read last.
     pub fn tell_seen(&mut self) -> u64 {
         self.tell(self.seen)
     }
 
-    /// How many to tell if so many were lost in all.
+    /// The number of lost records that is still to be reported, if `all` were lost.
     pub fn tell(&mut self, all: u64) -> u64 {
         let new = all.saturating_sub(self.told);
         self.told = self.told.max(all);
@@ -128,7 +128,7 @@ impl Lost {
 
 impl Device {
     /// Opens the device and binds it; `want` is a mask of the records that [`Device::next_record`]
-    /// shall return.
+    /// returns.
     pub fn open(interface: &str, want: u32) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .read(true)

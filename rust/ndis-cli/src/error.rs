@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Why nothing was done.
+//! The error of a command.
 
-/// Why nothing was done.
+/// The reason for which a command did nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
     /// The command line is wrong.

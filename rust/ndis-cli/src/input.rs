@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Files and standard input. They may hold keys: what is read is wiped, and passes through no buffer
-//! that is not.
+//! Files and standard input. They may hold keys, so all buffers for them are wiped.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -31,7 +30,7 @@ fn cannot(name: &str, error: &io::Error) -> String {
     format!("cannot read {name}: {error}")
 }
 
-/// What is in a file, or with "-" in standard input.
+/// The contents of a file, or with "-" of standard input.
 pub fn read(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let file = match path {
         "-" => take_stdin()?,
@@ -51,7 +50,7 @@ pub fn read(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
 pub struct Lines<R> {
     from: R,
     buffer: Zeroizing<Vec<u8>>,
-    /// What was read and not returned yet.
+    /// The start of the bytes that were read and not returned yet.
     start: usize,
     end: usize,
 }

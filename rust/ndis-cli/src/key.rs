@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Keys and other bytes from the command line. Key bytes are wiped, and never shown. What they cannot
-//! be wiped from is the command line itself: keys in files are safer.
+//! Keys and other bytes from the command line. Key bytes are wiped, and never shown. They cannot be wiped
+//! from the command line itself, so keys in files are safer.
 
 use std::convert::Infallible;
 use std::fmt::{self, Debug, Formatter, Write as _};
@@ -20,7 +20,7 @@ const WRONG: &str = "hex digits wanted, two per byte";
 pub struct Key(Result<Zeroizing<Vec<u8>>, String>);
 
 impl Key {
-    /// The bytes, or what is wrong with the key.
+    /// The bytes, or the fault of the key.
     pub fn bytes(&self) -> Result<&[u8], String> {
         match &self.0 {
             Ok(bytes) => Ok(bytes),

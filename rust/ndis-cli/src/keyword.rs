@@ -61,7 +61,7 @@ pub fn find(name: &str) -> Result<&'static Keyword, String> {
     })
 }
 
-/// What shall become of a keyword.
+/// The new value of a keyword.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// It is taken out of the registry.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `espnic-ndis`: NDIS IPsec offload requests to an espnic NIC, and what comes back.
+//! `espnic-ndis`: NDIS IPsec offload requests to an espnic NIC, and their answers.
 //!
 //! A command makes the bytes of an OID request ([`sa`], [`command`]), `/dev/espnic-ndis` answers
 //! them ([`device`]), and the answer is shown as text or as JSON ([`show`]). Both come from the same
-//! value, so nothing is shown in one form only. Keys are shown by nothing but `encode`, whose work it
-//! is, and by `decode` when it is asked to.
+//! value, so nothing is shown in one form only. Only `encode` shows keys, because that is its purpose,
+//! and `decode` on request.
 //!
 //! `encode`, `decode` and `check` work without the device: the last one asks the model ([`offline`]).
 

@@ -13,7 +13,7 @@ use espnic_ndis_cli::args::{guarded, Args};
 use espnic_ndis_cli::error::Error;
 use espnic_ndis_cli::{session, show, system};
 
-/// Of a wrong command line.
+/// The exit status for a wrong command line.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help, or what is wrong with the command line.
+/// Prints help, or the fault of the command line.
 fn unparsed(error: &clap::Error) -> ExitCode {
     match guarded(error, std::env::args_os()) {
         Some(text) => show::say(&text),

@@ -128,13 +128,13 @@ fn others() -> Offload {
 /// What a miniport offers.
 #[derive(Clone, Debug)]
 pub enum Offer {
-    /// What this NIC does, and what its driver refuses besides.
+    /// The capabilities of this NIC, and the refusals of its driver.
     Nic,
     /// Everything.
     All,
     /// Nothing.
     None,
-    /// What an NDIS_OFFLOAD says.
+    /// The capabilities in an NDIS_OFFLOAD.
     Image(Box<Offload>),
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Records of the device: apart, and in words.
+//! Records of the device: splitting them, and showing them.
 
 use espnic_ndis::envelope::{
     self, Completed, Indication, Received, Sent, RECORD_COMPLETED, RECORD_INDICATION,
@@ -51,7 +51,7 @@ pub fn split(data: &[u8]) -> impl Iterator<Item = Result<Record, Error>> + '_ {
     })
 }
 
-/// The first record and what is behind it.
+/// The first record and the bytes after it.
 fn take(data: &[u8]) -> Option<(Record, &[u8])> {
     let (head, _) = Head::read_from_prefix(data).ok()?;
     let length = usize::from(head.length);
@@ -119,8 +119,8 @@ impl Record {
         }
     }
 
-    /// Whether it is of the kinds that are named (`WANT_*`). Completed requests and the removal always
-    /// are, and what a later module sends.
+    /// Whether it is of the named kinds (`WANT_*`). True for completed requests, for the removal, and for
+    /// kinds of a later module.
     pub fn is_one_of(&self, kinds: u32) -> bool {
         match self {
             Self::Indication(..) => kinds & WANT_INDICATIONS != 0,

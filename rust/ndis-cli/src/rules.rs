@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the rules and choices of `Documentation/ndis-rules.rst` say.
+//! The text of the rules and choices of `Documentation/ndis-rules.rst`.
 
 const RULES: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),

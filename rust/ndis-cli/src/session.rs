@@ -17,7 +17,7 @@ use espnic_ndis::envelope::{WANT_ALL, WANT_INDICATIONS};
 
 const TICK: Duration = Duration::from_millis(50);
 
-/// Does what the command line says; whether all of it succeeded.
+/// Carries out the command line; returns whether all of it succeeded.
 pub fn run(args: &Args) -> Result<bool, Error> {
     match &args.command {
         Command::Session => session(interface(args)?, args.json),
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> Result<bool, Error> {
     }
 }
 
-/// The interface, which what needs the device cannot do without.
+/// The interface, which every command with the device needs.
 fn interface(args: &Args) -> Result<&str, Error> {
     let text = "this command needs a NIC: -i NAME, in front of it";
     args.interface
@@ -44,7 +44,7 @@ fn wanted(command: &Command) -> u32 {
     }
 }
 
-/// Whether the command goes on until somebody ends it.
+/// Whether the command goes on until it is ended from outside.
 fn stays(command: &Command) -> bool {
     match command {
         Command::Add(words) => !words.no_wait,
@@ -55,7 +55,7 @@ fn stays(command: &Command) -> bool {
 
 fn single(args: &Args, command: &Command) -> Result<bool, Error> {
     let json = args.json;
-    // This may wait for standard input, which a signal shall end.
+    // This may wait for standard input, which a signal must end.
     let job = match command::prepare(command)? {
         Ready::Device(job) => job,
         Ready::Offline(job) => return Ok(job(json)?.ok),

@@ -26,7 +26,7 @@ pub fn write(text: &str) -> Result<(), Error> {
         .map_err(|error| Error::Failed(format!("cannot print: {error}")))
 }
 
-/// Says something to the person; who cannot be reached is not told.
+/// Prints a message to standard error, and ignores errors of that.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "espnic-ndis: {text}");
 }
@@ -43,7 +43,7 @@ pub fn text(value: &Value) -> String {
     out
 }
 
-/// What people look for first, in this order; the rest follows by name.
+/// The members that people look for first, in this order; the rest follows by name.
 const FIRST: [&str; 20] = [
     "record",
     "time",
@@ -88,7 +88,7 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// Records are one line each, so that many can be read and searched. What is not there is left out.
+/// Writes a record as one line, so that many can be read and searched. Absent members are left out.
 fn line(members: &Map<String, Value>, out: &mut String) {
     let words: Vec<String> = ordered(members)
         .into_iter()

@@ -56,7 +56,7 @@ extern "C" fn stop(_signal: libc::c_int) {
     STOPPED.store(true, Ordering::Relaxed);
 }
 
-/// From now on SIGINT and SIGTERM do not end the process, but make [`stopped`] true.
+/// Catches SIGINT and SIGTERM: they do not end the process, but make [`stopped`] true.
 pub fn catch_signals() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only writes an atomic variable.
@@ -64,8 +64,8 @@ pub fn catch_signals() {
     }
 }
 
-/// From now on a pipe that nobody reads any more ends the process, as it does other tools. The
-/// standard library makes an error of it, and of that a panic.
+/// Lets a pipe without a reader end the process, as it ends other tools. The standard library turns it
+/// into an error, which would become a panic.
 pub fn end_with_closed_pipes() {
     // SAFETY: the default action needs no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

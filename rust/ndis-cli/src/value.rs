@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Values on the command line. What the module would only answer with EINVAL is refused here, in
-//! words.
+//! Values on the command line. Values that the module would refuse with EINVAL are refused here, with a
+//! message.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds".into())
 }
 
-/// What the names of OIDs begin with, and people may leave out. The longest comes first.
+/// The prefixes of the names of OIDs, which people may leave out. The longest comes first.
 const PREFIXES: [&str; 4] = [
     "OID_TCP_TASK_IPSEC_OFFLOAD_V2_",
     "OID_TCP_OFFLOAD_",

@@ -5,7 +5,7 @@
 use crate::Status;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// What is wrong with a buffer.
+/// A fault of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The buffer ends too early; this many bytes from its start are needed.

@@ -11,7 +11,7 @@
 //! (Microsoft's driver documentation and its headers `ndis.h` and `ntddndis.h`). What the driver has
 //! no use for is left out of the kernel's build.
 //!
-//! Buffers come from somebody who is not trusted. No length, offset or pointer in them is used
+//! Buffers come from an untrusted caller. No length, offset or pointer in them is used
 //! before it was compared with the buffer; a pointer inside a request buffer is an offset from the
 //! start of that buffer. Nothing here allocates, panics or uses `unsafe`. Types that carry key
 //! material implement neither `Debug` nor `PartialEq`.

@@ -11,9 +11,9 @@
 //! * [`receive`], [`packet`], [`table`]: packets and their out-of-band words;
 //! * [`send`], [`segment`], [`flow`]: the data path;
 //! * [`pending`]: requests that complete later;
-//! * `transport`, `leave`: what the side above does, and what happens when the NIC leaves.
+//! * `transport`, `leave`: the side above, and the removal of the NIC.
 //!
-//! The last row is for hosts only: in the kernel that is the work of XFRM.
+//! The last row is for hosts only; in the kernel XFRM does that.
 //!
 //! The model has no locks, no memory and no clock of its own.
 

@@ -8,30 +8,47 @@
 
 use crate::{put, Error, U16, U32, U64};
 use zerocopy::{FromBytes as _, IntoBytes as _};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Opcode: which opcodes does the group support?
-pub const OP_LIST_QUERY: u16 = 0x0;
-/// Opcode: the driver will use these opcodes.
-pub const OP_LIST_USE: u16 = 0x1;
-/// Opcode: which capabilities are there?
-pub const OP_CAP_ID_LIST_QUERY: u16 = 0x7;
-/// Opcode: content of a capability.
-pub const OP_DEVICE_CAP_GET: u16 = 0x8;
-/// Opcode: what the driver will use of a capability.
-pub const OP_DRIVER_CAP_SET: u16 = 0x9;
-/// Opcode: create an object.
-pub const OP_OBJ_CREATE: u16 = 0xa;
-/// Opcode: replace the content of an object.
-pub const OP_OBJ_MODIFY: u16 = 0xb;
-/// Opcode: read an object.
-pub const OP_OBJ_QUERY: u16 = 0xc;
-/// Opcode: destroy an object.
-pub const OP_OBJ_DESTROY: u16 = 0xd;
-/// Bitmap of the opcodes above.
-pub const OPS_ALL: u64 = 0x3f83;
+macro_rules! opcodes {
+    ($($(#[$doc:meta])* $name:ident = $opcode:literal,)*) => {
+        $($(#[$doc])* pub const $name: u16 = $opcode;)*
+
+        /// Bitmap of the opcodes above.
+        pub const OPS_ALL: u64 = 0 $(| op_bit($name))*;
+    };
+}
+
+opcodes! {
+    /// Opcode: which opcodes does the group support?
+    OP_LIST_QUERY = 0x0,
+    /// Opcode: the driver will use these opcodes.
+    OP_LIST_USE = 0x1,
+    /// Opcode: which capabilities are there?
+    OP_CAP_ID_LIST_QUERY = 0x7,
+    /// Opcode: content of a capability.
+    OP_DEVICE_CAP_GET = 0x8,
+    /// Opcode: what the driver will use of a capability.
+    OP_DRIVER_CAP_SET = 0x9,
+    /// Opcode: create an object.
+    OP_OBJ_CREATE = 0xa,
+    /// Opcode: replace the content of an object.
+    OP_OBJ_MODIFY = 0xb,
+    /// Opcode: read an object.
+    OP_OBJ_QUERY = 0xc,
+    /// Opcode: destroy an object.
+    OP_OBJ_DESTROY = 0xd,
+}
+
 /// Opcodes that are legal before LIST_USE: LIST_QUERY and LIST_USE.
-pub const OPS_INITIAL: u64 = 0x3;
+pub const OPS_INITIAL: u64 = op_bit(OP_LIST_QUERY) | op_bit(OP_LIST_USE);
+
+/// The bit of an opcode in the first word of a bitmap; 0 if it belongs to a later word.
+pub const fn op_bit(opcode: u16) -> u64 {
+    match 1u64.checked_shl(opcode as u32) {
+        Some(bit) => bit,
+        None => 0,
+    }
+}
 
 /// Group type: the device itself.
 pub const GROUP_SELF: u16 = 0;
@@ -69,18 +86,6 @@ pub const Q_INVALID_MEMBER: u16 = 5;
 pub const Q_NORESOURCE: u16 = 6;
 /// Qualifier: try again.
 pub const Q_TRYAGAIN: u16 = 7;
-
-macro_rules! layout {
-    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$fattr:meta])* pub $field:ident: $type:ty,)* }) => {
-        $(#[$attr])*
-        #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq,
-            FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-        )]
-        #[repr(C)]
-        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
-    };
-}
 
 layout! {
     /// Start of the readable part.
@@ -268,14 +273,14 @@ fn put_obj(buf: &mut [u8], at: usize, obj_type: u16, id: u32, flags: bool) -> Re
     put(buf, at, if flags { &[0; 8] } else { &[] })
 }
 
-/// What the NIC answered.
+/// The answer of the NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply<'a> {
     /// [`OK`], [`ENXIO`] and so on; a value that is not defined means [`EINVAL`].
     pub status: u16,
     /// `Q_` constants; a value that is not defined means [`Q_INVALID_COMMAND`].
     pub qualifier: u16,
-    /// The result; what it lacks is zero.
+    /// The result; missing bytes are zero.
     pub result: &'a [u8],
 }
 
@@ -308,12 +313,12 @@ impl<'a> Reply<'a> {
 pub struct Request<'a> {
     /// The fixed part.
     pub hdr: CmdHdr,
-    /// What follows; what it lacks is zero.
+    /// The data that follows; missing bytes are zero.
     pub data: &'a [u8],
 }
 
 impl<'a> Request<'a> {
-    /// Takes a readable part of any length apart; missing bytes are zero.
+    /// Splits a readable part of any length; missing bytes are zero.
     pub fn parse(readable: &'a [u8]) -> Self {
         Self {
             hdr: crate::read_zero_extended(readable),

@@ -15,6 +15,12 @@ fn write(command: Command<'_>) -> Vec<u8> {
 }
 
 #[test]
+fn bitmaps_of_opcodes() {
+    assert_eq!((OPS_ALL, OPS_INITIAL), (0x3f83, 0x3));
+    assert_eq!((op_bit(63), op_bit(64)), (1 << 63, 0));
+}
+
+#[test]
 fn list_commands() {
     assert_eq!(write(Command::ListQuery), [0; 24]);
     let mut expected = [0u8; 32];

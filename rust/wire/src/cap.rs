@@ -4,7 +4,6 @@
 
 use crate::{Error, U16, U32, U64};
 use zerocopy::FromBytes as _;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Number of SAs: [`IpsecLimits`].
 pub const IPSEC_RESOURCE: u16 = 0x0803;
@@ -55,48 +54,24 @@ pub const KIND_MAC: u8 = 2;
 /// [`XSaEntry::kind`]: an AEAD.
 pub const KIND_AEAD: u8 = 3;
 
-/// Data of [`IPSEC_RESOURCE`]: how many SAs there can be. Object ids are below the limit.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct IpsecLimits {
-    /// Inbound SAs.
-    pub inb_sa_limit: U32,
-    /// Outbound SAs.
-    pub outb_sa_limit: U32,
+layout! {
+    /// Data of [`IPSEC_RESOURCE`]: how many SAs there can be. Object ids are below the limit.
+    pub struct IpsecLimits {
+        /// Inbound SAs.
+        pub inb_sa_limit: U32,
+        /// Outbound SAs.
+        pub outb_sa_limit: U32,
+    }
 }
 
-/// Start of a list capability: the number of entries.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct ListHdr {
-    /// Number of entries that follow.
-    pub count: u8,
-    /// Zero.
-    pub reserved: [u8; 7],
+layout! {
+    /// Start of a list capability: the number of entries.
+    pub struct ListHdr {
+        /// Number of entries that follow.
+        pub count: u8,
+        /// Zero.
+        pub reserved: [u8; 7],
+    }
 }
 
 impl ListHdr {
@@ -109,75 +84,51 @@ impl ListHdr {
     }
 }
 
-/// Entry of [`IPSEC_SA`]: what standard SAs of one mode can be.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct SaMode {
-    /// `MODE_` constants.
-    pub mode: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
-    /// Largest replay window of an inbound SA, in packets.
-    pub max_replay_win_sz: U32,
-    /// `OPT_` constants.
-    pub options: U32,
-    /// Zero.
-    pub reserved1: U32,
-    /// Bit *n*: cipher *n* of the crypto device (5.9).
-    pub cipher_algo: U64,
-    /// Bit *n*: MAC *n* of the crypto device.
-    pub hmac_algo: U64,
-    /// Bit *n*: AEAD *n* of the crypto device.
-    pub aead_algo: U32,
-    /// Longest cipher or AEAD key in bytes, without the salt.
-    pub max_cipher_key_len: U32,
-    /// Longest MAC key in bytes.
-    pub max_auth_key_len: U32,
+layout! {
+    /// Entry of [`IPSEC_SA`]: what standard SAs of one mode can be.
+    pub struct SaMode {
+        /// `MODE_` constants.
+        pub mode: u8,
+        /// Zero.
+        pub reserved: [u8; 3],
+        /// Largest replay window of an inbound SA, in packets.
+        pub max_replay_win_sz: U32,
+        /// `OPT_` constants.
+        pub options: U32,
+        /// Zero.
+        pub reserved1: U32,
+        /// Bit *n*: cipher *n* of the crypto device (5.9).
+        pub cipher_algo: U64,
+        /// Bit *n*: MAC *n* of the crypto device.
+        pub hmac_algo: U64,
+        /// Bit *n*: AEAD *n* of the crypto device.
+        pub aead_algo: U32,
+        /// Longest cipher or AEAD key in bytes, without the salt.
+        pub max_cipher_key_len: U32,
+        /// Longest MAC key in bytes.
+        pub max_auth_key_len: U32,
+    }
 }
 
-/// Entry of [`X_IPSEC_SA`]: one combination of mode and algorithms that a crypto-only SA can have.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct XSaEntry {
-    /// `MODE_` constants.
-    pub mode: u8,
-    /// `KIND_` constants.
-    pub kind: u8,
-    /// `OPT_` constants that an SA of this entry may have.
-    pub flags: U16,
-    /// Cipher id, or AEAD id with [`KIND_AEAD`]; 0 with [`KIND_MAC`].
-    pub algo: U16,
-    /// MAC id; 0 with [`KIND_AEAD`].
-    pub mac: U16,
-    /// Bit *n* - 1: a key of 4*n* bytes, without the salt. It is the key of the cipher or AEAD, with
-    /// [`KIND_MAC`] that of the MAC. With [`KIND_CIPHER`] the MAC's key is as long as its hash.
-    pub key_lens: U32,
-    /// Bit *n* - 1: an ICV of *n* bytes.
-    pub icv_lens: U32,
+layout! {
+    /// Entry of [`X_IPSEC_SA`]: one combination of mode and algorithms that a crypto-only SA can have.
+    pub struct XSaEntry {
+        /// `MODE_` constants.
+        pub mode: u8,
+        /// `KIND_` constants.
+        pub kind: u8,
+        /// `OPT_` constants that an SA of this entry may have.
+        pub flags: U16,
+        /// Cipher id, or AEAD id with [`KIND_AEAD`]; 0 with [`KIND_MAC`].
+        pub algo: U16,
+        /// MAC id; 0 with [`KIND_AEAD`].
+        pub mac: U16,
+        /// Bit *n* - 1: a key of 4*n* bytes, without the salt. It is the key of the cipher or AEAD, with
+        /// [`KIND_MAC`] that of the MAC. With [`KIND_CIPHER`] the MAC's key is as long as its hash.
+        pub key_lens: U32,
+        /// Bit *n* - 1: an ICV of *n* bytes.
+        pub icv_lens: U32,
+    }
 }
 
 impl XSaEntry {

@@ -8,22 +8,18 @@
 //! Experimental class [`CLASS_X_ADMIN`], command [`X_ADMIN_EXEC`]: the data is a complete readable
 //! part of an administration command ([`crate::admin`]) and the result a complete writable part,
 //! because a driver on Linux cannot reach the administration queue. [`OK`] says that the command was
-//! executed or refused *as administration command* (see its status); [`ERR`] says that it never got
-//! there: feature 127 is missing, fewer than 24 readable or 8 result bytes, or more than
+//! executed or refused *as administration command* (see its status). [`ERR`] says that it was not
+//! executed: feature 127 is missing, there are fewer than 24 readable or 8 result bytes, or more than
 //! [`X_ADMIN_MAX`] of either.
 
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// Start of a control request.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-)]
-#[repr(C)]
-pub struct CtrlHdr {
-    /// One of the `CLASS_` constants.
-    pub class: u8,
-    /// Command within the class.
-    pub command: u8,
+layout! {
+    /// Start of a control request.
+    pub struct CtrlHdr {
+        /// One of the `CLASS_` constants.
+        pub class: u8,
+        /// Command within the class.
+        pub command: u8,
+    }
 }
 
 const _: () = assert!(size_of::<CtrlHdr>() == 2);

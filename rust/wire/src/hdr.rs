@@ -8,7 +8,6 @@
 
 use crate::{Error, U16, U32};
 use zerocopy::IntoBytes as _;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// `flags`: complete the checksum at `csum_start` + `csum_offset`.
 pub const F_NEEDS_CSUM: u8 = 1;
@@ -92,18 +91,6 @@ impl HdrLen {
             Self::XIpsec => size_of::<NetHdr48>(),
         }
     }
-}
-
-macro_rules! layout {
-    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$fattr:meta])* pub $field:ident: $type:ty,)* }) => {
-        $(#[$attr])*
-        #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq,
-            FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-        )]
-        #[repr(C)]
-        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
-    };
 }
 
 layout! {

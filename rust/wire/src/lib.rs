@@ -33,6 +33,31 @@
     )
 )]
 
+/// A layout that may carry keys, so it has neither `Debug` nor `PartialEq`.
+macro_rules! secret_layout {
+    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$fattr:meta])* pub $field:ident: $type:ty,)* }) => {
+        $(#[$attr])*
+        #[derive(
+            Clone,
+            Copy,
+            zerocopy_derive::FromBytes,
+            zerocopy_derive::Immutable,
+            zerocopy_derive::IntoBytes,
+            zerocopy_derive::KnownLayout,
+            zerocopy_derive::Unaligned,
+        )]
+        #[repr(C)]
+        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
+    };
+}
+
+/// A layout without secrets.
+macro_rules! layout {
+    ($($layout:tt)*) => {
+        secret_layout! { #[derive(Debug, Default, PartialEq, Eq)] $($layout)* }
+    };
+}
+
 pub mod admin;
 pub mod bitmap;
 pub mod cap;

@@ -24,7 +24,7 @@ class Control:
         defer(os.close, self._fd)
 
     def _drain(self):
-        """Forget replies that nobody fetched: of an interrupted client, or late ones."""
+        """Forget replies that were not fetched: of an interrupted client, or late ones."""
         self._pending = b""
         try:
             while os.read(self._fd, 65536):

@@ -316,6 +316,13 @@ class Watch:
             equal(len(self.nic_esp(cfg.netif_mac)), sent, "ESP packets sent, NIC's capture")
             equal(len(self.nic_esp(cfg.peer_mac)), received, "ESP packets received, NIC's capture")
 
+    def expect_counters(self, driver, nic=None):
+        """The driver, and the NIC if it can be asked, have counted this by name since the start."""
+        wanted = {"driver": driver, "NIC": nic or {}}
+        for who, stats in self._counter_sets():
+            for name, count in wanted[who].items():
+                equal(stats.get(name, 0), count, f"{who}'s {name}")
+
     def _counter_sets(self):
         sets = [("driver", self.driver)]
         return sets + [("NIC", self.nic)] if self._cfg.control else sets

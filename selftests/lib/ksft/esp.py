@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Steps that many tests of offloaded ESP have in common."""
 
+import collections
 import socket
 import struct
 
@@ -10,6 +11,7 @@ from .ktap import Failure, check, contains, defer, equal
 UDP_ENCAP, ENCAP_ESPINUDP, IP_XFRM_POLICY, UDP_GRO = 100, 2, 17, 104
 SIZES = [*range(0, 18), 500, 1000, 1300]
 STREAM = 48 * 1024
+REFUSED = 3  # packets in each direction that must not pass
 
 
 def shown_as_offloaded(cfg, flow):
@@ -23,7 +25,7 @@ def shown_as_offloaded(cfg, flow):
 
 def encap_socket(ns, port, bypass, gro=False):
     """The socket without which the stack takes ESP in UDP for plain UDP; with receive offload for
-    it, if told so.
+    it, if gro is set.
 
     With bypass its own policies let the datagrams themselves pass, as those of IKE daemons do: in
     transport mode the flow's policies apply to them, too.
@@ -86,7 +88,7 @@ def exercise(cfg, flow, sizes=None, stream=STREAM):
 
 
 def live(cfg):
-    """Number of SAs in the NIC, or what the driver believes of it."""
+    """Number of SAs in the NIC, or the driver's count of them."""
     if cfg.control:
         stats = cfg.nic_counters()
         return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
@@ -102,11 +104,30 @@ def expect_live(cfg, count, when, timeout=5):
         raise Failure(f"{when}: the NIC holds {live(cfg)} SAs, not {count}") from failure
 
 
-def unique(packets, *whats):
+def nothing_passes(cfg, flow, why):
+    """No packet passes in either direction, and both sides count each as failing its check."""
+    watch = cfg.watch()
+    for ns, src, dst in ((cfg.dut, flow.dut, flow.peer), (cfg.peer, flow.peer, flow.dut)):
+        pinger = traffic.Pinger(ns, src, dst)
+        defer(pinger.close)
+        for _ in range(REFUSED):
+            pinger.send(b"espnic")
+        check(pinger.receive(0.2) is None, f"a packet passed with {why}")
+    watch.stop()
+    wanted = {"XfrmInStateProtoError": REFUSED}
+    equal(watch.peer_errors, wanted, "XFRM errors of the peer")
+    equal(watch.dut_errors, wanted, "XFRM errors of the side under test")
+    watch.expect_counters({"ipsec_rx_auth_failed": REFUSED})
+
+
+def unique(packets, *names):
     """No two packets, of one key, have the same sequence number or IV, or what else is named."""
-    for what in whats or ("iv", "seq"):
-        values = {getattr(packet, what) for packet in packets}
-        equal(len(values), len(packets), f"different values of {what}")
+    for name in names or ("iv", "seq"):
+        counts = collections.Counter(getattr(packet, name) for packet in packets)
+        repeated = [(value.hex() if isinstance(value, bytes) else value, count)
+                    for value, count in counts.most_common() if count > 1]
+        check(not repeated, f"{len(repeated)} values of {name} occur more than once under one key, "
+              f"such as (value, times) {repeated[:3]}")
 
 
 def ends(outer):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How much memory there is, and memory that somebody else takes his time with: a page whose use by
+"""How much memory there is, and memory whose use takes as long as the test wants: a page for which
 the kernel waits.
 
 By userfaultfd(2); structures and numbers: include/uapi/linux/userfaultfd.h.
@@ -64,7 +64,7 @@ class Held:
             fcntl.ioctl(fd, IOCTL_WRITE_PROTECT, struct.pack("=QQQ", *page, 1))
 
     def used(self):
-        """Wait until somebody waits for the page."""
+        """Wait until a process waits for the page."""
         if not select.select([self._fd], [], [], scaled(30))[0]:
             raise Failure("nobody has used the page")
 

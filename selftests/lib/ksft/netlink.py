@@ -146,7 +146,7 @@ def set_numbers(ns, sa, esn):
 
 
 class Monitor:
-    """What key managers are told about SAs in a namespace, as `ip xfrm monitor` would show it."""
+    """The notifications of key managers about SAs of a namespace, as in `ip xfrm monitor`."""
 
     def __init__(self, ns, group=XFRMNLGRP_SA):
         with ns:

@@ -78,5 +78,5 @@ class Netns:
             proc.write_file("/proc/sys/" + name.replace(".", "/"), str(value))
 
     def close(self):
-        """Let go of the namespace; the kernel removes it when nobody else uses it."""
+        """Release the namespace; the kernel removes it when it has no other users."""
         os.close(self.fd)

@@ -80,7 +80,7 @@ def wait_until(condition, what, timeout=10.0, step=0.05):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise Failure(f"waited {timeout:g} s in vain: {what}")
+            raise Failure(f"waited {timeout:g} s without success: {what}")
         time.sleep(step)
 
 

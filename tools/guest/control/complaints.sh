@@ -21,7 +21,7 @@ provoked_rcu() { provoke rcu; }
 provoked_shift() { provoke shift; }
 innocent_after_shift() { true; }
 
-# The device cannot go while somebody holds a reference.
+# The device cannot go while there is a reference to it.
 provoked_device() {
 	ip link add held0 type dummy && provoke device && ip link del held0
 }

@@ -1,32 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! How fast the ESP engine of the NIC is, as ratios within one run.
+//! Measures the speed of the NIC's ESP engine, as ratios within one run.
 //!
-//! The engine (from frame and packet header to the frame for the wire, and back) is compared with the
-//! bare AES-GCM calls that it has to make, and many SAs with one. What is compared takes turns, so that
-//! both sides see the same machine; each figure is the median of many rounds. Frames are prepared
-//! outside the measured time.
+//! It compares the engine (from frame and packet header to the frame for the wire, and back) with the bare
+//! AES-GCM calls that it makes, and many SAs with one. Both sides take turns, so that they see the same
+//! machine; each figure is the median of many rounds. Frames are prepared outside the measured time.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use espnic_device::crypto::{AnyAead, Backend};
-use espnic_device::ipsec::{Frames, Ipsec, IpsecConfig};
+use espnic_device::ipsec::{Frames, IpsecConfig};
+use espnic_device::testing::{self, Engine, ESP, ICV};
 use espnic_esp::aead::Aead;
-use espnic_wire::admin::{Command, Reply, OPS_ALL};
-use espnic_wire::cap;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, SaTail};
-use zerocopy::{FromZeros, IntoBytes};
+use espnic_wire::sa::{self, SaObject};
 
 /// Frames per batch, as the NIC takes them from a queue.
 const BATCH: usize = 64;
-/// Offset of the ESP header: Ethernet and IPv4.
-const ESP: usize = 34;
 /// Offset of the text: ESP header and IV.
 const TEXT: usize = ESP + 16;
-const ICV: usize = 16;
 const LONGEST: usize = 16384;
 
 /// Measure the ESP engine of espnic-device.
@@ -53,11 +47,11 @@ struct Args {
 /// One line of the result.
 struct Row {
     name: String,
-    /// Nanoseconds per packet of what is judged, and of what it is compared with.
+    /// Nanoseconds per packet of the engine, and of what it is compared with.
     ns: [f64; 2],
-    /// The second divided by the first: 1 is as fast as.
+    /// The second divided by the first: 1 means as fast as the bare library call, less means slower.
     ratio: f64,
-    /// What the ratio has to reach; none if it is for the record.
+    /// The least ratio; none if the row is for the record.
     target: Option<f64>,
 }
 
@@ -68,7 +62,7 @@ fn median(mut rounds: Vec<Duration>) -> f64 {
     middle.as_nanos() as f64 / BATCH as f64
 }
 
-/// What the user wants of it.
+/// The measurements that the user has chosen.
 struct Plan {
     backend: Backend,
     time: Duration,
@@ -91,7 +85,7 @@ fn compare(
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while start.elapsed() < plan.time || a.len() < 20 {
-        // Which goes first changes, because the second finds a warmer processor.
+        // The order alternates, because the second side finds warmer caches.
         if a.len() % 2 == 0 {
             a.push(judged());
             b.push(other());
@@ -109,7 +103,7 @@ fn compare(
     })
 }
 
-/// Small, fast, good enough to choose SAs with (xorshift64).
+/// A small and fast generator to choose SAs with (xorshift64).
 struct Random(u64);
 
 impl Random {
@@ -121,7 +115,7 @@ impl Random {
     }
 }
 
-/// Keys differ, as they do in life.
+/// The key of an SA; each has another one.
 fn key(id: u32) -> [u8; 16] {
     let mut key = [0x42; 16];
     key[..4].copy_from_slice(&id.to_le_bytes());
@@ -129,97 +123,45 @@ fn key(id: u32) -> [u8; 16] {
 }
 
 const fn spi(id: u32) -> u32 {
-    // Any bits, as an IKE daemon draws them, and none twice.
+    // Arbitrary bits, as an IKE daemon draws them, and no SPI twice.
     (id + 256).wrapping_mul(0x9e37_79b1)
 }
 
+/// The SA of [`testing::object`] with what is its own.
 fn object(obj_type: u16, id: u32) -> SaObject {
-    let mut object = SaObject::new_zeroed();
-    object.std.mode = cap::MODE_ESP_TRANSPORT;
+    let mut object = testing::object(obj_type);
     object.std.obj_id = id.into();
     object.std.spi = spi(id).into();
-    object.std.cipher_key.length = 16.into();
     object.std.cipher_key.data[..16].copy_from_slice(&key(id));
-    object.tail.tail_len = SaTail::LEN.into();
-    object.tail.aead_algo = cap::AEAD_GCM.into();
-    object.tail.icv_len = ICV as u8;
-    object.tail.iv_mode = sa::IV_SEQ_XOR;
     object.tail.iv_xor = (0x5555_5555_5555 ^ u64::from(id)).into();
-    let mut flags = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
-    object.std.direction = sa::DIR_OUT;
-    if obj_type == sa::OBJ_INB_SA {
-        object.std.direction = sa::DIR_IN;
-        flags |= sa::TAIL_MATCH_ADDR;
-        object.tail.peer_family = 4;
-        object.tail.peer_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
-    }
-    object.tail.tail_flags = flags.into();
     object
 }
 
-/// Executes a command; returns its result.
-fn command(ipsec: &Ipsec, command: Command<'_>) -> Result<Vec<u8>, String> {
-    let (mut readable, mut writable) = ([0; 1024], [0; 1024]);
-    let len = command
-        .write(&mut readable)
-        .map_err(|error| format!("{error:?}"))?;
-    let written = ipsec.admin(readable.get(..len).unwrap_or_default(), &mut writable);
-    let reply = Reply::parse(writable.get(..written).unwrap_or_default())
-        .map_err(|error| format!("{error:?}"))?;
-    if reply.status != 0 {
-        return Err(format!(
-            "command is refused: status {}, qualifier {}",
-            reply.status, reply.qualifier
-        ));
-    }
-    Ok(reply.result.to_vec())
-}
-
 /// An engine with `count` SAs of this type.
-fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Ipsec, String> {
-    let ipsec = Ipsec::new(IpsecConfig {
+fn engine(backend: Backend, obj_type: u16, count: u32) -> Result<Engine, String> {
+    let refused =
+        |(status, qualifier)| format!("command is refused: status {status}, qualifier {qualifier}");
+    let engine = Engine::new(IpsecConfig {
         libraries: backend.into(),
         inb_sa_limit: count,
         outb_sa_limit: count,
         x_ipsec: true,
         delete_above: None,
     });
-    command(&ipsec, Command::ListUse(&OPS_ALL.to_le_bytes()))?;
-    for id in [cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA] {
-        let data = command(&ipsec, Command::DeviceCapGet(id))?;
-        command(&ipsec, Command::DriverCapSet { id, data: &data })?;
-    }
+    testing::set_up(|command| engine.execute(command)).map_err(refused)?;
     for id in 0..count {
         let object = object(obj_type, id);
-        let create = Command::ObjCreate {
-            obj_type,
-            id,
-            object: object.as_bytes(),
-        };
-        command(&ipsec, create)?;
+        engine.create(obj_type, id, &object).map_err(refused)?;
     }
-    Ok(ipsec)
+    Ok(engine)
 }
 
 /// A frame with `len` bytes to encrypt, for an outbound SA.
 fn frame(id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
-    let mut frame = vec![2; 12];
-    frame.extend([8, 0, 0x45, 0]);
-    let total = (TEXT - 14 + len + ICV) as u16;
-    frame.extend(total.to_be_bytes());
-    frame.extend([0, 0, 0x40, 0, 64, 50, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    frame.extend(spi(id).to_be_bytes());
-    frame.extend(seq.to_be_bytes());
-    frame.resize(TEXT + len, 0xa5);
     // No padding; the next header is one without a checksum to verify.
-    frame[TEXT + len - 2..].copy_from_slice(&[0, 59]);
-    frame.resize(TEXT + len + ICV, 0);
-    let mut hdr = NetHdr48::default();
-    hdr.net.flags = hdr::F_SECURITY | hdr::F_X_SEC;
-    hdr.out.resource_id = id.into();
-    hdr.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
-    hdr.sec.esp_offset = (ESP as u16).into();
-    hdr.sec.trailer_len = (2 + ICV as u16).into();
+    let (hdr, mut frame) = testing::frame(id, seq, &vec![0xa5; len - 2]);
+    frame[ESP..ESP + 4].copy_from_slice(&spi(id).to_be_bytes());
+    frame[TEXT + len - 1] = 59;
     (hdr, frame)
 }
 
@@ -227,7 +169,7 @@ fn frame(id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
 type Choose<'a> = &'a mut dyn FnMut() -> u32;
 
 /// One batch through `Ipsec::transmit`.
-fn encrypt(ipsec: &Ipsec, out: &mut Frames, len: usize, choose: Choose<'_>) -> Duration {
+fn encrypt(ipsec: &Engine, out: &mut Frames, len: usize, choose: Choose<'_>) -> Duration {
     let mut batch: Vec<_> = (0..BATCH).map(|n| frame(choose(), n as u32, len)).collect();
     let start = Instant::now();
     ipsec.transmit_all(&mut batch, LONGEST, out);
@@ -239,8 +181,8 @@ fn encrypt(ipsec: &Ipsec, out: &mut Frames, len: usize, choose: Choose<'_>) -> D
 
 /// One batch through `Ipsec::receive`, which `sender` has encrypted.
 fn decrypt(
-    ipsec: &Ipsec,
-    sender: &Ipsec,
+    ipsec: &Engine,
+    sender: &Engine,
     out: &mut Frames,
     len: usize,
     choose: Choose<'_>,
@@ -263,7 +205,7 @@ fn decrypt(
 #[derive(Clone, Copy, PartialEq)]
 enum Bare {
     Encrypt,
-    /// With the comparison of the ICV, which no receiver can do without.
+    /// Decryption with the comparison of the ICV, which every receiver needs.
     Decrypt,
 }
 
@@ -282,11 +224,11 @@ impl Bare {
     }
 }
 
-/// How far ahead bare calls with many keys load them.
+/// The number of packets by which bare calls with many keys load them ahead.
 const AHEAD: usize = 3;
 
-/// A batch of bare calls over memory that is laid out like frames. Each is with the first of two equal
-/// keys; the second prepares what is decrypted.
+/// A batch of bare calls over memory that is laid out like frames. Each call uses the first of two equal
+/// keys; the second prepares the packets to decrypt.
 fn bare<'a>(len: usize, call: Bare, choose: &mut dyn FnMut() -> [&'a AnyAead; 2]) -> Duration {
     let keys: Vec<_> = (0..BATCH).map(|_| choose()).collect();
     let mut batch: Vec<_> = (0..BATCH).map(|n| frame(0, n as u32, len).1).collect();
@@ -386,7 +328,7 @@ fn against_one_sa(plan: &Plan) -> Result<(Vec<Row>, Memory), String> {
     Ok((rows, memory))
 }
 
-/// The library alone with many keys against one: what memory lets any engine reach.
+/// The library alone with many keys against one: the bound that memory sets for any engine.
 fn many_keys(plan: &Plan) -> Result<Vec<Row>, String> {
     let keys = || {
         let key = |id| plan.backend.aes_gcm(&key(id), ICV);
@@ -412,7 +354,7 @@ fn many_keys(plan: &Plan) -> Result<Vec<Row>, String> {
     Ok(calls.into_iter().filter_map(row).collect())
 }
 
-/// What an SA takes in the NIC.
+/// The memory of an SA in the NIC.
 struct Memory {
     bytes_per_sa: f64,
 }
@@ -486,7 +428,7 @@ fn run(args: &Args) -> Result<(), String> {
         sas: args.sas.max(2),
         only: args.only.clone(),
     };
-    // First, while no memory has been freed that could be used again.
+    // First, before there is freed memory that could be used again.
     let (many, memory) = against_one_sa(&plan)?;
     let mut rows = against_libraries(&plan)?;
     rows.extend(many);

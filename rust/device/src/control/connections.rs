@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The connections that are open, and which one has to go.
+//! The open connections, and the choice of the one to close.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most connections at a time. Each has a descriptor and a thread, whether anything is asked or not.
+/// Most connections at a time. Each has a descriptor and a thread, even when it is idle.
 const MAX_CONNECTIONS: usize = 64;
-/// After so long without a request a connection may be closed, if another one has no place.
+/// The time without a request after which a connection may be closed to make room for another.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// The connections.
@@ -29,8 +29,8 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// Gives a connection a place, if need be that of the one that has been idle for longest. Gives it back if
-    /// all are in use.
+    /// Gives a connection a place, if necessary that of the one that has been idle for longest. Gives the
+    /// connection back if all places are in use.
     pub(super) fn admit(
         self: &Arc<Self>,
         stream: UnixStream,
@@ -64,7 +64,7 @@ fn evict(list: &mut Vec<Arc<Connection>>, now: Instant) -> bool {
     let Some((index, _)) = longest.filter(|(_, one)| idle(one) >= IDLE) else {
         return false;
     };
-    // Whoever waits for a request there, or for room to answer, is woken by this.
+    // Wakes its thread, which may wait for a request or for room to answer.
     if let Err(error) = list.swap_remove(index).stream.shutdown(Shutdown::Both) {
         log::debug!("an idle control connection is gone already: {error}");
     }
@@ -84,7 +84,7 @@ impl Place {
         &self.own.stream
     }
 
-    /// There was a request.
+    /// Notes that there was a request.
     pub(super) fn active(&self, now: Instant) {
         *self
             .own

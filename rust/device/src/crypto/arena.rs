@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Memory for SAs and expanded keys, close together: with many SAs the processor cannot remember where
-//! all their pages are, and finding a page out again takes as long as a packet. So they are in regions of
-//! the size of a huge page, and a region that is full becomes one. Regions stay out of core dumps and swap.
-//! It has `unsafe` because it hands out memory.
+//! Memory for SAs and expanded keys, close together. With many SAs the TLB cannot hold all of their pages,
+//! and a TLB miss takes as long as a packet. So they lie in regions of the size of a huge page, and a full
+//! region becomes one. Regions stay out of core dumps and swap. This module has `unsafe` because it hands
+//! out memory.
 
 use std::alloc::{alloc, dealloc, Layout};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 /// A huge page of x86-64 and of most others.
 const REGION: usize = 2 << 20;
 
-/// Places for values of one type, of which none is ever freed with something in it.
+/// Places for values of one type. Memory with a value in it is never freed.
 pub(crate) struct Arena<T> {
     regions: Mutex<Regions>,
     of: PhantomData<T>,
@@ -36,7 +36,7 @@ struct Part {
     fresh: usize,
     /// Places that were used.
     free: Vec<usize>,
-    /// It has become a huge page, or will at once.
+    /// It is a huge page, or about to become one.
     huge: bool,
 }
 
@@ -79,7 +79,8 @@ impl<T> Arena<T> {
         // SAFETY: as above.
         unsafe { at.write(value) };
         if filled {
-            // Other NICs do not wait for that. The region stays, because the place is in use.
+            // Outside the lock, so that other NICs do not wait. The region stays, because the place is
+            // in use.
             make_huge(base);
         }
         Some(Placed { arena: self, at })
@@ -164,7 +165,7 @@ fn hide(base: NonNull<u8>) {
     say_if_failed(locked, "swap");
 }
 
-/// What the allocator gets back is as it was.
+/// Undoes [`hide`] before the allocator gets the region back.
 fn unhide(base: NonNull<u8>) {
     // SAFETY: the region is ours, and its content stays as it is. A failure leaves it hidden.
     unsafe {
@@ -188,7 +189,7 @@ impl Part {
         !self.free.is_empty() || self.fresh < Arena::<T>::COUNT
     }
 
-    /// A place that nobody has; there is room.
+    /// Takes an unused place; there must be room.
     fn take(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.fresh += 1;
@@ -197,8 +198,8 @@ impl Part {
     }
 }
 
-/// Makes one page of a region. Not before it is full, because a huge page takes all of its memory at once.
-/// Kernels that cannot do it leave the region as it is.
+/// Makes a region one huge page. Only when it is full, because a huge page takes all of its memory at
+/// once. Kernels that cannot do it leave the region as it is.
 fn make_huge(base: NonNull<u8>) {
     #[cfg(target_os = "linux")]
     // SAFETY: the region is ours, and its content stays as it is.

@@ -95,7 +95,7 @@ impl EspCbcHmac {
         })
     }
 
-    /// End of the text, if the packet has the parts that it must have.
+    /// The end of the text, if the packet has all parts.
     fn end(&self, esp: &[u8]) -> Result<usize, CipherError> {
         let end = esp
             .len()

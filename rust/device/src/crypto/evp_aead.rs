@@ -13,8 +13,8 @@ use std::cell::RefCell;
 use std::ptr::NonNull;
 
 thread_local! {
-    /// Where packets are decrypted to. aws-lc erases its output when the ICV is wrong, but a packet
-    /// that fails has to stay as it came.
+    /// The buffer for decryption. aws-lc erases its output when the ICV is wrong, but a packet that fails
+    /// must stay as it came.
     static PLAINTEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -153,7 +153,7 @@ impl Aead for EvpAead {
             if done == 1 {
                 text.copy_from_slice(plaintext);
             }
-            // It lives as long as the thread.
+            // Erased, because the buffer lives as long as the thread.
             plaintext.fill(0);
             match done {
                 1 => Ok(()),

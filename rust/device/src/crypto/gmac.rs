@@ -8,11 +8,11 @@ use espnic_esp::packet::ESP_HLEN;
 use std::cell::RefCell;
 
 thread_local! {
-    /// Where the high half of a sequence number is put between the parts of a packet.
+    /// The buffer in which the high half of a sequence number is inserted into a packet.
     static WITH_HIGH_HALF: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// GMAC, which is GCM of no text, as an ESP transform. Whoever drops it erases the salt.
+/// GMAC, which is GCM of no text, as an ESP transform. Its owner must erase the salt.
 pub struct EspGmac<A> {
     /// AES-GCM with an ICV of [`TAG_LEN`] bytes.
     pub gcm: A,

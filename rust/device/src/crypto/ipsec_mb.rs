@@ -55,7 +55,7 @@ impl Manager {
         self.0.as_ptr()
     }
 
-    /// What the manager holds, to take function pointers out of it.
+    /// The manager's fields, for reading function pointers.
     fn fields(&self) -> &sys::IMB_MGR {
         // SAFETY: valid as long as `self`, and the library writes to it only in calls that are made
         // with `as_ptr` while no reference from here is in use.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! IVs that nobody can predict (RFC 3602 section 3).
+//! Unpredictable IVs (RFC 3602 section 3).
 //!
 //! Each thread encrypts a counter under a random key of its own (NIST SP 800-38A appendix C): as
 //! unpredictable as AES, never twice the same in a thread, and about as cheap as one block.
@@ -11,7 +11,7 @@ use espnic_esp::engine::{CipherError, LONG_IV_LEN};
 use std::cell::RefCell;
 use zeroize::Zeroizing;
 
-/// One of each library, so that an SA has all of its cryptography from one.
+/// A source for each library, so that an SA has all of its cryptography from one.
 const SOURCES: usize = 2;
 
 struct Source {

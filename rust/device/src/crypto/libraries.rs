@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Which library does what.
+//! The choice of a library for each kind of algorithm.
 
 use super::{Backend, Cipher, KeyError, Keys, Suite};
 
@@ -29,8 +29,8 @@ impl Libraries {
 }
 
 impl Default for Libraries {
-    /// The fastest that this machine has. intel-ipsec-mb makes HMACs for many packets at once; one packet
-    /// at a time, which is what the engine does, aws-lc is faster.
+    /// The fastest libraries on this machine. intel-ipsec-mb computes HMACs for many packets at once; the
+    /// engine does one packet at a time, at which aws-lc is faster.
     fn default() -> Self {
         Self {
             aead: Backend::default(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Loading memory before it is needed. It has `unsafe` because the processor's instruction for it has.
+//! Loading memory before it is needed. It has `unsafe` because the intrinsic is an unsafe function.
 
-/// Memory that will be needed. Only a hint: it may be gone, and nothing is read through it.
+/// Memory that will be needed. It is only a hint: the memory may be gone, and nothing is read here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Region {
     start: usize,

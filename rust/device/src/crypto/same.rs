@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Comparing ICVs in a time that does not depend on them.
+//! Constant-time comparison of ICVs.
 
 use std::hint::black_box;
 
@@ -18,11 +18,11 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     } else {
         differences(a, b)
     };
-    // What the compiler does not know, it cannot find out earlier.
+    // Hides the value from the compiler, which could otherwise return at the first difference.
     black_box((all >> 64) as u64 | all as u64) == 0
 }
 
-/// Of equally long slices of any length.
+/// The differences of two slices of the same length, which may be any.
 #[inline(never)]
 fn differences(a: &[u8], b: &[u8]) -> u128 {
     let words = a.chunks(WORD).zip(b.chunks(WORD));

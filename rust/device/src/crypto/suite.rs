@@ -63,7 +63,7 @@ impl Hash {
     }
 }
 
-/// What protects the packets of an SA.
+/// The algorithms that protect the packets of an SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
     /// AES-GCM (RFC 4106).
@@ -94,7 +94,7 @@ impl Suite {
     }
 }
 
-/// Key material of an SA, borrowed from whoever erases it.
+/// Key material of an SA, borrowed from an owner that erases it.
 pub struct Keys<'a> {
     /// Key of the cipher or AEAD, without the salt; empty if there is none.
     pub cipher: &'a [u8],

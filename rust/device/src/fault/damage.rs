@@ -8,10 +8,10 @@ use espnic_esp::packet;
 
 /// ESP header and IV of the AEAD algorithms; ciphertext follows.
 const ESP_CLEAR_LEN: usize = 16;
-/// What a frame is cut to: ESP header and eight bytes. No algorithm has an IV and an ICV that fit.
+/// The length of a cut packet: ESP header and eight bytes, too short for IV and ICV of any algorithm.
 const SHORT_LEN: usize = 16;
 
-/// What is wrong with the frame.
+/// A kind of damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// One bit of the last byte of the ESP packet, which belongs to the ICV.
@@ -51,8 +51,8 @@ fn shorten(frame: &mut Vec<u8>, ip: &Ip, start: usize) {
     let end = ip.end.min(start + SHORT_LEN);
     frame.truncate(end);
     if start > ip.transport {
-        // ESP in UDP: length, and no checksum, which is right over IPv4 only; over IPv6 the packet
-        // is wrong one way more.
+        // ESP in UDP: corrects the length and removes the checksum. IPv6 does not allow a missing
+        // checksum, so there the packet is wrong in one more way.
         put(frame, ip.transport + UDP_LENGTH, end - ip.transport);
         put(frame, ip.transport + UDP_FIELD, 0);
     }
@@ -66,7 +66,7 @@ fn shorten(frame: &mut Vec<u8>, ip: &Ip, start: usize) {
     }
 }
 
-/// Writes a 16-bit field of a header that is there.
+/// Writes a 16-bit field of a header that the frame has.
 fn put(frame: &mut [u8], at: usize, value: usize) {
     put_be16(frame, at, value as u16);
 }

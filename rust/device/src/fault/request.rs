@@ -10,7 +10,7 @@ use super::{Direction, Fault, Kind};
 use crate::ipsec::faults::Algorithm;
 use crate::misbehave::order::Order;
 
-/// What can be said, one form per line.
+/// The forms of requests, one per line.
 pub const FORMS: &[&str] = &[
     "tx|rx drop|duplicate|reorder|corrupt-icv|corrupt-payload|bad-length COUNT [every N]",
     "tx|rx delay MS COUNT [every N]",
@@ -26,13 +26,13 @@ pub const FORMS: &[&str] = &[
 pub enum Request {
     /// Something happens to ESP frames.
     Frames(Fault),
-    /// So many packets get a wrong pad length before they are encrypted.
+    /// This number of packets get a wrong pad length before they are encrypted.
     CorruptPadding(u32),
-    /// The tables are full with so many SAs per direction.
+    /// The tables are full with this number of SAs per direction.
     SaLimit(Option<u32>),
     /// No new SA can have this algorithm.
     RefuseAlgorithm(Option<Algorithm>),
-    /// With so many packets the driver is asked to delete their SA.
+    /// The next packets, this many, ask the driver to delete their SA.
     SaDeleteRequest(u32),
     /// A rule is broken.
     Misbehave(Order),
@@ -66,7 +66,7 @@ impl Request {
         }
     }
 
-    /// The faults that are not of frames on the wire; `None` for other words.
+    /// Parses faults of IPsec, which do not change frames on the wire; `None` for other words.
     fn of_ipsec(words: &[&str]) -> Option<Result<Self, String>> {
         let request = match *words {
             ["sa-limit", limit] => parse_mark(limit).map(Self::SaLimit),

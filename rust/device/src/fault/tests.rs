@@ -38,7 +38,7 @@ fn set(faults: &Faults, words: &str) {
     }
 }
 
-/// Sends the frames with these numbers at once; the numbers that come out, and the faults told.
+/// Sends the frames with these numbers at once; the numbers that come out, and the count of faults.
 fn pass(faults: &Faults, numbers: &[u8]) -> (Vec<u8>, u64) {
     let mut frames = Frames::default();
     for &number in numbers {

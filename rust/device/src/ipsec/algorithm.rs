@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! From the algorithms and keys of an SA object to its transform.
+//! The transform for the algorithms and keys of an SA object.
 
-use super::refused::Refused;
+use crate::admin::Refused;
 use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
 use espnic_wire::cap::{self, XSaEntry};
-use espnic_wire::sa::{Key, SaObject};
+use espnic_wire::sa::{SaObject, KEY_MAX};
 use zeroize::Zeroizing;
-
-/// Longest key: HMAC-SHA-512.
-const MAX_KEY_LEN: usize = 64;
 
 /// The suite that `object` asks for, with its keys.
 ///
-/// The driver has taken an entry with this mode, these algorithms, key and ICV lengths, and options; else
-/// the object is refused.
+/// Refuses the object unless the driver has accepted an entry with its mode, algorithms, key and ICV
+/// lengths, and options.
 pub(super) fn choose(
     libraries: Libraries,
     object: &SaObject,
     entries: &[XSaEntry],
 ) -> Result<(Suite, Cipher), Refused> {
-    let cipher_key = joined(&object.std.cipher_key, &object.tail.cipher_key_ext)?;
-    let auth_key = joined(&object.std.auth_key, &object.tail.auth_key_ext)?;
+    let mut rooms = Zeroizing::new([[0; KEY_MAX]; 2]);
+    let [cipher_room, auth_room] = &mut *rooms;
+    let cipher_key = object.cipher_key(cipher_room).map_err(|_| Refused::FIELD)?;
+    let auth_key = object.auth_key(auth_room).map_err(|_| Refused::FIELD)?;
     let (kind, suite) = suite(object).ok_or(Refused::FIELD)?;
     let (algo, key_len) = match kind {
         cap::KIND_AEAD => (object.tail.aead_algo.get().into(), cipher_key.len()),
@@ -40,8 +39,8 @@ pub(super) fn choose(
         return Err(Refused::FIELD);
     }
     let keys = Keys {
-        cipher: &cipher_key,
-        auth: &auth_key,
+        cipher: cipher_key,
+        auth: auth_key,
         salt: object.std.salt,
     };
     let cipher = libraries
@@ -74,18 +73,4 @@ fn suite(object: &SaObject) -> Option<(u8, Suite)> {
         (0, cap::CIPHER_AES_CBC, cap::MAC_HMAC_SHA512) => cbc(Hash::Sha512),
         _ => None,
     }
-}
-
-/// A key from its two places.
-pub(super) fn joined(key: &Key, ext: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, Refused> {
-    // The capacity is known, so no reallocation leaves key bytes behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_LEN));
-    bytes.extend_from_slice(&key.data);
-    bytes.extend_from_slice(ext);
-    let len = usize::from(key.length.get());
-    if len > bytes.len() {
-        return Err(Refused::FIELD);
-    }
-    bytes.truncate(len);
-    Ok(bytes)
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! How the IPsec part of a NIC is set up.
+//! The configuration of a NIC's IPsec part.
 
 use crate::crypto::Libraries;
 use espnic_wire::sa::OBJ_INB_SA;
 
-/// How the IPsec part of a NIC is set up.
+/// The configuration of a NIC's IPsec part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpsecConfig {
     /// Crypto libraries of all SAs.

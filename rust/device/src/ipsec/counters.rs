@@ -59,10 +59,6 @@ counters! {
     rx_unsupported: "ipsec_rx_unsupported",
     /// ESP without an SA, delivered untouched.
     rx_no_sa: "ipsec_rx_no_sa",
-    /// Administration commands executed or refused.
-    admin_commands: "admin_commands",
-    /// Administration commands refused.
-    admin_errors: "admin_errors",
 }
 
 impl Counters {
@@ -107,8 +103,8 @@ impl Counters {
     }
 }
 
-/// What went well in a batch. The counters themselves are shared by threads, and too slow to be
-/// written for every packet.
+/// The packets of a batch that succeeded. The counters themselves are shared by threads, and too slow
+/// to be written for every packet.
 #[derive(Default)]
 pub(super) struct Tally {
     tx_packets: u64,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Why packets are not sent.
+//! Reasons for dropping packets instead of sending them.
 
-/// Why a packet of the guest was not sent. It must never reach the wire then, in whatever form.
+/// The reason for which a packet of the guest was dropped. It must never reach the wire in any form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TxDrop {
     /// The header names no outbound SA that exists.

@@ -2,9 +2,9 @@
 
 //! Faults on purpose that only the owner of the keys and tables can make.
 
-use super::refused::Refused;
 use super::sa::Sa;
 use super::table::Tables;
+use crate::admin::Refused;
 use espnic_esp::engine::Transform;
 use espnic_esp::packet::{self, ESP_HLEN};
 use espnic_esp::seq;
@@ -83,8 +83,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// The next `count` packets that are encrypted get a pad length that cannot be, but a right ICV.
-    /// Only packets that are not longer than this pad length count.
+    /// The next `count` encrypted packets get an impossible pad length, but a right ICV. Only packets that
+    /// are not longer than this pad length count.
     pub fn corrupt_padding(&self, count: u32) {
         self.padding.store(count, Ordering::Relaxed);
     }
@@ -142,14 +142,14 @@ impl Faults {
 
     fn refuses(&self, object: &[u8]) -> bool {
         let refused = self.refused.load(Ordering::Relaxed);
-        // A shorter object is none that could be taken.
+        // A shorter object will be refused anyway.
         let algorithm = SaObject::ref_from_prefix(object)
             .ok()
             .and_then(|(object, _)| Algorithm::of(object));
         algorithm.is_some_and(|algorithm| algorithm as u8 == refused)
     }
 
-    /// Marks a received packet, whose header is `hdr`, if that is to be.
+    /// Marks a received packet, whose header is `hdr`, if such a fault is due.
     #[inline]
     pub(super) fn mark(&self, hdr: &mut NetHdr48) {
         if hdr.has(hdr::F_SECURITY) && self.take(&self.delete_requests) {
@@ -163,8 +163,8 @@ impl Faults {
         self.padding.load(Ordering::Relaxed) != 0
     }
 
-    /// Gives encrypted `frames` a wrong pad length, as long as that is to be. They are what became of the frame
-    /// with the header `hdr`.
+    /// Gives encrypted `frames` a wrong pad length while that fault is set. They come from the frame with the
+    /// header `hdr`.
     #[inline(never)]
     pub(super) fn spoil<'a>(
         &self,
@@ -191,7 +191,7 @@ impl Faults {
         }
     }
 
-    /// One of a number of faults is due: counts it.
+    /// Takes one of the faults in `left` and counts it; false if none is left.
     fn take(&self, left: &AtomicU32) -> bool {
         let took = left.load(Ordering::Relaxed) > 0
             && left
@@ -217,8 +217,8 @@ fn fits(sa: &Sa, packet: &[u8]) -> bool {
     packet.len() <= around + usize::from(WRONG_PAD_LEN)
 }
 
-/// Decrypts the packet, which has not left the NIC, and encrypts it again as what it shall be. Only that
-/// is ever sent, so the IV is used for one text.
+/// Decrypts the packet, which has not left the NIC, changes it and encrypts it again. Only the second
+/// form is ever sent, so the IV is used for one text.
 fn break_padding(sa: &Sa, esn_hi: u32, packet: &mut [u8]) {
     let esn_hi = sa.params.esn.then_some(esn_hi);
     if sa.cipher.open(esn_hi, packet).is_err() {
@@ -229,7 +229,7 @@ fn break_padding(sa: &Sa, esn_hi: u32, packet: &mut [u8]) {
         *byte = WRONG_PAD_LEN;
     }
     if sa.cipher.seal(esn_hi, packet).is_err() {
-        // Never in the clear: the packet becomes one that nobody can open.
+        // Never in the clear: the packet is overwritten, so that it cannot be decrypted.
         packet.iter_mut().skip(ESP_HLEN).for_each(|byte| *byte = 0);
     }
 }

@@ -2,7 +2,7 @@
 
 //! Frames on their way to the wire.
 
-/// A list of frames that keeps the buffers of those that are done with.
+/// A list of frames that keeps the buffers of finished ones.
 #[derive(Debug, Default)]
 pub struct Frames {
     frames: Vec<Vec<u8>>,
@@ -80,7 +80,7 @@ impl Frames {
         }
     }
 
-    /// Removes the frames that `keep` is not true of and returns how many. The others stay in their order.
+    /// Removes the frames for which `keep` is false and returns how many. The others keep their order.
     pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) -> usize {
         let (mut kept, all) = (0, self.frames.len());
         for index in 0..all {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The keys of SAs in a file that Wireshark opens captures with: its table `esp_sa`.
+//! The keys of SAs in a file for Wireshark, its table `esp_sa`, with which it opens captures.
 //!
-//! For test networks. Whoever has the file can read and forge what its SAs protect, so only its owner can
-//! open it, and it exists only where it was asked for.
+//! For test networks. With the file, everything that its SAs protect can be read and forged. So only its
+//! owner can open it, and it exists only on request.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
@@ -13,10 +13,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use espnic_wire::cap;
-use espnic_wire::sa::{self, SaObject};
+use espnic_wire::sa::{self, SaObject, KEY_MAX};
 use zeroize::Zeroizing;
 
-use super::algorithm;
 use super::sa::{self as stored, Sa};
 use crate::limit::Limit;
 
@@ -24,7 +23,7 @@ use crate::limit::Limit;
 const MODE: u32 = 0o600;
 /// More than the text of an SA with the longest keys, so that no reallocation leaves key bytes behind.
 const TEXT: usize = 2048;
-/// Wireshark: whatever address there is.
+/// Wireshark's word for any address.
 const ANY: &str = "*";
 
 /// The open file.
@@ -72,11 +71,14 @@ impl KeyTable {
 /// The lines of one SA: two if it does not say which family its packets are of.
 fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
     let (encryption, authentication) = algorithms(object)?;
-    let mut key = algorithm::joined(&object.std.cipher_key, &object.tail.cipher_key_ext).ok()?;
-    if object.tail.aead_algo.get() != 0 {
-        key.extend_from_slice(&object.std.salt);
-    }
-    let auth_key = algorithm::joined(&object.std.auth_key, &object.tail.auth_key_ext).ok()?;
+    let mut rooms = Zeroizing::new([[0; KEY_MAX]; 2]);
+    let [key_room, auth_room] = &mut *rooms;
+    let key = object.cipher_key(key_room).ok()?;
+    let salt: &[u8] = match object.tail.aead_algo.get() {
+        0 => &[],
+        _ => &object.std.salt,
+    };
+    let auth_key = object.auth_key(auth_room).ok()?;
     let families: &[u8] = match object.tail.peer_family {
         4 => &[4],
         6 => &[6],
@@ -94,9 +96,9 @@ fn entry(object: &SaObject) -> Option<Zeroizing<String>> {
             text,
             "\"IPv{family}\",\"{src}\",\"{dst}\",\"{spi:#010x}\",\"{encryption}\",\""
         );
-        append_hex(&mut text, &key);
+        append_hex(&mut text, &[key, salt]);
         let _ = write!(text, "\",\"{authentication}\",\"");
-        append_hex(&mut text, &auth_key);
+        append_hex(&mut text, &[auth_key]);
         let _ = writeln!(text, "\",\"{numbers}\"");
     }
     Some(text)
@@ -140,7 +142,7 @@ fn addresses(object: &SaObject) -> (String, String) {
     (src, address(tail.peer_family, &tail.peer_dst))
 }
 
-/// Zeroes are no address of a packet: then the driver has not said it.
+/// The address as text, or any if it is zero: then the driver has not given one.
 fn address(family: u8, bytes: &[u8; 16]) -> String {
     let [a, b, c, d, ..] = *bytes;
     match family {
@@ -151,8 +153,9 @@ fn address(family: u8, bytes: &[u8; 16]) -> String {
 }
 
 /// Appends nothing for no bytes.
-fn append_hex(text: &mut String, bytes: &[u8]) {
-    if bytes.is_empty() {
+fn append_hex(text: &mut String, parts: &[&[u8]]) {
+    let mut bytes = parts.iter().copied().flatten().peekable();
+    if bytes.peek().is_none() {
         return;
     }
     text.push_str("0x");

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! When an SA was used last.
+//! The last use of an SA.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// When an SA was used last.
+/// The last use of an SA.
 pub(super) struct Last {
     at: AtomicU64,
-    /// Its deletion was asked for.
+    /// The NIC has asked for its deletion.
     asked: AtomicBool,
 }
 
 impl Last {
-    /// Used now, by its creation.
+    /// A use at `now`, the SA's creation.
     pub(super) fn new(now: u64) -> Self {
         Self {
             at: AtomicU64::new(now),
@@ -20,7 +20,7 @@ impl Last {
         }
     }
 
-    /// An authentic packet came.
+    /// Notes a packet with a right ICV.
     #[inline]
     pub(super) fn set(&self, now: u64) {
         // Most packets of a batch have one SA, and a line that is written is lost to other threads.
@@ -29,13 +29,13 @@ impl Last {
         }
     }
 
-    /// For an SA that replaces the one of `old`, while no packet is in flight.
+    /// Copies from `old`, whose SA is replaced, while no packet is in flight.
     pub(super) fn take_over(&self, old: &Self) {
         self.at.store(old.at(), Ordering::Relaxed);
         self.asked.store(old.asked(), Ordering::Relaxed);
     }
 
-    /// Its deletion is asked for; `false` if it was before.
+    /// Notes that its deletion is asked for; `false` if it was before.
     pub(super) fn ask(&self) -> bool {
         !self.asked.swap(true, Ordering::Relaxed)
     }
@@ -45,7 +45,7 @@ impl Last {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// When that was.
+    /// The time of the last use.
     pub(super) fn at(&self) -> u64 {
         self.at.load(Ordering::Relaxed)
     }

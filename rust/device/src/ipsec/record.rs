@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Records of decrypted packets that are wrong on purpose.
+//! Headers of decrypted packets that are wrong on purpose.
 
 use crate::misbehave::{Deed, Misbehaviour};
 use espnic_esp::checksum::complete_ipv4;
 use espnic_esp::ip::{self, Ip};
 use espnic_wire::hdr::{self, NetHdr48};
 
-/// From the start of an ESP header to the last byte of the SPI, and to what is behind the SPI.
+/// Offset of the last byte of the SPI in the ESP header, and of the byte after it.
 const SPI_END: usize = 3;
 const BEHIND_SPI: u16 = 4;
 
-/// Makes what `hdr` says of a packet that was decrypted wrong, or `frame` another one than the SA's, if
-/// that is to be.
+/// Falsifies the header `hdr` of a decrypted packet, or the packet itself, if such a misbehaviour is due.
 #[inline(never)]
 pub(super) fn distort(misbehaviour: &Misbehaviour, frame: &mut [u8], hdr: &mut NetHdr48) {
     let decrypted = hdr.has(hdr::F_SECURITY) && hdr.sec.sec_status == hdr::SEC_OK;

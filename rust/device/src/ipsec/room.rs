@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Room in the table of inbound SAs: which one the NIC asks the driver to delete.
+//! Room in the table of inbound SAs: the choice of the SA that the NIC asks the driver to delete.
 //!
-//! With more inbound SAs than a mark the NIC wants so many deleted as there are too many, those first
-//! that were used least recently. A request rides on a packet of the SA that it names, so an SA that
-//! receives nothing cannot be asked for: after [`PATIENCE`] the next one is chosen.
+//! While there are more inbound SAs than a mark, the NIC asks for the deletion of the excess, least
+//! recently used first. A request travels in the header of a packet of its SA, so the NIC cannot ask for
+//! an SA that receives nothing; after [`PATIENCE`] it chooses the next one.
 
 use super::sa::Sa;
 use super::table::Tables;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How long a packet of the chosen SA is waited for.
+/// The longest wait for a packet of the chosen SA.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// No SA has this id, and no table so many SAs.
@@ -22,13 +22,13 @@ const NOTHING: u32 = u32::MAX;
 /// The SA that the next request is for.
 struct Choice {
     id: u32,
-    /// Its last use; another one means that it is another SA, or was used.
+    /// Its last use. If that has changed, it is another SA, or was used again.
     at: u64,
     since: Instant,
 }
 
 impl Choice {
-    /// Whether the SA is there as it was chosen.
+    /// Whether the SA still exists, unused since it was chosen.
     fn holds(&self, tables: &Tables) -> bool {
         let sa = tables.inb.get(self.id);
         sa.is_some_and(|sa| sa.last.at() == self.at && !sa.last.asked())
@@ -37,9 +37,9 @@ impl Choice {
 
 /// The policy.
 pub(super) struct Room {
-    /// Nothing is asked for up to so many inbound SAs.
+    /// The number of inbound SAs up to which the NIC asks for nothing.
     mark: AtomicU32,
-    /// Counts batches and creations, which is all that "recently" needs.
+    /// Counts batches and creations, which suffices to tell which use is more recent.
     now: AtomicU64,
     /// The id of the choice, for packets.
     chosen: AtomicU32,
@@ -48,7 +48,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// A `mark` of `None` asks for nothing.
+    /// Makes the policy; with a `mark` of `None` the NIC asks for nothing.
     pub(super) fn new(mark: Option<u32>) -> Self {
         Self {
             mark: AtomicU32::new(mark.unwrap_or(NOTHING)),
@@ -63,18 +63,18 @@ impl Room {
         self.mark.store(mark.unwrap_or(NOTHING), Ordering::Relaxed);
     }
 
-    /// Requests that were made.
+    /// The number of requests so far.
     pub(super) fn made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
 
-    /// The time goes on.
+    /// Advances the time.
     #[inline]
     pub(super) fn tick(&self) -> u64 {
         self.now.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// To be called before a batch of received packets; tells the time.
+    /// Begins a batch of received packets; returns the time.
     #[inline]
     pub(super) fn begin(&self, tables: &Tables) -> u64 {
         if self.is_short(tables) {
@@ -85,19 +85,19 @@ impl Room {
         self.tick()
     }
 
-    /// Whether there are too many SAs beside those that were asked for.
+    /// Whether there are too many SAs, not counting those that the NIC has asked for.
     #[inline]
     fn is_short(&self, tables: &Tables) -> bool {
         let mark = self.mark.load(Ordering::Relaxed);
-        // Without a mark there is none that could be passed.
+        // Without a mark there is no limit.
         mark != NOTHING && tables.len().0 > tables.asked() + mark as usize
     }
 
-    /// Chooses the SA that was used least recently, or after some time without a packet of it the
+    /// Chooses the SA that was used least recently. After some time without a packet of it, chooses the
     /// next one, and in the end the first again.
     #[cold]
     pub(super) fn choose(&self, tables: &Tables, now: Instant) {
-        // Another thread that is here chooses as well.
+        // Another thread is choosing already.
         let Ok(mut choice) = self.choice.try_lock() else {
             return;
         };
@@ -126,7 +126,7 @@ impl Room {
         let Some(sa) = tables.inb.get(id) else {
             return;
         };
-        // Once, whatever other threads do.
+        // Only one thread asks for it.
         if sa.last.ask() {
             tables.count_asked();
             self.made.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +136,7 @@ impl Room {
     }
 }
 
-/// The SA whose last use came first of those after `passed`, without those that were asked for. Of
+/// The SA with the earliest last use after `passed`, not counting those that the NIC has asked for. Of
 /// several the one with the lowest id.
 fn oldest(tables: &Tables, passed: (u64, u32), now: Instant) -> Option<Choice> {
     let key = |sa: &Sa| (sa.last.at(), sa.id);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Inbound packets: from the wire to what the driver gets.
+//! Inbound packets: from the wire to the driver.
 
 use super::counters::{Counters, Tally};
 use super::sa::Sa;
@@ -69,7 +69,7 @@ fn forget_udp_checksum(head: &mut [u8]) {
     }
 }
 
-/// Says in `hdr` what became of a packet that has an SA.
+/// Writes to `hdr` the result for a packet that has an SA.
 #[inline]
 fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool, Error>) {
     let sec_status = match result {
@@ -88,7 +88,7 @@ fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool
     }
     hdr.out.resource_id = sa.id.into();
     hdr.out.resource_type = wire::OBJ_INB_SA.into();
-    // Field by field: a record that is built first and copied then costs more than all of this.
+    // Field by field: building a header first and copying it costs more than all of this.
     let sec = &mut hdr.sec;
     *sec = SecExt::default();
     sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;

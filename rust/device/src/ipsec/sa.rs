@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! One SA: the object as the driver gave it, checked, and what the data path needs of it.
+//! One SA: the checked object of the driver, and the parts that the data path needs.
 
 use super::algorithm;
 use super::last::Last;
-use super::refused::Refused;
 use super::sparse::{Sparse, Whole};
+use crate::admin::Refused;
 use crate::crypto::{Cipher, Libraries, Suite};
 use espnic_esp::engine::{Params, LONG_IV_LEN};
 use espnic_esp::ip::{Address, Ports};
@@ -36,7 +36,7 @@ pub(super) struct Sa {
     pub(super) id: u32,
     /// SPI as a number.
     pub(super) spi: u32,
-    /// What [`espnic_wire::hdr::SecExt::epoch`] has to be.
+    /// The value that [`espnic_wire::hdr::SecExt::epoch`] must have.
     pub(super) epoch: u16,
     /// Tunnel mode, else transport mode.
     pub(super) tunnel: bool,
@@ -45,13 +45,13 @@ pub(super) struct Sa {
     udp: Option<Udp>,
     /// The expanded keys.
     pub(super) cipher: Cipher,
-    /// The rest of what the engine needs.
+    /// The other parameters of the engine.
     pub(super) params: Params,
     /// Inbound with ESN: replay window in packets, else 0.
     window: u32,
     /// Inbound with ESN: highest sequence number that was verified.
     top: AtomicU64,
-    /// When it was used.
+    /// Its last use.
     pub(super) last: Last,
     /// The object as it was created.
     object: Sparse,
@@ -67,7 +67,7 @@ struct Udp {
 impl Sa {
     /// Checks the `object` of a CREATE or MODIFY and expands its key.
     ///
-    /// `entries` is what crypto-only SAs may be.
+    /// `entries` are the kinds of crypto-only SAs that the driver has accepted.
     pub(super) fn new(
         libraries: Libraries,
         entries: &[XSaEntry],
@@ -130,7 +130,7 @@ impl Sa {
         seq::infer_hi(self.top.load(Ordering::Relaxed), self.window, lo)
     }
 
-    /// An inbound packet with this number is authentic.
+    /// Notes that an inbound packet with this sequence number has a right ICV.
     pub(super) fn verified(&self, esn_hi: u32, lo: u32) {
         if self.window == 0 {
             return;
@@ -143,8 +143,8 @@ impl Sa {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, ahead);
     }
 
-    /// The object as QUERY returns it: without keys and salt. The standard wants the keys too, but a
-    /// NIC has no good reason to give them away.
+    /// The object as QUERY returns it: without keys and salt. The standard includes the keys, but no driver
+    /// needs them back, and a NIC should not reveal them.
     pub(super) fn query(&self) -> Result<Vec<u8>, Refused> {
         let mut object = self.object.whole();
         SaObject::mut_from_bytes(object.as_mut_slice())
@@ -166,7 +166,7 @@ impl Sa {
         if !bool::from(same) {
             return Err(Refused::FIELD);
         }
-        // Also if the NIC drew it: one key, one sequence of IVs.
+        // Even if the NIC drew it: one key has one sequence of IVs.
         self.params.iv_xor = old.params.iv_xor;
         if given_seq(view(&new)?).is_none() {
             self.top = old.top.load(Ordering::Relaxed).into();
@@ -175,7 +175,7 @@ impl Sa {
     }
 }
 
-/// The object with the zeroes that it lacks. What it has too much, such as a replay bitmap, is not used.
+/// The object at full length: missing bytes are zero, surplus ones, such as a replay bitmap, are not used.
 fn whole(object: &[u8]) -> Whole {
     let mut whole = Box::new(Zeroizing::new([0; size_of::<SaObject>()]));
     for (to, from) in whole.iter_mut().zip(object) {
@@ -260,7 +260,7 @@ fn window_fits(object: &SaObject) -> bool {
     }
 }
 
-/// The two places that speak of UDP encapsulation agree, and it is in IPv4.
+/// Whether the two fields for UDP encapsulation agree, and it is over IPv4.
 fn encapsulation_fits(object: &SaObject) -> bool {
     match object.tail.encap_mode {
         sa::ENCAP_NONE => !has_option(object, cap::OPT_UDP_ENCAP),
@@ -285,13 +285,14 @@ fn udp(object: &SaObject) -> Option<Udp> {
     })
 }
 
-/// The sequence number that the driver gives, if it does.
+/// The sequence number, if the driver gives one.
 fn given_seq(object: &SaObject) -> Option<u64> {
     let valid = object.tail.tail_flags.get() & sa::TAIL_SEQ_VALID != 0;
     valid.then(|| object.tail.seq.get())
 }
 
-/// Direction and object type agree; an inbound SA says how it is found and takes failed packets.
+/// Checks that direction and object type agree, and that an inbound SA is found by its address and
+/// delivers failed packets.
 fn check_direction(object: &SaObject, obj_type: u16) -> Result<(), Refused> {
     let needed = sa::TAIL_MATCH_ADDR | sa::TAIL_DELIVER_ERR;
     let ok = match obj_type {

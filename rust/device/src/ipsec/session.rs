@@ -14,10 +14,10 @@ use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
 
-/// So many packets of a batch are looked at before the first one is processed.
+/// The number of packets of a batch whose SAs are looked up before the first one is processed.
 const CHUNK: usize = 64;
-/// So many packets ahead of its turn, the memory of a packet's SA is loaded. Less does not hide the
-/// latency of memory, more does not fit the first-level cache.
+/// The number of packets by which the memory of an SA is loaded ahead. Less does not hide the latency
+/// of memory, more does not fit the first-level cache.
 const NEAR: usize = 3;
 
 /// Frames with their headers.
@@ -119,12 +119,13 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The SAs that a chunk will probably need. All their places in the tables are loaded at once, so that
-/// none is waited for; their keys, which are many more bytes, shortly before they are needed.
+/// The prefetch window: the SAs that a chunk will probably need. Their places in the tables are loaded
+/// all at once, so that no packet waits for them. Their keys, which are much larger, are loaded shortly
+/// before they are needed.
 struct Ahead {
     /// [`NOTHING`] where the SA is that of the packet before, or unknown.
     ids: [u32; CHUNK],
-    /// From here on there is nothing: most chunks have one SA.
+    /// The end of the part with ids. It saves time, because most chunks have one SA.
     end: usize,
 }
 
@@ -152,7 +153,7 @@ impl Ahead {
         ahead
     }
 
-    /// `name` is what names the SA of a packet: an id, or an SPI, from which an id has to be made.
+    /// Finds the SAs of a chunk. `name` gives the id of a packet's SA, or an SPI from which it follows.
     #[inline]
     fn new(chunk: &Batch, name: impl Fn(&(NetHdr48, Vec<u8>)) -> u32) -> Self {
         let (mut ids, mut end, mut last) = ([NOTHING; CHUNK], 0, NOTHING);
@@ -180,7 +181,7 @@ impl Ahead {
         }
     }
 
-    /// To be called before the packet with this index.
+    /// Loads what is needed soon. Call it before the packet with this index.
     #[inline]
     fn prefetch(&self, slots: &Slots, index: usize) {
         let index = index + NEAR;

@@ -3,22 +3,23 @@
 //! Inbound SAs by SPI: a flat table, eight entries to a cache line, so that one load from memory finds
 //! an SA among any number.
 //!
-//! Open addressing with linear probing. What belongs to the same place keeps its order, so SAs with one
-//! SPI stand in the order of their creation.
+//! It uses open addressing with linear probing. Entries with the same home place keep their order, so SAs
+//! with one SPI stand in the order of their creation.
 
 use crate::crypto::Region;
 
 /// Smallest table.
 const LEAST: usize = 16;
 
-/// What is in a place. No SA has SPI 0 (RFC 4303 section 2.1), which marks a free place.
+/// The content of a place. SPI 0, which no SA has (RFC 4303 section 2.1), marks a free place.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Entry {
     spi: u32,
     id: u32,
 }
 
-/// Ids of SAs by SPI. Few share an SPI, and only with other destinations or while one replaces the other.
+/// Ids of SAs by SPI. Few SAs share an SPI: only with different destinations, or while one replaces the
+/// other.
 #[derive(Default)]
 pub(super) struct SpiIndex {
     /// A power of two, or none.
@@ -27,8 +28,8 @@ pub(super) struct SpiIndex {
 }
 
 impl SpiIndex {
-    /// Where an SPI belongs. SPIs are drawn at random by IKE daemons and counted up by people; this spreads
-    /// both. Whoever could choose them to collide has the right to create SAs, and harms only himself.
+    /// The home place of an SPI. IKE daemons draw SPIs at random, people count them up; this spreads both.
+    /// Only a user who may create SAs can make them collide, and harms only their own traffic.
     #[inline]
     fn home(&self, spi: u32) -> usize {
         let product = u64::from(spi).wrapping_mul(0x9e37_79b9_7f4a_7c15);

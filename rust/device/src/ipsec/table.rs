@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// than decryption; there are few where SPIs are chosen as RFC 4301 says.
 const MOST_EQUAL_SPIS: usize = 16;
 
-/// An SA, and where the memory is that its packets will need.
+/// An SA, and the place of the memory that its packets need.
 struct Slot {
     sa: Placed<Sa>,
     keys: Region,
 }
 
-/// Puts an SA where its siblings are; `None` if there is no memory.
+/// Puts an SA into the arena; `None` if there is no memory.
 pub(super) fn place(sa: Sa) -> Option<Placed<Sa>> {
     static SAS: Arena<Sa> = Arena::new();
     SAS.put(sa)
@@ -91,7 +91,7 @@ pub(super) struct Tables {
     pub(super) outb: Slots,
     pub(super) inb: Slots,
     pub(super) by_spi: SpiIndex,
-    /// Inbound SAs whose deletion was asked for.
+    /// Number of inbound SAs whose deletion the NIC has asked for.
     asked: AtomicUsize,
 }
 
@@ -115,12 +115,12 @@ impl Tables {
         (self.inb.used, self.outb.used)
     }
 
-    /// Number of inbound SAs whose deletion was asked for.
+    /// Number of inbound SAs whose deletion the NIC has asked for.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// One more was asked for.
+    /// Counts an SA whose deletion the NIC asks for.
     pub(super) fn count_asked(&self) {
         self.asked.fetch_add(1, Ordering::Relaxed);
     }

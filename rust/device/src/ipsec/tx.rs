@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Outbound packets: from what the driver hands over to what goes on the wire.
+//! Outbound packets: from the driver to the wire.
 
 use super::drop::TxDrop;
 use super::frames::Frames;
@@ -13,10 +13,10 @@ use espnic_esp::{checksum, seq};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa as wire;
 
-/// What a frame became.
+/// The number of frames that a frame became, and their bytes.
 pub(super) struct Sent {
     pub(super) frames: usize,
-    /// In all of them.
+    /// Bytes in all of them.
     pub(super) bytes: usize,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn protect(
     segmented(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
 }
 
-/// One packet that has its final shape.
+/// Encrypts a frame that is one packet.
 #[inline]
 fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
     let esp = packet::find(frame).ok_or(TxDrop::Format)?;
@@ -71,7 +71,7 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut [u8]) -> Result<(), TxDrop> {
     seal(sa, hdr.sec.esn_hi.get(), trailer_len, packet)
 }
 
-/// A packet that becomes many.
+/// Segments a frame and encrypts the segments.
 #[inline(never)]
 fn segmented(
     sa: &Sa,
@@ -127,7 +127,7 @@ fn segmented(
     Ok(sent)
 }
 
-/// The packet is for the SA that has the object id now, and ESP is where the header says.
+/// Checks that the packet belongs to the SA with this object id, and that ESP is where the header says.
 #[inline]
 fn check(sa: &Sa, hdr: &NetHdr48, esp: &Esp) -> Result<(), TxDrop> {
     if sa.epoch != hdr.sec.epoch.get() || sa.spi != esp.spi {
@@ -139,7 +139,7 @@ fn check(sa: &Sa, hdr: &NetHdr48, esp: &Esp) -> Result<(), TxDrop> {
     Ok(())
 }
 
-/// The checksum inside the payload, which ends where the trailer starts.
+/// Completes the inner checksum. The payload ends where the trailer starts.
 #[inline(never)]
 fn complete_checksum(
     sa: &Sa,

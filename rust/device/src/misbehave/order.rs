@@ -5,7 +5,7 @@
 use super::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
 use crate::fault::request::number;
 
-/// What can be said, one form per line.
+/// The forms of requests, one per line.
 pub const FORMS: [&str; 10] = [
     "misbehave rx|tx|ctrl id-out-of-range|id-not-given|too-long|huge|empty|short|twice COUNT",
     "misbehave tx stall|silent COUNT",
@@ -31,7 +31,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// Parses the words behind `misbehave`.
+    /// Parses the words after `misbehave`.
     pub fn parse(words: &[&str]) -> Result<Self, String> {
         let (place, what, value, count) = match *words {
             [place, what, count] => (place, what, None, count),

@@ -9,8 +9,8 @@ use zerocopy::IntoBytes;
 
 use crate::nic::Nic;
 
-/// Reads `data.len()` bytes at `offset`; zero beyond the end. A field of which any byte is read may be
-/// another one on purpose.
+/// Reads `data.len()` bytes at `offset`; zero beyond the end. A misbehaviour may replace a field if any
+/// byte of it is read.
 pub fn read(nic: &Nic, offset: u64, data: &mut [u8]) {
     let (config, link_up) = (&nic.config, nic.port.link_up());
     let end = offset.saturating_add(data.len() as u64);

@@ -5,8 +5,8 @@
 use espnic_esp::checksum;
 use espnic_esp::ip::Ip;
 
-/// Whether `frame` is TCP or UDP in an unfragmented IP packet whose checksum was checked and is
-/// right. UDP without checksum is not called checked.
+/// Whether `frame` is TCP or UDP in an unfragmented IP packet, with a checksum that is right. False
+/// for UDP without a checksum.
 pub fn validated(frame: &[u8]) -> bool {
     let Some(ip) = Ip::find(frame).filter(|ip| !ip.fragment) else {
         return false;

@@ -26,7 +26,7 @@ const MIN_WRITABLE: usize = size_of::<admin::ReplyHdr>();
 
 /// Most answers that are late at a time.
 const MAX_UNANSWERED: usize = MAX_QUEUE_SIZE as usize;
-/// What stands where the rest of a truncated answer should be.
+/// The bytes in place of the rest of a truncated answer.
 const RUBBISH: u8 = 0xa5;
 
 /// Answers a batch of control commands. `false` if there was none.
@@ -89,7 +89,7 @@ fn run_queue(
     Ok(count > 0 || more)
 }
 
-/// Gives the answers back that were late and are due; returns how many.
+/// Gives back late answers that are due; returns how many.
 fn answer_late(
     unanswered: &mut Vec<Unanswered>,
     index: u16,
@@ -111,7 +111,7 @@ fn answer_late(
     Ok(due.len())
 }
 
-/// Gives an answer back, or does with it what is to be done.
+/// Gives an answer back, or applies a misbehaviour that is due.
 fn conclude(
     nic: &Nic,
     unanswered: &mut Vec<Unanswered>,
@@ -144,8 +144,8 @@ fn truncate(mem: &GuestMap, chain: &Chain, written: u32) -> Result<u32, RingErro
     Ok(half)
 }
 
-/// Carries out one control command; returns the bytes written. `active` is there if the number of active
-/// queue pairs can be set.
+/// Carries out one control command; returns the bytes written. `active` is `Some` if the driver may set
+/// the number of active queue pairs.
 fn command(
     nic: &Nic,
     mem: &GuestMap,
@@ -155,7 +155,7 @@ fn command(
 ) -> Result<u32, RingError> {
     let (readable, writable) = lengths(chain);
     if writable < ACK {
-        // No room for an answer: an error of the driver that hurts nobody but itself.
+        // No room for an answer: an error of the driver that harms only itself.
         nic.stats.ctrl_refused.inc();
         return Ok(0);
     }
@@ -239,7 +239,7 @@ fn execute(
     let mut request = Zeroizing::new(vec![0; readable]);
     let mut reply = vec![0; writable];
     chain.read(mem, from as u64, &mut request)?;
-    let written = nic.ipsec.admin(&request, &mut reply).min(writable);
+    let written = nic.administer(&request, &mut reply).min(writable);
     chain.write(mem, to as u64, reply.get(..written).unwrap_or_default())?;
     Ok(written)
 }

@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Interrupts that go on after a reset, of a device that does not stop.
+//! Interrupts that go on after a reset, as those of a device that does not stop.
 //!
-//! The used indices, which move once more, are written before the driver can know that the reset is
-//! complete, while the rings are certainly its own. Later its memory may have another use, so from then
-//! on there are only interrupts.
+//! The used indices move once more before the driver can know that the reset is complete, while the memory
+//! certainly still holds the rings. Later it may have another use, so then only interrupts follow.
 
 use crate::irq::Msix;
 use crate::misbehave::{Deed, Misbehaviour};
 use std::time::{Duration, Instant};
 
-/// From one round of interrupts to the next.
+/// The time between two rounds of interrupts.
 const PERIOD: Duration = Duration::from_millis(1);
 
 /// Interrupts that go on.
 pub struct Late {
-    /// Of the configuration and of all queues.
+    /// The vectors of the configuration and of all queues.
     vectors: Vec<u16>,
     due: Instant,
 }
 
 impl Late {
-    /// Goes on with these vectors from now on.
+    /// Starts with these vectors now.
     pub fn new(vectors: Vec<u16>) -> Self {
         Self {
             vectors,
@@ -29,12 +28,12 @@ impl Late {
         }
     }
 
-    /// When the next round is due.
+    /// The time of the next round.
     pub fn due(&self) -> Instant {
         self.due
     }
 
-    /// Sends the interrupts that are due; `false` if that were the last.
+    /// Sends the interrupts that are due; `false` if these were the last ones.
     pub fn run(&mut self, misbehaviour: &Misbehaviour, msix: &Msix) -> bool {
         if self.due > Instant::now() {
             return true;

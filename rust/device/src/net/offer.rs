@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What a NIC offers to its driver.
+//! The offer of a NIC to its driver: features, queues, limits.
 
 use crate::virtio::DeviceType;
 use espnic_wire::feature::{self, mask};
@@ -8,7 +8,7 @@ use espnic_wire::feature::{self, mask};
 /// Most queue pairs of a NIC.
 pub const MAX_PAIRS: u16 = 8;
 
-/// What distinguishes one NIC from another.
+/// The configuration of one NIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetConfig {
     /// MAC address.
@@ -65,7 +65,7 @@ impl NetConfig {
         if self.pairs > 1 {
             bits.push(feature::MQ);
         }
-        // Only together: crypto-only SAs are all there is, and those are of the extension.
+        // Only together, because all SAs are crypto-only ones, which need the extension.
         if self.ipsec && self.x_ipsec {
             bits.extend([feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC]);
         }
@@ -85,8 +85,7 @@ impl NetConfig {
             acceptable,
             queues: self.queues(),
             admin_queues: self.admin_vq.into(),
-            // Configuration, every receive and transmit queue, control, administration, and one for
-            // the driver to play with.
+            // Configuration, every receive and transmit queue, control, administration, and a spare.
             vectors: 2 * self.pairs + 4,
         }
     }

@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 
 use espnic_wire::hdr::NetHdr48;
 
-/// Most frames, and most bytes of memory, that wait for one queue while others are served.
+/// Most frames, and most bytes of memory, that may wait for one queue.
 const MAX_FRAMES: usize = 1024;
 const MAX_BYTES: usize = 8 << 20;
 
-/// A received frame, and what the driver is told of it.
+/// A received frame and its header for the driver.
 pub type Received = (NetHdr48, Vec<u8>);
 
 /// Frames for one queue, the oldest first.

@@ -2,9 +2,9 @@
 
 //! Reception: from the wire to the guest's queue.
 //!
-//! Frames wait in the inbox until the driver gives buffers; what the inbox cannot hold is dropped and
-//! counted there. With several active queue pairs each has frames of its own waiting, so that a queue
-//! without buffers does not stop the others.
+//! Frames wait in the inbox until the driver gives buffers; when the inbox is full, it drops and counts
+//! them. With several active queue pairs frames wait for each queue separately, so that a queue without
+//! buffers does not stop the others.
 
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
@@ -20,14 +20,14 @@ use crate::virtio::error::RingError;
 use crate::virtio::queue::VirtQueue;
 use crate::virtio::Virtio;
 
-/// What the driver agreed to.
+/// The rules of the negotiated features.
 struct Rules {
     hdr_len: HdrLen,
     mergeable: bool,
     csum: bool,
 }
 
-/// What became of a frame.
+/// The result of a delivery.
 enum Delivery {
     /// It is in the guest's buffers, or was dropped and counted.
     Done,
@@ -45,14 +45,14 @@ impl Rules {
     }
 }
 
-/// Takes a batch out of the inbox, drops what is too long for the driver, does IPsec and spreads it
-/// over the active queue pairs. `false` if nothing came.
+/// Takes a batch out of the inbox, drops frames that are too long for the driver, does IPsec and
+/// spreads the frames over the active queue pairs. `false` if there were none.
 pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
     let ipsec = device.virtio.has(feature::IPSEC);
     let active = device.net.active_pairs();
     let Device { virtio, net } = device;
     let waiting = net.pending.iter().any(|pending| !pending.is_empty());
-    // One queue leaves in the inbox what it has no buffers for.
+    // With one queue, frames without a buffer stay in the inbox.
     let count = if active == 1 && waiting { 0 } else { BATCH };
     nic.inbox.take(count, &mut net.arrived, &mut net.done);
     let some = !net.arrived.is_empty();
@@ -83,8 +83,8 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
     some
 }
 
-/// The pair that `frame` goes to: of the `active` ones with a running receive queue the one that its
-/// hash names, or one behind it (V51). `None` if no queue runs.
+/// The pair for `frame`: the one of the `active` pairs that its hash names, or the next one with a
+/// running receive queue (V51). `None` if no queue runs.
 fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
     let first = match active {
         1 => 0,
@@ -95,7 +95,7 @@ fn choose(virtio: &mut Virtio, active: u16, frame: &[u8]) -> Option<u16> {
         .find(|pair| virtio.queue(2 * pair).is_some())
 }
 
-/// Steers the waiting frames anew, because the number of active pairs has changed.
+/// Steers the waiting frames again, because the number of active pairs has changed.
 pub fn steer_again(device: &mut Device) {
     let Device { virtio, net } = device;
     let active = net.active_pairs();
@@ -108,7 +108,7 @@ pub fn steer_again(device: &mut Device) {
     }
 }
 
-/// Delivers what waits for the queue of `pair`. `false` if nothing could be delivered.
+/// Delivers the frames that wait for the queue of `pair`. `false` if none could be delivered.
 pub fn deliver(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
     let rules = Rules::of(device);
     let mem = device.virtio.memory();
@@ -183,9 +183,9 @@ fn put(
 }
 
 enum Gathered {
-    /// So many chains have room for the frame.
+    /// This number of chains has room for the frame.
     Chains(usize),
-    /// The driver has not given enough; nothing was taken, and the driver will notify.
+    /// The driver has not given enough buffers; none was taken, and the driver will notify.
     TooFew,
     /// Not even all buffers that the queue can hold have room.
     NoRoom,
@@ -213,12 +213,12 @@ fn gather(
         };
         let popped = queue.pop(mem, chain);
         if popped.is_err() {
-            // Its memory may come back, and the frame needs all of them.
+            // The memory may come back, and the frame needs all chains.
             queue.unpop(count as u16);
         }
         if !popped? {
-            // Notifications are asked for behind everything that was seen, else the driver would
-            // not send any for the buffers that are still missing.
+            // Asks for notifications after all chains that were seen, because the driver would not
+            // send any for the missing ones otherwise.
             if queue.enable_kicks(mem)? {
                 continue;
             }

@@ -21,19 +21,19 @@ use std::time::Instant;
 pub struct NetState {
     /// Queue pairs that the driver uses: 1 after a reset. Also read without the gate.
     active_pairs: Arc<AtomicU16>,
-    /// For each pair how many chains, given before it went out of use, may still be sent.
+    /// For each pair that is no longer in use: the chains given before that may still be sent.
     leftover: Vec<usize>,
     /// Frames that wait for receive buffers, by queue pair.
     pub pending: Vec<Pending>,
     /// Frames that came out of the inbox.
     pub arrived: Frames,
-    /// The same on their way through IPsec to a queue.
+    /// Frames on their way through IPsec to a queue.
     pub received: Vec<Received>,
     /// Buffers of frames that were delivered.
     pub done: Vec<Vec<u8>>,
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
-    /// Frames for SAs that go through IPsec together.
+    /// Frames that wait to go through IPsec together.
     pub sealing: Vec<(NetHdr48, Vec<u8>)>,
     /// Frames on their way to the port.
     pub wire: Frames,
@@ -46,7 +46,7 @@ pub struct NetState {
 }
 
 impl NetState {
-    /// Of a NIC with `pairs` queue pairs, after a reset.
+    /// The state of a NIC with `pairs` queue pairs after a reset.
     pub fn new(pairs: u16) -> Self {
         Self {
             active_pairs: Arc::new(AtomicU16::new(1)),
@@ -69,14 +69,13 @@ impl NetState {
         self.active_pairs.load(Ordering::Relaxed)
     }
 
-    /// The same number for those who do not have the gate. It follows [`Self::reset`], too.
+    /// The number of [`Self::active_pairs`] for reading without the gate. It follows [`Self::reset`], too.
     pub fn active_pairs_cell(&self) -> Arc<AtomicU16> {
         self.active_pairs.clone()
     }
 
-    /// Uses another number of queue pairs from now on. Of those that go out of use, what the driver had
-    /// put into their transmit queues is still sent, but no more: a driver that keeps a queue full does
-    /// not keep the device.
+    /// Changes the number of queue pairs in use. Chains that are already in the transmit queues of the
+    /// other pairs are still sent, but no more: a driver that refills such a queue cannot occupy the device.
     pub fn set_active_pairs(&mut self, active: u16) {
         let before = self.active_pairs.swap(active, Ordering::Relaxed);
         for pair in active..before {
@@ -86,19 +85,19 @@ impl NetState {
         }
     }
 
-    /// How many chains of a transmit queue that is not active any more are taken still.
+    /// The number of chains that are still taken from a transmit queue that is no longer active.
     pub fn leftover(&self, pair: u16) -> usize {
         self.leftover.get(usize::from(pair)).copied().unwrap_or(0)
     }
 
-    /// So many are left.
+    /// Sets that number.
     pub fn set_leftover(&mut self, pair: u16, left: usize) {
         if let Some(leftover) = self.leftover.get_mut(usize::from(pair)) {
             *leftover = left;
         }
     }
 
-    /// Throws away what waits for the driver, in `inbox` as well; returns how many frames.
+    /// Drops all frames that wait for the driver, those in `inbox` included; returns how many.
     pub fn discard(&mut self, inbox: &Inbox) -> usize {
         inbox.take(usize::MAX, &mut self.arrived, &mut self.done);
         let waiting: usize = self.pending.iter().map(Pending::len).sum();
@@ -108,13 +107,13 @@ impl NetState {
         count
     }
 
-    /// Device reset: nothing is left over.
+    /// Resets the state, with the device.
     pub fn reset(&mut self) {
         self.active_pairs.store(1, Ordering::Relaxed);
         self.leftover.fill(0);
     }
 
-    /// After a failure: as new, but for what others hold.
+    /// Makes the state new after a failure, except for the parts that others hold.
     pub fn renew(&mut self) {
         let active_pairs = self.active_pairs.clone();
         *self = Self::new(self.leftover.len() as u16);
@@ -138,8 +137,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// When something that was put off is due. A device that does not run, or waits for memory, gives no
-    /// answers.
+    /// The time of the next late answer or interrupt. A device that does not run, or waits for memory, gives
+    /// no answers.
     pub fn next_due(&self) -> Option<Instant> {
         let answers = self.net.unanswered.iter().map(|answer| answer.due);
         let answers =

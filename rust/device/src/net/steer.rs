@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Which receive queue a frame goes to.
+//! The choice of a receive queue for a frame.
 //!
 //! ESP goes by destination address and SPI, so that the packets of an SA stay in order and different
-//! SAs spread; other packets by their flow, both directions alike. All packets of a flow have the
-//! same hash: what has no ports, or is a fragment, goes by its addresses.
+//! SAs spread; other packets go by their flow, both directions alike. All packets of a flow have the
+//! same hash; packets without ports, and fragments, go by their addresses.
 
 use espnic_esp::ip::{be32, Address, Ip, IPPROTO_TCP, IPPROTO_UDP};
 use espnic_esp::packet;
 
-/// The hash of a frame; zero for what is not IP.
+/// The hash of a frame; zero if it is not IP.
 pub fn hash(frame: &[u8]) -> u64 {
     let Some(ip) = Ip::find(frame) else {
         return 0;
@@ -24,7 +24,7 @@ pub fn hash(frame: &[u8]) -> u64 {
         IPPROTO_TCP | IPPROTO_UDP if !ip.fragment => be32(frame, ip.transport).unwrap_or(0),
         _ => 0,
     };
-    // A sum, so that it does not matter which end is which.
+    // A sum, so that both directions have one hash.
     let ends = end(&src, (ports >> 16) as u16).wrapping_add(end(&dst, ports as u16));
     mix(ends ^ u64::from(ip.protocol))
 }

@@ -20,16 +20,16 @@ use crate::virtio::error::RingError;
 use crate::virtio::queue::VirtQueue;
 use crate::virtio::Virtio;
 
-/// Longest frame that is to be segmented: the largest IP packet, and room for what goes around it.
+/// Longest frame that may be segmented: the largest IP packet, and room for the headers around it.
 const MAX_GSO_FRAME: usize = 65535 + 255;
-/// Least data of a segment, in bytes: what is left of the smallest MSS that Linux lets anybody set,
-/// 48 (`TCP_MIN_SND_MSS`), with all options that TCP has room for, 40; its `TCP_MIN_GSO_SIZE`.
+/// Least data of a segment, in bytes, Linux's `TCP_MIN_GSO_SIZE`: the smallest MSS that Linux allows,
+/// 48 (`TCP_MIN_SND_MSS`), less the 40 bytes that TCP has for options.
 const MIN_GSO_SIZE: usize = 8;
-/// Most segments of one frame. A driver that wants 64 KiB in packets of less than 32 bytes does not
-/// want a network but this process's time.
+/// Most segments of one frame: 64 KiB in segments of 32 bytes. It keeps a guest from burning this
+/// process's time with tiny segments.
 const MAX_SEGMENTS: usize = 2048;
 
-/// What a frame is checked and changed by; the same for all frames until the next reset.
+/// The rules by which frames are checked and changed; they stay until the next reset.
 struct Rules {
     hdr_len: HdrLen,
     mtu: u16,
@@ -61,13 +61,13 @@ impl Rules {
         }
     }
 
-    /// Longest frame that can be sent as it is, whatever its tags.
+    /// Longest frame that can be sent as it is, with any VLAN tags.
     fn longest_sent(&self) -> usize {
         usize::from(self.mtu) + MAX_LINK_HLEN
     }
 
-    /// Whether the frame is one for IPsec. A frame that only says so in part is meant as well: it will be
-    /// refused there, and never goes out in the clear.
+    /// Whether the frame is for IPsec. This includes a frame with only one of the two flags: IPsec refuses
+    /// it, so it never goes out in the clear.
     fn protected(&self, hdr: &NetHdr48) -> bool {
         self.ipsec && hdr.has(hdr::F_SECURITY) || self.x_ipsec && hdr.has(hdr::F_X_SEC)
     }
@@ -88,7 +88,7 @@ impl Rules {
     }
 }
 
-/// What was done for a queue while the lock was held.
+/// The work done for a queue while the lock was held.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turn {
     /// Chains that were taken.
@@ -112,7 +112,7 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Tur
     let mut chain = net.chains.pop().unwrap_or_default();
     let batch = take_batch(nic, net, queue, &mem, &rules, &mut chain, most);
     net.chains.push(chain);
-    // Also after an error: what is complete is on its way.
+    // Also after an error, because complete frames must be sent.
     seal(nic, &rules, net);
     nic.port.send(&mut net.wire);
     let chains = batch?;
@@ -182,7 +182,7 @@ fn take(
     let hdr = NetHdr48::read(&bytes, rules.hdr_len).unwrap_or_default();
     let gso = hdr.net.gso_type != hdr::GSO_NONE;
     if !gso && len > rules.longest_sent() {
-        // Not even copied: its buffer would be much larger than those of others.
+        // Not copied, because its buffer would be much larger than other buffers.
         stats.tx_drop_long.inc();
         return Ok(());
     }
@@ -217,14 +217,14 @@ fn take(
     read
 }
 
-/// Whether the frame is one for an SA that becomes one packet: many of them together cost less.
+/// Whether the frame is for an SA and becomes one packet. Such frames cost less in a batch.
 fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &[u8]) -> bool {
     rules.protected(hdr)
         && hdr.net.gso_type == hdr::GSO_NONE
         && frame.len() <= frame::longest(frame, rules.mtu)
 }
 
-/// Moves what has waited through IPsec to `net.wire`.
+/// Moves the waiting batch through IPsec to `net.wire`.
 fn seal(nic: &Nic, rules: &Rules, net: &mut NetState) {
     if net.sealing.is_empty() {
         return;
@@ -235,7 +235,7 @@ fn seal(nic: &Nic, rules: &Rules, net: &mut NetState) {
     let dropped = nic
         .ipsec
         .transmit_all(&mut net.sealing, rules.longest_sent(), &mut net.wire);
-    // What was sent has been moved away, and what was dropped is left.
+    // Sent frames have been moved away, so dropped ones are left.
     let left = bytes(&net.sealing);
     nic.stats.tx_frames.add((count - dropped) as u64);
     nic.stats.tx_bytes.add((before - left) as u64);
@@ -247,8 +247,8 @@ fn seal(nic: &Nic, rules: &Rules, net: &mut NetState) {
     }
 }
 
-/// Appends `frame`, or its segments, to `out`; takes it if it goes as it is. Otherwise nothing is
-/// appended, and the counter of the reason is returned.
+/// Appends `frame`, or its segments, to `out`; a frame that is sent as it is is moved out. On failure
+/// appends nothing and returns the counter of the reason.
 fn prepare<'a>(
     nic: &'a Nic,
     rules: &Rules,

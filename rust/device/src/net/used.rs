@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Giving chains back to the driver, rightly or wrongly.
+//! Giving chains back to the driver, with the misbehaviours of used rings.
 
 use crate::memory::GuestMap;
 use crate::misbehave::{Queue, Used};
@@ -12,7 +12,7 @@ use crate::virtio::queue::VirtQueue;
 /// Bytes of an entry that is too short for every header.
 const SHORT: u32 = 5;
 
-/// Gives a chain back in which `len` bytes were written, unless the NIC is to lie about that.
+/// Gives a chain back in which `len` bytes were written, or applies a misbehaviour that is due.
 #[inline]
 pub fn give_back(
     nic: &Nic,

@@ -3,8 +3,8 @@
 //! Capture of the wire to a pcapng file: one interface per NIC, each frame once, on the interface of
 //! the NIC that sent it (or, from a TAP interface, that received it).
 //!
-//! A thread of its own writes the file. NICs hand it copies of their frames and never wait for the disk:
-//! what finds no room in the queue is lost to the capture, and counted.
+//! A separate thread writes the file. NICs hand it copies of their frames and never wait for the disk: if
+//! the queue is full, frames are missing in the capture, and are counted.
 
 mod writer;
 
@@ -21,7 +21,7 @@ use writer::Writer;
 /// Most bytes that wait for the disk.
 const QUEUE: usize = 128 << 20;
 
-/// How much is captured.
+/// The limits of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Largest size of the file in bytes. The capture ends there, the NICs go on.
@@ -33,9 +33,9 @@ pub struct Limits {
 /// Frames that were sent together.
 struct Batch {
     interface: u32,
-    /// Since 1970.
+    /// The time since 1970.
     time: Duration,
-    /// One frame behind the other.
+    /// The frames, one after the other.
     bytes: Vec<u8>,
     frames: Vec<Kept>,
 }
@@ -52,14 +52,14 @@ impl Batch {
     }
 }
 
-/// What the writer gets.
+/// A message to the writer.
 enum Message {
     Frames(Batch),
-    /// Bring everything to the file, then answer.
+    /// Write everything to the file, then answer.
     Flush(Sender<()>),
 }
 
-/// What the NICs and the writer share.
+/// The state that the NICs and the writer share.
 #[derive(Default)]
 struct Shared {
     /// Bytes in the queue.
@@ -68,7 +68,7 @@ struct Shared {
     frames: AtomicU64,
     /// Frames that are not in the file and will not be.
     lost: AtomicU64,
-    /// Why the file stays as it is from then on.
+    /// The reason for which the capture has ended.
     ended: OnceLock<String>,
 }
 
@@ -104,8 +104,8 @@ impl Capture {
         })
     }
 
-    /// Captures frames. Those for which there is no room, and all behind the end of the capture, are
-    /// lost and counted; [`Self::flush`] tells it. Does not block.
+    /// Captures frames. Those for which there is no room, and all after the end of the capture, are lost
+    /// and counted; [`Self::flush`] then fails. Does not block.
     pub fn write<'a>(&self, interface: u32, frames: impl IntoIterator<Item = &'a [u8]>) {
         let batch = self.batch(interface, frames);
         let (size, count) = (batch.size(), batch.frames.len());
@@ -139,7 +139,7 @@ impl Capture {
         batch
     }
 
-    /// Waits until everything captured so far is in the file. Fails if that cannot be, and for ever after
+    /// Waits until everything captured so far is in the file. Fails if that is impossible, and always after
     /// a frame was lost.
     pub fn flush(&self) -> io::Result<()> {
         let (done, answer) = mpsc::channel();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The NICs that something inside the process connects, by their numbers.
+//! The NICs that a wire or switch connects, by their numbers.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 

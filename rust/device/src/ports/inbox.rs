@@ -10,14 +10,14 @@ use super::Wake;
 use crate::ipsec::Frames;
 use crate::stats::PortStats;
 
-/// Most frames, and most bytes of memory, that wait in an inbox: more than the TCP receive window of
-/// one connection, because a sender that is as fast as memory fills it in one go.
+/// Most frames, and most bytes of memory, that wait in an inbox: more than the TCP receive window of one
+/// connection, because a sender at the speed of memory can send the whole window at once.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
 /// Most empty buffers, and most bytes of memory in them, that wait for the next sender.
 const MAX_EMPTY: usize = 1024;
 const MAX_EMPTY_BYTES: usize = 16 << 20;
-/// Memory that any frame may have behind it without being asked why.
+/// The size of a buffer up to which frames of any length may keep it.
 const SMALL: usize = 2048;
 
 #[derive(Default)]
@@ -25,16 +25,16 @@ struct Waiting {
     frames: VecDeque<Vec<u8>>,
     /// Memory of all buffers in `frames`.
     bytes: usize,
-    /// Buffers of frames that the NIC is done with. The senders take them, so that in the long run
-    /// nothing is allocated.
+    /// Buffers of frames that the NIC has finished. The senders take them, so that in the long run nothing
+    /// is allocated.
     empty: Vec<Vec<u8>>,
     /// Memory of all buffers in `empty`.
     empty_bytes: usize,
 }
 
 impl Waiting {
-    /// Puts a frame in; `false` if it does not fit. What counts is the memory that it occupies: a small
-    /// frame does not keep a large buffer.
+    /// Puts a frame in; `false` if it does not fit. The memory of its buffer counts, so a small frame does
+    /// not keep a large buffer.
     fn push(&mut self, mut frame: Vec<u8>) -> bool {
         if frame.capacity() > 2 * frame.len().max(SMALL) {
             frame.shrink_to(SMALL);
@@ -65,7 +65,7 @@ impl Waiting {
     }
 }
 
-/// Frames from the wire, on their way to one NIC. Bounded: what does not fit is dropped and counted.
+/// The receive backlog of one NIC. It is bounded: frames that do not fit are dropped and counted.
 pub struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Arc<Wake>,
@@ -89,7 +89,7 @@ impl Inbox {
         &self.stats
     }
 
-    /// The port has lost its link or has it again, which the NIC has to tell its driver.
+    /// Notes that the port's link has changed, and wakes the NIC, which tells its driver.
     pub fn link_changed(&self) {
         self.link_changed.store(true, Ordering::SeqCst);
         self.wake.wake();

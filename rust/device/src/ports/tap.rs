@@ -22,10 +22,10 @@ pub use interface::CALLS;
 /// Largest frame that a TAP interface can deliver: MTU 65535, Ethernet header, VLAN tag.
 const MAX_FRAME: usize = 65535 + 18;
 
-/// How long to wait before a TAP interface that failed is opened again.
+/// The delay before a failed TAP interface is opened again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the port needs of an interface.
+/// The operations on an interface that the port needs.
 trait Line: Send + Sync + 'static {
     /// Waits for a frame and returns its length.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
@@ -114,8 +114,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads for ever. After an error the interface is not used any more, since it may be one that is gone while
-    /// its name is there again, and opened as soon as that is possible.
+    /// Reads for ever. After an error it opens the interface again as soon as possible, because the interface
+    /// may have been deleted, and made again under the same name.
     fn run<L: Line>(&self, shared: &ArcSwapOption<L>, open: impl Fn() -> io::Result<L>) {
         let mut buffer = vec![0; MAX_FRAME];
         loop {

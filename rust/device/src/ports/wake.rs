@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Waking a worker.
+//! The wake-up of a worker.
 
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,11 +15,11 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// There is work.
+    /// Wakes the worker, because there is work.
     pub fn wake(&self) {
-        // What makes the work visible comes before the look at the flag, and the fence in `prepare` keeps the
-        // worker's look for work behind its flag: one of the two sees the other. While the worker is awake,
-        // nobody takes the flag's cache line from the others.
+        // The caller publishes the work before it reads the flag, and the fence in `prepare` makes the worker
+        // set the flag before it looks for work: one of the two sees the other. While the worker is awake,
+        // the flag is only read, so its cache line stays shared.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
             let sleeper = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +37,7 @@ impl Wake {
         fence(Ordering::SeqCst);
     }
 
-    /// Sleeps until somebody woke the worker since the last [`Self::prepare`], or until `end`.
+    /// Sleeps until there was a wake-up since the last [`Self::prepare`], or until `end`.
     pub fn sleep(&self, end: Option<Instant>) {
         while self.asleep.load(Ordering::SeqCst) {
             match end.map(|end| end.saturating_duration_since(Instant::now())) {
@@ -48,7 +48,7 @@ impl Wake {
         }
     }
 
-    /// Work was found after [`Self::prepare`].
+    /// Ends [`Self::prepare`] without sleeping, because there was work.
     pub fn cancel(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }

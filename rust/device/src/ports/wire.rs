@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! A wire inside the process: what one NIC sends, all others on it receive.
+//! A wire inside the process: all NICs on it receive the frames of each other.
 
 use std::sync::Arc;
 

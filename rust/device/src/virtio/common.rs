@@ -35,7 +35,7 @@ pub mod reg {
     pub const ADMIN_QUEUE_NUM: u64 = 62;
 }
 
-/// The registers that select what others show.
+/// The registers that select the values of other registers.
 #[derive(Clone, Copy, Default)]
 pub struct Selectors {
     device_feature: u32,
@@ -43,16 +43,16 @@ pub struct Selectors {
     queue: u16,
 }
 
-/// What a write asks of the device beyond the register itself.
+/// The effect of a write beyond the register itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing.
     None,
     /// Device reset.
     Reset,
-    /// The driver is ready: look at all queues.
+    /// The driver is ready: check all queues for work.
     Start,
-    /// Look at the queues: one was enabled while the driver is ready.
+    /// A queue was enabled while the driver is ready: check the queues for work.
     QueueStarted,
     /// A queue was reset.
     QueueReset,

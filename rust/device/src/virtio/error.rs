@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What a driver can do wrong with a queue.
+//! Errors of drivers in their use of a queue.
 
 use thiserror::Error;
 
-/// Why a queue cannot go on. Each is an error of the driver and ends in `DEVICE_NEEDS_RESET`.
+/// An error for which a queue cannot go on. Each is the driver's and leads to `DEVICE_NEEDS_RESET`.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum RingError {
     /// The rings are not (any more) in guest memory, or are misaligned.

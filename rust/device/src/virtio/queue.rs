@@ -20,7 +20,7 @@ use crate::memory::GuestMap;
 /// Largest queue size that the device offers.
 pub const MAX_QUEUE_SIZE: u16 = 1024;
 
-/// What the driver configured for a queue through the transport.
+/// The driver's configuration of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueSetup {
     /// Number of descriptors.
@@ -126,7 +126,7 @@ impl VirtQueue {
         self.push_entry(mem, head.into(), len)
     }
 
-    /// The same for an id that may be wrong on purpose.
+    /// Writes one used entry like [`Self::push_used`], with an id that may be wrong on purpose.
     pub fn push_entry(&mut self, mem: &GuestMap, id: u32, len: u32) -> Result<(), RingError> {
         let slot = u64::from(self.ring.next_used() % self.ring.size());
         let addr = offset(self.ring.used_ring(), 4 + 8 * slot)?;
@@ -145,8 +145,8 @@ impl VirtQueue {
         self.publish(mem).map(drop)
     }
 
-    /// The id of a chain that the device does not have: neither `head`, which it has just popped, nor any
-    /// that waits. `None` if the device has all that there can be.
+    /// The id of a chain that the device does not have: neither `head`, which it has just popped, nor one
+    /// that waits. `None` if the device has all ids.
     pub fn absent(&self, mem: &GuestMap, head: u16) -> Result<Option<u16>, RingError> {
         let size = self.ring.size();
         let mut present = vec![false; usize::from(size)];

@@ -19,7 +19,7 @@ pub const FAILED: u8 = 128;
 
 const WRITABLE: u8 = ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK | FAILED;
 
-/// What a status write asks of the device.
+/// The effect of a status write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusChange {
     /// Nothing beyond the register.
@@ -31,8 +31,8 @@ pub enum StatusChange {
 }
 
 impl Virtio {
-    /// A write to `device_status`. A set `FAILED` hinders nothing: another driver may go on with the
-    /// same device and no reset in between.
+    /// Handles a write to `device_status`. `FAILED` has no effect: another driver may go on with the same
+    /// device without a reset in between.
     pub(super) fn write_status(&mut self, value: u8) -> StatusChange {
         if value == 0 {
             return StatusChange::Reset;

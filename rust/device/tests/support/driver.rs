@@ -445,7 +445,8 @@ impl Driver {
 
     pub fn counter(&self, name: &str) -> u64 {
         let port = self.nic().port.stats.list();
-        let lists = [self.nic().stats.list(), self.nic().ipsec.counters()];
+        let nic = self.nic();
+        let lists = [nic.stats.list(), nic.ipsec.counters(), nic.admin.counters()];
         if let Some(name) = name.strip_prefix("port.") {
             return find(&port, name);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the tests share: a virtual machine without QEMU, and the program as a process.
+//! Support of the tests: a virtual machine without QEMU, and the program as a process.
 
 #![allow(
     dead_code,

@@ -9,9 +9,9 @@ use super::{
     Wanted, //
 };
 use kernel::prelude::*;
-use kernel_net::net::xfrm::{
-    state::Family,
-    Direction::{
+use kernel_net::net::{
+    ip::Family,
+    xfrm::Direction::{
         self,
         In,
         Out, //

@@ -29,6 +29,7 @@ use espnic_ndis::{
 };
 use kernel::prelude::*;
 use kernel_net::net::{
+    ip::Family,
     operation_not_supported,
     xfrm::{
         create::{
@@ -40,7 +41,6 @@ use kernel_net::net::{
             Algorithm,
             Parameters, //
         },
-        state::Family,
         Direction, //
     }, //
 };

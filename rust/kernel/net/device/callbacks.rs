@@ -11,7 +11,11 @@ use crate::{
     bindings,
     net::skbuff::SkBuff, //
 };
-use core::marker::PhantomData;
+use core::{
+    any::TypeId,
+    marker::PhantomData,
+    ptr::addr_of, //
+};
 use kernel::{
     error::from_result,
     prelude::*, //
@@ -21,7 +25,7 @@ use kernel::{
 pub(super) struct Callbacks<T>(PhantomData<T>);
 
 impl<T: Operations> Callbacks<T> {
-    pub(super) const NETDEV_OPS: bindings::net_device_ops = bindings::net_device_ops {
+    const NETDEV_OPS: bindings::net_device_ops = bindings::net_device_ops {
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
         ndo_start_xmit: Some(Self::start_xmit),
@@ -33,6 +37,12 @@ impl<T: Operations> Callbacks<T> {
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
     };
+
+    /// The table. One function, so one address: it tells our devices from others.
+    #[inline(never)]
+    pub(super) fn netdev_ops() -> &'static bindings::net_device_ops {
+        const { &Self::NETDEV_OPS }
+    }
 
     /// # Safety
     ///
@@ -115,4 +125,23 @@ impl<T: Operations> Callbacks<T> {
         out.tx_dropped = stats.tx_dropped;
         out.rx_errors = stats.rx_errors;
     }
+}
+
+/// Whether a device of the stack was made here for `T`.
+///
+/// # Safety
+///
+/// `dev` is a live device.
+pub(crate) unsafe fn is_made_for<T: Operations>(dev: *mut bindings::net_device) -> bool {
+    // SAFETY: By the contract; set before the device is registered, and not changed.
+    let ops = unsafe { addr_of!((*dev).netdev_ops).read() };
+    if !core::ptr::eq(ops, Callbacks::<T>::netdev_ops()) {
+        return false;
+    }
+    // Tables of equal contents may lie at one address, so ours tell that the device is one of this
+    // module's, and only the type tells which.
+    // SAFETY: Only devices with a `Private` have one of our tables, and this is its first field,
+    // whatever the type.
+    let id = unsafe { bindings::netdev_priv(dev).cast::<TypeId>().read() };
+    id == TypeId::of::<T>()
 }

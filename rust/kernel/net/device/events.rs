@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events that do not come from the stack: work, and the callbacks of the virtio core.
+//! Events that do not come from the stack: work, and the callbacks of the bus.
 
 use super::{
     Device,
     Operations,
     Private, //
 };
-use crate::{
-    bindings,
-    virtio, //
-};
+use crate::bindings;
 use core::{
     marker::PhantomData,
     ptr::{
@@ -18,12 +15,9 @@ use core::{
         addr_of_mut, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::{
-        atomic::Acquire,
-        rcu, //
-    }, //
+use kernel::sync::{
+    atomic::Acquire,
+    rcu, //
 };
 
 /// Runs `f` with the device behind a raw pointer if its data is initialised.
@@ -43,7 +37,7 @@ pub(crate) unsafe fn with_ready<T: Operations>(
     let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
     // SAFETY: The private area was initialised before anybody was told of the device.
     if unsafe { &(*private).ready }.load(Acquire) {
-        // SAFETY: The data is initialised. It is dropped, and the virtio device unbound, only after the
+        // SAFETY: The data is initialised. It is dropped, and the parent unbound, only after the
         // event source has stopped, by the contract.
         f(unsafe { Device::from_raw(ptr) })
     }
@@ -63,74 +57,40 @@ pub(super) unsafe extern "C" fn work_callback<T: Operations>(work: *mut bindings
     unsafe { with_ready(netdev, |dev| T::work(dev)) }
 }
 
-/// [`Device::schedule_work`] for the virtio core, in an interrupt of `vdev`.
-///
-/// # Safety
-///
-/// `vdev` is live, and its `priv` null or set by `Unregistered` for `T`. Taking the network device down
-/// waits for the caller.
-pub(crate) unsafe fn schedule_work<T: Operations>(vdev: *mut bindings::virtio_device) {
-    // SAFETY: `vdev` is live by the contract.
-    let net = unsafe { netdev_of(vdev) };
-    // SAFETY: By the function's contract.
-    unsafe { with_ready(net, |dev: &Device<T>| dev.schedule_work()) }
-}
-
-/// The virtio device between a reset and its use: the right to give it new queues.
-pub struct Restart<'a, T: Operations>(pub(crate) &'a Device<T>);
-
-impl<T: Operations> Restart<'_, T> {
-    /// Sets DRIVER_OK: from now on the device may use the queues.
-    pub fn ready(&mut self) {
-        self.0.parent().ready();
-    }
-}
-
-/// The network device of a virtio device, or null.
-///
-/// # Safety
-///
-/// `vdev` is live.
-pub(crate) unsafe fn netdev_of(vdev: *mut bindings::virtio_device) -> *mut bindings::net_device {
-    // SAFETY: By the contract; the field is set and cleared at once.
-    unsafe { addr_of!((*vdev).priv_).read_volatile() }.cast()
-}
-
-/// The network device of a virtio device, in a callback of the core that may sleep. Taking the network
+/// The network device of a device of the bus, in a callback of the bus that may sleep. Taking the network
 /// device down waits until this is dropped.
 ///
-/// The core does not promise that the device stays bound meanwhile: a reset of the PCI function and
-/// whoever unbinds the driver by sysfs have different locks.
+/// The bus need not promise that its device stays bound meanwhile.
 ///
 /// # Invariants
 ///
-/// `net` was made for `T`, is live, and has an initialised [`Private<T>`]; its virtio device is bound.
+/// `net` was made for `T`, is live, and has an initialised [`Private<T>`]; its parent is bound.
 /// All of that holds as long as there is `_parent`.
-struct Bound<T> {
+pub(crate) struct Bound<T: Operations> {
     net: *mut bindings::net_device,
-    _parent: virtio::DeviceRef,
+    _parent: T::Parent,
     _data: PhantomData<T>,
 }
 
 impl<T: Operations> Bound<T> {
-    /// That of `vdev`, if it has one.
+    /// The network device that `find` finds, if it is not null.
     ///
     /// # Safety
     ///
-    /// `vdev` is live, and its `priv` null or set by `Unregistered` for `T`.
-    unsafe fn of(vdev: *mut bindings::virtio_device) -> Option<Self> {
+    /// `find` returns null or the pointer that [`Parent::attach`] was given for `T`, if [`Parent::detach`]
+    /// has not taken it back before `find` is called.
+    pub(crate) unsafe fn of(find: impl FnOnce() -> *mut bindings::net_device) -> Option<Self> {
         let _guard = rcu::read_lock();
-        // SAFETY: `vdev` is live by the contract.
-        let net = unsafe { netdev_of(vdev) };
+        let net = find();
         if net.is_null() {
             return None;
         }
-        // SAFETY: Who takes the network device down clears `priv` first and then waits for RCU readers,
-        // so the device is live.
+        // SAFETY: Who takes the network device down detaches it first and then waits for RCU readers, so
+        // the device is live.
         let private: *mut Private<T> = unsafe { bindings::netdev_priv(net) }.cast();
         // SAFETY: Nobody takes the reference before the RCU readers are gone, so it is there.
         let parent = unsafe { (*private).parent.assume_init_ref() }.clone();
-        // INVARIANT: The reference keeps the virtio device bound. Taking the network device down waits
+        // INVARIANT: The reference keeps the device of the bus bound. Taking the network device down waits
         // for it, and only then the private area is dropped, and the device freed.
         Some(Self {
             net,
@@ -144,8 +104,8 @@ impl<T: Operations> Bound<T> {
         unsafe { bindings::netdev_priv(self.net) }.cast()
     }
 
-    /// Runs `f`, if there is data; it stays meanwhile.
-    fn run<R>(&self, f: impl FnOnce(&Device<T>) -> R) -> Option<R> {
+    /// Runs `f` if the data is initialised. The data stays meanwhile.
+    pub(crate) fn run<R>(&self, f: impl FnOnce(&Device<T>) -> R) -> Option<R> {
         // SAFETY: The private area is initialised by the invariant.
         let _locked = unsafe { &(*self.private()).resets }.lock();
         // SAFETY: The private area is initialised by the invariant.
@@ -164,99 +124,14 @@ impl<T: Operations> Bound<T> {
 
     /// Ends the work, and keeps it from running until [`Self::enable_work`]. Not inside of [`Self::run`],
     /// whose lock the work may take.
-    fn disable_work(&self) {
+    pub(crate) fn disable_work(&self) {
         // SAFETY: The work was initialised with the private area.
         unsafe { bindings::disable_delayed_work_sync(self.work_item()) };
     }
 
     /// Undoes one [`Self::disable_work`].
-    fn enable_work(&self) {
+    pub(crate) fn enable_work(&self) {
         // SAFETY: The work was initialised with the private area.
         unsafe { bindings::enable_delayed_work(self.work_item()) };
     }
-}
-
-/// Has the driver stop using the virtio device; the stack's queues are detached before.
-///
-/// # Errors
-///
-/// `EBUSY` if the driver left queues: the device must not be reset under them.
-///
-/// # Safety
-///
-/// As [`Bound::of`].
-pub(crate) unsafe fn reset_prepare<T: Operations>(vdev: *mut bindings::virtio_device) -> Result {
-    // SAFETY: By the function's contract.
-    let bound = unsafe { Bound::<T>::of(vdev) };
-    bound.and_then(|bound| bound.run(prepare)).unwrap_or(Ok(()))
-}
-
-fn prepare<T: Operations>(dev: &Device<T>) -> Result {
-    dev.detach();
-    T::reset_prepare(dev);
-    match dev.parent().has_queues() {
-        true => Err(EBUSY),
-        false => Ok(()),
-    }
-}
-
-/// The counterpart of [`reset_prepare`]; the stack stays detached after an error.
-///
-/// # Errors
-///
-/// Those of [`Operations::reset_done`]; `ENODEV` if there is no device any more.
-///
-/// # Safety
-///
-/// As [`Bound::of`].
-pub(crate) unsafe fn reset_done<T: Operations>(vdev: *mut bindings::virtio_device) -> Result {
-    // SAFETY: By the function's contract.
-    let bound = unsafe { Bound::<T>::of(vdev) };
-    bound
-        .and_then(|bound| bound.run(done))
-        .unwrap_or(Err(ENODEV))
-}
-
-fn done<T: Operations>(dev: &Device<T>) -> Result {
-    T::reset_done(dev, &mut Restart(dev))?;
-    dev.attach();
-    Ok(())
-}
-
-/// [`reset_prepare`] for a machine that goes to sleep: no work that resets or asks the device runs
-/// any more. Sleeps.
-///
-/// # Errors
-///
-/// As [`reset_prepare`].
-///
-/// # Safety
-///
-/// As [`Bound::of`]; [`resume`] follows, unless this fails or the device is unbound.
-pub(crate) unsafe fn suspend<T: Operations>(vdev: *mut bindings::virtio_device) -> Result {
-    // SAFETY: By the function's contract.
-    let Some(bound) = (unsafe { Bound::<T>::of(vdev) }) else {
-        return Ok(());
-    };
-    bound.disable_work();
-    // If it fails the machine stays awake, and nobody calls `resume`.
-    let prepared = bound.run(prepare).unwrap_or(Ok(()));
-    prepared.inspect_err(|_| bound.enable_work())
-}
-
-/// The counterpart of [`suspend`]; the stack stays detached after an error.
-///
-/// # Errors
-///
-/// As [`reset_done`].
-///
-/// # Safety
-///
-/// As [`Bound::of`], after [`suspend`].
-pub(crate) unsafe fn resume<T: Operations>(vdev: *mut bindings::virtio_device) -> Result {
-    // SAFETY: By the function's contract.
-    let bound = unsafe { Bound::<T>::of(vdev) }.ok_or(ENODEV)?;
-    let result = bound.run(done).unwrap_or(Err(ENODEV));
-    bound.enable_work();
-    result
 }

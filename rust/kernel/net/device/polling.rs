@@ -8,29 +8,49 @@ use super::{
 };
 use crate::{
     bindings,
-    net::napi::Napi, //
+    net::napi::{
+        self,
+        Napi,
+        Polling, //
+    }, //
 };
-use kernel::sync::Mutex;
+use core::ptr::addr_of;
+use kernel::{
+    prelude::*,
+    sync::Mutex, //
+};
 
-/// Whether the NAPI contexts run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Polling {
-    /// The interface is down: they are off, and cannot be turned on.
-    Closed,
-    /// The interface is up, they are off.
-    Off,
-    /// They run.
-    On,
+/// # Safety
+///
+/// Called by the stack with a context of a device that was made for `T`.
+pub(super) unsafe extern "C" fn poll_callback<T: Operations>(
+    context: *mut bindings::napi_struct,
+    budget: c_int,
+) -> c_int {
+    // SAFETY: Adding the context to its device has set the field for good.
+    let netdev = unsafe { addr_of!((*context).dev).read() };
+    // SAFETY: The device was made for `T`. Contexts are off when there is no data: who has it turns them
+    // on, and they are turned off before it is dropped. The parent is bound as long.
+    let dev = || unsafe { Device::<T>::from_raw(netdev) };
+    // SAFETY: The stack calls this for a run.
+    unsafe {
+        napi::run(
+            context,
+            budget,
+            |poll| T::poll(dev(), poll),
+            |index| T::rearm(dev(), index),
+        )
+    }
 }
 
 impl<T: Operations> Device<T> {
     /// The NAPI context `index`, in the order of creation.
-    pub fn napi(&self, index: usize) -> Option<&Napi<T>> {
+    pub fn napi(&self, index: usize) -> Option<&Napi> {
         self.napis().get(index)
     }
 
     /// All NAPI contexts, in the order of creation.
-    pub fn napis(&self) -> &[Napi<T>] {
+    pub fn napis(&self) -> &[Napi] {
         // SAFETY: The vector is set up with the device, and not changed until the data is gone.
         unsafe { &(*self.private()).napis }
     }
@@ -40,9 +60,9 @@ impl<T: Operations> Device<T> {
         unsafe { &(*self.private()).polling }
     }
 
-    /// Lets the NAPI contexts run, unless they do already. Nothing happens while the interface is down:
-    /// contexts run from [`Operations::open`] on and until the end of [`Operations::stop`], which turns
-    /// them off in any case. Sleeps.
+    /// Lets the NAPI contexts run, unless they run already. Does nothing while the interface is down:
+    /// contexts can run from [`Operations::open`] until the end of [`Operations::stop`], after which they
+    /// are off in any case. Sleeps.
     ///
     /// Events that came while the contexts were off are lost: schedule each of them once.
     pub fn enable_polling(&self) {
@@ -71,7 +91,7 @@ impl<T: Operations> Device<T> {
         }
     }
 
-    /// Turns the contexts off for good: the interface is down.
+    /// Turns the contexts off until the interface goes up again.
     pub(super) fn close_polling(&self) {
         self.stop_polling(Polling::Closed);
     }

@@ -2,17 +2,18 @@
 
 //! The life of a network device: allocation, initialisation, registration, shutdown.
 //!
-//! All of it is the virtio adapter's: a driver completes an [`Unregistered`] device that it is lent, and
-//! never owns one. So it cannot be kept beyond the binding, taken apart twice or registered for another
-//! virtio device.
+//! The bus's adapter does all of it. It lends the driver an [`Unregistered`] device to complete, which the
+//! driver never owns. So the driver cannot keep a device beyond the binding, take it down twice or register
+//! it for another parent.
 
 use super::{
     callbacks::Callbacks,
     events::work_callback,
     feature,
-    polling::Polling,
+    polling::poll_callback,
     Device,
     Operations,
+    Parent,
     Private, //
 };
 use crate::{
@@ -22,11 +23,10 @@ use crate::{
         ethtool,
         napi::{
             Napi,
-            Poll, //
+            Polling, //
         },
         xfrm, //
-    },
-    virtio, //
+    }, //
 };
 use core::{
     any::TypeId,
@@ -55,15 +55,15 @@ use kernel::{
 /// # Invariants
 ///
 /// `dev` is a live `struct net_device`, not registered, or registered by a [`Registration`] that owns
-/// this. Its private area is an initialised `Private<T>`. While `bound` is true its virtio device is
-/// bound, its `priv` is `dev`, and the private area has a reference to it.
+/// this. Its private area is an initialised `Private<T>`. While `bound` is true its parent is
+/// bound, `dev` is attached to it, and the private area has a reference to it.
 pub struct Unregistered<T: Operations> {
     dev: NonNull<bindings::net_device>,
     bound: Atomic<bool>,
     _data: PhantomData<T>,
 }
 
-/// Sets a field of the C structure. Queue events may read it meanwhile.
+/// Sets a field of the C structure. Events of the bus may read it meanwhile.
 macro_rules! set_field {
     ($this:ident, $field:ident, $value:expr) => {{
         let this: &mut Self = $this;
@@ -74,7 +74,7 @@ macro_rules! set_field {
 }
 
 impl<T: Operations> Unregistered<T> {
-    /// What the stack promises of the private area's alignment is enough.
+    /// Checks that the alignment that the stack promises for the private area suffices.
     const ALIGNED: () = assert!(align_of::<Private<T>>() <= bindings::NETDEV_ALIGN as usize);
 
     /// Allocates a device with `pairs` queue pairs, each with a NAPI context. Sleeps.
@@ -82,10 +82,12 @@ impl<T: Operations> Unregistered<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(parent: virtio::DeviceRef, pairs: u16) -> Result<Self> {
+    pub(crate) fn new(parent: T::Parent, pairs: u16) -> Result<Self>
+    where
+        T: ethtool::Operations + xfrm::Operations,
+    {
         let () = Self::ALIGNED;
         let size = size_of::<Private<T>>().try_into().map_err(|_| EINVAL)?;
-        let vdev = parent.as_raw();
         let mut napis = KVec::with_capacity(usize::from(pairs), GFP_KERNEL)?;
         for index in 0..pairs {
             napis.push(Napi::new(index), GFP_KERNEL)?;
@@ -102,8 +104,8 @@ impl<T: Operations> Unregistered<T> {
             )
         };
         // SAFETY: The device and its private area are new, and nobody else knows them.
-        unsafe { Self::set_up(ptr, vdev) };
-        // INVARIANT: The private area was initialised above, and `set_up` has set `priv`.
+        unsafe { Self::set_up(ptr) };
+        // INVARIANT: The private area was initialised above, and `set_up` has attached the device.
         let this = Self {
             dev,
             bound: Atomic::new(true),
@@ -117,28 +119,37 @@ impl<T: Operations> Unregistered<T> {
     ///
     /// # Safety
     ///
-    /// `ptr` is a new device with an initialised [`Private<T>`] that nobody else uses, `vdev` its virtio
-    /// device, which is bound and has no other netdev.
-    unsafe fn set_up(ptr: *mut bindings::net_device, vdev: *mut bindings::virtio_device) {
+    /// `ptr` is a new device with an initialised [`Private<T>`] that nobody else uses; its parent is bound
+    /// and has no other netdev.
+    unsafe fn set_up(ptr: *mut bindings::net_device)
+    where
+        T: ethtool::Operations + xfrm::Operations,
+    {
         // SAFETY: The device is ours alone; the tables live on.
         unsafe {
-            (*ptr).netdev_ops = &Callbacks::<T>::NETDEV_OPS;
+            (*ptr).netdev_ops = Callbacks::<T>::netdev_ops();
             (*ptr).ethtool_ops = &ethtool::Callbacks::<T>::OPS;
             (*ptr).xfrmdev_ops = xfrm::Callbacks::<T>::ops();
         }
-        // SAFETY: Both are live. The virtio device outlives the registration of the netdev.
-        unsafe { bindings::netdev_set_parent(ptr, vdev) };
+        // SAFETY: The private area is initialised, and nobody has taken the reference out of it.
+        let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
+        // SAFETY: As above.
+        let parent = unsafe { (*private).parent.assume_init_ref() };
+        // CAST: `device::Device` is transparent over the C type, which both bindings describe.
+        let device: *mut bindings::device = core::ptr::from_ref(parent.as_ref()).cast_mut().cast();
+        // SAFETY: Both are live. The parent outlives the registration of the netdev.
+        unsafe { bindings::netdev_set_parent(ptr, device) };
         // SAFETY: The device is ours alone.
         unsafe { bindings::netdev_disable_skb_sharing(ptr) };
-        // It would call us with interrupts off, where our locks must not be taken.
+        // netpoll would call the driver with interrupts off, where its locks must not be taken.
         // SAFETY: The device is ours alone.
         unsafe { bindings::netdev_disable_netpoll(ptr) };
         // Until `open` says otherwise.
         // SAFETY: The device is ours alone.
         unsafe { bindings::netif_carrier_off(ptr) };
-        // Queue interrupts and configuration changes find the netdev here.
-        // SAFETY: The virtio device is live, and nobody else writes the field while it is being bound.
-        unsafe { addr_of_mut!((*vdev).priv_).write_volatile(ptr.cast()) };
+        // SAFETY: The parent has no other netdev. This one stays until `Drop`, before which `take_down`
+        // detaches it, and waits for those who have found it.
+        unsafe { parent.attach(ptr) };
     }
 
     fn add_napis(&self) {
@@ -148,7 +159,7 @@ impl<T: Operations> Unregistered<T> {
             // SAFETY: The context is zeroed, and stays where it is until `Drop` removes it from the
             // device, which is live.
             unsafe {
-                bindings::netif_napi_add(self.as_raw(), napi.as_raw(), Some(Poll::<T>::callback))
+                bindings::netif_napi_add(self.as_raw(), napi.as_raw(), Some(poll_callback::<T>))
             };
         }
     }
@@ -167,8 +178,8 @@ impl<T: Operations> Unregistered<T> {
         unsafe { &(*self.private()).ready }
     }
 
-    /// The virtio device behind the interface.
-    pub fn parent(&self) -> &virtio::DeviceRef {
+    /// The device of the bus behind the interface.
+    pub fn parent(&self) -> &T::Parent {
         // SAFETY: The private area is initialised by the invariant. Who can call this is lent the device
         // before it is taken down, so the reference is there.
         unsafe { (*self.private()).parent.assume_init_ref() }
@@ -215,7 +226,7 @@ impl<T: Operations> Unregistered<T> {
         }
     }
 
-    /// Initialises the driver's data in place. From here on queue events reach it.
+    /// Initialises the driver's data in place. From here on events of the bus reach it.
     ///
     /// # Errors
     ///
@@ -233,12 +244,6 @@ impl<T: Operations> Unregistered<T> {
         Ok(())
     }
 
-    /// Sets DRIVER_OK: from now on the virtio device may use the queues. Once; after [`Self::init`], or
-    /// events are lost.
-    pub fn ready(&mut self) {
-        self.parent().ready();
-    }
-
     /// The device, once [`Self::init`] has run.
     ///
     /// # Errors
@@ -248,8 +253,8 @@ impl<T: Operations> Unregistered<T> {
         if !self.ready_flag().load(Acquire) {
             return Err(EINVAL);
         }
-        // SAFETY: The device was made for `T`. Its data is initialised. It lives, and the virtio device
-        // is bound, until `take_down`, which only owners of `self` call.
+        // SAFETY: The device was made for `T`. Its data is initialised. It lives, and its parent is
+        // bound, until `take_down`, which only owners of `self` call.
         Ok(unsafe { Device::from_raw(self.as_raw()) })
     }
 
@@ -276,8 +281,8 @@ impl<T: Operations> Unregistered<T> {
         unsafe { bindings::disable_delayed_work_sync(work) };
     }
 
-    /// Stops all event sources but the stack, drops the data, and waits until nobody holds the virtio
-    /// device any more. While that is bound, and after the stack has forgotten the device. Sleeps.
+    /// Stops all event sources except the stack, drops the data, and waits for the last reference to the
+    /// parent. While that is bound, and after the device is unregistered. Sleeps.
     fn take_down(&self) {
         if !self.bound.xchg(false, Full) {
             return;
@@ -287,31 +292,30 @@ impl<T: Operations> Unregistered<T> {
         // SAFETY: The private area is valid by the invariant. The reference is there: it is taken here,
         // which happens once, and `forget` has waited for those who look for it.
         let parent = unsafe { addr_of_mut!((*self.private()).parent).read().assume_init() };
-        // A reset that somebody else is at comes to its end first.
+        // Waits for a reset by another thread.
         // SAFETY: The private area is valid by the invariant.
         let resets = unsafe { &(*self.private()).resets }.lock();
         parent.reset();
         let ready = self.ready_flag().xchg(false, Full);
         drop(resets);
         if ready {
-            // The reset has waited for running callbacks. But who breaks the rules can interrupt
-            // after it, and the vectors are freed with the queues only, which are part of the data.
-            parent.synchronize_callbacks();
+            // The reset has waited for running callbacks. But a device that breaks the rules can
+            // interrupt after it, and the vectors are freed only with the queues, which are part of the data.
+            parent.synchronize();
             self.drop_data();
         }
         parent.release();
     }
 
-    /// Has callbacks of the virtio device not find the network device any more. Sleeps.
+    /// Clears the pointer by which events of the bus find the network device, and waits for those that
+    /// read it. Sleeps.
     fn forget(&self) {
-        let vdev = self.parent().as_raw();
-        // SAFETY: The virtio device is live, and nobody else writes the field while it is bound.
-        unsafe { addr_of_mut!((*vdev).priv_).write_volatile(core::ptr::null_mut()) };
+        self.parent().detach();
         // SAFETY: No preconditions but the context.
         unsafe { bindings::synchronize_rcu() };
     }
 
-    /// Drops the driver's data, which is initialised, and which nobody can reach any more.
+    /// Drops the driver's data, which is initialised and can no longer be reached.
     fn drop_data(&self) {
         // SAFETY: The private area is valid by the invariant. CAST: Both wrappers are transparent.
         let data: *mut T = unsafe { addr_of_mut!((*self.private()).data) }.cast();
@@ -321,15 +325,12 @@ impl<T: Operations> Unregistered<T> {
     }
 }
 
-impl<T> Private<T> {
+impl<T: Operations> Private<T> {
     fn new(
-        parent: virtio::DeviceRef,
-        napis: KVec<Napi<T>>,
+        parent: T::Parent,
+        napis: KVec<Napi>,
         netdev: *mut bindings::net_device,
-    ) -> impl PinInit<Self>
-    where
-        T: Operations,
-    {
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             type_id: TypeId::of::<T>(),
             ready: Atomic::new(false),
@@ -365,8 +366,7 @@ impl<T: Operations> Drop for Unregistered<T> {
     }
 }
 
-/// A registered network device; the virtio adapter keeps it, and shuts it down while the virtio device
-/// is bound.
+/// A registered network device; the bus's adapter keeps it, and shuts it down while the parent is bound.
 ///
 /// # Invariants
 ///
@@ -383,11 +383,11 @@ unsafe impl<T: Operations> Send for Registration<T> {}
 unsafe impl<T: Operations> Sync for Registration<T> {}
 
 impl<T: Operations> Registration<T> {
-    /// Unregisters the device, resets the virtio device and drops the driver's data. Sleeps.
+    /// Unregisters the device, resets the parent and drops the driver's data. Sleeps.
     pub(crate) fn shutdown(&self) {
         if self.registered.xchg(false, Full) {
-            // A recovery touches what unregistering takes down: one that runs comes to its end
-            // first, and none begins.
+            // A recovery uses what unregistering takes down. This waits for a running one and prevents
+            // others.
             self.device.disable_work();
             // SAFETY: The device was registered, and this happens once.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What lies above a device: bonds, VLANs, and those that take its frames away.
+//! Upper devices: bonds, VLANs, and devices that take the frames of a device.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 //!
-//! A bridge, macvlan, ipvlan, Open vSwitch and the like take the frames of their ports before the
-//! stack sees them, and may send them out elsewhere. A bond takes them only to give them to the stack
-//! as its own.
+//! A bridge, macvlan, ipvlan or Open vSwitch takes the frames of its ports before the stack sees them,
+//! and may send them out elsewhere. A bond takes them only to give them to the stack as its own.
 
 use super::{
     Device,
@@ -18,20 +17,20 @@ use crate::{
 };
 use core::ptr::addr_of_mut;
 
-/// More devices than the stack lets lie above each other.
+/// More levels of devices than the stack allows.
 const DEPTH_MAX: u32 = 16;
 
 impl<T: Operations> Device<T> {
-    /// Whether somebody takes the device's frames away: from the device itself, from the bond that it
-    /// is in, or from a VLAN on top.
+    /// Whether another device takes the device's frames: from the device itself, from its bond, or
+    /// from a VLAN on top.
     pub fn is_diverted(&self, _rtnl: &rtnl::Held) -> bool {
         // SAFETY: The device lives as long as the reference, and RTNL is held.
         unsafe { is_diverted(self.as_raw(), DEPTH_MAX) }
     }
 }
 
-/// Whether `dev` is a bond or a VLAN: the frames of the devices below are its own, and who takes its
-/// frames away takes theirs.
+/// Whether `dev` is a bond or a VLAN. It passes the frames of the devices below on as its own, so a
+/// device that takes its frames takes theirs.
 ///
 /// # Safety
 ///
@@ -41,8 +40,8 @@ pub(in crate::net) unsafe fn passes_through(dev: *mut bindings::net_device) -> b
     unsafe { bindings::netif_is_bond_master(dev) || bindings::is_vlan_dev(dev) }
 }
 
-/// Whether frames of `dev` may be taken away from now on, while it is linked below `upper`; `master`: as
-/// a port.
+/// Whether frames of `dev` may be taken from now on, when it is linked below `upper`; `master`: as a
+/// port.
 ///
 /// # Safety
 ///
@@ -54,7 +53,7 @@ pub(in crate::net) unsafe fn may_divert(
 ) -> bool {
     // SAFETY: By the contract.
     let is_through = unsafe { passes_through(upper) };
-    // Most take hold of the frames before they link; Open vSwitch does it afterwards.
+    // Most upper devices register for the frames before they link; Open vSwitch does it afterwards.
     if master && !is_through {
         return true;
     }

@@ -11,10 +11,7 @@ mod tests;
 use super::SkBuff;
 use crate::{
     bindings,
-    net::{
-        device::Operations,
-        napi::Poll, //
-    }, //
+    net::napi::Poll, //
 };
 use core::{
     ops::Deref,
@@ -22,7 +19,7 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// The number of pieces that the kernel configuration allows an skb.
+/// The number of fragments that the kernel configuration allows in an skb.
 const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 
 /// A page fragment that the device writes a received frame, or a part of one, to.
@@ -120,12 +117,7 @@ impl RxSkb {
     /// # Errors
     ///
     /// `EINVAL` if the range does not lie in the buffer, `ENOMEM`; the buffer is freed.
-    pub fn build<T: Operations>(
-        _poll: &Poll<'_, T>,
-        buffer: RxBuffer,
-        skip: u16,
-        len: u32,
-    ) -> Result<Self> {
+    pub fn build(_poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
         let end = u32::from(skip).checked_add(len).ok_or(EINVAL)?;
         if end > RxBuffer::capacity() {
             return Err(EINVAL);
@@ -146,7 +138,7 @@ impl RxSkb {
         Ok(Self(skb))
     }
 
-    /// The most bytes that [`Self::build`] and [`Self::append`] can put into one packet.
+    /// The largest number of bytes that [`Self::build`] and [`Self::append`] can put into one packet.
     pub fn capacity() -> u32 {
         RxBuffer::capacity().saturating_mul(MAX_FRAGS + 1)
     }
@@ -192,7 +184,7 @@ impl RxSkb {
     /// # Errors
     ///
     /// The packet, if its first piece is too short for the header.
-    pub fn into_packet<T: Operations>(self, poll: &Poll<'_, T>) -> Result<RxPacket, Self> {
+    pub fn into_packet(self, poll: &Poll<'_>) -> Result<RxPacket, Self> {
         const ETH_HLEN: usize = 14;
         if self.head().len() < ETH_HLEN {
             return Err(self);
@@ -211,8 +203,8 @@ impl RxSkb {
 ///
 /// # Invariants
 ///
-/// As of [`RxSkb`]; besides, the skb has a device and a protocol, and its data is behind the Ethernet
-/// header.
+/// Those of [`RxSkb`]. In addition the skb has a device and a protocol, and its data starts after the
+/// Ethernet header.
 pub struct RxPacket(SkBuff);
 
 impl Deref for RxPacket {
@@ -232,5 +224,20 @@ impl RxPacket {
     pub fn is_for_us(&self) -> bool {
         // SAFETY: The skb is valid, and the type of packet was set with the protocol.
         unsafe { bindings::skb_is_for_us(self.as_raw()) }
+    }
+}
+
+impl Poll<'_> {
+    /// Delivers a received packet to the stack.
+    pub fn receive(&self, packet: RxPacket) {
+        // SAFETY: This is a run of the context. The skb is ours and given away, it has a device and a
+        // protocol, and nobody shares its data.
+        unsafe { bindings::napi_gro_receive(self.napi().as_raw(), packet.into_raw()) };
+    }
+
+    /// Delivers a received packet to the stack, without receive offload (GRO).
+    pub fn receive_single(&self, packet: RxPacket) {
+        // SAFETY: This is a softirq. The skb is ours and given away, it has a device and a protocol.
+        unsafe { bindings::netif_receive_skb(packet.into_raw()) };
     }
 }

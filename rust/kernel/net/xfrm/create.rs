@@ -12,8 +12,6 @@ pub mod fixture;
 use super::{
     modify::Configuring,
     state::{
-        Address,
-        Family,
         IPPROTO_ESP,
         REPLAY_WINDOW_MAX, //
     },
@@ -26,6 +24,10 @@ use crate::{
         device::{
             Device,
             Operations, //
+        },
+        ip::{
+            Address,
+            Family, //
         },
         operation_not_supported, //
     }, //
@@ -54,13 +56,13 @@ pub struct Parameters<'a> {
     pub destination: Address,
     /// The SPI.
     pub spi: u32,
-    /// What policies name the state by; 0 for nothing.
+    /// The id by which policies name the state; 0 for none.
     pub reqid: u32,
     /// The algorithms with their keys.
     pub algorithm: Algorithm<'a>,
     /// UDP source and destination port of RFC 3948.
     pub udp_ports: Option<(u16, u16)>,
-    /// With extended sequence numbers: the high half that the numbers start with.
+    /// The initial high half of the sequence numbers, if they are extended.
     pub esn: Option<u32>,
     /// The replay window in packets, of inbound states.
     pub replay_window: u32,
@@ -90,8 +92,8 @@ const VALID: u8 = bindings::XFRM_STATE_VALID as u8;
 const VOID: u8 = bindings::XFRM_STATE_VOID as u8;
 
 impl Configuring<'_> {
-    /// Makes a state that `dev` offloads, in crypto mode, and puts it into the SAD. `prepare` runs
-    /// when the device has taken the state and nobody else knows it. Sleeps.
+    /// Makes a state that `dev` offloads in crypto mode, and puts it into the SAD. `prepare` runs
+    /// after the device has taken the state, and before anybody else can find it. Sleeps.
     ///
     /// # Errors
     ///
@@ -143,7 +145,7 @@ impl Draft {
         self.0.as_ptr()
     }
 
-    /// Only once the device has the state.
+    /// The state, once the device has it.
     fn state(&self) -> &State {
         // SAFETY: It was offloaded, and the draft has a reference, which cannot end before the borrow.
         unsafe { State::from_raw(self.as_raw()) }
@@ -258,7 +260,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Has `dev` take the state; software only is an error.
+    /// Offloads the state to `dev`; fails if only software would take it.
     fn offload<T: Operations>(
         &self,
         configuring: &Configuring<'_>,
@@ -281,7 +283,7 @@ impl Draft {
         // SAFETY: Nobody else knows the state. The namespace is the state's own, and the caller holds its
         // mutex of XFRM configuration. The other pointers are to locals.
         to_result(unsafe { bindings::xfrm_dev_state_add(net, x, &request, &mut extack) })?;
-        // Crypto mode ends in software without an error.
+        // In crypto mode the stack may fall back to software without an error (X11).
         // SAFETY: The structure is there by the type invariant; a device that goes is taken away with
         // one access, which a volatile read may race with.
         let taker = unsafe { (&raw const (*x).xso.dev).read_volatile() };
@@ -291,14 +293,14 @@ impl Draft {
         if core::ptr::eq(taker, dev.as_raw()) {
             return Ok(());
         }
-        // The device is leaving, and the stack took the one that its routes name. The draft's end
+        // The device is leaving, and the stack has chosen another one by its routes. The draft's drop
         // frees the offload, but does not delete it.
         // SAFETY: The state is offloaded, was not deleted before, and is in no list of the stack.
         unsafe { bindings::xfrm_dev_state_delete(x) };
         Err(ENODEV)
     }
 
-    /// Puts the state into the SAD and tells the world.
+    /// Puts the state into the SAD, audits and announces it.
     fn publish(self) -> Result<ARef<State>> {
         let x = self.as_raw();
         // The SAD's reference, if it takes the state.
@@ -317,8 +319,8 @@ impl Draft {
         // `xfrm_state`.
         let state: ARef<State> = unsafe { ARef::from_raw(self.0.cast()) };
         core::mem::forget(self);
-        // The state may be deleted already, with its device for one, which needs none of the locks that
-        // we hold: its own one keeps a dead state dead.
+        // The state may be deleted already, for example with its device, which needs none of the locks
+        // that we hold. Its own lock keeps a dead state dead.
         state.locked(|| {
             // SAFETY: The structure is there, and the lock keeps other writers out. Readers without it
             // read the byte with one access.
@@ -333,7 +335,7 @@ impl Draft {
         Ok(state)
     }
 
-    /// Takes back what was prepared for the SAD, which did not take the state.
+    /// Undoes the preparations for the SAD, which did not take the state.
     fn withdraw(&self) {
         let x = self.as_raw();
         // SAFETY: The structure is there by the type invariant. The device may look at the byte.

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Received ESP packets that go to XFRM at once.
+//! Received ESP packets that go directly to XFRM.
 //!
-//! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before anybody else sees the packet.
-//! ESP in UDP must take this way although GRO does not, or not always, take it with such packets: the
-//! socket in between would ask its own policies.
+//! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before any other part sees the packet.
+//! ESP in UDP must go there directly as well, because the UDP socket in between would check its own
+//! policies (X73). GRO does not always do that for such packets.
 
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::state::Family;
+use super::state::IPPROTO_ESP;
 use crate::{
     bindings,
     net::{
-        device::Operations,
+        ip::{
+            Address,
+            Family, //
+        },
         napi::Poll,
         skbuff::RxPacket, //
     }, //
@@ -55,7 +58,7 @@ impl EspPlace {
                 let header: &[u8; IPV4_HLEN] = ip.first_chunk()?;
                 let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
                 let in_udp = header[9] == IPPROTO_UDP;
-                let is_ours = in_udp || header[9] == super::state::IPPROTO_ESP;
+                let is_ours = in_udp || header[9] == IPPROTO_ESP;
                 (header[0] == 0x45 && !fragment && is_ours).then_some(Self {
                     family: Family::V4,
                     in_udp,
@@ -65,7 +68,7 @@ impl EspPlace {
             [0x86, 0xdd] => {
                 let header: &[u8; IPV6_HLEN] = ip.first_chunk()?;
                 let payload = u32::from(u16::from_be_bytes([header[4], header[5]]));
-                let is_ours = header[6] == super::state::IPPROTO_ESP;
+                let is_ours = header[6] == IPPROTO_ESP;
                 (header[0] >> 4 == 6 && is_ours).then_some(Self {
                     family: Family::V6,
                     in_udp: false,
@@ -92,7 +95,7 @@ impl EspPlace {
     }
 
     /// The destination address in `frame`, as in [`super::State::destination`].
-    pub fn destination(&self, frame: &[u8]) -> Option<super::state::Address> {
+    pub fn destination(&self, frame: &[u8]) -> Option<Address> {
         let (at, len) = match self.family {
             Family::V4 => (ETH_HLEN.wrapping_add(16), 4),
             Family::V6 => (ETH_HLEN.wrapping_add(24), 16),
@@ -104,14 +107,14 @@ impl EspPlace {
     }
 }
 
-impl<T: Operations> Poll<'_, T> {
-    /// Hands an ESP packet to XFRM, which has [`RxSkb::set_rx_offload`] behind it; ESP is at `place`.
+impl Poll<'_> {
+    /// Hands an ESP packet to XFRM after [`RxSkb::set_rx_offload`]; ESP is at `place`.
     ///
     /// [`RxSkb::set_rx_offload`]: crate::net::skbuff::RxSkb::set_rx_offload
     ///
     /// # Errors
     ///
-    /// The packet, if its IP header is not as it must be: the stack shall judge it.
+    /// The packet, if its IP header is not valid; give it to the stack.
     pub fn receive_esp(&self, skb: RxPacket, place: EspPlace) -> Result<(), RxPacket> {
         let offset = place.offset().saturating_sub(ETH_HLEN);
         // SAFETY: The skb is valid and ours alone; it is not made longer.
@@ -150,7 +153,7 @@ impl<T: Operations> Poll<'_, T> {
         // SAFETY: The control block is that of whoever owns the skb. By the type invariant of the place
         // the address and the next header are in front of ESP, so they are inside of the packet.
         unsafe { bindings::xfrm_input_cb(skb.as_raw(), family, destination, next_header) };
-        let protocol = super::state::IPPROTO_ESP.into();
+        let protocol = IPPROTO_ESP.into();
         // SAFETY: The skb is given away. It has a device, a network header and data at ESP, its control
         // block is filled in, softirqs are off while a NAPI context polls, and this is an RCU section.
         // XFRM reads SPI and sequence number from the packet itself, after asking whether it has them.

@@ -56,7 +56,7 @@ pub enum AdvanceError {
     Dead,
     /// The state has no extended sequence numbers.
     NoEsn,
-    /// The number is lower than that of the state: IVs would come again, or replays pass.
+    /// The number is lower than that of the state: IVs would repeat, or replays pass.
     Backward,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Configuring<'a> {
     }
 
     /// Moves the high half of the sequence numbers of `x` forward to `high`, tells the device and
-    /// announces that. To the number that it has nothing is done. Does not sleep.
+    /// announces that. Does nothing if `high` is the current one. Does not sleep.
     ///
     /// Outbound the low half stays. Inbound it becomes 0, and all numbers with lower high halves
     /// count as seen from then on: the first packet may have any low half.
@@ -174,7 +174,7 @@ fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
     Ok(true)
 }
 
-/// Takes all numbers of the window below a new round for received.
+/// Marks all numbers of the window below the new high half as received.
 ///
 /// # Safety
 ///
@@ -202,7 +202,7 @@ unsafe fn mark_seen(esn: *mut bindings::xfrm_replay_state_esn) {
     }
 }
 
-/// Has the stack take the sequence numbers for announced.
+/// Marks the sequence numbers as announced.
 ///
 /// # Safety
 ///

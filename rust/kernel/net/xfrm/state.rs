@@ -7,13 +7,22 @@ mod replay;
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::{
-    Callbacks,
-    Direction, //
+use super::handle::{
+    Direction,
+    Handle, //
 };
 use crate::{
     bindings,
-    net::device::Operations as NetOperations, //
+    net::{
+        device::{
+            is_made_for,
+            Operations, //
+        },
+        ip::{
+            Address,
+            Family, //
+        }, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -101,19 +110,7 @@ unsafe impl AlwaysRefCounted for State {
     }
 }
 
-/// An IP address in network byte order; IPv4 in the first four bytes.
-pub type Address = [u8; 16];
-
-/// The address family of a state.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// `AF_INET`.
-    V4,
-    /// `AF_INET6`.
-    V6,
-}
-
-/// How a state changes packets.
+/// The mode of a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `XFRM_MODE_TRANSPORT`.
@@ -124,10 +121,10 @@ pub enum Mode {
     Other,
 }
 
-/// UDP (or TCP) around ESP; ports as in the packets of the state.
+/// The encapsulation of ESP in UDP (or TCP), with the ports of the state's packets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encapsulation {
-    /// RFC 3948; else something that the device does not know.
+    /// Whether it is that of RFC 3948; the device supports no other.
     pub is_udp: bool,
     /// Source port.
     pub source_port: u16,
@@ -184,7 +181,7 @@ impl State {
 
     /// Whether packet offload is asked for instead of crypto offload.
     ///
-    /// Says no of a state that the stack has taken away from its device.
+    /// False for a state that the stack has taken from its device.
     pub fn is_packet_offload(&self) -> bool {
         // SAFETY: The structure is there by the type invariant; C reads the bits.
         let kind = u32::from(unsafe { bindings::xfrm_offload_type(self.as_raw()) });
@@ -198,21 +195,21 @@ impl State {
         flags & bindings::XFRM_DEV_OFFLOAD_FLAG_ACQ != 0
     }
 
-    /// The offload handle; of another driver perhaps, so check it before use.
-    pub fn handle(&self) -> super::Handle {
+    /// The offload handle. It may be another driver's, so check it before use.
+    pub fn handle(&self) -> Handle {
         // A bond that fails over gives the state a handle of another device.
-        super::Handle::from_raw(changing!(self, xso.offload_handle))
+        Handle::from_raw(changing!(self, xso.offload_handle))
     }
 
-    /// Whether the device that the user named is one of `T`'s, not one above it such as a bond. No if
-    /// the state is not offloaded any more. Any context.
-    pub fn names_device_of<T: NetOperations>(&self) -> bool {
+    /// Whether the device that the user named is one of `T`, not an upper one such as a bond. False if
+    /// the state is no longer offloaded. Any context.
+    pub fn names_device_of<T: Operations>(&self) -> bool {
         let _guard = rcu::read_lock();
         let dev = changing!(self, xso.dev);
         // SAFETY: A state that names a device has a reference to it. When the stack takes the device
         // away from the state while we look, at the end of the device, it waits for us
         // (`synchronize_net()`) before it frees the device.
-        !dev.is_null() && unsafe { (*dev).xfrmdev_ops } == Callbacks::<T>::ops()
+        !dev.is_null() && unsafe { is_made_for::<T>(dev) }
     }
 
     /// The protocol: 50 ESP, 51 AH, 108 IPComp.
@@ -268,8 +265,8 @@ impl State {
         fixed!(self, props.extra_flags) & bindings::XFRM_SA_XFLAG_OSEQ_MAY_WRAP != 0
     }
 
-    /// What ESP is inside of, if anything. The user may change the ports of a live state: in that
-    /// moment one may be the old one and one the new one. Takes no lock: in any context.
+    /// The encapsulation, if any. The user may change the ports of a live state; meanwhile one may be
+    /// old and the other new. Takes no lock: in any context.
     pub fn encapsulation(&self) -> Option<Encapsulation> {
         let encap = fixed!(self, encap);
         if encap.is_null() {
@@ -291,9 +288,17 @@ impl State {
         })
     }
 
+    /// The long form of the replay state, if there is one.
+    fn replay_esn(&self) -> Option<ReplayEsn<'_>> {
+        let esn = NonNull::new(fixed!(self, replay_esn))?;
+        // SAFETY: Not null, so by the type invariant it lives as long as the state, and the stack writes
+        // to it under the state's lock.
+        Some(unsafe { ReplayEsn::from_raw(esn) })
+    }
+
     /// The replay window in packets; 0 for none. Takes no lock: in any context.
     pub fn replay_window(&self) -> u32 {
-        match ReplayEsn::of(self) {
+        match self.replay_esn() {
             Some(esn) => esn.window(),
             None => u32::from(fixed!(self, props.replay_window)),
         }
@@ -316,10 +321,10 @@ impl State {
         self.locked(|| self.highest_seen_locked())
     }
 
-    /// As [`Self::highest_seen`], in a callback that holds the state's lock. Without the lock the
-    /// halves may not belong together.
+    /// [`Self::highest_seen`] for a callback that holds the state's lock. Without the lock the halves
+    /// may not belong together.
     pub fn highest_seen_locked(&self) -> u64 {
-        match ReplayEsn::of(self) {
+        match self.replay_esn() {
             Some(esn) => esn.highest_seen(),
             None => u64::from(changing!(self, replay.seq)),
         }
@@ -328,19 +333,22 @@ impl State {
     /// The 64-bit number that an outbound state has used last; 32 bits without ESN. Takes the state's
     /// lock: not for callbacks that hold it.
     pub fn last_sent(&self) -> u64 {
-        self.locked(|| match ReplayEsn::of(self) {
+        self.locked(|| match self.replay_esn() {
             Some(esn) => esn.last_sent(),
             None => u64::from(changing!(self, replay.oseq)),
         })
     }
 
-    /// Whether the 64-bit number of an outbound ESN state is in or just before its last round of 2^32,
-    /// where the stack gives numbers of offloaded packets out twice: where one would wrap, it takes one
-    /// step back (`xfrm_replay_overflow_offload_esn()`). Takes no lock: in any context.
+    /// Whether an outbound ESN state has, or will soon have, the last high half. With that one
+    /// `xfrm_replay_overflow_offload_esn()` may hand out the same number twice, when it steps back on
+    /// overflow (X57). Takes no lock: in any context.
     pub fn in_last_round(&self) -> bool {
-        // Those who have asked may still get their numbers.
+        // 2^16 early, because packets that have passed this check may still be numbered.
         const START: u64 = ((u32::MAX as u64) << 32) - (1 << 16);
-        self.is_esn() && ReplayEsn::of(self).is_some_and(|esn| esn.last_sent() >= START)
+        self.is_esn()
+            && self
+                .replay_esn()
+                .is_some_and(|esn| esn.last_sent() >= START)
     }
 
     /// Packets and bytes that the stack has counted, of the same moment. Takes the state's lock: not for
@@ -354,16 +362,16 @@ impl State {
         })
     }
 
-    /// Ends the life of the state as its hard limit would: it is deleted, key managers are told that it
-    /// expired, and the audit log has it. Nothing happens if it is dead already, or not yet one of the
-    /// stack's states. Takes the state's lock, does not sleep.
+    /// Expires the state as its hard limit would: deletes it, notifies key managers and audits that.
+    /// Does nothing if it is dead already, or not yet one of the stack's states. Takes the state's lock,
+    /// does not sleep.
     pub fn expire(&self) {
         // SAFETY: The structure is there by the type invariant, and the reference behind `self` stays
         // while the stack drops its own one.
         unsafe { bindings::xfrm_state_expire(self.as_raw()) }
     }
 
-    /// What policies name the state by.
+    /// The id by which policies name the state.
     pub fn reqid(&self) -> u32 {
         fixed!(self, props.reqid)
     }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From handles to states.
+//! The table that turns handles into states.
 
 #[cfg(espnic_kunit)]
 mod tests;
 
 use super::{
-    Direction,
-    State, //
+    handle::{
+        Direction,
+        Handle, //
+    },
+    state::State, //
 };
 use crate::{
     bindings,
@@ -20,46 +23,6 @@ use kernel::{
     prelude::*,
     sync::aref::ARef, //
 };
-
-/// Names a state that the driver took: slot id, direction and generation.
-///
-/// Never zero as a number, because zero means "not offloaded" to the stack.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Handle {
-    /// The slot, from 0; also the id of the device's object.
-    pub id: u32,
-    /// The direction; each has slots of its own.
-    pub direction: Direction,
-    /// The generation: how often the slot was used, modulo 2^16.
-    pub epoch: u16,
-}
-
-impl Handle {
-    const OUT: u64 = 1 << 32;
-    /// Keeps the handle of slot 0 from being zero.
-    const VALID: u64 = 1 << 33;
-
-    pub(crate) fn to_raw(self) -> c_ulong {
-        let out = match self.direction {
-            Direction::In => 0,
-            Direction::Out => Self::OUT,
-        };
-        ((u64::from(self.epoch) << 48) | Self::VALID | out | u64::from(self.id)) as c_ulong
-    }
-
-    pub(crate) fn from_raw(raw: c_ulong) -> Self {
-        let raw = raw as u64;
-        Self {
-            id: raw as u32,
-            direction: if raw & Self::OUT != 0 {
-                Direction::Out
-            } else {
-                Direction::In
-            },
-            epoch: (raw >> 48) as u16,
-        }
-    }
-}
 
 /// One slot of a table.
 ///
@@ -87,11 +50,11 @@ struct Slot<D> {
 struct Slots<D> {
     list: KVVec<Slot<D>>,
     limit: usize,
-    /// The slots that were released longest ago and last.
+    /// The free slots that were released first and last.
     free: Option<(u32, u32)>,
 }
 
-/// How many slots are looked at before others may have the lock.
+/// The number of slots to look at before the lock is released for others.
 const CHUNK: usize = 256;
 
 // SAFETY: A state belongs to no thread. The pointers are compared, or used to take references, both
@@ -107,7 +70,7 @@ impl<D> Slots<D> {
         }
     }
 
-    /// Takes a free slot: a new one, or that which was released longest ago. Does not allocate.
+    /// Takes a free slot: a new one, or the one that was released first. Does not allocate.
     fn take_free(&mut self) -> Option<(u32, &mut Slot<D>)> {
         let len = self.list.len();
         let id = if len < self.limit {
@@ -132,7 +95,7 @@ impl<D> Slots<D> {
         Some((id, slot))
     }
 
-    /// Frees a slot that is taken; the state is forgotten.
+    /// Frees a taken slot and forgets its state.
     fn release(&mut self, id: u32) {
         let Some(slot) = self.list.get_mut(id as usize) else {
             return;
@@ -245,8 +208,8 @@ impl<D> StateTable<D> {
         slots.get(handle.id, handle.epoch)?.data.as_mut().map(f)
     }
 
-    /// Frees the slot for another state: the device does not know the old one any more. Forgets the
-    /// state, if that has not been done: an add that is refused releases before it is detached.
+    /// Frees the slot for another state. The device must not know the old one any more. Also forgets the
+    /// state, because a refused add releases its slot before it is detached.
     pub fn release(&self, handle: Handle) {
         let mut slots = self.slots(handle.direction).lock();
         if slots.get(handle.id, handle.epoch).is_some() {
@@ -254,9 +217,9 @@ impl<D> StateTable<D> {
         }
     }
 
-    /// Frees the slots of one direction that have neither state nor data: those that were kept because
-    /// the device may have had the object of a dead state. It has none any more. Not while a state is
-    /// being added or freed.
+    /// Frees the slots of one direction that have neither state nor data. They were kept because the
+    /// device may have had the object of a dead state; now it has none. Not while a state is being added
+    /// or freed.
     pub fn release_abandoned(&self, direction: Direction) {
         let mut from = 0usize;
         loop {
@@ -290,7 +253,7 @@ impl<D> StateTable<D> {
         unsafe { State::try_get(state) }
     }
 
-    /// The first live state with an id from `from` on; for a walk over all of them.
+    /// The first live state with an id from `from` on, for a walk over all states.
     pub fn next_live(&self, direction: Direction, from: u32) -> Option<(Handle, ARef<State>)> {
         let mut from = from as usize;
         loop {

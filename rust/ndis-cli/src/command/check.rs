@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `check`: what the model says to a request.
+//! `check`: the model's answer to a request.
 
 use clap::Parser;
 use espnic_ndis::envelope::{QUERY, SET};
@@ -70,7 +70,7 @@ struct Miniport {
     table: Table,
 }
 
-/// What a request led to.
+/// The model's answer to a request.
 struct Verdict {
     result: Result<Completion, Refusal>,
     indications: Vec<Status>,

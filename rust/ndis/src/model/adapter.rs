@@ -45,7 +45,7 @@ pub enum State {
 }
 
 impl State {
-    /// Why no request is taken, if none is.
+    /// The refusal of all requests in this state, if any.
     pub(super) fn refusal(self) -> Option<Refusal> {
         let rules = match self {
             Self::Running | Self::Paused => return None,
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-/// What the direct path needs to know of the adapter, at one moment.
+/// The part of the adapter that the direct path needs, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// NDIS version of the miniport.
@@ -70,7 +70,7 @@ pub struct Snapshot {
     pub config: Capabilities,
 }
 
-/// What a request on the normal path, or a change from elsewhere, did.
+/// The effects of a request on the normal path, or of a change from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effects {
     /// How the request ended.
@@ -108,7 +108,7 @@ enum Encapsulation {
     Off,
 }
 
-/// What NDIS remembers of the miniport's reports.
+/// The miniport's last reports, as NDIS remembers them.
 #[derive(Clone, Copy, Debug)]
 struct Reported {
     hardware: Offload,
@@ -122,9 +122,9 @@ pub struct Adapter {
     hardware: Hardware,
     keywords: Keywords,
     v1: Enabled,
-    /// By what is for both IP versions.
+    /// Enabled by the settings for both IP versions.
     v2: Enabled,
-    /// By what is for adapters that offload IPv4 only.
+    /// Enabled by the settings for adapters that offload IPv4 only.
     v2_ipv4: Enabled,
     /// Checksums and large sends.
     tasks: Tasks,
@@ -183,12 +183,12 @@ impl Adapter {
         &mut self.keywords
     }
 
-    /// What the hardware can do, as it was reported last. NDIS answers the query with it (R19).
+    /// The hardware's capabilities as last reported. NDIS answers the query with them (R19).
     pub fn hardware(&self) -> &Offload {
         &self.reported.hardware
     }
 
-    /// What is enabled, as it was reported last: never more than what is enabled (R11).
+    /// The configuration as last reported, which never exceeds what is enabled (R11).
     pub fn current(&self) -> &Offload {
         &self.reported.current
     }
@@ -220,7 +220,7 @@ impl Adapter {
         self.processed().is_offered()
     }
 
-    /// What received packets are processed with: what is enabled, of the IP versions that
+    /// The capabilities for processing received packets: those that are enabled, for the IP versions that
     /// OID_OFFLOAD_ENCAPSULATION has set going (R15).
     pub fn processed(&self) -> Capabilities {
         let on = |encapsulation| matches!(encapsulation, Encapsulation::On(_));
@@ -307,7 +307,7 @@ impl Adapter {
         })
     }
 
-    /// The hardware below is another one (R21), for instance under a MUX driver.
+    /// Follows a change of the hardware below (R21), for instance under a MUX driver.
     pub fn hardware_changed(&mut self, hardware: Hardware) -> Effects {
         self.change(true, |adapter| adapter.hardware = hardware)
     }
@@ -340,7 +340,7 @@ impl Adapter {
         }
     }
 
-    /// What every request meets first (R39, R40).
+    /// The checks for every request (R39, R40).
     fn known(&self, oid: Oid) -> Result<(), Refusal> {
         match self.state {
             State::Removed => Err(Refusal::new(Status::NOT_ACCEPTED, "R40")),
@@ -349,7 +349,7 @@ impl Adapter {
         }
     }
 
-    /// What a request meets first that comes down to the miniport.
+    /// The checks for a request that comes down to the miniport.
     fn admit(&self, oid: Oid) -> Result<(), Refusal> {
         match self.state.refusal() {
             Some(refusal) => Err(refusal),
@@ -478,7 +478,7 @@ impl Adapter {
             .enabled(enabled.ah, enabled.esp)
     }
 
-    /// Tells NDIS what holds now.
+    /// Reports the current state to NDIS.
     fn report(&mut self, hardware: bool) {
         if hardware {
             let offered = self.offered();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the model needs from an adapter: its table of SAs.
+//! The table of SAs that the model needs from an adapter.
 
 use super::bundle::Bundle;
 #[cfg(not(kernel))]
@@ -55,7 +55,7 @@ pub trait Backend {
     fn offloaded(&self) -> u32;
 }
 
-/// Why a bundle was not removed.
+/// The reason for which a bundle was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveError {
     /// No bundle has this handle. The request succeeds all the same (C6).
@@ -77,7 +77,7 @@ impl RemoveError {
     }
 }
 
-/// Why a sequence number was not updated.
+/// The reason for which a sequence number was not updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateError {
     /// No bundle has this handle (R78).
@@ -132,7 +132,7 @@ pub struct UpperHalves {
 
 #[cfg(not(kernel))]
 impl UpperHalves {
-    /// Those that a new bundle starts with (R64).
+    /// The upper halves with which a new bundle starts (R64).
     pub fn of(bundle: &Bundle<'_>) -> Self {
         Self {
             esp: bundle.esp.and_then(|esp| esp.esn),
@@ -140,7 +140,7 @@ impl UpperHalves {
         }
     }
 
-    /// Sets that of the part of `shape` with this protocol and SPI.
+    /// Sets the upper half of the part of `shape` with this protocol and SPI.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! One security association bundle, checked: what an element of ADD_SA or ADD_SA_EX asks for.
+//! One checked security association bundle: the content of an element of ADD_SA or ADD_SA_EX.
 //!
 //! A [`Bundle`] borrows its keys from the request buffer and ends with the request. Types that
 //! carry key material implement neither `Debug` nor `PartialEq`.
@@ -8,8 +8,8 @@
 use crate::algorithm::{Authentication, Encryption};
 use crate::sa::{Address, Spi, UdpEsp};
 
-/// Transport or tunnel. NDIS has no field for it (C14), so that it comes from the UDP-ESP subtype,
-/// from whoever sends the request, or is left to the packets.
+/// Transport or tunnel. NDIS has no field for it (C14), so it comes from the UDP-ESP subtype, from the
+/// sender of the request, or is left to the packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// By the packet: inner protocol 4 or 41 means tunnel.

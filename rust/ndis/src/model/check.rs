@@ -46,7 +46,7 @@ pub enum Repeated {
     Refused,
 }
 
-/// How to read what the documentation leaves open.
+/// The readings of what the documentation leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Convention {
     /// Place of the salt.
@@ -59,7 +59,7 @@ pub struct Convention {
 
 /// Checks a bundle against itself and against the current configuration.
 ///
-/// `mode` is what the sender says about transport and tunnel.
+/// `mode` is the sender's choice of transport or tunnel.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ impl<'a> Keys<'_, 'a> {
             false => self.integrity(&sa.authentication_algorithm)?,
         };
         let combined = cipher.is_some_and(|cipher| cipher.algorithm.is_combined());
-        // A combined-mode cipher stands alone; without one, somebody has to authenticate (R57,
+        // A combined-mode cipher stands alone; any other needs an authentication algorithm (R57,
         // C18).
         require(!(combined && integrity.is_some()), "R57")?;
         let authenticated = combined || integrity.is_some() || (has_ah && cipher.is_some());
@@ -226,7 +226,7 @@ impl<'a> Keys<'_, 'a> {
             return Ok(None);
         }
         let key = algorithm.key_length().ok_or(invalid("R60"))?;
-        // Only what is supported has to be right in itself.
+        // Only supported algorithms are checked further.
         support(self.config.encryption.contains(algorithm), "R60")?;
         let salt_length = algorithm.salt_length();
         let material = self.material(info, key, salt_length)?;

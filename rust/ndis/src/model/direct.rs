@@ -44,7 +44,7 @@ pub fn request(
 ///
 /// # Errors
 ///
-/// The refusal. What some elements of a list are refused for while others succeed is not in it.
+/// The refusal. If some elements of a list succeed, the refusals of others are not in it.
 pub fn try_request(
     snapshot: &Snapshot,
     backend: &impl Backend,
@@ -200,7 +200,7 @@ impl<B: Backend> Adding<'_, B> {
             let element = AddSa::parse(buffer, offset)?;
             at = element.next();
             let stays = element.fixed.offload_handle.handle().filter(|&handle| {
-                // Whatever takes the adapter away takes, or has taken, the bundle along.
+                // If the adapter is leaving, the bundle goes, or has gone, with it.
                 self.backend.remove(handle) == Err(RemoveError::Aborted)
             });
             all = all && stays.is_none();
@@ -209,8 +209,8 @@ impl<B: Backend> Adding<'_, B> {
         Ok(all)
     }
 
-    /// Writes NULL over whatever the sender left in the handles, as far as the buffer has any, so
-    /// that no failed request leaves something that looks like a handle (R46, R68).
+    /// Writes NULL over the handles, as far as the buffer has any, so that a failed request leaves nothing
+    /// that looks like a handle (R46, R68).
     fn clear(&self, buffer: &mut [u8]) {
         // A buffer that is too short for a handle has none to clear.
         let _ = match self.request.oid {

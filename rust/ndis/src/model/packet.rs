@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What a frame says about itself: IP header, fragments, UDP encapsulation, AH and ESP headers.
+//! The headers of a packet: IP header, fragments, UDP encapsulation, AH and ESP headers.
 //!
 //! Offsets are in bytes from the first byte of the slice, which is the IP header. Nothing here
 //! trusts a length: a packet that ends early is [`Plain::Short`].
@@ -50,7 +50,7 @@ pub struct Ip {
     pub fragment: bool,
 }
 
-/// Why a packet has nothing for IPsec offload.
+/// The reason for which a packet has nothing for IPsec offload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain {
     /// Neither AH nor ESP, with or without UDP encapsulation.
@@ -103,7 +103,7 @@ pub fn classify_head(head: &[u8], whole: usize) -> Class {
     if ip.fragment {
         return Class::Plain(Plain::Fragment);
     }
-    // What stands behind the packet is none of it.
+    // Bytes after the packet do not belong to it.
     let head = head.get(..ip.length).unwrap_or(head);
     match ip.protocol {
         PROTOCOL_ESP => header(head, ip, false, Operation::ESP, ip.header),

@@ -2,13 +2,13 @@
 
 //! Requests that were answered with NDIS_STATUS_PENDING and are completed later (R34-R36, R41-R43).
 //!
-//! [`Pending`] is the bookkeeping only, in storage of the caller and under the caller's lock: who
-//! may start, what a cancellation or a reset ends, and that each request is completed exactly once.
-//! The caller does the work and calls NdisMDirectOidRequestComplete with what it is told.
+//! [`Pending`] does only the bookkeeping, in storage of the caller and under the caller's lock: which
+//! requests may start, which ones a cancellation or a reset ends, and that each request is completed
+//! exactly once. The caller does the work and calls NdisMDirectOidRequestComplete with the result.
 
 use crate::status::Status;
 
-/// What a pended request does, as far as order matters.
+/// The kind of a pended request, as far as order matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// ADD_SA or ADD_SA_EX.
@@ -26,11 +26,11 @@ const ENDS_OF_DELETE: [Status; 3] = [
     Status::REQUEST_ABORTED,
 ];
 
-/// Names one pended request; never given out twice by one table.
+/// The name of one pended request; a table never gives out one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(u64);
 
-/// What became of one request.
+/// The end of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
     /// The request.
@@ -41,7 +41,7 @@ pub struct Done {
     pub status: Status,
 }
 
-/// Why a completion is refused.
+/// The reason for which a completion is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The request was completed before, or never pended (R34).
@@ -138,8 +138,8 @@ impl<S: Places> Pending<S> {
         true
     }
 
-    /// Whether the transport or NDIS gave up on a request whose work has started. The work should
-    /// stop where it can; a request that stops so ends with [`Status::REQUEST_ABORTED`].
+    /// Whether the transport or NDIS has cancelled a request whose work has started. The work should stop
+    /// where it can; the request then ends with [`Status::REQUEST_ABORTED`].
     pub fn is_cancelled(&self, ticket: Ticket) -> bool {
         self.find(ticket).is_some_and(|entry| entry.cancelled)
     }

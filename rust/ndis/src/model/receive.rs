@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What a received packet's out-of-band words say (R111-R128 of the reference, and its matrix).
+//! The out-of-band words of received packets (R111-R128 of the reference, and its matrix).
 //!
-//! [`Report`] is what the NIC found out, [`Report::record`] the words for it. The NIC indicates
-//! every packet (R111): there is no value that stands for a drop, and none for replay (R123).
+//! [`Report`] is the result of the NIC, [`Report::record`] makes the words for it. The NIC indicates
+//! every packet (R111): there is no value for a drop, and none for replay (R123).
 
 use super::bundle::Mode;
 use crate::oob::{CryptoStatus, Receive, ReceiveHeader, ReceiveV1};
 
-/// How the check of one IPsec payload went.
+/// The result of the check of one IPsec payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// Every integrity value was right, and the payload was decrypted if it had to be.
@@ -25,7 +25,7 @@ pub enum Check {
     Other,
 }
 
-/// What the NIC did with a packet.
+/// The NIC's work on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Nothing: no SA, not covered by the capabilities, a fragment, IKE, offload not set up.
@@ -46,7 +46,7 @@ pub enum Work {
     },
 }
 
-/// What the NIC reports of one received packet.
+/// The NIC's report on one received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// What it did.
@@ -85,7 +85,7 @@ impl Report {
             next_crypto_done,
             status,
         };
-        // A payload that was not opened has no trailer that anybody has read.
+        // If a payload was not decrypted, its trailer was not read.
         let header = self
             .trailer
             .filter(|_| crypto_done && status == CryptoStatus::SUCCESS)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Why a request is refused: its status, and the rule behind it.
+//! Refusals of requests: the status, and the rule behind it.
 
 use super::completion::Completion;
 use crate::{Fault, Status};
@@ -27,7 +27,7 @@ impl Refusal {
         }
     }
 
-    /// What the table of SAs answered. Of its other reasons it does not tell the rule.
+    /// The refusal for a status of the table of SAs, with the rule behind it if there is one.
     pub fn by_backend(status: Status) -> Self {
         let rules = match status {
             Status::RESOURCES => "R49 C27",

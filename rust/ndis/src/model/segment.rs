@@ -15,8 +15,8 @@ use crate::sa::Address;
 /// Bytes of a TCP header without options (RFC 9293).
 const TCP_HEADER: usize = 20;
 
-/// What the large send capabilities allow. Where LsoSupported is reported, they hold for IPsec as
-/// well (R24).
+/// The limits of the large send capabilities. If LsoSupported is reported, they hold for IPsec as well
+/// (R24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     v1: Limit,
@@ -24,7 +24,7 @@ pub struct Limits {
     v2_ipv6: Limit,
 }
 
-/// What one form of large send allows.
+/// The limits of one form of large send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limit {
     /// Mask of encapsulations.
@@ -40,7 +40,7 @@ struct Limit {
 }
 
 impl Limits {
-    /// Those of a configuration that an adapter has reported.
+    /// The limits of a configuration that an adapter has reported.
     pub fn of(image: &Offload) -> Self {
         let limit = |lso: &Lso, tcp_options, ip_options| Limit {
             encapsulation: lso.encapsulation.get(),

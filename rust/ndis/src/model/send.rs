@@ -57,7 +57,7 @@ pub fn copy_info(from: &[u64], to: &mut [u64]) {
     }
 }
 
-/// What becomes of a packet.
+/// The decision on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is sent as it is.
@@ -85,7 +85,7 @@ pub struct Job {
     pub segments: Option<Segments>,
 }
 
-/// What does not fit.
+/// The packet does not fit its out-of-band words or its SA.
 struct Mismatch;
 
 /// Checks every packet of a NET_BUFFER_LIST against its out-of-band words (R100). The status is
@@ -110,7 +110,7 @@ pub fn check_list<'p>(
     Status::SUCCESS
 }
 
-/// Checks one packet as [`check_within`] does, for an adapter that cuts whatever large send it gets.
+/// Checks one packet like [`check_within`], for an adapter without limits for large sends.
 pub fn check(
     processing: bool,
     config: &Capabilities,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Offloaded SAs as the data path sees them: no keys, only what shapes and matches packets.
+//! Offloaded SAs for the data path: without keys, only the properties that match and shape packets.
 
 use super::bundle::{Bundle, Esp, Mode};
 use super::capabilities::Capabilities;
@@ -36,7 +36,7 @@ pub struct Offloaded {
     pub authentication: Authentication,
 }
 
-/// What ESP of an SA looks like in a packet. Lengths in bytes.
+/// The layout of an SA's ESP in a packet. Lengths in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EspShape {
     /// SPI.
@@ -51,7 +51,7 @@ pub struct EspShape {
     pub iv_source: IvSource,
 }
 
-/// What AH of an SA looks like in a packet.
+/// The layout of an SA's AH in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AhShape {
     /// SPI.
@@ -60,7 +60,7 @@ pub struct AhShape {
     pub icv: usize,
 }
 
-/// Who fills in the initialisation vector. It is always the NIC (R107 by analogy, C28).
+/// The source of the initialisation vector, which the NIC always fills in (R107 by analogy, C28).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IvSource {
     /// There is none.
@@ -85,7 +85,7 @@ impl AhShape {
 }
 
 impl Offloaded {
-    /// What the data path keeps of a bundle.
+    /// The properties of a bundle that the data path keeps.
     pub fn of(bundle: &Bundle<'_>) -> Self {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         let cipher = |esp: Esp<'_>| {

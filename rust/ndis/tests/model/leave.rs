@@ -113,7 +113,7 @@ fn interrupted(
     assert_eq!(late.unwrap_err().status, status);
     assert_eq!(table.offloaded(), 2);
     end_reset(&mut adapter, &table);
-    // Nobody has to do anything: the same handles name the same SAs, and offloads are on.
+    // Without further requests the same handles name the same SAs, and offloads are on.
     assert!(works(&adapter, &table, &arrives, &leaves));
     let done = send(&adapter.snapshot(), &table, Oid::DELETE_SA, &mut buffer);
     assert_eq!((done.status, table.offloaded()), (Status::SUCCESS, 1));

@@ -87,7 +87,7 @@ fn work(
 ) -> Option<Done> {
     let mut pending = queue.pending.lock().unwrap();
     while !pending.start(ticket) {
-        // Cancelled before it began: completed by whoever cancelled.
+        // Cancelled before it began: the canceller completes it.
         if !pending.expired(ticket) {
             return None;
         }

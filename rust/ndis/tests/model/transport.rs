@@ -79,7 +79,7 @@ fn the_transport_counts_for_itself() {
     assert!(!may_add(&transport, gcm(0x100)));
     transport.deleted(1);
     assert!(may_add(&transport, gcm(0x100)));
-    // And the miniport never takes more, whoever miscounts.
+    // And the miniport never takes more, even if the transport miscounts.
     let table = Table::new(8);
     let results =
         [1, 2, 3].map(|spi| try_add(&snapshot(few), &table, &outbound(&[gcm(spi)])).is_ok());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What the tests share.
+//! Support of the tests.
 
 #![allow(dead_code)]
 

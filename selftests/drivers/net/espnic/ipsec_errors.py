@@ -83,11 +83,7 @@ def _expect(cfg, watch, dut=None, driver=None, nic=None, peer=None):
     watch.stop()
     ktap.equal(watch.dut_errors, dut or {}, "XFRM errors of the side under test")
     ktap.equal(watch.peer_errors, peer or {}, "XFRM errors of the peer")
-    for name, count in (driver or {}).items():
-        ktap.equal(watch.driver.get(name, 0), count, f"driver's {name}")
-    if cfg.control:
-        for name, count in (nic or {}).items():
-            ktap.equal(watch.nic.get(name, 0), count, f"NIC's {name}")
+    watch.expect_counters(driver or {}, nic)
 
 
 def _wrong_key_received(cfg, flow):
@@ -205,8 +201,8 @@ def no_sa_received(cfg):
 
 
 def _decrypted_but_refused(cfg, error, change):
-    """The NIC decrypts, and the stack refuses what is inside. change(flow) is what `ip` is told
-    at the side under test after a control run, and what undoes it."""
+    """The NIC decrypts, and the stack refuses the contents. change(flow) gives the `ip` command for
+    the side under test after a control run, and the one that undoes it."""
     flow = _v4()
     _install(cfg, flow)
     direction = Direction(cfg, flow, received=True)

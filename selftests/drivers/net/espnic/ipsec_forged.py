@@ -48,7 +48,7 @@ class Side:
         return Esp(self.payload, next_header or self._next_header, **kwargs)
 
     def send(self, packet, number=None, **kwargs):
-        """One packet, with the next sequence number unless told otherwise."""
+        """One packet, with the next sequence number by default."""
         self._number += 1
         number = self._number if number is None else number
         self._injector.esp(self.flow.in_, packet, number, **kwargs)

@@ -71,7 +71,7 @@ def esn(cfg):
 
 
 def nat_tunnel(cfg):
-    """ESP in UDP, which strongSwan does when told that there is a NAT."""
+    """ESP in UDP, which strongSwan does when it is configured for a NAT."""
     _crypto(cfg, ike.tunnel_behind_nat(), encap=True)
 
 

@@ -192,7 +192,7 @@ def driver_unbound(cfg):
 
 
 def plaintext_is_not_accepted(cfg):
-    """A peer that sends in the clear is not heard while the policies demand ESP."""
+    """Packets in the clear from the peer are dropped while the policies demand ESP."""
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
     link = traffic.Datagrams(cfg.peer, env.PEER4, cfg.dut, env.DUT4)

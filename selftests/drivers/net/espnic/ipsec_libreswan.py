@@ -127,7 +127,7 @@ def rekeying_behind_nat(cfg):
 
 
 def _ike_in_udp(cfg):
-    """MAC addresses of those who sent IKE to the UDP port of ESP, of late."""
+    """MAC addresses that have recently sent IKE to the UDP port of ESP."""
     port = xfrm.ENCAP_PORT.to_bytes(2, "big")
     parsed = (frames.parse(frame) for _, frame in cfg.sniffer.frames())
     return {packet.smac for packet in parsed if packet and packet.proto == frames.PROTO_UDP
@@ -177,8 +177,8 @@ def shut_down(cfg):
 
 
 def packet_refused(cfg):
-    """nic-offload=packet, which the NIC does not do: libreswan hears the reason, and makes no SA
-    rather than another one."""
+    """nic-offload=packet, which the NIC does not do: libreswan gets the reason, and makes no SA at
+    all."""
     flow = esp.direct()
     pair = _pair(cfg, flow)
     pair.load(flow, "packet")

@@ -110,7 +110,7 @@ def ifdown_flushes(cfg):
 
 
 def ifdown_expires(cfg):
-    """Link down ends SAs as a hard limit does: key managers hear of each one, once."""
+    """Link down expires SAs as a hard limit does: key managers are notified of each, once."""
     flow = _install(cfg)
     ktap.defer(cfg.configure)
     monitor = cfg.dut.spawn("ip", "xfrm", "monitor", "expire")
@@ -251,7 +251,7 @@ def _bring_back(cfg, old, new):
 
 
 def _fill(cfg):
-    """Add SAs until one is refused, which must be for want of room; returns how many there are."""
+    """Add SAs until one is refused, which must be for lack of room; returns how many there are."""
     for _ in range(0, TABLE_LIMIT, BATCH):
         others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=2) for _ in range(BATCH)]
         lines = [other.out.add(xfrm.offload(cfg.netif, "out")) for other in others]

@@ -261,8 +261,8 @@ def _others_come_and_go(cfg):
 
 
 def function_reset_meanwhile(cfg):
-    """The NIC asks for a reset while somebody resets its PCI function, SAs come and go, and answers
-    are late. Neither spoils the other's work, and late answers do no harm afterwards."""
+    """The NIC asks for a reset while its PCI function is reset, SAs come and go, and answers are
+    late. Neither reset disturbs the other, and late answers do no harm afterwards."""
     flow, control = xfrm.Flow(env.DUT4, env.PEER4), cfg.need_request("misbehave", "reset")
     path = netif.reset_file(cfg.device)
     if not path:
@@ -314,7 +314,7 @@ def _add(cfg, flows):
 
 
 def answers_missing(cfg):
-    """The NIC answers no more while it is told to destroy all SAs of a full table. After a reset
+    """The NIC does not answer the commands that destroy all SAs of a full table. After a reset
     there is room for as many as before."""
     control = cfg.need_request("misbehave", "reset")
     cfg.need_request("never")

@@ -127,7 +127,7 @@ load_again() {
 	ping_works || fail "no traffic after loading"
 }
 
-# The device for OID requests is there only for whoever asks for it.
+# The device for OID requests exists only if the module parameter asks for it.
 ndis_device() {
 	[ -n "$NDIS" ] || skip "the module has no parameter ndis"
 	for _on in 0 1; do
@@ -152,7 +152,7 @@ ndis_device() {
 	connect
 }
 
-# A NIC that does not offer F_IPSEC is refused even if somebody asks for it by name.
+# A NIC that does not offer F_IPSEC is refused even when it is bound by name.
 other_nic_is_not_taken() {
 	echo "$PEER_DEVICE" >"$BUS/drivers/$PEER_DRIVER/unbind"
 	if echo "$PEER_DEVICE" 2>/dev/null >"$BUS/drivers/$DRIVER/bind"; then

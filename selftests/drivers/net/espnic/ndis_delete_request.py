@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The NIC asks for the deletion of SAs when there are more than it was told: of the least recently
-used one, in a packet of its own.
+"""While there are more SAs than its limit, the NIC asks for the deletion of the least recently used
+one, in a packet of that SA.
 """
 
 import sys

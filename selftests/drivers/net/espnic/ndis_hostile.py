@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Whoever should not, whatever makes no sense, everything at once, and the NIC that goes away."""
+"""Callers without rights, senseless requests, many at once, and the removal of the NIC."""
 
 import contextlib
 import ctypes
@@ -73,7 +73,7 @@ def _own_user_namespace():
 
 
 def permissions(cfg):
-    """No CAP_NET_ADMIN in the interface's namespace: EPERM, also with somebody else's open file."""
+    """No CAP_NET_ADMIN in the interface's namespace: EPERM, also with an inherited open file."""
     ndis.need()
     ktap.equal(_in_child(lambda: os.open(ndis.DEVICE, os.O_RDWR), _drop), "EACCES", "open")
     miniport, fresh = ndis.ready(cfg), ndis.opened()
@@ -325,7 +325,7 @@ def same_sa_at_once(cfg):
 
 
 def _removed(miniport):
-    """The file has been told that its adapter is gone, once, and nothing else."""
+    """The file has one record of the removal of its adapter, and no other."""
     ktap.equal([one.kind for one in miniport.read()], [4], "kinds of records at the removal")
     ktap.equal(miniport.info()["flags"] & ndis.REMOVED, ndis.REMOVED, "flag of the removal")
     failed, sa = miniport.info()["failed"], esp.direct().out

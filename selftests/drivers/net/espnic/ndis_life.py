@@ -224,7 +224,7 @@ def esn(cfg):
 
 
 def derived_mode(cfg):
-    """Without a mode in the envelope the structure decides: no UDP, not told: transport."""
+    """Without a mode in the envelope the structure decides: without UDP it is transport."""
     ktap.rules("R55")
     miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     answer = miniport.expect("SUCCESS", oid.ADD_SA_EX, oid.add_sa_ex(flow.out, False), reqid=1)
@@ -292,7 +292,7 @@ def handles_are_new(cfg):
 
 
 def announced(cfg):
-    """Key managers are told of these SAs what they are told of those of ip xfrm."""
+    """Key managers are notified of these SAs as of those of ip xfrm."""
     miniport, monitor = ndis.ready(cfg, ndis.ALL), netlink.Monitor(cfg.dut)
     for esn_high in (None, 0):
         by_oid, by_ip = esp.direct(), esp.direct()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Off means off, per IP version and in both directions: while ESP is off by NDIS, or receive
 processing was not set going, the NIC leaves packets of living SAs to software, and takes them on
-again afterwards. Whoever does the work, no packet is lost.
+again afterwards. No packet is lost, in the NIC or in software.
 """
 
 import sys

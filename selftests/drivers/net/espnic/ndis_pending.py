@@ -106,7 +106,7 @@ def final_at_once(cfg):
 
 
 def in_flight(cfg):
-    """Nobody waits for the NIC: neither who sends further requests, nor who lists SAs."""
+    """Neither further requests nor the list of SAs wait for the NIC."""
     ktap.rules("R31", "R146")
     miniport = ndis.ready(cfg)
     _late(cfg)
@@ -291,7 +291,7 @@ def keys_are_not_recorded(cfg):
 
 
 def esn_messages(cfg):
-    """Key managers hear of SAs of pended requests as of others."""
+    """Key managers are notified of SAs of pended requests as of others."""
     miniport, monitor, sa = ndis.ready(cfg), netlink.Monitor(cfg.dut), esp.direct().out
     _add(miniport, 1, sa, esn=0)
     _delete(miniport, 2, *_completed(miniport, 1)[0].handles)

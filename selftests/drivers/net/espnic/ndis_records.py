@@ -145,7 +145,7 @@ def _untouched(miniport, count):
 
 
 def no_sa(cfg):
-    """An SPI that no offloaded SA has: no out-of-band data, whoever decrypts it."""
+    """An SPI that no offloaded SA has: no out-of-band data, in the NIC or in software."""
     ktap.rules("R66", "R111", "R114", "R119", "R121")
     miniport, flow = ndis.ready(cfg, ndis.ALL), esp.direct()
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
@@ -377,7 +377,7 @@ def _wait_for_silence(miniport):
 
 
 def too_many(cfg):
-    """A ring that nobody empties: the newest are lost, and counted."""
+    """A ring that is not read: the newest records are lost, and counted."""
     miniport, flow = ndis.ready(cfg, ndis.RECEIVED), esp.direct()
     ndis.protect(cfg, miniport, flow)
     lost_before = miniport.info()["lost"]
@@ -431,7 +431,7 @@ def reading(cfg):
 
 
 def waiting_before_bind(cfg):
-    """Who waits on a file before it is bound hears of its first record."""
+    """A reader that waits before the file is bound gets its first record."""
     fd, flow = ndis.opened(os.O_NONBLOCK), esp.direct()
     poll = select.epoll()
     ktap.defer(poll.close)

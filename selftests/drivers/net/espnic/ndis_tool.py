@@ -133,7 +133,7 @@ def session(cfg):
 
 
 def add_stays(cfg):
-    """`add` keeps its SA until it is told to end; other processes see it, and may delete it."""
+    """`add` keeps its SA until it is terminated; other processes see it, and may delete it."""
     miniport, sas = ndis.ready(cfg), [esp.direct().out, esp.direct().out]
     first, second = (Process(cfg, "add", *_words(cfg, sa, "out")) for sa in sas)
     handles = [tool.answer()["handle"] for tool in (first, second)]
@@ -207,7 +207,7 @@ def session_survives(cfg):
 
 
 def ends(cfg):
-    """SIGTERM ends what waits for standard input; a pipe that nobody reads ends it quietly."""
+    """SIGTERM ends a wait for standard input; a pipe without a reader ends the tool quietly."""
     tool = Process(cfg, "raw", "1", "-")
     tool.sleeps("pipe_read", "standard input")
     ktap.equal(tool.terminate(), -signal.SIGTERM, "exit status while it reads")
@@ -320,7 +320,7 @@ def follow_kinds(cfg):
 
 
 def follow_lost(cfg):
-    """Records that were lost behind the last one are told at the end."""
+    """Records that were lost after the last one are reported at the end."""
     miniport, flow = ndis.ready(cfg), esp.direct()
     ndis.protect(cfg, miniport, flow)
     tool = Process(cfg, "session")

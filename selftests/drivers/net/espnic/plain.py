@@ -93,7 +93,7 @@ def _link_stats(cfg):
 
 
 def _group_reports(cfg):
-    """How often NETIF has told its multicast groups."""
+    """How often NETIF has announced its multicast groups."""
     with cfg.dut:
         text = Path(f"/proc/net/dev_snmp6/{cfg.netif}").read_text(encoding="ascii")
     counts = dict(line.split() for line in text.splitlines())
@@ -172,7 +172,7 @@ def _carrier(cfg, state):
 
 
 def bind_after_stock(cfg):
-    """Stock virtio_net leaves reports of changes switched off; ours must hear of them again."""
+    """virtio_net leaves configuration changes switched off; espnic must get them again."""
     cfg.need_control()
     with cfg.driver_away():
         netif.bind(cfg.device, "virtio_net", cfg.netif)

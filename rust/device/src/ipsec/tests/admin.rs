@@ -16,15 +16,15 @@ const MISSING: (u16, u16) = (ENXIO, Q_INVALID_FIELD);
 const EXISTS: (u16, u16) = (EEXIST, Q_INVALID_FIELD);
 const BUSY: (u16, u16) = (EBUSY, Q_INVALID_COMMAND);
 
-fn default_new() -> Ipsec {
+fn default_new() -> Engine {
     new(Backend::default())
 }
 
-fn default_ready() -> Ipsec {
+fn default_ready() -> Engine {
     ready(Backend::default())
 }
 
-fn use_list(ipsec: &Ipsec, list: u64) -> (u16, u16) {
+fn use_list(ipsec: &Engine, list: u64) -> (u16, u16) {
     status(ipsec, Command::ListUse(&list.to_le_bytes()))
 }
 
@@ -189,7 +189,7 @@ fn without_the_extension_it_does_not_show() {
         x_ipsec: false,
         ..IpsecConfig::default()
     };
-    let ipsec = Ipsec::new(config);
+    let ipsec = Engine::new(config);
     ipsec.set_x_ipsec(true);
     use_list(&ipsec, OPS_ALL);
     assert_eq!(

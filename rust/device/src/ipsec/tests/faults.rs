@@ -6,7 +6,7 @@ use super::*;
 use crate::ipsec::faults::Algorithm;
 use espnic_wire::admin::{ENOSPC, Q_NORESOURCE};
 
-fn pair() -> (Ipsec, Ipsec) {
+fn pair() -> (Engine, Engine) {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &object(OBJ_OUTB_SA)), DONE);
     assert_eq!(create(&b, OBJ_INB_SA, 2, &object(OBJ_INB_SA)), DONE);
@@ -14,7 +14,7 @@ fn pair() -> (Ipsec, Ipsec) {
 }
 
 /// Status at the receiver of packets with payloads of these lengths.
-fn exchange(a: &Ipsec, b: &Ipsec, lens: &[usize]) -> Vec<u8> {
+fn exchange(a: &Engine, b: &Engine, lens: &[usize]) -> Vec<u8> {
     let status = |(seq, &len): (usize, &usize)| {
         let (hdr, mut wire) = frame(1, seq as u32 + 1, &vec![0x55; len]);
         send(a, &hdr, &mut wire).unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Administration commands that nobody should send: each is answered, none does harm.
+//! Malformed administration commands: each is answered, none does harm.
 
 use super::*;
 use espnic_wire::admin::{ENOSPC, Q_NORESOURCE};

@@ -29,7 +29,7 @@ fn udp_frame(seq: u32, payload: &[u8]) -> (NetHdr48, Vec<u8>) {
     (hdr, frame)
 }
 
-fn pair() -> (Ipsec, Ipsec) {
+fn pair() -> (Engine, Engine) {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &encapsulated(OBJ_OUTB_SA)), DONE);
     assert_eq!(create(&b, OBJ_INB_SA, 2, &encapsulated(OBJ_INB_SA)), DONE);
@@ -56,7 +56,7 @@ fn packets_in_udp_are_encrypted_and_decrypted() {
     assert_eq!(sent[58..71], *b"through a NAT");
 }
 
-/// The checksum covers the ciphertext: whoever verified it after decryption would drop the packet.
+/// The checksum covers the ciphertext, so a check after decryption would drop the packet.
 #[test]
 fn the_udp_checksum_goes_with_the_ciphertext() {
     let (a, b) = pair();

@@ -20,20 +20,20 @@ fn esn(obj_type: u16, window: u32, seq: Option<u64>) -> SaObject {
     object
 }
 
-fn sender() -> Ipsec {
+fn sender() -> Engine {
     let a = ready(Backend::default());
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &esn(OBJ_OUTB_SA, 0, None)), DONE);
     a
 }
 
-fn receiver(window: u32, top: u64) -> Ipsec {
+fn receiver(window: u32, top: u64) -> Engine {
     let b = ready(Backend::default());
     let object = esn(OBJ_INB_SA, window, Some(top));
     assert_eq!(create(&b, OBJ_INB_SA, 2, &object), DONE);
     b
 }
 
-fn packet(a: &Ipsec, seq: u64) -> Vec<u8> {
+fn packet(a: &Engine, seq: u64) -> Vec<u8> {
     let (mut hdr, mut wire) = frame(1, seq as u32, b"numbered");
     hdr.sec.esn_hi = ((seq >> 32) as u32).into();
     send(a, &hdr, &mut wire).unwrap();
@@ -41,7 +41,7 @@ fn packet(a: &Ipsec, seq: u64) -> Vec<u8> {
 }
 
 /// Status, and the high half that was used.
-fn receive(b: &Ipsec, mut wire: Vec<u8>) -> (u8, u32) {
+fn receive(b: &Engine, mut wire: Vec<u8>) -> (u8, u32) {
     let mut hdr = NetHdr48::default();
     b.receive(&mut wire, &mut hdr);
     assert!(hdr.has(F_SECURITY | F_X_SEC));

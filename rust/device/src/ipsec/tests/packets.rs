@@ -6,14 +6,14 @@ use super::*;
 use proptest::prelude::*;
 
 /// A sender with outbound SA 1 and a receiver with inbound SA 2.
-fn pair(sender: Backend, receiver: Backend) -> (Ipsec, Ipsec) {
+fn pair(sender: Backend, receiver: Backend) -> (Engine, Engine) {
     let (a, b) = (ready(sender), ready(receiver));
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &object(OBJ_OUTB_SA)), DONE);
     assert_eq!(create(&b, OBJ_INB_SA, 2, &object(OBJ_INB_SA)), DONE);
     (a, b)
 }
 
-fn default_pair() -> (Ipsec, Ipsec) {
+fn default_pair() -> (Engine, Engine) {
     pair(Backend::default(), Backend::default())
 }
 

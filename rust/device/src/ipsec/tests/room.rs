@@ -11,8 +11,8 @@ const NONE: [u32; 0] = [];
 
 /// A sender with outbound SAs 0 to `count` - 1 and a receiver with the inbound ones.
 struct Nics {
-    a: Ipsec,
-    b: Ipsec,
+    a: Engine,
+    b: Engine,
     seq: u32,
     /// How often [`Nics::wait`] was called.
     waits: u32,

@@ -27,7 +27,7 @@ fn big(seq: u32, data: usize, size: u16) -> (NetHdr48, Vec<u8>) {
     (hdr, frame)
 }
 
-fn pair() -> (Ipsec, Ipsec) {
+fn pair() -> (Engine, Engine) {
     let (a, b) = (ready(Backend::default()), ready(Backend::default()));
     assert_eq!(create(&a, OBJ_OUTB_SA, 1, &object(OBJ_OUTB_SA)), DONE);
     assert_eq!(create(&b, OBJ_INB_SA, 2, &object(OBJ_INB_SA)), DONE);

@@ -110,7 +110,7 @@ fn long_frames_are_cut() {
     assert_eq!(frames(&path), expected);
 }
 
-/// A pipe that nobody reads is a disk that has come to a standstill.
+/// A pipe without a reader stands for a disk that has come to a standstill.
 #[test]
 fn nobody_waits_for_a_slow_disk() {
     let dir = TempDir::new().unwrap();

@@ -20,7 +20,7 @@ use pcap_file::{DataLink, PcapError};
 
 use super::{Batch, Limits, Message, Shared};
 
-/// How long a frame may stay in memory before it is in the file.
+/// The longest time for which a frame stays in memory before it is in the file.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
@@ -49,7 +49,7 @@ impl Write for Counting {
     }
 }
 
-/// The file, and what is to be known to write it.
+/// The file and the state of writing it.
 pub(super) struct Writer {
     path: PathBuf,
     output: PcapNgWriter<Counting>,
@@ -90,7 +90,7 @@ impl Writer {
         })
     }
 
-    /// Writes until nobody can send any more.
+    /// Writes until all senders are gone.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         let mut flushed = Instant::now();
         loop {

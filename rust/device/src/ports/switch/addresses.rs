@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Where the addresses of a switch are.
+//! The address table of a switch.
 //!
-//! An address that a NIC was configured with is that of its guest: another guest's NIC cannot have it, but another
-//! NIC of the same guest can, as under a bond whose interfaces share an address. It is where its guest used it
-//! last, and never anybody else's. All other addresses are where they were used last, whoever did that.
+//! A configured address belongs to the guest of its NIC. Another NIC of the same guest can take it over, as
+//! under a bond whose interfaces share an address; a NIC of another guest cannot. Any other address belongs
+//! to the port that last sent from it, whichever guest has that.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ const MAX_LEARNED: usize = 256;
 /// An address that is not used for so long is forgotten (Linux's bridges have
 /// the same default, `BR_DEFAULT_AGEING_TIME`).
 const AGE: Duration = Duration::from_secs(300);
-/// The same after a reset of its NIC. Not at once: its driver is about to come back, and frames for it are not for
-/// others meanwhile.
+/// The same after a reset of its NIC. Not at once: its driver is about to come back, and others must not
+/// get its frames meanwhile.
 const AGE_AFTER_RESET: Duration = Duration::from_secs(30);
-/// A full port looks no more often for addresses that can be forgotten.
+/// The interval at which a full port looks for addresses that can be forgotten.
 const SEARCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// An Ethernet address.
@@ -28,7 +28,7 @@ pub(super) type Mac = [u8; 6];
 /// A configured address.
 struct Fixed {
     owner: usize,
-    /// Where it was used last.
+    /// The port that last sent from it.
     port: usize,
 }
 
@@ -43,7 +43,7 @@ struct Port {
     guest: Option<MemoryId>,
     /// Number of addresses learned.
     learned: usize,
-    /// When to look again for some that can be forgotten.
+    /// The next time to look for addresses that can be forgotten.
     search: Option<Instant>,
 }
 
@@ -90,7 +90,8 @@ impl Addresses {
         }
     }
 
-    /// A frame from this address came from port `from`. `false` if the address does not belong there now.
+    /// Learns from a frame that came from this address and port `from`. `false` if the address does not
+    /// belong to that port now.
     pub(super) fn learn(&mut self, address: &Mac, from: usize, now: Instant) -> bool {
         if let Some(fixed) = self.fixed.get(address) {
             let own = fixed.owner == from || self.same_guest(fixed.owner, from);
@@ -114,7 +115,7 @@ impl Addresses {
         true
     }
 
-    /// Where a frame to this address goes, if that is known. No address of a group ever is.
+    /// The port for a frame to this address, if it is known. Group addresses are never known.
     pub(super) fn find(&self, address: &Mac, now: Instant) -> Option<usize> {
         if let Some(fixed) = self.fixed.get(address) {
             return Some(fixed.port);
@@ -146,7 +147,7 @@ impl Addresses {
         !full(self)
     }
 
-    /// An address is now at `to`, and no more where it was before.
+    /// Moves the count of an address from the port `before` to the port `to`.
     fn add(&mut self, before: Option<usize>, to: usize) {
         if let Some(port) = before.and_then(|port| self.ports.get_mut(port)) {
             port.learned = port.learned.saturating_sub(1);

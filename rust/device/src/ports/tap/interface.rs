@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Attaching to a TAP interface, again if need be, with what was opened at the start: later the process cannot
-//! open anything. It has `unsafe` because nobody else does these calls without opening something.
+//! Attaching to a TAP interface, repeatedly if necessary, with descriptors that were opened at the start: later
+//! the process cannot open anything. It has `unsafe`, because crates for these calls open files themselves.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Line;
 
-/// Where interfaces come from.
+/// The device that makes interfaces.
 const DEVICE: &str = "/dev/net/tun";
 
 /// The `ioctl` calls of `Interface::attach`.
@@ -38,7 +38,7 @@ pub struct Interface {
     name: String,
     request: Request,
     device: Arc<File>,
-    /// Any socket can ask the kernel for the state of interfaces.
+    /// A socket for the `ioctl` calls on interfaces, which take any kind.
     control: UnixDatagram,
 }
 
@@ -80,7 +80,7 @@ impl Interface {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
             result => result?,
         }
-        // Somebody else may have left it in a state in which it gives segments that are too large.
+        // Another program may have left it with offloads on, so that it gives frames that are too large.
         no_offload(&self.device)?;
         if let Err(error) = self.set_up(request) {
             let name = &self.name;

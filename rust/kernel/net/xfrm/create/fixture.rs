@@ -11,10 +11,12 @@ use super::{
 };
 use crate::{
     bindings,
-    net::xfrm::{
-        state::Family,
-        Direction,
-        State, //
+    net::{
+        ip::Family,
+        xfrm::{
+            Direction,
+            State, //
+        }, //
     }, //
 };
 use kernel::prelude::*;

@@ -2,10 +2,6 @@
 
 //! The sequence numbers of a state.
 
-use super::{
-    fixed,
-    State, //
-};
 use crate::bindings;
 use core::{
     marker::PhantomData,
@@ -20,14 +16,16 @@ use core::{
 /// under the lock of its state; nothing but volatile reads of single fields is done here.
 pub(super) struct ReplayEsn<'a>(
     NonNull<bindings::xfrm_replay_state_esn>,
-    PhantomData<&'a State>,
+    PhantomData<&'a ()>,
 );
 
-impl<'a> ReplayEsn<'a> {
-    /// That of `x`, if it has one.
-    pub(super) fn of(x: &'a State) -> Option<Self> {
-        // INVARIANT: By the type invariant of `State` it lives as long as the state.
-        NonNull::new(fixed!(x, replay_esn)).map(|esn| Self(esn, PhantomData))
+impl ReplayEsn<'_> {
+    /// # Safety
+    ///
+    /// `esn` is the replay state of a state, and lives during `'a`.
+    pub(super) unsafe fn from_raw(esn: NonNull<bindings::xfrm_replay_state_esn>) -> Self {
+        // INVARIANT: By the contract.
+        Self(esn, PhantomData)
     }
 
     /// The replay window in packets.

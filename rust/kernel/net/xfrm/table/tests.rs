@@ -105,7 +105,7 @@ mod cases {
         assert!(table.get(old).is_none());
         let new = table.insert(&x, Out)?;
         assert!(new.id == old.id && new.epoch == 2);
-        // Nobody gets at the new state, or ends it, by the old handle.
+        // The old handle neither finds nor ends the new state.
         table.release(old);
         table.detach(old);
         assert!(table.get(old).is_none() && is(&table.get(new), &x));
@@ -249,7 +249,7 @@ mod cases {
         assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
         table.set_data(dead, 1);
         table.release_abandoned(In);
-        // Its data says that somebody will still free it.
+        // It has data, so `state_free` is still to come.
         assert_eq!(table.insert(&x, In).err(), Some(ENOSPC));
         let _ = table.take_data(dead);
         table.release_abandoned(In);

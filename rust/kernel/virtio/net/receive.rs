@@ -5,9 +5,27 @@
 use crate::{
     bindings,
     net::skbuff::RxBuffer,
-    virtio::queue::Queue, //
+    virtio::{
+        payload::sealed::Payload,
+        queue::Queue, //
+    }, //
 };
-use core::mem::MaybeUninit;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+use kernel::ffi::c_void;
+
+impl Payload for RxBuffer {
+    fn into_token(self) -> NonNull<c_void> {
+        self.into_raw().cast()
+    }
+
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the buffer was given up for the token, and nobody has got it since.
+        unsafe { Self::from_raw(token.cast()) }
+    }
+}
 
 /// A receive queue: holds empty buffers for the device to fill.
 pub type RxQueue = Queue<RxBuffer>;

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Drivers of virtio devices and their registration.
+//! The registration of a driver, and the callbacks of the virtio core.
 
 use super::{
-    Device,
-    DeviceRef,
-    Validation, //
-};
-use crate::{
-    bindings,
-    net::device::{
+    events::{
         reset_done,
         reset_prepare,
         resume,
         schedule_work,
-        suspend,
-        Operations,
+        suspend, //
+    },
+    Driver, //
+};
+use crate::{
+    bindings,
+    net::device::{
         Registration,
         Unregistered, //
+    },
+    virtio::{
+        Device,
+        DeviceRef,
+        Validation, //
     }, //
 };
 use core::{
@@ -26,10 +30,6 @@ use core::{
 };
 use kernel::{
     device,
-    device_id::{
-        IdTable as KernelIdTable,
-        RawDeviceId, //
-    },
     driver,
     error::{
         from_result,
@@ -39,59 +39,6 @@ use kernel::{
     types::Opaque,
     ThisModule, //
 };
-
-/// A `struct virtio_device_id`: which devices a driver takes.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub struct DeviceId(bindings::virtio_device_id);
-
-impl DeviceId {
-    /// A network device with PCI subsystem vendor `vendor`.
-    pub const fn net(vendor: u32) -> Self {
-        Self(bindings::virtio_device_id {
-            device: bindings::VIRTIO_ID_NET,
-            vendor,
-        })
-    }
-}
-
-// SAFETY: `DeviceId` is transparent over `virtio_device_id`.
-unsafe impl RawDeviceId for DeviceId {
-    type RawType = bindings::virtio_device_id;
-}
-
-/// The table of devices that a driver takes.
-pub type IdTable = &'static dyn KernelIdTable<DeviceId, ()>;
-
-/// A driver of virtio network functions.
-pub trait Driver: 'static {
-    /// The network device that it makes.
-    type Net: Operations;
-
-    /// The devices that it takes.
-    const ID_TABLE: IdTable;
-
-    /// The feature bits that it knows, each below 128.
-    const FEATURES: &'static [u32];
-
-    /// Looks at the offered features before they are accepted. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV` leaves the device to other drivers.
-    fn validate(dev: &Validation<'_>) -> Result;
-
-    /// How many queue pairs the network device gets, each with a NAPI context. Sleeps.
-    fn queue_pairs(dev: &Device) -> u16;
-
-    /// Completes the network device, which is registered when this returns: sets up its queues and its
-    /// data, takes the virtio device into use. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// Any; the network device is taken down, and the virtio device not bound.
-    fn probe(net: &mut Unregistered<Self::Net>) -> Result;
-}
 
 /// The adapter for the registration of a [`Driver`]. It owns the network devices that it makes.
 pub struct Adapter<T: Driver>(PhantomData<T>);
@@ -155,7 +102,7 @@ impl<T: Driver> Adapter<T> {
         }
         // SAFETY: The device is live, and the core is binding it, during the call.
         let dev = unsafe { Device::from_raw(vdev) };
-        from_result(|| T::validate(&Validation(dev)).map(|()| 0))
+        from_result(|| T::validate(&Validation::new(dev)).map(|()| 0))
     }
 
     /// # Safety
@@ -176,8 +123,8 @@ impl<T: Driver> Adapter<T> {
             // SAFETY: The device is live, and this is the callback that binds it.
             let dev = unsafe { as_core(vdev) };
             dev.set_drvdata(Ok::<_, Error>(registration))?;
-            // The core keeps what the driver before us has switched off: stock virtio_net leaves
-            // reports of changes off, and with them requests for a reset.
+            // The core keeps what an earlier driver has switched off. virtio_net leaves
+            // configuration changes off, and with them requests for a reset.
             // SAFETY: The device is live, and what `config_changed_callback` needs is in place.
             unsafe { bindings::virtio_config_driver_enable(vdev) };
             Ok(0)
@@ -237,7 +184,7 @@ impl<T: Driver> Adapter<T> {
     }
 }
 
-/// The `struct device` of a virtio device, for what only the core of a bus may do with it.
+/// The `struct device` of a virtio device in the context of its bus (`Core`).
 ///
 /// # Safety
 ///

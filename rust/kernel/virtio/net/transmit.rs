@@ -5,7 +5,10 @@
 use crate::{
     bindings,
     net::skbuff::SkBuff,
-    virtio::queue::Queue, //
+    virtio::{
+        payload::sealed::Payload,
+        queue::Queue, //
+    }, //
 };
 use core::{
     mem::MaybeUninit,
@@ -13,12 +16,26 @@ use core::{
         Deref,
         DerefMut, //
     },
-    ptr::addr_of_mut, //
+    ptr::{
+        addr_of_mut,
+        NonNull, //
+    }, //
 };
 use kernel::prelude::*;
 
 /// The most pieces of one packet: the header, the linear part and the fragments.
 const TX_PIECES: usize = bindings::MAX_SKB_FRAGS as usize + 2;
+
+impl Payload for SkBuff {
+    fn into_token(self) -> NonNull<c_void> {
+        self.into_non_null().cast()
+    }
+
+    unsafe fn from_token(token: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
+        unsafe { Self::from_non_null(token.cast()) }
+    }
+}
 
 /// A transmit queue: holds packets until the device has sent them.
 pub struct TxQueue {
@@ -53,14 +70,14 @@ impl DerefMut for TxQueue {
 }
 
 impl TxQueue {
-    /// The longest header in bytes: what fits into the skb's control block.
+    /// The length of the longest header in bytes: it must fit into the skb's control block.
     pub const HEADER_MAX: usize = 48;
 
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` if a packet may not fit into the ring.
     pub(super) fn new(queue: Queue<SkBuff>) -> Result<Self> {
-        if queue.size().now < Self::PACKET_MAX {
+        if queue.size() < Self::PACKET_MAX {
             return Err(EINVAL);
         }
         Ok(Self {

@@ -1,78 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Capabilities: what the NIC offers and what the driver has taken of it.
+//! Capabilities: those that the NIC offers, and those that the driver has accepted.
 //!
 //! Both standard capabilities are listed, because a device with IPsec must list them. 0x0803 has the
 //! number of SAs; 0x0804, what standard SAs can be, is an empty list, because the NIC has none: a
 //! standard SA is therefore refused for its mode. 0x0fc0 says what crypto-only SAs can be.
 
 use super::config::IpsecConfig;
-use super::refused::Refused;
+use crate::admin::Refused;
 use crate::crypto::Hash;
 use espnic_wire::cap::{self, IpsecLimits, ListHdr, SaMode, XSaEntry};
+use espnic_wire::read_zero_extended;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
-use espnic_wire::{bitmap, read_zero_extended};
 use zerocopy::IntoBytes;
 
-/// What the NIC offers.
-pub(super) struct DeviceCaps {
-    limits: IpsecLimits,
-    x_ipsec: bool,
+/// The agreement of the NIC and its driver since the last reset.
+pub(super) struct Agreed {
+    /// Whether the extension is visible.
+    pub(super) x_ipsec: bool,
+    /// The NIC has told the driver a limit of SAs that is too high, on purpose.
+    pub(super) exaggerated: bool,
+    /// Capabilities that the driver has set.
+    pub(super) caps: DriverCaps,
 }
 
-impl DeviceCaps {
-    /// Of a NIC with this configuration; `x_ipsec` tells whether the extension is visible,
-    /// `exaggerated` that the limits shall be as large as a number can be.
-    pub(super) fn new(config: &IpsecConfig, x_ipsec: bool, exaggerated: bool) -> Self {
-        let least = if exaggerated { u32::MAX } else { 0 };
-        let limits = IpsecLimits {
+impl Agreed {
+    /// The agreement after a reset.
+    pub(super) fn new(x_ipsec: bool) -> Self {
+        Self {
+            x_ipsec,
+            exaggerated: false,
+            caps: DriverCaps::default(),
+        }
+    }
+
+    /// The limits that the driver is told, for a NIC with this configuration.
+    pub(super) fn limits(&self, config: &IpsecConfig) -> IpsecLimits {
+        let least = if self.exaggerated { u32::MAX } else { 0 };
+        IpsecLimits {
             inb_sa_limit: config.inb_sa_limit.max(least).into(),
             outb_sa_limit: config.outb_sa_limit.max(least).into(),
-        };
-        Self { limits, x_ipsec }
-    }
-
-    fn list(&self) -> &'static [u16] {
-        if self.x_ipsec {
-            &[cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA]
-        } else {
-            &[cap::IPSEC_RESOURCE, cap::IPSEC_SA]
         }
     }
+}
 
-    /// Bitmap of capability ids.
-    pub(super) fn ids(&self) -> Result<Vec<u8>, Refused> {
-        let max = self.list().iter().copied().max().unwrap_or(0);
-        let mut ids = vec![0; bitmap::size_for(max)];
-        for &id in self.list() {
-            bitmap::set(&mut ids, id).map_err(|_| Refused::MISSING)?;
-        }
-        Ok(ids)
+/// The ids of the capabilities; `x_ipsec` tells whether the extension is visible.
+pub(super) fn ids(x_ipsec: bool) -> &'static [u16] {
+    match x_ipsec {
+        true => &[cap::IPSEC_RESOURCE, cap::IPSEC_SA, cap::X_IPSEC_SA],
+        false => &[cap::IPSEC_RESOURCE, cap::IPSEC_SA],
     }
+}
 
-    /// Data of a capability.
-    pub(super) fn get(&self, id: u16) -> Result<Vec<u8>, Refused> {
-        if !self.list().contains(&id) {
-            return Err(Refused::MISSING);
+/// Data of a capability of a NIC with these limits.
+pub(super) fn get(limits: &IpsecLimits, id: u16) -> Result<Vec<u8>, Refused> {
+    match id {
+        cap::IPSEC_RESOURCE => Ok(limits.as_bytes().to_vec()),
+        cap::IPSEC_SA => Ok(ListHdr::new(0).as_bytes().to_vec()),
+        cap::X_IPSEC_SA => {
+            let entries = x_entries();
+            let mut data = ListHdr::new(entries.len() as u8).as_bytes().to_vec();
+            data.extend_from_slice(entries.as_bytes());
+            Ok(data)
         }
-        match id {
-            cap::IPSEC_RESOURCE => Ok(self.limits.as_bytes().to_vec()),
-            cap::IPSEC_SA => Ok(ListHdr::new(0).as_bytes().to_vec()),
-            cap::X_IPSEC_SA => {
-                let entries = x_entries();
-                let mut data = ListHdr::new(entries.len() as u8).as_bytes().to_vec();
-                data.extend_from_slice(entries.as_bytes());
-                Ok(data)
-            }
-            _ => Err(Refused::MISSING),
-        }
+        _ => Err(Refused::MISSING),
     }
 }
 
 /// Key lengths of AES.
 const AES_KEYS: u32 = cap::length_bit(16 / 4) | cap::length_bit(24 / 4) | cap::length_bit(32 / 4);
 
-/// Kind, cipher or AEAD, MAC, key lengths and ICV lengths of all that crypto-only SAs can be.
+/// Kind, cipher or AEAD, MAC, key lengths and ICV lengths of all kinds of crypto-only SAs.
 const SUITES: [(u8, u64, u64, u32, u32); 7] = [
     (
         cap::KIND_AEAD,
@@ -129,7 +127,7 @@ fn x_entries() -> Vec<XSaEntry> {
         .collect()
 }
 
-/// What the driver has set. What it has not set cannot be used.
+/// The capabilities that the driver has set. It cannot use others.
 #[derive(Default)]
 pub(super) struct DriverCaps {
     limits: Option<IpsecLimits>,
@@ -139,31 +137,20 @@ pub(super) struct DriverCaps {
 }
 
 impl DriverCaps {
-    /// DRIVER_CAP_SET: `data` must not exceed what the device has, and no object may be `live`.
-    pub(super) fn set(
-        &mut self,
-        device: &DeviceCaps,
-        id: u16,
-        data: &[u8],
-        live: bool,
-    ) -> Result<(), Refused> {
-        if !device.list().contains(&id) {
-            return Err(Refused::MISSING);
-        }
-        if live {
-            return Err(Refused::BUSY);
-        }
+    /// Stores `data`, which the driver accepts; it must not exceed the capability of a NIC with the limits
+    /// `most`.
+    pub(super) fn set(&mut self, most: &IpsecLimits, id: u16, data: &[u8]) -> Result<(), Refused> {
         match id {
-            cap::IPSEC_RESOURCE => self.set_limits(device, read_zero_extended(data)),
+            cap::IPSEC_RESOURCE => self.set_limits(most, read_zero_extended(data)),
             cap::IPSEC_SA => self.set_standard(data),
             cap::X_IPSEC_SA => self.set_x_entries(data),
             _ => Err(Refused::MISSING),
         }
     }
 
-    fn set_limits(&mut self, device: &DeviceCaps, limits: IpsecLimits) -> Result<(), Refused> {
-        if limits.inb_sa_limit.get() > device.limits.inb_sa_limit.get()
-            || limits.outb_sa_limit.get() > device.limits.outb_sa_limit.get()
+    fn set_limits(&mut self, most: &IpsecLimits, limits: IpsecLimits) -> Result<(), Refused> {
+        if limits.inb_sa_limit.get() > most.inb_sa_limit.get()
+            || limits.outb_sa_limit.get() > most.outb_sa_limit.get()
         {
             return Err(Refused::FIELD);
         }
@@ -192,23 +179,18 @@ impl DriverCaps {
         Ok(())
     }
 
-    /// Ids of SAs of this object type are below this.
-    ///
-    /// Object commands are refused as not supported until the driver has set both standard
-    /// capabilities, and for types that do not exist.
-    pub(super) fn limit(&self, obj_type: u16) -> Result<u32, Refused> {
-        let limits = self
-            .limits
-            .filter(|_| self.standard)
-            .ok_or(Refused::OPCODE)?;
+    /// Ids of SAs of this object type are below this. `None` until the driver has set both standard
+    /// capabilities.
+    pub(super) fn limit(&self, obj_type: u16) -> Option<u32> {
+        let limits = self.limits.filter(|_| self.standard)?;
         match obj_type {
-            OBJ_OUTB_SA => Ok(limits.outb_sa_limit.get()),
-            OBJ_INB_SA => Ok(limits.inb_sa_limit.get()),
-            _ => Err(Refused::FIELD),
+            OBJ_OUTB_SA => Some(limits.outb_sa_limit.get()),
+            OBJ_INB_SA => Some(limits.inb_sa_limit.get()),
+            _ => None,
         }
     }
 
-    /// What crypto-only SAs may be; empty unless the driver has set it.
+    /// The entries for crypto-only SAs; empty unless the driver has set them.
     pub(super) fn x_entries(&self) -> &[XSaEntry] {
         &self.x_entries
     }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queues of a network device: one receive and one transmit queue per pair, then the control queue.
+
+use super::{
+    events::netdev_of,
+    receive::RxQueue,
+    transmit::TxQueue,
+    Operations,
+    Restart, //
+};
+use crate::{
+    bindings,
+    net::{
+        device::{
+            with_ready,
+            Unregistered, //
+        },
+        skbuff::{
+            RxBuffer,
+            SkBuff, //
+        }, //
+    },
+    virtio::{
+        control::{
+            ControlQueue,
+            Exchange, //
+        },
+        queue::Queue,
+        set::{
+            QueueSet,
+            Wanted, //
+        },
+        DeviceRef, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The queues as the driver gets them.
+pub struct Queues {
+    /// One per pair.
+    pub receive: KVec<RxQueue>,
+    /// One per pair.
+    pub transmit: KVec<TxQueue>,
+    /// The control queue, if asked for.
+    pub control: Option<ControlQueue>,
+}
+
+impl<T: Operations> Unregistered<T> {
+    /// Sets DRIVER_OK: from now on the virtio device may use the queues. Once; after
+    /// [`Unregistered::init`], or events are lost.
+    pub fn ready(&mut self) {
+        self.parent().ready();
+    }
+
+    /// Sets up the virtio device's queue pairs and, with `control`, a control queue; used buffers are
+    /// reported to [`Operations::queue_event`] once there is data. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while queues are left; `ENOMEM`, or what the transport says (`ENOENT`: the device lacks a
+    /// queue).
+    pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+        // SAFETY: The parent was bound for this network device, which was made for `T`.
+        unsafe { Queues::find::<T>(self.parent(), self.pairs(), control) }
+    }
+}
+
+impl<T: Operations> Restart<'_, T> {
+    /// Sets DRIVER_OK: from now on the device may use the queues.
+    pub fn ready(&mut self) {
+        self.0.parent().ready();
+    }
+
+    /// As [`Unregistered::find_queues`]. The old queues must be dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Unregistered::find_queues`].
+    pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+        let dev = self.0;
+        // There are as many as when the device was made.
+        let pairs = dev.napis().len() as u16;
+        // SAFETY: The parent was bound for this network device, which was made for `T`.
+        unsafe { Queues::find::<T>(dev.parent(), pairs, control) }
+    }
+}
+
+/// All queues in their order, with names for logs and for `/proc/interrupts`.
+fn wanted(pairs: u16, control: bool) -> Result<KVec<Wanted>> {
+    let mut all = KVec::new();
+    for pair in 0..pairs {
+        let receive = Wanted::new::<RxBuffer>(fmt!("input.{pair}"))?;
+        all.push(receive, GFP_KERNEL)?;
+        let transmit = Wanted::new::<SkBuff>(fmt!("output.{pair}"))?;
+        all.push(transmit, GFP_KERNEL)?;
+    }
+    if control {
+        let control = Wanted::new::<KBox<Exchange>>(fmt!("control"))?;
+        all.push(control, GFP_KERNEL)?;
+    }
+    Ok(all)
+}
+
+impl Queues {
+    /// Finds the queues of `dev`.
+    ///
+    /// # Safety
+    ///
+    /// The network device for which `dev` was bound was made for `T`.
+    unsafe fn find<T: Operations>(dev: &DeviceRef, pairs: u16, control: bool) -> Result<Self> {
+        // SAFETY: By the contract the network device was made for `T`, which the callback demands.
+        let set = unsafe { QueueSet::find(dev, wanted(pairs, control)?, queue_callback::<T>)? };
+        Self::hand_out(&set, pairs)
+    }
+
+    /// Makes the queues of a new set.
+    fn hand_out(set: &Arc<QueueSet>, pairs: u16) -> Result<Self> {
+        let mut this = Self {
+            receive: KVec::new(),
+            transmit: KVec::new(),
+            control: None,
+        };
+        let mut queues = set.queues();
+        for _ in 0..pairs {
+            let (Some(rx), Some(tx)) = (queues.next(), queues.next()) else {
+                return Err(ENOENT);
+            };
+            // INVARIANT: The set's queues are in the order of `wanted`, and each is taken once.
+            this.receive.push(Queue::new(rx, set), GFP_KERNEL)?;
+            // INVARIANT: The set's queues are in that order, and each is taken once.
+            let queue = TxQueue::new(Queue::new(tx, set))?;
+            this.transmit.push(queue, GFP_KERNEL)?;
+        }
+        // INVARIANT: What is left after the pairs is the control queue, and is taken once.
+        this.control = queues.next().map(|vq| Queue::new(vq, set));
+        Ok(this)
+    }
+}
+
+/// # Safety
+///
+/// Called by the virtio core, in a hard interrupt, with a queue that was found for `T`.
+unsafe extern "C" fn queue_callback<T: Operations>(vq: *mut bindings::virtqueue) {
+    // SAFETY: The queue is live and keeps its device and its number.
+    let (vdev, index) = unsafe { ((*vq).vdev, (*vq).index) };
+    // SAFETY: The device has queues, so it is bound, and live.
+    let net = unsafe { netdev_of(vdev) };
+    // SAFETY: `priv` is null or the device made for `T`. Taking that down resets the virtio device, says
+    // that there is no data, and waits for running callbacks, before the data is dropped.
+    unsafe { with_ready(net, |dev| T::queue_event(dev, index as u16)) }
+}
