@@ -8,7 +8,6 @@
 
 use crate::{Error, U16, U32, U64};
 use zerocopy::FromBytes as _;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// What has happened. The number is that of the record, and of the bit in
 /// [`crate::sa::SaTail::event_mask`].
@@ -59,34 +58,22 @@ pub const MASK_ALL: u64 = Kind::SoftLimit.mask()
     | Kind::Overflow.mask()
     | Kind::NatMapping.mask();
 
-/// The record.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct Event {
-    /// The number of a [`Kind`].
-    pub kind: U16,
-    /// Object type of the SA ([`crate::sa`]); 0 with [`Kind::Lost`].
-    pub res_type: U16,
-    /// Object id of the SA.
-    pub id: U32,
-    /// Packets that the SA has processed.
-    pub packets: U64,
-    /// Bytes that the SA has processed.
-    pub bytes: U64,
-    /// Last (outbound) or highest (inbound) sequence number, 64 bits.
-    pub seq: U64,
+layout! {
+    /// The record.
+    pub struct Event {
+        /// The number of a [`Kind`].
+        pub kind: U16,
+        /// Object type of the SA ([`crate::sa`]); 0 with [`Kind::Lost`].
+        pub res_type: U16,
+        /// Object id of the SA.
+        pub id: U32,
+        /// Packets that the SA has processed.
+        pub packets: U64,
+        /// Bytes that the SA has processed.
+        pub bytes: U64,
+        /// Last (outbound) or highest (inbound) sequence number, 64 bits.
+        pub seq: U64,
+    }
 }
 
 impl Event {

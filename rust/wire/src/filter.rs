@@ -11,7 +11,6 @@
 use crate::admin;
 use crate::refusal::Refusal;
 use crate::{U16, U32};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub mod selector;
 
@@ -38,18 +37,6 @@ pub const MAX_KEYS: usize = 14 + 8 + MAX_LEN + 20;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 /// EtherType of IPv6.
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-macro_rules! layout {
-    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$fattr:meta])* pub $field:ident: $type:ty,)* }) => {
-        $(#[$attr])*
-        #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq,
-            FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-        )]
-        #[repr(C)]
-        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
-    };
-}
 
 layout! {
     /// Data of [`CAP_LIMITS`]: how much there can be. Object ids are below the limits.

@@ -7,7 +7,6 @@
 
 use crate::{put, Error, U32, U64};
 use zerocopy::IntoBytes as _;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Object type: state of an outbound SA.
 pub const OBJ_OUTB_STATE: u16 = 0x04f0;
@@ -17,41 +16,29 @@ pub const OBJ_INB_STATE: u16 = 0x04f1;
 /// Largest replay window in packets, as XFRM has it (`XFRMA_REPLAY_ESN_MAX`).
 pub const MAX_WINDOW: u32 = 4096;
 
-/// The fixed part of the object.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct SaState {
-    /// Packets that were processed.
-    pub packets: U64,
-    /// Bytes of them.
-    pub bytes: U64,
-    /// Last (outbound) or highest (inbound) sequence number, 64 bits.
-    pub seq: U64,
-    /// Packets whose ICV was wrong.
-    pub auth_fail: U64,
-    /// Packets that had come before.
-    pub replay_drop: U64,
-    /// Packets that were too late for the window.
-    pub replay_late: U64,
-    /// Packets whose padding, length or content was wrong.
-    pub format_fail: U64,
-    /// Packets that came after a hard limit or the last number.
-    pub limit_drop: U64,
-    /// Size of the replay window in packets, 0 for none. A bitmap of as many bits follows, in whole
-    /// 32-bit words.
-    pub window: U32,
+layout! {
+    /// The fixed part of the object.
+    pub struct SaState {
+        /// Packets that were processed.
+        pub packets: U64,
+        /// Bytes of them.
+        pub bytes: U64,
+        /// Last (outbound) or highest (inbound) sequence number, 64 bits.
+        pub seq: U64,
+        /// Packets whose ICV was wrong.
+        pub auth_fail: U64,
+        /// Packets that had come before.
+        pub replay_drop: U64,
+        /// Packets that were too late for the window.
+        pub replay_late: U64,
+        /// Packets whose padding, length or content was wrong.
+        pub format_fail: U64,
+        /// Packets that came after a hard limit or the last number.
+        pub limit_drop: U64,
+        /// Size of the replay window in packets, 0 for none. A bitmap of as many bits follows, in whole
+        /// 32-bit words.
+        pub window: U32,
+    }
 }
 
 impl SaState {

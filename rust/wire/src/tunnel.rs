@@ -9,61 +9,46 @@ use crate::refusal::Refusal;
 use crate::sa::{SaStd, PARAM_IPV4, PARAM_IPV6, PARAM_NONE};
 use crate::U32;
 use zerocopy::{FromBytes as _, IntoBytes as _};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Largest DSCP (RFC 2474).
 const MAX_DSCP: u8 = 63;
 /// Largest flow label (RFC 6437).
 const MAX_FLOW_LABEL: u32 = 0xf_ffff;
 
-/// Form of [`SaStd::param`] with [`PARAM_IPV4`].
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-struct ParamV4 {
-    /// Source, as a number.
-    src: U32,
-    /// Destination, as a number.
-    dst: U32,
-    dscp: u8,
-    df: u8,
-    ttl: u8,
-    reserved: u8,
+layout! {
+    /// Form of [`SaStd::param`] with [`PARAM_IPV4`].
+    pub struct ParamV4 {
+        /// Source address, as a number.
+        pub src: U32,
+        /// Destination address, as a number.
+        pub dst: U32,
+        /// DSCP, at most 63.
+        pub dscp: u8,
+        /// Don't fragment: 0 or 1.
+        pub df: u8,
+        /// Time to live, at least 1.
+        pub ttl: u8,
+        /// Zero.
+        pub reserved: u8,
+    }
 }
 
-/// Form of [`SaStd::param`] with [`PARAM_IPV6`].
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-struct ParamV6 {
-    src: [u8; 16],
-    dst: [u8; 16],
-    flow_label: U32,
-    hop_limit: u8,
-    dscp: u8,
-    reserved: [u8; 2],
+layout! {
+    /// Form of [`SaStd::param`] with [`PARAM_IPV6`].
+    pub struct ParamV6 {
+        /// Source address, network order.
+        pub src: [u8; 16],
+        /// Destination address, network order.
+        pub dst: [u8; 16],
+        /// Flow label, 20 bits.
+        pub flow_label: U32,
+        /// Hop limit, at least 1.
+        pub hop_limit: u8,
+        /// DSCP, at most 63.
+        pub dscp: u8,
+        /// Zero.
+        pub reserved: [u8; 2],
+    }
 }
 
 /// The outer header of a tunnel, as the driver gives it. Which of it is used depends on the options of

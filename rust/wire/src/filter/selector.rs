@@ -8,7 +8,6 @@
 use crate::refusal::Refusal;
 use crate::{put, Error};
 use zerocopy::{FromBytes as _, IntoBytes as _};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// [`SelectorHdr::flags`] of a capability: parts of a field can be selected, too. The same number is the
 /// flag of commands that create or modify a classifier with such masks.
@@ -102,32 +101,20 @@ impl Kind {
     }
 }
 
-/// Start of a selector; its mask follows.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct SelectorHdr {
-    /// The number of a [`Kind`].
-    pub kind: u8,
-    /// [`PARTIAL_MASK`].
-    pub flags: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-    /// Length of the mask in bytes.
-    pub length: u8,
-    /// Zero.
-    pub reserved1: [u8; 3],
+layout! {
+    /// Start of a selector; its mask follows.
+    pub struct SelectorHdr {
+        /// The number of a [`Kind`].
+        pub kind: u8,
+        /// [`PARTIAL_MASK`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: [u8; 2],
+        /// Length of the mask in bytes.
+        pub length: u8,
+        /// Zero.
+        pub reserved1: [u8; 3],
+    }
 }
 
 /// One selector.
