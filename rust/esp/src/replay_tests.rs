@@ -257,7 +257,7 @@ proptest! {
         let top_place = i64::from(seq::lo(start).wrapping_sub(1) % size);
         for late in 0..u64::from(size).min(start) {
             let place = (top_place - late as i64).rem_euclid(i64::from(size)) as usize;
-            let set = bitmap[place / 8] >> (place % 8) & 1 != 0;
+            let set = (bitmap[place / 8] >> (place % 8)) & 1 != 0;
             prop_assert_eq!(set, window.check(start - late) == Verdict::Replay);
         }
         let mut other = super::tests::window(size, true, 3);

@@ -264,7 +264,7 @@ fn answers_come_the_other_way() {
 
 /// Bit by bit.
 fn prefix(address: &[u8; 16], prefix: &[u8; 16], len: u8) -> bool {
-    let bit = |bytes: &[u8; 16], i: usize| bytes[i / 8] >> (7 - i % 8) & 1;
+    let bit = |bytes: &[u8; 16], i: usize| (bytes[i / 8] >> (7 - i % 8)) & 1;
     (0..usize::from(len)).all(|i| bit(address, i) == bit(prefix, i))
 }
 
