@@ -4,7 +4,7 @@
 //! sequence numbers (RFC 4303 section 3.3.3).
 //!
 //! A packet may go as long as what was counted before it is below every hard limit, as in XFRM: a limit of
-//! three packets lets three go. Packets are counted in trains, because one request of the stack becomes
+//! three packets lets three go. Packets are counted in batches, because one request of the stack becomes
 //! many of them, but the end is found to the packet. Each limit is reported once.
 //!
 //! Nothing here locks: use it under the lock of the SA.
@@ -32,7 +32,7 @@ impl Limits {
 
 /// Packets that are sent or received together, all but the last of one length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Train {
+pub struct Batch {
     /// How many, at least one.
     pub packets: u32,
     /// Bytes of each packet but the last.
@@ -41,7 +41,7 @@ pub struct Train {
     pub last: u32,
 }
 
-impl Train {
+impl Batch {
     /// A single packet.
     pub const fn one(bytes: u32) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Train {
     }
 }
 
-/// What became of a train.
+/// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Packets from its start that may go; the rest is to be dropped.
@@ -121,8 +121,8 @@ impl Lifetime {
             || reached(self.limits.hard_bytes, self.bytes)
     }
 
-    /// How many packets of `train` may go.
-    pub fn admits(&self, train: &Train) -> u32 {
+    /// How many packets of `batch` may go.
+    pub fn admits(&self, batch: &Batch) -> u32 {
         if self.is_over() {
             return 0;
         }
@@ -133,21 +133,21 @@ impl Lifetime {
         let by_bytes = match self.limits.hard_bytes {
             0 => u64::MAX,
             // The packet that reaches the limit still goes.
-            limit => packets_to(limit.saturating_sub(self.bytes), train.each),
+            limit => packets_to(limit.saturating_sub(self.bytes), batch.each),
         };
         let most = by_packets.min(by_bytes);
-        u32::try_from(most).map_or(train.packets, |most| most.min(train.packets))
+        u32::try_from(most).map_or(batch.packets, |most| most.min(batch.packets))
     }
 
-    /// Counts the packets of `train` that may go. Inbound, only authentic packets are counted.
-    pub fn count(&mut self, train: &Train) -> Counted {
-        self.count_first(train, self.admits(train))
+    /// Counts the packets of `batch` that may go. Inbound, only authentic packets are counted.
+    pub fn count(&mut self, batch: &Batch) -> Counted {
+        self.count_first(batch, self.admits(batch))
     }
 
     /// Counts the first `passed` packets, no more than may go.
-    fn count_first(&mut self, train: &Train, passed: u32) -> Counted {
+    fn count_first(&mut self, batch: &Batch, passed: u32) -> Counted {
         self.packets = self.packets.saturating_add(passed.into());
-        self.bytes = self.bytes.saturating_add(train.bytes(passed));
+        self.bytes = self.bytes.saturating_add(batch.bytes(passed));
         let soft = reached(self.limits.soft_packets, self.packets)
             || reached(self.limits.soft_bytes, self.bytes);
         let hard = self.is_over();
@@ -224,10 +224,10 @@ impl Sequence {
     }
 }
 
-/// What became of a train that was to be sent.
+/// What became of a batch that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// As for every train.
+    /// As for every batch.
     pub counted: Counted,
     /// 64-bit number of its first packet; the others follow. Means nothing if none may go.
     pub first: u64,
@@ -258,14 +258,14 @@ impl Outbound {
         self.sequence.last()
     }
 
-    /// Lets as many packets of `train` go as limits and numbers allow.
-    pub fn send(&mut self, train: &Train) -> Sent {
-        let wanted = self.lifetime.admits(train);
+    /// Lets as many packets of `batch` go as limits and numbers allow.
+    pub fn send(&mut self, batch: &Batch) -> Sent {
+        let wanted = self.lifetime.admits(batch);
         let passed = self.sequence.admits(wanted);
         let first = self.sequence.take(passed);
         let empty = self.sequence.admits(1) == 0;
         Sent {
-            counted: self.lifetime.count_first(train, passed),
+            counted: self.lifetime.count_first(batch, passed),
             first,
             overflow: is_news(&mut self.sequence.told, empty),
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Trains against packets that are counted one by one.
+//! Batches against packets that are counted one by one.
 
 use super::*;
 use proptest::prelude::*;
@@ -53,7 +53,7 @@ fn warnings_come_before_the_end() {
 #[test]
 fn a_limit_of_three_packets_lets_three_go() {
     let mut life = packets(2, 3);
-    let one = Train::one(100);
+    let one = Batch::one(100);
     assert_eq!(life.count(&one), counted(1, false, false));
     assert_eq!(life.count(&one), counted(1, true, false));
     assert!(!life.is_over());
@@ -66,7 +66,7 @@ fn a_limit_of_three_packets_lets_three_go() {
 #[test]
 fn the_packet_that_reaches_a_byte_limit_is_the_last() {
     let mut life = bytes(100, 250);
-    let one = Train::one(100);
+    let one = Batch::one(100);
     assert_eq!(life.count(&one), counted(1, true, false));
     assert_eq!(life.count(&one), counted(1, false, false));
     assert_eq!(life.count(&one), counted(1, false, true));
@@ -79,8 +79,8 @@ fn the_packet_that_reaches_a_byte_limit_is_the_last() {
 }
 
 #[test]
-fn a_train_ends_at_the_packet() {
-    let train = Train {
+fn a_batch_ends_at_the_packet() {
+    let batch = Batch {
         packets: 45,
         each: 1448,
         last: 100,
@@ -88,7 +88,7 @@ fn a_train_ends_at_the_packet() {
     let mut life = packets(2_990, 3_000);
     let (mut passed, mut reports) = (0, Vec::new());
     for _ in 0..70 {
-        let step = life.count(&train);
+        let step = life.count(&batch);
         passed += step.passed;
         reports.extend(
             [step.soft.then_some(false), step.hard.then_some(true)]
@@ -98,20 +98,20 @@ fn a_train_ends_at_the_packet() {
     }
     assert_eq!((passed, life.packets()), (3_000, 3_000));
     assert_eq!(reports, [false, true]);
-    // 66 whole trains, and 30 packets.
+    // 66 whole batches, and 30 packets.
     assert_eq!(life.bytes(), 66 * (44 * 1448 + 100) + 30 * 1448);
 }
 
 #[test]
 fn without_limits_all_go() {
     let mut life = Lifetime::new(Limits::default());
-    let train = Train {
+    let batch = Batch {
         packets: u32::MAX,
         each: u32::MAX,
         last: 0,
     };
     for _ in 0..3 {
-        assert_eq!(life.count(&train), counted(u32::MAX, false, false));
+        assert_eq!(life.count(&batch), counted(u32::MAX, false, false));
     }
     assert_eq!(life.bytes(), u64::MAX, "counters stay at their end");
     assert!(!life.is_over());
@@ -120,7 +120,7 @@ fn without_limits_all_go() {
 #[test]
 fn new_limits_are_reported_anew() {
     let mut life = packets(1, 2);
-    let one = Train::one(1);
+    let one = Batch::one(1);
     life.count(&one);
     assert_eq!(life.count(&one), counted(1, false, true));
     life.set_limits(Limits {
@@ -142,7 +142,7 @@ fn new_limits_are_reported_anew() {
 #[test]
 fn empty_packets_count_as_packets_only() {
     let mut life = bytes(0, 10);
-    let empty = Train {
+    let empty = Batch {
         packets: 1000,
         each: 0,
         last: 0,
@@ -155,8 +155,8 @@ fn outbound(last: u64, esn: bool, may_wrap: bool) -> Outbound {
     Outbound::new(Limits::default(), Sequence::new(last, esn, may_wrap))
 }
 
-fn train(packets: u32) -> Train {
-    Train {
+fn batch(packets: u32) -> Batch {
+    Batch {
         packets,
         each: 10,
         last: 5,
@@ -166,12 +166,12 @@ fn train(packets: u32) -> Train {
 #[test]
 fn the_first_number_is_one() {
     let mut sa = outbound(0, false, false);
-    let sent = sa.send(&train(3));
+    let sent = sa.send(&batch(3));
     assert_eq!(
         (sent.first, sent.counted.passed, sent.overflow),
         (1, 3, false)
     );
-    let sent = sa.send(&train(1));
+    let sent = sa.send(&batch(1));
     assert_eq!((sent.first, sa.last()), (4, 4));
     assert_eq!((sa.lifetime.packets(), sa.lifetime.bytes()), (4, 30));
 }
@@ -180,19 +180,19 @@ fn the_first_number_is_one() {
 fn numbers_end_once() {
     for (esn, end) in [(false, u64::from(u32::MAX)), (true, u64::MAX)] {
         let mut sa = outbound(end - 3, esn, false);
-        let sent = sa.send(&train(2));
+        let sent = sa.send(&batch(2));
         assert_eq!(
             (sent.first, sent.counted.passed, sent.overflow),
             (end - 2, 2, false)
         );
-        let sent = sa.send(&train(2));
+        let sent = sa.send(&batch(2));
         assert_eq!(
             (sent.first, sent.counted.passed, sent.overflow),
             (end, 1, true)
         );
-        // The last packet of the train was not the one that went.
+        // The last packet of the batch was not the one that went.
         assert_eq!(sa.lifetime.bytes(), 15 + 10);
-        let sent = sa.send(&train(2));
+        let sent = sa.send(&batch(2));
         assert_eq!(
             (sent.counted.passed, sent.overflow, sa.last()),
             (0, false, end)
@@ -204,7 +204,7 @@ fn numbers_end_once() {
 fn with_esn_32_bits_are_no_end() {
     for (esn, may_wrap) in [(true, false), (false, true), (true, true)] {
         let mut sa = outbound(0xffff_fffe, esn, may_wrap);
-        let sent = sa.send(&train(4));
+        let sent = sa.send(&batch(4));
         assert_eq!(
             (sent.first, sent.counted.passed, sent.overflow),
             (0xffff_ffff, 4, false)
@@ -220,18 +220,18 @@ fn a_limit_in_front_of_the_end_of_the_numbers_takes_no_number() {
         ..Limits::default()
     };
     let mut sa = Outbound::new(limits, Sequence::new(0xffff_fff0, false, false));
-    let sent = sa.send(&train(40));
+    let sent = sa.send(&batch(40));
     assert_eq!(sent.counted, counted(2, false, true));
     assert_eq!((sent.overflow, sa.last()), (false, 0xffff_fff2));
     // And the other way round: what has no number is not counted.
     let mut sa = Outbound::new(limits, Sequence::new(0xffff_fffe, false, false));
-    let sent = sa.send(&train(40));
+    let sent = sa.send(&batch(40));
     assert_eq!(
         (sent.counted, sent.overflow),
         (counted(1, false, false), true)
     );
     assert_eq!(sa.lifetime.packets(), 1);
-    let sent = sa.send(&train(40));
+    let sent = sa.send(&batch(40));
     assert_eq!(
         (sent.counted, sent.overflow),
         (counted(0, false, false), false)
@@ -239,17 +239,17 @@ fn a_limit_in_front_of_the_end_of_the_numbers_takes_no_number() {
 }
 
 /// Packet by packet, as the stack counts.
-fn one_by_one(life: &mut Lifetime, train: &Train) -> Counted {
+fn one_by_one(life: &mut Lifetime, batch: &Batch) -> Counted {
     let mut sum = Counted::default();
-    for i in 0..train.packets {
+    for i in 0..batch.packets {
         let limits = life.limits;
         let over = |limit, count| limit != 0 && count >= limit;
         if !(over(limits.hard_packets, life.packets) || over(limits.hard_bytes, life.bytes)) {
             life.packets += 1;
-            life.bytes += u64::from(if i + 1 == train.packets {
-                train.last
+            life.bytes += u64::from(if i + 1 == batch.packets {
+                batch.last
             } else {
-                train.each
+                batch.each
             });
             sum.passed += 1;
         }
@@ -265,9 +265,9 @@ fn one_by_one(life: &mut Lifetime, train: &Train) -> Counted {
 
 proptest! {
     #[test]
-    fn trains_are_packets(
+    fn batches_are_packets(
         limits in (0u64..60, 0u64..60_000, 0u64..60, 0u64..60_000),
-        trains in prop::collection::vec((1u32..60, 0u32..2000, 0u32..2000), 1..20)
+        batches in prop::collection::vec((1u32..60, 0u32..2000, 0u32..2000), 1..20)
     ) {
         let limits = Limits {
             soft_packets: limits.0,
@@ -277,10 +277,10 @@ proptest! {
         };
         let (mut life, mut model) = (Lifetime::new(limits), Lifetime::new(limits));
         let mut reports = (0, 0);
-        for (packets, each, last) in trains {
-            let train = Train { packets, each, last };
-            let step = life.count(&train);
-            prop_assert_eq!(step, one_by_one(&mut model, &train));
+        for (packets, each, last) in batches {
+            let batch = Batch { packets, each, last };
+            let step = life.count(&batch);
+            prop_assert_eq!(step, one_by_one(&mut model, &batch));
             prop_assert_eq!((life.packets, life.bytes), (model.packets, model.bytes));
             prop_assert_eq!(life.is_over(), model.is_over());
             reports.0 += u32::from(step.soft);
@@ -292,14 +292,14 @@ proptest! {
     #[test]
     fn every_packet_has_its_own_number(
         left in 0u64..100, esn: bool, hard in 0u64..100,
-        trains in prop::collection::vec(1u32..40, 1..20)
+        batches in prop::collection::vec(1u32..40, 1..20)
     ) {
         let end = if esn { u64::MAX } else { u32::MAX.into() };
         let limits = Limits { hard_packets: hard, ..Limits::default() };
         let mut sa = Outbound::new(limits, Sequence::new(end - left, esn, false));
         let (mut next, mut reports) = ((end - left).wrapping_add(1), 0);
-        for packets in trains {
-            let sent = sa.send(&train(packets));
+        for packets in batches {
+            let sent = sa.send(&batch(packets));
             if sent.counted.passed > 0 {
                 prop_assert_eq!(sent.first, next);
             }
