@@ -153,6 +153,13 @@ impl Ip {
         })
     }
 
+    /// The packet at `network`, which ends before `bytes` do.
+    #[inline]
+    pub fn whole(bytes: &[u8], network: usize) -> Option<Self> {
+        let ip = Self::at(bytes, network)?;
+        (ip.transport <= ip.end && ip.end <= bytes.len()).then_some(ip)
+    }
+
     /// Whether a frame of EtherType `kind` has an IP header of that version.
     #[inline(always)]
     fn is_kind(&self, kind: u16) -> bool {

@@ -29,9 +29,16 @@
 
 pub mod aead;
 pub mod checksum;
+pub mod decap;
+pub mod ds;
+pub mod encap;
 pub mod engine;
 pub mod inner;
 pub mod ip;
+pub mod lifetime;
 pub mod packet;
+pub mod replay;
 pub mod segment;
+pub mod selector;
 pub mod seq;
+pub mod upper;

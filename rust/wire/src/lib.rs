@@ -64,10 +64,15 @@ pub mod bitmap;
 pub mod cap;
 pub mod config;
 pub mod ctrl;
+pub mod event;
 pub mod feature;
+pub mod filter;
 pub mod hdr;
 pub mod pci;
+pub mod refusal;
 pub mod sa;
+pub mod state;
+pub mod tunnel;
 
 pub use zerocopy::little_endian::{U16, U32, U64};
 
