@@ -5,6 +5,7 @@
 
 #include "helpers.h"
 
+#include "neighbour.c"
 #include "netdevice.c"
 #include "skbuff.c"
 #include "sync.c"

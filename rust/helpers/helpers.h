@@ -21,7 +21,9 @@
 #include <linux/workqueue.h>
 #include <net/addrconf.h>
 #include <net/busy_poll.h>
+#include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/neighbour.h>
 #include <net/route.h>
 #include <net/xfrm.h>
 
@@ -84,6 +86,16 @@ void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms);
 void espnic_helper_init_work(struct work_struct *work, work_func_t func);
 void espnic_helper_queue_long_work(struct work_struct *work);
 
+/* neighbour.c */
+struct neighbour *espnic_helper_neigh_resolve4(struct net_device *dev, __be32 saddr, __be32 daddr);
+struct neighbour *espnic_helper_neigh_resolve6(struct net_device *dev,
+					       const struct in6_addr *saddr,
+					       const struct in6_addr *daddr);
+bool espnic_helper_neigh_address(struct neighbour *neigh, u8 *address);
+bool espnic_helper_neigh_dead(const struct neighbour *neigh);
+void espnic_helper_neigh_hold(struct neighbour *neigh);
+void espnic_helper_neigh_release(struct neighbour *neigh);
+
 /* skbuff.c */
 void *espnic_helper_netdev_alloc_frag(unsigned int size);
 unsigned int espnic_helper_skb_shinfo_size(void);
@@ -97,6 +109,9 @@ void espnic_helper_skb_set_ip_summed(struct sk_buff *skb, u8 ip_summed);
 int espnic_helper_skb_checksum_start_offset(const struct sk_buff *skb);
 u16 espnic_helper_skb_csum_offset(const struct sk_buff *skb);
 int espnic_helper_skb_transport_offset(const struct sk_buff *skb);
+int espnic_helper_skb_network_offset(const struct sk_buff *skb);
+u16 espnic_helper_skb_protocol(const struct sk_buff *skb);
+int espnic_helper_skb_cow_head(struct sk_buff *skb, unsigned int headroom);
 int espnic_helper_skb_copy_bits(const struct sk_buff *skb, int offset, void *to, int len);
 void espnic_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
 void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len);
@@ -141,6 +156,10 @@ void espnic_helper_xfrm_state_unlock(struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_dir(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_type(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x);
+u8 espnic_helper_xfrm_policy_offload_dir(const struct xfrm_policy *xp);
+u8 espnic_helper_xfrm_policy_offload_type(const struct xfrm_policy *xp);
+void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail,
+				   unsigned long format_fail, unsigned long replayed);
 struct net *espnic_helper_xs_net(struct xfrm_state *x);
 void espnic_helper_xfrm_cfg_lock(struct net *net);
 void espnic_helper_xfrm_cfg_unlock(struct net *net);

@@ -60,6 +60,21 @@ int espnic_helper_skb_transport_offset(const struct sk_buff *skb)
 	return skb_transport_offset(skb);
 }
 
+int espnic_helper_skb_network_offset(const struct sk_buff *skb)
+{
+	return skb_network_offset(skb);
+}
+
+u16 espnic_helper_skb_protocol(const struct sk_buff *skb)
+{
+	return ntohs(skb->protocol);
+}
+
+int espnic_helper_skb_cow_head(struct sk_buff *skb, unsigned int headroom)
+{
+	return skb_cow_head(skb, headroom);
+}
+
 int espnic_helper_skb_copy_bits(const struct sk_buff *skb, int offset, void *to, int len)
 {
 	return skb_copy_bits(skb, offset, to, len);

@@ -50,6 +50,25 @@ u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x)
 	return x->xso.flags;
 }
 
+u8 espnic_helper_xfrm_policy_offload_dir(const struct xfrm_policy *xp)
+{
+	return xp->xdo.dir;
+}
+
+u8 espnic_helper_xfrm_policy_offload_type(const struct xfrm_policy *xp)
+{
+	return xp->xdo.type;
+}
+
+/* The counters of /proc/net/xfrm_stat for what software would have found. */
+void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail,
+				   unsigned long format_fail, unsigned long replayed)
+{
+	XFRM_ADD_STATS(xs_net(x), LINUX_MIB_XFRMINSTATEPROTOERROR, auth_fail);
+	XFRM_ADD_STATS(xs_net(x), LINUX_MIB_XFRMINHDRERROR, format_fail);
+	XFRM_ADD_STATS(xs_net(x), LINUX_MIB_XFRMINSTATESEQERROR, replayed);
+}
+
 struct net *espnic_helper_xs_net(struct xfrm_state *x)
 {
 	return xs_net(x);
