@@ -8,6 +8,7 @@ pub mod ip;
 #[cfg(xfrm_configure)]
 pub mod namespace;
 pub mod napi;
+pub mod neighbour;
 pub mod netlink;
 pub mod notifier;
 pub mod skbuff;
