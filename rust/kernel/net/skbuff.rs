@@ -5,12 +5,14 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 //!
 //! A packet to transmit is an [`SkBuff`]: the structure is ours, but its data may be shared with
-//! clones that the stack keeps, so nothing here writes to it. A received packet is built from our own
-//! memory, see [`receive`]: it is an [`RxSkb`], to which pieces can be added, and then an [`RxPacket`],
-//! which the stack takes. The types are separate, because an operation that is sound for packets of one
-//! side would damage those of the other.
+//! clones that the stack keeps, so nothing here writes to it, but for headers that were made private
+//! before ([`SkBuff::set_ethernet`]). A received packet is built from our own memory, see [`receive`]: it is
+//! an [`RxSkb`], to which pieces can be added, and then an [`RxPacket`], which the stack takes. The types
+//! are separate, because an operation that is sound for packets of one side would damage those of the
+//! other.
 
 pub mod receive;
+mod transmit;
 
 pub use receive::{
     RxBuffer,
