@@ -18,7 +18,7 @@ pub(crate) const IPV6_HLEN: usize = 40;
 ///
 /// assert!(Family::V4 != Family::V6);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `AF_INET`.
     V4,
@@ -27,6 +27,15 @@ pub enum Family {
 }
 
 impl Family {
+    /// The family of this number (`AF_`), `None` unless it is one of IP.
+    pub(crate) fn of(number: u32) -> Option<Self> {
+        match number {
+            bindings::AF_INET => Some(Self::V4),
+            bindings::AF_INET6 => Some(Self::V6),
+            _ => None,
+        }
+    }
+
     /// The number of the address family.
     pub(crate) fn number(self) -> u32 {
         match self {

@@ -9,13 +9,21 @@
 //! pointer, because skbs and routes may name a state that is gone. The [`StateTable`] turns the
 //! device's name of an SA back into a counted state. The callbacks here keep it up to date: a state is
 //! in the table from before `state_add` until `state_delete`, or until `state_free` if that comes alone.
+//!
+//! Larval states do not reach the driver. The stack makes one when a packet of an offloaded policy finds no
+//! state, asks the device to take it, and asks the key managers for a real one. It has neither keys nor an
+//! SPI, and comes where nobody may sleep: the callbacks take it by themselves.
 
 #[cfg(xfrm_configure)]
 pub mod create;
 mod handle;
 pub mod input;
+pub mod lifetime;
 #[cfg(xfrm_configure)]
 pub mod modify;
+pub mod policy;
+mod secpath;
+mod selector;
 #[cfg(xfrm_configure)]
 pub mod send;
 pub mod state;
@@ -30,11 +38,7 @@ use crate::{
             Operations as NetOperations, //
         },
         netlink::ExtAck,
-        skbuff::{
-            PeekSkb,
-            RxSkb,
-            SkBuff, //
-        }, //
+        skbuff::PeekSkb, //
     }, //
 };
 use core::{
@@ -43,12 +47,33 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::rcu, //
 };
 
 pub use handle::{
     Direction,
     Handle, //
+};
+pub use lifetime::{
+    Failures,
+    Limits, //
+};
+pub use policy::{
+    Policy,
+    PolicyAction,
+    PolicyDirection,
+    PolicyHandle,
+    PolicyOperations,
+    PolicyTable,
+    Template, //
+};
+pub use secpath::{
+    RxStatus,
+    TxOffload, //
+};
+pub use selector::{
+    PortMask,
+    Selector, //
 };
 pub use state::State;
 pub use table::{
@@ -110,6 +135,9 @@ pub trait Operations: NetOperations + HasStates {
     /// The extack message for a state that finds no free slot in the [`StateTable`].
     const NO_SLOT: &'static CStr;
 
+    /// The callbacks for policies of a driver that takes them (packet offload).
+    const POLICIES: Option<PolicyTable<Self>> = None;
+
     /// Takes `x` by committing `slot`, or refuses it.
     /// Process context, may sleep; RTNL is not held, but for a bond that fails over (X6, X7).
     ///
@@ -126,6 +154,21 @@ pub trait Operations: NetOperations + HasStates {
     /// Whether the device can encrypt this packet, which is not encapsulated yet; if not, software does.
     /// Per packet, no sleeping. A bond does not ask.
     fn offload_ok(dev: &Device<Self>, skb: &PeekSkb<'_>, x: &State, handle: Handle) -> bool;
+
+    /// Adds what the device has counted since the last call to the counters of the state, by
+    /// [`State::add_usage`] and [`State::add_failures`]. Only packet offload needs it: else the stack counts.
+    ///
+    /// No sleeping, and no asking the device: it must be what the driver knows already. The stack calls this
+    /// whenever it looks at the counters (dumps, timers, notifications, [`State::check_expire`],
+    /// `/proc/net/xfrm_stat`), several times for one event, right after [`Self::state_add`], and also between
+    /// [`Self::state_delete`] and [`Self::state_free`]. It holds at least one of the state's lock, the lock
+    /// of all states and the mutex of XFRM configuration, but the driver knows not which: none of them may be
+    /// taken here, and another CPU may be here for the same state. So the driver takes its difference under
+    /// a lock of its own, such as that of [`StateTable::with_data`]. A method of [`State`] that takes the
+    /// state's lock hangs.
+    fn state_update_stats(dev: &Device<Self>, x: &State, handle: Handle) {
+        let _ = (dev, x, handle);
+    }
 
     /// Follows the sequence numbers of an ESN state; most calls need nothing done. Per packet, under
     /// the state's lock: no sleeping.
@@ -150,6 +193,18 @@ impl<T: Operations> Callbacks<T> {
         xdo_dev_offload_ok: Some(Self::offload_ok),
         xdo_dev_state_advance_esn: Some(Self::state_advance_esn),
         xdo_dev_state_update_stats: Some(Self::state_update_stats),
+        xdo_dev_policy_add: match &T::POLICIES {
+            Some(policies) => Some(policies.add),
+            None => None,
+        },
+        xdo_dev_policy_delete: match &T::POLICIES {
+            Some(policies) => Some(policies.delete),
+            None => None,
+        },
+        xdo_dev_policy_free: match &T::POLICIES {
+            Some(policies) => Some(policies.free),
+            None => None,
+        },
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
     };
@@ -161,14 +216,21 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by XFRM with a device of `T` that was registered, and with a state that is complete and
-    /// being added; or by a bond with one that was added to the bond. Device and memory of the state
-    /// stay during the call. `extack` is null or valid for writes during the call.
+    /// Called by XFRM with a device of `T` that was registered, and with a state that is complete, or
+    /// larval, and being added; or by a bond with one that was added to the bond. Device and memory of the
+    /// state stay during the call. `extack` is null or valid for writes during the call.
     unsafe extern "C" fn state_add(
         dev: *mut bindings::net_device,
         x: *mut bindings::xfrm_state,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
+        // SAFETY: The memory of the state stays during the call; C reads the bits.
+        let flags = u32::from(unsafe { bindings::xfrm_offload_flags(x) });
+        if flags & bindings::XFRM_DEV_OFFLOAD_FLAG_ACQ != 0 {
+            // SAFETY: The memory stays, and nobody else knows the larval state yet.
+            unsafe { (&raw mut (*x).xso.offload_handle).write_volatile(Handle::LARVAL) };
+            return 0;
+        }
         // SAFETY: The device is one of `T` that was registered, so its data is initialised, and it
         // stays during the call.
         let dev = unsafe { Device::<T>::from_raw(dev) };
@@ -209,15 +271,17 @@ impl<T: Operations> Callbacks<T> {
         }
     }
 
-    /// The handle of `x`. Callbacks for dead states use it, too: it makes no [`State`].
+    /// The handle of `x`, `None` for a larval one. Callbacks for dead states use it, too: it makes no
+    /// [`State`].
     ///
     /// # Safety
     ///
     /// The memory of the state stays during the call.
-    unsafe fn handle_of(x: *mut bindings::xfrm_state) -> Handle {
+    unsafe fn handle_of(x: *mut bindings::xfrm_state) -> Option<Handle> {
         // SAFETY: By the contract valid for reads. Only a state that moves in a bond has it written
         // to, and a volatile access of a word may race.
-        Handle::from_raw(unsafe { (&raw const (*x).xso.offload_handle).read_volatile() })
+        let raw = unsafe { (&raw const (*x).xso.offload_handle).read_volatile() };
+        (raw != Handle::LARVAL).then(|| Handle::from_raw(raw))
     }
 
     /// # Safety
@@ -232,7 +296,9 @@ impl<T: Operations> Callbacks<T> {
         // stays during the call.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         // SAFETY: The state stays during the call.
-        let handle = unsafe { Self::handle_of(x) };
+        let Some(handle) = (unsafe { Self::handle_of(x) }) else {
+            return;
+        };
         dev.data().states().detach(handle);
         T::state_delete(dev, handle);
     }
@@ -246,18 +312,35 @@ impl<T: Operations> Callbacks<T> {
         // stays during the call: XFRM drops the state's reference to it afterwards.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         // SAFETY: XFRM frees the structure after this call.
-        let handle = unsafe { Self::handle_of(x) };
+        let Some(handle) = (unsafe { Self::handle_of(x) }) else {
+            return;
+        };
         dev.data().states().detach(handle);
         T::state_free(dev, handle);
     }
 
-    /// Does nothing, because under crypto offload the stack counts. A bond complains if it is missing
-    /// (X43).
+    /// There for crypto offload, too: a bond complains if it is missing (X43).
     ///
     /// # Safety
     ///
-    /// Called by XFRM with a state that some device took.
-    unsafe extern "C" fn state_update_stats(_x: *mut bindings::xfrm_state) {}
+    /// Called by XFRM with a state that some device took, and whose memory stays during the call.
+    unsafe extern "C" fn state_update_stats(x: *mut bindings::xfrm_state) {
+        let _guard = rcu::read_lock();
+        // SAFETY: The memory of the state stays, and this is an RCU section.
+        let Some(dev) = (unsafe { Self::device_below(x) }) else {
+            return;
+        };
+        // SAFETY: The memory of the state stays.
+        let Some(handle) = (unsafe { Self::handle_of(x) }) else {
+            return;
+        };
+        // The state's timer may run when the last reference is gone.
+        // SAFETY: A device took the state, and its memory stays.
+        let state = NonNull::new(x).and_then(|x| unsafe { State::try_get(x) });
+        if let Some(state) = state {
+            T::state_update_stats(dev, &state, handle);
+        }
+    }
 
     /// `dev` as a device of `T`, if it is one.
     ///
@@ -277,6 +360,26 @@ impl<T: Operations> Callbacks<T> {
         Some(unsafe { Device::from_raw(dev) })
     }
 
+    /// The device of `T` that has the state, also below a bond.
+    ///
+    /// # Safety
+    ///
+    /// The memory of the state stays during the call. The caller is in an RCU section, which lasts for
+    /// `'a`.
+    unsafe fn device_below<'a>(x: *mut bindings::xfrm_state) -> Option<&'a Device<T>> {
+        // SAFETY: By the contract; volatile reads of pointers may race. The stack takes `dev` away
+        // without the state's lock when the device goes. A bond writes `real_dev`, without the lock when
+        // it frees a dead state.
+        let (netdev, under_bond) = unsafe {
+            (
+                (&raw const (*x).xso.dev).read_volatile(),
+                (&raw const (*x).xso.real_dev).read_volatile(),
+            )
+        };
+        // SAFETY: Read from a state just now, in the caller's RCU section.
+        unsafe { Self::device_of(netdev).or_else(|| Self::device_of(under_bond)) }
+    }
+
     /// # Safety
     ///
     /// Called by XFRM in an RCU section, with an skb that it keeps and a state that some device took and
@@ -294,9 +397,13 @@ impl<T: Operations> Callbacks<T> {
         };
         // SAFETY: The skb is valid during the call, and nobody changes it then.
         let skb = unsafe { PeekSkb::from_raw(skb) };
+        // SAFETY: The state is valid during the call.
+        let Some(handle) = (unsafe { Self::handle_of(x) }) else {
+            return false;
+        };
         // SAFETY: A device took the state, and the caller's reference outlives the call.
         let x = unsafe { State::from_raw(x) };
-        T::offload_ok(dev, &skb, x, x.handle())
+        T::offload_ok(dev, &skb, x, handle)
     }
 
     /// # Safety
@@ -304,157 +411,12 @@ impl<T: Operations> Callbacks<T> {
     /// Called by XFRM with a state that some device took, to which the caller has a reference, under
     /// the state's lock. That switches softirqs off, so the caller is in an RCU section.
     unsafe extern "C" fn state_advance_esn(x: *mut bindings::xfrm_state) {
-        // SAFETY: The state is valid during the call; volatile reads of pointers may race. The stack
-        // takes `dev` away without the state's lock when the device goes. A bond writes `real_dev`,
-        // without the lock when it frees a dead state.
-        let (netdev, under_bond) = unsafe {
-            (
-                (&raw const (*x).xso.dev).read_volatile(),
-                (&raw const (*x).xso.real_dev).read_volatile(),
-            )
-        };
-        // SAFETY: Read from a state just now, in the caller's RCU section.
-        let dev = unsafe { Self::device_of(netdev).or_else(|| Self::device_of(under_bond)) };
-        let Some(dev) = dev else {
+        // SAFETY: The state is valid during the call, and this is an RCU section.
+        let Some(dev) = (unsafe { Self::device_below(x) }) else {
             return;
         };
         // SAFETY: A device took the state, and the caller's reference outlives the call.
         let x = unsafe { State::from_raw(x) };
         T::state_advance_esn(dev, x, x.handle());
-    }
-}
-
-/// The offload part of a packet to transmit: stack-built ESP whose crypto the device must do.
-///
-/// # Examples
-///
-/// ```
-/// use kernel_net::net::skbuff::SkBuff;
-///
-/// /// The SPI of a packet that the device must encrypt.
-/// fn spi(skb: &SkBuff) -> Option<u32> {
-///     Some(skb.tx_offload()?.state.spi())
-/// }
-/// ```
-pub struct TxOffload<'a> {
-    /// The SA; the skb holds a reference.
-    pub state: &'a State,
-    /// `xo->seq.low`; it may be ahead of the packet (X50).
-    pub seq_low: u32,
-    /// `xo->seq.hi`.
-    pub seq_hi: u32,
-    /// The next header of the ESP trailer.
-    pub next_header: u8,
-}
-
-/// The result of the device's check of a received packet.
-///
-/// # Examples
-///
-/// ```
-/// use kernel::sync::aref::ARef;
-/// use kernel_net::net::{
-///     skbuff::RxSkb,
-///     xfrm::{
-///         RxStatus,
-///         State, //
-///     }, //
-/// };
-///
-/// fn decrypted(skb: &mut RxSkb, state: ARef<State>) -> Result {
-///     skb.set_rx_offload(state, RxStatus::Success)
-/// }
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum RxStatus {
-    /// Authenticated and decrypted.
-    Success,
-    /// The ICV does not match; the packet is as received.
-    AuthFailed,
-    /// Not well-formed ESP; the packet is as received.
-    BadSyntax,
-}
-
-impl RxStatus {
-    fn flags(self, tunnel: bool) -> u32 {
-        match self {
-            Self::Success => bindings::CRYPTO_SUCCESS,
-            Self::AuthFailed if tunnel => bindings::CRYPTO_TUNNEL_ESP_AUTH_FAILED,
-            Self::AuthFailed => bindings::CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
-            Self::BadSyntax => bindings::CRYPTO_INVALID_PACKET_SYNTAX,
-        }
-    }
-}
-
-impl SkBuff {
-    /// The offload request of a packet to transmit, if it carries one.
-    ///
-    /// A secpath alone says nothing: forwarded packets carry that of their receipt (X44).
-    pub fn tx_offload(&self) -> Option<TxOffload<'_>> {
-        // SAFETY: The skb is valid by its type invariant.
-        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
-        if xo.is_null() {
-            return None;
-        }
-        // Clones of the skb share it: copies are taken, no reference.
-        // SAFETY: Not null, so it is in the skb's secpath, to which we keep the reference. Who shares a
-        // secpath does not write to it (`skb_ext_add()` makes a copy first).
-        let (flags, low, high, next_header) =
-            unsafe { ((*xo).flags, (*xo).seq.low, (*xo).seq.hi, (*xo).proto) };
-        if flags & bindings::XFRM_XMIT == 0 {
-            return None;
-        }
-        // SAFETY: The skb is valid. With offload data the secpath is not empty, so the answer is its
-        // last state: one that a device took, with a reference that lasts as long as the skb.
-        let state = unsafe { State::from_raw(bindings::xfrm_input_state(self.as_raw())) };
-        (state.direction() == Some(Direction::Out)).then_some(TxOffload {
-            state,
-            seq_low: low,
-            seq_hi: high,
-            next_header,
-        })
-    }
-}
-
-impl RxSkb {
-    /// Marks the packet as handled by the device under `state`, with its result.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (X63).
-    pub fn set_rx_offload(&mut self, state: ARef<State>, status: RxStatus) -> Result {
-        let flags = status.flags(state.is_tunnel());
-        // SAFETY: The skb is valid and ours alone.
-        let sp = unsafe { bindings::secpath_set(self.as_raw()) };
-        if sp.is_null() {
-            return Err(ENOMEM);
-        }
-        // SAFETY: Not null, so `secpath_set()` has made a secpath that no other skb shares.
-        let len = usize::from(unsafe { (*sp).len });
-        if len >= bindings::XFRM_MAX_DEPTH as usize {
-            return Err(ENOMEM);
-        }
-        // Software sets the mark when it looks the state up (X74).
-        // SAFETY: The skb is ours alone, and `state` is a reference. C reads the mark of the state.
-        unsafe { bindings::xfrm_set_output_mark(self.as_raw(), state.as_raw()) };
-        // SAFETY: As for the length, and there is room for one more. The secpath owns the reference
-        // from here on. CAST: `State` is transparent over `xfrm_state`.
-        unsafe {
-            (*sp).xvec[len] = ARef::into_raw(state).cast().as_ptr();
-            (*sp).len = (*sp).len.wrapping_add(1);
-            (*sp).olen = (*sp).olen.wrapping_add(1);
-        }
-        // SAFETY: The skb is valid and ours alone.
-        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
-        if xo.is_null() {
-            // The secpath has states without offload data.
-            return Err(ENOMEM);
-        }
-        // SAFETY: Not null, so it is in the secpath that no other skb shares.
-        unsafe {
-            (*xo).flags = bindings::CRYPTO_DONE;
-            (*xo).status = flags;
-        }
-        Ok(())
     }
 }

@@ -58,6 +58,9 @@ impl Handle {
     /// Keeps the handle of slot 0 from being zero.
     const VALID: u64 = 1 << 33;
 
+    /// What larval states have instead: no handle has this bit alone.
+    pub(crate) const LARVAL: c_ulong = 1 << 34;
+
     pub(crate) fn to_raw(self) -> c_ulong {
         let out = match self.direction {
             Direction::In => 0,

@@ -3,6 +3,7 @@
 //! `struct xfrm_state`: one SA.
 
 mod algorithm;
+mod options;
 mod replay;
 #[cfg(espnic_kunit)]
 mod tests;
@@ -41,6 +42,7 @@ pub use algorithm::{
     Auth,
     Cipher, //
 };
+pub use options::Flags;
 use replay::ReplayEsn;
 
 /// The protocol of ESP ([`State::protocol`]).
@@ -103,6 +105,7 @@ macro_rules! changing {
         unsafe { (&raw const (*state.as_raw()).$($field).+).read_volatile() }
     }};
 }
+use changing;
 
 // SAFETY: A state belongs to no thread. `xfrm_state_put()`, which frees it, runs in any context.
 unsafe impl Send for State {}
@@ -140,7 +143,7 @@ unsafe impl AlwaysRefCounted for State {
 ///     x.mode() != Mode::Other
 /// }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// `XFRM_MODE_TRANSPORT`.
     Transport,
@@ -148,6 +151,17 @@ pub enum Mode {
     Tunnel,
     /// BEET, route optimisation, IP-TFS.
     Other,
+}
+
+impl Mode {
+    /// The mode of this number (`XFRM_MODE_`).
+    pub(super) fn of(number: u8) -> Self {
+        match number.into() {
+            bindings::XFRM_MODE_TRANSPORT => Self::Transport,
+            bindings::XFRM_MODE_TUNNEL => Self::Tunnel,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The encapsulation of ESP in UDP (or TCP), with the ports of the state's packets.
@@ -267,20 +281,12 @@ impl State {
 
     /// The family of the (outer) addresses.
     pub fn family(&self) -> Option<Family> {
-        match u32::from(fixed!(self, props.family)) {
-            bindings::AF_INET => Some(Family::V4),
-            bindings::AF_INET6 => Some(Family::V6),
-            _ => None,
-        }
+        Family::of(fixed!(self, props.family).into())
     }
 
     /// The mode.
     pub fn mode(&self) -> Mode {
-        match u32::from(fixed!(self, props.mode)) {
-            bindings::XFRM_MODE_TRANSPORT => Mode::Transport,
-            bindings::XFRM_MODE_TUNNEL => Mode::Tunnel,
-            _ => Mode::Other,
-        }
+        Mode::of(fixed!(self, props.mode))
     }
 
     /// Whether the mode is tunnel.
@@ -376,10 +382,14 @@ impl State {
     /// The 64-bit number that an outbound state has used last; 32 bits without ESN. Takes the state's
     /// lock: not for callbacks that hold it.
     pub fn last_sent(&self) -> u64 {
-        self.locked(|| match self.replay_esn() {
+        self.locked(|| self.last_sent_locked())
+    }
+
+    fn last_sent_locked(&self) -> u64 {
+        match self.replay_esn() {
             Some(esn) => esn.last_sent(),
             None => u64::from(changing!(self, replay.oseq)),
-        })
+        }
     }
 
     /// Whether an outbound ESN state has, or will soon have, the last high half. With that one
@@ -436,7 +446,7 @@ impl State {
 }
 
 /// `bytes` without the stale ones behind an IPv4 address.
-fn address(mut bytes: Address, family: Option<Family>) -> Address {
+pub(super) fn address(mut bytes: Address, family: Option<Family>) -> Address {
     if family != Some(Family::V6) {
         bytes.iter_mut().skip(4).for_each(|b| *b = 0);
     }

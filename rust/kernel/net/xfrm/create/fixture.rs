@@ -52,6 +52,27 @@ pub enum Change {
     Window(u32),
     /// Counted packets and bytes.
     Usage(u64, u64),
+    /// `XFRM_STATE_` flags, all of them, and `XFRM_SA_XFLAG_` ones.
+    Flags(u8, u32),
+    /// Value and mask of the mark that packets get.
+    OutputMark(u32, u32),
+    /// For an XFRM interface.
+    Interface(u32),
+    /// For a CPU.
+    Cpu(u32),
+    /// Bounds of the protocol and source port of the packets inside.
+    Selector {
+        /// The protocol.
+        protocol: u8,
+        /// The source port.
+        src_port: u16,
+    },
+    /// Soft and hard limit of packets, then of bytes.
+    Limits([u64; 4]),
+    /// The highest number that was received and the bitmap of a window of up to 32 packets without ESN.
+    ShortWindow(u32, u32),
+    /// Alive, as after it was put into the SAD.
+    Valid,
 }
 
 /// A state that nobody but the test knows.
@@ -130,6 +151,29 @@ impl TestState {
                     (*x).curlft.packets = packets;
                     (*x).curlft.bytes = bytes;
                 }
+                Change::Flags(flags, extra) => {
+                    (*x).props.flags = flags;
+                    (*x).props.extra_flags = extra;
+                }
+                Change::OutputMark(value, mask) => {
+                    ((*x).props.smark.v, (*x).props.smark.m) = (value, mask);
+                }
+                Change::Interface(id) => (*x).if_id = id,
+                Change::Cpu(cpu) => (*x).pcpu_num = cpu,
+                Change::Selector { protocol, src_port } => {
+                    (*x).sel.proto = protocol;
+                    ((*x).sel.sport, (*x).sel.sport_mask) = (src_port.to_be(), u16::MAX);
+                }
+                Change::Limits([soft_packets, hard_packets, soft_bytes, hard_bytes]) => {
+                    (*x).lft.soft_packet_limit = soft_packets;
+                    (*x).lft.hard_packet_limit = hard_packets;
+                    (*x).lft.soft_byte_limit = soft_bytes;
+                    (*x).lft.hard_byte_limit = hard_bytes;
+                }
+                Change::ShortWindow(top, bitmap) => {
+                    ((*x).replay.seq, (*x).replay.bitmap) = (top, bitmap);
+                }
+                Change::Valid => (*x).km.state = bindings::XFRM_STATE_VALID as u8,
             }
         }
         Ok(())
@@ -149,6 +193,21 @@ impl TestState {
                 Direction::In => ((*esn).seq_hi, (*esn).seq) = (high, low),
                 Direction::Out => ((*esn).oseq_hi, (*esn).oseq) = (high, low),
             }
+        }
+    }
+
+    /// What was counted for key managers: packets that had come before, that were too late, and whose ICV
+    /// was wrong; and whether the state was used.
+    pub fn counted(&self) -> (u32, u32, u32, bool) {
+        let x = self.0.as_raw();
+        // SAFETY: The draft keeps the structure. Volatile reads of words may race.
+        unsafe {
+            (
+                (&raw const (*x).stats.replay).read_volatile(),
+                (&raw const (*x).stats.replay_window).read_volatile(),
+                (&raw const (*x).stats.integrity_failed).read_volatile(),
+                (&raw const (*x).curlft.use_time).read_volatile() != 0,
+            )
         }
     }
 

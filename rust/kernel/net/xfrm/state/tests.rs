@@ -4,6 +4,7 @@
 
 use super::{
     Family,
+    Flags,
     Mode,
     State, //
 };
@@ -114,6 +115,106 @@ mod cases {
         assert!(changed(&IPV4, Change::Compression)?.has_compression());
         assert!(changed(&IPV4, Change::TfcPadding)?.has_tfc_padding());
         assert!(changed(&IPV4, Change::Mark)?.has_mark());
+        Ok(())
+    }
+
+    #[test]
+    fn flags_one_by_one() -> Result {
+        let flags = |flags, extra| -> Result<Flags> {
+            Ok(changed(&IPV4, Change::Flags(flags, extra))?.flags())
+        };
+        let none = Flags::default();
+        assert_eq!(flags(0, 0)?, none);
+        // XFRM_STATE_NOECN is 1, DECAP_DSCP 2, NOPMTUDISC 4, WILDRECV 8, ICMP 16, AF_UNSPEC 32, ESN 128;
+        // XFRM_SA_XFLAG_DONT_ENCAP_DSCP is 1, OSEQ_MAY_WRAP 2.
+        let cases = [
+            (
+                1,
+                0,
+                Flags {
+                    no_ecn: true,
+                    ..none
+                },
+            ),
+            (
+                2,
+                0,
+                Flags {
+                    decap_dscp: true,
+                    ..none
+                },
+            ),
+            (
+                4,
+                0,
+                Flags {
+                    no_pmtu_discovery: true,
+                    ..none
+                },
+            ),
+            (
+                8,
+                0,
+                Flags {
+                    wild_receive: true,
+                    ..none
+                },
+            ),
+            (16, 0, Flags { icmp: true, ..none }),
+            (
+                32,
+                0,
+                Flags {
+                    any_family: true,
+                    ..none
+                },
+            ),
+            (128, 2, none),
+            (
+                0,
+                1,
+                Flags {
+                    dont_encap_dscp: true,
+                    ..none
+                },
+            ),
+        ];
+        for (value, extra, expected) in cases {
+            assert_eq!(flags(value, extra)?, expected);
+        }
+        assert!(TestState::new(&IPV6)?.flags().any_family);
+        Ok(())
+    }
+
+    #[test]
+    fn marks_interfaces_and_cpus() -> Result {
+        let x = TestState::new(&IPV4)?;
+        assert_eq!((x.output_mark(), x.if_id(), x.cpu()), ((0, 0), 0, None));
+        let mark = changed(&IPV4, Change::OutputMark(7, 0xff))?.output_mark();
+        assert_eq!(mark, (7, 0xff));
+        assert_eq!(changed(&IPV4, Change::Interface(9))?.if_id(), 9);
+        assert_eq!(changed(&IPV4, Change::Cpu(0))?.cpu(), Some(0));
+        Ok(())
+    }
+
+    #[test]
+    fn packets_inside() -> Result {
+        let all = TestState::new(&IPV6)?.selector();
+        assert_eq!((all.family, all.protocol, all.src_len), (None, 0, 0));
+        let selector = changed(
+            &IPV4,
+            Change::Selector {
+                protocol: 17,
+                src_port: 500,
+            },
+        )?
+        .selector();
+        assert_eq!((selector.family, selector.protocol), (Some(Family::V4), 17));
+        assert_eq!(
+            (selector.src_port.port, selector.src_port.mask),
+            (500, 0xffff)
+        );
+        assert_eq!((selector.dst_port.port, selector.dst_port.mask), (0, 0));
         Ok(())
     }
 

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a packet says of its offload: `struct sec_path` with a `struct xfrm_offload`.
+//!
+//! C header: [`include/net/xfrm.h`](srctree/include/net/xfrm.h)
+
+use super::{
+    handle::Direction,
+    state::State, //
+};
+use crate::{
+    bindings,
+    net::skbuff::{
+        RxSkb,
+        SkBuff, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// The offload part of a packet to transmit: stack-built ESP whose crypto the device must do.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::SkBuff;
+///
+/// /// The SPI of a packet that the device must encrypt.
+/// fn spi(skb: &SkBuff) -> Option<u32> {
+///     Some(skb.tx_offload()?.state.spi())
+/// }
+/// ```
+pub struct TxOffload<'a> {
+    /// The SA; the skb holds a reference.
+    pub state: &'a State,
+    /// `xo->seq.low`; it may be ahead of the packet (X50).
+    pub seq_low: u32,
+    /// `xo->seq.hi`.
+    pub seq_hi: u32,
+    /// The next header of the ESP trailer.
+    pub next_header: u8,
+}
+
+/// The result of the device's check of a received packet.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::aref::ARef;
+/// use kernel_net::net::{
+///     skbuff::RxSkb,
+///     xfrm::{
+///         RxStatus,
+///         State, //
+///     }, //
+/// };
+///
+/// fn decrypted(skb: &mut RxSkb, state: ARef<State>) -> Result {
+///     skb.set_rx_offload(state, RxStatus::Success)
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum RxStatus {
+    /// Authenticated and decrypted.
+    Success,
+    /// The ICV does not match; the packet is as received.
+    AuthFailed,
+    /// Not well-formed ESP; the packet is as received.
+    BadSyntax,
+}
+
+impl RxStatus {
+    fn flags(self, tunnel: bool) -> u32 {
+        match self {
+            Self::Success => bindings::CRYPTO_SUCCESS,
+            Self::AuthFailed if tunnel => bindings::CRYPTO_TUNNEL_ESP_AUTH_FAILED,
+            Self::AuthFailed => bindings::CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
+            Self::BadSyntax => bindings::CRYPTO_INVALID_PACKET_SYNTAX,
+        }
+    }
+}
+
+impl SkBuff {
+    /// The offload request of a packet to transmit, if it carries one.
+    ///
+    /// A secpath alone says nothing: forwarded packets carry that of their receipt (X44).
+    pub fn tx_offload(&self) -> Option<TxOffload<'_>> {
+        // SAFETY: The skb is valid by its type invariant.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
+        if xo.is_null() {
+            return None;
+        }
+        // Clones of the skb share it: copies are taken, no reference.
+        // SAFETY: Not null, so it is in the skb's secpath, to which we keep the reference. Who shares a
+        // secpath does not write to it (`skb_ext_add()` makes a copy first).
+        let (flags, low, high, next_header) =
+            unsafe { ((*xo).flags, (*xo).seq.low, (*xo).seq.hi, (*xo).proto) };
+        if flags & bindings::XFRM_XMIT == 0 {
+            return None;
+        }
+        // SAFETY: The skb is valid. With offload data the secpath is not empty, so the answer is its
+        // last state: one that a device took, with a reference that lasts as long as the skb.
+        let state = unsafe { State::from_raw(bindings::xfrm_input_state(self.as_raw())) };
+        (state.direction() == Some(Direction::Out)).then_some(TxOffload {
+            state,
+            seq_low: low,
+            seq_hi: high,
+            next_header,
+        })
+    }
+}
+
+impl RxSkb {
+    /// Marks the packet as handled by the device under `state`, with its result.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (X63).
+    pub fn set_rx_offload(&mut self, state: ARef<State>, status: RxStatus) -> Result {
+        let flags = status.flags(state.is_tunnel());
+        // SAFETY: The skb is valid and ours alone.
+        let sp = unsafe { bindings::secpath_set(self.as_raw()) };
+        if sp.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: Not null, so `secpath_set()` has made a secpath that no other skb shares.
+        let len = usize::from(unsafe { (*sp).len });
+        if len >= bindings::XFRM_MAX_DEPTH as usize {
+            return Err(ENOMEM);
+        }
+        // Software sets the mark when it looks the state up (X74).
+        // SAFETY: The skb is ours alone, and `state` is a reference. C reads the mark of the state.
+        unsafe { bindings::xfrm_set_output_mark(self.as_raw(), state.as_raw()) };
+        // SAFETY: As for the length, and there is room for one more. The secpath owns the reference
+        // from here on. CAST: `State` is transparent over `xfrm_state`.
+        unsafe {
+            (*sp).xvec[len] = ARef::into_raw(state).cast().as_ptr();
+            (*sp).len = (*sp).len.wrapping_add(1);
+            (*sp).olen = (*sp).olen.wrapping_add(1);
+        }
+        // SAFETY: The skb is valid and ours alone.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
+        if xo.is_null() {
+            // The secpath has states without offload data.
+            return Err(ENOMEM);
+        }
+        // SAFETY: Not null, so it is in the secpath that no other skb shares.
+        unsafe {
+            (*xo).flags = bindings::CRYPTO_DONE;
+            (*xo).status = flags;
+        }
+        Ok(())
+    }
+}
