@@ -87,13 +87,17 @@ void espnic_helper_init_work(struct work_struct *work, work_func_t func);
 void espnic_helper_queue_long_work(struct work_struct *work);
 
 /* neighbour.c */
-struct neighbour *espnic_helper_neigh_resolve4(struct net_device *dev, __be32 saddr, __be32 daddr);
-struct neighbour *espnic_helper_neigh_resolve6(struct net_device *dev,
-					       const struct in6_addr *saddr,
-					       const struct in6_addr *daddr);
+struct dst_entry *espnic_helper_ip4_route_through(struct net_device *dev, __be32 saddr,
+						  __be32 daddr);
+struct dst_entry *espnic_helper_ip6_route_through(struct net_device *dev,
+						  const struct in6_addr *saddr,
+						  const struct in6_addr *daddr);
+struct neighbour *espnic_helper_dst_neigh_lookup(struct dst_entry *dst, const void *daddr);
+u32 espnic_helper_dst_cookie(const struct dst_entry *dst);
+bool espnic_helper_dst_is_current(struct dst_entry *dst, u32 cookie);
+void espnic_helper_dst_release(struct dst_entry *dst);
 bool espnic_helper_neigh_address(struct neighbour *neigh, u8 *address);
 bool espnic_helper_neigh_dead(const struct neighbour *neigh);
-void espnic_helper_neigh_hold(struct neighbour *neigh);
 void espnic_helper_neigh_release(struct neighbour *neigh);
 
 /* skbuff.c */

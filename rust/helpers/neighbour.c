@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-/* The next hop of a route that leaves through this device; the route is given up. */
-static struct neighbour *neigh_of_route(struct dst_entry *dst, struct net_device *dev,
-					const void *daddr)
+/* The route, if it leaves through this device; else it is given up. */
+static struct dst_entry *route_through(struct dst_entry *dst, struct net_device *dev)
 {
-	struct neighbour *neigh = ERR_PTR(-ENETUNREACH);
-
 	if (dst_dev(dst) == dev)
-		neigh = dst_neigh_lookup(dst, daddr) ?: ERR_PTR(-ENOBUFS);
+		return dst;
 	dst_release(dst);
-	return neigh;
+	return ERR_PTR(-ENETUNREACH);
 }
 
 /*
  * Without a protocol the flow is no matter of policies. The source decides which
  * route it is, but need not be an address of this host (yet).
  */
-struct neighbour *espnic_helper_neigh_resolve4(struct net_device *dev, __be32 saddr, __be32 daddr)
+struct dst_entry *espnic_helper_ip4_route_through(struct net_device *dev, __be32 saddr,
+						  __be32 daddr)
 {
 	struct flowi4 flow = {
 		.flowi4_oif = dev->ifindex,
@@ -24,26 +22,23 @@ struct neighbour *espnic_helper_neigh_resolve4(struct net_device *dev, __be32 sa
 		.saddr = saddr,
 		.daddr = daddr,
 	};
-	struct neighbour *neigh;
 	struct rtable *route;
 
 	rcu_read_lock();
 	route = ip_route_output_key(dev_net_rcu(dev), &flow);
-	if (IS_ERR(route)) {
-		neigh = ERR_CAST(route);
-	} else if (route->rt_type != RTN_UNICAST) {
-		ip_rt_put(route);
-		neigh = ERR_PTR(-ENETUNREACH);
-	} else {
-		neigh = neigh_of_route(&route->dst, dev, &daddr);
-	}
 	rcu_read_unlock();
-	return neigh;
+	if (IS_ERR(route))
+		return ERR_CAST(route);
+	if (route->rt_type != RTN_UNICAST) {
+		ip_rt_put(route);
+		return ERR_PTR(-ENETUNREACH);
+	}
+	return route_through(&route->dst, dev);
 }
 
-struct neighbour *espnic_helper_neigh_resolve6(struct net_device *dev,
-					       const struct in6_addr *saddr,
-					       const struct in6_addr *daddr)
+struct dst_entry *espnic_helper_ip6_route_through(struct net_device *dev,
+						  const struct in6_addr *saddr,
+						  const struct in6_addr *daddr)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 flow = {
@@ -51,7 +46,6 @@ struct neighbour *espnic_helper_neigh_resolve6(struct net_device *dev,
 		.saddr = *saddr,
 		.daddr = *daddr,
 	};
-	struct neighbour *neigh;
 	struct dst_entry *dst;
 	int err;
 
@@ -59,12 +53,41 @@ struct neighbour *espnic_helper_neigh_resolve6(struct net_device *dev,
 		return ERR_PTR(-ENETUNREACH);
 	rcu_read_lock();
 	err = ip6_dst_lookup(dev_net_rcu(dev), NULL, &dst, &flow);
-	neigh = err ? ERR_PTR(err) : neigh_of_route(dst, dev, daddr);
 	rcu_read_unlock();
-	return neigh;
+	return err ? ERR_PTR(err) : route_through(dst, dev);
 #else
 	return ERR_PTR(-EAFNOSUPPORT);
 #endif
+}
+
+struct neighbour *espnic_helper_dst_neigh_lookup(struct dst_entry *dst, const void *daddr)
+{
+	return dst_neigh_lookup(dst, daddr);
+}
+
+/* For dst_is_current(): by it routes of IPv6 know whether they have changed. */
+u32 espnic_helper_dst_cookie(const struct dst_entry *dst)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (dst->ops->family == AF_INET6)
+		return rt6_get_cookie(dst_rt6_info(dst));
+#endif
+	return 0;
+}
+
+bool espnic_helper_dst_is_current(struct dst_entry *dst, u32 cookie)
+{
+	bool current_one;
+
+	rcu_read_lock();
+	current_one = !READ_ONCE(dst->obsolete) || dst->ops->check(dst, cookie);
+	rcu_read_unlock();
+	return current_one;
+}
+
+void espnic_helper_dst_release(struct dst_entry *dst)
+{
+	dst_release(dst);
 }
 
 /*
@@ -84,11 +107,6 @@ bool espnic_helper_neigh_address(struct neighbour *neigh, u8 *address)
 bool espnic_helper_neigh_dead(const struct neighbour *neigh)
 {
 	return READ_ONCE(neigh->dead);
-}
-
-void espnic_helper_neigh_hold(struct neighbour *neigh)
-{
-	neigh_hold(neigh);
 }
 
 void espnic_helper_neigh_release(struct neighbour *neigh)

@@ -4,20 +4,20 @@
 
 use super::{
     ipv4_number,
-    resolve_on,
     Address,
-    Family, //
+    Family,
+    Route, //
 };
 use crate::bindings;
 use kernel::prelude::*;
 
-/// Resolves on the loopback device of the initial namespace, which is no way to anybody.
-fn resolve_on_loopback(family: Family, dst: &Address) -> Result {
+/// Looks for a route through the loopback device of the initial namespace, which is no way to anybody.
+fn find_through_loopback(family: Family, dst: &Address) -> Result {
     // SAFETY: The initial namespace is always live. The index is that of its loopback device.
     let dev = unsafe { bindings::dev_get_by_index(&raw mut bindings::init_net, 1) };
     assert!(!dev.is_null());
     // SAFETY: The device was found just now, and is kept by the reference.
-    let result = unsafe { resolve_on(dev, family, &[0; 16], dst) };
+    let result = unsafe { Route::find(dev, family, &[0; 16], dst) };
     // SAFETY: The reference that came with the device ends here.
     unsafe { bindings::dev_put(dev) };
     result.map(drop)
@@ -35,21 +35,21 @@ mod cases {
     }
 
     #[test]
-    fn no_next_hop_to_oneself() {
+    fn no_route_to_oneself() {
         let mut own = [0; 16];
         own[..4].copy_from_slice(&[127, 0, 0, 1]);
-        assert!(resolve_on_loopback(Family::V4, &own).is_err());
+        assert!(find_through_loopback(Family::V4, &own).is_err());
     }
 
     #[test]
-    fn no_next_hop_to_a_group() {
+    fn no_route_to_a_group() {
         let mut group = [0; 16];
         group[..4].copy_from_slice(&[224, 0, 0, 1]);
-        let error = resolve_on_loopback(Family::V4, &group).err();
+        let error = find_through_loopback(Family::V4, &group).err();
         // ENETUNREACH of include/uapi/asm-generic/errno.h.
         assert_eq!(error.map(|error| error.to_errno()), Some(-101));
         let mut group = [0; 16];
         (group[0], group[1], group[15]) = (0xff, 2, 1);
-        assert!(resolve_on_loopback(Family::V6, &group).is_err());
+        assert!(find_through_loopback(Family::V6, &group).is_err());
     }
 }
