@@ -16,6 +16,7 @@
 
 pub mod control;
 mod device;
+pub mod event;
 mod id;
 pub mod net;
 mod payload;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queues of a network device: one receive and one transmit queue per pair, then the control queue.
+//! The queues of a network device: one receive and one transmit queue per pair, then the control queue, then
+//! the event queue.
 
 use super::{
     events::netdev_of,
@@ -25,6 +26,10 @@ use crate::{
         control::{
             ControlQueue,
             Exchange, //
+        },
+        event::{
+            EventBuffer,
+            EventQueue, //
         },
         queue::Queue,
         set::{
@@ -62,6 +67,25 @@ pub struct Queues {
     pub transmit: KVec<TxQueue>,
     /// The control queue, if asked for.
     pub control: Option<ControlQueue>,
+    /// The event queue, if asked for.
+    pub events: Option<EventQueue>,
+}
+
+/// The queues besides the pairs.
+#[derive(Clone, Copy)]
+enum Besides {
+    Nothing,
+    Control,
+    ControlAndEvents,
+}
+
+impl Besides {
+    fn control(wanted: bool) -> Self {
+        match wanted {
+            true => Self::Control,
+            false => Self::Nothing,
+        }
+    }
 }
 
 impl<T: Operations> Unregistered<T> {
@@ -79,8 +103,21 @@ impl<T: Operations> Unregistered<T> {
     /// `EBUSY` while queues are left; `ENOMEM`, or what the transport says (`ENOENT`: the device lacks a
     /// queue).
     pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+        self.find(Besides::control(control))
+    }
+
+    /// As [`Self::find_queues`], with a control queue and an event queue. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::find_queues`].
+    pub fn find_queues_with_events(&mut self) -> Result<Queues> {
+        self.find(Besides::ControlAndEvents)
+    }
+
+    fn find(&mut self, besides: Besides) -> Result<Queues> {
         // SAFETY: The parent was bound for this network device, which was made for `T`.
-        unsafe { Queues::find::<T>(self.parent(), self.pairs(), control) }
+        unsafe { Queues::find::<T>(self.parent(), self.pairs(), besides) }
     }
 }
 
@@ -96,16 +133,29 @@ impl<T: Operations> Restart<'_, T> {
     ///
     /// Those of [`Unregistered::find_queues`].
     pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+        self.find(Besides::control(control))
+    }
+
+    /// As [`Unregistered::find_queues_with_events`]. The old queues must be dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Unregistered::find_queues`].
+    pub fn find_queues_with_events(&mut self) -> Result<Queues> {
+        self.find(Besides::ControlAndEvents)
+    }
+
+    fn find(&mut self, besides: Besides) -> Result<Queues> {
         let dev = self.0;
         // There are as many as when the device was made.
         let pairs = dev.napis().len() as u16;
         // SAFETY: The parent was bound for this network device, which was made for `T`.
-        unsafe { Queues::find::<T>(dev.parent(), pairs, control) }
+        unsafe { Queues::find::<T>(dev.parent(), pairs, besides) }
     }
 }
 
 /// All queues in their order, with names for logs and for `/proc/interrupts`.
-fn wanted(pairs: u16, control: bool) -> Result<KVec<Wanted>> {
+fn wanted(pairs: u16, besides: Besides) -> Result<KVec<Wanted>> {
     let mut all = KVec::new();
     for pair in 0..pairs {
         let receive = Wanted::new::<RxBuffer>(fmt!("input.{pair}"))?;
@@ -113,9 +163,13 @@ fn wanted(pairs: u16, control: bool) -> Result<KVec<Wanted>> {
         let transmit = Wanted::new::<SkBuff>(fmt!("output.{pair}"))?;
         all.push(transmit, GFP_KERNEL)?;
     }
-    if control {
+    if let Besides::Control | Besides::ControlAndEvents = besides {
         let control = Wanted::new::<KBox<Exchange>>(fmt!("control"))?;
         all.push(control, GFP_KERNEL)?;
+    }
+    if let Besides::ControlAndEvents = besides {
+        let events = Wanted::new::<KBox<EventBuffer>>(fmt!("events"))?;
+        all.push(events, GFP_KERNEL)?;
     }
     Ok(all)
 }
@@ -126,9 +180,9 @@ impl Queues {
     /// # Safety
     ///
     /// The network device for which `dev` was bound was made for `T`.
-    unsafe fn find<T: Operations>(dev: &DeviceRef, pairs: u16, control: bool) -> Result<Self> {
+    unsafe fn find<T: Operations>(dev: &DeviceRef, pairs: u16, besides: Besides) -> Result<Self> {
         // SAFETY: By the contract the network device was made for `T`, which the callback demands.
-        let set = unsafe { QueueSet::find(dev, wanted(pairs, control)?, queue_callback::<T>)? };
+        let set = unsafe { QueueSet::find(dev, wanted(pairs, besides)?, queue_callback::<T>)? };
         Self::hand_out(&set, pairs)
     }
 
@@ -138,6 +192,7 @@ impl Queues {
             receive: KVec::new(),
             transmit: KVec::new(),
             control: None,
+            events: None,
         };
         let mut queues = set.queues();
         for _ in 0..pairs {
@@ -150,8 +205,10 @@ impl Queues {
             let queue = TxQueue::new(Queue::new(tx, set))?;
             this.transmit.push(queue, GFP_KERNEL)?;
         }
-        // INVARIANT: What is left after the pairs is the control queue, and is taken once.
+        // INVARIANT: What follows the pairs is the control queue, and is taken once.
         this.control = queues.next().map(|vq| Queue::new(vq, set));
+        // INVARIANT: What is left then is the event queue, and is taken once.
+        this.events = queues.next().map(|vq| Queue::new(vq, set));
         Ok(this)
     }
 }
