@@ -12,7 +12,7 @@
 //!
 //! Larval states do not reach the driver. The stack makes one when a packet of an offloaded policy finds no
 //! state, asks the device to take it, and asks the key managers for a real one. It has neither keys nor an
-//! SPI, and comes where nobody may sleep: the callbacks take it by themselves.
+//! SPI, and comes where nobody may sleep: the callbacks take it by themselves (X75).
 
 #[cfg(xfrm_configure)]
 pub mod create;
@@ -158,14 +158,14 @@ pub trait Operations: NetOperations + HasStates {
     /// Adds what the device has counted since the last call to the counters of the state, by
     /// [`State::add_usage`] and [`State::add_failures`]. Only packet offload needs it: else the stack counts.
     ///
-    /// No sleeping, and no asking the device: it must be what the driver knows already. The stack calls this
-    /// whenever it looks at the counters (dumps, timers, notifications, [`State::check_expire`],
-    /// `/proc/net/xfrm_stat`), several times for one event, right after [`Self::state_add`], and also between
-    /// [`Self::state_delete`] and [`Self::state_free`]. It holds at least one of the state's lock, the lock
-    /// of all states and the mutex of XFRM configuration, but the driver knows not which: none of them may be
-    /// taken here, and another CPU may be here for the same state. So the driver takes its difference under
-    /// a lock of its own, such as that of [`StateTable::with_data`]. A method of [`State`] that takes the
-    /// state's lock hangs.
+    /// No sleeping, and no asking the device: it must be what the driver knows already. The stack calls
+    /// this whenever it looks at the counters (dumps, timers, notifications, [`State::check_expire`],
+    /// `/proc/net/xfrm_stat`), several times for one event (X80), right after [`Self::state_add`], and also
+    /// between [`Self::state_delete`] and [`Self::state_free`]. It holds at least one of the state's lock,
+    /// the lock of all states and the mutex of XFRM configuration, but the driver knows not which: none of
+    /// them may be taken here, and another CPU may be here for the same state. So the driver takes its
+    /// difference under a lock of its own, such as that of [`StateTable::with_data`]. A method of [`State`]
+    /// that takes the state's lock hangs.
     fn state_update_stats(dev: &Device<Self>, x: &State, handle: Handle) {
         let _ = (dev, x, handle);
     }
@@ -205,8 +205,6 @@ impl<T: Operations> Callbacks<T> {
             Some(policies) => Some(policies.free),
             None => None,
         },
-        // SAFETY: All fields are optional functions.
-        ..unsafe { core::mem::zeroed() }
     };
 
     /// The table.

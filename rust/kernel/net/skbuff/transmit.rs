@@ -36,7 +36,7 @@ impl SkBuff {
     /// order.
     ///
     /// A forwarded packet of a tunnel under packet offload comes with room for one and nothing in it, not
-    /// even zeros: the stack does not know the next hop of the tunnel. Clones, such as those of packet
+    /// even zeros: the stack does not know the next hop of the tunnel (X82). Clones, such as those of packet
     /// sockets, keep what they have: if there are any the linear part is copied first. Any context.
     ///
     /// # Errors

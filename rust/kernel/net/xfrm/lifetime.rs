@@ -5,7 +5,7 @@
 //! C header: [`include/net/xfrm.h`](srctree/include/net/xfrm.h)
 //!
 //! Under packet offload the stack sees no ESP: it counts nothing, and no limit is ever reached unless the
-//! driver says so. Lifetimes by time stay with the stack.
+//! driver says so (X81). Lifetimes by time stay with the stack.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -145,7 +145,7 @@ impl State {
     /// state's lock: not for callbacks that hold it. Does not sleep.
     pub fn check_expire(&self) -> bool {
         self.locked(|| {
-            // A state that died must stay dead: the stack's function would have it deleted once more.
+            // A state that died must stay dead: the stack's function would have it deleted once more (X81).
             // SAFETY: The structure is there by the type invariant, and writers have the lock. One volatile
             // read as elsewhere.
             let life = unsafe { (&raw const (*self.as_raw()).km.state).read_volatile() };

@@ -8,10 +8,10 @@
 //! A policy is lent to the driver while it is added, and not later: packets hold references to policies
 //! that are long gone, so the driver copies what it needs and is told the end by its own name for the
 //! policy, a [`PolicyHandle`]. `ip xfrm policy update` adds the new policy before it deletes the old one. A
-//! policy that was added but finds no place in the stack is deleted and freed at once.
+//! policy that was added but finds no place in the stack is deleted and freed at once (X78).
 //!
-//! `XFRM_MSG_MIGRATE` changes the addresses of templates of a live policy without telling the driver; what
-//! a driver looks for with them it should look for with the request id instead.
+//! `XFRM_MSG_MIGRATE` changes the addresses of templates of a live policy without telling the driver (X79);
+//! what a driver looks for with them it should look for with the request id instead.
 
 #[cfg(espnic_kunit)]
 pub mod fixture;
@@ -145,6 +145,30 @@ pub struct Template {
     pub any_algorithm: bool,
 }
 
+impl Template {
+    fn of(raw: &bindings::xfrm_tmpl) -> Self {
+        let family = Family::of(raw.encap_family.into());
+        // SAFETY: All members of the unions are 16 bytes of integers, which may have any value.
+        let (src, dst) = unsafe {
+            (
+                raw.saddr.in6.in6_u.u6_addr8,
+                raw.id.daddr.in6.in6_u.u6_addr8,
+            )
+        };
+        Self {
+            reqid: raw.reqid,
+            mode: Mode::of(raw.mode),
+            protocol: raw.id.proto,
+            family,
+            src: address(src, family),
+            dst: address(dst, family),
+            spi: u32::from_be(raw.id.spi),
+            optional: raw.optional != 0,
+            any_algorithm: raw.allalgs != 0,
+        }
+    }
+}
+
 /// A policy while it is being added.
 ///
 /// # Invariants
@@ -267,42 +291,12 @@ impl Policy {
 
     /// The protection that it demands, from the inside to the outside; none for [`PolicyAction::Block`]
     /// and for packets in clear.
-    pub fn templates(&self) -> impl Iterator<Item = Template> + '_ {
+    pub fn templates(&self) -> impl Iterator<Item = Template> {
         let count = usize::from(field!(self, xfrm_nr));
-        (0..count.min(TEMPLATES)).map(|index| self.template(index))
-    }
-
-    fn template(&self, index: usize) -> Template {
-        debug_assert!(index < TEMPLATES);
-        // SAFETY: By the type invariant the structure is there. The pointer is to all of the array.
-        let list: *const bindings::xfrm_tmpl =
-            unsafe { &raw const (*self.as_raw()).xfrm_vec }.cast();
-        // SAFETY: `templates` alone asks, for less than the array has. Nobody writes to it.
-        let raw = unsafe { list.add(index).read() };
-        let family = Family::of(raw.encap_family.into());
-        // SAFETY: All members of the unions are 16 bytes of integers, which may have any value.
-        let (src, dst) = unsafe {
-            (
-                raw.saddr.in6.in6_u.u6_addr8,
-                raw.id.daddr.in6.in6_u.u6_addr8,
-            )
-        };
-        Template {
-            reqid: raw.reqid,
-            mode: Mode::of(raw.mode),
-            protocol: raw.id.proto,
-            family,
-            src: address(src, family),
-            dst: address(dst, family),
-            spi: u32::from_be(raw.id.spi),
-            optional: raw.optional != 0,
-            any_algorithm: raw.allalgs != 0,
-        }
+        let list = field!(self, xfrm_vec);
+        list.into_iter().take(count).map(|raw| Template::of(&raw))
     }
 }
-
-/// The number of templates that a policy has room for.
-const TEMPLATES: usize = bindings::XFRM_MAX_DEPTH as usize;
 
 /// The offload callbacks of a driver that takes policies. It says so by [`Operations::POLICIES`].
 ///
@@ -342,11 +336,11 @@ pub trait PolicyOperations: Operations {
     fn policy_add(dev: &Device<Self>, policy: &Policy, extack: &mut ExtAck)
         -> Result<PolicyHandle>;
 
-    /// Stops applying a policy. Packets may still have it. Any context, also softirq: must not sleep.
+    /// Stops applying a policy. Packets may still have it. Any context, also softirq: must not sleep (X77).
     fn policy_delete(dev: &Device<Self>, handle: PolicyHandle);
 
     /// Frees what belongs to the handle; nobody has the policy any more. Comes after
-    /// [`Self::policy_delete`]. Any context, also softirq: must not sleep.
+    /// [`Self::policy_delete`]. Any context, also softirq: must not sleep (X77).
     fn policy_free(dev: &Device<Self>, handle: PolicyHandle);
 }
 
@@ -445,7 +439,7 @@ impl<T: PolicyOperations> PolicyTable<T> {
         Some((unsafe { Self::device_of(xp) }?, handle))
     }
 
-    /// The device of a policy, if it is one of `T`.
+    /// The device of a policy, if it is one of `T` (X76).
     ///
     /// # Safety
     ///

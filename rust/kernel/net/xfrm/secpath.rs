@@ -115,6 +115,12 @@ impl SkBuff {
 impl RxSkb {
     /// Marks the packet as handled by the device under `state`, with its result.
     ///
+    /// Under packet offload the packet is the one inside, in clear, and goes to the stack like any other.
+    /// The stack believes [`RxStatus::Success`] and asks no policy (X83), so the driver must have found that
+    /// the packet is one of the state's selector and of a policy that wants this state; with any other
+    /// result the stack drops it and counts nothing. Receive offload may merge it with packets of its flow
+    /// that have no mark (X84): those the driver must have dropped.
+    ///
     /// # Errors
     ///
     /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (X63).

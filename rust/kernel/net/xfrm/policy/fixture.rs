@@ -8,8 +8,7 @@ use super::{
     PolicyAction,
     PolicyDirection,
     Selector,
-    Template,
-    TEMPLATES, //
+    Template, //
 };
 use crate::{
     bindings,
@@ -123,7 +122,7 @@ impl TestPolicy {
             PolicyDirection::Out => bindings::XFRM_DEV_OFFLOAD_OUT as u8,
             PolicyDirection::Fwd => bindings::XFRM_DEV_OFFLOAD_FWD as u8,
         });
-        if parameters.templates.len() > TEMPLATES {
+        if parameters.templates.len() > xp.xfrm_vec.len() {
             return Err(EINVAL);
         }
         xp.xfrm_nr = parameters.templates.len() as u8;

@@ -53,6 +53,8 @@ mod cases {
         assert_eq!(raw(0, Out, 0), 0x0000_0003_0000_0000);
         assert_eq!(raw(5, Out, 0xabcd), 0xabcd_0003_0000_0005);
         assert_eq!(raw(u32::MAX, In, u16::MAX), 0xffff_0002_ffff_ffff);
+        // Larval states have what no handle is, and not zero.
+        assert_eq!(Handle::LARVAL, 0x0000_0004_0000_0000);
     }
 
     #[test]
