@@ -7,7 +7,7 @@
 
 use crate::{
     channel::Channel,
-    ipsec::{
+    ipsec::crypto::{
         self,
         rx::Marked, //
     },
@@ -74,14 +74,14 @@ pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
 }
 
 /// Writes the header for `skb`, or says why it must be dropped.
-fn describe(nic: &Nic, skb: &SkBuff) -> Result<Described, ipsec::tx::Drop> {
+fn describe(nic: &Nic, skb: &SkBuff) -> Result<Described, crypto::tx::Drop> {
     let gso = skb.gso();
     let mut header = plain_header(skb, gso);
     let Some(request) = skb.tx_offload() else {
         let esp = false;
         return Ok(Described { header, gso, esp });
     };
-    let result = ipsec::tx::describe(&nic.ipsec, skb, gso, &request, &mut header);
+    let result = crypto::tx::describe(&nic.ipsec, skb, gso, &request, &mut header);
     nic.ndis.sent(skb, gso, &request, &header, result.is_ok());
     let esp = true;
     result.map(|()| Described { header, gso, esp })
@@ -163,7 +163,7 @@ fn deliver(
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
-    let marked = ipsec::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
+    let marked = crypto::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
     let Some(marked) = marked else {
         return;
     };

@@ -41,7 +41,7 @@ counters! {
         no_buffer: c"rx_no_buffer",
     }
     with {
-        ipsec: ipsec::rx::Counters,
+        ipsec: ipsec::crypto::rx::Counters,
     }
 }
 

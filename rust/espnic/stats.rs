@@ -65,8 +65,8 @@ groups! {
     |nic, totals|
     tx::Counters = totals.tx,
     rx::Counters = totals.rx,
-    ipsec::tx::Counters = totals.tx.ipsec,
-    ipsec::rx::Counters = totals.rx.ipsec,
+    ipsec::crypto::tx::Counters = totals.tx.ipsec,
+    ipsec::crypto::rx::Counters = totals.rx.ipsec,
     ipsec::Counters = nic.ipsec.counters,
 }
 

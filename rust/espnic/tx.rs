@@ -39,7 +39,7 @@ counters! {
         timeouts: c"tx_timeouts",
     }
     with {
-        ipsec: ipsec::tx::Counters,
+        ipsec: ipsec::crypto::tx::Counters,
     }
 }
 

@@ -10,6 +10,7 @@
 use super::left::Versions;
 use super::{
     capability::Capabilities,
+    crypto,
     left::Question,
     life::{
         Life,
@@ -150,7 +151,7 @@ impl Ipsec {
         let created = self
             .check(x)
             .map_err(|_| EINVAL)
-            .and_then(|supported| object::create(control, x, handle, &supported));
+            .and_then(|supported| crypto::object::create(control, x, handle, &supported));
         let absent = created.is_err();
         if absent {
             self.counters.control_errors.add(1);

@@ -14,8 +14,10 @@ use super::{
     Ndis, //
 };
 use crate::ipsec::{
-    self,
-    tx::TRAILER_FIXED,
+    crypto::{
+        self,
+        tx::TRAILER_FIXED, //
+    },
     Ipsec, //
 };
 use espnic_esp::ip::ETH_HLEN;
@@ -199,7 +201,7 @@ fn set_numbers(record: &mut Received, esp: &[u8]) {
 
 /// How the NIC's check went; `None` if it left the packet alone.
 fn check(header: &NetHdr48) -> Option<Check> {
-    match ipsec::rx::status(header) {
+    match crypto::rx::status(header) {
         Some(RxStatus::Success) => Some(Check::Good),
         Some(RxStatus::AuthFailed) => Some(Check::EspFailed),
         Some(RxStatus::BadSyntax) => Some(Check::Syntax),
@@ -276,7 +278,7 @@ fn sent(
         record.slot2 = large.word().unwrap_or(0);
     }
     let mut esp = [0; 8];
-    if let Some(offset) = ipsec::tx::esp_offset(skb, state) {
+    if let Some(offset) = crypto::tx::esp_offset(skb, state) {
         // Bytes that cannot be read stay zero.
         let _ = skb.copy_bits(u32::from(offset), &mut esp);
     }

@@ -2,13 +2,11 @@
 
 //! Tests of SA objects, byte by byte: offsets and values of VIRTIO 1.4 and of the NIC's extension.
 
-use super::{
-    describe,
-    name, //
-};
+use super::describe;
 use crate::ipsec::{
     algorithm,
-    check::Supported, //
+    crypto::check::Supported,
+    object::name, //
 };
 use espnic_wire::sa::SaObject;
 use kernel::prelude::*;

@@ -9,7 +9,7 @@
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::{
+use super::super::{
     algorithm::{
         self,
         Algorithm, //
@@ -36,20 +36,20 @@ use kernel_net::net::{
 };
 
 /// The parameters of an SA that passed.
-pub(super) struct Supported<'a> {
+pub(in crate::ipsec) struct Supported<'a> {
     /// `cap::MODE_` constants.
-    pub(super) mode: u8,
+    pub(in crate::ipsec) mode: u8,
     /// 4 or 6.
-    pub(super) family: u8,
+    pub(in crate::ipsec) family: u8,
     /// `cap::OPT_` constants.
-    pub(super) options: u32,
-    pub(super) algorithm: Algorithm<'a>,
-    pub(super) encapsulation: Option<Encapsulation>,
+    pub(in crate::ipsec) options: u32,
+    pub(in crate::ipsec) algorithm: Algorithm<'a>,
+    pub(in crate::ipsec) encapsulation: Option<Encapsulation>,
 }
 
 impl Supported<'_> {
     /// What the NIC must offer for this SA; `None` if no NIC can.
-    pub(super) fn entry(&self) -> Option<XSaEntry> {
+    pub(in crate::ipsec) fn entry(&self) -> Option<XSaEntry> {
         let algorithm = &self.algorithm;
         algorithm.suite.single(
             self.mode,
@@ -61,7 +61,7 @@ impl Supported<'_> {
 }
 
 /// Checks `x`, which belongs to a bond above the interface if `below_bond`; the error is the extack message.
-pub(super) fn supported<'a>(
+pub(in crate::ipsec) fn supported<'a>(
     x: &'a State,
     capabilities: &Capabilities,
     below_bond: bool,

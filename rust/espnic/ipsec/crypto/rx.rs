@@ -5,7 +5,7 @@
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::Ipsec;
+use super::super::Ipsec;
 use crate::counters::counters;
 use espnic_esp::seq;
 use espnic_wire::{

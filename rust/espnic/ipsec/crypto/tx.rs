@@ -5,7 +5,7 @@
 //! The stack has built the packet, except IV, encryption and ICV. Nothing here writes to the packet,
 //! because it may be shared with TCP's retransmit queue (X49).
 
-use super::Ipsec;
+use super::super::Ipsec;
 use crate::counters::counters;
 use espnic_esp::{
     engine::IV_LEN,
