@@ -41,4 +41,5 @@ pub mod replay;
 pub mod segment;
 pub mod selector;
 pub mod seq;
+pub mod spd;
 pub mod upper;
