@@ -17,6 +17,20 @@ use kernel::{
 };
 
 /// The work of a [`Task`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::work::Run;
+///
+/// struct Greet(u32);
+///
+/// impl Run for Greet {
+///     fn run(&self) {
+///         pr_info!("run of task {}\n", self.0);
+///     }
+/// }
+/// ```
 pub trait Run: Send + Sync + 'static {
     /// Does the work. Process context; may sleep, even for seconds.
     fn run(&self);

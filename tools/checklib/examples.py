@@ -2,7 +2,8 @@
 """Compiles the examples in the documentation of the abstractions.
 
 rustdoc builds and runs an example as a program, with the standard library, which a kernel module
-cannot be. So all examples become functions of one crate, which is compiled as the driver is.
+cannot be. So all examples become functions of one crate, which is compiled as the driver is, and
+has a module `MyModule`.
 """
 
 import pathlib
@@ -17,6 +18,22 @@ CRATE = """//! Examples.
 #![allow(dead_code, missing_docs, unused, clippy::all)]
 
 use kernel::prelude::*;
+
+module! {
+    type: MyModule,
+    name: "examples",
+    authors: ["espnic"],
+    description: "Examples",
+    license: "GPL",
+}
+
+struct MyModule;
+
+impl kernel::Module for MyModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
 """
 
 

@@ -61,6 +61,26 @@ pub use table::{
 /// Driver data with a table of the states that the device took. Implemented by
 /// [`has_states!`](crate::has_states).
 ///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     device::{
+///         Device,
+///         Operations, //
+///     },
+///     xfrm::{
+///         Handle,
+///         HasStates, //
+///     }, //
+/// };
+///
+/// /// The SPI of a state of the device.
+/// fn spi<T: Operations + HasStates>(dev: &Device<T>, handle: Handle) -> Option<u32> {
+///     Some(dev.data().states().get(handle)?.spi())
+/// }
+/// ```
+///
 /// # Safety
 ///
 /// [`Self::states`] returns the same table at each call, which is a part of the value.

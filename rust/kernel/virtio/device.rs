@@ -37,6 +37,22 @@ const FEATURE_BITS: u32 = 128;
 ///
 /// The pointer to a `Device` is the pointer to a live `struct virtio_device`. As long as the reference
 /// lives the core is binding it to a driver of ours, or it is bound to one.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::Device;
+///
+/// /// The MTU that the device asks for (VIRTIO_NET_F_MTU).
+/// fn mtu(dev: &Device) -> Option<u16> {
+///     const MTU: u32 = 3;
+///     let mut mtu = [0; 2];
+///     dev.has_feature(MTU).then(|| {
+///         dev.read_config(10, &mut mtu);
+///         u16::from_le_bytes(mtu)
+///     })
+/// }
+/// ```
 #[repr(transparent)]
 pub struct Device(Opaque<bindings::virtio_device>);
 

@@ -392,6 +392,24 @@ impl<T: Operations> Drop for Unregistered<T> {
 /// # Invariants
 ///
 /// While `registered` is true, the device is registered.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::driver::DriverLayout;
+/// use kernel_net::{
+///     net::device::Registration,
+///     virtio::net::{
+///         Adapter,
+///         Driver, //
+///     }, //
+/// };
+///
+/// /// What the virtio core keeps for each device that is bound.
+/// fn kept<T: Driver>(data: <Adapter<T> as DriverLayout>::DriverData<'_>) -> Registration<T::Net> {
+///     data
+/// }
+/// ```
 pub struct Registration<T: Operations> {
     device: Unregistered<T>,
     registered: Atomic<bool>,

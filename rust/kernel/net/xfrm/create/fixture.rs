@@ -22,6 +22,8 @@ use crate::{
 use kernel::prelude::*;
 
 /// What makes a state another one than its [`Parameters`] say.
+///
+/// The tests of [`State`] show its use.
 #[derive(Clone, Copy)]
 pub enum Change {
     /// Packet offload is asked for.
@@ -55,6 +57,8 @@ pub enum Change {
 }
 
 /// A state that nobody but the test knows.
+///
+/// The tests of [`State`] show its use.
 ///
 /// # Invariants
 ///
