@@ -47,9 +47,9 @@ use kernel_net::{
             Restart,
             TxQueue, //
         },
-        queue::{
+        virtqueue::{
             Payload,
-            Queue, //
+            Virtqueue, //
         },
         DeviceRef, //
     }, //
@@ -137,7 +137,7 @@ impl device::Operations for Nic {
 }
 
 impl virtio::net::Operations for Nic {
-    fn queue_event(dev: &Device<Self>, queue: u16) {
+    fn vq_callback(dev: &Device<Self>, queue: u16) {
         // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
         // queue.
         match dev.napi(usize::from(queue / 2)) {
@@ -236,10 +236,10 @@ impl ethtool::Operations for Nic {
 }
 
 /// The size of a queue's ring, now and at most.
-fn limits<P: Payload>(queue: &Queue<P>) -> Setting {
+fn limits<P: Payload>(queue: &Virtqueue<P>) -> Setting {
     Setting {
-        current: queue.size(),
-        max: queue.max_size(),
+        current: queue.vring_size(),
+        max: queue.num_max(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     sync::Completion,
     virtio::{
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -162,7 +162,7 @@ impl Payload for KBox<Exchange> {
 ///     }
 /// }
 /// ```
-pub type ControlQueue = Queue<KBox<Exchange>>;
+pub type ControlQueue = Virtqueue<KBox<Exchange>>;
 
 impl ControlQueue {
     /// Sends `exchange` and rings the doorbell. Does not sleep.
@@ -211,7 +211,7 @@ impl ControlQueue {
 
     /// Takes the next answered exchange.
     pub fn take(&mut self) -> Option<KBox<Exchange>> {
-        let (mut exchange, len) = self.get()?;
+        let (mut exchange, len) = self.get_buf()?;
         exchange.written = len;
         Some(exchange)
     }

@@ -16,13 +16,13 @@ pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_
 /// # Examples
 ///
 /// ```
-/// use kernel_net::virtio::queue::{
+/// use kernel_net::virtio::virtqueue::{
 ///     Payload,
-///     Queue, //
+///     Virtqueue, //
 /// };
 ///
 /// /// Whether the device has given everything back.
-/// fn is_idle<P: Payload>(queue: &Queue<P>) -> bool {
+/// fn is_idle<P: Payload>(queue: &Virtqueue<P>) -> bool {
 ///     queue.pending() == 0
 /// }
 /// ```

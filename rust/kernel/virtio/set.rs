@@ -29,11 +29,11 @@ pub(super) type Callback = unsafe extern "C" fn(*mut bindings::virtqueue);
 ///
 /// # Invariants
 ///
-/// The set has claimed the device's queues. Those in `queues` are live until the drop; each [`Queue`]
-/// with a reference to the set is the only one for its virtqueue, which holds what the function beside
-/// it frees.
+/// The set has claimed the device's queues. Those in `queues` are live until the drop; each
+/// [`Virtqueue`] with a reference to the set is the only one for its `struct virtqueue`, which holds
+/// what the function beside it frees.
 ///
-/// [`Queue`]: super::queue::Queue
+/// [`Virtqueue`]: super::virtqueue::Virtqueue
 pub(super) struct QueueSet {
     dev: DeviceRef,
     queues: KVec<(NonNull<bindings::virtqueue>, Recycle)>,
@@ -51,8 +51,8 @@ impl Drop for QueueSet {
         self.dev.reset();
         for &(vq, recycle) in &self.queues {
             loop {
-                // SAFETY: The queue is live, and nobody else uses it: its `Queue` would hold the set.
-                // The device is reset, so it uses no buffer any more.
+                // SAFETY: The queue is live, and nobody else uses it: its `Virtqueue` would hold the
+                // set. The device is reset, so it uses no buffer any more.
                 let token = unsafe { bindings::virtqueue_detach_unused_buf(vq.as_ptr()) };
                 if token.is_null() {
                     break;
@@ -151,7 +151,7 @@ impl QueueSet {
             let vq = NonNull::new(vq).ok_or(ENOENT)?;
             queues.push((vq, recycle), GFP_KERNEL)?;
         }
-        // INVARIANT: The queues are new and empty; the caller makes the only `Queue` of each.
+        // INVARIANT: The queues are new and empty; the caller makes the only `Virtqueue` of each.
         set.queues = queues;
         Ok(Arc::new(set, GFP_KERNEL)?)
     }

@@ -26,11 +26,11 @@ use crate::{
             ControlQueue,
             Exchange, //
         },
-        queue::Queue,
         set::{
             QueueSet,
             Wanted, //
         },
+        virtqueue::Virtqueue,
         DeviceRef, //
     }, //
 };
@@ -50,7 +50,7 @@ use kernel::{
 /// };
 ///
 /// fn set_up<T: Operations>(net: &mut Unregistered<T>) -> Result {
-///     let queues = net.find_queues(true)?;
+///     let queues = net.find_vqs(true)?;
 ///     assert_eq!(queues.receive.len(), queues.transmit.len());
 ///     Ok(())
 /// }
@@ -72,13 +72,13 @@ impl<T: Operations> Unregistered<T> {
     }
 
     /// Sets up the virtio device's queue pairs and, with `control`, a control queue; used buffers are
-    /// reported to [`Operations::queue_event`] once there is data. Sleeps.
+    /// reported to [`Operations::vq_callback`] once there is data. Sleeps.
     ///
     /// # Errors
     ///
     /// `EBUSY` while queues are left; `ENOMEM`, or what the transport says (`ENOENT`: the device lacks a
     /// queue).
-    pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+    pub fn find_vqs(&mut self, control: bool) -> Result<Queues> {
         // SAFETY: The parent was bound for this network device, which was made for `T`.
         unsafe { Queues::find::<T>(self.parent(), self.pairs(), control) }
     }
@@ -90,12 +90,12 @@ impl<T: Operations> Restart<'_, T> {
         self.0.parent().ready();
     }
 
-    /// As [`Unregistered::find_queues`]. The old queues must be dropped.
+    /// As [`Unregistered::find_vqs`]. The old queues must be dropped.
     ///
     /// # Errors
     ///
-    /// Those of [`Unregistered::find_queues`].
-    pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+    /// Those of [`Unregistered::find_vqs`].
+    pub fn find_vqs(&mut self, control: bool) -> Result<Queues> {
         let dev = self.0;
         // There are as many as when the device was made.
         let pairs = dev.napis().len() as u16;
@@ -145,13 +145,13 @@ impl Queues {
                 return Err(ENOENT);
             };
             // INVARIANT: The set's queues are in the order of `wanted`, and each is taken once.
-            this.receive.push(Queue::new(rx, set), GFP_KERNEL)?;
+            this.receive.push(Virtqueue::new(rx, set), GFP_KERNEL)?;
             // INVARIANT: The set's queues are in that order, and each is taken once.
-            let queue = TxQueue::new(Queue::new(tx, set))?;
+            let queue = TxQueue::new(Virtqueue::new(tx, set))?;
             this.transmit.push(queue, GFP_KERNEL)?;
         }
         // INVARIANT: What is left after the pairs is the control queue, and is taken once.
-        this.control = queues.next().map(|vq| Queue::new(vq, set));
+        this.control = queues.next().map(|vq| Virtqueue::new(vq, set));
         Ok(this)
     }
 }
@@ -166,5 +166,5 @@ unsafe extern "C" fn queue_callback<T: Operations>(vq: *mut bindings::virtqueue)
     let net = unsafe { netdev_of(vdev) };
     // SAFETY: `priv` is null or the device made for `T`. Taking that down resets the virtio device, says
     // that there is no data, and waits for running callbacks, before the data is dropped.
-    unsafe { with_ready(net, |dev| T::queue_event(dev, index as u16)) }
+    unsafe { with_ready(net, |dev| T::vq_callback(dev, index as u16)) }
 }

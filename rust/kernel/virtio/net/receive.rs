@@ -7,7 +7,7 @@ use crate::{
     net::skbuff::RxBuffer,
     virtio::{
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -39,12 +39,12 @@ impl Payload for RxBuffer {
 ///     queue.take().map(|(_buffer, len)| len)
 /// }
 /// ```
-pub type RxQueue = Queue<RxBuffer>;
+pub type RxQueue = Virtqueue<RxBuffer>;
 
 impl RxQueue {
     /// Whether there is room for another buffer.
     pub fn has_room(&self) -> bool {
-        self.free() > 0
+        self.num_free() > 0
     }
 
     /// Gives `buffer` to the device.
@@ -72,7 +72,7 @@ impl RxQueue {
 
     /// Takes the next filled buffer and the number of bytes in it, at most the capacity.
     pub fn take(&mut self) -> Option<(RxBuffer, u32)> {
-        let (buffer, len) = self.get()?;
+        let (buffer, len) = self.get_buf()?;
         Some((buffer, len.min(RxBuffer::capacity())))
     }
 }

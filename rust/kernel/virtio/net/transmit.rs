@@ -7,7 +7,7 @@ use crate::{
     net::skbuff::SkBuff,
     virtio::{
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -59,7 +59,7 @@ impl Payload for SkBuff {
 /// }
 /// ```
 pub struct TxQueue {
-    queue: Queue<SkBuff>,
+    queue: Virtqueue<SkBuff>,
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
 }
@@ -93,15 +93,15 @@ pub enum TxError {
 }
 
 impl Deref for TxQueue {
-    type Target = Queue<SkBuff>;
+    type Target = Virtqueue<SkBuff>;
 
-    fn deref(&self) -> &Queue<SkBuff> {
+    fn deref(&self) -> &Virtqueue<SkBuff> {
         &self.queue
     }
 }
 
 impl DerefMut for TxQueue {
-    fn deref_mut(&mut self) -> &mut Queue<SkBuff> {
+    fn deref_mut(&mut self) -> &mut Virtqueue<SkBuff> {
         &mut self.queue
     }
 }
@@ -113,8 +113,8 @@ impl TxQueue {
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` if a packet may not fit into the ring.
-    pub(super) fn new(queue: Queue<SkBuff>) -> Result<Self> {
-        if queue.size() < Self::PACKET_MAX {
+    pub(super) fn new(queue: Virtqueue<SkBuff>) -> Result<Self> {
+        if queue.vring_size() < Self::PACKET_MAX {
             return Err(EINVAL);
         }
         Ok(Self {
@@ -161,11 +161,11 @@ impl TxQueue {
 
     /// Takes the next packet that the device has sent.
     pub fn take(&mut self) -> Option<SkBuff> {
-        self.queue.get().map(|(skb, _)| skb)
+        self.queue.get_buf().map(|(skb, _)| skb)
     }
 
     /// Asks for a report when most of the queued packets are sent; false if they are already.
-    pub fn enable_events_delayed(&mut self) -> bool {
+    pub fn enable_cb_delayed(&mut self) -> bool {
         // SAFETY: The queue is live by its invariant and we are its only user.
         unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.as_raw()) }
     }
