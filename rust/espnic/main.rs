@@ -39,7 +39,7 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        device::Unregistered,
+        netdevice::Unregistered,
         notifier, //
     },
     rtnl,

@@ -18,12 +18,6 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        device::{
-            self,
-            feature as netif,
-            Device,
-            Stats64, //
-        },
         ethtool::{
             self,
             Setting, //
@@ -31,6 +25,12 @@ use kernel_net::{
         napi::{
             Poll,
             Polled, //
+        },
+        netdevice::{
+            self,
+            features as netif,
+            Device,
+            Stats64, //
         },
         netlink::ExtAck,
         notifier,
@@ -58,7 +58,7 @@ use kernel_net::{
 /// Delay before a recovery that found another one running looks again, in milliseconds.
 const RECOVERY_BUSY_MS: u32 = 10;
 
-impl device::Operations for Nic {
+impl netdevice::Operations for Nic {
     type Parent = DeviceRef;
 
     fn open(dev: &Device<Self>) -> Result {

@@ -31,8 +31,8 @@ use kernel::{
 use kernel_net::{
     cpu,
     net::{
-        device::{
-            feature as netif,
+        netdevice::{
+            features as netif,
             Device,
             Unregistered, //
         },

@@ -8,11 +8,11 @@ use crate::{
 };
 use kernel_net::{
     net::{
-        device::{
+        napi::Poll,
+        netdevice::{
             Device,
             Operations, //
         },
-        napi::Poll,
         skbuff::{
             Gso,
             SkBuff, //

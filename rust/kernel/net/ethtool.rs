@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             Device,
             Operations as NetOperations, //
         },

@@ -13,10 +13,10 @@
 //! itself: its [`Polled`] says whether there is work left, and this module calls what C needs in either
 //! case.
 //!
-//! [`Device`]: crate::net::device::Device
-//! [`Device::enable_polling`]: crate::net::device::Device::enable_polling
-//! [`Device::disable_polling`]: crate::net::device::Device::disable_polling
-//! [`Operations::poll`]: crate::net::device::Operations::poll
+//! [`Device`]: crate::net::netdevice::Device
+//! [`Device::enable_polling`]: crate::net::netdevice::Device::enable_polling
+//! [`Device::disable_polling`]: crate::net::netdevice::Device::disable_polling
+//! [`Operations::poll`]: crate::net::netdevice::Operations::poll
 
 use crate::bindings;
 use core::ptr::addr_of;
@@ -38,7 +38,7 @@ use kernel::{
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
+/// use kernel_net::net::netdevice::{
 ///     Device,
 ///     Operations, //
 /// };

@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             is_made_for,
             upper,
             Device,
@@ -33,7 +33,7 @@ use kernel::{
 /// };
 /// use kernel_net::{
 ///     net::{
-///         device::{
+///         netdevice::{
 ///             Device,
 ///             Operations, //
 ///         },
@@ -42,11 +42,11 @@ use kernel::{
 ///     virtio::DeviceRef, //
 /// };
 /// # use kernel_net::net::{
-/// #     device::Stats64,
 /// #     napi::{
 /// #         Poll,
 /// #         Polled, //
 /// #     },
+/// #     netdevice::Stats64,
 /// #     skbuff::SkBuff, //
 /// # };
 ///

@@ -24,7 +24,7 @@ pub mod table;
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             is_made_for,
             Device,
             Operations as NetOperations, //
@@ -65,7 +65,7 @@ pub use table::{
 ///
 /// ```
 /// use kernel_net::net::{
-///     device::{
+///     netdevice::{
 ///         Device,
 ///         Operations, //
 ///     },

@@ -17,12 +17,6 @@
 //! };
 //! use kernel_net::{
 //!     net::{
-//!         device::{
-//!             self,
-//!             Device,
-//!             Stats64,
-//!             Unregistered, //
-//!         },
 //!         ethtool::{
 //!             self,
 //!             Setting, //
@@ -30,6 +24,12 @@
 //!         napi::{
 //!             Poll,
 //!             Polled, //
+//!         },
+//!         netdevice::{
+//!             self,
+//!             Device,
+//!             Stats64,
+//!             Unregistered, //
 //!         },
 //!         netlink::ExtAck,
 //!         skbuff::{
@@ -66,7 +66,7 @@
 //!     }
 //! }
 //!
-//! impl device::Operations for Null {
+//! impl netdevice::Operations for Null {
 //!     type Parent = virtio::DeviceRef;
 //!
 //!     fn open(dev: &Device<Self>) -> Result {
@@ -229,12 +229,12 @@ use super::{
     Validation, //
 };
 use crate::net::{
-    device::{
+    ethtool,
+    netdevice::{
         self,
         Device,
         Unregistered, //
     },
-    ethtool,
     xfrm, //
 };
 use kernel::prelude::*;
@@ -242,7 +242,7 @@ use kernel::prelude::*;
 /// The callbacks of a driver of network devices on the virtio bus. `Self` is the driver's data.
 ///
 /// [`crate::virtio::net`] has the example of a whole driver.
-pub trait Operations: device::Operations<Parent = DeviceRef> {
+pub trait Operations: netdevice::Operations<Parent = DeviceRef> {
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
     fn vq_callback(dev: &Device<Self>, queue: u16);
 

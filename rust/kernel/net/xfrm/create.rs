@@ -21,13 +21,13 @@ use super::{
 use crate::{
     bindings,
     net::{
-        device::{
-            Device,
-            Operations, //
-        },
         ip::{
             Address,
             Family, //
+        },
+        netdevice::{
+            Device,
+            Operations, //
         },
         operation_not_supported, //
     }, //

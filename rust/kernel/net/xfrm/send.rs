@@ -13,16 +13,16 @@ use super::State;
 use crate::{
     bindings,
     net::{
-        device::{
-            Device,
-            Operations, //
-        },
         ip::{
             Family,
             IPV4_HLEN,
             IPV6_HLEN, //
         },
         namespace::Namespace,
+        netdevice::{
+            Device,
+            Operations, //
+        },
         skbuff::SkBuff, //
     }, //
 };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     bindings,
-    net::device::{
+    net::netdevice::{
         Registration,
         Unregistered, //
     },

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             with_ready,
             Unregistered, //
         },
@@ -45,7 +45,7 @@ use kernel::{
 ///
 /// ```
 /// use kernel_net::{
-///     net::device::Unregistered,
+///     net::netdevice::Unregistered,
 ///     virtio::net::Operations, //
 /// };
 ///

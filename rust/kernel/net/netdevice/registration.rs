@@ -9,7 +9,7 @@
 use super::{
     callbacks::Callbacks,
     events::work_callback,
-    feature,
+    features,
     polling::poll_callback,
     Device,
     Operations,
@@ -61,15 +61,15 @@ use kernel::{
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
-///     feature,
+/// use kernel_net::net::netdevice::{
+///     features,
 ///     Operations,
 ///     Unregistered, //
 /// };
 ///
 /// /// What a driver does between [`Unregistered::init`] and the end of its `probe`.
 /// fn configure<T: Operations>(net: &mut Unregistered<T>) {
-///     let features = feature::SG | feature::HW_CSUM;
+///     let features = features::SG | features::HW_CSUM;
 ///     net.set_features(features, features, 0);
 ///     net.set_mtu(68, 9000, 1500);
 ///     net.set_mac_address(None);
@@ -213,7 +213,7 @@ impl<T: Operations> Unregistered<T> {
 
     /// Sets the features: on now, switchable by the user, and usable for encapsulated packets.
     pub fn set_features(&mut self, on: u64, switchable: u64, encapsulated: u64) {
-        let vlan = on & (feature::SG | feature::HW_CSUM | feature::HIGHDMA);
+        let vlan = on & (features::SG | features::HW_CSUM | features::HIGHDMA);
         set_field!(self, features, on);
         set_field!(self, hw_features, switchable);
         set_field!(self, vlan_features, vlan);
@@ -398,7 +398,7 @@ impl<T: Operations> Drop for Unregistered<T> {
 /// ```
 /// use kernel::driver::DriverLayout;
 /// use kernel_net::{
-///     net::device::Registration,
+///     net::netdevice::Registration,
 ///     virtio::net::{
 ///         Adapter,
 ///         Driver, //

@@ -35,7 +35,7 @@
 
 mod callbacks;
 mod events;
-pub mod feature;
+pub mod features;
 mod parent;
 mod polling;
 mod registration;
@@ -128,7 +128,7 @@ pub trait Operations: Sized + Send + Sync + 'static {
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::Stats64;
+/// use kernel_net::net::netdevice::Stats64;
 ///
 /// let stats = Stats64 {
 ///     rx_packets: 1,
@@ -190,7 +190,7 @@ pub(crate) struct Private<T: Operations> {
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
+/// use kernel_net::net::netdevice::{
 ///     Device,
 ///     Operations, //
 /// };
@@ -299,7 +299,7 @@ impl<T: Operations> Device<T> {
         unsafe { addr_of!((*self.as_raw()).ifindex).read_volatile() }
     }
 
-    /// The features that are on now (see [`feature`]).
+    /// The features that are on now (see [`features`]).
     pub fn features(&self) -> u64 {
         // SAFETY: The device is live by the type invariant; a racing change gives either value.
         unsafe { addr_of!((*self.as_raw()).features).read_volatile() }

@@ -13,7 +13,7 @@ use kernel::device;
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
+/// use kernel_net::net::netdevice::{
 ///     Device,
 ///     Operations, //
 /// };
