@@ -137,6 +137,7 @@ impl<T: Pollable> Registration<T> {
         let mut raw = MiscDeviceOptions { name }.into_raw::<T>();
         raw.fops = Self::OPERATIONS;
         raw.mode = mode;
+        // INVARIANT: The structure is registered, or there is an error and no registration.
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 // SAFETY: `slot` is valid for writes.

@@ -234,6 +234,7 @@ unsafe impl Sync for Completion {}
 impl Completion {
     /// Makes an event that has not happened yet.
     pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: The completion is initialised below, in its place.
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
                 // SAFETY: `slot` is valid for writes, and pinned.

@@ -83,6 +83,7 @@ unsafe impl<T: Run> Sync for Task<T> {}
 impl<T: Run> Task<T> {
     /// Makes a task at rest.
     pub fn new(data: T) -> impl PinInit<Self> {
+        // INVARIANT: The work is initialised below, in its place.
         pin_init!(Self {
             work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
                 // SAFETY: `slot` is valid for writes, and pinned.

@@ -155,6 +155,7 @@ impl<T: Handler> Registration<T> {
     ///
     /// Those of `register_netdevice_notifier`.
     pub fn new() -> impl PinInit<Self, Error> {
+        // INVARIANT: The block is registered, or there is an error and no registration.
         try_pin_init!(Self {
             block <- Opaque::try_ffi_init(|slot: *mut bindings::notifier_block| {
                 let block = bindings::notifier_block {

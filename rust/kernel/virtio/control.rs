@@ -187,8 +187,9 @@ impl ControlQueue {
             unsafe { bindings::sg_set_buf(list, part.as_mut_ptr().cast(), part.len() as u32) };
         }
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user, with the two vectors. The exchange owns them, and is not touched until the queue
-        // gives it back, so they stay where they are; there is one list to read and one to write.
+        // other user by its invariant, with the two vectors. The exchange owns them, and is not touched
+        // until the queue gives it back, so they stay where they are; there is one list to read and one to
+        // write.
         let given = unsafe {
             self.give(exchange, |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;

@@ -72,8 +72,11 @@ pub struct Virtqueue<P: Payload> {
 unsafe impl<P: Payload + Send> Send for Virtqueue<P> {}
 
 impl<P: Payload> Virtqueue<P> {
-    /// The one queue for `vq`: see the invariants.
-    pub(super) fn new(vq: NonNull<bindings::virtqueue>, set: &Arc<QueueSet>) -> Self {
+    /// # Safety
+    ///
+    /// `vq` is one of the queues of `set`, was found for `P`, and is given to this function once.
+    pub(super) unsafe fn new(vq: NonNull<bindings::virtqueue>, set: &Arc<QueueSet>) -> Self {
+        // INVARIANT: By the contract. `_set` keeps the queue live, which holds nothing yet.
         Self {
             vq,
             pending: 0,

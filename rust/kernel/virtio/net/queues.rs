@@ -129,11 +129,16 @@ impl Queues {
     unsafe fn find<T: Operations>(dev: &DeviceRef, pairs: u16, control: bool) -> Result<Self> {
         // SAFETY: By the contract the network device was made for `T`, which the callback demands.
         let set = unsafe { QueueSet::find(dev, wanted(pairs, control)?, queue_callback::<T>)? };
-        Self::hand_out(&set, pairs)
+        // SAFETY: The set is new, and that is what it was found for.
+        unsafe { Self::hand_out(&set, pairs) }
     }
 
     /// Makes the queues of a new set.
-    fn hand_out(set: &Arc<QueueSet>, pairs: u16) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The set was found for what [`wanted`] says of so many pairs, and this is the only call for it.
+    unsafe fn hand_out(set: &Arc<QueueSet>, pairs: u16) -> Result<Self> {
         let mut this = Self {
             receive: KVec::new(),
             transmit: KVec::new(),
@@ -144,14 +149,15 @@ impl Queues {
             let (Some(rx), Some(tx)) = (queues.next(), queues.next()) else {
                 return Err(ENOENT);
             };
-            // INVARIANT: The set's queues are in the order of `wanted`, and each is taken once.
-            this.receive.push(Virtqueue::new(rx, set), GFP_KERNEL)?;
-            // INVARIANT: The set's queues are in that order, and each is taken once.
-            let queue = TxQueue::new(Virtqueue::new(tx, set))?;
-            this.transmit.push(queue, GFP_KERNEL)?;
+            // SAFETY: The set's queues are in the order of `wanted`, and each is taken once.
+            let receive = unsafe { Virtqueue::new(rx, set) };
+            this.receive.push(receive, GFP_KERNEL)?;
+            // SAFETY: The set's queues are in that order, and each is taken once.
+            let transmit = unsafe { Virtqueue::new(tx, set) };
+            this.transmit.push(TxQueue::new(transmit)?, GFP_KERNEL)?;
         }
-        // INVARIANT: What is left after the pairs is the control queue, and is taken once.
-        this.control = queues.next().map(|vq| Virtqueue::new(vq, set));
+        // SAFETY: What is left after the pairs is the control queue, and is taken once.
+        this.control = queues.next().map(|vq| unsafe { Virtqueue::new(vq, set) });
         Ok(this)
     }
 }

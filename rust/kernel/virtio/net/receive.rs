@@ -57,10 +57,10 @@ impl RxQueue {
         let sg = list.as_mut_ptr();
         // SAFETY: `sg` is a list of one entry.
         unsafe { bindings::sg_init_table(sg, 1) };
-        // SAFETY: The entry is initialised; the buffer has so many bytes from there on, in a page.
+        // SAFETY: The entry is initialised; by its invariant the buffer has so many bytes from there on.
         unsafe { bindings::sg_set_buf(sg, buffer.data().cast(), RxBuffer::capacity()) };
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user, with the buffer's memory, which stays where it is.
+        // other user by its invariant, with the buffer's memory, which stays where it is.
         let given = unsafe {
             self.give(buffer, |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;

@@ -39,6 +39,10 @@ impl Payload for SkBuff {
 
 /// A transmit queue: holds packets until the device has sent them.
 ///
+/// # Invariants
+///
+/// Nobody reads `sg` outside of [`Self::add`], which fills in what it needs.
+///
 /// # Examples
 ///
 /// ```
@@ -64,7 +68,7 @@ pub struct TxQueue {
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
 }
 
-// SAFETY: A queue may be sent, and the scratch memory holds nothing between calls.
+// SAFETY: A queue may be sent, and by the invariant `sg` holds nothing between calls.
 unsafe impl Send for TxQueue {}
 
 /// Why a packet could not be queued; the packet is given back.
@@ -117,6 +121,7 @@ impl TxQueue {
         if queue.vring_size() < Self::PACKET_MAX {
             return Err(EINVAL);
         }
+        // INVARIANT: Nobody has filled in anything.
         Ok(Self {
             queue,
             sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
@@ -145,8 +150,9 @@ impl TxQueue {
             return Err(TxError::Unusable(skb));
         };
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user. The first `used` entries list memory of the packet: what it holds, room in front of
-        // it, or its control block, all of which stays where it is as long as the skb lives.
+        // other user by its invariant. The first `used` entries list memory of the packet: what it holds,
+        // room in front of it, or its control block, all of which stays where it is as long as the skb
+        // lives.
         let given = unsafe {
             self.queue.give(skb, |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;

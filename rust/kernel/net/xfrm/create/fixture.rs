@@ -167,8 +167,9 @@ impl core::ops::Deref for TestState {
     type Target = State;
 
     fn deref(&self) -> &State {
-        // By the type invariant the state is as complete as `Draft::state` asks for.
-        self.0.state()
+        // SAFETY: By the type invariant the state is as complete as one that a device is about to be given,
+        // and the draft has a reference, which cannot end before the borrow.
+        unsafe { State::from_raw(self.0.as_raw()) }
     }
 }
 
