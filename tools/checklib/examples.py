@@ -14,6 +14,8 @@ from .common import Problem
 
 FENCE = re.compile(r"^\s*//[/!] ?(```)(.*)$")
 DOC = re.compile(r"^\s*//[/!] ?(.*)$")
+PUBLIC = re.compile(r"pub (?:unsafe )?(?:struct|enum|trait|type|union) (\w+)")
+NAMED = re.compile(r"^# Examples$|has the example|show its use", re.M)
 CRATE = """//! Examples.
 #![allow(dead_code, missing_docs, unused, clippy::all)]
 
@@ -55,6 +57,20 @@ def examples(text):
     return found
 
 
+def without(text):
+    """The public types of a file, by name, whose documentation neither has nor names an example."""
+    found, shown = [], ""
+    for line in text.splitlines():
+        doc, public = DOC.match(line), PUBLIC.match(line)
+        if doc:
+            shown += f"{doc.group(1)}\n"
+        elif public and not NAMED.search(shown):
+            found.append(public.group(1))
+        if not doc and not line.startswith(("#[", "//")):
+            shown = ""
+    return found
+
+
 def _shown(line):
     """A line of an example without the mark that hides it from readers."""
     if line.strip() == "#":
@@ -73,8 +89,12 @@ def crate(folder):
 
 
 def write(folder, target):
-    """Write that crate."""
+    """Write that crate. Each public type must have an example in it, or name one."""
     source, count = crate(folder)
     if not count:
         raise Problem(f"no examples below {folder}")
+    missing = [f"{path}: {name} has no example" for path in sorted(folder.rglob("*.rs"))
+               for name in without(path.read_text(encoding="utf-8"))]
+    if missing:
+        raise Problem("\n".join(missing))
     pathlib.Path(target).write_text(source, encoding="utf-8")
