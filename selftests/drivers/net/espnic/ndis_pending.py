@@ -15,7 +15,8 @@ from ksft import env, esp, ktap, ndis, netlink, oid, pace, proc, traffic  # noqa
 LATE_MS = 200
 MANY = 48
 AT_ONCE = 4  # requests of a file that are worked on at a time
-ENDS = {"SUCCESS", "REQUEST_ABORTED", "NOT_ACCEPTED"}
+LEFT = {"REQUEST_ABORTED", "NOT_ACCEPTED"}
+ENDS = {"SUCCESS"} | LEFT
 
 
 def _add(miniport, request_id, sa=None, inbound=False, status="PENDING", esn=None):
@@ -236,7 +237,9 @@ def moved_away(cfg):
     found = [one.body for one in records[:-1]]
     ktap.equal(sorted(one.request_id for one in found), list(range(MANY)), "completions")
     ktap.equal({one.name for one in found} - ENDS, set(), "other statuses")
-    ktap.contains([one.name for one in found], "REQUEST_ABORTED", "statuses")
+    # Between leaving its namespace and saying so the interface takes no SA: on a slow machine all
+    # that wait can end so.
+    ktap.check({one.name for one in found} & LEFT, "all was done before the interface left")
     ktap.equal([one.sequence for one in records], list(range(len(records))), "numbers of records")
     ktap.equal(_states(cfg), 0, "states")
 
