@@ -9,6 +9,9 @@
 //! the function that gives it its number, with nothing in between that could route it anew. From there
 //! it leaves protected or not at all.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::State;
 use crate::{
     bindings,
