@@ -226,7 +226,7 @@ impl Control {
     /// Polls for the answer for a while, without interrupts; true if it is there.
     fn poll(&self, waiter: &Waiter) -> bool {
         if let Some(queue) = &mut *self.queue.lock() {
-            queue.disable_events();
+            queue.disable_cb();
         }
         let look = || {
             self.drain();
@@ -236,7 +236,7 @@ impl Control {
         let found = read_poll_timeout_atomic(look, |found| *found, step, POLLS).is_ok();
         // For other waiters, too, which may sleep already.
         let more = match &mut *self.queue.lock() {
-            Some(queue) => queue.enable_events(),
+            Some(queue) => !queue.enable_cb(),
             None => false,
         };
         if more {

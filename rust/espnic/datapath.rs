@@ -29,12 +29,12 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 use kernel_net::net::{
-    device::Device,
     ip::Family,
     napi::{
         Poll,
         Polled, //
     },
+    netdevice::Device,
     skbuff::{
         Gso,
         RxSkb,

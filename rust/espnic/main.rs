@@ -39,7 +39,7 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        device::Unregistered,
+        netdevice::Unregistered,
         notifier, //
     },
     rtnl,
@@ -106,7 +106,7 @@ impl virtio::net::Driver for Driver {
 
     fn probe(net: &mut Unregistered<Nic>) -> Result {
         let dev = net.parent().clone();
-        let queues = net.find_queues(dev.has_feature(feature::CTRL_VQ))?;
+        let queues = net.find_vqs(dev.has_feature(feature::CTRL_VQ))?;
         net.init(Nic::new(&dev, queues)?)?;
         net.ready();
         let device = net.device()?;

@@ -18,12 +18,6 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        device::{
-            self,
-            feature as netif,
-            Device,
-            Stats64, //
-        },
         ethtool::{
             self,
             Setting, //
@@ -31,6 +25,12 @@ use kernel_net::{
         napi::{
             Poll,
             Polled, //
+        },
+        netdevice::{
+            self,
+            features as netif,
+            Device,
+            Stats64, //
         },
         netlink::ExtAck,
         notifier,
@@ -47,9 +47,9 @@ use kernel_net::{
             Restart,
             TxQueue, //
         },
-        queue::{
+        virtqueue::{
             Payload,
-            Queue, //
+            Virtqueue, //
         },
         DeviceRef, //
     }, //
@@ -58,7 +58,7 @@ use kernel_net::{
 /// Delay before a recovery that found another one running looks again, in milliseconds.
 const RECOVERY_BUSY_MS: u32 = 10;
 
-impl device::Operations for Nic {
+impl netdevice::Operations for Nic {
     type Parent = DeviceRef;
 
     fn open(dev: &Device<Self>) -> Result {
@@ -137,7 +137,7 @@ impl device::Operations for Nic {
 }
 
 impl virtio::net::Operations for Nic {
-    fn queue_event(dev: &Device<Self>, queue: u16) {
+    fn vq_callback(dev: &Device<Self>, queue: u16) {
         // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
         // queue.
         match dev.napi(usize::from(queue / 2)) {
@@ -236,10 +236,10 @@ impl ethtool::Operations for Nic {
 }
 
 /// The size of a queue's ring, now and at most.
-fn limits<P: Payload>(queue: &Queue<P>) -> Setting {
+fn limits<P: Payload>(queue: &Virtqueue<P>) -> Setting {
     Setting {
-        current: queue.size(),
-        max: queue.max_size(),
+        current: queue.vring_size(),
+        max: queue.num_max(),
     }
 }
 

@@ -31,8 +31,8 @@ use kernel::{
 use kernel_net::{
     cpu,
     net::{
-        device::{
-            feature as netif,
+        netdevice::{
+            features as netif,
             Device,
             Unregistered, //
         },
@@ -281,7 +281,7 @@ impl Nic {
 
     /// Sets the NIC up again after a reset: new queues, everything that it has lost, then traffic.
     pub(crate) fn reset_done(&self, dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
-        let queues = restart.find_queues(self.vdev.has_feature(feature::CTRL_VQ))?;
+        let queues = restart.find_vqs(self.vdev.has_feature(feature::CTRL_VQ))?;
         let new = queues.receive.into_iter().zip(queues.transmit);
         for (channel, (rx, tx)) in self.channels.iter().zip(new) {
             channel.set_queues(rx, tx);

@@ -122,9 +122,7 @@ impl Rx {
 
     /// Asks for events again; true if there is work already.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue
-            .as_mut()
-            .is_some_and(|queue| queue.enable_events())
+        self.queue.as_mut().is_some_and(|queue| !queue.enable_cb())
     }
 
     /// Moves up to `limit` packets to `batch` and returns how many frames were taken.
@@ -138,7 +136,7 @@ impl Rx {
         let Some(mut queue) = self.queue.take() else {
             return 0;
         };
-        queue.disable_events();
+        queue.disable_cb();
         let mut taken = 0;
         for slot in batch.packets.iter_mut() {
             if taken >= limit {

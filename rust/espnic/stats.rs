@@ -10,8 +10,8 @@ use crate::{
 };
 use kernel::prelude::*;
 use kernel_net::net::{
-    device::Stats64,
     ethtool::Statistics, //
+    netdevice::Stats64,
 };
 
 /// The counters of all channels together.

@@ -8,11 +8,11 @@ use crate::{
 };
 use kernel_net::{
     net::{
-        device::{
+        napi::Poll,
+        netdevice::{
             Device,
             Operations, //
         },
-        napi::Poll,
         skbuff::{
             Gso,
             SkBuff, //
@@ -95,7 +95,7 @@ impl Tx {
             self.counters.dropped = self.counters.dropped.wrapping_add(1);
             return;
         };
-        if queue.free() < TxQueue::PACKET_MAX {
+        if queue.num_free() < TxQueue::PACKET_MAX {
             // NAPI frees more cheaply; this is for when it does not keep up.
             reclaim(queue, None);
         }
@@ -120,7 +120,7 @@ impl Tx {
         let Some(queue) = &mut self.queue else {
             return;
         };
-        let full = queue.free() < TxQueue::PACKET_MAX;
+        let full = queue.num_free() < TxQueue::PACKET_MAX;
         if full || !dev.xmit_more() {
             queue.kick();
             report_later(queue, dev, self.index, full);
@@ -132,20 +132,18 @@ impl Tx {
         let Some(queue) = &mut self.queue else {
             return;
         };
-        queue.disable_events();
+        queue.disable_cb();
         if reclaim(queue, Some(poll)) {
             self.stuck = false;
         }
-        if dev.queue_stopped(self.index) && queue.free() >= TxQueue::PACKET_MAX {
+        if dev.queue_stopped(self.index) && queue.num_free() >= TxQueue::PACKET_MAX {
             dev.wake_queue(self.index);
         }
     }
 
     /// Asks for events again; true if there is work already.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue
-            .as_mut()
-            .is_some_and(|queue| queue.enable_events())
+        self.queue.as_mut().is_some_and(|queue| !queue.enable_cb())
     }
 }
 
@@ -170,8 +168,8 @@ fn report_later<T: Operations>(queue: &mut TxQueue, dev: &Device<T>, index: u16,
     }
     // If most packets are sent already, no event comes, and they are freed here. A broken queue
     // always says so and returns none.
-    while !queue.enable_events_delayed() && reclaim(queue, None) {}
-    if full && queue.free() >= TxQueue::PACKET_MAX {
+    while !queue.enable_cb_delayed() && reclaim(queue, None) {}
+    if full && queue.num_free() >= TxQueue::PACKET_MAX {
         dev.start_queue(index);
     }
 }

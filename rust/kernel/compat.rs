@@ -43,7 +43,9 @@ pub(crate) unsafe fn pin_init_at<T, E>(slot: *mut T, init: impl PinInit<T, E>) -
     return unsafe { init.__pinned_init(slot) };
 }
 
-/// Creates the [`IdTable`](crate::virtio::IdTable) `$table` with its alias for modpost.
+/// Creates the [`IdTable`] `$table` with its alias for modpost. [`IdTable`] has the example.
+///
+/// [`IdTable`]: crate::virtio::IdTable
 #[cfg(linux_7_3)]
 #[macro_export]
 macro_rules! virtio_device_table {
@@ -54,7 +56,9 @@ macro_rules! virtio_device_table {
     };
 }
 
-/// Creates the [`IdTable`](crate::virtio::IdTable) `$table` with its alias for modpost.
+/// Creates the [`IdTable`] `$table` with its alias for modpost. [`IdTable`] has the example.
+///
+/// [`IdTable`]: crate::virtio::IdTable
 #[cfg(not(linux_7_3))]
 #[macro_export]
 macro_rules! virtio_device_table {
@@ -70,6 +74,15 @@ macro_rules! virtio_device_table {
 }
 
 /// The module whose type is `$module`, as a constant reference.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::ThisModule;
+///
+/// // The type that the driver's `module!` names.
+/// const MODULE: &ThisModule = kernel_net::this_module!(MyModule);
+/// ```
 #[cfg(linux_7_3)]
 #[macro_export]
 macro_rules! this_module {
@@ -79,6 +92,15 @@ macro_rules! this_module {
 }
 
 /// The module whose type is `$module`, as a constant reference.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::ThisModule;
+///
+/// // The type that the driver's `module!` names.
+/// const MODULE: &ThisModule = kernel_net::this_module!(MyModule);
+/// ```
 // `crate` is the one that uses the macro, which is the module's.
 #[cfg(not(linux_7_3))]
 #[expect(clippy::crate_in_macro_def)]

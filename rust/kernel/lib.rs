@@ -9,9 +9,9 @@
 //! # Soundness
 //!
 //! No safe call into this crate may cause undefined behaviour, whatever the driver does. Each argument
-//! for that is in the module that it is about: [`net::device`] says who owns a network device and when
-//! its callbacks can run, [`net::napi`] what a run of NAPI allows, [`net::skbuff`] who owns a packet,
-//! [`virtio`] how long a virtio device can be used, and [`virtio::queue`] how long a queue.
+//! for that is in the module that it is about: [`net::netdevice`] says who owns a network device and
+//! when its callbacks can run, [`net::napi`] what a run of NAPI allows, [`net::skbuff`] who owns a
+//! packet, [`virtio`] how long a virtio device can be used, and [`virtio::virtqueue`] how long a queue.
 //!
 //! The documentation of each function names the contexts that forbid it. A violation (sleeping in
 //! atomic context, taking a lock twice) hangs or warns, as in C, but breaks no memory. So does keeping a

@@ -34,6 +34,44 @@ use kernel::{
 pub const READABLE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
 
 /// A misc device that can be polled.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     fs::File,
+///     miscdevice::{
+///         MiscDevice,
+///         MiscDeviceRegistration, //
+///     },
+///     sync::poll::PollTable,
+///     ThisModule, //
+/// };
+/// use kernel_net::misc::{
+///     Pollable,
+///     READABLE, //
+/// };
+///
+/// /// A file that always has data.
+/// struct Zeros;
+///
+/// #[vtable]
+/// impl MiscDevice for Zeros {
+///     type Ptr = KBox<Self>;
+///
+///     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+///         Ok(KBox::new(Self, GFP_KERNEL)?)
+///     }
+/// }
+///
+/// impl Pollable for Zeros {
+///     const MODULE: &'static ThisModule = kernel_net::this_module!(MyModule);
+///
+///     fn poll(_device: &Self, _file: &File, _table: PollTable<'_>) -> u32 {
+///         READABLE
+///     }
+/// }
+/// ```
 pub trait Pollable: MiscDevice {
     /// The module that an open file keeps.
     const MODULE: &'static ThisModule;
@@ -52,6 +90,20 @@ pub trait Pollable: MiscDevice {
 ///
 /// `inner` is registered. Its operations are part of the module, so they outlive the files that are open
 /// when the registration is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::misc::{
+///     Pollable,
+///     Registration, //
+/// };
+///
+/// /// `/dev/null-nic`, for root only, until the returned value is dropped.
+/// fn register<T: Pollable>() -> Result<Pin<KBox<Registration<T>>>> {
+///     KBox::pin_init(Registration::new(c"null-nic", 0o600), GFP_KERNEL)
+/// }
+/// ```
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Pollable> {
     #[pin]
@@ -85,6 +137,7 @@ impl<T: Pollable> Registration<T> {
         let mut raw = MiscDeviceOptions { name }.into_raw::<T>();
         raw.fops = Self::OPERATIONS;
         raw.mode = mode;
+        // INVARIANT: The structure is registered, or there is an error and no registration.
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 // SAFETY: `slot` is valid for writes.
@@ -121,6 +174,24 @@ impl<T: Pollable> PinnedDrop for Registration<T> {
 }
 
 /// Whether the file is non-blocking (`O_NONBLOCK`), so that `read` must not wait.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     fs::Kiocb,
+///     types::ForeignOwnable, //
+/// };
+/// use kernel_net::misc;
+///
+/// /// Before a wait for data.
+/// fn before_wait<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> Result {
+///     match misc::is_nonblocking(kiocb) {
+///         true => Err(EAGAIN),
+///         false => Ok(()),
+///     }
+/// }
+/// ```
 pub fn is_nonblocking<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> bool {
     // SAFETY: The control block and its file live during the read.
     let file = unsafe { LocalFile::from_raw_file((*kiocb.as_raw()).ki_filp) };

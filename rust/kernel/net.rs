@@ -2,13 +2,13 @@
 
 //! Networking: devices, socket buffers, NAPI, ethtool, XFRM offload.
 
-pub mod device;
 pub mod ethtool;
 pub mod ip;
 #[cfg(xfrm_configure)]
 pub mod namespace;
 pub mod napi;
 pub mod neighbour;
+pub mod netdevice;
 pub mod netlink;
 pub mod notifier;
 pub mod skbuff;

@@ -19,7 +19,7 @@ use kernel::types::NotThreadSafe;
 ///
 /// ```
 /// use kernel_net::{
-///     net::device::{
+///     net::netdevice::{
 ///         Device,
 ///         Operations, //
 ///     },
@@ -54,7 +54,7 @@ impl Held {
 ///
 /// ```
 /// use kernel_net::{
-///     net::device::{
+///     net::netdevice::{
 ///         Device,
 ///         Operations, //
 ///     },

@@ -79,6 +79,19 @@ pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
 pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 
 /// Initialises a [`SpinLockBh`] or [`SpinLockIrq`] with a lock class of its own.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     new_lock,
+///     sync::SpinLockBh, //
+/// };
+///
+/// fn counter() -> impl PinInit<SpinLockBh<u32>> {
+///     new_lock!(0)
+/// }
+/// ```
 #[macro_export]
 macro_rules! new_lock {
     ($inner:expr) => {{
@@ -90,6 +103,18 @@ macro_rules! new_lock {
 }
 
 /// The backend of [`SpinLockBh`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::lock::Guard;
+/// use kernel_net::sync::SpinLockBhBackend;
+///
+/// /// The guard proves that the lock is held, and softirqs are off.
+/// fn count(packets: &mut Guard<'_, u32, SpinLockBhBackend>) {
+///     **packets += 1;
+/// }
+/// ```
 pub struct SpinLockBhBackend;
 
 // SAFETY: A `spinlock_t` excludes all other CPUs, and softirqs of this CPU while they are off.
@@ -128,6 +153,18 @@ unsafe impl Backend for SpinLockBhBackend {
 }
 
 /// The backend of [`SpinLockIrq`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::lock::Guard;
+/// use kernel_net::sync::SpinLockIrqBackend;
+///
+/// /// The guard proves that the lock is held, and interrupts are off.
+/// fn count(packets: &mut Guard<'_, u32, SpinLockIrqBackend>) {
+///     **packets += 1;
+/// }
+/// ```
 pub struct SpinLockIrqBackend;
 
 // SAFETY: A `spinlock_t` excludes all other CPUs, and interrupts of this CPU while they are off.
@@ -197,6 +234,7 @@ unsafe impl Sync for Completion {}
 impl Completion {
     /// Makes an event that has not happened yet.
     pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: The completion is initialised below, in its place.
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
                 // SAFETY: `slot` is valid for writes, and pinned.

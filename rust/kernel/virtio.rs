@@ -12,7 +12,7 @@
 //! A driver can use a virtio device only while that is bound, so every way to one proves that it is. A
 //! [`Device`] is lent for the time of a callback. A [`DeviceRef`] is counted: the core's call that
 //! unbinds the device does not return before the last one is dropped. Queues hold a `DeviceRef` through
-//! their set; [`queue`] has the rest of the argument.
+//! their set; [`virtqueue`] has the rest of the argument.
 
 pub mod control;
 mod device;
@@ -20,8 +20,8 @@ pub mod event;
 mod id;
 pub mod net;
 mod payload;
-pub mod queue;
 mod set;
+pub mod virtqueue;
 
 pub use device::{
     Device,

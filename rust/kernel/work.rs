@@ -17,6 +17,20 @@ use kernel::{
 };
 
 /// The work of a [`Task`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::work::Run;
+///
+/// struct Greet(u32);
+///
+/// impl Run for Greet {
+///     fn run(&self) {
+///         pr_info!("run of task {}\n", self.0);
+///     }
+/// }
+/// ```
 pub trait Run: Send + Sync + 'static {
     /// Does the work. Process context; may sleep, even for seconds.
     fn run(&self);
@@ -69,6 +83,7 @@ unsafe impl<T: Run> Sync for Task<T> {}
 impl<T: Run> Task<T> {
     /// Makes a task at rest.
     pub fn new(data: T) -> impl PinInit<Self> {
+        // INVARIANT: The work is initialised below, in its place.
         pin_init!(Self {
             work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
                 // SAFETY: `slot` is valid for writes, and pinned.

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Finds files that import each other.
 
-An arrow goes from a file to the file whose names a `use` in it takes. A `pub use` only hands
+Rust: an arrow goes from a file to the file whose names a `use` in it takes. A `pub use` only hands
 names on, and a `mod` only says where a file is: neither is an arrow. Tests are left out.
+Python: an arrow goes from a module to each one that it imports, also inside of functions.
 """
 
+import ast
 import pathlib
 import re
 
@@ -17,6 +19,8 @@ CRATES = {"rust/wire/src": "lib.rs", "rust/esp/src": "lib.rs", "rust/ndis/src": 
 # Where no file imports itself by way of others; only files below count.
 CLEAN = ("rust/wire/src", "rust/esp/src", "rust/ndis/src", "rust/ndis-cli/src",
          "rust/device/src", "rust/kernel", "rust/espnic")
+# The folders from which Python programs import their modules.
+PYTHON = ("tools", "selftests/lib")
 COMMENT = re.compile(r"//[^\n]*")
 USE = re.compile(r"^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.M)
 TESTS = re.compile(r"^#\[cfg\(test\)\]\s*mod\s+\w+\s*\{.*", re.M | re.S)
@@ -87,6 +91,31 @@ class Crate:
         return found
 
 
+def _imported(modules, package, node):
+    """The files that an import statement in a package takes modules or names from."""
+    if isinstance(node, ast.Import):
+        return {modules.get(tuple(one.name.split("."))) for one in node.names}
+    base = package[:len(package) + 1 - node.level] if node.level else ()
+    base += tuple(node.module.split(".")) if node.module else ()
+    return {modules.get((*base, one.name), modules.get(base)) for one in node.names}
+
+
+def python_arrows(top):
+    """The Python files that each one below a folder imports."""
+    modules = {}
+    for path in sorted(top.rglob("*.py")):
+        parts = path.relative_to(top).with_suffix("").parts
+        modules[parts[:-1] if parts[-1] == "__init__" else parts] = path
+    found = {}
+    for module, path in modules.items():
+        package = module if path.name == "__init__.py" else module[:-1]
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        to = [_imported(modules, package, node) for node in nodes
+              if isinstance(node, (ast.Import, ast.ImportFrom))]
+        found[path] = set().union(*to) - {None, path}
+    return found
+
+
 def circles(arrows):
     """Groups of files of which each leads to every other one."""
     reach = {start: _reached(arrows, start) for start in arrows}
@@ -105,8 +134,17 @@ def _reached(arrows, start):
     return seen
 
 
+def _told(checkout, folder, arrows):
+    """The circles among the files of a folder, as lines."""
+    lines = []
+    for group in circles(arrows):
+        names = [str(path.relative_to(checkout)) for path in group]
+        lines += [f"{folder}: {len(names)} files import each other:", *names]
+    return lines
+
+
 def found(checkout, folders=CLEAN):
-    """The circles among the files of each of these folders, as lines."""
+    """The circles among the files of each of these folders of crates, as lines."""
     lines, read = [], {}
     for folder in folders:
         crate = next(name for name in CRATES if f"{folder}/".startswith(f"{name}/"))
@@ -116,14 +154,19 @@ def found(checkout, folders=CLEAN):
         inside = checkout / folder
         here = {path: {one for one in to if one.is_relative_to(inside)}
                 for path, to in arrows.items() if path.is_relative_to(inside)}
-        for group in circles(here):
-            names = [str(path.relative_to(checkout)) for path in group]
-            lines += [f"{folder}: {len(names)} files import each other:", *names]
+        lines += _told(checkout, folder, here)
     return lines
+
+
+def found_python(checkout):
+    """The circles among the Python modules, as lines."""
+    return [line for folder in PYTHON
+            for line in _told(checkout, folder, python_arrows(checkout / folder))]
 
 
 def check():
     """No circles in the folders that have none."""
-    lines = found(pathlib.Path.cwd())
+    checkout = pathlib.Path.cwd()
+    lines = found(checkout) + found_python(checkout)
     if lines:
         raise Problem("\n".join(lines))

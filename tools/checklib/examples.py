@@ -2,7 +2,8 @@
 """Compiles the examples in the documentation of the abstractions.
 
 rustdoc builds and runs an example as a program, with the standard library, which a kernel module
-cannot be. So all examples become functions of one crate, which is compiled as the driver is.
+cannot be. So all examples become functions of one crate, which is compiled as the driver is, and
+has a module `MyModule`.
 """
 
 import pathlib
@@ -13,10 +14,28 @@ from .common import Problem
 
 FENCE = re.compile(r"^\s*//[/!] ?(```)(.*)$")
 DOC = re.compile(r"^\s*//[/!] ?(.*)$")
+PUBLIC = re.compile(r"pub (?:unsafe )?(?:struct|enum|trait|type|union) (\w+)")
+NAMED = re.compile(r"^# Examples$|has the example|show its use", re.M)
 CRATE = """//! Examples.
 #![allow(dead_code, missing_docs, unused, clippy::all)]
 
 use kernel::prelude::*;
+
+module! {
+    type: MyModule,
+    name: "examples",
+    authors: ["espnic"],
+    description: "Examples",
+    license: "GPL",
+}
+
+struct MyModule;
+
+impl kernel::Module for MyModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
 """
 
 
@@ -38,6 +57,20 @@ def examples(text):
     return found
 
 
+def without(text):
+    """The public types of a file, by name, whose documentation neither has nor names an example."""
+    found, shown = [], ""
+    for line in text.splitlines():
+        doc, public = DOC.match(line), PUBLIC.match(line)
+        if doc:
+            shown += f"{doc.group(1)}\n"
+        elif public and not NAMED.search(shown):
+            found.append(public.group(1))
+        if not doc and not line.startswith(("#[", "//")):
+            shown = ""
+    return found
+
+
 def _shown(line):
     """A line of an example without the mark that hides it from readers."""
     if line.strip() == "#":
@@ -56,8 +89,12 @@ def crate(folder):
 
 
 def write(folder, target):
-    """Write that crate."""
+    """Write that crate. Each public type must have an example in it, or name one."""
     source, count = crate(folder)
     if not count:
         raise Problem(f"no examples below {folder}")
+    missing = [f"{path}: {name} has no example" for path in sorted(folder.rglob("*.rs"))
+               for name in without(path.read_text(encoding="utf-8"))]
+    if missing:
+        raise Problem("\n".join(missing))
     pathlib.Path(target).write_text(source, encoding="utf-8")

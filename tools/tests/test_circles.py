@@ -17,6 +17,14 @@ TREE = {
 }
 
 
+PYTHON = {
+    "lib/__init__.py": "from . import a\nfrom .b import NAME\n",
+    "lib/a.py": "import os\nfrom . import b\n",
+    "lib/b.py": "import json as lib\nNAME = 1\n",
+    "alone.py": "from lib.a import b\nimport lib.b\n",
+}
+
+
 class Circles(unittest.TestCase):
     """A small crate, as it is and with what closes a circle."""
 
@@ -79,3 +87,42 @@ class Circles(unittest.TestCase):
         for folder, root in circles.CRATES.items():
             arrows = circles.Crate(checkout / folder, root).arrows()
             self.assertGreater(sum(map(len, arrows.values())), len(arrows) // 2, folder)
+        for folder in circles.PYTHON:
+            arrows = circles.python_arrows(checkout / folder)
+            self.assertGreater(sum(map(len, arrows.values())), len(arrows) // 2, folder)
+
+
+class Python(unittest.TestCase):
+    """A few Python modules, as they are and with what closes a circle."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.top = pathlib.Path(folder.name)
+
+    def found(self, changes):
+        """The lines about the modules with these changes."""
+        for name, text in {**PYTHON, **changes}.items():
+            path = self.top / "tools" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return circles.found_python(self.top)
+
+    def test_arrows(self):
+        """Modules by every form of import; a name leads to the file that has it."""
+        self.assertEqual(self.found({}), [])
+        top = self.top / "tools"
+        self.assertEqual(
+            {str(path.relative_to(top)): {str(one.relative_to(top)) for one in to}
+             for path, to in circles.python_arrows(top).items()},
+            {"lib/__init__.py": {"lib/a.py", "lib/b.py"}, "lib/a.py": {"lib/b.py"},
+             "lib/b.py": set(), "alone.py": {"lib/a.py", "lib/b.py"}})
+
+    def test_circles_are_named(self):
+        """By module, by a module's name, in a function, and by a name of the package."""
+        for text in ("from . import a\n", "from .a import b\n", "import lib.a\n",
+                     "def later():\n    from lib import a\n"):
+            self.assertEqual(self.found({"lib/b.py": text}),
+                             ["tools: 2 files import each other:",
+                              "tools/lib/a.py", "tools/lib/b.py"], text)
+        self.assertIn("tools: 3 files", self.found({"lib/b.py": "from . import NAME\n"})[0])

@@ -56,3 +56,19 @@ class Examples(unittest.TestCase):
             self.assertEqual(count, 2)
             self.assertIn(f"/// {folder}/one.rs:12\nfn example_1() {{", source)
             self.assertIn("\n        let one = 1;\n", source)
+
+    def test_types_without(self):
+        """A type may have an example, or say where there is one; others are named."""
+        example = "/// One.\n///\n/// # Examples\n"
+        reference = "/// [`One`] has the example.\n#[derive(Clone)]\n"
+        for before, missing in ((example, []), (reference, []), ("", ["Two"]),
+                                ("/// Two.\n", ["Two"]),
+                                (f"{example}pub struct One;\n\n", ["Two"])):
+            for kind in ("pub struct", "pub unsafe trait"):
+                self.assertEqual(examples.without(f"{before}{kind} Two;\n"), missing)
+            self.assertEqual(examples.without(f"{before}pub(crate) struct Two;\n"), [])
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "one.rs").write_text(f"{TEXT}\npub enum Two {{}}\n", encoding="utf-8")
+            with self.assertRaisesRegex(Problem, "Two has no example"):
+                examples.write(folder, folder / "examples.rs")

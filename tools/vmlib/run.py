@@ -4,7 +4,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 import select
 import shlex
 import shutil
@@ -16,14 +15,11 @@ import time
 
 import cachelib
 
-from . import image, initramfs, kernels, nic, qemu, trouble
+from . import emulator, image, initramfs, kernels, nic, qemu, trouble
 
 # Kernel messages that make a run fail, whatever the command said.
 TROUBLE = trouble.PATTERN
 TROUBLE_LINES = 40
-# While the kernel patches its own code, an emulated CPU now and then runs a breakpoint that is
-# there no more; a real one waits. Before anything of ours is loaded, starting again is the cure.
-STALE_BREAKPOINT = re.compile(r"\bOops: int3:")
 STARTS = 3
 
 
@@ -91,7 +87,7 @@ def contents(options, nics, guest, kernel):
     return fill
 
 
-def _pump(process, output, daemon, deadline):
+def _pump(process, output, daemon, deadline, watch):
     """Copy the guest's output until QEMU ends; returns why it was stopped, or None."""
     open_ = True
     while True:
@@ -108,6 +104,8 @@ def _pump(process, output, daemon, deadline):
             time.sleep(0.05)
         if daemon is not None and not daemon.alive():
             return f"espnic-device ended while the VM ran:\n{daemon.words()}"
+        if fault := watch.seen():
+            return f"the emulator's fault: {fault}"
         if deadline is not None and time.monotonic() > deadline:
             return "the time limit is over"
 
@@ -122,12 +120,6 @@ def _kernel_trouble(run_dir):
                 if TROUBLE.search(line):
                     return lines[number:number + TROUBLE_LINES]
     return []
-
-
-def stale_breakpoint(run_dir):
-    """True if the guest died before it was ready, and the emulator is to blame."""
-    lines = _kernel_trouble(run_dir)
-    return bool(lines and STALE_BREAKPOINT.search(lines[0])) and not (run_dir / "ready").exists()
 
 
 def _read(path):
@@ -189,7 +181,7 @@ def _machine(options, nics, places, started):
         if options.shell:
             process.wait()
         else:
-            stopped = _pump(process, near, daemon, deadline)
+            stopped = _pump(process, near, daemon, deadline, emulator.Watch(places.run_dir))
     except KeyboardInterrupt:
         stopped = "interrupted"
     finally:
@@ -234,10 +226,10 @@ def run(options):
     try:
         for left in reversed(range(STARTS)):
             status = _start(options, kernel, guest, picture, run_dir)
-            if not left or not stale_breakpoint(run_dir):
+            fault = emulator.fault(run_dir)
+            if not left or not fault:
                 return status
-            cachelib.say("a breakpoint that was there no more: this is the emulator's fault, the "
-                         "guest is started again")
+            cachelib.say(f"{fault}: this is the emulator's fault, the guest is started again")
             _clear(run_dir)
     finally:
         if not any(run_dir.iterdir()) and not options.run_dir:

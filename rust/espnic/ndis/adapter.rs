@@ -24,7 +24,7 @@ use kernel::{
     }, //
 };
 use kernel_net::{
-    net::device::feature as netif,
+    net::netdevice::features as netif,
     new_lock,
     sync::SpinLockBh, //
 };

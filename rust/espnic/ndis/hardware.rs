@@ -40,7 +40,7 @@ use espnic_wire::{
     cap, //
 };
 use kernel_net::net::{
-    device::feature as netif,
+    netdevice::features as netif,
     xfrm::Direction, //
 };
 

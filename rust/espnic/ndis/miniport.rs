@@ -39,7 +39,7 @@ use espnic_ndis::{
     Version, //
 };
 use kernel::prelude::*;
-use kernel_net::net::device::feature as netif;
+use kernel_net::net::netdevice::features as netif;
 
 /// The netdev's features that IPsec offload consists of.
 pub(super) const FEATURES: u64 = netif::HW_ESP | netif::HW_ESP_TX_CSUM | netif::GSO_ESP;

@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             Device,
             Operations as NetOperations, //
         },
@@ -157,7 +157,7 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by ethtool with room for all values.
+    /// Called by ethtool for a registered device of `T`, with room for all values.
     unsafe extern "C" fn get_ethtool_stats(
         dev: *mut bindings::net_device,
         _stats: *mut bindings::ethtool_stats,
@@ -165,19 +165,19 @@ impl<T: Operations> Callbacks<T> {
     ) {
         // SAFETY: ethtool made room for `get_sset_count` values.
         let out = unsafe { core::slice::from_raw_parts_mut(data, T::STATISTICS.len()) };
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::from_raw(dev) };
         T::statistics(dev, &mut Statistics { out, next: 0 });
     }
 
     /// # Safety
     ///
-    /// Called by ethtool with a structure to fill.
+    /// Called by ethtool for a registered device of `T`, with a structure to fill.
     unsafe extern "C" fn get_channels(
         dev: *mut bindings::net_device,
         out: *mut bindings::ethtool_channels,
     ) {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let channels = T::channels(unsafe { Device::from_raw(dev) });
         // SAFETY: ethtool passes a structure for us to fill.
         let out = unsafe { &mut *out };
@@ -187,30 +187,31 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by ethtool with a request whose counts are within the limits of `get_channels`.
+    /// Called by ethtool for a registered device of `T`, with RTNL held and a request whose counts are
+    /// within the limits of `get_channels`.
     unsafe extern "C" fn set_channels(
         dev: *mut bindings::net_device,
         request: *mut bindings::ethtool_channels,
     ) -> c_int {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::from_raw(dev) };
         // SAFETY: ethtool passes a valid request.
         let count = unsafe { (*request).combined_count };
-        // SAFETY: ethtool holds RTNL during the call.
+        // SAFETY: By the contract the caller holds RTNL, and keeps it.
         let rtnl = unsafe { rtnl::Held::assume() };
         from_result(|| T::set_channels(dev, count, rtnl).map(|()| 0))
     }
 
     /// # Safety
     ///
-    /// Called by ethtool with a structure to fill.
+    /// Called by ethtool for a registered device of `T`, with a structure to fill.
     unsafe extern "C" fn get_ringparam(
         dev: *mut bindings::net_device,
         out: *mut bindings::ethtool_ringparam,
         _kernel: *mut bindings::kernel_ethtool_ringparam,
         _extack: *mut bindings::netlink_ext_ack,
     ) {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let (rx, tx) = T::rings(unsafe { Device::from_raw(dev) });
         // SAFETY: ethtool passes a structure for us to fill.
         let out = unsafe { &mut *out };
@@ -222,18 +223,19 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by ethtool with a request whose sizes are within the limits of `get_ringparam`.
+    /// Called by ethtool for a registered device of `T`, with a request whose sizes are within the limits
+    /// of `get_ringparam`, and with null or an extack that is valid during the call.
     unsafe extern "C" fn set_ringparam(
         dev: *mut bindings::net_device,
         request: *mut bindings::ethtool_ringparam,
         _kernel: *mut bindings::kernel_ethtool_ringparam,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::from_raw(dev) };
         // SAFETY: ethtool passes a valid request.
         let (rx, tx) = unsafe { ((*request).rx_pending, (*request).tx_pending) };
-        // SAFETY: Null or valid during the call.
+        // SAFETY: By the contract null or valid during the call, which `extack` does not outlive.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
         from_result(|| T::set_rings(dev, rx, tx, &mut extack).map(|()| 0))
     }

@@ -8,7 +8,7 @@
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             is_made_for,
             Device,
             Operations, //
@@ -33,8 +33,8 @@ use kernel::prelude::*;
 ///
 /// ```
 /// use kernel_net::net::{
-///     device::Operations,
-///     namespace::Namespace, //
+///     namespace::Namespace,
+///     netdevice::Operations, //
 /// };
 ///
 /// /// The MTU of one of the driver's interfaces.
@@ -126,8 +126,8 @@ impl Drop for Namespace {
 ///
 /// ```
 /// use kernel_net::net::{
-///     device::Operations,
-///     namespace::HeldDevice, //
+///     namespace::HeldDevice,
+///     netdevice::Operations, //
 /// };
 ///
 /// fn is_up<T: Operations>(dev: &HeldDevice<T>) -> bool {

@@ -13,10 +13,10 @@
 //! itself: its [`Polled`] says whether there is work left, and this module calls what C needs in either
 //! case.
 //!
-//! [`Device`]: crate::net::device::Device
-//! [`Device::enable_polling`]: crate::net::device::Device::enable_polling
-//! [`Device::disable_polling`]: crate::net::device::Device::disable_polling
-//! [`Operations::poll`]: crate::net::device::Operations::poll
+//! [`Device`]: crate::net::netdevice::Device
+//! [`Device::enable_polling`]: crate::net::netdevice::Device::enable_polling
+//! [`Device::disable_polling`]: crate::net::netdevice::Device::disable_polling
+//! [`Operations::poll`]: crate::net::netdevice::Operations::poll
 
 use crate::bindings;
 use core::ptr::addr_of;
@@ -32,13 +32,13 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// Outside of `Unregistered::new` the context was added to a device, and is neither moved nor removed as
-/// long as there is a reference to it.
+/// Outside of `Unregistered::new` the context was added to a device, for good, and is neither moved nor
+/// removed as long as there is a reference to it.
 ///
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
+/// use kernel_net::net::netdevice::{
 ///     Device,
 ///     Operations, //
 /// };
@@ -80,7 +80,7 @@ impl Napi {
     pub fn schedule(&self) {
         // SAFETY: The context was added to its device by the invariant.
         if unsafe { bindings::napi_schedule_prep(self.as_raw()) } {
-            // SAFETY: We have just got the right to schedule the context, which nobody else has.
+            // SAFETY: As above; we have just got the right to schedule the context, which nobody else has.
             unsafe { bindings::__napi_schedule(self.as_raw()) }
         }
     }
@@ -113,8 +113,9 @@ pub enum Polled {
 ///
 /// # Invariants
 ///
-/// Exists on the stack of a thread that runs the context for the network stack only: softirqs are off,
-/// and the per-CPU caches of NAPI are the run's.
+/// - Exists on the stack of a thread that runs the context for the network stack only: softirqs are
+///   off, and the per-CPU caches of NAPI are the run's.
+/// - `budget` is the one of the run, and more than zero.
 ///
 /// # Examples
 ///
@@ -132,7 +133,6 @@ pub enum Polled {
 /// ```
 pub struct Poll<'a> {
     napi: &'a Napi,
-    /// More than zero.
     budget: c_int,
     _thread: NotThreadSafe,
 }
@@ -159,7 +159,7 @@ impl Poll<'_> {
 
     /// The device of the context, which is registered and has data.
     pub(crate) fn netdev(&self) -> *mut bindings::net_device {
-        // SAFETY: The context was added to its device, which set the field for good.
+        // SAFETY: The context was added to a device by its invariant, which set the field for good.
         unsafe { addr_of!((*self.napi.as_raw()).dev).read() }
     }
 
@@ -173,7 +173,8 @@ impl Poll<'_> {
         };
         // If this refuses, the context stays scheduled, or the stack will schedule it: work came
         // meanwhile, a socket busy-polls, or interrupts are deferred. Then no event is needed.
-        // SAFETY: This is a run of the context, the only call in it, and less than the budget was used.
+        // SAFETY: This is a run of the context by the invariant, which ends with `self`, and less than the
+        // budget was used.
         if unsafe { bindings::napi_complete_done(self.napi.as_raw(), work) } && rearm(self.index())
         {
             self.napi.schedule();
@@ -202,7 +203,7 @@ pub(crate) unsafe fn run(
     // SAFETY: The stack passes the context that was added. CAST: `raw` is the first field of the
     // `repr(C)` structure `Napi`.
     let napi = unsafe { &*napi.cast::<Napi>() };
-    // INVARIANT: The stack runs the context.
+    // INVARIANT: The stack runs the context by the contract, with a budget that was looked at above.
     let run = Poll {
         napi,
         budget,

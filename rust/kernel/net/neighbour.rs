@@ -14,14 +14,14 @@ mod tests;
 use crate::{
     bindings,
     net::{
-        device::{
-            Device,
-            Operations, //
-        },
         ip::{
             Address,
             Family, //
         }, //
+        netdevice::{
+            Device,
+            Operations, //
+        },
     }, //
 };
 use core::ptr::NonNull;
@@ -102,7 +102,7 @@ impl Drop for Route {
 ///
 /// ```
 /// use kernel_net::net::{
-///     device::{
+///     netdevice::{
 ///         Device,
 ///         Operations, //
 ///     },

@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             is_made_for,
             upper,
             Device,
@@ -23,6 +23,83 @@ use kernel::{
 };
 
 /// Notifier callbacks of a driver, for its own devices only. RTNL held, may sleep.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::atomic::{
+///     Atomic,
+///     Relaxed, //
+/// };
+/// use kernel_net::{
+///     net::{
+///         netdevice::{
+///             Device,
+///             Operations, //
+///         },
+///         notifier::Handler, //
+///     },
+///     virtio::DeviceRef, //
+/// };
+/// # use kernel_net::net::{
+/// #     napi::{
+/// #         Poll,
+/// #         Polled, //
+/// #     },
+/// #     netdevice::Stats64,
+/// #     skbuff::SkBuff, //
+/// # };
+///
+/// /// The data of an interface that can be taken out of service.
+/// struct Nic {
+///     leaving: Atomic<bool>,
+/// }
+///
+/// # impl Operations for Nic {
+/// #     type Parent = DeviceRef;
+/// #
+/// #     fn open(_dev: &Device<Self>) -> Result {
+/// #         Ok(())
+/// #     }
+/// #
+/// #     fn stop(_dev: &Device<Self>) {}
+/// #
+/// #     fn start_xmit(_dev: &Device<Self>, _queue: u16, _skb: SkBuff) {}
+/// #
+/// #     fn poll(_dev: &Device<Self>, _poll: &Poll<'_>) -> Polled {
+/// #         Polled::Done(0)
+/// #     }
+/// #
+/// #     fn rearm(_dev: &Device<Self>, _index: u16) -> bool {
+/// #         false
+/// #     }
+/// #
+/// #     fn work(_dev: &Device<Self>) {}
+/// #
+/// #     fn tx_timeout(_dev: &Device<Self>, _queue: u16) {}
+/// #
+/// #     fn fix_features(features: u64) -> u64 {
+/// #         features
+/// #     }
+/// #
+/// #     fn stats64(_dev: &Device<Self>, _stats: &mut Stats64) {}
+/// # }
+/// #
+/// impl Handler for Nic {
+///     fn features_changed(_dev: &Device<Self>) {}
+///
+///     fn leaving(dev: &Device<Self>) {
+///         dev.data().leaving.store(true, Relaxed);
+///     }
+///
+///     fn uppers_change(dev: &Device<Self>, may_divert: bool) {
+///         if may_divert {
+///             // Looks at `Device::is_diverted` when RTNL is free.
+///             dev.schedule_work();
+///         }
+///     }
+/// }
+/// ```
 pub trait Handler: Operations {
     /// The features may have changed.
     fn features_changed(dev: &Device<Self>);
@@ -78,6 +155,7 @@ impl<T: Handler> Registration<T> {
     ///
     /// Those of `register_netdevice_notifier`.
     pub fn new() -> impl PinInit<Self, Error> {
+        // INVARIANT: The block is registered, or there is an error and no registration.
         try_pin_init!(Self {
             block <- Opaque::try_ffi_init(|slot: *mut bindings::notifier_block| {
                 let block = bindings::notifier_block {

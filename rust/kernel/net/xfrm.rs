@@ -32,7 +32,7 @@ pub mod table;
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             is_made_for,
             Device,
             Operations as NetOperations, //
@@ -85,6 +85,26 @@ pub use table::{
 
 /// Driver data with a table of the states that the device took. Implemented by
 /// [`has_states!`](crate::has_states).
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     netdevice::{
+///         Device,
+///         Operations, //
+///     },
+///     xfrm::{
+///         Handle,
+///         HasStates, //
+///     }, //
+/// };
+///
+/// /// The SPI of a state of the device.
+/// fn spi<T: Operations + HasStates>(dev: &Device<T>, handle: Handle) -> Option<u32> {
+///     Some(dev.data().states().get(handle)?.spi())
+/// }
+/// ```
 ///
 /// # Safety
 ///

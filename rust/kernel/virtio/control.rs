@@ -8,7 +8,7 @@ use crate::{
     sync::Completion,
     virtio::{
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -162,7 +162,7 @@ impl Payload for KBox<Exchange> {
 ///     }
 /// }
 /// ```
-pub type ControlQueue = Queue<KBox<Exchange>>;
+pub type ControlQueue = Virtqueue<KBox<Exchange>>;
 
 impl ControlQueue {
     /// Sends `exchange` and rings the doorbell. Does not sleep.
@@ -187,8 +187,9 @@ impl ControlQueue {
             unsafe { bindings::sg_set_buf(list, part.as_mut_ptr().cast(), part.len() as u32) };
         }
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user, with the two vectors. The exchange owns them, and is not touched until the queue
-        // gives it back, so they stay where they are; there is one list to read and one to write.
+        // other user by its invariant, with the two vectors. The exchange owns them, and is not touched
+        // until the queue gives it back, so they stay where they are; there is one list to read and one to
+        // write.
         let given = unsafe {
             self.give(exchange, |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;
@@ -211,7 +212,7 @@ impl ControlQueue {
 
     /// Takes the next answered exchange.
     pub fn take(&mut self) -> Option<KBox<Exchange>> {
-        let (mut exchange, len) = self.get()?;
+        let (mut exchange, len) = self.get_buf()?;
         exchange.written = len;
         Some(exchange)
     }

@@ -37,6 +37,22 @@ const FEATURE_BITS: u32 = 128;
 ///
 /// The pointer to a `Device` is the pointer to a live `struct virtio_device`. As long as the reference
 /// lives the core is binding it to a driver of ours, or it is bound to one.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::Device;
+///
+/// /// The MTU that the device asks for (VIRTIO_NET_F_MTU).
+/// fn mtu(dev: &Device) -> Option<u16> {
+///     const MTU: u32 = 3;
+///     let mut mtu = [0; 2];
+///     dev.has_feature(MTU).then(|| {
+///         dev.read_config(10, &mut mtu);
+///         u16::from_le_bytes(mtu)
+///     })
+/// }
+/// ```
 #[repr(transparent)]
 pub struct Device(Opaque<bindings::virtio_device>);
 
@@ -59,15 +75,6 @@ impl Device {
     pub fn has_feature(&self, bit: u32) -> bool {
         // SAFETY: The device is live by the invariant, and has a bit of this number.
         bit < FEATURE_BITS && unsafe { bindings::virtio_test_bit(self.as_raw(), bit) }
-    }
-
-    /// Gives feature `bit` up; in `validate` only.
-    fn clear_feature(&self, bit: u32) {
-        if bit < FEATURE_BITS {
-            // SAFETY: The device is live by the invariant, and has a bit of this number. `Validation`
-            // exists in `validate` only, when nobody else looks at the features.
-            unsafe { bindings::virtio_clear_bit(self.as_raw(), bit) }
-        }
     }
 
     /// Reads `out.len()` bytes of the device configuration from `offset`. Sleeps.
@@ -236,7 +243,7 @@ impl Deref for DeviceRef {
     type Target = Device;
 
     fn deref(&self) -> &Device {
-        // SAFETY: The device is counted, and bound until the last reference is gone.
+        // SAFETY: By the invariant of `Binding` the device is counted, and bound as long as we have it.
         unsafe { self.0.dev.as_ref() }
     }
 }
@@ -249,14 +256,18 @@ impl AsRef<device::Device> for DeviceRef {
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        // SAFETY: The reference was taken in `new`. It is not the last one: the device is bound, and
-        // whoever unbinds it waits for the signal below.
+        // SAFETY: The device is counted by the invariant. Ours is not the last reference: the device is
+        // bound, and whoever unbinds it waits for the signal below.
         unsafe { bindings::virtio_put_device(self.dev.as_ref().as_raw()) };
         self.gone.complete_all();
     }
 }
 
 /// The features of a device while they can still be given up.
+///
+/// # Invariants
+///
+/// The core is in its call of the driver's `validate`, so nobody else looks at the features.
 ///
 /// # Examples
 ///
@@ -274,8 +285,11 @@ impl Drop for Binding {
 pub struct Validation<'a>(&'a Device);
 
 impl<'a> Validation<'a> {
-    /// Only for the callback of that name.
-    pub(super) fn new(dev: &'a Device) -> Self {
+    /// # Safety
+    ///
+    /// The core has called the driver's `validate` for this device, and waits for it during `'a`.
+    pub(super) unsafe fn new(dev: &'a Device) -> Self {
+        // INVARIANT: By the contract.
         Self(dev)
     }
 
@@ -286,6 +300,10 @@ impl<'a> Validation<'a> {
 
     /// Gives feature `bit` up.
     pub fn clear_feature(&self, bit: u32) {
-        self.0.clear_feature(bit)
+        if bit < FEATURE_BITS {
+            // SAFETY: The device is live by its invariant, and has a bit of this number, at which nobody
+            // else looks by ours.
+            unsafe { bindings::virtio_clear_bit(self.0.as_raw(), bit) }
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     virtio::{
         control::zeroed,
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -92,10 +92,10 @@ impl Payload for KBox<EventBuffer> {
 ///     queue.kick();
 /// }
 /// ```
-pub type EventQueue = Queue<KBox<EventBuffer>>;
+pub type EventQueue = Virtqueue<KBox<EventBuffer>>;
 
 impl EventQueue {
-    /// Gives the device an empty buffer; the doorbell is [`Queue::kick`]. What was in it is erased. Does not
+    /// Gives the device an empty buffer; the doorbell is [`Virtqueue::kick`]. What was in it is erased. Does not
     /// sleep.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl EventQueue {
 
     /// Takes the next buffer that the device has written to.
     pub fn take(&mut self) -> Option<KBox<EventBuffer>> {
-        let (mut buffer, len) = self.get()?;
+        let (mut buffer, len) = self.get_buf()?;
         buffer.written = len;
         Some(buffer)
     }

@@ -38,4 +38,20 @@ unsafe impl RawDeviceId for DeviceId {
 }
 
 /// The table of devices that a driver takes.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::{
+///     virtio::{
+///         DeviceId,
+///         IdTable, //
+///     },
+///     virtio_device_table, //
+/// };
+///
+/// virtio_device_table!(TABLE, [DeviceId::net(0x1af4)]);
+///
+/// const ID_TABLE: IdTable = &TABLE;
+/// ```
 pub type IdTable = &'static dyn KernelIdTable<DeviceId, ()>;

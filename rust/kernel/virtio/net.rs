@@ -17,12 +17,6 @@
 //! };
 //! use kernel_net::{
 //!     net::{
-//!         device::{
-//!             self,
-//!             Device,
-//!             Stats64,
-//!             Unregistered, //
-//!         },
 //!         ethtool::{
 //!             self,
 //!             Setting, //
@@ -30,6 +24,12 @@
 //!         napi::{
 //!             Poll,
 //!             Polled, //
+//!         },
+//!         netdevice::{
+//!             self,
+//!             Device,
+//!             Stats64,
+//!             Unregistered, //
 //!         },
 //!         netlink::ExtAck,
 //!         skbuff::{
@@ -66,7 +66,7 @@
 //!     }
 //! }
 //!
-//! impl device::Operations for Null {
+//! impl netdevice::Operations for Null {
 //!     type Parent = virtio::DeviceRef;
 //!
 //!     fn open(dev: &Device<Self>) -> Result {
@@ -103,7 +103,7 @@
 //! }
 //!
 //! impl virtio::net::Operations for Null {
-//!     fn queue_event(dev: &Device<Self>, queue: u16) {
+//!     fn vq_callback(dev: &Device<Self>, queue: u16) {
 //!         if let Some(napi) = dev.napi(usize::from(queue / 2)) {
 //!             napi.schedule();
 //!         }
@@ -116,7 +116,7 @@
 //!     }
 //!
 //!     fn reset_done(dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
-//!         *dev.data().queues.lock() = Some(restart.find_queues(false)?);
+//!         *dev.data().queues.lock() = Some(restart.find_vqs(false)?);
 //!         restart.ready();
 //!         Ok(())
 //!     }
@@ -197,7 +197,7 @@
 //!     }
 //!
 //!     fn probe(net: &mut Unregistered<Null>) -> Result {
-//!         let queues = net.find_queues(false)?;
+//!         let queues = net.find_vqs(false)?;
 //!         net.init(Null::new(queues))?;
 //!         net.ready();
 //!         net.set_mac_address(None);
@@ -229,12 +229,12 @@ use super::{
     Validation, //
 };
 use crate::net::{
-    device::{
+    ethtool,
+    netdevice::{
         self,
         Device,
         Unregistered, //
     },
-    ethtool,
     xfrm, //
 };
 use kernel::prelude::*;
@@ -242,9 +242,9 @@ use kernel::prelude::*;
 /// The callbacks of a driver of network devices on the virtio bus. `Self` is the driver's data.
 ///
 /// [`crate::virtio::net`] has the example of a whole driver.
-pub trait Operations: device::Operations<Parent = DeviceRef> {
+pub trait Operations: netdevice::Operations<Parent = DeviceRef> {
     /// A used buffer or more appeared in virtqueue `queue`. Hard interrupt.
-    fn queue_event(dev: &Device<Self>, queue: u16);
+    fn vq_callback(dev: &Device<Self>, queue: u16);
 
     /// Stops using the device before a reset: stops traffic, drops all queues. RTNL not held, may
     /// sleep; the stack's queues are detached already. If queues are left, the reset is cancelled.
@@ -299,7 +299,7 @@ pub trait Driver: 'static {
 /// };
 ///
 /// fn restart<T: Operations>(restart: &mut Restart<'_, T>) -> Result<Queues> {
-///     let queues = restart.find_queues(true)?;
+///     let queues = restart.find_vqs(true)?;
 ///     // Here the driver puts the queues where events find them.
 ///     restart.ready();
 ///     Ok(queues)

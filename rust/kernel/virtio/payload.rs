@@ -11,7 +11,21 @@ use kernel::prelude::*;
 /// Frees one token of a queue that is resized or deleted.
 pub(super) type Recycle = unsafe extern "C" fn(*mut bindings::virtqueue, *mut c_void);
 
-/// A type whose values queues hold as tokens.
+/// A type whose values queues hold as tokens. Only this crate implements it.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::virtqueue::{
+///     Payload,
+///     Virtqueue, //
+/// };
+///
+/// /// Whether the device has given everything back.
+/// fn is_idle<P: Payload>(queue: &Virtqueue<P>) -> bool {
+///     queue.pending() == 0
+/// }
+/// ```
 pub trait Payload: Sized + sealed::Payload {}
 
 impl<P: sealed::Payload> Payload for P {}

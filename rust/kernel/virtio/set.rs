@@ -29,15 +29,14 @@ pub(super) type Callback = unsafe extern "C" fn(*mut bindings::virtqueue);
 ///
 /// # Invariants
 ///
-/// The set has claimed the device's queues. Those in `queues` are live until the drop; each [`Queue`]
-/// with a reference to the set is the only one for its virtqueue, which holds what the function beside
-/// it frees.
+/// The set has claimed the device's queues. Those in `queues` are live until the drop; each
+/// [`Virtqueue`] with a reference to the set is the only one for its `struct virtqueue`, which holds
+/// what the function beside it frees. The names to which the queues refer are in `_names`.
 ///
-/// [`Queue`]: super::queue::Queue
+/// [`Virtqueue`]: super::virtqueue::Virtqueue
 pub(super) struct QueueSet {
     dev: DeviceRef,
     queues: KVec<(NonNull<bindings::virtqueue>, Recycle)>,
-    /// The queues refer to their names.
     _names: KVec<CString>,
 }
 
@@ -51,19 +50,19 @@ impl Drop for QueueSet {
         self.dev.reset();
         for &(vq, recycle) in &self.queues {
             loop {
-                // SAFETY: The queue is live, and nobody else uses it: its `Queue` would hold the set.
-                // The device is reset, so it uses no buffer any more.
+                // SAFETY: The queue is live by the invariant, and nobody else uses it: its `Virtqueue`
+                // would hold the set. The device is reset, so it uses no buffer any more.
                 let token = unsafe { bindings::virtqueue_detach_unused_buf(vq.as_ptr()) };
                 if token.is_null() {
                     break;
                 }
-                // SAFETY: The token was in the queue, for which this is the function, and is not any
-                // more; the device does not use it.
+                // SAFETY: The token was in the queue, which by the invariant held what this function
+                // frees, and is not any more; the device does not use it.
                 unsafe { recycle(vq.as_ptr(), token) };
             }
         }
         // SAFETY: The device is live and bound. Nobody uses its queues, which are those of this set or
-        // none, by the claim.
+        // none: by the invariant we have the claim.
         unsafe { bindings::virtio_del_vqs(self.dev.as_raw()) };
         self.dev.disclaim_queues();
     }
@@ -131,14 +130,14 @@ impl QueueSet {
             return Err(EBUSY);
         }
         // From here on `set` cleans up: resetting and deleting no queues does no harm.
-        // INVARIANT: The claim is ours, and there are no queues yet.
+        // INVARIANT: The claim is ours, and there are no queues yet. Their names are in `_names`.
         let mut set = Self {
             dev: dev.clone(),
             queues: KVec::new(),
             _names: names,
         };
         // SAFETY: The device is bound, and has no queues, by the claim. Both arrays have one element per
-        // queue. The names live as long as the queues.
+        // queue. The names live in `set`, which deletes the queues.
         to_result(unsafe {
             bindings::virtio_find_vqs(
                 dev.as_raw(),
@@ -151,7 +150,8 @@ impl QueueSet {
             let vq = NonNull::new(vq).ok_or(ENOENT)?;
             queues.push((vq, recycle), GFP_KERNEL)?;
         }
-        // INVARIANT: The queues are new and empty; the caller makes the only `Queue` of each.
+        // INVARIANT: The queues are new and empty. A `Virtqueue` is made once for each, and for the type
+        // whose function is beside it: `Virtqueue::new` demands that.
         set.queues = queues;
         Ok(Arc::new(set, GFP_KERNEL)?)
     }

@@ -119,6 +119,7 @@ def without_loss(cfg, flow, steps=(), count=COUNT, early=None):
     """
     ends = [(cfg.dut, flow.dut_inner), (cfg.peer, flow.peer_inner)]
     before = _too_early(early)
+    errors = _Errors(cfg)
     with traffic.Stream(*ends[0], *ends[1]) as out, traffic.Stream(*ends[1], *ends[0]) as back:
         for step in steps:
             for stream in (out, back):
@@ -132,7 +133,22 @@ def without_loss(cfg, flow, steps=(), count=COUNT, early=None):
             excused = _too_early(early) - before if receiver is early else 0
             lost = stream.sent - stream.received()
             diag(f"{stream.sent} datagrams on the way {way}, too early: {excused}")
+            if lost != excused:
+                errors.show()
             equal(lost, excused, f"datagrams lost on the way {way}")
+
+
+class _Errors:
+    """What the stacks of both sides count as errors from now on."""
+
+    def __init__(self, cfg):
+        self._sides = [(name, ns, xfrm.counters(ns))
+                       for name, ns in (("the side under test", cfg.dut), ("the peer", cfg.peer))]
+
+    def show(self):
+        """Say what was counted."""
+        for name, ns, before in self._sides:
+            diag(f"XFRM errors of {name}: {xfrm.changed(before, xfrm.counters(ns))}")
 
 
 def _too_early(ns):

@@ -14,7 +14,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from . import oid, xfrm
+from . import env, oid, xfrm
 from .ktap import Failure, Skip, defer, equal
 from .pace import scaled
 
@@ -189,6 +189,12 @@ def need():
     """Skip without the device."""
     if not os.path.exists(DEVICE):
         raise Skip(f"no {DEVICE}: the module is not loaded with ndis=1, or built without it")
+
+
+def setup():
+    """The interfaces with offload, and records of the wire."""
+    need()
+    return env.Setup(tap=True).need_offload()
 
 
 def opened(extra=0):

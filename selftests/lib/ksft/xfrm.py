@@ -163,6 +163,11 @@ def state_text(ns, sa):
     return None if result.returncode else result.stdout
 
 
+def count(ns):
+    """How many ESP states there are."""
+    return ns.cmd("ip", "xfrm", "state").count("proto esp")
+
+
 def counters(ns):
     """All counters of /proc/net/xfrm_stat."""
     with ns:

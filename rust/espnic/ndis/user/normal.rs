@@ -28,8 +28,8 @@ use espnic_ndis::{
 };
 use kernel::prelude::*;
 use kernel_net::{
-    net::device::{
-        feature as netif,
+    net::netdevice::{
+        features as netif,
         Device, //
     },
     rtnl, //

@@ -62,7 +62,7 @@ use kernel::{
     }, //
 };
 use kernel_net::net::{
-    device::Device,
+    netdevice::Device,
     xfrm::{
         modify::{
             AdvanceError,

@@ -64,8 +64,8 @@ use kernel::{
     sync::aref::ARef, //
 };
 use kernel_net::net::{
-    device::Device,
     ip::Family,
+    netdevice::Device,
     xfrm::{
         send,
         Direction,

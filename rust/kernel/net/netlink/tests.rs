@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the sentences for refused requests.
+//! Tests of the extack messages of refused requests.
 
 use super::ExtAck;
 use crate::bindings;
@@ -31,12 +31,12 @@ mod cases {
     }
 
     #[test]
-    fn sentence_with_its_end() {
+    fn message_with_its_end() {
         assert_eq!(text_after(&[c"driver: no"]), Some(c"driver: no"));
     }
 
     #[test]
-    fn last_sentence_counts() {
+    fn last_message_counts() {
         assert_eq!(text_after(&[c"first", c"second"]), Some(c"second"));
     }
 

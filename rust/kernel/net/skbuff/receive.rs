@@ -279,7 +279,8 @@ impl RxPacket {
 
     /// Whether the frame's destination is the address of the device that received it.
     pub fn is_for_us(&self) -> bool {
-        // SAFETY: The skb is valid, and the type of packet was set with the protocol.
+        // SAFETY: The skb is valid and has a protocol by the invariant; with that the type of packet was
+        // set.
         unsafe { bindings::skb_is_for_us(self.as_raw()) }
     }
 }
@@ -287,14 +288,15 @@ impl RxPacket {
 impl Poll<'_> {
     /// Delivers a received packet to the stack.
     pub fn receive(&self, packet: RxPacket) {
-        // SAFETY: This is a run of the context. The skb is ours and given away, it has a device and a
-        // protocol, and nobody shares its data.
+        // SAFETY: This is a run of the context by the invariant. The skb is ours and given away. By the
+        // invariant of `RxPacket` it has a device and a protocol, and nobody shares its data.
         unsafe { bindings::napi_gro_receive(self.napi().as_raw(), packet.into_raw()) };
     }
 
     /// Delivers a received packet to the stack, without receive offload (GRO).
     pub fn receive_single(&self, packet: RxPacket) {
-        // SAFETY: This is a softirq. The skb is ours and given away, it has a device and a protocol.
+        // SAFETY: This is a softirq by the invariant. The skb is ours and given away, and by the invariant
+        // of `RxPacket` it has a device and a protocol.
         unsafe { bindings::netif_receive_skb(packet.into_raw()) };
     }
 }

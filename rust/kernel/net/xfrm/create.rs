@@ -21,13 +21,13 @@ use super::{
 use crate::{
     bindings,
     net::{
-        device::{
-            Device,
-            Operations, //
-        },
         ip::{
             Address,
             Family, //
+        },
+        netdevice::{
+            Device,
+            Operations, //
         },
         operation_not_supported, //
     }, //
@@ -111,11 +111,19 @@ pub struct Parameters<'a> {
 ///
 /// # Invariants
 ///
-/// - The pointer is to a `struct xfrm_state` of which we own a reference.
+/// - The pointer is to a `struct xfrm_state` of which we own a reference, in a namespace that is live.
 /// - Until [`Draft::offload`] nobody else knows the state. Then the device does, which may take
 ///   references; but nobody else writes to what a [`State`] promises to leave alone, nor to `km.state`,
-///   until [`Draft::publish`].
+///   until [`Offloaded::publish`].
 struct Draft(NonNull<bindings::xfrm_state>);
+
+/// A state that a device has taken, and that is not in the SAD yet.
+///
+/// # Invariants
+///
+/// Those of [`Draft`]. In addition the state is offloaded: `xdo_dev_state_add` has taken it, and
+/// `xdo_dev_state_delete` has not been called.
+struct Offloaded(Draft);
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -146,13 +154,14 @@ impl Configuring<'_> {
         prepare: impl FnOnce(&State),
     ) -> Result<ARef<State>> {
         let draft = self.draft(parameters)?;
-        draft.offload(self, dev, parameters.direction)?;
-        prepare(draft.state());
-        draft.publish()
+        let offloaded = draft.offload(self, dev, parameters.direction)?;
+        prepare(offloaded.state());
+        offloaded.publish(self)
     }
 
     fn draft(&self, parameters: &Parameters<'_>) -> Result<Draft> {
-        // SAFETY: A `Namespace` holds a reference to its C structure.
+        // SAFETY: A `Namespace` holds a reference to its C structure, and drafts do not leave the call of
+        // `add`.
         let draft = unsafe { Draft::new(self.namespace().as_raw(), parameters) }?;
         let x = draft.as_raw();
         // SAFETY: Nobody else knows the state, and it has what its type needs: family, mode, protocol,
@@ -168,11 +177,12 @@ impl Configuring<'_> {
 impl Draft {
     /// # Safety
     ///
-    /// `net` is a live namespace.
+    /// `net` is a namespace that is live as long as the draft.
     unsafe fn new(net: *mut bindings::net, parameters: &Parameters<'_>) -> Result<Self> {
         // SAFETY: By the contract.
         let x = unsafe { bindings::xfrm_state_alloc(net) };
-        // INVARIANT: A new state comes with one reference, and is in no list.
+        // INVARIANT: A new state comes with one reference, and is in no list. Its namespace is live by the
+        // contract.
         let draft = Self(NonNull::new(x).ok_or(ENOMEM)?);
         draft.set_identity(parameters);
         draft.set_algorithm(&parameters.algorithm)?;
@@ -182,12 +192,6 @@ impl Draft {
 
     fn as_raw(&self) -> *mut bindings::xfrm_state {
         self.0.as_ptr()
-    }
-
-    /// The state, once the device has it.
-    fn state(&self) -> &State {
-        // SAFETY: It was offloaded, and the draft has a reference, which cannot end before the borrow.
-        unsafe { State::from_raw(self.as_raw()) }
     }
 
     fn set_identity(&self, parameters: &Parameters<'_>) {
@@ -244,8 +248,8 @@ impl Draft {
 
     fn set_replay(&self, parameters: &Parameters<'_>) -> Result {
         let x = self.as_raw();
-        // SAFETY: The structure is there by the type invariant, and nobody else knows it. Its namespace
-        // is that of the lock that the caller has.
+        // SAFETY: By the type invariant the structure is there, nobody else knows it, and its namespace is
+        // live.
         unsafe { bindings::xfrm_replay_notify_defaults(x) };
         let inbound = parameters.direction == Direction::In;
         let window = if inbound { parameters.replay_window } else { 0 };
@@ -298,11 +302,11 @@ impl Draft {
 
     /// Offloads the state to `dev`; fails if only software would take it.
     fn offload<T: Operations>(
-        &self,
+        self,
         configuring: &Configuring<'_>,
         dev: &Device<T>,
         direction: Direction,
-    ) -> Result {
+    ) -> Result<Offloaded> {
         let x = self.as_raw();
         let request = bindings::xfrm_user_offload {
             ifindex: dev.index(),
@@ -327,7 +331,8 @@ impl Draft {
             return Err(operation_not_supported());
         }
         if core::ptr::eq(taker, dev.as_raw()) {
-            return Ok(());
+            // INVARIANT: The device has taken it.
+            return Ok(Offloaded(self));
         }
         // The device is leaving, and the stack has chosen another one by its routes. The draft's drop
         // frees the offload, but does not delete it.
@@ -335,15 +340,23 @@ impl Draft {
         unsafe { bindings::xfrm_dev_state_delete(x) };
         Err(ENODEV)
     }
+}
+
+impl Offloaded {
+    fn state(&self) -> &State {
+        // SAFETY: It was offloaded by the type invariant, and we have a reference, which cannot end before
+        // the borrow.
+        unsafe { State::from_raw(self.0.as_raw()) }
+    }
 
     /// Puts the state into the SAD, audits and announces it.
-    fn publish(self) -> Result<ARef<State>> {
-        let x = self.as_raw();
+    fn publish(self, _configuring: &Configuring<'_>) -> Result<ARef<State>> {
+        let x = self.0.as_raw();
         // The SAD's reference, if it takes the state.
         // SAFETY: The draft's reference keeps the count from zero.
         unsafe { bindings::xfrm_state_hold(x) };
-        // SAFETY: The state is complete and in no list yet; the caller has the mutex of XFRM
-        // configuration.
+        // SAFETY: The state is complete and in no list yet; `_configuring` says that we have the mutex of
+        // XFRM configuration.
         let added = to_result(unsafe { bindings::xfrm_state_add(x) });
         // SAFETY: The draft's reference keeps the structure.
         unsafe { bindings::xfrm_audit_state_add(x, i32::from(added.is_ok())) };
@@ -353,7 +366,7 @@ impl Draft {
         }
         // SAFETY: The draft's reference becomes the `ARef`'s. CAST: `State` is transparent over
         // `xfrm_state`.
-        let state: ARef<State> = unsafe { ARef::from_raw(self.0.cast()) };
+        let state: ARef<State> = unsafe { ARef::from_raw(self.0 .0.cast()) };
         core::mem::forget(self);
         // The state may be deleted already, for example with its device, which needs none of the locks
         // that we hold. Its own lock keeps a dead state dead.
@@ -372,11 +385,11 @@ impl Draft {
     }
 
     /// Undoes the preparations for the SAD, which did not take the state.
-    fn withdraw(&self) {
-        let x = self.as_raw();
+    fn withdraw(self) {
+        let x = self.0.as_raw();
         // SAFETY: The structure is there by the type invariant. The device may look at the byte.
         unsafe { (&raw mut (*x).km.state).write_volatile(DEAD) };
-        // SAFETY: The state is offloaded, was not deleted before, and is in no list of the stack.
+        // SAFETY: The state is offloaded by the type invariant, and in no list of the stack.
         unsafe { bindings::xfrm_dev_state_delete(x) };
         // SAFETY: The reference that was meant for the SAD; the draft has another one.
         unsafe { bindings::xfrm_state_put(x) };

@@ -66,6 +66,7 @@ impl EspPlace {
     /// Finds ESP in `frame`, the beginning of a frame with its Ethernet header.
     pub fn find(frame: &[u8]) -> Option<Self> {
         let (ethernet, ip) = frame.split_at_checked(ETH_HLEN)?;
+        // INVARIANT: The lengths that `offset` adds up are 14, 20 or 40, and 8: 62 at most.
         match ethernet.last_chunk()? {
             [0x08, 0x00] => {
                 let header: &[u8; IPV4_HLEN] = ip.first_chunk()?;

@@ -113,7 +113,8 @@ impl<'a> Configuring<'a> {
         if !self.owns(x) {
             return Err(ESRCH);
         }
-        let result = self.delete_live(x);
+        // SAFETY: The state was valid just now.
+        let result = unsafe { self.delete_live(x) };
         if result.is_ok() {
             announce(x, bindings::XFRM_MSG_DELSA);
         }
@@ -122,7 +123,10 @@ impl<'a> Configuring<'a> {
         result
     }
 
-    fn delete_live(&self, x: &State) -> Result {
+    /// # Safety
+    ///
+    /// The state is valid, or was and has died since.
+    unsafe fn delete_live(&self, x: &State) -> Result {
         // SAFETY: The structure is there by the type invariant of `State`.
         to_result(unsafe { bindings::xfrm_security_delete(x.as_raw()) })?;
         // SAFETY: The structure is there, as before; whether the kernel uses a state never changes.
@@ -130,8 +134,8 @@ impl<'a> Configuring<'a> {
             return Err(EPERM);
         }
         // SAFETY: The structure is there, as before. The state was put into the SAD, else it would not
-        // have been valid; if it died since, the stack says so. The SAD's reference is not the one
-        // behind `x`.
+        // have been valid, which the contract says; if it died since, the stack says so. The SAD's
+        // reference is not the one behind `x`.
         to_result(unsafe { bindings::xfrm_state_delete(x.as_raw()) })
     }
 
@@ -151,7 +155,8 @@ impl<'a> Configuring<'a> {
         if !x.is_esn() {
             return Err(AdvanceError::NoEsn);
         }
-        if x.locked(|| advance_locked(x, high))? {
+        // SAFETY: The closure runs with the lock of `x` held.
+        if x.locked(|| unsafe { advance_locked(x, high) })? {
             announce_advance(x);
         }
         Ok(())
@@ -162,7 +167,11 @@ impl<'a> Configuring<'a> {
 ///
 /// The lock keeps other writers out, but numbers are also read without it, so they are written with
 /// volatile accesses.
-fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
+///
+/// # Safety
+///
+/// The lock of `x` is held.
+unsafe fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
     // SAFETY: The structure is there by the type invariant of `State`, and nobody changes this pointer.
     let esn = unsafe { (*x.as_raw()).replay_esn };
     if esn.is_null() {
@@ -177,7 +186,7 @@ fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
             &raw mut (*esn).oseq_hi
         }
     };
-    // SAFETY: Part of the replay state, whose writers have the lock that we hold.
+    // SAFETY: Part of the replay state, whose writers have the lock that we hold by the contract.
     let now = unsafe { field.read_volatile() };
     if high < now {
         return Err(AdvanceError::Backward);
@@ -190,13 +199,14 @@ fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
     if inbound {
         // SAFETY: Part of the replay state, as the high half is.
         unsafe { (&raw mut (*esn).seq).write_volatile(0) };
-        // SAFETY: A live replay state under its lock.
+        // SAFETY: The replay state of a state whose lock is held by the contract.
         unsafe { mark_seen(esn) };
     }
-    // SAFETY: The state is live and its lock held.
+    // SAFETY: By the type invariant of `State` the structure is there. Its replay state is not null, and
+    // its lock is held by the contract.
     unsafe { set_announced(x.as_raw()) };
-    // SAFETY: The structure is there by the type invariant of `State`, and its lock is held, which
-    // switches softirqs off: an RCU section.
+    // SAFETY: The structure is there by the type invariant of `State`, and its lock is held by the contract,
+    // which switches softirqs off: an RCU section.
     unsafe { bindings::xfrm_advance_esn(x.as_raw()) };
     Ok(true)
 }
@@ -205,7 +215,7 @@ fn advance_locked(x: &State, high: u32) -> Result<bool, AdvanceError> {
 ///
 /// # Safety
 ///
-/// `esn` is the replay state of a live state whose lock is held.
+/// `esn` is the replay state of a [`State`] whose lock is held.
 unsafe fn mark_seen(esn: *mut bindings::xfrm_replay_state_esn) {
     // SAFETY: Valid by the contract; the lock keeps writers out.
     let (window, words) = unsafe { ((*esn).replay_window, (*esn).bmp_len) };
@@ -233,7 +243,7 @@ unsafe fn mark_seen(esn: *mut bindings::xfrm_replay_state_esn) {
 ///
 /// # Safety
 ///
-/// The state is live, has a `replay_esn`, and its lock is held.
+/// `x` is a [`State`] with a `replay_esn`, and its lock is held.
 unsafe fn set_announced(x: *mut bindings::xfrm_state) {
     // SAFETY: Valid by the contract; the lock keeps writers out.
     let (now, announced) = unsafe { ((*x).replay_esn, (*x).preplay_esn) };

@@ -29,13 +29,13 @@ use super::{
 use crate::{
     bindings,
     net::{
-        device::{
-            is_made_for,
-            Device, //
-        },
         ip::{
             Address,
             Family, //
+        },
+        netdevice::{
+            is_made_for,
+            Device, //
         },
         netlink::ExtAck, //
     }, //
@@ -307,7 +307,7 @@ impl Policy {
 ///
 /// ```
 /// use kernel_net::net::{
-///     device::Device,
+///     netdevice::Device,
 ///     netlink::ExtAck,
 ///     xfrm::{
 ///         Operations,

@@ -9,20 +9,23 @@
 //! the function that gives it its number, with nothing in between that could route it anew. From there
 //! it leaves protected or not at all.
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::State;
 use crate::{
     bindings,
     net::{
-        device::{
-            Device,
-            Operations, //
-        },
         ip::{
             Family,
             IPV4_HLEN,
             IPV6_HLEN, //
         },
         namespace::Namespace,
+        netdevice::{
+            Device,
+            Operations, //
+        },
         skbuff::SkBuff, //
     }, //
 };
@@ -43,17 +46,37 @@ const IPV4_SOURCE: Range<usize> = 12..16;
 const IPV6_SOURCE: Range<usize> = 8..24;
 
 /// What the stack must know of a packet before it looks at it.
-struct Head {
+///
+/// # Invariants
+///
+/// The packet has at least `length` bytes.
+struct Head<'a> {
+    packet: &'a [u8],
     family: Family,
     ethertype: u16,
     /// Bytes of the IP header; of an IPv6 one without its extensions.
     length: u32,
 }
 
-impl Head {
+/// A packet of our own that the stack has not routed yet.
+///
+/// # Invariants
+///
+/// Its protocol is set, and so are its network and its transport header, both of which lie in its linear
+/// part.
+struct Unrouted(SkBuff);
+
+/// A packet of our own with a route.
+///
+/// # Invariants
+///
+/// Those of [`Unrouted`]. In addition the skb holds a route.
+struct Routed(SkBuff);
+
+impl<'a> Head<'a> {
     /// `None` unless an IP header lies in the packet and says the packet's length and a source: routing
     /// would find one for its own use, and policies would be asked about another packet than this.
-    fn of(packet: &[u8]) -> Option<Self> {
+    fn of(packet: &'a [u8]) -> Option<Self> {
         let number = |at| -> Option<usize> {
             let bytes = packet.get(at..)?.first_chunk()?;
             Some(u16::from_be_bytes(*bytes).into())
@@ -62,11 +85,11 @@ impl Head {
         let (head, whole) = match first >> 4 {
             4 => {
                 let length = usize::from(first & 0xf).checked_mul(4)?;
-                (Self::new(Family::V4, length)?, number(2)?)
+                (Self::new(packet, Family::V4, length)?, number(2)?)
             }
             6 => {
                 let whole = number(4)?.checked_add(IPV6_HLEN)?;
-                (Self::new(Family::V6, IPV6_HLEN)?, whole)
+                (Self::new(packet, Family::V6, IPV6_HLEN)?, whole)
             }
             _ => return None,
         };
@@ -75,24 +98,28 @@ impl Head {
             Family::V6 => packet.get(IPV6_SOURCE)?,
         };
         let has_source = source.iter().any(|byte| *byte != 0);
-        let fits = whole == packet.len() && head.length as usize <= whole;
-        (fits && has_source).then_some(head)
+        (whole == packet.len() && has_source).then_some(head)
     }
 
-    fn new(family: Family, length: usize) -> Option<Self> {
+    fn new(packet: &'a [u8], family: Family, length: usize) -> Option<Self> {
         let ethertype = match family {
             Family::V4 => bindings::ETH_P_IP,
             Family::V6 => bindings::ETH_P_IPV6,
         };
-        (length >= IPV4_HLEN).then_some(Self {
-            family,
-            ethertype: ethertype as u16,
-            length: u32::try_from(length).ok()?,
-        })
+        // INVARIANT: The packet is as long as that.
+        (IPV4_HLEN..=packet.len())
+            .contains(&length)
+            .then_some(Self {
+                packet,
+                family,
+                ethertype: ethertype as u16,
+                length: u32::try_from(length).ok()?,
+            })
     }
 
-    /// A packet to send with a copy of these bytes, without a route. Sleeps.
-    fn build(&self, packet: &[u8]) -> Result<SkBuff> {
+    /// A packet to send with a copy of the bytes. Sleeps.
+    fn build(&self) -> Result<Unrouted> {
+        let packet = self.packet;
         let len = u32::try_from(packet.len()).map_err(|_| EMSGSIZE)?;
         let size = len.checked_add(HEADROOM).ok_or(EMSGSIZE)?;
         // SAFETY: Any size may be asked for; the caller may sleep.
@@ -105,9 +132,10 @@ impl Head {
         let to: *mut u8 = unsafe { bindings::skb_put(skb.as_raw(), len) }.cast();
         // SAFETY: The new part of the skb has the length of `packet`, and is nobody else's.
         unsafe { core::ptr::copy_nonoverlapping(packet.as_ptr(), to, packet.len()) };
-        // SAFETY: The skb is ours, and [`Self::of`] has seen that the header lies in it.
+        // SAFETY: The skb is ours, and by the invariant the header lies in the bytes that were just copied.
         unsafe { bindings::skb_set_network(skb.as_raw(), self.ethertype, self.length) };
-        Ok(skb)
+        // INVARIANT: Protocol and headers were set just now; all of the packet is linear.
+        Ok(Unrouted(skb))
     }
 }
 
@@ -132,16 +160,17 @@ impl Namespace {
         if packet.len() > dev.mtu() as usize {
             return Err(EMSGSIZE);
         }
-        let skb = head.build(packet)?;
+        let skb = head.build()?;
         // Only through a tunnel a packet may come from elsewhere.
-        self.route(&skb, head.family, x.is_tunnel())?;
+        let skb = self.route(skb, head.family, x.is_tunnel())?;
         // Keeps the state's device from going while it is asked. Its answer is not kept: the stack asks
         // once more.
-        let _rcu = rcu::read_lock();
-        check(&skb, dev, x)?;
-        // SAFETY: The skb is ours and given away. It has a route whose state is `x`, which the route
-        // keeps, and network and transport header are set. Who sends has no socket.
-        match unsafe { bindings::xfrm_output(core::ptr::null_mut(), skb.into_raw()) } {
+        let rcu = rcu::read_lock();
+        check(&skb, dev, x, &rcu)?;
+        // SAFETY: The skb is ours and given away. By the invariants it has a route, and its headers are
+        // set. The state of the route is `x`, as was just checked, which the route keeps. Who sends has no
+        // socket.
+        match unsafe { bindings::xfrm_output(core::ptr::null_mut(), skb.0.into_raw()) } {
             // CAST: A small constant.
             result if result == bindings::NET_XMIT_DROP as c_int => Err(ENOMEM),
             result => to_result(result),
@@ -150,11 +179,12 @@ impl Namespace {
 
     /// Gives the packet the route that the policies want for it, with the states that are to protect it.
     /// Its source is an address of this namespace, unless it is `foreign`.
-    fn route(&self, skb: &SkBuff, family: Family, foreign: bool) -> Result {
+    fn route(&self, skb: Unrouted, family: Family, foreign: bool) -> Result<Routed> {
+        let Unrouted(skb) = skb;
         // SAFETY: All fields are integers, or unions of integers: zero is a value of each.
         let mut flow: bindings::flowi = unsafe { core::mem::zeroed() };
-        // SAFETY: The namespace is live by the invariant. The skb is ours and its headers are set; the
-        // function reads no further than it goes.
+        // SAFETY: The namespace is live by the invariant. The skb is ours, and by the invariant of
+        // `Unrouted` its headers are set; the function reads no further than it goes.
         to_result(unsafe {
             bindings::__xfrm_decode_session(
                 self.as_raw(),
@@ -174,14 +204,19 @@ impl Namespace {
         // SAFETY: The skb is ours and has no route yet. The reference that came with the route is given
         // to it.
         unsafe { bindings::skb_dst_set(skb.as_raw(), route) };
-        Ok(())
+        // INVARIANT: It has the route now; what it had before has not changed.
+        Ok(Routed(skb))
     }
 }
 
-/// Whether a packet with a route goes under `x` alone, out of `dev`, and is encrypted there. In an RCU
-/// section.
-fn check<T: Operations>(skb: &SkBuff, dev: &Device<T>, x: &State) -> Result {
-    // SAFETY: The skb is ours and has a route.
+/// Whether a packet goes under `x` alone, out of `dev`, and is encrypted there.
+fn check<T: Operations>(
+    Routed(skb): &Routed,
+    dev: &Device<T>,
+    x: &State,
+    _rcu: &rcu::Guard,
+) -> Result {
+    // SAFETY: The skb is ours, and by the invariant of `Routed` it has a route.
     let first = unsafe { bindings::skb_dst_xfrm(skb.as_raw()) };
     // SAFETY: The structure is there by the type invariant of `State`; a device that goes is taken away
     // with one access, which a volatile read may race with.
@@ -191,13 +226,13 @@ fn check<T: Operations>(skb: &SkBuff, dev: &Device<T>, x: &State) -> Result {
         return Err(ENOENT);
     }
     // The stack would tell the source that its packet is too long, in clear.
-    // SAFETY: The skb is ours and has a route.
+    // SAFETY: The skb is ours, and by the invariant of `Routed` it has a route.
     if skb.len() > unsafe { bindings::skb_dst_mtu(skb.as_raw()) } {
         return Err(EMSGSIZE);
     }
     // Also says no to a second state, and to a route that leads elsewhere than the state's device.
-    // SAFETY: The skb is ours, and its route is one with the state `x`, as this function demands. The
-    // caller is in an RCU section, so the state's device stays.
+    // SAFETY: The skb is ours, and its route is one with the state `x`, as was looked at above. `_rcu` says
+    // that this is an RCU section, so the state's device stays.
     match unsafe { bindings::xfrm_dev_offload_ok(skb.as_raw(), x.as_raw()) } {
         true => Ok(()),
         false => Err(crate::net::operation_not_supported()),

@@ -16,14 +16,14 @@ use super::handle::{
 use crate::{
     bindings,
     net::{
-        device::{
-            is_made_for,
-            Operations, //
-        },
         ip::{
             Address,
             Family, //
         }, //
+        netdevice::{
+            is_made_for,
+            Operations, //
+        },
     }, //
 };
 use core::ptr::NonNull;

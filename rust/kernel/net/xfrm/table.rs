@@ -77,6 +77,7 @@ impl<D> Slots<D> {
     fn take_free(&mut self) -> Option<(u32, &mut Slot<D>)> {
         let len = self.list.len();
         let id = if len < self.limit {
+            // INVARIANT: The slot names no state.
             let slot = Slot {
                 state: None,
                 generation: 0,
@@ -149,6 +150,7 @@ pub struct StateTable<D> {
 impl<D> StateTable<D> {
     /// Makes a table without slots.
     pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: There are no slots yet, and no way to them but by the locks.
         pin_init!(Self {
             incoming <- new_lock!(Slots::new()),
             outgoing <- new_lock!(Slots::new()),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     bindings,
-    net::device::{
+    net::netdevice::{
         Registration,
         Unregistered, //
     },
@@ -104,7 +104,9 @@ impl<T: Driver> Adapter<T> {
         }
         // SAFETY: The device is live, and the core is binding it, during the call.
         let dev = unsafe { Device::from_raw(vdev) };
-        from_result(|| T::validate(&Validation::new(dev)).map(|()| 0))
+        // SAFETY: This is the callback `validate`.
+        let validation = unsafe { Validation::new(dev) };
+        from_result(|| T::validate(&validation).map(|()| 0))
     }
 
     /// # Safety

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     bindings,
-    net::device::{
+    net::netdevice::{
         with_ready,
         Bound,
         Device,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     bindings,
     net::{
-        device::{
+        netdevice::{
             with_ready,
             Unregistered, //
         },
@@ -31,11 +31,11 @@ use crate::{
             EventBuffer,
             EventQueue, //
         },
-        queue::Queue,
         set::{
             QueueSet,
             Wanted, //
         },
+        virtqueue::Virtqueue,
         DeviceRef, //
     }, //
 };
@@ -50,12 +50,12 @@ use kernel::{
 ///
 /// ```
 /// use kernel_net::{
-///     net::device::Unregistered,
+///     net::netdevice::Unregistered,
 ///     virtio::net::Operations, //
 /// };
 ///
 /// fn set_up<T: Operations>(net: &mut Unregistered<T>) -> Result {
-///     let queues = net.find_queues(true)?;
+///     let queues = net.find_vqs(true)?;
 ///     assert_eq!(queues.receive.len(), queues.transmit.len());
 ///     Ok(())
 /// }
@@ -96,22 +96,22 @@ impl<T: Operations> Unregistered<T> {
     }
 
     /// Sets up the virtio device's queue pairs and, with `control`, a control queue; used buffers are
-    /// reported to [`Operations::queue_event`] once there is data. Sleeps.
+    /// reported to [`Operations::vq_callback`] once there is data. Sleeps.
     ///
     /// # Errors
     ///
     /// `EBUSY` while queues are left; `ENOMEM`, or what the transport says (`ENOENT`: the device lacks a
     /// queue).
-    pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+    pub fn find_vqs(&mut self, control: bool) -> Result<Queues> {
         self.find(Besides::control(control))
     }
 
-    /// As [`Self::find_queues`], with a control queue and an event queue. Sleeps.
+    /// As [`Self::find_vqs`], with a control queue and an event queue. Sleeps.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::find_queues`].
-    pub fn find_queues_with_events(&mut self) -> Result<Queues> {
+    /// Those of [`Self::find_vqs`].
+    pub fn find_vqs_with_events(&mut self) -> Result<Queues> {
         self.find(Besides::ControlAndEvents)
     }
 
@@ -127,21 +127,21 @@ impl<T: Operations> Restart<'_, T> {
         self.0.parent().ready();
     }
 
-    /// As [`Unregistered::find_queues`]. The old queues must be dropped.
+    /// As [`Unregistered::find_vqs`]. The old queues must be dropped.
     ///
     /// # Errors
     ///
-    /// Those of [`Unregistered::find_queues`].
-    pub fn find_queues(&mut self, control: bool) -> Result<Queues> {
+    /// Those of [`Unregistered::find_vqs`].
+    pub fn find_vqs(&mut self, control: bool) -> Result<Queues> {
         self.find(Besides::control(control))
     }
 
-    /// As [`Unregistered::find_queues_with_events`]. The old queues must be dropped.
+    /// As [`Unregistered::find_vqs_with_events`]. The old queues must be dropped.
     ///
     /// # Errors
     ///
-    /// Those of [`Unregistered::find_queues`].
-    pub fn find_queues_with_events(&mut self) -> Result<Queues> {
+    /// Those of [`Unregistered::find_vqs`].
+    pub fn find_vqs_with_events(&mut self) -> Result<Queues> {
         self.find(Besides::ControlAndEvents)
     }
 
@@ -183,11 +183,16 @@ impl Queues {
     unsafe fn find<T: Operations>(dev: &DeviceRef, pairs: u16, besides: Besides) -> Result<Self> {
         // SAFETY: By the contract the network device was made for `T`, which the callback demands.
         let set = unsafe { QueueSet::find(dev, wanted(pairs, besides)?, queue_callback::<T>)? };
-        Self::hand_out(&set, pairs)
+        // SAFETY: The set is new, and that is what it was found for.
+        unsafe { Self::hand_out(&set, pairs) }
     }
 
     /// Makes the queues of a new set.
-    fn hand_out(set: &Arc<QueueSet>, pairs: u16) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The set was found for what [`wanted`] says of so many pairs, and this is the only call for it.
+    unsafe fn hand_out(set: &Arc<QueueSet>, pairs: u16) -> Result<Self> {
         let mut this = Self {
             receive: KVec::new(),
             transmit: KVec::new(),
@@ -199,16 +204,17 @@ impl Queues {
             let (Some(rx), Some(tx)) = (queues.next(), queues.next()) else {
                 return Err(ENOENT);
             };
-            // INVARIANT: The set's queues are in the order of `wanted`, and each is taken once.
-            this.receive.push(Queue::new(rx, set), GFP_KERNEL)?;
-            // INVARIANT: The set's queues are in that order, and each is taken once.
-            let queue = TxQueue::new(Queue::new(tx, set))?;
-            this.transmit.push(queue, GFP_KERNEL)?;
+            // SAFETY: The set's queues are in the order of `wanted`, and each is taken once.
+            let receive = unsafe { Virtqueue::new(rx, set) };
+            this.receive.push(receive, GFP_KERNEL)?;
+            // SAFETY: The set's queues are in that order, and each is taken once.
+            let transmit = unsafe { Virtqueue::new(tx, set) };
+            this.transmit.push(TxQueue::new(transmit)?, GFP_KERNEL)?;
         }
-        // INVARIANT: What follows the pairs is the control queue, and is taken once.
-        this.control = queues.next().map(|vq| Queue::new(vq, set));
-        // INVARIANT: What is left then is the event queue, and is taken once.
-        this.events = queues.next().map(|vq| Queue::new(vq, set));
+        // SAFETY: What follows the pairs is the control queue, and is taken once.
+        this.control = queues.next().map(|vq| unsafe { Virtqueue::new(vq, set) });
+        // SAFETY: What is left then is the event queue, and is taken once.
+        this.events = queues.next().map(|vq| unsafe { Virtqueue::new(vq, set) });
         Ok(this)
     }
 }
@@ -223,5 +229,5 @@ unsafe extern "C" fn queue_callback<T: Operations>(vq: *mut bindings::virtqueue)
     let net = unsafe { netdev_of(vdev) };
     // SAFETY: `priv` is null or the device made for `T`. Taking that down resets the virtio device, says
     // that there is no data, and waits for running callbacks, before the data is dropped.
-    unsafe { with_ready(net, |dev| T::queue_event(dev, index as u16)) }
+    unsafe { with_ready(net, |dev| T::vq_callback(dev, index as u16)) }
 }

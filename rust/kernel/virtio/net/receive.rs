@@ -7,7 +7,7 @@ use crate::{
     net::skbuff::RxBuffer,
     virtio::{
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -39,12 +39,12 @@ impl Payload for RxBuffer {
 ///     queue.take().map(|(_buffer, len)| len)
 /// }
 /// ```
-pub type RxQueue = Queue<RxBuffer>;
+pub type RxQueue = Virtqueue<RxBuffer>;
 
 impl RxQueue {
     /// Whether there is room for another buffer.
     pub fn has_room(&self) -> bool {
-        self.free() > 0
+        self.num_free() > 0
     }
 
     /// Gives `buffer` to the device.
@@ -57,10 +57,10 @@ impl RxQueue {
         let sg = list.as_mut_ptr();
         // SAFETY: `sg` is a list of one entry.
         unsafe { bindings::sg_init_table(sg, 1) };
-        // SAFETY: The entry is initialised; the buffer has so many bytes from there on, in a page.
+        // SAFETY: The entry is initialised; by its invariant the buffer has so many bytes from there on.
         unsafe { bindings::sg_set_buf(sg, buffer.data().cast(), RxBuffer::capacity()) };
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user, with the buffer's memory, which stays where it is.
+        // other user by its invariant, with the buffer's memory, which stays where it is.
         let given = unsafe {
             self.give(buffer, |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;
@@ -72,7 +72,7 @@ impl RxQueue {
 
     /// Takes the next filled buffer and the number of bytes in it, at most the capacity.
     pub fn take(&mut self) -> Option<(RxBuffer, u32)> {
-        let (buffer, len) = self.get()?;
+        let (buffer, len) = self.get_buf()?;
         Some((buffer, len.min(RxBuffer::capacity())))
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     net::skbuff::SkBuff,
     virtio::{
         payload::sealed::Payload,
-        queue::Queue, //
+        virtqueue::Virtqueue, //
     }, //
 };
 use core::{
@@ -39,6 +39,10 @@ impl Payload for SkBuff {
 
 /// A transmit queue: holds packets until the device has sent them.
 ///
+/// # Invariants
+///
+/// Nobody reads `sg` outside of [`Self::add`], which fills in what it needs.
+///
 /// # Examples
 ///
 /// ```
@@ -59,12 +63,12 @@ impl Payload for SkBuff {
 /// }
 /// ```
 pub struct TxQueue {
-    queue: Queue<SkBuff>,
+    queue: Virtqueue<SkBuff>,
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
 }
 
-// SAFETY: A queue may be sent, and the scratch memory holds nothing between calls.
+// SAFETY: A queue may be sent, and by the invariant `sg` holds nothing between calls.
 unsafe impl Send for TxQueue {}
 
 /// Why a packet could not be queued; the packet is given back.
@@ -93,15 +97,15 @@ pub enum TxError {
 }
 
 impl Deref for TxQueue {
-    type Target = Queue<SkBuff>;
+    type Target = Virtqueue<SkBuff>;
 
-    fn deref(&self) -> &Queue<SkBuff> {
+    fn deref(&self) -> &Virtqueue<SkBuff> {
         &self.queue
     }
 }
 
 impl DerefMut for TxQueue {
-    fn deref_mut(&mut self) -> &mut Queue<SkBuff> {
+    fn deref_mut(&mut self) -> &mut Virtqueue<SkBuff> {
         &mut self.queue
     }
 }
@@ -113,10 +117,11 @@ impl TxQueue {
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` if a packet may not fit into the ring.
-    pub(super) fn new(queue: Queue<SkBuff>) -> Result<Self> {
-        if queue.size() < Self::PACKET_MAX {
+    pub(super) fn new(queue: Virtqueue<SkBuff>) -> Result<Self> {
+        if queue.vring_size() < Self::PACKET_MAX {
             return Err(EINVAL);
         }
+        // INVARIANT: Nobody has filled in anything.
         Ok(Self {
             queue,
             sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
@@ -145,8 +150,9 @@ impl TxQueue {
             return Err(TxError::Unusable(skb));
         };
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user. The first `used` entries list memory of the packet: what it holds, room in front of
-        // it, or its control block, all of which stays where it is as long as the skb lives.
+        // other user by its invariant. The first `used` entries list memory of the packet: what it holds,
+        // room in front of it, or its control block, all of which stays where it is as long as the skb
+        // lives.
         let given = unsafe {
             self.queue.give(skb, |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;
@@ -161,11 +167,11 @@ impl TxQueue {
 
     /// Takes the next packet that the device has sent.
     pub fn take(&mut self) -> Option<SkBuff> {
-        self.queue.get().map(|(skb, _)| skb)
+        self.queue.get_buf().map(|(skb, _)| skb)
     }
 
     /// Asks for a report when most of the queued packets are sent; false if they are already.
-    pub fn enable_events_delayed(&mut self) -> bool {
+    pub fn enable_cb_delayed(&mut self) -> bool {
         // SAFETY: The queue is live by its invariant and we are its only user.
         unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.as_raw()) }
     }

@@ -242,3 +242,19 @@ pub fn try_add_mode(
 pub fn add(table: &Table, bundle: &build::Bundle<'_>, mode: Mode) -> Handle {
     try_add_mode(&snapshot(EVERYTHING), table, bundle, mode).unwrap()
 }
+
+/// A table with one outbound bundle, and its handle.
+pub fn with_outbound(associations: &[Association<'_>], mode: Mode) -> (Table, Handle) {
+    with(&outbound(associations), mode)
+}
+
+/// A table with one inbound bundle, and its handle.
+pub fn with_inbound(associations: &[Association<'_>], mode: Mode) -> (Table, Handle) {
+    with(&inbound(associations), mode)
+}
+
+fn with(bundle: &build::Bundle<'_>, mode: Mode) -> (Table, Handle) {
+    let table = Table::new(8);
+    let handle = add(&table, bundle, mode);
+    (table, handle)
+}

@@ -5,12 +5,14 @@
 //! The cipher is XOR with a constant and the integrity value a checksum: the model never looks into
 //! either, so that all a test needs is that a changed byte shows.
 
-use crate::fixture::{DESTINATION, SOURCE};
+use crate::fixture::{DESTINATION, EVERYTHING, SOURCE};
 use crate::table::Table;
 use espnic_ndis::model::flow::{self, Engine};
+use espnic_ndis::model::send;
 use espnic_ndis::model::table::{AhShape, EspShape};
-use espnic_ndis::model::{Capabilities, Lookup, Report};
-use espnic_ndis::Handle;
+use espnic_ndis::model::{Capabilities, Lookup, Report, SendSlots, Verdict};
+use espnic_ndis::oob::SendHeader;
+use espnic_ndis::{Handle, Status};
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
@@ -145,6 +147,15 @@ pub fn esp_of(table: &Table, handle: Handle, payload: &[u8], next: u8) -> Vec<u8
     )
 }
 
+/// ESP of an SA in a table, as a transport frames it.
+pub fn framed_of(table: &Table, handle: Handle, payload: &[u8], next: u8) -> Vec<u8> {
+    framed(
+        &table.by_handle(handle).unwrap().esp.unwrap(),
+        payload,
+        next,
+    )
+}
+
 /// AH of an SA in a table.
 pub fn ah_of(table: &Table, handle: Handle, payload: &[u8], next: u8) -> Vec<u8> {
     authenticated(&table.by_handle(handle).unwrap().ah.unwrap(), payload, next)
@@ -180,5 +191,28 @@ pub fn receive_with(config: &Capabilities, table: &Table, packet: &mut [u8]) -> 
 
 /// Receives a packet with everything enabled.
 pub fn receive(table: &Table, mut packet: Vec<u8>) -> Report {
-    receive_with(&crate::fixture::EVERYTHING, table, &mut packet)
+    receive_with(&EVERYTHING, table, &mut packet)
+}
+
+/// The verdict on a packet that is not sent.
+pub const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
+
+/// What comes with a packet to send under an SA.
+pub fn slots(handle: Handle, next_header: u8, pad_length: u8, ah: u16, esp: u16) -> SendSlots {
+    let header = SendHeader {
+        next_header,
+        pad_length,
+        ah_offset: ah,
+        esp_offset: esp,
+    };
+    SendSlots {
+        ipsec: handle.get(),
+        header: header.word().unwrap(),
+        ..SendSlots::default()
+    }
+}
+
+/// Looks at a packet to send with everything enabled.
+pub fn verdict(table: &Table, slots: &SendSlots, packet: &[u8]) -> Verdict {
+    send::check(true, &EVERYTHING, slots, packet, table)
 }

@@ -8,28 +8,13 @@ use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::Authentication;
 use espnic_ndis::model::send::check;
-use espnic_ndis::model::{Capabilities, Lookup, Mode, SendSlots, Verdict};
-use espnic_ndis::oob::{LargeSend, SendHeader};
+use espnic_ndis::model::{Capabilities, Mode, SendSlots, Verdict};
+use espnic_ndis::oob::LargeSend;
 use espnic_ndis::sa::build::{self, Addresses};
 use espnic_ndis::sa::UdpEsp;
-use espnic_ndis::{Handle, Status};
+use espnic_ndis::Handle;
 
 const PAYLOAD: [u8; 45] = [7; 45];
-const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
-
-fn slots(handle: Handle, pad_length: u8, ah: u16, esp: u16) -> SendSlots {
-    let header = SendHeader {
-        next_header: TCP,
-        pad_length,
-        ah_offset: ah,
-        esp_offset: esp,
-    };
-    SendSlots {
-        ipsec: handle.get(),
-        header: header.word().unwrap(),
-        ..SendSlots::default()
-    }
-}
 
 fn passes(config: &Capabilities, table: &Table, slots: &SendSlots, packet: &[u8]) -> bool {
     match check(true, config, slots, packet, table) {
@@ -49,14 +34,6 @@ fn sa(table: &Table, spi: u32, mode: Mode) -> Handle {
     add(table, &outbound(&[gcm(spi)]), mode)
 }
 
-fn framed_of(table: &Table, handle: Handle, payload: &[u8], next: u8) -> Vec<u8> {
-    framed(
-        &table.by_handle(handle).unwrap().esp.unwrap(),
-        payload,
-        next,
-    )
-}
-
 /// A transport payload inside a tunnel payload.
 fn nested(table: &Table, transport: Handle, tunnel: Handle) -> Vec<u8> {
     let inner = ipv4(ESP, &framed_of(table, transport, &PAYLOAD, TCP));
@@ -70,7 +47,7 @@ const INNER_ESP: u16 = 20 + 8 + 8 + 20;
 fn nested_slots(transport: Handle, tunnel: Handle, esp: u16) -> SendSlots {
     SendSlots {
         tunnel: tunnel.get(),
-        ..slots(transport, 1, 0, esp)
+        ..slots(transport, TCP, 1, 0, esp)
     }
 }
 
@@ -175,10 +152,10 @@ fn an_spi_in_the_payload_is_no_header() {
     let pair = add(&table, &outbound(&pair), Mode::Transport);
     let esp = framed_of(&table, pair, &payload, TCP);
     let packet = |next| ipv4(AH, &ah_of(&table, pair, &esp, next));
-    assert!(fits(&table, &slots(pair, 1, 20, 44), &packet(ESP)));
-    assert!(!fits(&table, &slots(pair, 1, 20, 60), &packet(ESP)));
+    assert!(fits(&table, &slots(pair, TCP, 1, 20, 44), &packet(ESP)));
+    assert!(!fits(&table, &slots(pair, TCP, 1, 20, 60), &packet(ESP)));
     // AH says that something else follows.
-    assert!(!fits(&table, &slots(pair, 1, 20, 44), &packet(TCP)));
+    assert!(!fits(&table, &slots(pair, TCP, 1, 20, 44), &packet(TCP)));
 }
 
 #[test]
@@ -210,7 +187,7 @@ fn both_sas_of_a_nested_packet_have_their_own_mode() {
         let (transport, tunnel) = (sa(&table, 0x100, inner), sa(&table, 0x200, outer));
         let slots = SendSlots {
             tunnel: tunnel.get(),
-            ..slots(transport, 1, 0, INNER_ESP)
+            ..slots(transport, TCP, 1, 0, INNER_ESP)
         };
         assert_eq!(
             fits(&table, &slots, &nested(&table, transport, tunnel)),
@@ -232,7 +209,7 @@ fn the_outer_header_is_that_of_the_tunnel_sa() {
     for (handle, good) in [(tunnel, true), (other, false)] {
         let slots = SendSlots {
             tunnel: handle.get(),
-            ..slots(transport, 1, 0, INNER_ESP)
+            ..slots(transport, TCP, 1, 0, INNER_ESP)
         };
         assert_eq!(fits(&table, &slots, &packet), good);
     }
@@ -245,15 +222,15 @@ fn an_offset_where_the_spi_stands_by_chance() {
     let table = Table::new(8);
     let one = sa(&table, 1, Mode::Transport);
     let packet = ipv4(ESP, &framed_of(&table, one, &PAYLOAD, TCP));
-    assert!(fits(&table, &slots(one, 1, 0, 20), &packet));
-    assert!(!fits(&table, &slots(one, 1, 0, 24), &packet));
+    assert!(fits(&table, &slots(one, TCP, 1, 0, 20), &packet));
+    assert!(!fits(&table, &slots(one, TCP, 1, 0, 24), &packet));
     // The sequence number of AH stands inside of AH.
     let pair = [gcm(1), ah(0x200, Authentication::SHA_1)];
     let pair = add(&table, &outbound(&pair), Mode::Transport);
     let esp = framed_of(&table, pair, &PAYLOAD, TCP);
     let packet = ipv4(AH, &ah_of(&table, pair, &esp, ESP));
-    assert!(fits(&table, &slots(pair, 1, 20, 44), &packet));
-    assert!(!fits(&table, &slots(pair, 1, 20, 28), &packet));
+    assert!(fits(&table, &slots(pair, TCP, 1, 20, 44), &packet));
+    assert!(!fits(&table, &slots(pair, TCP, 1, 20, 28), &packet));
     // The source address, in front of every IPsec header.
     let address = sa(&table, u32::from_be_bytes(SOURCE), Mode::Transport);
     let tunnel = sa(&table, 0x300, Mode::Tunnel);
@@ -261,7 +238,7 @@ fn an_offset_where_the_spi_stands_by_chance() {
     for (offset, good) in [(INNER_ESP, true), (12, false)] {
         let slots = SendSlots {
             tunnel: tunnel.get(),
-            ..slots(address, 1, 0, offset)
+            ..slots(address, TCP, 1, 0, offset)
         };
         assert_eq!(fits(&table, &slots, &packet), good);
     }
@@ -273,11 +250,11 @@ fn padding_does_not_reach_before_the_payload() {
     let table = Table::new(8);
     let handle = sa(&table, 0x100, Mode::Transport);
     let mut packet = ipv4(ESP, &framed_of(&table, handle, &[], TCP));
-    assert!(fits(&table, &slots(handle, 2, 0, 20), &packet));
+    assert!(fits(&table, &slots(handle, TCP, 2, 0, 20), &packet));
     let at = packet.len() - 16 - 2;
     for pad in [3, 20] {
         packet[at] = pad;
-        assert!(!fits(&table, &slots(handle, pad, 0, 20), &packet));
+        assert!(!fits(&table, &slots(handle, TCP, pad, 0, 20), &packet));
     }
 }
 
@@ -287,11 +264,11 @@ fn nothing_stands_behind_the_packet() {
     let table = Table::new(8);
     let handle = sa(&table, 0x100, Mode::Transport);
     let whole = ipv4(ESP, &framed_of(&table, handle, &PAYLOAD, TCP));
-    assert!(fits(&table, &slots(handle, 1, 0, 20), &whole));
+    assert!(fits(&table, &slots(handle, TCP, 1, 0, 20), &whole));
     // What IP counts ends earlier than what the trailer is read from.
     let mut packet = whole.clone();
     packet[2..4].copy_from_slice(&(whole.len() as u16 - 4).to_be_bytes());
-    assert!(!fits(&table, &slots(handle, 1, 0, 20), &packet));
+    assert!(!fits(&table, &slots(handle, TCP, 1, 0, 20), &packet));
 }
 
 #[test]
@@ -308,10 +285,10 @@ fn ipv6_is_sent_as_far_as_it_was_reported() {
     };
     let handle = add(&table, &bundle, Mode::Transport);
     let esp = framed_of(&table, handle, &PAYLOAD, TCP);
-    let bare = (ipv6(&[], ESP, &esp), slots(handle, 1, 0, 40));
+    let bare = (ipv6(&[], ESP, &esp), slots(handle, TCP, 1, 0, 40));
     let extended = (
         ipv6(&[(60, &[0, 1, 4, 0, 0, 0, 0])], ESP, &esp),
-        slots(handle, 1, 0, 48),
+        slots(handle, TCP, 1, 0, 48),
     );
     let no_ipv6 = Capabilities {
         ipv6: false,
@@ -356,14 +333,14 @@ fn lso_is_not_combined_with_a_tunnel_around() {
     // Ethernet, IP, ESP, IV.
     let alone = SendSlots {
         large_send: large(14 + 20 + 8 + 8),
-        ..slots(transport, 0, 0, 20)
+        ..slots(transport, TCP, 0, 0, 20)
     };
     assert!(fits(&table, &alone, &inner));
     let packet = ipv4(ESP, &framed_of(&table, tunnel, &inner, IPV4));
     let around = SendSlots {
         tunnel: tunnel.get(),
         large_send: large(14 + u32::from(INNER_ESP) + 8 + 8),
-        ..slots(transport, 0, 0, INNER_ESP)
+        ..slots(transport, TCP, 0, 0, INNER_ESP)
     };
     assert!(!fits(&table, &around, &packet));
 }
@@ -377,7 +354,7 @@ fn a_tunnel_with_ah_has_its_ah_outside() {
     let tunnel = add(&table, &outbound(&pair), Mode::Tunnel);
     let slots = |esp| SendSlots {
         tunnel: tunnel.get(),
-        ..slots(transport, 1, 0, esp)
+        ..slots(transport, TCP, 1, 0, esp)
     };
     let inner = ipv4(ESP, &framed_of(&table, transport, &PAYLOAD, TCP));
     let esp = framed_of(&table, tunnel, &inner, IPV4);
@@ -393,6 +370,6 @@ fn an_offset_outside_of_the_packet() {
     let associations = [ah(0x200, Authentication::SHA_1)];
     let handle = add(&table, &outbound(&associations), Mode::Transport);
     let packet = ipv4(AH, &ah_of(&table, handle, &PAYLOAD, TCP));
-    assert!(fits(&table, &slots(handle, 0, 20, 0), &packet));
-    assert!(!fits(&table, &slots(handle, 0, 20, 1020), &packet));
+    assert!(fits(&table, &slots(handle, TCP, 0, 20, 0), &packet));
+    assert!(!fits(&table, &slots(handle, TCP, 0, 20, 1020), &packet));
 }

@@ -3,7 +3,7 @@
 //! Large send offload of IPsec packets.
 
 use crate::fixture::*;
-use crate::frame::*;
+use crate::frame::{self, *};
 use crate::rules;
 use crate::table::Table;
 use espnic_ndis::algorithm::{Authentication, Encryption};
@@ -12,11 +12,9 @@ use espnic_ndis::model::segment::{Limits, Segment, Segments};
 use espnic_ndis::model::send::{check, check_list, check_within};
 use espnic_ndis::model::{Capabilities, Lookup, Mode, SendSlots, Verdict};
 use espnic_ndis::offload::{two_bits, Offload};
-use espnic_ndis::oob::{LargeSend, SendHeader};
-use espnic_ndis::sa::build::{self, Addresses, Association};
+use espnic_ndis::oob::LargeSend;
+use espnic_ndis::sa::build::{self, Addresses};
 use espnic_ndis::{Handle, Status, U32};
-
-const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
 
 /// A large packet: ESP header and IV, TCP header with options, payload, `tail` bytes of padding.
 fn large(table: &Table, handle: Handle, payload: usize, tail: usize) -> Vec<u8> {
@@ -31,17 +29,9 @@ fn large(table: &Table, handle: Handle, payload: usize, tail: usize) -> Vec<u8> 
 }
 
 fn slots(handle: Handle, large: LargeSend, pad_length: u8) -> SendSlots {
-    let header = SendHeader {
-        next_header: TCP,
-        pad_length,
-        ah_offset: 0,
-        esp_offset: 20,
-    };
     SendSlots {
-        ipsec: handle.get(),
         large_send: large.word().unwrap(),
-        header: header.word().unwrap(),
-        tunnel: 0,
+        ..frame::slots(handle, TCP, pad_length, 0, 20)
     }
 }
 
@@ -67,16 +57,6 @@ fn v1(mss: u32) -> LargeSend {
     }
 }
 
-fn with(associations: &[Association<'_>], mode: Mode) -> (Table, Handle) {
-    let table = Table::new(8);
-    let handle = add(&table, &outbound(associations), mode);
-    (table, handle)
-}
-
-fn verdict(table: &Table, slots: &SendSlots, packet: &[u8]) -> Verdict {
-    check(true, &EVERYTHING, slots, packet, table)
-}
-
 fn segments(verdict: Verdict) -> Segments {
     match verdict {
         Verdict::Crypto(job) => job.segments.unwrap(),
@@ -93,7 +73,7 @@ fn the_nic_builds_a_trailer_for_each_segment() {
         (Encryption::DES_CBC, 8),
     ] {
         let sa = [esp(0x100, cipher, Authentication::SHA_256)];
-        let (table, handle) = with(&sa, Mode::Transport);
+        let (table, handle) = with_outbound(&sa, Mode::Transport);
         for (payload, tail) in [(1, 0), (1000, 0), (1001, 3), (5432, 15), (3000, 255)] {
             // No trailer at the end: with one, it would be a packet without LSO.
             let packet = large(&table, handle, payload, tail);
@@ -124,7 +104,7 @@ fn the_nic_builds_a_trailer_for_each_segment() {
 #[test]
 fn lso_is_for_tcp_alone() {
     rules(&[98]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let mut slots = slots(handle, v2(1000), 0);
     for (next, good) in [(TCP, true), (0, false), (UDP, false), (ESP, false)] {
@@ -136,7 +116,7 @@ fn lso_is_for_tcp_alone() {
 
 #[test]
 fn the_offset_of_tcp_counts_from_the_start_of_the_frame() {
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let tagged = Capabilities {
         encapsulation: IEEE_802_3 | IEEE_802_3_P_AND_Q,
@@ -159,7 +139,7 @@ fn the_offset_of_tcp_counts_from_the_start_of_the_frame() {
 fn segments_count_on_from_the_packets_sequence_number() {
     // The one case in which the NIC numbers packets; else the transport does.
     rules(&[102]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let plan = segments(verdict(&table, &slots(handle, v2(1000), 0), &packet));
     let numbers: Vec<u32> = plan.iter().map(|one| one.sequence).collect();
@@ -169,7 +149,7 @@ fn segments_count_on_from_the_packets_sequence_number() {
 #[test]
 fn the_type_bit_tells_the_versions_apart() {
     rules(&[110]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let version = |large| segments(verdict(&table, &slots(handle, large, 0), &packet)).version;
     assert_eq!(version(v1(1000)), 1);
@@ -236,7 +216,7 @@ fn version_2_alone_knows_ipv6() {
 #[test]
 fn a_list_has_a_single_packet() {
     rules(&[143]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let words = slots(handle, v2(1000), 0);
     let ends = |count: usize| {
@@ -251,7 +231,7 @@ fn a_list_has_a_single_packet() {
 #[test]
 fn lso_is_never_combined_with_a_tunnel() {
     rules(&[104]);
-    let (table, tunnel) = with(&[gcm(0x100)], Mode::Tunnel);
+    let (table, tunnel) = with_outbound(&[gcm(0x100)], Mode::Tunnel);
     let packet = large(&table, tunnel, 4500, 0);
     assert_eq!(verdict(&table, &slots(tunnel, v2(1000), 0), &packet), FAIL);
     // Nor if only the packet says that it is one, nor over a second SA.
@@ -274,7 +254,7 @@ fn lso_is_never_combined_with_a_tunnel() {
 #[test]
 fn lso_needs_the_capability() {
     rules(&[24]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = large(&table, handle, 4500, 0);
     let slots = slots(handle, v2(1000), 0);
     let without = Capabilities {
@@ -291,7 +271,7 @@ fn lso_needs_the_capability() {
 #[test]
 fn the_limits_of_large_sends_hold_for_ipsec() {
     rules(&[24]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     // The fixture's adapter offers version 2 for IPv4, and nothing else.
     let adapter = adapter(EVERYTHING);
     let fits = |image: &Offload, large, packet: &[u8], config: &Capabilities| {
@@ -333,7 +313,7 @@ fn the_limits_of_large_sends_hold_for_ipsec() {
 #[test]
 fn what_cannot_be_cut_is_refused() {
     rules(&[103, 94]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     // No payload, padding longer than the payload, no whole TCP header.
     for (payload, pad) in [(0, 0), (10, 10), (10, 200)] {
         let packet = large(&table, handle, payload, 0);
@@ -351,7 +331,7 @@ fn what_cannot_be_cut_is_refused() {
     packet[20 + 16 + 12] = 0x40;
     assert_eq!(verdict(&table, &slots(handle, v2(9), 0), &packet), FAIL);
     // AH alone has no trailer to make.
-    let (table, handle) = with(&[ah(0x200, Authentication::SHA_1)], Mode::Transport);
+    let (table, handle) = with_outbound(&[ah(0x200, Authentication::SHA_1)], Mode::Transport);
     let packet = ipv4(AH, &ah_of(&table, handle, &[0; 60], TCP));
     let mut only_ah = slots(handle, v2(1000), 0);
     only_ah.header = 0x0005_0006;

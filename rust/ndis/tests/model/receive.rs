@@ -10,17 +10,10 @@ use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::flow;
 use espnic_ndis::model::packet::{classify, classify_head, may_coalesce, parse, Class, Plain};
 use espnic_ndis::model::{Backend, Capabilities, Check, Lookup, Mode, Report, Work};
-use espnic_ndis::sa::build::{self, Addresses, Association};
-use espnic_ndis::Handle;
+use espnic_ndis::sa::build::{self, Addresses};
 
 const PAYLOAD: [u8; 50] = [7; 50];
 const SHA: Authentication = Authentication::SHA_1;
-
-fn with(associations: &[Association<'_>], mode: Mode) -> (Table, Handle) {
-    let table = Table::new(8);
-    let handle = add(&table, &inbound(associations), mode);
-    (table, handle)
-}
 
 fn good(mode: Mode) -> Work {
     let check = Check::Good;
@@ -40,7 +33,7 @@ fn spoilt(mut packet: Vec<u8>) -> Vec<u8> {
 #[test]
 fn nothing_is_processed_before_an_sa_was_added() {
     rules(&[66, 114]);
-    let (other, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (other, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let packet = ipv4(ESP, &esp_of(&other, handle, &PAYLOAD, TCP));
     let mut seen = packet.clone();
     let report = receive_with(&EVERYTHING, &Table::new(8), &mut seen);
@@ -52,7 +45,7 @@ fn nothing_is_processed_before_an_sa_was_added() {
 #[test]
 fn a_packet_is_indicated_whatever_its_check_said() {
     rules(&[111, 122, 124]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let packet = spoilt(ipv4(ESP, &esp_of(&table, handle, &PAYLOAD, TCP)));
     let mut seen = packet.clone();
     // There is a report for every packet, and no way to say that one is dropped.
@@ -66,7 +59,7 @@ fn a_packet_is_indicated_whatever_its_check_said() {
 #[test]
 fn without_offload_set_up_nothing_is_processed() {
     rules(&[112, 15]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let packet = ipv4(ESP, &esp_of(&table, handle, &PAYLOAD, TCP));
     let mut adapter = adapter(EVERYTHING);
     for turn_on in [false, true] {
@@ -96,7 +89,7 @@ fn without_offload_set_up_nothing_is_processed() {
 #[test]
 fn the_sa_is_found_by_spi_and_destination() {
     rules(&[113, 61]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let esp = esp_of(&table, handle, &PAYLOAD, TCP);
     assert_eq!(receive(&table, ipv4(ESP, &esp)).work, good(Mode::Transport));
     let elsewhere = ipv4_between(SOURCE, [9, 9, 9, 9], ESP, &esp);
@@ -126,7 +119,7 @@ fn the_sa_is_found_by_spi_and_destination() {
 #[test]
 fn a_tunnel_sa_has_the_addresses_of_the_tunnel() {
     rules(&[62, 113]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Tunnel);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Tunnel);
     let (one, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
     let inner = ipv4_between(one, other, TCP, &PAYLOAD);
     let esp = esp_of(&table, handle, &inner, IPV4);
@@ -141,7 +134,7 @@ fn a_tunnel_sa_has_the_addresses_of_the_tunnel() {
 #[test]
 fn what_the_capabilities_do_not_cover_is_left_alone() {
     rules(&[115]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let esp = esp_of(&table, handle, &PAYLOAD, TCP);
     let sa = [gcm(0x100)];
     let v6 = build::Bundle {
@@ -186,7 +179,7 @@ fn every_matching_packet_is_processed() {
         Encryption::DES_CBC,
         Encryption::AES_CBC_256,
     ] {
-        let (table, handle) = with(&[esp(0x100, cipher, SHA)], Mode::Transport);
+        let (table, handle) = with_inbound(&[esp(0x100, cipher, SHA)], Mode::Transport);
         for length in 0..200 {
             let packet = ipv4(ESP, &esp_of(&table, handle, &vec![3; length], UDP));
             let report = receive(&table, packet);
@@ -210,14 +203,14 @@ fn one_payload_good_and_bad() {
     ] {
         // The mode is the SA's, or for one that has none, the packet's.
         for named in [mode, Mode::ByPacket] {
-            let (table, handle) = with(&[gcm(0x100)], named);
+            let (table, handle) = with_inbound(&[gcm(0x100)], named);
             let packet = ipv4(ESP, &esp_of(&table, handle, payload, next));
             assert_eq!(receive(&table, packet.clone()).work, good(mode));
             assert_eq!(
                 receive(&table, spoilt(packet)).work,
                 bad(named, Check::EspFailed)
             );
-            let (table, handle) = with(&[ah(0x200, SHA)], named);
+            let (table, handle) = with_inbound(&[ah(0x200, SHA)], named);
             let packet = ipv4(AH, &ah_of(&table, handle, payload, next));
             assert_eq!(receive(&table, packet.clone()).work, good(mode));
             assert_eq!(
@@ -232,7 +225,7 @@ fn one_payload_good_and_bad() {
 fn of_a_pair_ah_is_verified_first() {
     rules(&[54, 75, 117]);
     let pair = [gcm(0x100), ah(0x200, SHA)];
-    let (table, handle) = with(&pair, Mode::Transport);
+    let (table, handle) = with_inbound(&pair, Mode::Transport);
     let esp = esp_of(&table, handle, &PAYLOAD, TCP);
     let packet = |esp: &[u8]| ipv4(AH, &ah_of(&table, handle, esp, ESP));
     assert_eq!(receive(&table, packet(&esp)).work, good(Mode::Transport));
@@ -245,9 +238,9 @@ fn of_a_pair_ah_is_verified_first() {
 #[test]
 fn the_other_protocol_is_an_error_of_its_own() {
     rules(&[120, 113]);
-    let (esp_only, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (esp_only, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let esp = esp_of(&esp_only, handle, &PAYLOAD, TCP);
-    let (ah_only, handle) = with(&[ah(0x100, SHA)], Mode::Tunnel);
+    let (ah_only, handle) = with_inbound(&[ah(0x100, SHA)], Mode::Tunnel);
     let with_ah = ah_of(&ah_only, handle, &PAYLOAD, TCP);
     let wrong = |mode| bad(mode, Check::Protocol);
     assert_eq!(
@@ -257,7 +250,7 @@ fn the_other_protocol_is_an_error_of_its_own() {
     assert_eq!(receive(&ah_only, ipv4(ESP, &esp)).work, wrong(Mode::Tunnel));
     // A pair's packet with AH around something other than its ESP.
     let pair = [gcm(0x300), ah(0x100, SHA)];
-    let (table, handle) = with(&pair, Mode::Transport);
+    let (table, handle) = with_inbound(&pair, Mode::Transport);
     let packet = ipv4(AH, &ah_of(&table, handle, &PAYLOAD, TCP));
     assert_eq!(receive(&table, packet).work, wrong(Mode::Transport));
     // Its own ESP, but AH says that something else follows.
@@ -275,7 +268,7 @@ fn a_length_that_does_not_fit_is_a_syntax_error() {
     let syntax = bad(Mode::Transport, Check::Syntax);
     let forged = bad(Mode::Transport, Check::EspFailed);
     for sa in [gcm(0x100), esp(0x100, Encryption::AES_CBC_128, SHA)] {
-        let (table, handle) = with(&[sa], Mode::Transport);
+        let (table, handle) = with_inbound(&[sa], Mode::Transport);
         let shape = table.by_handle(handle).unwrap().esp.unwrap();
         let whole = esp_of(&table, handle, &[7; 30], TCP);
         // From the SPI alone to one byte less than the whole.
@@ -289,7 +282,7 @@ fn a_length_that_does_not_fit_is_a_syntax_error() {
         }
         assert_eq!(receive(&table, ipv4(ESP, &whole[..12])).work, syntax);
     }
-    let (table, handle) = with(&[ah(0x100, SHA)], Mode::Transport);
+    let (table, handle) = with_inbound(&[ah(0x100, SHA)], Mode::Transport);
     let whole = ah_of(&table, handle, &[], TCP);
     for length in 8..whole.len() {
         assert_eq!(receive(&table, ipv4(AH, &whole[..length])).work, syntax);
@@ -306,7 +299,7 @@ fn a_length_that_does_not_fit_is_a_syntax_error() {
 #[test]
 fn padding_longer_than_the_payload_is_a_syntax_error() {
     rules(&[120]);
-    let (table, handle) = with(&[esp(0x100, Encryption::NONE, SHA)], Mode::Transport);
+    let (table, handle) = with_inbound(&[esp(0x100, Encryption::NONE, SHA)], Mode::Transport);
     let shape = table.by_handle(handle).unwrap().esp.unwrap();
     // The integrity value is right each time.
     for (pad, check) in [
@@ -323,7 +316,7 @@ fn padding_longer_than_the_payload_is_a_syntax_error() {
 #[test]
 fn replay_is_not_the_nics_business() {
     rules(&[123]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let packet = ipv4(ESP, &esp_of(&table, handle, &PAYLOAD, TCP));
     let first = receive(&table, packet.clone());
     for _ in 0..3 {
@@ -336,7 +329,7 @@ fn replay_is_not_the_nics_business() {
 #[test]
 fn fragments_are_never_processed() {
     rules(&[126]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let esp = esp_of(&table, handle, &PAYLOAD, TCP);
     for (flags, offset) in [(0x20, 0), (0, 5), (0x20, 9)] {
         let mut packet = ipv4(ESP, &esp);
@@ -367,9 +360,9 @@ fn fragments_are_never_processed() {
 #[test]
 fn what_ipsec_protects_is_not_coalesced() {
     rules(&[127]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let esp = esp_of(&table, handle, &PAYLOAD, TCP);
-    let (with_ah, handle) = with(&[ah(0x100, SHA)], Mode::Transport);
+    let (with_ah, handle) = with_inbound(&[ah(0x100, SHA)], Mode::Transport);
     let ah = ah_of(&with_ah, handle, &PAYLOAD, TCP);
     for packet in [
         ipv4(ESP, &esp),
@@ -387,19 +380,19 @@ fn what_ipsec_protects_is_not_coalesced() {
 #[test]
 fn the_trailer_of_what_was_opened_is_reported() {
     rules(&[125]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let packet = ipv4(ESP, &esp_of(&table, handle, &[7; 45], TCP));
     assert_eq!(receive(&table, packet.clone()).record().header, 0x0001_0106);
     assert_eq!(receive(&table, spoilt(packet)).record().header, 0);
     // AH has no trailer.
-    let (table, handle) = with(&[ah(0x100, SHA)], Mode::Transport);
+    let (table, handle) = with_inbound(&[ah(0x100, SHA)], Mode::Transport);
     let packet = ipv4(AH, &ah_of(&table, handle, &PAYLOAD, TCP));
     assert_eq!(receive(&table, packet).record().header, 0);
 }
 
 #[test]
 fn the_head_of_a_large_packet_says_what_it_is() {
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let esp = esp_of(&table, handle, &[7; 3950], TCP);
     let class = |packet: &[u8], head: usize| {
         let whole = classify(packet);
@@ -432,7 +425,7 @@ fn the_head_of_a_large_packet_says_what_it_is() {
 #[test]
 fn rubbish_is_no_packet() {
     rules(&[111, 114]);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_inbound(&[gcm(0x100)], Mode::Transport);
     let packet = ipv4(ESP, &esp_of(&table, handle, &PAYLOAD, TCP));
     for length in 0..packet.len() {
         // The header promises more than there is.

@@ -10,30 +10,10 @@ use espnic_ndis::algorithm::{Authentication, Encryption};
 use espnic_ndis::model::send::{check, check_list};
 use espnic_ndis::model::table::IvSource;
 use espnic_ndis::model::{Capabilities, Job, Lookup, Mode, SendSlots, Verdict};
-use espnic_ndis::oob::SendHeader;
-use espnic_ndis::sa::build::{self, Addresses, Association};
+use espnic_ndis::sa::build::{self, Addresses};
 use espnic_ndis::{Handle, Status};
 
 const PAYLOAD: [u8; 45] = [7; 45];
-const FAIL: Verdict = Verdict::Fail(Status::FAILURE);
-
-fn slots(handle: Handle, next_header: u8, pad_length: u8, ah: u16, esp: u16) -> SendSlots {
-    let header = SendHeader {
-        next_header,
-        pad_length,
-        ah_offset: ah,
-        esp_offset: esp,
-    };
-    SendSlots {
-        ipsec: handle.get(),
-        header: header.word().unwrap(),
-        ..SendSlots::default()
-    }
-}
-
-fn verdict(table: &Table, slots: &SendSlots, packet: &[u8]) -> Verdict {
-    check(true, &EVERYTHING, slots, packet, table)
-}
 
 fn job(verdict: Verdict) -> Job {
     match verdict {
@@ -42,24 +22,9 @@ fn job(verdict: Verdict) -> Job {
     }
 }
 
-fn with(associations: &[Association<'_>], mode: Mode) -> (Table, Handle) {
-    let table = Table::new(8);
-    let handle = add(&table, &outbound(associations), mode);
-    (table, handle)
-}
-
-/// ESP of an SA as the transport frames it.
-fn framed_of(table: &Table, handle: Handle, payload: &[u8], next: u8) -> Vec<u8> {
-    framed(
-        &table.by_handle(handle).unwrap().esp.unwrap(),
-        payload,
-        next,
-    )
-}
-
 /// A table with an AES-GCM SA, its handle, a packet and the slots that fit it.
 fn good() -> (Table, Handle, Vec<u8>, SendSlots) {
-    let (table, handle) = with(&[gcm(0x100)], Mode::Transport);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Transport);
     let packet = ipv4(ESP, &framed_of(&table, handle, &PAYLOAD, TCP));
     (table, handle, packet, slots(handle, TCP, 1, 0, 20))
 }
@@ -130,7 +95,7 @@ fn slot_1_is_the_sa_of_a_single_payload() {
     assert_eq!((transport.handle, transport.tunnel), (handle, None));
     assert_eq!((transport.esp, transport.ah), (Some(20), None));
     assert_eq!(transport.segments, None);
-    let (table, handle) = with(&[gcm(0x100)], Mode::Tunnel);
+    let (table, handle) = with_outbound(&[gcm(0x100)], Mode::Tunnel);
     let inner = ipv4(TCP, &PAYLOAD);
     let packet = ipv4(ESP, &framed_of(&table, handle, &inner, IPV4));
     let pad = packet[packet.len() - 18];
@@ -186,7 +151,7 @@ fn transport_over_tunnel_has_its_tunnel_in_slot_11() {
 fn offsets_count_four_bytes_from_the_ip_header() {
     rules(&[97]);
     let pair = [gcm(0x100), ah(0x200, Authentication::SHA_1)];
-    let (table, handle) = with(&pair, Mode::Transport);
+    let (table, handle) = with_outbound(&pair, Mode::Transport);
     let esp = framed_of(&table, handle, &PAYLOAD, TCP);
     let packet = ipv4(AH, &ah_of(&table, handle, &esp, ESP));
     let right = slots(handle, TCP, 1, 20, 44);
@@ -238,7 +203,7 @@ fn offsets_count_four_bytes_from_the_ip_header() {
 fn next_header_and_pad_length_are_those_of_the_trailer() {
     rules(&[98, 99, 101]);
     for cipher in [Encryption::AES_CBC_128, Encryption::NONE] {
-        let (table, handle) = with(
+        let (table, handle) = with_outbound(
             &[esp(0x100, cipher, Authentication::SHA_256)],
             Mode::Transport,
         );
@@ -354,7 +319,7 @@ fn something_always_authenticates() {
     let refused = try_add(&snapshot(EVERYTHING), &Table::new(8), &outbound(&[alone]));
     assert_eq!(refused.unwrap_err().status, Status::INVALID_DATA);
     let pair = [alone, ah(0x200, Authentication::SHA_1)];
-    let (table, handle) = with(&pair, Mode::Transport);
+    let (table, handle) = with_outbound(&pair, Mode::Transport);
     let shape = table.by_handle(handle).unwrap();
     assert!(shape.authenticates());
     assert_eq!(shape.esp.unwrap().icv, 0);
@@ -400,7 +365,7 @@ fn the_nic_makes_the_initialisation_vector() {
             IvSource::Sequence,
         ),
     ] {
-        let (table, handle) = with(&[sa], Mode::Transport);
+        let (table, handle) = with_outbound(&[sa], Mode::Transport);
         let shape = table.by_handle(handle).unwrap().esp.unwrap();
         let mut packet = ipv4(ESP, &framed(&shape, &PAYLOAD, TCP));
         let pad = packet[packet.len() - shape.icv - 2];

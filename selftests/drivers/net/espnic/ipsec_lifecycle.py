@@ -27,11 +27,6 @@ EXPECTED_LOSSES = {"XfrmInNoStates", "XfrmOutNoStates", "XfrmInStateInvalid",
                    "XfrmOutBundleCheckError", "XfrmInStateSeqError"}
 
 
-def _shown(cfg):
-    """Number of SAs that the kernel shows in the namespace."""
-    return cfg.dut.cmd("ip", "xfrm", "state").count("proto esp")
-
-
 def _install(cfg, flow=None):
     flow = flow or xfrm.Flow(env.DUT4, env.PEER4)
     ktap.defer(xfrm.flush, cfg.peer)
@@ -103,7 +98,7 @@ def ifdown_flushes(cfg):
     _install(cfg)
     ktap.defer(cfg.configure)
     cfg.dut.ip(f"link set {cfg.netif} down")
-    ktap.equal(_shown(cfg), 0, "SAs after link down")
+    ktap.equal(xfrm.count(cfg.dut), 0, "SAs after link down")
     esp.expect_live(cfg, 0, "after link down")
     cfg.configure()
     _restart(cfg)
@@ -116,7 +111,7 @@ def ifdown_expires(cfg):
     monitor = cfg.dut.spawn("ip", "xfrm", "monitor", "expire")
     time.sleep(env.SETTLE)
     cfg.dut.ip(f"link set {cfg.netif} down")
-    proc.wait_until(lambda: _shown(cfg) == 0, "the SAs go")
+    proc.wait_until(lambda: xfrm.count(cfg.dut) == 0, "the SAs go")
     time.sleep(env.SETTLE)
     text = proc.stop(monitor)[0]
     for sa in (flow.out, flow.in_):
@@ -145,7 +140,7 @@ def update(cfg):
     cfg.dut.ip(flow.out.add(xfrm.offload(cfg.netif, "out") + " limit packet-hard 1000", "update"),
                flow.in_.add(xfrm.offload(cfg.netif, "in") + " limit packet-hard 1000", "update"))
     esp.expect_live(cfg, 2, "after an update")
-    ktap.equal(_shown(cfg), 2, "SAs after an update")
+    ktap.equal(xfrm.count(cfg.dut), 2, "SAs after an update")
     _works(cfg, flow)
 
 
@@ -163,7 +158,7 @@ def update_other_key_under_traffic(cfg):
     background.stop()
     watch.stop().prove_offload(ROUNDS * 5)
     esp.expect_live(cfg, 2, "after the updates")
-    ktap.equal(_shown(cfg), 2, "SAs after the updates")
+    ktap.equal(xfrm.count(cfg.dut), 2, "SAs after the updates")
     _works(cfg, flow)
 
 
@@ -198,7 +193,7 @@ def hard_expiry(cfg):
                    for _ in range(7))
     ktap.check(3 <= answered <= 5, f"{answered} of 7 pings passed an SA with a limit of 5")
     esp.expect_live(cfg, 1, "after the hard limit")
-    ktap.equal(_shown(cfg), 1, "SAs after the hard limit")
+    ktap.equal(xfrm.count(cfg.dut), 1, "SAs after the hard limit")
 
 
 def time_expiry(cfg):
@@ -211,7 +206,7 @@ def time_expiry(cfg):
     limit = f" limit time-soft {scaled(1)} limit time-hard {scaled(2)}"
     cfg.dut.ip(*[line + limit for line in flow.dut_states(cfg.netif)])
     esp.expect_live(cfg, 2, "before the end of their time")
-    proc.wait_until(lambda: _shown(cfg) == 0, "the SAs expire")
+    proc.wait_until(lambda: xfrm.count(cfg.dut) == 0, "the SAs expire")
     esp.expect_live(cfg, 0, "after the end of their time")
     background.stop()
     _restart(cfg)
@@ -258,7 +253,7 @@ def _fill(cfg):
         result = cfg.dut.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
         if result.returncode:
             ktap.contains(result.stderr, "full", "message for an SA too many")
-            return _shown(cfg)
+            return xfrm.count(cfg.dut)
     raise ktap.Skip(f"{TABLE_LIMIT} SAs do not fill the NIC's table")
 
 
@@ -301,7 +296,7 @@ def _move(cfg):
     old, new = cfg.dut, Netns("dut2")
     ktap.defer(_bring_back, cfg, old, new)
     old.ip(f"link set {cfg.netif} netns {new.path}")
-    ktap.equal(_shown(cfg), 0, "SAs left in the old namespace")
+    ktap.equal(xfrm.count(cfg.dut), 0, "SAs left in the old namespace")
     cfg.dut = new
     new.ip("link set lo up", f"addr replace {env.DUT_INNER4}/32 dev lo")
     esp.expect_live(cfg, 0, "after the move")
@@ -319,7 +314,7 @@ def unbind_with_sas(cfg):
     """Unbinding the driver removes the SAs; after binding, new ones work."""
     _install(cfg)
     with cfg.driver_away():
-        ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
+        ktap.equal(xfrm.count(cfg.dut), 0, "SAs after unbinding the driver")
     _restart(cfg)
 
 
@@ -328,7 +323,7 @@ def unbind_with_offload_off(cfg):
     _install(cfg)
     cfg.dut.cmd("ethtool", "-K", cfg.netif, "esp-hw-offload", "off")
     with cfg.driver_away():
-        ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
+        ktap.equal(xfrm.count(cfg.dut), 0, "SAs after unbinding the driver")
     ktap.check(cfg.features().get("esp-hw-offload"), "a new interface starts without offload")
     _restart(cfg)
 
@@ -361,7 +356,7 @@ def ifdown_under_traffic(cfg):
     """Link down while packets flow both ways."""
     def down_and_up():
         cfg.dut.ip(f"link set {cfg.netif} down")
-        ktap.equal(_shown(cfg), 0, "SAs after link down")
+        ktap.equal(xfrm.count(cfg.dut), 0, "SAs after link down")
         cfg.configure()
 
     ktap.defer(cfg.configure)
@@ -377,7 +372,7 @@ def unbind_under_traffic(cfg):
     """The driver is unbound while packets flow both ways."""
     def unbind():
         with cfg.driver_away():
-            ktap.equal(_shown(cfg), 0, "SAs after unbinding the driver")
+            ktap.equal(xfrm.count(cfg.dut), 0, "SAs after unbinding the driver")
 
     _end_under_traffic(cfg, unbind)
 

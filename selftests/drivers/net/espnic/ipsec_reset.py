@@ -219,7 +219,7 @@ def add_and_delete_meanwhile(cfg):
                 else:
                     cfg.dut.ip(sa.delete())
     ktap.diag(f"{refused} SAs refused during resets")
-    proc.wait_until(lambda: cfg.dut.cmd("ip", "xfrm", "state").count("proto esp") == 2, "2 SAs")
+    proc.wait_until(lambda: xfrm.count(cfg.dut) == 2, "2 SAs")
     esp.expect_live(cfg, 2, "after the resets")
     _works(cfg, flow)
 
@@ -310,7 +310,7 @@ def _add(cfg, flows):
     lines = [flow.out.add(xfrm.offload(cfg.netif, "out")) for flow in flows]
     with cfg.dut:
         result = proc.run("ip", "-force", "-batch", "-", stdin="\n".join(lines) + "\n", timeout=300)
-    return cfg.dut.cmd("ip", "xfrm", "state").count("proto esp"), result.stderr
+    return xfrm.count(cfg.dut), result.stderr
 
 
 def answers_missing(cfg):

@@ -369,10 +369,5 @@ CASES = [capabilities, bound_with_the_configuration, every_algorithm, buffer_siz
          hardware, both_ways_at_once, restarted_in_a_reset, off_with_sas]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

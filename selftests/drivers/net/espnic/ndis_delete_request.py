@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, ndis, traffic, xfrm  # noqa: E402
+from ksft import esp, ktap, ndis, traffic, xfrm  # noqa: E402
 
 COUNT = 3  # packets of a use
 
@@ -98,10 +98,5 @@ def each_in_turn(cfg):
 CASES = [below, least_recently_used, each_in_turn]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, memory, ndis, netif, oid, pace  # noqa: E402
+from ksft import env, esp, ktap, memory, ndis, netif, oid, pace, xfrm  # noqa: E402
 
 UNBIND_TIME = 30
 MOVES = 3
@@ -132,7 +132,7 @@ def moved_in_a_storm(cfg):
             for thread, result in threads:
                 thread.join(pace.scaled(UNBIND_TIME))
                 ktap.equal(result, [None], "what a thread returned")
-            ktap.equal(cfg.dut.cmd("ip", "xfrm", "state").count("proto esp"), 0, "states left")
+            ktap.equal(xfrm.count(cfg.dut), 0, "states left")
         finally:
             stop.set()
             cfg.connect()
@@ -147,10 +147,5 @@ CASES = [unbound_before_the_request, unbound_before_the_answer, unbound_before_t
          moved_in_a_storm]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

@@ -381,10 +381,5 @@ CASES = [transport_v4, transport_v4_list, transport_v6, tunnel_v4, tunnel_v6, cb
          under_traffic]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

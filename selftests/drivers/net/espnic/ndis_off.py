@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
+from ksft import esp, ktap, ndis, oid, pace, proc, traffic, xfrm  # noqa: E402
 
 ESP_FEATURE = "esp-hw-offload"
 CHILD = "child0"
@@ -368,10 +368,5 @@ CASES = [before_encapsulation, parameters, one_version, two_reasons, states_of_x
          added_meanwhile, restarted, reset, diverted, unbound, nic_keeps_it, under_traffic, storm]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, ndis, netlink, oid, pace, proc, traffic  # noqa: E402
+from ksft import esp, ktap, ndis, netlink, oid, pace, proc, traffic, xfrm  # noqa: E402
 
 LATE_MS = 200
 MANY = 48
 AT_ONCE = 4  # requests of a file that are worked on at a time
-ENDS = {"SUCCESS", "REQUEST_ABORTED", "NOT_ACCEPTED"}
+LEFT = {"REQUEST_ABORTED", "NOT_ACCEPTED"}
+ENDS = {"SUCCESS"} | LEFT
 
 
 def _add(miniport, request_id, sa=None, inbound=False, status="PENDING", esn=None):
@@ -43,10 +44,6 @@ def _late(cfg, count=1000):
     cfg.need_request("misbehave").fault(cfg.nic, "misbehave", "ctrl", "late", LATE_MS, count)
 
 
-def _states(cfg):
-    return cfg.dut.cmd("ip", "xfrm", "state").count("proto esp")
-
-
 def completed(cfg):
     """Both SAs of a flow, and their end, by requests that are pended."""
     ktap.rules("R34", "R146")
@@ -67,7 +64,7 @@ def completed(cfg):
     _delete(miniport, 8, *handles)
     [done] = _completed(miniport, 1)
     ktap.equal((done.request_id, done.name, done.handles), (8, "SUCCESS", ()), "deletion")
-    ktap.equal(_states(cfg), 0, "states")
+    ktap.equal(xfrm.count(cfg.dut), 0, "states")
     info = miniport.info()
     ktap.equal((info["records"], info["failed"]), (3, 0), "records, failed requests")
     ktap.equal(miniport.read(), [], "further records")
@@ -102,7 +99,7 @@ def final_at_once(cfg):
             ("INVALID_LENGTH", oid.ADD_SA, bytes(ndis.MAX_BUFFER + 1), {})):
         miniport.expect(status, number, buffer, pending=5, **words)
     ktap.equal(miniport.settled(ndis.Completed), [], "completions")
-    ktap.equal(_states(cfg), 0, "states")
+    ktap.equal(xfrm.count(cfg.dut), 0, "states")
 
 
 def in_flight(cfg):
@@ -208,7 +205,7 @@ def closing_the_file(cfg):
         for number in range(2 * AT_ONCE):
             _add(miniport, number)
         miniport.close()
-        proc.wait_until(lambda: _states(cfg) == 0, "no SA is left")
+        proc.wait_until(lambda: xfrm.count(cfg.dut) == 0, "no SA is left")
     flow = esp.direct()
     cfg.control.request("fault", cfg.nic, "clear")
     ndis.protect(cfg, ndis.ready(cfg), flow)
@@ -236,9 +233,11 @@ def moved_away(cfg):
     found = [one.body for one in records[:-1]]
     ktap.equal(sorted(one.request_id for one in found), list(range(MANY)), "completions")
     ktap.equal({one.name for one in found} - ENDS, set(), "other statuses")
-    ktap.contains([one.name for one in found], "REQUEST_ABORTED", "statuses")
+    # Between leaving its namespace and saying so the interface takes no SA: on a slow machine all
+    # that wait can end so.
+    ktap.check({one.name for one in found} & LEFT, "all was done before the interface left")
     ktap.equal([one.sequence for one in records], list(range(len(records))), "numbers of records")
-    ktap.equal(_states(cfg), 0, "states")
+    ktap.equal(xfrm.count(cfg.dut), 0, "states")
 
 
 def unbound(cfg):
@@ -254,7 +253,7 @@ def unbound(cfg):
                         any(one.kind == 4 for one in records), "the removal is told", 30)
         ktap.equal(len(records), MANY + 1, "completions and the removal")
         ktap.equal({one.body.name for one in records[:-1]} - ENDS, set(), "other statuses")
-        ktap.equal(_states(cfg), 0, "states")
+        ktap.equal(xfrm.count(cfg.dut), 0, "states")
         _add(miniport, 99, status="NOT_ACCEPTED")
         cfg.control.request("fault", cfg.nic, "clear")
     miniport.close()
@@ -329,10 +328,5 @@ CASES = [completed, a_list, final_at_once, in_flight, in_order, cancelled, too_m
          esn_messages, by_the_tool]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

@@ -489,10 +489,5 @@ CASES = [*DAMAGES, wrong_key, no_sa, ah_is_left_alone, large_without_an_sa, plai
          too_many, reading, waiting_before_bind, bad_page]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

@@ -520,10 +520,5 @@ CASES = [sent_v4, sent_v6, sent_in_tunnels, sent_in_udp, amid_traffic, another_s
          bounds, first_bytes, bytes_need_a_right, by_the_tool]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, ndis, oid  # noqa: E402
+from ksft import ktap, ndis, oid  # noqa: E402
 
 SEGMENTATION = ("tx-tcp-segmentation", "tx-tcp6-segmentation")
 TX_CHECKSUM, RX_CHECKSUM = "tx-checksum-ip-generic", "rx-checksumming"
@@ -148,10 +148,5 @@ CASES = [checksums_and_large_sends, checksums_apart, segmentation_while_off,
          segmentation_by_ethtool, granular_keywords]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

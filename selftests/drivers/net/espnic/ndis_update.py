@@ -273,10 +273,5 @@ CASES = [equal_is_nothing, higher, announced, lower, not_found, without_esn, one
          never_pending]
 
 
-def _setup():
-    ndis.need()
-    return env.Setup(tap=True).need_offload()
-
-
 if __name__ == "__main__":
-    ktap.main(CASES, _setup)
+    ktap.main(CASES, ndis.setup)

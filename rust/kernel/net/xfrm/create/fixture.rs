@@ -22,6 +22,8 @@ use crate::{
 use kernel::prelude::*;
 
 /// What makes a state another one than its [`Parameters`] say.
+///
+/// The tests of [`State`] show its use.
 #[derive(Clone, Copy)]
 pub enum Change {
     /// Packet offload is asked for.
@@ -76,6 +78,8 @@ pub enum Change {
 }
 
 /// A state that nobody but the test knows.
+///
+/// The tests of [`State`] show its use.
 ///
 /// # Invariants
 ///
@@ -222,8 +226,9 @@ impl core::ops::Deref for TestState {
     type Target = State;
 
     fn deref(&self) -> &State {
-        // By the type invariant the state is as complete as `Draft::state` asks for.
-        self.0.state()
+        // SAFETY: By the type invariant the state is as complete as one that a device is about to be given,
+        // and the draft has a reference, which cannot end before the borrow.
+        unsafe { State::from_raw(self.0.as_raw()) }
     }
 }
 

@@ -29,8 +29,9 @@ pub(super) unsafe extern "C" fn poll_callback<T: Operations>(
 ) -> c_int {
     // SAFETY: Adding the context to its device has set the field for good.
     let netdev = unsafe { addr_of!((*context).dev).read() };
-    // SAFETY: The device was made for `T`. Contexts are off when there is no data: who has it turns them
-    // on, and they are turned off before it is dropped. The parent is bound as long.
+    // SAFETY: The device was made for `T`. By the invariant of `Private` contexts run while `polling` says
+    // so. Only a `Device` turns that on, so there is data, and a bound parent. Both stay until the stack's
+    // stop has turned it off.
     let dev = || unsafe { Device::<T>::from_raw(netdev) };
     // SAFETY: The stack calls this for a run.
     unsafe {
@@ -51,7 +52,8 @@ impl<T: Operations> Device<T> {
 
     /// All NAPI contexts, in the order of creation.
     pub fn napis(&self) -> &[Napi] {
-        // SAFETY: The vector is set up with the device, and not changed until the data is gone.
+        // SAFETY: The private area is valid as long as the device is, and by its invariant the list does
+        // not change.
         unsafe { &(*self.private()).napis }
     }
 
@@ -71,10 +73,11 @@ impl<T: Operations> Device<T> {
             return;
         }
         for napi in self.napis() {
-            // SAFETY: The context was added to its device, and is off: each one is as `state` says,
-            // which is locked.
+            // SAFETY: By the invariant of `Private` the context was added to its device, and is off: each
+            // one is as `state` says, which is locked.
             unsafe { bindings::napi_enable(napi.as_raw()) }
         }
+        // INVARIANT: All contexts are on.
         *state = Polling::On;
     }
 
@@ -101,12 +104,13 @@ impl<T: Operations> Device<T> {
         let mut state = self.polling().lock();
         if *state == Polling::On {
             for napi in self.napis() {
-                // SAFETY: The context was added to its device, and is on: each one is as `state` says,
-                // which is locked.
+                // SAFETY: By the invariant of `Private` the context was added to its device, and is on:
+                // each one is as `state` says, which is locked.
                 unsafe { bindings::napi_disable(napi.as_raw()) }
             }
         }
         if *state != Polling::Closed {
+            // INVARIANT: All contexts are off.
             *state = new;
         }
     }

@@ -37,8 +37,8 @@ pub(crate) unsafe fn with_ready<T: Operations>(
     let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
     // SAFETY: The private area was initialised before anybody was told of the device.
     if unsafe { &(*private).ready }.load(Acquire) {
-        // SAFETY: The data is initialised. It is dropped, and the parent unbound, only after the
-        // event source has stopped, by the contract.
+        // SAFETY: The data is initialised by the invariant of `Private`. It is dropped, and the parent
+        // unbound, only after the event source has stopped, by the contract.
         f(unsafe { Device::from_raw(ptr) })
     }
 }
@@ -49,11 +49,12 @@ pub(crate) unsafe fn with_ready<T: Operations>(
 pub(super) unsafe extern "C" fn work_callback<T: Operations>(work: *mut bindings::work_struct) {
     let offset = core::mem::offset_of!(Private<T>, work)
         .wrapping_add(core::mem::offset_of!(bindings::delayed_work, work));
-    // SAFETY: `work` is part of the field of that name in a `Private<T>`.
+    // SAFETY: By the contract `work` is part of the field of that name in a `Private<T>`.
     let private: *mut Private<T> = unsafe { work.byte_sub(offset) }.cast();
-    // SAFETY: The private area is live by the contract; the field was set with it for good.
+    // SAFETY: The private area is live by the contract; its field does not change.
     let netdev = unsafe { addr_of!((*private).netdev).read() };
-    // SAFETY: The work is part of that device, and is disabled before the data is dropped.
+    // SAFETY: By the invariant of `Private` the work is part of that device, which was made for `T`. It is
+    // disabled before the data is dropped.
     unsafe { with_ready(netdev, |dev| T::work(dev)) }
 }
 
@@ -91,7 +92,8 @@ impl<T: Operations> Bound<T> {
         // SAFETY: Who takes the network device down detaches it first and then waits for RCU readers, so
         // the device is live.
         let private: *mut Private<T> = unsafe { bindings::netdev_priv(net) }.cast();
-        // SAFETY: Nobody takes the reference before the RCU readers are gone, so it is there.
+        // SAFETY: The private area is initialised, and by its invariant the reference is there: nobody takes
+        // it before the RCU readers are gone.
         let parent = unsafe { (*private).parent.assume_init_ref() }.clone();
         // INVARIANT: The reference keeps the device of the bus bound. Taking the network device down waits
         // for it, and only then the private area is dropped, and the device freed.
@@ -115,8 +117,8 @@ impl<T: Operations> Bound<T> {
         if !unsafe { &(*self.private()).ready }.load(Acquire) {
             return None;
         }
-        // SAFETY: The device is as the invariant says. Its data is initialised: it is declared not to be
-        // under the lock that we hold.
+        // SAFETY: The device is as the invariant says. Its data is initialised by the invariant of
+        // `Private`, and `ready` becomes false only under the lock that we hold.
         Some(f(unsafe { Device::from_raw(self.net) }))
     }
 
@@ -128,13 +130,13 @@ impl<T: Operations> Bound<T> {
     /// Ends the work, and keeps it from running until [`Self::enable_work`]. Not inside of [`Self::run`],
     /// whose lock the work may take.
     pub(crate) fn disable_work(&self) {
-        // SAFETY: The work was initialised with the private area.
+        // SAFETY: The work is initialised by the invariant of `Private`.
         unsafe { bindings::disable_delayed_work_sync(self.work_item()) };
     }
 
     /// Undoes one [`Self::disable_work`].
     pub(crate) fn enable_work(&self) {
-        // SAFETY: The work was initialised with the private area.
+        // SAFETY: The work is initialised by the invariant of `Private`.
         unsafe { bindings::enable_delayed_work(self.work_item()) };
     }
 }

@@ -35,7 +35,7 @@
 
 mod callbacks;
 mod events;
-pub mod feature;
+pub mod features;
 mod parent;
 mod polling;
 mod registration;
@@ -128,7 +128,7 @@ pub trait Operations: Sized + Send + Sync + 'static {
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::Stats64;
+/// use kernel_net::net::netdevice::Stats64;
 ///
 /// let stats = Stats64 {
 ///     rx_packets: 1,
@@ -156,16 +156,24 @@ pub struct Stats64 {
 }
 
 /// The contents of the private area.
+///
+/// # Invariants
+///
+/// - `type_id` is the first field, whatever `T`, and the id of that.
+/// - `netdev` is the device whose private area this is.
+/// - While `ready` is true `data` is initialised.
+/// - `parent` is initialised, and `netdev` attached to it, until [`Unregistered`] takes the device down:
+///   it gives the reference back after the data.
+/// - `napis` does not change. Its contexts were added to `netdev` before anybody else knew that. They are
+///   on exactly while `polling` is [`Polling::On`], and its lock is held to turn them on or off.
+/// - `work` is initialised with `work_callback`.
 #[pin_data]
 #[repr(C)]
 pub(crate) struct Private<T: Operations> {
-    /// The type id of `T`; the first field of any `Private`.
     type_id: TypeId,
-    /// Whether `data` is initialised.
     ready: Atomic<bool>,
-    /// Initialised until `Unregistered` has taken the device down.
     parent: MaybeUninit<T::Parent>,
-    /// One per queue pair. Set up with the device, and not changed.
+    /// One per queue pair.
     napis: KVec<Napi>,
     #[pin]
     polling: Mutex<Polling>,
@@ -190,7 +198,7 @@ pub(crate) struct Private<T: Operations> {
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
+/// use kernel_net::net::netdevice::{
 ///     Device,
 ///     Operations, //
 /// };
@@ -249,14 +257,15 @@ impl<T: Operations> Device<T> {
     /// Schedules [`Operations::work`] in `ms` milliseconds, unless it is scheduled for an earlier time.
     /// Any context.
     pub fn schedule_work_in(&self, ms: u32) {
-        // SAFETY: The work was initialised with the private area. Before the data goes it is disabled,
-        // and then this does nothing.
+        // SAFETY: The work is initialised by the invariant of `Private`. Before the data goes it is
+        // disabled, and then this does nothing.
         unsafe { bindings::schedule_work_in(self.work_item(), ms) };
     }
 
     /// The device of the bus behind the interface.
     pub fn parent(&self) -> &T::Parent {
-        // SAFETY: The reference was stored with the device, and is taken away after the data.
+        // SAFETY: By the invariant of `Private` the reference is there as long as the data, and by the type
+        // invariant that is.
         unsafe { (*self.private()).parent.assume_init_ref() }
     }
 
@@ -299,7 +308,7 @@ impl<T: Operations> Device<T> {
         unsafe { addr_of!((*self.as_raw()).ifindex).read_volatile() }
     }
 
-    /// The features that are on now (see [`feature`]).
+    /// The features that are on now (see [`features`]).
     pub fn features(&self) -> u64 {
         // SAFETY: The device is live by the type invariant; a racing change gives either value.
         unsafe { addr_of!((*self.as_raw()).features).read_volatile() }

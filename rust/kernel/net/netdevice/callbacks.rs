@@ -46,9 +46,9 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by the stack for a registered device.
+    /// Called by the stack for a registered device of `T`.
     unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         dev.open_polling();
         from_result(|| {
@@ -59,9 +59,9 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by the stack for a registered device.
+    /// Called by the stack for a registered device of `T`.
     unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         T::stop(dev);
         dev.close_polling();
@@ -70,12 +70,12 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by the stack for a registered device with an skb that it gives away.
+    /// Called by the stack for a registered device of `T` with an skb that it gives away.
     unsafe extern "C" fn start_xmit(
         skb: *mut bindings::sk_buff,
         dev: *mut bindings::net_device,
     ) -> bindings::netdev_tx_t {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::from_raw(dev) };
         // SAFETY: The stack gives us a valid skb, and NETDEV_TX_OK says that we own it.
         if let Some(skb) = unsafe { SkBuff::from_raw(skb) } {
@@ -86,9 +86,9 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by the stack for a registered device.
+    /// Called by the stack for a registered device of `T`.
     unsafe extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: c_uint) {
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::from_raw(dev) };
         // CAST: A device has fewer queues than that.
         T::tx_timeout(dev, queue as u16);
@@ -106,13 +106,13 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by the stack for a registered device with a structure to fill.
+    /// Called by the stack for a registered device of `T` with a structure to fill.
     unsafe extern "C" fn get_stats64(
         dev: *mut bindings::net_device,
         out: *mut bindings::rtnl_link_stats64,
     ) {
         let mut stats = Stats64::default();
-        // SAFETY: Registered devices have initialised data.
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         T::stats64(unsafe { Device::from_raw(dev) }, &mut stats);
         // SAFETY: The stack passes an initialised structure for us to fill, which nobody else uses
         // meanwhile.

@@ -8,6 +8,23 @@ use kernel::device;
 /// A counted reference to the device of a bus that a network device stands on. It keeps that bound to its
 /// driver: who unbinds the device waits for the last reference.
 ///
+/// Only this crate implements it: for [`DeviceRef`](crate::virtio::DeviceRef).
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::netdevice::{
+///     Device,
+///     Operations, //
+/// };
+///
+/// /// Logs in the name of the device of the bus.
+/// fn complain<T: Operations>(dev: &Device<T>) {
+///     let parent: &kernel::device::Device = dev.parent().as_ref();
+///     dev_warn!(parent, "the NIC does not answer\n");
+/// }
+/// ```
+///
 /// # Safety
 ///
 /// - The device is bound, or being bound, as long as there is a reference.

@@ -6,11 +6,11 @@
 //!
 //! # Why this is sound
 //!
-//! - All operations on one queue must be serialised: there is one [`Queue`] for each, whose methods take
-//!   `&mut self` where they must.
+//! - All operations on one queue must be serialised: there is one [`Virtqueue`] for each, whose methods
+//!   take `&mut self` where they must.
 //! - Memory that was given to the device belongs to the queue until the device returns it. The queue's
-//!   type says what it is: a `Queue<P>` holds `P`s only, and no two queues of different types can be
-//!   exchanged for each other.
+//!   type says what it is: a `Virtqueue<P>` holds `P`s only, and no two queues of different types can
+//!   be exchanged for each other.
 //! - The queues of a device are found, and deleted, together. Each one holds the set, and the set holds
 //!   the device by a [`DeviceRef`](super::DeviceRef): it is bound as long as there are queues, and the
 //!   last one that is dropped resets the device and deletes them all.
@@ -42,25 +42,25 @@ pub use super::payload::Payload;
 ///
 /// # Invariants
 ///
-/// The virtqueue is one of the set's, live as long as that is. There is no other `Queue` for it, and all
-/// its tokens come from `into_token` of `P`.
+/// `vq` is one of the set's, live as long as that is. There is no other `Virtqueue` for it, and all its
+/// tokens come from `into_token` of `P`.
 ///
 /// # Examples
 ///
 /// ```
-/// use kernel_net::virtio::queue::{
+/// use kernel_net::virtio::virtqueue::{
 ///     Payload,
-///     Queue, //
+///     Virtqueue, //
 /// };
 ///
 /// /// Whether the queue is worth a doorbell.
-/// fn announce<P: Payload>(queue: &mut Queue<P>) {
+/// fn announce<P: Payload>(queue: &mut Virtqueue<P>) {
 ///     if queue.pending() > 0 && !queue.is_broken() {
 ///         queue.kick();
 ///     }
 /// }
 /// ```
-pub struct Queue<P: Payload> {
+pub struct Virtqueue<P: Payload> {
     vq: NonNull<bindings::virtqueue>,
     /// Payloads that the device has not given back.
     pending: u32,
@@ -69,11 +69,14 @@ pub struct Queue<P: Payload> {
 }
 
 // SAFETY: A queue may be used from any thread, by one at a time, and what it holds be freed by any.
-unsafe impl<P: Payload + Send> Send for Queue<P> {}
+unsafe impl<P: Payload + Send> Send for Virtqueue<P> {}
 
-impl<P: Payload> Queue<P> {
-    /// The one queue for `vq`: see the invariants.
-    pub(super) fn new(vq: NonNull<bindings::virtqueue>, set: &Arc<QueueSet>) -> Self {
+impl<P: Payload> Virtqueue<P> {
+    /// # Safety
+    ///
+    /// `vq` is one of the queues of `set`, was found for `P`, and is given to this function once.
+    pub(super) unsafe fn new(vq: NonNull<bindings::virtqueue>, set: &Arc<QueueSet>) -> Self {
+        // INVARIANT: By the contract. `_set` keeps the queue live, which holds nothing yet.
         Self {
             vq,
             pending: 0,
@@ -87,13 +90,13 @@ impl<P: Payload> Queue<P> {
     }
 
     /// The ring's size in descriptors.
-    pub fn size(&self) -> u32 {
+    pub fn vring_size(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; its size changes by `&mut self` only.
         unsafe { bindings::virtqueue_get_vring_size(self.as_raw()) }
     }
 
     /// The largest size that the device allows, in descriptors.
-    pub fn max_size(&self) -> u32 {
+    pub fn num_max(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; the field was set when it was found.
         unsafe { addr_of!((*self.as_raw()).num_max).read() }
     }
@@ -116,7 +119,7 @@ impl<P: Payload> Queue<P> {
             bindings::virtqueue_resize(self.as_raw(), size, Some(recycle::<P>), None)
         });
         // The call may fail before or after it has emptied the queue.
-        if self.free() == self.size() {
+        if self.num_free() == self.vring_size() {
             self.pending = 0;
         }
         resized
@@ -129,7 +132,7 @@ impl<P: Payload> Queue<P> {
     }
 
     /// Free descriptors.
-    pub fn free(&self) -> u32 {
+    pub fn num_free(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; the field changes by `&mut self` only.
         unsafe { addr_of!((*self.as_raw()).num_free).read() }
     }
@@ -171,7 +174,7 @@ impl<P: Payload> Queue<P> {
     }
 
     /// Returns the next payload and the number of bytes that the device wrote.
-    pub(super) fn get(&mut self) -> Option<(P, u32)> {
+    pub(super) fn get_buf(&mut self) -> Option<(P, u32)> {
         let mut len = 0;
         // SAFETY: The queue is live by the invariant and we are its only user.
         let token = unsafe { bindings::virtqueue_get_buf(self.as_raw(), &mut len) };
@@ -182,17 +185,17 @@ impl<P: Payload> Queue<P> {
     }
 
     /// Asks the device not to report used buffers.
-    pub fn disable_events(&mut self) {
+    pub fn disable_cb(&mut self) {
         // SAFETY: The queue is live by the invariant and we are its only user.
         unsafe { bindings::virtqueue_disable_cb(self.as_raw()) }
     }
 
-    /// Asks for a report of the next used buffer; true if there is one already.
-    pub fn enable_events(&mut self) -> bool {
+    /// Asks for a report of the next used buffer; false if there is one already.
+    pub fn enable_cb(&mut self) -> bool {
         // SAFETY: The queue is live by the invariant and we are its only user.
         let seen = unsafe { bindings::virtqueue_enable_cb_prepare(self.as_raw()) };
         // SAFETY: The queue is live by the invariant; `seen` is what it has just said.
-        unsafe { bindings::virtqueue_poll(self.as_raw(), seen) }
+        !unsafe { bindings::virtqueue_poll(self.as_raw(), seen) }
     }
 
     /// Whether the queue can never be used again without a reset.

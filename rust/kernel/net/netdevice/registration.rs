@@ -9,7 +9,7 @@
 use super::{
     callbacks::Callbacks,
     events::work_callback,
-    feature,
+    features,
     polling::poll_callback,
     Device,
     Operations,
@@ -61,15 +61,15 @@ use kernel::{
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::device::{
-///     feature,
+/// use kernel_net::net::netdevice::{
+///     features,
 ///     Operations,
 ///     Unregistered, //
 /// };
 ///
 /// /// What a driver does between [`Unregistered::init`] and the end of its `probe`.
 /// fn configure<T: Operations>(net: &mut Unregistered<T>) {
-///     let features = feature::SG | feature::HW_CSUM;
+///     let features = features::SG | features::HW_CSUM;
 ///     net.set_features(features, features, 0);
 ///     net.set_mtu(68, 9000, 1500);
 ///     net.set_mac_address(None);
@@ -123,7 +123,8 @@ impl<T: Operations> Unregistered<T> {
         };
         // SAFETY: The device and its private area are new, and nobody else knows them.
         unsafe { Self::set_up(ptr) };
-        // INVARIANT: The private area was initialised above, and `set_up` has attached the device.
+        // INVARIANT: The private area was initialised above, with a reference to the parent, which is
+        // bound, and to which `set_up` has attached the device.
         let this = Self {
             dev,
             bound: Atomic::new(true),
@@ -149,9 +150,9 @@ impl<T: Operations> Unregistered<T> {
             (*ptr).ethtool_ops = &ethtool::Callbacks::<T>::OPS;
             (*ptr).xfrmdev_ops = xfrm::Callbacks::<T>::ops();
         }
-        // SAFETY: The private area is initialised, and nobody has taken the reference out of it.
+        // SAFETY: The device is live.
         let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();
-        // SAFETY: As above.
+        // SAFETY: The private area is initialised, and nobody has taken the reference out of it.
         let parent = unsafe { (*private).parent.assume_init_ref() };
         // CAST: `device::Device` is transparent over the C type, which both bindings describe.
         let device: *mut bindings::device = core::ptr::from_ref(parent.as_ref()).cast_mut().cast();
@@ -171,9 +172,10 @@ impl<T: Operations> Unregistered<T> {
     }
 
     fn add_napis(&self) {
-        // SAFETY: The private area is initialised by the invariant, and the list is not changed.
+        // SAFETY: The private area is initialised by the invariant, and by its own the list does not change.
         let napis = unsafe { &(*self.private()).napis };
         for napi in napis {
+            // INVARIANT: Those of `Private` and `Napi`: nobody else knows the device yet.
             // SAFETY: The context is zeroed, and stays where it is until `Drop` removes it from the
             // device, which is live.
             unsafe {
@@ -198,14 +200,14 @@ impl<T: Operations> Unregistered<T> {
 
     /// The device of the bus behind the interface.
     pub fn parent(&self) -> &T::Parent {
-        // SAFETY: The private area is initialised by the invariant. Who can call this is lent the device
-        // before it is taken down, so the reference is there.
+        // SAFETY: The private area is initialised by the invariant. By its own the reference is there: who
+        // can call this is lent the device before it is taken down.
         unsafe { (*self.private()).parent.assume_init_ref() }
     }
 
     /// The number of queue pairs.
     pub fn pairs(&self) -> u16 {
-        // SAFETY: The private area is initialised by the invariant, and the list is not changed.
+        // SAFETY: The private area is initialised by the invariant, and by its own the list does not change.
         let napis = unsafe { &(*self.private()).napis };
         // `new` was given this number.
         napis.len() as u16
@@ -213,7 +215,7 @@ impl<T: Operations> Unregistered<T> {
 
     /// Sets the features: on now, switchable by the user, and usable for encapsulated packets.
     pub fn set_features(&mut self, on: u64, switchable: u64, encapsulated: u64) {
-        let vlan = on & (feature::SG | feature::HW_CSUM | feature::HIGHDMA);
+        let vlan = on & (features::SG | features::HW_CSUM | features::HIGHDMA);
         set_field!(self, features, on);
         set_field!(self, hw_features, switchable);
         set_field!(self, vlan_features, vlan);
@@ -258,6 +260,7 @@ impl<T: Operations> Unregistered<T> {
         // SAFETY: The slot is valid for writes and not in use: see the flag, which only this function
         // sets, by `&mut self`. It never moves, and `take_down` drops what is in it.
         unsafe { compat::pin_init_at(slot, init)? };
+        // INVARIANT: That of `Private`: the data is initialised.
         self.ready_flag().store(true, Release);
         Ok(())
     }
@@ -286,6 +289,7 @@ impl<T: Operations> Unregistered<T> {
         // SAFETY: The device is live by the invariant and complete, and its data is initialised, as the
         // callbacks need it.
         to_result(unsafe { bindings::register_netdev(self.as_raw()) })?;
+        // INVARIANT: The device was registered just now.
         Ok(Registration {
             device: self,
             registered: Atomic::new(true),
@@ -295,7 +299,7 @@ impl<T: Operations> Unregistered<T> {
     fn disable_work(&self) {
         // SAFETY: The private area is valid by the invariant. CAST: `Opaque` is transparent.
         let work = unsafe { addr_of_mut!((*self.private()).work) }.cast();
-        // SAFETY: The work was initialised with the private area.
+        // SAFETY: The work is initialised by the invariant of `Private`.
         unsafe { bindings::disable_delayed_work_sync(work) };
     }
 
@@ -307,23 +311,26 @@ impl<T: Operations> Unregistered<T> {
         }
         self.disable_work();
         self.forget();
-        // SAFETY: The private area is valid by the invariant. The reference is there: it is taken here,
-        // which happens once, and `forget` has waited for readers of the pointer.
+        // SAFETY: The private area is valid by the invariant, and as `bound` was true the reference is there.
+        // This happens once, and `forget` has waited for readers of the pointer.
         let parent = unsafe { addr_of_mut!((*self.private()).parent).read().assume_init() };
         // Waits for a reset by another thread.
         // SAFETY: The private area is valid by the invariant.
         let resets = unsafe { &(*self.private()).resets }.lock();
         // SAFETY: This takes the network device down.
         unsafe { parent.reset() };
+        // INVARIANT: That of `Private`: the data is not dropped before this.
         let ready = self.ready_flag().xchg(false, Full);
         drop(resets);
         if ready {
             // The reset has waited for running callbacks. But a device that breaks the rules can
             // interrupt after it, and the vectors are freed only with the queues, which are part of the data.
             parent.synchronize();
-            self.drop_data();
+            // SAFETY: `ready` was true. All sources of events were stopped, and the reset and the wait were
+            // for those that had begun.
+            unsafe { self.drop_data() };
         }
-        // SAFETY: As above.
+        // SAFETY: This takes the network device down.
         unsafe { parent.release() };
     }
 
@@ -336,12 +343,16 @@ impl<T: Operations> Unregistered<T> {
         unsafe { bindings::synchronize_rcu() };
     }
 
-    /// Drops the driver's data, which is initialised and can no longer be reached.
-    fn drop_data(&self) {
+    /// Drops the driver's data.
+    ///
+    /// # Safety
+    ///
+    /// `ready` was true and is false now, and nobody uses the data any more.
+    unsafe fn drop_data(&self) {
         // SAFETY: The private area is valid by the invariant. CAST: Both wrappers are transparent.
         let data: *mut T = unsafe { addr_of_mut!((*self.private()).data) }.cast();
-        // SAFETY: The data was initialised by `init`. `take_down` has stopped all who use it, and every
-        // event from now on sees that it is not ready. It is dropped once: the flag is taken back.
+        // SAFETY: By the invariant of `Private` the data was initialised, because `ready` was true. By the
+        // contract nobody uses it, and it is dropped once: every event from now on sees that it is not ready.
         unsafe { core::ptr::drop_in_place(data) };
     }
 }
@@ -352,6 +363,8 @@ impl<T: Operations> Private<T> {
         napis: KVec<Napi>,
         netdev: *mut bindings::net_device,
     ) -> impl PinInit<Self> {
+        // INVARIANT: There is no data yet. `Unregistered::new`, the only caller, attaches the device to the
+        // parent, and adds the contexts, which are off.
         pin_init!(Self {
             type_id: TypeId::of::<T>(),
             ready: Atomic::new(false),
@@ -372,11 +385,11 @@ impl<T: Operations> Private<T> {
 impl<T: Operations> Drop for Unregistered<T> {
     fn drop(&mut self) {
         self.take_down();
-        // SAFETY: The private area is initialised by the invariant, and the list is not changed.
+        // SAFETY: The private area is initialised by the invariant, and by its own the list does not change.
         let napis = unsafe { &(*self.private()).napis };
         for napi in napis {
-            // SAFETY: Added in `add_napis`. Contexts are on only while the interface is up, and the
-            // stack has forgotten it.
+            // SAFETY: By the invariant of `Private` the context was added, and it is off: contexts are on
+            // only while the interface is up, and the stack has forgotten that.
             unsafe { bindings::netif_napi_del(napi.as_raw()) };
         }
         // SAFETY: The private area is initialised by the invariant, and nobody uses it any more. It does
@@ -392,6 +405,24 @@ impl<T: Operations> Drop for Unregistered<T> {
 /// # Invariants
 ///
 /// While `registered` is true, the device is registered.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::driver::DriverLayout;
+/// use kernel_net::{
+///     net::netdevice::Registration,
+///     virtio::net::{
+///         Adapter,
+///         Driver, //
+///     }, //
+/// };
+///
+/// /// What the virtio core keeps for each device that is bound.
+/// fn kept<T: Driver>(data: <Adapter<T> as DriverLayout>::DriverData<'_>) -> Registration<T::Net> {
+///     data
+/// }
+/// ```
 pub struct Registration<T: Operations> {
     device: Unregistered<T>,
     registered: Atomic<bool>,
@@ -410,7 +441,7 @@ impl<T: Operations> Registration<T> {
             // A recovery uses what unregistering takes down. This waits for a running one and prevents
             // others.
             self.device.disable_work();
-            // SAFETY: The device was registered, and this happens once.
+            // SAFETY: The device was registered by the invariant, and this happens once.
             unsafe { bindings::unregister_netdev(self.device.as_raw()) };
             self.device.take_down();
         }
