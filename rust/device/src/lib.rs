@@ -18,6 +18,7 @@ pub mod crypto;
 pub mod ctl;
 pub mod daemon;
 pub mod fault;
+pub mod filter;
 pub mod frame;
 pub mod frames;
 pub mod function;

@@ -10,6 +10,7 @@ use espnic_wire::feature;
 
 use crate::admin::{Admin, Table};
 use crate::fault::request::Request;
+use crate::filter::{Filter, Terms};
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
 use crate::limit::Limit;
@@ -41,6 +42,8 @@ pub struct Nic {
     pub backlog: Arc<RxBacklog>,
     /// Administration commands.
     pub admin: Admin,
+    /// The flow filter.
+    pub filter: Filter,
     /// Inline IPsec.
     pub ipsec: Ipsec,
     /// Rules that are broken on purpose.
@@ -69,6 +72,10 @@ impl Nic {
     ) -> Self {
         let kind = config.device_type();
         let net = NetState::new(config.pairs);
+        let terms = Terms {
+            ipsec: config.offers_ipsec(),
+            pairs: config.pairs,
+        };
         Self {
             name: name.to_owned(),
             config,
@@ -77,6 +84,7 @@ impl Nic {
             backlog,
             misbehaviour: ipsec.misbehaviour.clone(),
             admin: Admin::default(),
+            filter: Filter::new(terms),
             ipsec,
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),
@@ -118,7 +126,12 @@ impl Nic {
 
     /// Starts the device, because the driver is ready.
     pub fn start(&self, device: &mut Device) {
-        self.ipsec.set_x_ipsec(device.virtio.has(feature::X_IPSEC));
+        let x_ipsec = device.virtio.has(feature::X_IPSEC);
+        self.ipsec.set_x_ipsec(x_ipsec);
+        self.filter.start(Terms {
+            ipsec: x_ipsec,
+            pairs: device.pairs(&self.config),
+        });
         self.kick();
     }
 
@@ -143,8 +156,8 @@ impl Nic {
     /// What administration commands are for.
     fn administered(&self) -> Table<'_> {
         Table {
-            owners: vec![&self.ipsec],
-            kinds: vec![&self.ipsec],
+            owners: vec![&self.filter, &self.ipsec],
+            kinds: vec![&self.filter, &self.ipsec],
         }
     }
 

@@ -6,6 +6,8 @@
 //! Unit tests, integration tests, fuzz targets and the benchmark of the engine share it; the NIC itself
 //! does not use it. Everything here is good: a test that wants something bad changes what it gets.
 
+pub mod filter;
+
 use crate::admin::{Admin, Table};
 use crate::control::stats::NicStats;
 use crate::ipsec::{Ipsec, IpsecConfig};
@@ -199,7 +201,7 @@ pub fn counter(nic: &Nic, name: &str) -> Option<u64> {
     let stats = serde_json::to_value(NicStats::of(nic)).ok()?;
     let counter = match name.strip_prefix("port.") {
         Some(name) => stats.get("port")?.get(name),
-        None => ["virtio", "ipsec"]
+        None => ["virtio", "filter", "ipsec"]
             .iter()
             .find_map(|part| stats.get(part)?.get(name)),
     };

@@ -12,8 +12,14 @@ pub trait Objects {
     fn types(&self) -> &'static [u16];
 
     /// Ids of objects of this type are below this. `None` until the driver has set the capabilities
-    /// that they need.
+    /// that they need. `u32::MAX` if [`Objects::create`] looks at the id itself.
     fn limit(&self, obj_type: u16) -> Option<u32>;
+
+    /// Whether CREATE, MODIFY or QUERY, as `opcode` says, may have these `flags` for an object of this type.
+    /// Most types have none.
+    fn knows_flags(&self, _opcode: u16, _obj_type: u16, flags: u64) -> bool {
+        flags == 0
+    }
 
     /// Creates an object with an id below the limit.
     ///
@@ -26,7 +32,8 @@ pub trait Objects {
     ///
     /// # Errors
     ///
-    /// [`Refused::MISSING`], [`Refused::FIELD`] or [`Refused::RESOURCE`]; nothing has changed then.
+    /// [`Refused::MISSING`], [`Refused::FIELD`] or [`Refused::RESOURCE`], or [`Refused::BUSY`] if other
+    /// objects need it; nothing has changed then.
     fn modify(&self, obj_type: u16, id: u32, object: &[u8]) -> Result<(), Refused>;
 
     /// Data of an object.
@@ -48,7 +55,7 @@ pub trait Objects {
 pub(super) fn create(kinds: &[&dyn Objects], request: &Request<'_>) -> Result<(), Refused> {
     let target = Target::of(kinds, request)?;
     let (_, flags, object) = request.obj();
-    if flags != 0 || target.id >= target.limit {
+    if !target.knows(request, flags) || target.id >= target.limit {
         return Err(Refused::FIELD);
     }
     target.kind.create(target.obj_type, target.id, object)
@@ -58,7 +65,7 @@ pub(super) fn create(kinds: &[&dyn Objects], request: &Request<'_>) -> Result<()
 pub(super) fn modify(kinds: &[&dyn Objects], request: &Request<'_>) -> Result<(), Refused> {
     let target = Target::of(kinds, request)?;
     let (_, flags, object) = request.obj();
-    if flags != 0 {
+    if !target.knows(request, flags) {
         return Err(Refused::FIELD);
     }
     target.kind.modify(target.obj_type, target.id, object)
@@ -67,7 +74,8 @@ pub(super) fn modify(kinds: &[&dyn Objects], request: &Request<'_>) -> Result<()
 /// RESOURCE_OBJ_QUERY.
 pub(super) fn query(kinds: &[&dyn Objects], request: &Request<'_>) -> Result<Vec<u8>, Refused> {
     let target = Target::of(kinds, request)?;
-    if request.obj().1 != 0 {
+    let (_, flags, _) = request.obj();
+    if !target.knows(request, flags) {
         return Err(Refused::FIELD);
     }
     target.kind.query(target.obj_type, target.id)
@@ -107,6 +115,12 @@ impl<'a> Target<'a> {
             id,
             limit: kind.limit(obj_type).ok_or(Refused::OPCODE)?,
         })
+    }
+
+    /// Whether its kind knows the `flags` of the command.
+    fn knows(&self, request: &Request<'_>, flags: u64) -> bool {
+        let opcode = request.hdr.opcode.get();
+        self.kind.knows_flags(opcode, self.obj_type, flags)
     }
 }
 

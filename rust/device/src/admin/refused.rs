@@ -3,6 +3,7 @@
 //! Reasons for refusing administration commands.
 
 use espnic_wire::admin;
+use espnic_wire::refusal::Refusal;
 
 /// The reason for which a command was refused. Such a command has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,5 +34,11 @@ impl Refused {
 
     const fn new(status: u16, qualifier: u16) -> Self {
         Self { status, qualifier }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.status, refusal.qualifier)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::admin;
+use crate::filter;
 use crate::ipsec;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
@@ -36,6 +37,7 @@ pub struct NicStats<'a> {
     queues: Queues,
     port: &'a PortStats,
     virtio: Virtio<'a>,
+    filter: &'a filter::Stats,
     ipsec: Ipsec<'a>,
     misbehaviour: BTreeMap<String, u64>,
 }
@@ -85,6 +87,7 @@ impl<'a> NicStats<'a> {
                 stats: &nic.stats,
                 interrupts: nic.msix.signalled(),
             },
+            filter: nic.filter.stats(),
             ipsec: Ipsec {
                 engine: nic.ipsec.stats(),
                 admin: nic.admin.stats(),

@@ -42,7 +42,7 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     if active != before {
         log::debug!("{}: {active} active queue pairs", nic.name);
         device.net.set_active_pairs(active);
-        rx::steer_again(device);
+        rx::steer_again(nic, device);
     }
     Ok(busy)
 }

@@ -44,6 +44,11 @@ impl NetConfig {
         self.queues()
     }
 
+    /// Whether inline IPsec is offered: only together with the extension.
+    pub fn offers_ipsec(&self) -> bool {
+        self.ipsec && self.x_ipsec
+    }
+
     /// Offered features.
     pub fn features(&self) -> u128 {
         let mut bits = vec![
@@ -65,8 +70,7 @@ impl NetConfig {
         if self.pairs > 1 {
             bits.push(feature::MQ);
         }
-        // Only together, because all SAs are crypto-only ones, which need the extension.
-        if self.ipsec && self.x_ipsec {
+        if self.offers_ipsec() {
             bits.extend([feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC]);
         }
         if self.access_platform {

@@ -14,10 +14,18 @@ const MAX_BYTES: usize = 8 << 20;
 /// A received frame and its header for the driver.
 pub type Received = (NetHdr48, Frame);
 
+/// A frame that waits.
+pub struct Waiting {
+    /// The frame and its header.
+    pub received: Received,
+    /// It was not steered here but sent by a rule of the flow filter, so no other queue may get it.
+    pub directed: bool,
+}
+
 /// Frames for one queue, the oldest first.
 #[derive(Default)]
 pub struct Pending {
-    frames: VecDeque<Received>,
+    frames: VecDeque<Waiting>,
     /// Memory of all frames.
     bytes: usize,
 }
@@ -39,25 +47,25 @@ impl Pending {
     }
 
     /// Adds a frame, even if there is no room.
-    pub fn push(&mut self, received: Received) {
-        self.bytes = self.bytes.saturating_add(received.1.capacity());
-        self.frames.push_back(received);
+    pub fn push(&mut self, waiting: Waiting) {
+        self.bytes = self.bytes.saturating_add(waiting.received.1.capacity());
+        self.frames.push_back(waiting);
     }
 
     /// The oldest frame.
     pub fn first(&self) -> Option<&Received> {
-        self.frames.front()
+        self.frames.front().map(|waiting| &waiting.received)
     }
 
     /// Takes the oldest frame out.
     pub fn pop(&mut self) -> Option<Received> {
-        let received = self.frames.pop_front()?;
+        let received = self.frames.pop_front()?.received;
         self.bytes = self.bytes.saturating_sub(received.1.capacity());
         Some(received)
     }
 
     /// Takes all frames out.
-    pub fn drain(&mut self) -> impl Iterator<Item = Received> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = Waiting> + '_ {
         self.bytes = 0;
         self.frames.drain(..)
     }
@@ -79,7 +87,10 @@ mod tests {
             while pending.has_room() {
                 let mut frame = vec![0; memory];
                 frame.truncate(60);
-                pending.push((NetHdr48::default(), frame.into()));
+                pending.push(Waiting {
+                    received: (NetHdr48::default(), frame.into()),
+                    directed: false,
+                });
             }
             assert_eq!(pending.len(), most);
             pending.pop();

@@ -9,9 +9,10 @@
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::pending::Pending;
+use super::pending::{Pending, Received, Waiting};
 use super::state::{Device, NetState};
 use super::{csum, steer, used, BATCH};
+use crate::filter::{Matcher, Verdict};
 use crate::frame::Frame;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
@@ -46,8 +47,8 @@ impl Rules {
     }
 }
 
-/// Takes a batch out of the backlog, drops frames that are too long for the driver, does IPsec and
-/// spreads the frames over the active queue pairs. `false` if there were none.
+/// Takes a batch out of the backlog, drops frames that are too long for the driver, applies the flow filter,
+/// does IPsec and spreads the frames over the active queue pairs (V100). `false` if there were none.
 pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
     let ipsec = device.virtio.has(feature::IPSEC);
     let active = device.net.active_pairs();
@@ -58,30 +59,99 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
     nic.backlog.take(count, &mut net.arrived, &mut net.done);
     let some = !net.arrived.is_empty();
     nic.port.received(&mut net.arrived);
+    let rules = nic.filter.current();
+    filter(nic, rules.as_deref(), net);
+    if ipsec {
+        nic.ipsec.receive_all(&mut net.received);
+    }
+    let NetState {
+        received,
+        verdicts,
+        pending,
+        done,
+        ..
+    } = net;
+    for (received, verdict) in received.drain(..).zip(verdicts.drain(..)) {
+        let verdict = again(nic, rules.as_deref(), &received, verdict);
+        let left = enqueue(nic, virtio, active, pending, received, verdict);
+        done.extend(left.map(Vec::from));
+    }
+    some
+}
+
+/// Drops what is too long for the driver, and what a rule drops. Every frame that stays has a verdict.
+fn filter(nic: &Nic, rules: Option<&Matcher>, net: &mut NetState) {
     for frame in net.arrived.drain() {
         if frame.len() > frame.longest(nic.config.mtu) {
             nic.stats.rx_drop_long.inc();
             net.done.push(frame.into());
-        } else {
-            net.received.push((NetHdr48::default(), frame));
+            continue;
         }
-    }
-    if ipsec {
-        nic.ipsec.receive_all(&mut net.received);
-    }
-    for (hdr, frame) in net.received.drain(..) {
-        let pending = choose(virtio, active, &frame)
-            .and_then(|pair| net.pending.get_mut(usize::from(pair)))
-            .filter(|pending| pending.has_room());
-        match pending {
-            Some(pending) => pending.push((hdr, frame)),
-            None => {
-                nic.stats.rx_drop_no_buffers.inc();
+        let verdict = rules.map_or(Verdict::Pass, |rules| rules.verdict(&frame, None));
+        match verdict {
+            Verdict::Drop => {
+                nic.filter.stats().drop.inc();
                 net.done.push(frame.into());
+                continue;
             }
+            Verdict::Ipsec | Verdict::IpsecAgain => nic.filter.stats().ipsec.inc(),
+            Verdict::Pass | Verdict::Queue(_) => {}
         }
+        net.received.push((NetHdr48::default(), frame));
+        net.verdicts.push(verdict);
     }
-    some
+}
+
+/// What the filter says to what came out of IPsec. Only a packet that was decrypted has anything new to
+/// look at, and there is one more pass at most (V84): a second rule that names IPsec has no effect.
+fn again(nic: &Nic, rules: Option<&Matcher>, (hdr, frame): &Received, first: Verdict) -> Verdict {
+    let decrypted = hdr.has(hdr::F_SECURITY) && !hdr.has(hdr::F_SECURITY_ERR);
+    match rules {
+        Some(rules) if decrypted && first == Verdict::IpsecAgain => {
+            nic.filter.stats().again.inc();
+            rules.verdict(frame, Some(hdr.out.resource_id.get()))
+        }
+        _ => first,
+    }
+}
+
+/// Lets a frame wait for the queue that a rule or its hash names. A frame that is dropped comes back.
+fn enqueue(
+    nic: &Nic,
+    virtio: &mut Virtio,
+    active: u16,
+    pending: &mut [Pending],
+    received: Received,
+    verdict: Verdict,
+) -> Option<Frame> {
+    let (pair, directed) = match verdict {
+        Verdict::Queue(queue) => (in_use(virtio, active, queue), true),
+        Verdict::Drop => (None, true),
+        _ => (choose(virtio, active, &received.1), false),
+    };
+    let pending = pair.and_then(|pair| pending.get_mut(usize::from(pair)));
+    let filter = nic.filter.stats();
+    let counter = match (pending, verdict) {
+        (_, Verdict::Drop) => &filter.drop,
+        (None, Verdict::Queue(_)) => &filter.drop_queue,
+        (Some(pending), _) if pending.has_room() => {
+            if directed {
+                filter.queue.inc();
+            }
+            pending.push(Waiting { received, directed });
+            return None;
+        }
+        _ => &nic.stats.rx_drop_no_buffers,
+    };
+    counter.inc();
+    Some(received.1)
+}
+
+/// The pair of a receive queue that a rule names; `None` if the queue is in reset, or the driver does not use
+/// it (V97).
+fn in_use(virtio: &mut Virtio, active: u16, queue: u16) -> Option<u16> {
+    let pair = queue / 2;
+    (pair < active && virtio.queue(queue).is_some()).then_some(pair)
 }
 
 /// The pair for `frame`: the one of the `active` pairs that its hash names, or the next one with a
@@ -96,15 +166,27 @@ fn choose(virtio: &mut Virtio, active: u16, frame: &Frame) -> Option<u16> {
         .find(|pair| virtio.queue(2 * pair).is_some())
 }
 
-/// Steers the waiting frames again, because the number of active pairs has changed.
-pub fn steer_again(device: &mut Device) {
+/// Steers the waiting frames again, because the number of active pairs has changed. Those that a rule has
+/// sent to a queue that is no longer in use are dropped.
+pub fn steer_again(nic: &Nic, device: &mut Device) {
     let Device { virtio, net } = device;
     let active = net.active_pairs();
-    let waiting: Vec<_> = net.pending.iter_mut().flat_map(Pending::drain).collect();
-    for received in waiting {
-        let pair = choose(virtio, active, &received.1).unwrap_or(0);
-        if let Some(pending) = net.pending.get_mut(usize::from(pair)) {
-            pending.push(received);
+    let drain = |(pair, pending): (usize, &mut Pending)| {
+        let waiting: Vec<_> = pending.drain().collect();
+        waiting.into_iter().map(move |waiting| (pair, waiting))
+    };
+    let all: Vec<_> = net.pending.iter_mut().enumerate().flat_map(drain).collect();
+    for (before, waiting) in all {
+        let pair = match waiting.directed {
+            true => before,
+            false => choose(virtio, active, &waiting.received.1)
+                .unwrap_or(0)
+                .into(),
+        };
+        let of = net.pending.get_mut(pair);
+        match of.filter(|_| pair < usize::from(active)) {
+            Some(pending) => pending.push(waiting),
+            None => nic.filter.stats().drop_queue.inc(),
         }
     }
 }

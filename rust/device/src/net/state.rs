@@ -6,6 +6,7 @@ use super::late::Late;
 use super::offer::NetConfig;
 use super::pending::{Pending, Received};
 use super::unanswered::Unanswered;
+use crate::filter::Verdict;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::ports::RxBacklog;
@@ -30,6 +31,8 @@ pub struct NetState {
     pub arrived: Frames,
     /// Frames on their way through IPsec to a queue.
     pub received: Vec<Received>,
+    /// What the flow filter says to each of them.
+    pub verdicts: Vec<Verdict>,
     /// Buffers of frames that were delivered.
     pub done: Vec<Vec<u8>>,
     /// Scratch space, kept so that nothing is allocated per packet.
@@ -55,6 +58,7 @@ impl NetState {
             pending: (0..pairs).map(|_| Pending::default()).collect(),
             arrived: Frames::default(),
             received: Vec::new(),
+            verdicts: Vec::new(),
             done: Vec::new(),
             chains: Vec::new(),
             tx_batch: Vec::new(),
