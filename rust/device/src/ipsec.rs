@@ -15,6 +15,7 @@ mod commands;
 mod config;
 mod counters;
 mod drop;
+mod events;
 pub mod faults;
 mod key_table;
 mod last;
@@ -30,6 +31,7 @@ mod tx;
 
 pub use config::IpsecConfig;
 pub use drop::TxDrop;
+pub use events::{EventStats, Events};
 pub use key_table::KeyTable;
 
 use crate::frame::Frame;
@@ -55,6 +57,8 @@ pub struct Ipsec {
     room: Room,
     /// The file for keys, if the user asked for one.
     key_table: Option<Arc<KeyTable>>,
+    /// Events of SAs for the driver.
+    pub events: Events,
     /// Faults on purpose.
     pub faults: Faults,
     /// Rules that are broken on purpose.
@@ -71,6 +75,7 @@ impl Ipsec {
             counters: Counters::default(),
             room: Room::new(config.delete_above),
             key_table: None,
+            events: Events::default(),
             faults: Faults::default(),
             misbehaviour: Arc::default(),
         }
@@ -90,6 +95,7 @@ impl Ipsec {
         let mut agreed = self.agreed();
         *agreed = Agreed::new(self.config.x_ipsec);
         *self.write_tables() = Tables::default();
+        self.events.clear();
         self.misbehaviour.reset();
     }
 

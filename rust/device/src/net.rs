@@ -5,6 +5,7 @@
 pub mod config;
 pub mod csum;
 pub mod ctrl;
+pub mod event;
 pub mod late;
 pub mod offer;
 pub mod pending;

@@ -34,10 +34,21 @@ pub struct DeviceType {
     pub acceptable: fn(u128) -> bool,
     /// Ordinary queues.
     pub queues: u16,
-    /// Administration queues, which follow the ordinary ones.
+    /// One more ordinary queue is there, behind the others, if this feature is negotiated.
+    pub optional_queue: Option<u32>,
+    /// Administration queues, which follow the ordinary ones. Their place does not depend on what is
+    /// negotiated.
     pub admin_queues: u16,
     /// MSI-X vectors.
     pub vectors: u16,
+}
+
+impl DeviceType {
+    /// Index of the first administration queue.
+    fn admin_index(&self) -> u16 {
+        self.queues
+            .saturating_add(self.optional_queue.is_some().into())
+    }
 }
 
 /// State of the virtio device.
@@ -65,7 +76,7 @@ pub struct Virtio {
 impl Virtio {
     /// A device in its reset state.
     pub fn new(kind: DeviceType) -> Self {
-        let count = usize::from(kind.queues) + usize::from(kind.admin_queues);
+        let count = usize::from(kind.admin_index()) + usize::from(kind.admin_queues);
         Self {
             kind,
             selectors: Selectors::default(),
@@ -198,6 +209,18 @@ impl Virtio {
         self.mem.clone()
     }
 
+    /// Number of ordinary queues.
+    fn num_queues(&self) -> u16 {
+        let more = self.kind.optional_queue.is_some_and(|bit| self.has(bit));
+        self.kind.queues.saturating_add(more.into())
+    }
+
+    /// Whether there is a queue with this index now.
+    fn has_queue(&self, index: u16) -> bool {
+        index < self.num_queues()
+            || (index >= self.kind.admin_index() && usize::from(index) < self.queues.len())
+    }
+
     /// The running queue `index`, and its vector.
     pub fn queue(&mut self, index: u16) -> Option<(&mut VirtQueue, u16)> {
         let slot = self.queues.get_mut(usize::from(index))?;
@@ -224,6 +247,9 @@ impl Virtio {
             self.has(feature::INDIRECT_DESC),
             self.has(feature::EVENT_IDX),
         );
+        if !self.has_queue(index) {
+            return Ok(());
+        }
         let Some(slot) = self.queues.get_mut(usize::from(index)) else {
             return Ok(());
         };

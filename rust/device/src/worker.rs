@@ -2,7 +2,7 @@
 
 //! The data plane of a NIC: its thread, and the steps that it goes through.
 
-use crate::net::{ctrl, rx, tx, Device, BATCH};
+use crate::net::{ctrl, event, rx, tx, Device, BATCH};
 use crate::nic::Nic;
 use crate::virtio::error::RingError;
 use std::io;
@@ -103,6 +103,8 @@ pub enum Step {
     Arrive,
     /// Frames that wait for the receive queue of this pair.
     Deliver(u16),
+    /// Events of SAs.
+    Events,
 }
 
 impl Step {
@@ -112,6 +114,7 @@ impl Step {
             .chain((0..pairs).map(Self::Transmit))
             .chain(std::iter::once(Self::Arrive))
             .chain((0..pairs).map(Self::Deliver))
+            .chain(std::iter::once(Self::Events))
     }
 }
 
@@ -174,6 +177,7 @@ fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {
         }
         Step::Deliver(pair) if pair < device.net.active_pairs() => rx::deliver(nic, device, pair),
         Step::Deliver(_) => Ok(false),
+        Step::Events => event::run(nic, device),
     }
 }
 

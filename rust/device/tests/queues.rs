@@ -79,7 +79,7 @@ fn registers_show_the_pairs() {
         assert_eq!(driver.read(reg::NUM_QUEUES, 2), u64::from(2 * pairs + 1));
         assert_eq!(
             driver.read(reg::ADMIN_QUEUE_INDEX, 2),
-            u64::from(2 * pairs + 1)
+            u64::from(2 * pairs + 2)
         );
         assert_eq!(driver.offered() & mask(feature::MQ) != 0, pairs > 1);
         assert_eq!(driver.vectors.len(), usize::from(2 * pairs + 4));

@@ -18,8 +18,8 @@ use espnic_wire::hdr::NetHdr48;
 use libfuzzer_sys::fuzz_target;
 use zerocopy::IntoBytes as _;
 
-/// Queues of a NIC with two pairs: these, control, administration.
-const QUEUES: u16 = 6;
+/// Queues of a NIC with two pairs: these, control, events, administration.
+const QUEUES: u16 = 7;
 /// Most things that one input does.
 const STEPS: usize = 60;
 /// Where most indirect tables and rubbish are.
@@ -155,7 +155,7 @@ impl Guest {
             _ => sa::object_command(bytes),
         };
         let (queue, framed) = match bytes.u8() % 3 {
-            0 => (bytes.choose(&[ADMIN, 5]), command),
+            0 => (bytes.choose(&[ADMIN, 6]), command),
             _ => (
                 self.control(),
                 [CtrlHdr::X_ADMIN.as_bytes(), &command].concat(),

@@ -60,6 +60,8 @@ struct Ipsec<'a> {
     #[serde(flatten)]
     engine: ipsec::Stats<'a>,
     #[serde(flatten)]
+    events: &'a ipsec::EventStats,
+    #[serde(flatten)]
     admin: &'a admin::Stats,
 }
 
@@ -90,6 +92,7 @@ impl<'a> NicStats<'a> {
             filter: nic.filter.stats(),
             ipsec: Ipsec {
                 engine: nic.ipsec.stats(),
+                events: nic.ipsec.events.stats(),
                 admin: nic.admin.stats(),
             },
             misbehaviour: nic.misbehaviour.made().into_iter().collect(),

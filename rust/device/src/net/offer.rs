@@ -34,14 +34,15 @@ pub struct NetConfig {
 }
 
 impl NetConfig {
-    /// Number of ordinary queues: all pairs and the control queue.
+    /// Number of ordinary queues: all pairs and the control queue. With the extension there is the event
+    /// queue, too.
     fn queues(&self) -> u16 {
         2 * self.pairs + 1
     }
 
     /// Index of the administration queue, which does not depend on what is negotiated.
     pub fn admin_queue(&self) -> u16 {
-        self.queues()
+        self.queues() + u16::from(self.offers_ipsec())
     }
 
     /// Whether inline IPsec is offered: only together with the extension.
@@ -88,8 +89,9 @@ impl NetConfig {
             offered: self.features(),
             acceptable,
             queues: self.queues(),
+            optional_queue: self.offers_ipsec().then_some(feature::X_IPSEC),
             admin_queues: self.admin_vq.into(),
-            // Configuration, every receive and transmit queue, control, administration, and a spare.
+            // Configuration, every receive and transmit queue, control, events, administration.
             vectors: 2 * self.pairs + 4,
         }
     }

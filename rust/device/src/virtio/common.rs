@@ -83,10 +83,11 @@ fn image(virtio: &Virtio) -> [u8; LEN] {
     let queue = virtio
         .queues
         .get(usize::from(select.queue))
+        .filter(|_| virtio.has_queue(select.queue))
         .unwrap_or(&absent);
     let (admin_index, admin_num) = match virtio.kind.admin_queues {
         0 => (0, 0),
-        num => (virtio.kind.queues, num),
+        num => (virtio.kind.admin_index(), num),
     };
     let mut image = [0; LEN];
     let mut put = |offset: u64, bytes: &[u8]| {
@@ -114,7 +115,7 @@ fn image(virtio: &Virtio) -> [u8; LEN] {
         &word(virtio.driver_features, select.driver_feature).to_le_bytes(),
     );
     put(reg::CONFIG_VECTOR, &virtio.config_vector.to_le_bytes());
-    put(reg::NUM_QUEUES, &virtio.kind.queues.to_le_bytes());
+    put(reg::NUM_QUEUES, &virtio.num_queues().to_le_bytes());
     put(reg::STATUS, &[virtio.status, virtio.config_generation]);
     put(reg::QUEUE_SELECT, &select.queue.to_le_bytes());
     put(reg::QUEUE_SIZE, &queue.size.to_le_bytes());

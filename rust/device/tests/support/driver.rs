@@ -33,7 +33,10 @@ pub const INDIRECT: u16 = 4;
 pub const RX: u16 = 0;
 pub const TX: u16 = 1;
 pub const CTRL: u16 = 2;
-pub const ADMIN: u16 = 3;
+/// Of a NIC with one pair.
+pub const EVENT: u16 = 3;
+/// Of a NIC with one pair that offers the extension.
+pub const ADMIN: u16 = 4;
 
 pub const QUEUE_SIZE: u16 = 16;
 /// How long a NIC of another process may take.
@@ -41,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Every queue has this much room for its rings.
 const RING_ROOM: u64 = 0x4000;
 /// Queues of a NIC with as many pairs as there can be.
-const MAX_RINGS: u64 = 18;
+const MAX_RINGS: u64 = 19;
 /// Buffers are taken from here on.
 const BUFFERS: u64 = MEM_START + 0x5_0000;
 const BUFFERS_END: u64 = MAP_BORDER + 0x10_0000;
@@ -219,15 +222,24 @@ impl Driver {
     /// From reset to `DRIVER_OK`.
     pub fn start(&mut self, features: u128) {
         let admin = features & mask(feature::ADMIN_VQ) != 0;
-        self.start_queues(features, if admin { 4 } else { 3 });
+        let queues = [RX, TX, CTRL].into_iter().chain(admin.then_some(ADMIN));
+        self.start_with(features, queues);
     }
 
-    /// The same with this number of queues.
+    /// The same with the first queues, as far as they are there.
     pub fn start_queues(&mut self, features: u128, count: u16) {
+        self.start_with(features, 0..count);
+    }
+
+    /// The same with these queues, as far as they are there.
+    pub fn start_with(&mut self, features: u128, queues: impl IntoIterator<Item = u16>) {
         assert!(self.negotiate(features));
         self.write(reg::CONFIG_VECTOR, 0, 2);
-        for queue in 0..count {
-            self.enable(queue);
+        for queue in queues {
+            self.select(queue);
+            if self.read(reg::QUEUE_SIZE, 2) != 0 {
+                self.enable(queue);
+            }
         }
         self.set_status(status::DRIVER_OK);
         self.clear_events();
