@@ -9,7 +9,8 @@ use zerocopy::FromBytes as _;
 pub const IPSEC_RESOURCE: u16 = 0x0803;
 /// What standard SAs can be: a list of [`SaMode`].
 pub const IPSEC_SA: u16 = 0x0804;
-/// Experimental, what crypto-only SAs can be: a list of [`XSaEntry`].
+/// Experimental, what crypto-only SAs can be, and which combinations of [`IPSEC_SA`] there are: a list of
+/// [`XSaEntry`].
 pub const X_IPSEC_SA: u16 = 0x0fc0;
 
 /// SA mode: ESP, tunnel.
@@ -25,6 +26,17 @@ pub const MODE_AH_TRANSPORT: u8 = 4;
 pub const OPT_ESN: u32 = 1;
 /// Option bit: UDP encapsulation (RFC 3948).
 pub const OPT_UDP_ENCAP: u32 = 1 << 1;
+/// Option bit, tunnel mode: the outer header takes the DSCP of the packet; inbound the packet takes that of
+/// the outer header.
+pub const OPT_COPY_DSCP: u32 = 1 << 2;
+/// Option bit, outbound in tunnel mode: entering the tunnel is a hop for the packet.
+pub const OPT_DEC_TTL: u32 = 1 << 3;
+/// Option bit, outbound in tunnel mode: an outer IPv4 header takes the packet's "don't fragment".
+pub const OPT_COPY_DF: u32 = 1 << 4;
+/// Option bit, tunnel mode: the two headers carry congestion on (RFC 6040).
+pub const OPT_ECN: u32 = 1 << 5;
+/// Option bit: the limits of packets and bytes count.
+pub const OPT_SA_LIFETIME: u32 = 1 << 6;
 
 /// AEAD algorithm id: AES-GCM (RFC 4106).
 pub const AEAD_GCM: u32 = 1;
@@ -111,7 +123,7 @@ layout! {
 }
 
 layout! {
-    /// Entry of [`X_IPSEC_SA`]: one combination of mode and algorithms that a crypto-only SA can have.
+    /// Entry of [`X_IPSEC_SA`]: one combination of mode and algorithms that an SA can have.
     pub struct XSaEntry {
         /// `MODE_` constants.
         pub mode: u8,
@@ -128,6 +140,20 @@ layout! {
         pub key_lens: U32,
         /// Bit *n* - 1: an ICV of *n* bytes.
         pub icv_lens: U32,
+    }
+}
+
+impl SaMode {
+    /// Whether everything that this entry allows is allowed by `other` as well.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.mode == other.mode
+            && self.max_replay_win_sz.get() <= other.max_replay_win_sz.get()
+            && self.options.get() & !other.options.get() == 0
+            && self.cipher_algo.get() & !other.cipher_algo.get() == 0
+            && self.hmac_algo.get() & !other.hmac_algo.get() == 0
+            && self.aead_algo.get() & !other.aead_algo.get() == 0
+            && self.max_cipher_key_len.get() <= other.max_cipher_key_len.get()
+            && self.max_auth_key_len.get() <= other.max_auth_key_len.get()
     }
 }
 
@@ -220,6 +246,9 @@ mod tests {
     #[test]
     fn option_bits_are_those_of_the_standard() {
         assert_eq!((OPT_ESN, OPT_UDP_ENCAP), (1, 2));
+        let others = [OPT_COPY_DSCP, OPT_DEC_TTL, OPT_COPY_DF, OPT_ECN];
+        assert_eq!(others, [4, 8, 16, 32]);
+        assert_eq!(OPT_SA_LIFETIME, 64);
         for (has, needs) in [(OPT_ESN, OPT_UDP_ENCAP), (OPT_UDP_ENCAP, OPT_ESN)] {
             let (mut wide, mut entry) = (gcm(), gcm());
             wide.flags = U16::new(has as u16);
@@ -254,6 +283,36 @@ mod tests {
         assert!(small.is_within(&gcm()) && !gcm().is_within(&small));
         small.flags = U16::new(OPT_ESN as u16);
         assert!(!small.is_within(&gcm()));
+    }
+
+    #[test]
+    fn subset_of_a_mode() {
+        let whole = SaMode {
+            mode: MODE_ESP_TUNNEL,
+            max_replay_win_sz: U32::new(64),
+            options: U32::new(OPT_ESN),
+            cipher_algo: U64::new(2),
+            hmac_algo: U64::new(4),
+            aead_algo: U32::new(8),
+            max_cipher_key_len: U32::new(32),
+            max_auth_key_len: U32::new(64),
+            ..SaMode::default()
+        };
+        let none = SaMode {
+            mode: MODE_ESP_TUNNEL,
+            ..SaMode::default()
+        };
+        assert!(whole.is_within(&whole) && none.is_within(&whole) && !whole.is_within(&none));
+        // One number at a time; a byte of reserved fields is no field.
+        for at in (0..1).chain(4..12).chain(16..44) {
+            let mut more = whole;
+            more.as_mut_bytes()[at] |= 0x80;
+            assert!(!more.is_within(&whole), "{at}");
+        }
+        let mut reserved = whole;
+        reserved.as_mut_bytes()[1..4].fill(1);
+        reserved.as_mut_bytes()[12..16].fill(1);
+        assert!(reserved.is_within(&whole));
     }
 
     #[test]

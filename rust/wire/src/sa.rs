@@ -99,8 +99,8 @@ secret_layout! {
         pub udp_sport: U16,
         /// UDP destination port of the packets with NAT-T.
         pub udp_dport: U16,
-        /// Replay window in packets, 0 for none. A crypto-only SA has one only inbound with ESN, where the
-        /// high part of a sequence number is inferred by it.
+        /// Inbound: replay window in packets, 0 for none. With ESN there is one, because the high part of a
+        /// sequence number is inferred by it; only then a crypto-only SA has one.
         pub replay_win_sz: U32,
         /// Cipher id of the crypto device; 0 with [`SaTail::aead_algo`].
         pub cipher_algo: U64,
