@@ -104,6 +104,11 @@ impl Lifetime {
         self.hard_told = false;
     }
 
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Packets that have passed.
     pub fn packets(&self) -> u64 {
         self.packets
@@ -119,6 +124,12 @@ impl Lifetime {
     pub fn is_over(&self) -> bool {
         reached(self.limits.hard_packets, self.packets)
             || reached(self.limits.hard_bytes, self.bytes)
+    }
+
+    /// Whether a soft limit is reached, told or not.
+    pub fn is_past_soft(&self) -> bool {
+        reached(self.limits.soft_packets, self.packets)
+            || reached(self.limits.soft_bytes, self.bytes)
     }
 
     /// How many packets of `batch` may go.
@@ -148,9 +159,7 @@ impl Lifetime {
     fn count_first(&mut self, batch: &Batch, passed: u32) -> Counted {
         self.packets = self.packets.saturating_add(passed.into());
         self.bytes = self.bytes.saturating_add(batch.bytes(passed));
-        let soft = reached(self.limits.soft_packets, self.packets)
-            || reached(self.limits.soft_bytes, self.bytes);
-        let hard = self.is_over();
+        let (soft, hard) = (self.is_past_soft(), self.is_over());
         Counted {
             passed,
             soft: is_news(&mut self.soft_told, soft),

@@ -55,8 +55,9 @@ fn a_limit_of_three_packets_lets_three_go() {
     let mut life = packets(2, 3);
     let one = Batch::one(100);
     assert_eq!(life.count(&one), counted(1, false, false));
+    assert!(!life.is_past_soft());
     assert_eq!(life.count(&one), counted(1, true, false));
-    assert!(!life.is_over());
+    assert!(!life.is_over() && life.is_past_soft());
     assert_eq!(life.count(&one), counted(1, false, true));
     assert!(life.is_over());
     assert_eq!(life.count(&one), counted(0, false, false));

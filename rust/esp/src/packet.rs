@@ -61,15 +61,15 @@ pub fn find(frame: &[u8], layers: &Layers) -> Option<Esp> {
     let packet = ip.payload(frame)?;
     match ip.protocol {
         IPPROTO_ESP => esp(&ip, packet, None),
-        IPPROTO_UDP if !ip.v6 => {
-            let ports = Ports::of(packet)?;
-            if usize::from(be16(packet, UDP_LENGTH)?) != packet.len() {
-                return None;
-            }
-            esp(&ip, packet, Some(ports)).filter(|esp| esp.spi != 0)
-        }
+        IPPROTO_UDP if !ip.v6 => in_udp(&ip, packet),
         _ => None,
     }
+}
+
+/// Finds what [`find`] leaves alone: an ESP packet in UDP directly in IPv6.
+pub fn find_in_udp6(frame: &[u8], layers: &Layers) -> Option<Esp> {
+    let ip = header(layers).filter(|ip| ip.v6 && ip.protocol == IPPROTO_UDP)?;
+    in_udp(&ip, ip.payload(frame)?)
 }
 
 /// The place of the ESP packet in `frame`: directly in IP, or in UDP from or to [`NAT_T_PORT`]. Unlike
@@ -125,6 +125,16 @@ fn header(layers: &Layers) -> Option<Ip> {
     layers
         .ip()
         .filter(|ip| ip.network == ETH_HLEN && ip.has_no_options() && !ip.fragment)
+}
+
+/// The ESP packet in the UDP packet `packet`, the payload of `ip`.
+#[inline(always)]
+fn in_udp(ip: &Ip, packet: &[u8]) -> Option<Esp> {
+    let ports = Ports::of(packet)?;
+    if usize::from(be16(packet, UDP_LENGTH)?) != packet.len() {
+        return None;
+    }
+    esp(ip, packet, Some(ports)).filter(|esp| esp.spi != 0)
 }
 
 /// The ESP packet in `packet`, the payload of `ip`, behind UDP if there are ports.
@@ -265,13 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn esp_in_udp_over_ipv6_is_left_alone() {
+    fn esp_in_udp_over_ipv6_is_found_on_request() {
         let mut frame = ipv6(32);
         let esp = frame[54..62].to_vec();
         frame[54..62].copy_from_slice(&[0x11, 0x94, 0x11, 0x94, 0, 32, 0, 0]);
         frame[62..70].copy_from_slice(&esp);
         frame[20] = IPPROTO_UDP;
         assert_eq!(find(&frame), None);
+        let esp = find_in_udp6(&frame, &Layers::find(&frame)).unwrap();
+        assert_eq!((esp.offset, esp.end, esp.spi), (62, 86, 0x4321));
+        assert!(esp.v6 && esp.udp.is_some());
+        assert_eq!(find_in_udp6(&udp(24), &Layers::find(&udp(24))), None);
+        // A marker of IKE, and another length.
+        for (at, value) in [(64, 0), (59, 31)] {
+            let mut other = frame.clone();
+            other[at] = value;
+            other[65] = if at == 64 { 0 } else { other[65] };
+            assert_eq!(find_in_udp6(&other, &Layers::find(&other)), None);
+        }
         // With the same bytes as ESP there is nothing wrong with the frame.
         frame[20] = IPPROTO_ESP;
         assert!(find(&frame).is_some());
