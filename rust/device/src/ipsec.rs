@@ -2,8 +2,9 @@
 
 //! Inline IPsec of one NIC: capabilities, SA tables and the processing of packets.
 //!
-//! Only the experimental crypto-only mode exists ([`espnic_wire::sa::TAIL_CRYPTO_ONLY`]). Standard SAs,
-//! for which the NIC would add and remove ESP itself, are refused; the capabilities offer none.
+//! There are SAs of the standard, for which the NIC adds and removes ESP itself (`packet`), and those of
+//! the experimental crypto-only mode (`crypto`). What both share is here, what differs has the same file
+//! names in both places.
 //!
 //! Administration commands ([`crate::admin`]) are executed one at a time; packets of any number of
 //! queues are processed at the same time under a read lock. Destroying an SA takes the write lock, so
@@ -14,11 +15,14 @@ mod capability;
 mod commands;
 mod config;
 mod counters;
+mod crypto;
 mod drop;
 mod events;
 pub mod faults;
 mod key_table;
 mod last;
+mod object;
+mod packet;
 mod record;
 mod room;
 mod rx;
@@ -26,6 +30,7 @@ mod sa;
 mod session;
 mod sparse;
 mod spi;
+mod state_object;
 mod table;
 mod tx;
 
@@ -33,6 +38,7 @@ pub use config::IpsecConfig;
 pub use drop::TxDrop;
 pub use events::{EventStats, Events};
 pub use key_table::KeyTable;
+pub use rx::Inbound;
 
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -117,7 +123,8 @@ impl Ipsec {
     ///
     /// Completes the inner checksum if the header asks for it. The caller must check that the driver may
     /// ask for segmentation. A single frame is moved out of `frame`, one to be segmented stays; nothing is
-    /// allocated if `out` has enough buffers.
+    /// allocated if `out` has enough buffers. If the SA ends at one of several packets, those before it are
+    /// sent, and the others counted.
     ///
     /// # Errors
     ///
@@ -132,13 +139,14 @@ impl Ipsec {
         self.session().transmit(hdr, frame, longest, out)
     }
 
-    /// Processes a frame from the wire. ESP for which there is an SA is verified and decrypted in
-    /// place and `hdr` says how that went; a packet that fails stays as it came. Everything else,
-    /// frame and header, is left alone.
+    /// Processes a frame from the wire. ESP for which there is an SA is verified and decrypted, and the
+    /// header says how that went. Crypto-only ESP is decrypted in place, that of other SAs becomes a plain
+    /// frame, or is dropped: its frame is then empty. A packet that fails and is delivered stays as it came.
+    /// Everything else, frame and header, is left alone.
     ///
     /// [`espnic_wire::hdr::F_DATA_VALID`] is set if the checksum inside the packet is right.
-    pub fn receive(&self, frame: &mut Frame, hdr: &mut NetHdr48) {
-        self.session().receive(frame, hdr);
+    pub fn receive(&self, inbound: &mut Inbound) {
+        self.session().receive(inbound);
     }
 
     /// [`Ipsec::transmit`] for every frame of a batch; returns how many were dropped. A batch costs less
@@ -153,7 +161,7 @@ impl Ipsec {
     }
 
     /// [`Ipsec::receive`] for every frame of a batch, which costs less than its frames one by one.
-    pub fn receive_all(&self, batch: &mut [(NetHdr48, Frame)]) {
+    pub fn receive_all(&self, batch: &mut [Inbound]) {
         self.session().receive_all(batch);
     }
 

@@ -13,7 +13,7 @@ use clap::Parser;
 use espnic_device::crypto::{AnyAead, Backend};
 use espnic_device::frame::Frame;
 use espnic_device::frames::Frames;
-use espnic_device::ipsec::IpsecConfig;
+use espnic_device::ipsec::{Inbound, IpsecConfig};
 use espnic_device::testing::{self, Engine, ESP, ICV};
 use espnic_esp::aead::Aead;
 use espnic_wire::hdr::{self, NetHdr48};
@@ -200,14 +200,11 @@ fn decrypt(
 ) -> Duration {
     let mut batch = batch(len, choose);
     sender.transmit_all(&mut batch, LONGEST, out);
-    let mut batch: Vec<_> = out
-        .drain()
-        .map(|frame| (NetHdr48::default(), frame))
-        .collect();
+    let mut batch: Vec<_> = out.drain().map(Inbound::from).collect();
     let start = Instant::now();
     ipsec.receive_all(&mut batch);
     let time = start.elapsed();
-    let done = |(hdr, _): &(NetHdr48, Frame)| hdr.net.flags == hdr::F_SECURITY | hdr::F_X_SEC;
+    let done = |inbound: &Inbound| inbound.hdr.net.flags == hdr::F_SECURITY | hdr::F_X_SEC;
     assert!(batch.iter().all(done), "packets were not decrypted");
     time
 }

@@ -2,10 +2,11 @@
 
 //! The transform for the algorithms and keys of an SA object.
 
+use super::capability::{Agreed, X_OPTIONS};
 use crate::admin::Refused;
 use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
 use espnic_wire::algorithm::{self, Mac};
-use espnic_wire::cap::{self, XSaEntry};
+use espnic_wire::cap;
 use espnic_wire::sa::{SaObject, KEY_MAX};
 use zeroize::Zeroizing;
 
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 pub(super) fn choose(
     libraries: Libraries,
     object: &SaObject,
-    entries: &[XSaEntry],
+    agreed: &Agreed,
 ) -> Result<(Suite, Cipher), Refused> {
     let mut rooms = Zeroizing::new([[0; KEY_MAX]; 2]);
     let [cipher_room, auth_room] = &mut *rooms;
@@ -27,12 +28,14 @@ pub(super) fn choose(
         cap::KIND_MAC => auth_key.len(),
         _ => cipher_key.len(),
     };
-    let icv_len = object.tail.icv_len;
-    let wanted = u16::try_from(object.base.options.get())
-        .ok()
-        .and_then(|options| known.single(object.base.mode, options, key_len, icv_len.into()))
-        .ok_or(Refused::FIELD)?;
-    if !entries.iter().any(|taken| wanted.is_within(taken)) {
+    let icv_len = match agreed.x_ipsec {
+        true => object.tail.icv_len,
+        false => usual_icv_len(known),
+    };
+    // Lossless: these options have two bits.
+    let options = (object.base.options.get() & u64::from(X_OPTIONS)) as u16;
+    let wanted = known.single(object.base.mode, options, key_len, icv_len.into());
+    if !agreed.allows(object, &wanted.ok_or(Refused::FIELD)?) {
         return Err(Refused::FIELD);
     }
     let suite = suite(known, icv_len).ok_or(Refused::FIELD)?;
@@ -48,6 +51,14 @@ pub(super) fn choose(
             KeyError::Unavailable => Refused::RESOURCE,
         })?;
     Ok((suite, cipher))
+}
+
+/// Length of the ICV where an object cannot say it: that of the RFC, and of several the longest.
+fn usual_icv_len(known: algorithm::Suite) -> u8 {
+    let of_cipher = || known.cipher().row().icv_lens.iter().copied().max();
+    let len = known.mac().map(|mac| mac.row().icv_len).or_else(of_cipher);
+    // At most 32.
+    len.unwrap_or(0) as u8
 }
 
 /// The suite of the crypto libraries.

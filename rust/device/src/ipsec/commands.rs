@@ -4,12 +4,13 @@
 
 use super::last::Last;
 use super::sa::Sa;
-use super::{capability, table, Ipsec};
+use super::{capability, state_object, table, Ipsec};
 use crate::admin::{Objects, Owner, Refused};
 use crate::crypto::Placed;
 use crate::misbehave::Deed;
 use espnic_wire::cap;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
+use espnic_wire::state::{OBJ_INB_STATE, OBJ_OUTB_STATE};
 
 impl Owner for Ipsec {
     fn ids(&self) -> &'static [u16] {
@@ -19,13 +20,14 @@ impl Owner for Ipsec {
     fn get(&self, id: u16) -> Result<Vec<u8>, Refused> {
         let mut agreed = self.agreed();
         agreed.exaggerated |= id == cap::IPSEC_RESOURCE && self.misbehaviour.takes(Deed::SaLimits);
-        capability::get(&agreed.limits(&self.config), id)
+        capability::get(&agreed.limits(&self.config), agreed.x_ipsec, id)
     }
 
     fn set(&self, id: u16, data: &[u8]) -> Result<(), Refused> {
         let mut agreed = self.agreed();
         let limits = agreed.limits(&self.config);
-        agreed.caps.set(&limits, id, data)
+        let x_ipsec = agreed.x_ipsec;
+        agreed.caps.set(&limits, x_ipsec, id, data)
     }
 
     fn has_objects(&self) -> bool {
@@ -40,14 +42,19 @@ impl Owner for Ipsec {
 
 impl Objects for Ipsec {
     fn types(&self) -> &'static [u16] {
-        &[OBJ_OUTB_SA, OBJ_INB_SA]
+        &[OBJ_OUTB_SA, OBJ_INB_SA, OBJ_OUTB_STATE, OBJ_INB_STATE]
     }
 
     fn limit(&self, obj_type: u16) -> Option<u32> {
-        self.agreed().caps.limit(obj_type)
+        let agreed = self.agreed();
+        match state_object::sa_type(obj_type) {
+            Some(sa_type) => agreed.caps.limit(sa_type).filter(|_| agreed.x_ipsec),
+            None => agreed.caps.limit(obj_type),
+        }
     }
 
     fn create(&self, obj_type: u16, id: u32, object: &[u8]) -> Result<(), Refused> {
+        refuse_state(obj_type)?;
         let agreed = self.agreed();
         if self.read_tables().get(obj_type, id).is_some() {
             return Err(Refused::EXISTS);
@@ -58,8 +65,7 @@ impl Objects for Ipsec {
         }
         self.faults.admit(&self.read_tables(), obj_type, object)?;
         // Outside the write lock: expanding a key takes longer than a packet.
-        let (libraries, entries) = (self.config.libraries, agreed.caps.x_entries());
-        let mut sa = Sa::new(libraries, entries, obj_type, id, object)?;
+        let mut sa = Sa::new(self.config.libraries, &agreed, obj_type, id, object)?;
         sa.last = Last::new(self.room.tick());
         if !self.read_tables().admits(obj_type, sa.spi) {
             return Err(Refused::RESOURCE);
@@ -69,11 +75,11 @@ impl Objects for Ipsec {
 
     /// Packets go on meanwhile. Commands are executed one at a time, so no other one waits to write.
     fn modify(&self, obj_type: u16, id: u32, object: &[u8]) -> Result<(), Refused> {
+        refuse_state(obj_type)?;
         let agreed = self.agreed();
         let tables = self.read_tables();
         let old = tables.get(obj_type, id).ok_or(Refused::MISSING)?;
-        let (libraries, entries) = (self.config.libraries, agreed.caps.x_entries());
-        let mut sa = Sa::new(libraries, entries, obj_type, id, object)?;
+        let mut sa = Sa::new(self.config.libraries, &agreed, obj_type, id, object)?;
         sa.replace(old)?;
         drop(tables);
         put(self, obj_type, sa)
@@ -82,15 +88,28 @@ impl Objects for Ipsec {
     /// Keys read as zero.
     fn query(&self, obj_type: u16, id: u32) -> Result<Vec<u8>, Refused> {
         let tables = self.read_tables();
+        if let Some(sa_type) = state_object::sa_type(obj_type) {
+            let sa = tables.get(sa_type, id).ok_or(Refused::MISSING)?;
+            return state_object::query(sa);
+        }
         tables.get(obj_type, id).ok_or(Refused::MISSING)?.query()
     }
 
     fn destroy(&self, obj_type: u16, id: u32) -> Result<(), Refused> {
+        refuse_state(obj_type)?;
         if self.misbehaviour.takes(Deed::RefuseDestroy) {
             return Err(Refused::FIELD);
         }
         let removed = self.write_tables().remove(obj_type, id);
         removed.ok_or(Refused::MISSING)
+    }
+}
+
+/// State objects can only be read.
+fn refuse_state(obj_type: u16) -> Result<(), Refused> {
+    match state_object::sa_type(obj_type) {
+        Some(_) => Err(Refused::OPCODE),
+        None => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ pub struct IpsecConfig {
     pub inb_sa_limit: u32,
     /// Largest number of outbound SAs.
     pub outb_sa_limit: u32,
-    /// Whether the experimental extension is offered; without it no SA can be created.
+    /// Whether the experimental extension is offered; without it there are only SAs of the standard.
     pub x_ipsec: bool,
     /// With more inbound SAs the NIC asks for the deletion of the one that was used least recently.
     pub delete_above: Option<u32>,

@@ -2,9 +2,10 @@
 
 //! Counters of inline IPsec. Names are stable: tests and people read them.
 
-use super::drop::TxDrop;
+use super::drop::{RxDrop, TxDrop};
 use super::tx::Sent;
 use crate::stats::counters;
+use espnic_esp::decap;
 use espnic_esp::engine::Error;
 use espnic_wire::hdr::{self, NetHdr48};
 use serde::Serialize;
@@ -30,8 +31,12 @@ counters! {
         tx_drop_unsupported: "ipsec_tx_drop_unsupported",
         /// See [`TxDrop::Long`].
         tx_drop_long: "ipsec_tx_drop_long",
-        /// See [`TxDrop::Sequence`].
+        /// See [`TxDrop::Sequence`]. In packet mode each segment without a number counts.
         tx_drop_sequence: "ipsec_tx_drop_sequence",
+        /// See [`TxDrop::Limit`]. Packets, so each segment beyond the limit counts.
+        tx_drop_limit: "ipsec_tx_drop_limit",
+        /// See [`TxDrop::HopLimit`].
+        tx_drop_hop_limit: "ipsec_tx_drop_hop_limit",
         /// Frames verified and decrypted.
         rx_packets: "ipsec_rx_packets",
         /// Bytes of these frames.
@@ -40,12 +45,26 @@ counters! {
         rx_csum_valid: "ipsec_rx_csum_valid",
         /// Frames with a wrong ICV.
         rx_auth_fail: "ipsec_rx_auth_fail",
-        /// Authentic frames with impossible padding.
+        /// Authentic frames with wrong padding.
         rx_format_fail: "ipsec_rx_format_fail",
         /// Frames too short for their SA, or whose text does not fill blocks.
         rx_length_fail: "ipsec_rx_length_fail",
         /// Frames that the cipher cannot process.
         rx_unsupported: "ipsec_rx_unsupported",
+        /// Frames that had come before.
+        rx_replay: "ipsec_rx_replay",
+        /// Frames behind the replay window.
+        rx_late: "ipsec_rx_late",
+        /// Frames after a hard limit of their SA.
+        rx_limit: "ipsec_rx_limit",
+        /// Authentic frames whose content is no packet of the SA's mode.
+        rx_inner_fail: "ipsec_rx_inner_fail",
+        /// Authentic frames that tell of congestion what their content cannot.
+        rx_congestion: "ipsec_rx_congestion",
+        /// Authentic dummy packets.
+        rx_dummy: "ipsec_rx_dummy",
+        /// Refused frames and dummy packets that were not delivered.
+        rx_dropped: "ipsec_rx_dropped",
         /// ESP without an SA, delivered untouched.
         rx_no_sa: "ipsec_rx_no_sa",
     }
@@ -67,26 +86,40 @@ pub struct Stats<'a> {
 }
 
 impl Counters {
-    /// Counts a frame of the guest that was dropped.
-    pub(super) fn dropped(&self, drop: TxDrop) {
-        match drop {
-            TxDrop::NoSa => self.tx_drop_no_sa.inc(),
-            TxDrop::Stale => self.tx_drop_stale.inc(),
-            TxDrop::Format => self.tx_drop_format.inc(),
-            TxDrop::Unsupported => self.tx_drop_unsupported.inc(),
-            TxDrop::Long => self.tx_drop_long.inc(),
-            TxDrop::Sequence => self.tx_drop_sequence.inc(),
-        }
+    /// Counts `packets` packets of the guest that were dropped.
+    pub(super) fn dropped(&self, drop: TxDrop, packets: u64) {
+        let counter = match drop {
+            TxDrop::NoSa => &self.tx_drop_no_sa,
+            TxDrop::Stale => &self.tx_drop_stale,
+            TxDrop::Format => &self.tx_drop_format,
+            TxDrop::Unsupported => &self.tx_drop_unsupported,
+            TxDrop::Long => &self.tx_drop_long,
+            TxDrop::Sequence => &self.tx_drop_sequence,
+            TxDrop::Limit => &self.tx_drop_limit,
+            TxDrop::HopLimit => &self.tx_drop_hop_limit,
+        };
+        counter.add(packets);
     }
 
     /// Counts a frame from the wire that has an SA and was refused.
-    pub(super) fn refused(&self, error: Error) {
-        match error {
-            Error::Auth => self.rx_auth_fail.inc(),
-            Error::Format => self.rx_format_fail.inc(),
-            Error::Length => self.rx_length_fail.inc(),
-            Error::Unsupported => self.rx_unsupported.inc(),
-        }
+    pub(super) fn refused(&self, drop: RxDrop) {
+        let counter = match drop {
+            RxDrop::Engine(Error::Auth) => &self.rx_auth_fail,
+            RxDrop::Engine(Error::Format) | RxDrop::Content(decap::Error::Padding) => {
+                &self.rx_format_fail
+            }
+            RxDrop::Engine(Error::Length) => &self.rx_length_fail,
+            RxDrop::Engine(Error::Unsupported) => &self.rx_unsupported,
+            RxDrop::Replay => &self.rx_replay,
+            RxDrop::Late => &self.rx_late,
+            RxDrop::Limit => &self.rx_limit,
+            RxDrop::Content(decap::Error::Dummy) => &self.rx_dummy,
+            RxDrop::Content(decap::Error::Congestion) => &self.rx_congestion,
+            RxDrop::Content(
+                decap::Error::Headers | decap::Error::NextHeader | decap::Error::Inner,
+            ) => &self.rx_inner_fail,
+        };
+        counter.inc();
     }
 
     /// Adds what a batch has counted.

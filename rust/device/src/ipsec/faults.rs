@@ -2,7 +2,8 @@
 
 //! Faults on purpose that only the owner of the keys and tables can make.
 
-use super::sa::Sa;
+use super::object;
+use super::sa::{Mode, Sa};
 use super::table::Tables;
 use crate::admin::Refused;
 use crate::frame::Frame;
@@ -11,9 +12,8 @@ use espnic_esp::packet::{self, ESP_HLEN};
 use espnic_esp::seq;
 use espnic_wire::algorithm::{Cipher, Suite};
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{SaObject, OBJ_INB_SA};
+use espnic_wire::sa::OBJ_INB_SA;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
-use zerocopy::FromBytes;
 
 /// A pad length that is wrong in all packets that are not longer than it.
 const WRONG_PAD_LEN: u8 = 255;
@@ -44,7 +44,7 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// The next `count` encrypted packets get an impossible pad length, but a right ICV. Only packets that
+    /// The next `count` packets of crypto-only SAs get an impossible pad length, but a right ICV. Only packets that
     /// are not longer than this pad length count.
     pub fn corrupt_padding(&self, count: u32) {
         self.padding.store(count, Ordering::Relaxed);
@@ -110,10 +110,9 @@ impl Faults {
 
     fn refuses(&self, object: &[u8]) -> bool {
         let refused = self.refused.load(Ordering::Relaxed);
-        // A shorter object will be refused anyway.
-        SaObject::ref_from_prefix(object)
+        object::view(&object::whole(object, true))
             .ok()
-            .and_then(|(object, _)| Suite::of(object))
+            .and_then(Suite::of)
             .is_some_and(|suite| number(suite.cipher()) == refused)
     }
 
@@ -149,6 +148,10 @@ impl Faults {
         let Some(sa) = tables.outb.get(hdr.out.resource_id.get()) else {
             return;
         };
+        // The header does not have the numbers of other packets.
+        if !matches!(sa.mode, Mode::Crypto(_)) {
+            return;
+        }
         let mut first = None;
         for (index, frame) in frames.enumerate() {
             let Some(esp) = packet::find(frame, frame.layers()) else {

@@ -17,7 +17,8 @@ use espnic_wire::cap;
 use espnic_wire::sa::{self, SaObject, KEY_MAX};
 use zeroize::Zeroizing;
 
-use super::sa::{self as stored, Sa};
+use super::object as stored;
+use super::sa::Sa;
 use crate::limit::Limit;
 
 /// Only the owner can read or write the file.

@@ -4,16 +4,34 @@
 
 use super::counters::{Counters, Tally};
 use super::faults::Faults;
-use super::sa::Sa;
+use super::sa::{Mode, Sa};
 use super::table::Tables;
+use super::{crypto, packet};
 use crate::frame::Frame;
-use espnic_esp::checksum::UDP_FIELD;
-use espnic_esp::engine::{self, Error};
-use espnic_esp::inner;
-use espnic_esp::ip::UDP_HLEN;
-use espnic_esp::packet::{self, Esp};
+use espnic_esp::packet as esp;
 use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
+
+/// A frame from the wire, on its way to the driver.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    /// The header for the driver.
+    pub hdr: NetHdr48,
+    /// The frame. One that IPsec has dropped is empty.
+    pub frame: Frame,
+    /// A rule of the flow filter sends the frame to IPsec. Without it only crypto-only SAs take it.
+    pub by_rule: bool,
+}
+
+impl From<Frame> for Inbound {
+    /// A frame that no rule sends to IPsec.
+    fn from(frame: Frame) -> Self {
+        Self {
+            frame,
+            ..Self::default()
+        }
+    }
+}
 
 /// See [`super::Ipsec::receive`]. `now` is the time of [`super::room::Room`].
 #[inline]
@@ -22,93 +40,51 @@ pub(super) fn process(
     counters: &Counters,
     tally: &mut Tally,
     faults: &Faults,
-    frame: &mut Frame,
-    hdr: &mut NetHdr48,
+    inbound: &mut Inbound,
     now: u64,
 ) {
-    let Some(esp) = packet::find(frame, frame.layers()) else {
+    let Inbound {
+        hdr,
+        frame,
+        by_rule,
+    } = inbound;
+    let found = match *by_rule {
+        true => packet::rx::find(frame),
+        false => esp::find(frame, frame.layers()),
+    };
+    let Some(esp) = found else {
         return;
     };
-    let Some(sa) = tables.inbound(&esp, frame) else {
+    let Some(sa) = tables.inbound(&esp, frame, *by_rule) else {
         // Anything can be in UDP.
         if esp.udp.is_none() {
             counters.rx_no_sa.inc();
         }
         return;
     };
-    let len = frame.len();
-    let esn_hi = sa.infer_esn_hi(esp.seq);
-    let result = match faults.is_unsupported() {
-        true => Err(Error::Unsupported),
-        false => open(sa, &esp, esn_hi, frame),
-    };
-    match result {
-        Ok(checksum) => {
-            sa.last.set(now);
-            tally.received(checksum, len);
+    match &sa.mode {
+        Mode::Crypto(numbers) => {
+            crypto::rx::process(counters, tally, faults, sa, numbers, &esp, frame, hdr, now)
         }
-        Err(error) => counters.refused(error),
-    }
-    fill(hdr, sa, &esp, esn_hi, result);
-}
-
-/// Opens the packet; tells whether the checksum inside it is right.
-#[inline]
-fn open(sa: &Sa, esp: &Esp, esn_hi: u32, frame: &mut Frame) -> Result<bool, Error> {
-    let open = |head: &[u8], rest: &mut [u8]| {
-        let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
-        let opened = engine::open(&sa.cipher, &sa.params, esn_hi, packet)?;
-        sa.verified(esn_hi, esp.seq);
-        Ok(inner::checksum_is_right(&opened, sa.tunnel, || {
-            esp.addresses(head)
-        }))
-    };
-    let result = frame
-        .change(esp.offset, open)
-        .unwrap_or(Err(Error::Length))?;
-    if esp.udp.is_some() {
-        forget_udp_checksum(esp, frame);
-    }
-    Ok(result)
-}
-
-/// Takes the checksum out of the UDP header in front of ESP: it was that of the ciphertext, and the ICV
-/// has proven more (RFC 3948, section 2.1). Zero is none.
-fn forget_udp_checksum(esp: &Esp, frame: &mut Frame) {
-    let at = esp.offset - UDP_HLEN + UDP_FIELD;
-    frame.change(at, |_, rest| {
-        if let Some(checksum) = rest.first_chunk_mut::<2>() {
-            *checksum = [0; 2];
+        Mode::Packet(mode) => {
+            packet::rx::process(counters, tally, faults, sa, mode, &esp, frame, hdr, now)
         }
-    });
+    }
 }
 
-/// Writes to `hdr` the result for a packet that has an SA.
+/// Marks `hdr` as that of a packet that went through IPsec under `sa`, with this result. `extension` is
+/// [`hdr::F_X_SEC`], or 0 if the driver does not know that part of the header.
 #[inline]
-fn fill(hdr: &mut NetHdr48, sa: &Sa, esp: &Esp, esn_hi: u32, result: Result<bool, Error>) {
-    let sec_status = match result {
-        Ok(_) => hdr::SEC_OK,
-        Err(Error::Auth) => hdr::SEC_AUTH,
-        Err(Error::Format) => hdr::SEC_FORMAT,
-        Err(Error::Length) => hdr::SEC_LENGTH,
-        Err(Error::Unsupported) => hdr::SEC_UNSUPPORTED,
-    };
-    hdr.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
+pub(super) fn mark(hdr: &mut NetHdr48, sa: &Sa, sec_status: u8, extension: u8) {
+    hdr.net.flags |= hdr::F_SECURITY | extension;
     if sec_status != hdr::SEC_OK {
         hdr.net.flags |= hdr::F_SECURITY_ERR;
-    }
-    if result == Ok(true) {
-        hdr.net.flags |= hdr::F_DATA_VALID;
     }
     hdr.out.resource_id = sa.id.into();
     hdr.out.resource_type = wire::OBJ_INB_SA.into();
     // Field by field: building a header first and copying it costs more than all of this.
     let sec = &mut hdr.sec;
     *sec = SecExt::default();
-    sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
     sec.sec_status = sec_status;
-    // At most 54.
-    sec.esp_offset = (esp.offset as u16).into();
-    sec.esn_hi = esn_hi.into();
     sec.generation = sa.generation.into();
 }

@@ -6,7 +6,9 @@ use super::counters::{Counters, Tally};
 use super::drop::TxDrop;
 use super::faults::Faults;
 use super::room::Room;
+use super::rx::Inbound;
 use super::table::{Slots, Tables};
+use super::tx::Sent;
 use super::{record, rx, tx};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -21,7 +23,7 @@ const CHUNK: usize = 64;
 /// of memory, more does not fit the first-level cache.
 const NEAR: usize = 3;
 
-/// Frames with their headers.
+/// Frames to be sent, with their headers.
 type Batch = [(NetHdr48, Frame)];
 
 /// While it lives no SA can be created or destroyed.
@@ -44,7 +46,8 @@ impl Session<'_> {
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
         let before = out.len();
-        match tx::protect(&self.tables, hdr, frame, longest, out) {
+        let sent = tx::protect(&self.tables, hdr, frame, longest, out);
+        match sent.and_then(|sent| self.without_end(sent)) {
             Ok(sent) => {
                 self.tally.transmitted(hdr, sent);
                 if self.faults.spoil_padding() {
@@ -55,9 +58,26 @@ impl Session<'_> {
             }
             Err(drop) => {
                 log::trace!("a frame for an SA is dropped: {drop}");
-                self.counters.dropped(drop);
+                self.counters.dropped(drop, 1);
                 Err(drop)
             }
+        }
+    }
+
+    /// Counts what was not sent because the SA ended. If that is all, it is an error, which will count once
+    /// more.
+    #[inline]
+    fn without_end(&self, sent: Sent) -> Result<Sent, TxDrop> {
+        if sent.beyond == 0 {
+            return Ok(sent);
+        }
+        let nothing = sent.frames == 0;
+        let beyond = u64::from(sent.beyond) - u64::from(nothing);
+        self.counters.dropped(sent.end, beyond);
+        if nothing {
+            Err(sent.end)
+        } else {
+            Ok(sent)
         }
     }
 
@@ -80,15 +100,16 @@ impl Session<'_> {
     }
 
     /// See [`super::Ipsec::receive`].
-    pub(super) fn receive(&mut self, frame: &mut Frame, hdr: &mut NetHdr48) {
+    pub(super) fn receive(&mut self, inbound: &mut Inbound) {
         let now = self.room.begin(&self.tables);
-        self.receive_at(now, frame, hdr);
+        self.receive_at(now, inbound);
     }
 
     #[inline]
-    fn receive_at(&mut self, now: u64, frame: &mut Frame, hdr: &mut NetHdr48) {
+    fn receive_at(&mut self, now: u64, inbound: &mut Inbound) {
         let (counters, tally) = (self.counters, &mut self.tally);
-        rx::process(&self.tables, counters, tally, self.faults, frame, hdr, now);
+        rx::process(&self.tables, counters, tally, self.faults, inbound, now);
+        let Inbound { hdr, frame, .. } = inbound;
         self.room.mark(&self.tables, hdr);
         self.faults.mark(hdr);
         if self.misbehaviour.active() {
@@ -97,13 +118,13 @@ impl Session<'_> {
     }
 
     /// See [`super::Ipsec::receive_all`].
-    pub(super) fn receive_all(&mut self, batch: &mut Batch) {
+    pub(super) fn receive_all(&mut self, batch: &mut [Inbound]) {
         let now = self.room.begin(&self.tables);
         for chunk in batch.chunks_mut(CHUNK) {
             let window = PrefetchWindow::inbound(&self.tables, chunk);
-            for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
+            for (index, inbound) in chunk.iter_mut().enumerate() {
                 window.prefetch(&self.tables.inb, index);
-                self.receive_at(now, frame, hdr);
+                self.receive_at(now, inbound);
             }
         }
     }
@@ -131,8 +152,9 @@ impl PrefetchWindow {
     }
 
     #[inline]
-    fn inbound(tables: &Tables, chunk: &Batch) -> Self {
-        let mut window = Self::new(chunk, |(_, frame)| packet::peek_spi(frame, frame.layers()));
+    fn inbound(tables: &Tables, chunk: &[Inbound]) -> Self {
+        let spi = |Inbound { frame, .. }: &Inbound| packet::peek_spi(frame, frame.layers());
+        let mut window = Self::new(chunk, spi);
         for spi in window.ids() {
             tables.by_spi.prefetch(spi);
         }
@@ -145,7 +167,7 @@ impl PrefetchWindow {
 
     /// Finds the SAs of a chunk. `name` gives the id of a packet's SA, or an SPI from which it follows.
     #[inline]
-    fn new(chunk: &Batch, name: impl Fn(&(NetHdr48, Frame)) -> u32) -> Self {
+    fn new<T>(chunk: &[T], name: impl Fn(&T) -> u32) -> Self {
         let (mut ids, mut end, mut last) = ([NOTHING; CHUNK], 0, NOTHING);
         for (index, (id, packet)) in ids.iter_mut().zip(chunk).enumerate() {
             let name = name(packet);

@@ -96,13 +96,14 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Inbound SA of a packet that was found in `frame`: the oldest that takes it.
+    /// Inbound SA of a packet that was found in `frame`: the oldest that takes it. `by_rule` tells whether a
+    /// rule of the flow filter sent the packet to IPsec.
     #[inline]
-    pub(super) fn inbound(&self, esp: &Esp, frame: &[u8]) -> Option<&Sa> {
+    pub(super) fn inbound(&self, esp: &Esp, frame: &[u8], by_rule: bool) -> Option<&Sa> {
         self.by_spi
             .ids(esp.spi)
             .filter_map(|id| self.inb.get(id))
-            .find(|sa| sa.takes(esp, frame))
+            .find(|sa| sa.takes(esp, frame, by_rule))
     }
 
     /// Whether one more SA may have this SPI; outbound ones are not found by it.
@@ -136,13 +137,13 @@ impl Tables {
 
     /// Adds an SA, or replaces the one with its id, which has its SPI and keeps its age.
     pub(super) fn put(&mut self, obj_type: u16, sa: Placed<Sa>) {
+        let (id, spi) = (sa.id, sa.spi);
+        if let Some(old) = self.get(obj_type, id) {
+            sa.take_over(old);
+        }
         if obj_type == OBJ_OUTB_SA {
             self.outb.put(sa);
             return;
-        }
-        let (id, spi) = (sa.id, sa.spi);
-        if let Some(old) = self.inb.get(id) {
-            sa.last.take_over(&old.last);
         }
         if self.inb.put(sa).is_none() {
             self.by_spi.insert(spi, id);

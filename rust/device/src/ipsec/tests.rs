@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod nat;
 mod numbers;
+mod packet;
 mod packets;
 mod room;
 mod segments;
@@ -94,9 +95,11 @@ fn send(ipsec: &Engine, hdr: &NetHdr48, frame: &mut Vec<u8>) -> Result<(), TxDro
 
 /// Receives a frame, which has the same length afterwards.
 fn receive_bytes(ipsec: &Engine, bytes: &mut [u8], hdr: &mut NetHdr48) {
-    let mut frame = Frame::from(bytes.to_vec());
-    ipsec.receive(&mut frame, hdr);
-    bytes.copy_from_slice(&frame);
+    let mut inbound = Inbound::from(Frame::from(bytes.to_vec()));
+    inbound.hdr = *hdr;
+    ipsec.receive(&mut inbound);
+    bytes.copy_from_slice(&inbound.frame);
+    *hdr = inbound.hdr;
 }
 
 /// Status of a received frame, `None` if it was left alone.

@@ -144,7 +144,7 @@ mod tests {
             ipsec: false,
             ..config()
         };
-        // The standard's own SAs do not exist, so its bit is not offered alone.
+        // The standard's bits are not offered alone.
         let standard = NetConfig {
             x_ipsec: false,
             ..config()

@@ -14,6 +14,7 @@ use super::state::{Device, NetState};
 use super::{csum, steer, used, BATCH};
 use crate::filter::{Matcher, Verdict};
 use crate::frame::Frame;
+use crate::ipsec::Inbound;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -71,7 +72,13 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
         done,
         ..
     } = net;
-    for (received, verdict) in received.drain(..).zip(verdicts.drain(..)) {
+    for (inbound, verdict) in received.drain(..).zip(verdicts.drain(..)) {
+        if inbound.frame.is_empty() {
+            // IPsec has dropped and counted it.
+            done.push(inbound.frame.into());
+            continue;
+        }
+        let received = (inbound.hdr, inbound.frame);
         let verdict = again(nic, rules.as_deref(), &received, verdict);
         let left = enqueue(nic, virtio, active, pending, received, verdict);
         done.extend(left.map(Vec::from));
@@ -97,7 +104,10 @@ fn filter(nic: &Nic, rules: Option<&Matcher>, net: &mut NetState) {
             Verdict::Ipsec | Verdict::IpsecAgain => nic.filter.stats().ipsec.inc(),
             Verdict::Pass | Verdict::Queue(_) => {}
         }
-        net.received.push((NetHdr48::default(), frame));
+        net.received.push(Inbound {
+            by_rule: matches!(verdict, Verdict::Ipsec | Verdict::IpsecAgain),
+            ..frame.into()
+        });
         net.verdicts.push(verdict);
     }
 }

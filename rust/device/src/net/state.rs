@@ -4,11 +4,12 @@
 
 use super::late::Late;
 use super::offer::NetConfig;
-use super::pending::{Pending, Received};
+use super::pending::Pending;
 use super::unanswered::Unanswered;
 use crate::filter::Verdict;
 use crate::frame::Frame;
 use crate::frames::Frames;
+use crate::ipsec::Inbound;
 use crate::ports::RxBacklog;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::MAX_QUEUE_SIZE;
@@ -30,7 +31,7 @@ pub struct NetState {
     /// Frames that came out of the backlog.
     pub arrived: Frames,
     /// Frames on their way through IPsec to a queue.
-    pub received: Vec<Received>,
+    pub received: Vec<Inbound>,
     /// What the flow filter says to each of them.
     pub verdicts: Vec<Verdict>,
     /// Buffers of frames that were delivered.

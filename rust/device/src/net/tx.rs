@@ -233,10 +233,11 @@ fn flush(nic: &Nic, rules: &Rules, net: &mut NetState) {
     }
     let bytes = |batch: &[(NetHdr48, Frame)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
     let (count, before) = (net.tx_batch.len(), bytes(&net.tx_batch));
-    // The length of each has been compared with what its tags allow.
+    // IPsec sends frames without tags only.
+    let longest = ETH_HLEN + usize::from(rules.mtu);
     let dropped = nic
         .ipsec
-        .transmit_all(&mut net.tx_batch, rules.longest_sent(), &mut net.wire);
+        .transmit_all(&mut net.tx_batch, longest, &mut net.wire);
     // Sent frames have been moved away, so dropped ones are left.
     let left = bytes(&net.tx_batch);
     nic.stats.tx_frames.add((count - dropped) as u64);

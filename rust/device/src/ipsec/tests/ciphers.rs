@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 /// Algorithms of an object, as its fields say it.
 #[derive(Clone, Copy, Debug)]
-struct Algorithms {
+pub(super) struct Algorithms {
     aead: u32,
     cipher: u64,
     mac: u64,
@@ -18,7 +18,7 @@ struct Algorithms {
 }
 
 impl Algorithms {
-    fn all() -> Vec<Self> {
+    pub(super) fn all() -> Vec<Self> {
         let new = |aead, cipher, mac, key, auth, icv| Self {
             aead,
             cipher,
@@ -49,7 +49,7 @@ impl Algorithms {
         self.cipher != 0
     }
 
-    fn object(&self, obj_type: u16, esn: bool) -> SaObject {
+    pub(super) fn object(&self, obj_type: u16, esn: bool) -> SaObject {
         let mut object = object(obj_type);
         object.tail.aead_algo = self.aead.into();
         object.base.cipher_algo = self.cipher.into();

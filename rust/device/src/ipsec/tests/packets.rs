@@ -316,10 +316,10 @@ fn a_batch_is_its_packets() {
     let mut batch: Vec<_> = sent
         .into_iter()
         .chain([vec![0; 10], vec![]])
-        .map(|frame| (NetHdr48::default(), Frame::from(frame)))
+        .map(|frame| Inbound::from(Frame::from(frame)))
         .collect();
     b.receive_all(&mut batch);
-    let decrypted = batch.iter().filter(|(hdr, _)| hdr.has(F_SECURITY)).count();
+    let decrypted = batch.iter().filter(|one| one.hdr.has(F_SECURITY)).count();
     assert_eq!((decrypted, counter(&b, "ipsec_rx_no_sa")), (10, 10));
     assert_eq!(counter(&b, "ipsec_rx_packets"), 10);
 }

@@ -150,10 +150,10 @@ fn forged_packets_are_no_use_of_an_sa() {
 fn a_batch_is_one_moment() {
     let mut nics = Nics::new(3, Some(2));
     let mut batch: Vec<_> = [2, 0, 0, 1]
-        .map(|id| (NetHdr48::default(), Frame::from(nics.packet(id))))
+        .map(|id| Inbound::from(Frame::from(nics.packet(id))))
         .into();
     nics.b.receive_all(&mut batch);
-    let flags: Vec<_> = batch.iter().map(|(hdr, _)| hdr.sec.ndis_flags).collect();
+    let flags: Vec<_> = batch.iter().map(|one| one.hdr.sec.ndis_flags).collect();
     assert_eq!(flags, [0, hdr::NDIS_SA_DELETE_REQ, 0, 0]);
     nics.b.delete_above(Some(1));
     // Of those that were used at the same time the first one.

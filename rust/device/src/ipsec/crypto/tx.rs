@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Outbound packets of crypto-only SAs.
+
+use super::super::drop::TxDrop;
+use super::super::sa::Sa;
+use super::super::tx::Sent;
+use crate::frame::Frame;
+use crate::frames::Frames;
+use espnic_esp::engine;
+use espnic_esp::packet::{self, Esp, ESP_HLEN};
+use espnic_esp::segment::{EspRequest, Request, Segments};
+use espnic_esp::{checksum, seq};
+use espnic_wire::hdr::{self, NetHdr48};
+
+/// See [`super::super::tx::protect`], of an SA whose generation is right.
+#[inline]
+pub(in super::super) fn protect(
+    sa: &Sa,
+    hdr: &NetHdr48,
+    frame: &mut Frame,
+    longest: usize,
+    out: &mut Frames,
+) -> Result<Sent, TxDrop> {
+    if hdr.net.gso_type == hdr::GSO_NONE {
+        if frame.len() > longest {
+            return Err(TxDrop::Long);
+        }
+        single(sa, hdr, frame)?;
+        let bytes = frame.len();
+        out.push(std::mem::take(frame));
+        return Ok(Sent::all(1, bytes));
+    }
+    let before = out.len();
+    segmented(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
+}
+
+/// Encrypts a frame that is one packet.
+#[inline]
+fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
+    let esp = packet::find(frame, frame.layers()).ok_or(TxDrop::Format)?;
+    check(sa, hdr, &esp)?;
+    let trailer_len = usize::from(hdr.sec.trailer_len.get());
+    if esp.end != frame.len() || !sa.sends_from(esp.udp) {
+        return Err(TxDrop::Format);
+    }
+    if hdr.has(hdr::F_NEEDS_CSUM) {
+        complete_checksum(sa, hdr, esp.offset, trailer_len, frame)?;
+    }
+    let esn_hi = hdr.sec.esn_hi.get();
+    frame
+        .change(esp.offset, |_, packet| {
+            seal(sa, esn_hi, trailer_len, packet)
+        })
+        .unwrap_or(Err(TxDrop::Format))
+}
+
+/// Segments a frame and encrypts the segments.
+#[inline(never)]
+fn segmented(
+    sa: &Sa,
+    hdr: &NetHdr48,
+    frame: &Frame,
+    longest: usize,
+    out: &mut Frames,
+) -> Result<Sent, TxDrop> {
+    let family = match hdr.net.gso_type {
+        hdr::GSO_TCPV4 => 4,
+        hdr::GSO_TCPV6 => 6,
+        _ => return Err(TxDrop::Unsupported),
+    };
+    let esp = packet::find_unsegmented(frame, frame.layers()).ok_or(TxDrop::Format)?;
+    check(sa, hdr, &esp)?;
+    let fits = hdr.has(hdr::F_NEEDS_CSUM)
+        && usize::from(hdr.net.csum_offset.get()) == checksum::TCP_FIELD
+        && hdr.sec.trailer_len.get() == 0
+        && sa.sends_from(None);
+    if !fits {
+        return Err(TxDrop::Format);
+    }
+    let request = Request {
+        family,
+        tcp: hdr.net.csum_start.get().into(),
+        size: hdr.net.gso_size.get().into(),
+    };
+    let esp = EspRequest {
+        offset: esp.offset,
+        layout: sa.params.layout,
+        tunnel: sa.tunnel,
+        next_header: hdr.sec.next_header,
+        seq: seq::join(hdr.sec.esn_hi.get(), esp.seq),
+        esn: sa.params.esn,
+    };
+    let segments = Segments::in_esp(frame, frame.layers(), &request, &esp)?;
+    if segments.longest() > longest {
+        return Err(TxDrop::Long);
+    }
+    let mut sent = Sent::all(segments.count(), 0);
+    for index in 0..segments.count() {
+        let len = segments.len(index);
+        let mut segment = out.buffer(len);
+        segments.write(index, &mut segment)?;
+        let number = segments.seq(index).ok_or(TxDrop::Sequence)?;
+        let trailer_len = segments.trailer_len(index);
+        let packet = segment.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
+        seal(sa, seq::hi(number), trailer_len, packet)?;
+        sent.bytes += len;
+        // All headers but the lengths are those of the frame.
+        out.push(Frame::with_layers(segment, frame.layers().ending_at(len)));
+    }
+    Ok(sent)
+}
+
+/// Checks that the packet belongs to the SA, and that ESP is where the header says.
+#[inline]
+fn check(sa: &Sa, hdr: &NetHdr48, esp: &Esp) -> Result<(), TxDrop> {
+    if sa.spi != esp.spi {
+        return Err(TxDrop::Stale);
+    }
+    if esp.offset != usize::from(hdr.sec.esp_offset.get()) {
+        return Err(TxDrop::Format);
+    }
+    Ok(())
+}
+
+/// Completes the inner checksum. The payload ends where the trailer starts.
+#[inline(never)]
+fn complete_checksum(
+    sa: &Sa,
+    hdr: &NetHdr48,
+    esp_offset: usize,
+    trailer_len: usize,
+    frame: &mut Frame,
+) -> Result<(), TxDrop> {
+    let payload = esp_offset + ESP_HLEN + usize::from(sa.params.layout.iv_len);
+    let start = usize::from(hdr.net.csum_start.get());
+    let offset = usize::from(hdr.net.csum_offset.get());
+    let end = frame.len().checked_sub(trailer_len);
+    let Some(end) = end.filter(|_| start >= payload) else {
+        return Err(TxDrop::Format);
+    };
+    let complete = |_: &[u8], rest: &mut [u8]| {
+        let end = end.checked_sub(start)?;
+        checksum::complete(rest, 0, offset, end).then_some(())
+    };
+    let done = frame.change(start, complete).flatten();
+    done.ok_or(TxDrop::Format)
+}
+
+#[inline]
+fn seal(sa: &Sa, esn_hi: u32, trailer_len: usize, packet: &mut [u8]) -> Result<(), TxDrop> {
+    Ok(engine::seal(
+        &sa.cipher,
+        &sa.params,
+        esn_hi,
+        trailer_len,
+        packet,
+    )?)
+}

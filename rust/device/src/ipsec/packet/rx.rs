@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Inbound packets of SAs of the standard: window, decryption, limits, decapsulation.
+//!
+//! A packet that fails is dropped, or delivered as it came if the SA wants it so; its text is never
+//! visible. What the SA counts is only changed by authentic packets.
+
+use super::super::counters::{Counters, Tally};
+use super::super::drop::RxDrop;
+use super::super::faults::Faults;
+use super::super::rx::mark;
+use super::super::sa::Sa;
+use super::sa::{Packet, Receiver, Way};
+use crate::frame::Frame;
+use espnic_esp::decap;
+use espnic_esp::engine::{self, Error, Transform};
+use espnic_esp::inner;
+use espnic_esp::ip::{
+    put_be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP,
+};
+use espnic_esp::packet::{self, Esp};
+use espnic_esp::seq;
+use espnic_wire::hdr::{self, NetHdr48};
+
+/// Length of the two Ethernet addresses, which stay.
+const ADDRESSES: usize = ETH_HLEN - 2;
+
+/// An authentic packet that has become a plain one.
+struct Opened {
+    /// 64-bit sequence number.
+    number: u64,
+    /// Its checksum is right.
+    checksum: bool,
+    /// The SA is past a soft limit.
+    soft: bool,
+}
+
+/// The ESP packet in a frame that a rule sends to IPsec.
+#[inline]
+pub(in super::super) fn find(frame: &Frame) -> Option<Esp> {
+    packet::find(frame, frame.layers()).or_else(|| packet::find_in_udp6(frame, frame.layers()))
+}
+
+/// See [`super::super::Ipsec::receive`], of a packet with its SA. `now` is the time of
+/// [`super::super::room::Room`].
+#[inline(never)]
+#[allow(clippy::too_many_arguments)]
+pub(in super::super) fn process(
+    counters: &Counters,
+    tally: &mut Tally,
+    faults: &Faults,
+    sa: &Sa,
+    mode: &Packet,
+    esp: &Esp,
+    frame: &mut Frame,
+    hdr: &mut NetHdr48,
+    now: u64,
+) {
+    let Way::In(receiver) = &mode.way else {
+        return;
+    };
+    let len = frame.len();
+    let extension = if mode.x_ipsec { hdr::F_X_SEC } else { 0 };
+    let result = match faults.is_unsupported() {
+        true => Err(Error::Unsupported.into()),
+        false => open(sa, receiver, esp, frame),
+    };
+    match result {
+        Ok(opened) => {
+            sa.last.set(now);
+            tally.received(opened.checksum, len);
+            mark(hdr, sa, hdr::SEC_OK, extension);
+            if opened.checksum {
+                hdr.net.flags |= hdr::F_DATA_VALID;
+            }
+            if opened.soft {
+                hdr.net.flags |= hdr::F_SOFT_EXPIRY_WARN;
+            }
+            hdr.sec.esn_hi = seq::hi(opened.number).into();
+        }
+        Err(drop) => {
+            counters.refused(drop);
+            receiver.refuse(drop);
+            if mode.delivers_errors && drop != RxDrop::Content(decap::Error::Dummy) {
+                mark(hdr, sa, drop.status(), extension);
+                // At most 62.
+                hdr.sec.esp_offset = (esp.offset as u16).into();
+            } else {
+                counters.rx_dropped.inc();
+                frame.truncate(0);
+            }
+        }
+    }
+}
+
+fn open(sa: &Sa, receiver: &Receiver, esp: &Esp, frame: &mut Frame) -> Result<Opened, RxDrop> {
+    let number = receiver.expect(esp.seq)?;
+    let decrypt = |head: &[u8], rest: &mut [u8]| {
+        let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
+        let opened = engine::open(&sa.cipher, &sa.params, seq::hi(number), packet)?;
+        let is_right = inner::checksum_is_right(&opened, sa.tunnel, || esp.addresses(head));
+        // Behind a NAT the checksum is that of other addresses; the ICV has proven more (RFC 3948, section
+        // 3.1.2).
+        let natted = !sa.tunnel
+            && esp.udp.is_some()
+            && matches!(opened.next_header, IPPROTO_TCP | IPPROTO_UDP);
+        // At most an IP packet.
+        Ok((opened.payload.len() as u32, is_right || natted))
+    };
+    let opened: Result<_, Error> = frame
+        .change(esp.offset, decrypt)
+        .unwrap_or(Err(Error::Length));
+    let (bytes, checksum) = opened?;
+    let taken = receiver
+        .accept(number, bytes)
+        .and_then(|soft| strip(receiver, esp, frame).map(|()| soft));
+    if taken.is_err() {
+        close(sa, esp, number, frame);
+    }
+    taken.map(|soft| Opened {
+        number,
+        checksum,
+        soft,
+    })
+}
+
+/// Makes a plain frame of one whose packet is decrypted: Ethernet addresses, the EtherType of what comes
+/// out, and that.
+fn strip(receiver: &Receiver, esp: &Esp, frame: &mut Frame) -> Result<(), RxDrop> {
+    let mut bytes = Vec::from(std::mem::take(frame));
+    let result = match bytes.get_mut(ETH_HLEN..esp.end) {
+        Some(packet) => receiver.rules.strip(packet, esp.offset - ETH_HLEN),
+        None => Err(decap::Error::Headers),
+    };
+    if let Ok(packet) = &result {
+        // What was in front of the packet has room for the Ethernet header.
+        let start = packet.range.start;
+        bytes.truncate(ETH_HLEN + packet.range.end);
+        bytes.copy_within(..ADDRESSES, start);
+        let kind = match packet.v6 {
+            true => ETHERTYPE_IPV6,
+            false => ETHERTYPE_IPV4,
+        };
+        put_be16(&mut bytes, start + ADDRESSES, kind);
+        bytes.drain(..start);
+    }
+    *frame = bytes.into();
+    Ok(result.map(drop)?)
+}
+
+/// Makes the packet again what came from the wire: under its IV there is only one ciphertext.
+fn close(sa: &Sa, esp: &Esp, number: u64, frame: &mut Frame) {
+    let esn_hi = sa.params.esn.then_some(seq::hi(number));
+    let encrypt = |_: &[u8], rest: &mut [u8]| {
+        let packet = rest.get_mut(..esp.end - esp.offset)?;
+        sa.cipher.seal(esn_hi, packet).ok()
+    };
+    if frame.change(esp.offset, encrypt).flatten().is_none() {
+        // It cannot happen, as the packet was opened; a text must not be seen even so.
+        frame.truncate(0);
+    }
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Outbound packets of SAs of the standard: segment, complete checksums, encapsulate, encrypt.
+//!
+//! Whatever is refused stays in the caller's frame, so nothing of it can go out in the clear. A number is
+//! only taken when everything that can be wrong with the packet has been looked at.
+
+use super::super::drop::TxDrop;
+use super::super::sa::Sa;
+use super::super::tx::Sent;
+use super::sa::{Numbers, Packet, Sender, Way};
+use crate::frame::Frame;
+use crate::frames::Frames;
+use espnic_esp::checksum;
+use espnic_esp::encap::{Number, Plan};
+use espnic_esp::engine;
+use espnic_esp::ip::{put_be16, Ip, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN};
+use espnic_esp::lifetime::Batch;
+use espnic_esp::packet::ESP_HLEN;
+use espnic_esp::segment::{Request, Segments};
+use espnic_esp::seq;
+use espnic_wire::hdr::{self, NetHdr48};
+
+/// Length of the two Ethernet addresses, which stay.
+const ADDRESSES: usize = ETH_HLEN - 2;
+
+/// See [`super::super::tx::protect`], of an SA whose generation is right.
+#[inline(never)]
+pub(in super::super) fn protect(
+    sa: &Sa,
+    mode: &Packet,
+    hdr: &NetHdr48,
+    frame: &mut Frame,
+    longest: usize,
+    out: &mut Frames,
+) -> Result<Sent, TxDrop> {
+    let Way::Out(sender) = &mode.way else {
+        return Err(TxDrop::NoSa);
+    };
+    let before = out.len();
+    let way = Transmission {
+        sa,
+        sender,
+        longest,
+    };
+    let sent = match hdr.net.gso_type {
+        hdr::GSO_NONE => way.single(hdr, frame, out),
+        _ => way.segmented(hdr, frame, out),
+    };
+    sent.inspect_err(|_| out.truncate(before))
+}
+
+/// The SA of a packet, and what it must fit.
+struct Transmission<'a> {
+    sa: &'a Sa,
+    sender: &'a Sender,
+    /// Most bytes of a frame on the wire.
+    longest: usize,
+}
+
+impl Transmission<'_> {
+    fn single(&self, hdr: &NetHdr48, frame: &mut Frame, out: &mut Frames) -> Result<Sent, TxDrop> {
+        let ip = frame.layers().packet(frame.len());
+        let ip = ip.filter(is_untagged).ok_or(TxDrop::Format)?;
+        if hdr.has(hdr::F_NEEDS_CSUM) {
+            complete_checksum(hdr, &ip, frame).ok_or(TxDrop::Format)?;
+        }
+        let clear = frame.get(..ip.end).ok_or(TxDrop::Format)?;
+        let plan = self.plan(clear)?;
+        let numbers = self
+            .sender
+            .number(&Batch::one(payload_len(&plan, self.sa)), plan.needs_id);
+        if numbers.count == 0 {
+            return Ok(nothing(&numbers, 1));
+        }
+        let mut buffer = out.buffer(ETH_HLEN + plan.len);
+        let room = buffer
+            .get_mut(plan.room..)
+            .and_then(|room| room.get_mut(..clear.len()));
+        room.ok_or(TxDrop::Format)?.copy_from_slice(clear);
+        self.finish(&plan, &numbers.nth(0), clear, &mut buffer)?;
+        let bytes = buffer.len();
+        out.push(buffer);
+        out.recycle(std::mem::take(frame));
+        Ok(Sent::all(1, bytes))
+    }
+
+    fn segmented(&self, hdr: &NetHdr48, frame: &Frame, out: &mut Frames) -> Result<Sent, TxDrop> {
+        let segments = cut(hdr, frame)?;
+        let count = u32::try_from(segments.count()).map_err(|_| TxDrop::Format)?;
+        let end = segments.count().saturating_sub(1);
+        // All others are like the first.
+        let [first, last] = [
+            self.plan_segment(&segments, 0, out)?,
+            self.plan_segment(&segments, end, out)?,
+        ];
+        let batch = Batch {
+            packets: count,
+            each: payload_len(&first, self.sa),
+            last: payload_len(&last, self.sa),
+        };
+        let numbers = self.sender.number(&batch, first.needs_id || last.needs_id);
+        let mut sent = nothing(&numbers, count);
+        for index in 0..numbers.count {
+            let number = numbers.nth(index);
+            let index = index as usize;
+            let plan = if index == end { &last } else { &first };
+            let len = segments.len(index);
+            let mut buffer = out.buffer(ETH_HLEN + plan.len);
+            let room = buffer
+                .get_mut(plan.room..)
+                .and_then(|room| room.get_mut(..len));
+            segments.write(index, room.ok_or(TxDrop::Format)?)?;
+            self.finish(plan, &number, frame, &mut buffer)?;
+            sent.frames += 1;
+            sent.bytes += buffer.len();
+            out.push(buffer);
+        }
+        Ok(sent)
+    }
+
+    /// What becomes of the packet in a frame that ends with it.
+    fn plan(&self, frame: &[u8]) -> Result<Plan, TxDrop> {
+        let packet = frame.get(ETH_HLEN..).ok_or(TxDrop::Format)?;
+        let plan = self.sender.template.plan(packet)?;
+        if ETH_HLEN + plan.len > self.longest {
+            return Err(TxDrop::Long);
+        }
+        Ok(plan)
+    }
+
+    fn plan_segment(
+        &self,
+        segments: &Segments<'_>,
+        index: usize,
+        out: &mut Frames,
+    ) -> Result<Plan, TxDrop> {
+        let mut segment = out.buffer(segments.len(index));
+        let written = segments.write(index, &mut segment);
+        let plan = written
+            .map_err(TxDrop::from)
+            .and_then(|()| self.plan(&segment));
+        out.recycle(segment);
+        plan
+    }
+
+    /// Writes everything around the packet in `buffer`, and encrypts it. `clear` starts with the Ethernet
+    /// header.
+    fn finish(
+        &self,
+        plan: &Plan,
+        number: &Number,
+        clear: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<(), TxDrop> {
+        let template = &self.sender.template;
+        let (link, packet) = buffer
+            .split_at_mut_checked(ETH_HLEN)
+            .ok_or(TxDrop::Format)?;
+        template.wrap(plan, number, packet)?;
+        let kind = match packet.first().map(|first| first >> 4) {
+            Some(6) => ETHERTYPE_IPV6,
+            _ => ETHERTYPE_IPV4,
+        };
+        for (to, from) in link.iter_mut().zip(clear).take(ADDRESSES) {
+            *to = *from;
+        }
+        put_be16(link, ADDRESSES, kind);
+        let esp = packet.get_mut(plan.esp..).ok_or(TxDrop::Format)?;
+        let esn_hi = seq::hi(number.seq);
+        engine::seal(
+            &self.sa.cipher,
+            &self.sa.params,
+            esn_hi,
+            plan.trailer_len,
+            esp,
+        )?;
+        template.finish(plan, packet)?;
+        Ok(())
+    }
+}
+
+impl Numbers {
+    /// Those of packet `index`, of which there are fewer than [`Self::count`].
+    fn nth(&self, index: u32) -> Number {
+        Number {
+            seq: self.first.saturating_add(index.into()),
+            // Truncated as the counter is.
+            id: self.id.wrapping_add(index as u16),
+        }
+    }
+}
+
+/// Of `packets` packets nothing has been sent yet; those without a number never will.
+fn nothing(numbers: &Numbers, packets: u32) -> Sent {
+    Sent {
+        beyond: packets.saturating_sub(numbers.count),
+        end: numbers.end,
+        ..Sent::all(0, 0)
+    }
+}
+
+/// Bytes that ESP carries, as the stack counts them: without padding.
+fn payload_len(plan: &Plan, sa: &Sa) -> u32 {
+    let around = plan.esp + ESP_HLEN + usize::from(sa.params.layout.iv_len) + plan.trailer_len;
+    // At most an IP packet.
+    plan.len.saturating_sub(around) as u32
+}
+
+fn is_untagged(ip: &Ip) -> bool {
+    ip.network == ETH_HLEN
+}
+
+fn cut<'a>(hdr: &NetHdr48, frame: &'a Frame) -> Result<Segments<'a>, TxDrop> {
+    let family = match hdr.net.gso_type {
+        hdr::GSO_TCPV4 => 4,
+        hdr::GSO_TCPV6 => 6,
+        _ => return Err(TxDrop::Unsupported),
+    };
+    let fits = hdr.has(hdr::F_NEEDS_CSUM)
+        && usize::from(hdr.net.csum_offset.get()) == checksum::TCP_FIELD
+        && frame.layers().ip().is_some_and(|ip| is_untagged(&ip));
+    if !fits {
+        return Err(TxDrop::Format);
+    }
+    let request = Request {
+        family,
+        tcp: hdr.net.csum_start.get().into(),
+        size: hdr.net.gso_size.get().into(),
+    };
+    Ok(Segments::plain(frame, frame.layers(), &request)?)
+}
+
+/// Completes the checksum, which is behind the header `ip` and reaches to the end of the packet.
+fn complete_checksum(hdr: &NetHdr48, ip: &Ip, frame: &mut Frame) -> Option<()> {
+    let start = usize::from(hdr.net.csum_start.get());
+    let offset = usize::from(hdr.net.csum_offset.get());
+    let len = ip
+        .end
+        .checked_sub(start)
+        .filter(|_| start >= ip.transport)?;
+    let complete = |_: &[u8], rest: &mut [u8]| checksum::complete(rest, 0, offset, len);
+    frame.change(start, complete)?.then_some(())
+}
