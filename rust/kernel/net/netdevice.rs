@@ -262,6 +262,17 @@ impl<T: Operations> Device<T> {
         unsafe { bindings::schedule_work_in(self.work_item(), ms) };
     }
 
+    /// The Ethernet address of the interface. Any context; while the user changes it, it may be part old
+    /// and part new.
+    pub fn mac_address(&self) -> [u8; 6] {
+        // SAFETY: The device is live by the type invariant, and so is the address, which it points to.
+        // Our devices are Ethernet devices, whose addresses have six bytes; a volatile read may race.
+        unsafe {
+            let address = addr_of!((*self.as_raw()).dev_addr).read_volatile();
+            address.cast::<[u8; 6]>().read_volatile()
+        }
+    }
+
     /// The device of the bus behind the interface.
     pub fn parent(&self) -> &T::Parent {
         // SAFETY: By the invariant of `Private` the reference is there as long as the data, and by the type
