@@ -7,15 +7,22 @@
 
 use crate::{
     channel::Channel,
-    ipsec::crypto::{
-        self,
-        rx::Marked, //
+    ipsec::{
+        crypto::{
+            self,
+            rx::Marked, //
+        },
+        packet::{
+            self,
+            spd::Spd, //
+        }, //
     },
     nic::Nic,
     rx::{
         self,
         Batch, //
-    }, //
+    },
+    tx::Tx, //
 };
 use espnic_wire::{
     hdr::{
@@ -53,14 +60,22 @@ struct Described {
 }
 
 /// Transmits `skb` or drops and counts it.
-pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
+pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, mut skb: SkBuff) {
     let nic = dev.data();
     let described = describe(nic, &skb);
     let mut tx = channel.tx.lock();
     match described {
-        Ok(Described { header, gso, esp }) => {
+        Ok(Described {
+            mut header,
+            gso,
+            esp,
+        }) => {
             if esp {
                 tx.counters.ipsec.count(&skb, gso);
+            } else if !follow_policies(dev, &mut tx, &mut skb, gso, &mut header) {
+                // As below.
+                tx.end(dev);
+                return;
             }
             tx.send(dev, header.prefix(nic.header), skb, gso);
         }
@@ -71,6 +86,28 @@ pub(crate) fn transmit(dev: &Device<Nic>, channel: &Channel, skb: SkBuff) {
             tx.end(dev);
         }
     }
+}
+
+/// Does with a packet as the offloaded policies say; false if it must be dropped, which is counted.
+fn follow_policies(
+    dev: &Device<Nic>,
+    tx: &mut Tx,
+    skb: &mut SkBuff,
+    gso: Option<Gso>,
+    header: &mut NetHdr48,
+) -> bool {
+    let Some(spd) = &tx.spd else {
+        return true;
+    };
+    match packet::tx::describe(spd, skb, gso, || dev.mac_address(), header) {
+        Ok(true) => tx.counters.packet.count(skb.len(), gso),
+        Ok(false) => {}
+        Err(reason) => {
+            tx.counters.packet.count_drop(reason);
+            return false;
+        }
+    }
+    true
 }
 
 /// Writes the header for `skb`, or says why it must be dropped.
@@ -118,19 +155,22 @@ pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Pol
 fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch::new();
+    let mut spd = None;
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
-        let taken = channel
-            .rx
-            .lock()
-            .collect(poll, nic.header, &mut batch, limit);
+        let mut rx = channel.rx.lock();
+        if done == 0 {
+            spd = rx.spd.clone();
+        }
+        let taken = rx.collect(poll, nic.header, &mut batch, limit);
+        drop(rx);
         if taken == 0 {
             break;
         }
         done = done.saturating_add(taken);
         let mut delta = rx::Counters::default();
         for (header, skb) in batch.drain() {
-            deliver(nic, poll, &header, skb, &mut delta);
+            deliver(nic, poll, spd.as_ref(), &header, skb, &mut delta);
         }
         channel.rx.lock().counters.add(&delta);
     }
@@ -146,6 +186,7 @@ fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
 fn deliver(
     nic: &Nic,
     poll: &Poll<'_>,
+    spd: Option<&Spd>,
     header: &NetHdr48,
     mut skb: RxSkb,
     counters: &mut rx::Counters,
@@ -163,8 +204,7 @@ fn deliver(
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
-    let marked = crypto::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec);
-    let Some(marked) = marked else {
+    let Some(marked) = mark(nic, spd, diverted, header, skb, counters) else {
         return;
     };
     let Marked { skb, esp } = marked;
@@ -186,4 +226,24 @@ fn deliver(
         Some(packet) => poll.receive(packet),
         None => {}
     }
+}
+
+/// Checks a packet, and marks it if the NIC has processed it; `None` if it had to be dropped.
+fn mark(
+    nic: &Nic,
+    spd: Option<&Spd>,
+    diverted: bool,
+    header: &NetHdr48,
+    skb: RxSkb,
+    counters: &mut rx::Counters,
+) -> Option<Marked> {
+    if packet::rx::is_processed(header) {
+        let counters = &mut counters.packet;
+        return packet::rx::mark(&nic.ipsec, spd, diverted, header, skb, counters)
+            .map(Marked::from);
+    }
+    if spd.is_some_and(|spd| !packet::rx::admit(spd, skb.head(), &mut counters.packet)) {
+        return None;
+    }
+    crypto::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec)
 }

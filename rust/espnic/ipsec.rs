@@ -16,10 +16,12 @@
 
 mod algorithm;
 mod capability;
+mod check;
 pub(crate) mod crypto;
 pub(crate) mod left;
 mod life;
 mod object;
+pub(crate) mod packet;
 mod reinstall;
 
 use crate::{
@@ -27,10 +29,7 @@ use crate::{
     counters::counters, //
 };
 use capability::Capabilities;
-use crypto::check::{
-    self,
-    Supported, //
-};
+use check::Supported;
 use espnic_esp::seq;
 #[cfg(espnic_ndis)]
 use espnic_wire::cap::XSaEntry;
@@ -38,7 +37,11 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::Atomic,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
         Mutex,
         SetOnce, //
     }, //
@@ -56,9 +59,14 @@ use kernel_net::net::{
 };
 use left::{
     Left,
-    Wanted, //
+    Reasons, //
 };
 use life::Life;
+use packet::{
+    check::Checked,
+    counted::Counted,
+    database::Database, //
+};
 
 pub(crate) use life::Sa;
 
@@ -75,10 +83,17 @@ pub(crate) struct Ipsec {
     #[pin]
     mode: Mutex<Mode>,
     /// Which SAs must be left to software; `follow` acts on it.
-    wanted: Wanted,
+    wanted: Reasons,
     pub(crate) counters: Counters,
     /// Whether the NIC may lack an outbound SA.
     some_absent: Atomic<bool>,
+    /// The policies of packet offload.
+    #[pin]
+    pub(crate) database: Database,
+    /// The stack knows the numbers of all inbound SAs of packet offload: set for a reset.
+    numbers_known: Atomic<bool>,
+    /// The number of SAs of packet offload that were taken and not freed.
+    packet_sas: Atomic<u32>,
 }
 
 counters! {
@@ -99,6 +114,12 @@ counters! {
     }
 }
 
+/// An SA that passed the checks of its mode.
+enum Wanted<'a> {
+    Crypto(Supported<'a>),
+    Packet(Checked<'a>),
+}
+
 /// Whether commands may be sent now, and for which SAs.
 #[derive(Clone, Copy, Default)]
 struct Mode {
@@ -116,15 +137,22 @@ impl Ipsec {
             names_interface,
             capabilities: SetOnce::new(),
             mode <- new_mutex!(Mode::default()),
-            wanted: Wanted::new(),
+            wanted: Reasons::new(),
             counters: Counters::default(),
             some_absent: Atomic::new(false),
+            database <- Database::new(),
+            numbers_known: Atomic::new(false),
+            packet_sas: Atomic::new(0),
         })
     }
 
     /// Agrees with the NIC on what is offloaded. Before the netdev is registered. Sleeps.
     pub(crate) fn set_up(&self, control: &Control) -> Result {
-        let capabilities = Capabilities::negotiate(control)?;
+        let mut capabilities = Capabilities::negotiate(control)?;
+        if capabilities.has_packet_offload() && packet::filter::set_up(control).is_err() {
+            self.counters.control_errors.add(1);
+            capabilities = capabilities.without_packet_offload();
+        }
         // Object ids are below the limits, as slots are.
         self.states
             .set_limit(Direction::In, capabilities.limit_in)?;
@@ -155,15 +183,43 @@ impl Ipsec {
     fn check<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
         let none = c"espnic: the NIC has no ESP crypto offload";
         let capabilities = self.capabilities.as_ref().ok_or(none)?;
-        check::supported(x, capabilities, self.is_below_bond(x))
+        crypto::check::supported(x, capabilities, self.is_below_bond(x))
     }
 
-    /// Checks like [`Self::check`], and what only a new state must fulfil.
-    fn check_new<'a>(&self, x: &'a State) -> Result<Supported<'a>, &'static CStr> {
+    fn check_packet<'a>(&self, x: &'a State) -> Result<Checked<'a>, &'static CStr> {
+        let capabilities = self
+            .capabilities
+            .as_ref()
+            .filter(|capabilities| capabilities.has_packet_offload())
+            .ok_or(packet::check::NONE)?;
+        packet::check::checked(x, capabilities, self.is_below_bond(x))
+    }
+
+    /// Whether the NIC has packet offload.
+    pub(crate) fn has_packet_offload(&self) -> bool {
+        let capabilities = self.capabilities.as_ref();
+        capabilities.is_some_and(|capabilities| capabilities.has_packet_offload())
+    }
+
+    /// Whether there are SAs of packet offload.
+    pub(crate) fn has_packet_sas(&self) -> bool {
+        self.packet_sas.load(Relaxed) != 0
+    }
+
+    /// The SA of packet offload behind `handle`, if it is one. No sleeping.
+    pub(crate) fn packet_sa(&self, handle: Handle) -> Option<Arc<packet::Sa>> {
+        self.states.with_data(handle, |sa| sa.packet.clone())?
+    }
+
+    /// Checks `x` by the rules of its mode, and what only a new state must fulfil.
+    fn check_new<'a>(&self, x: &'a State) -> Result<Wanted<'a>, &'static CStr> {
+        if x.is_packet_offload() {
+            return self.check_packet(x).map(Wanted::Packet);
+        }
         if x.direction() == Some(Direction::Out) && x.has_last_high_half() {
             return Err(c"espnic: the sequence numbers are nearly used up, take a new key");
         }
-        self.check(x)
+        self.check(x).map(Wanted::Crypto)
     }
 
     /// Takes `x` by committing its slot, or refuses it with an extack message. Process context.
@@ -178,7 +234,7 @@ impl Ipsec {
         slot: Reservation<'a, Sa>,
         extack: &mut ExtAck,
     ) -> Result<Committed<'a>> {
-        let supported = self.check_new(x).map_err(|message| {
+        let wanted = self.check_new(x).map_err(|message| {
             self.counters.refused.add(1);
             extack.set(message);
             EINVAL
@@ -187,14 +243,12 @@ impl Ipsec {
         let handle = slot.handle();
         let added = if mode.resetting {
             Err(EAGAIN)
-        } else if handle.direction == Direction::In && self.is_left(x, handle) {
-            Ok(true)
         } else {
-            crypto::object::create(control, x, handle, &supported).map(|()| false)
+            self.create(control, x, handle, &wanted)
         };
         match added {
-            Ok(absent) => {
-                let committed = self.keep(x, slot, absent);
+            Ok(data) => {
+                let committed = self.keep(slot, data);
                 self.counters.added.add(1);
                 Ok(committed)
             }
@@ -212,24 +266,56 @@ impl Ipsec {
         }
     }
 
-    /// Stores the data of an SA that was taken; `absent` if the NIC does not have its object.
-    fn keep<'a>(&self, x: &State, slot: Reservation<'a, Sa>, absent: bool) -> Committed<'a> {
-        let committed = slot.commit(Sa {
+    /// Creates the object of a new SA, unless it must be left to software, and returns the driver's data.
+    fn create(
+        &self,
+        control: &Control,
+        x: &State,
+        handle: Handle,
+        wanted: &Wanted<'_>,
+    ) -> Result<Sa> {
+        let mut data = Sa {
             life: Life::Live,
             esn_hi: seq::hi(x.highest_seen()),
             pending_seq: None,
-            absent,
+            absent: false,
             by_ndis: false,
-        });
-        if absent {
+            packet: None,
+            counted: Counted::default(),
+        };
+        match wanted {
+            Wanted::Crypto(_) if handle.direction == Direction::In && self.is_left(x, handle) => {
+                data.absent = true;
+            }
+            Wanted::Crypto(supported) => crypto::object::create(control, x, handle, supported)?,
+            Wanted::Packet(checked) => {
+                let sa = checked.sa(x, handle, self.database.next_sa())?;
+                packet::object::create(control, x, handle, checked, checked.number())?;
+                data.packet = Some(sa);
+            }
+        }
+        Ok(data)
+    }
+
+    /// Stores the data of an SA that was taken.
+    fn keep<'a>(&self, slot: Reservation<'a, Sa>, data: Sa) -> Committed<'a> {
+        if data.absent {
             self.counters.left.add(1);
         }
-        committed
+        if data.packet.is_some() {
+            self.packet_sas.fetch_add(1, Relaxed);
+            self.database.sas_changed();
+        }
+        slot.commit(data)
     }
 
     /// Makes the NIC destroy the object of a dead state. Does not sleep.
     pub(crate) fn delete(&self, control: &Control, handle: Handle) {
         self.counters.deleted.add(1);
+        if let Some(sa) = self.packet_sa(handle) {
+            sa.kill();
+            self.database.sas_changed();
+        }
         // A slot without data is free for the next SA after a reset, so the data stays.
         let life = self.states.with_data(handle, |sa| {
             let next = match sa.life {
@@ -252,6 +338,12 @@ impl Ipsec {
         let Some((slot, sa)) = self.states.retire(handle) else {
             return;
         };
+        if let Some(packet) = &sa.packet {
+            // Free may come without delete.
+            packet.kill();
+            self.database.sas_changed();
+            self.packet_sas.fetch_sub(1, Relaxed);
+        }
         let destroyed = match sa.life {
             // The reset has destroyed it.
             _ if mode.resetting => Err(ENXIO),

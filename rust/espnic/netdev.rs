@@ -6,6 +6,7 @@ use crate::{
     datapath,
     ipsec::{
         self,
+        packet,
         Sa, //
     },
     nic::Nic,
@@ -103,6 +104,8 @@ impl netdevice::Operations for Nic {
         // NDIS or `ethtool` may have switched IPsec off or on.
         nic.ipsec.follow(&nic.control);
         nic.ipsec.tell_sequence(&nic.control);
+        nic.refresh_spd(dev);
+        nic.tend_packet_sas(dev);
         if dev.is_running() {
             nic.update_carrier(dev);
         }
@@ -248,6 +251,8 @@ kernel_net::has_states!(Nic, Sa, ipsec.states);
 impl xfrm::Operations for Nic {
     const NO_SLOT: &'static CStr = ipsec::TABLE_FULL;
 
+    const POLICIES: Option<xfrm::PolicyTable<Self>> = Some(xfrm::PolicyTable::new());
+
     fn state_add<'a>(
         dev: &'a Device<Self>,
         x: &xfrm::State,
@@ -258,6 +263,11 @@ impl xfrm::Operations for Nic {
         let handle = slot.handle();
         let committed = nic.ipsec.add(&nic.control, x, slot, extack)?;
         nic.ndis.sa_added(handle);
+        if let Some(sa) = nic.ipsec.packet_sa(handle) {
+            Self::find_next_hop(dev, x, &sa);
+            nic.refresh_spd(dev);
+            dev.schedule_work_in(packet::stats::INTERVAL_MS);
+        }
         Ok(committed)
     }
 
@@ -267,6 +277,10 @@ impl xfrm::Operations for Nic {
         x: &xfrm::State,
         handle: xfrm::Handle,
     ) -> bool {
+        let nic = dev.data();
+        if x.is_packet_offload() {
+            return !nic.ipsec.is_absent(handle);
+        }
         // If the stack takes the wrong count of sequence numbers, a number, and so an IV, comes twice.
         // Software segments first and numbers each packet by itself. The count is wrong
         // - with ESP in UDP: one trailer for the whole GSO packet may add a segment (X55);
@@ -275,7 +289,7 @@ impl xfrm::Operations for Nic {
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
         !(skb.is_gso() && miscounted
             || x.has_last_high_half()
-            || dev.data().ipsec.is_for_software(x, handle))
+            || nic.ipsec.is_for_software(x, handle))
     }
 
     fn state_advance_esn(dev: &Device<Self>, x: &xfrm::State, handle: xfrm::Handle) {
@@ -288,13 +302,42 @@ impl xfrm::Operations for Nic {
         let nic = dev.data();
         nic.ndis.sa_deleted(handle);
         nic.ipsec.delete(&nic.control, handle);
+        if nic.ipsec.database.has_changed() {
+            dev.schedule_work();
+        }
     }
 
     fn state_free(dev: &Device<Self>, handle: xfrm::Handle) {
         let nic = dev.data();
         nic.ipsec.free(&nic.control, handle);
         nic.ndis.sa_freed(handle);
+        if nic.ipsec.database.has_changed() {
+            dev.schedule_work();
+        }
     }
+
+    fn state_update_stats(dev: &Device<Self>, x: &xfrm::State, handle: xfrm::Handle) {
+        dev.data().ipsec.update_stats(x, handle);
+    }
+}
+
+impl xfrm::PolicyOperations for Nic {
+    fn policy_add(
+        dev: &Device<Self>,
+        policy: &xfrm::Policy,
+        extack: &mut ExtAck,
+    ) -> Result<xfrm::PolicyHandle> {
+        let nic = dev.data();
+        nic.ipsec.add_policy(policy, extack, |spd| nic.publish(spd))
+    }
+
+    fn policy_delete(dev: &Device<Self>, handle: xfrm::PolicyHandle) {
+        dev.data().ipsec.database.delete_policy(handle);
+        dev.schedule_work();
+    }
+
+    /// Nothing is left: the next snapshot is without the policy.
+    fn policy_free(_dev: &Device<Self>, _handle: xfrm::PolicyHandle) {}
 }
 
 impl notifier::Handler for Nic {

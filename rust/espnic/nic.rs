@@ -5,7 +5,13 @@
 use crate::{
     channel::Channel,
     control::Control,
-    ipsec::Ipsec,
+    ipsec::{
+        packet::{
+            self,
+            spd::Spd, //
+        },
+        Ipsec, //
+    },
     ndis::Ndis,
     recovery::Recovery, //
 };
@@ -36,6 +42,7 @@ use kernel_net::{
             Device,
             Unregistered, //
         },
+        neighbour::Neighbour,
         skbuff::RxSkb,
         xfrm::State, //
     },
@@ -62,6 +69,9 @@ const MTU_MAX: u32 = 65535;
 /// Bounds for the number of queue pairs, which is otherwise one per CPU and at most what the NIC has.
 const PAIRS_MIN: u16 = 16;
 const PAIRS_MAX: u16 = 1024;
+
+/// The delay before a new snapshot of the policies is tried again, in milliseconds.
+const REFRESH_MS: u32 = 100;
 
 /// The longest header of Ethernet, with a VLAN tag.
 const VLAN_ETH_HLEN: u32 = (ETH_HLEN + VLAN_HLEN) as u32;
@@ -266,6 +276,12 @@ impl Nic {
 
     /// Stops everything that uses the queues before a reset, and drops them.
     pub(crate) fn reset_prepare(&self, dev: &Device<Self>) {
+        if self.ipsec.has_packet_sas() && self.still_answers() {
+            let guard = rtnl::lock();
+            self.halt(dev);
+            drop(guard);
+            self.ipsec.remember_numbers(&self.control);
+        }
         // Waiters for an answer may hold locks that are taken below.
         self.control.give_up();
         let guard = rtnl::lock();
@@ -277,6 +293,53 @@ impl Nic {
             .iter()
             .for_each(|channel| channel.take_queues());
         self.control.take_queue();
+    }
+
+    /// Whether the NIC still works before a reset.
+    fn still_answers(&self) -> bool {
+        !self.vdev.needs_reset() && !self.recovery.is_requested() && !self.control.is_silent()
+    }
+
+    /// Brings changes of the policies and SAs of packet offload to the channels. Sleeps.
+    pub(crate) fn refresh_spd(&self, dev: &Device<Self>) {
+        if self.ipsec.refresh(|spd| self.publish(spd)).is_err() {
+            // No memory now.
+            dev.schedule_work_in(REFRESH_MS);
+        }
+    }
+
+    /// Gives each channel the policies and SAs of packet offload, or takes them away.
+    pub(crate) fn publish(&self, spd: Option<&Spd>) {
+        for channel in &self.channels {
+            let old = core::mem::replace(&mut channel.tx.lock().spd, spd.cloned());
+            drop(old);
+            let old = core::mem::replace(&mut channel.rx.lock().spd, spd.cloned());
+            drop(old);
+        }
+    }
+
+    /// Looks for the next hop of an outbound SA of packet offload, if it needs one.
+    pub(crate) fn find_next_hop(dev: &Device<Self>, x: &State, sa: &packet::Sa) {
+        let Some(family) = x.family().filter(|_| sa.needs_next_hop()) else {
+            return;
+        };
+        // Without a route the SA's packets are dropped and counted, and this is tried again.
+        if let Ok(hop) = Neighbour::resolve(dev, family, &x.source(), &x.destination()) {
+            // Asks for an address that is not known.
+            hop.address();
+            sa.set_next_hop(hop);
+        }
+    }
+
+    /// Does what SAs of packet offload need from time to time: reads their counters, and looks for next
+    /// hops that were not found. Sleeps.
+    pub(crate) fn tend_packet_sas(&self, dev: &Device<Self>) {
+        if !self.ipsec.read_states(&self.control) {
+            return;
+        }
+        self.ipsec
+            .for_each_packet_sa(|x, sa| Self::find_next_hop(dev, x, sa));
+        dev.schedule_work_in(packet::stats::INTERVAL_MS);
     }
 
     /// Sets the NIC up again after a reset: new queues, everything that it has lost, then traffic.

@@ -4,7 +4,10 @@
 
 use crate::{
     counters::counters,
-    ipsec, //
+    ipsec::{
+        self,
+        packet::spd::Spd, //
+    }, //
 };
 use espnic_esp::ip::ETH_HLEN;
 use espnic_wire::hdr::{
@@ -42,6 +45,7 @@ counters! {
     }
     with {
         ipsec: ipsec::crypto::rx::Counters,
+        packet: ipsec::packet::rx::Counters,
     }
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Rx {
     /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
     starved: bool,
     pub(crate) counters: Counters,
+    /// The policies and SAs of packet offload, if there are any.
+    pub(crate) spd: Option<Spd>,
 }
 
 /// Packets on their way from the queue to the stack.
@@ -78,6 +84,7 @@ impl Rx {
             queue: Some(queue),
             starved: false,
             counters: Counters::default(),
+            spd: None,
         }
     }
 

@@ -37,11 +37,17 @@ pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
     let Totals { rx, tx } = Totals::of(nic);
     stats.rx_packets = rx.packets;
     stats.rx_bytes = rx.bytes;
-    stats.rx_dropped = rx.dropped.wrapping_add(rx.ipsec.dropped());
+    stats.rx_dropped = rx
+        .dropped
+        .wrapping_add(rx.ipsec.dropped())
+        .wrapping_add(rx.packet.dropped());
     stats.rx_errors = rx.malformed;
     stats.tx_packets = tx.packets;
     stats.tx_bytes = tx.bytes;
-    stats.tx_dropped = tx.dropped.wrapping_add(tx.ipsec.dropped());
+    stats.tx_dropped = tx
+        .dropped
+        .wrapping_add(tx.ipsec.dropped())
+        .wrapping_add(tx.packet.dropped());
 }
 
 /// Puts names and values of `ethtool -S` in one order: a row has the type of a group of counters, and
@@ -67,6 +73,8 @@ groups! {
     rx::Counters = totals.rx,
     ipsec::crypto::tx::Counters = totals.tx.ipsec,
     ipsec::crypto::rx::Counters = totals.rx.ipsec,
+    ipsec::packet::tx::Counters = totals.tx.packet,
+    ipsec::packet::rx::Counters = totals.rx.packet,
     ipsec::Counters = nic.ipsec.counters,
 }
 

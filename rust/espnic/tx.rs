@@ -4,7 +4,10 @@
 
 use crate::{
     counters::counters,
-    ipsec, //
+    ipsec::{
+        self,
+        packet::spd::Spd, //
+    }, //
 };
 use kernel_net::{
     net::{
@@ -40,6 +43,7 @@ counters! {
     }
     with {
         ipsec: ipsec::crypto::tx::Counters,
+        packet: ipsec::packet::tx::Counters,
     }
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Tx {
     /// The stack reported a timeout, and the NIC has not sent anything since.
     stuck: bool,
     pub(crate) counters: Counters,
+    /// The policies and SAs of packet offload, if there are any.
+    pub(crate) spd: Option<Spd>,
 }
 
 impl Tx {
@@ -61,6 +67,7 @@ impl Tx {
             queue: Some(queue),
             stuck: false,
             counters: Counters::default(),
+            spd: None,
         }
     }
 

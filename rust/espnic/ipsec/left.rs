@@ -90,12 +90,12 @@ impl Left {
 }
 
 /// The reasons that hold now. Setting one waits neither for other threads nor for the NIC.
-pub(super) struct Wanted {
+pub(super) struct Reasons {
     diverted: Atomic<bool>,
     by_ndis: Atomic<u32>,
 }
 
-impl Wanted {
+impl Reasons {
     pub(super) fn new() -> Self {
         Self {
             diverted: Atomic::new(false),

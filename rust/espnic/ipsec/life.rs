@@ -2,6 +2,10 @@
 
 //! The driver's data of an SA, and the life of its object.
 
+use super::packet::{
+    self,
+    counted::Counted, //
+};
 use kernel::sync::Arc;
 use kernel_net::virtio::control::Waiter;
 
@@ -17,6 +21,10 @@ pub(crate) struct Sa {
     pub(super) absent: bool,
     /// It was made through the NDIS layer.
     pub(super) by_ndis: bool,
+    /// Packet offload: what the path of packets needs.
+    pub(super) packet: Option<Arc<packet::Sa>>,
+    /// Packet offload: what the NIC has counted.
+    pub(super) counted: Counted,
 }
 
 /// How far the life of an SA's object has come.

@@ -17,6 +17,7 @@ use super::{
         Sa, //
     },
     object,
+    packet,
     Ipsec, //
 };
 use crate::control::Control;
@@ -44,6 +45,9 @@ impl Ipsec {
         if self.capabilities.as_ref().is_some() {
             Capabilities::negotiate(control)?;
         }
+        if self.has_packet_offload() {
+            packet::filter::set_up(control)?;
+        }
         mode.resetting = false;
         mode.left = self.wanted.get();
         self.some_absent.store(false, Relaxed);
@@ -59,8 +63,16 @@ impl Ipsec {
                 }
             });
         }
+        self.numbers_known.store(false, Relaxed);
         self.counters.left.add(left);
         Ok(left)
+    }
+
+    /// Reads the numbers of the SAs of packet offload before a reset, while the NIC still answers and no
+    /// traffic runs. Sleeps.
+    pub(crate) fn remember_numbers(&self, control: &Control) {
+        let known = self.read_all(control);
+        self.numbers_known.store(known, Relaxed);
     }
 
     /// Sets whether another device takes the interface's frames; [`Self::follow`] acts on it.
@@ -114,6 +126,10 @@ impl Ipsec {
 
     /// Whether the SA must be left to software.
     pub(super) fn is_left(&self, x: &State, handle: Handle) -> bool {
+        if self.is_packet(handle) {
+            // There is no software behind it.
+            return false;
+        }
         let by_ndis = self.states.with_data(handle, |sa| sa.by_ndis);
         self.wanted.get().has(Question {
             direction: handle.direction,
@@ -132,6 +148,11 @@ impl Ipsec {
         self.some_absent.load(Relaxed) && self.lacks(handle)
     }
 
+    /// Whether the SA is one of packet offload.
+    pub(super) fn is_packet(&self, handle: Handle) -> bool {
+        self.states.with_data(handle, |sa| sa.packet.is_some()) == Some(true)
+    }
+
     fn lacks(&self, handle: Handle) -> bool {
         self.states.with_data(handle, |sa| sa.absent) == Some(true)
     }
@@ -148,20 +169,48 @@ impl Ipsec {
         if !begun {
             return true;
         }
-        let created = self
-            .check(x)
-            .map_err(|_| EINVAL)
-            .and_then(|supported| crypto::object::create(control, x, handle, &supported));
+        let packet = self.packet_sa(handle);
+        let created = match &packet {
+            None => self
+                .check(x)
+                .map_err(|_| EINVAL)
+                .and_then(|supported| crypto::object::create(control, x, handle, &supported)),
+            Some(sa) => self.resume(control, x, handle, sa),
+        };
         let absent = created.is_err();
         if absent {
             self.counters.control_errors.add(1);
         }
         let deleted = self.end(control, handle, absent);
-        if absent && !deleted && self.is_below_bond(x) {
-            // A bond does not ask `offload_ok`, so its packets would be dropped.
+        if absent && !deleted && (packet.is_some() || self.is_below_bond(x)) {
+            // Software does no work for packet offload. A bond does not ask `offload_ok`, so its packets
+            // would be dropped.
             x.expire();
         }
         !absent
+    }
+
+    /// Creates the object of an SA of packet offload again, with numbers that were not used before.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if nobody knows them, or the SA has limits, of which nobody knows how much is left.
+    fn resume(&self, control: &Control, x: &State, handle: Handle, sa: &packet::Sa) -> Result {
+        let checked = self.check_packet(x).map_err(|_| EINVAL)?;
+        let is_known = handle.direction == Direction::Out
+            || !checked.has_window()
+            || self.numbers_known.load(Relaxed);
+        if !is_known || checked.has_limits() {
+            return Err(EINVAL);
+        }
+        let number = checked.number().max(sa.last_possible());
+        if checked.is_last(number) {
+            return Err(EINVAL);
+        }
+        packet::object::create(control, x, handle, &checked, number)?;
+        sa.restart(number);
+        self.states.with_data(handle, |sa| sa.counted.restart());
+        Ok(())
     }
 
     /// Destroys the object of a live state; false if the NIC may still have it.

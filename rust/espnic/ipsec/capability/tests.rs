@@ -13,6 +13,7 @@ use super::{
 use espnic_wire::{
     cap::{
         self,
+        SaMode,
         XSaEntry, //
     },
     U16,
@@ -45,6 +46,26 @@ pub(in crate::ipsec) fn nic(entries: &[XSaEntry]) -> Result<Capabilities> {
         limit_in: 8,
         limit_out: 8,
         entries: list,
+        modes: KVec::new(),
+    })
+}
+
+/// A NIC with these entries and packet offload in both modes, with these options and windows of up to 64
+/// packets.
+pub(in crate::ipsec) fn packet_nic(entries: &[XSaEntry], options: u32) -> Result<Capabilities> {
+    let mut modes = KVec::new();
+    for mode in [cap::MODE_ESP_TUNNEL, cap::MODE_ESP_TRANSPORT] {
+        let entry = SaMode {
+            mode,
+            max_replay_win_sz: U32::new(64),
+            options: U32::new(options),
+            ..SaMode::default()
+        };
+        modes.push(entry, GFP_KERNEL)?;
+    }
+    Ok(Capabilities {
+        modes,
+        ..nic(entries)?
     })
 }
 

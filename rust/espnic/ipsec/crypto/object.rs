@@ -5,9 +5,9 @@
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::{
-    super::object,
-    check::Supported, //
+use super::super::{
+    check::Supported,
+    object, //
 };
 use crate::control::Control;
 use espnic_wire::{

@@ -5,8 +5,8 @@
 use super::{
     Left,
     Question,
+    Reasons, //
     Versions,
-    Wanted, //
 };
 use kernel::prelude::*;
 use kernel_net::net::{
@@ -45,7 +45,7 @@ mod cases {
 
     #[test]
     fn nothing_is_left_at_first() {
-        let nothing = Wanted::new().get();
+        let nothing = Reasons::new().get();
         assert_eq!(nothing, Left::default());
         for family in [Family::V4, Family::V6] {
             assert_eq!(left(nothing, In, family), (false, false));
@@ -90,7 +90,7 @@ mod cases {
 
     #[test]
     fn reasons_do_not_end_each_other() {
-        let wanted = Wanted::new();
+        let wanted = Reasons::new();
         wanted.set_diverted(true);
         wanted.set_by_ndis(IPV6, IPV4);
         let both = Left {
@@ -112,7 +112,7 @@ mod cases {
 
     #[test]
     fn every_set_of_reasons_comes_back() {
-        let wanted = Wanted::new();
+        let wanted = Reasons::new();
         for bits in 0..16u32 {
             let flag = |number: u32| bits & (1 << number) != 0;
             let versions = |first| Versions {

@@ -5,7 +5,7 @@
 use super::describe;
 use crate::ipsec::{
     algorithm,
-    crypto::check::Supported,
+    check::Supported,
     object::name, //
 };
 use espnic_wire::sa::SaObject;

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packet offload: the NIC adds and removes ESP, and the driver chooses the SA of each packet.
+//!
+//! The stack hands over packets in clear, and believes of received ones what the driver says. So the
+//! policies are here as well: [`database::Database`] has them, and the snapshots of [`spd`] take them to
+//! the path of packets.
+
+pub(super) mod check;
+pub(super) mod counted;
+pub(super) mod database;
+pub(super) mod filter;
+pub(super) mod object;
+mod policy;
+pub(crate) mod rx;
+pub(super) mod sa;
+pub(crate) mod spd;
+pub(crate) mod stats;
+pub(crate) mod tx;
+mod update;
+
+pub(crate) use sa::Sa;

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The policies that were taken, the snapshot that is in use, and what has changed since it was made.
+
+use super::{
+    policy::List,
+    spd::{
+        Policies,
+        Spd, //
+    }, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+use kernel_net::net::xfrm::{
+    Direction,
+    PolicyHandle, //
+};
+
+/// The policies, and the snapshot that is in use.
+#[pin_data]
+pub(crate) struct Database {
+    #[pin]
+    pub(super) list: List,
+    #[pin]
+    pub(super) current: Mutex<Current>,
+    /// A policy was deleted since the last snapshot.
+    pub(super) policies_changed: Atomic<bool>,
+    /// An SA came or went since the last snapshot.
+    pub(super) sas_changed: Atomic<bool>,
+    /// The number of SAs so far.
+    sas: Atomic<u64>,
+    /// When the NIC's counters were last read.
+    #[pin]
+    read_at: Mutex<Option<Instant<Monotonic>>>,
+}
+
+/// What changes with the policies.
+pub(super) struct Current {
+    /// `None` before the first policy or SA.
+    pub(super) spd: Option<Spd>,
+    /// The number of policies so far.
+    pub(super) policies: u64,
+}
+
+impl Database {
+    pub(in crate::ipsec) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            list <- List::new(),
+            current <- new_mutex!(Current {
+                spd: None,
+                policies: 0,
+            }),
+            policies_changed: Atomic::new(false),
+            sas_changed: Atomic::new(false),
+            sas: Atomic::new(0),
+            read_at <- new_mutex!(None::<Instant<Monotonic>>),
+        })
+    }
+
+    /// The number of the next SA.
+    pub(in crate::ipsec) fn next_sa(&self) -> u64 {
+        self.sas.fetch_add(1, Relaxed)
+    }
+
+    /// Notes that an SA came or went; the next refresh makes a snapshot. Any context.
+    pub(in crate::ipsec) fn sas_changed(&self) {
+        self.sas_changed.store(true, Relaxed);
+    }
+
+    /// Stops a policy; false if it is not known. The next refresh removes it. Any context.
+    pub(crate) fn delete_policy(&self, handle: PolicyHandle) -> bool {
+        let found = self.list.kill(handle.get());
+        self.policies_changed.store(true, Relaxed);
+        found
+    }
+
+    pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {
+        let policies = Policies::new(self.list.living(direction)?)?;
+        Ok(Arc::new(policies, GFP_KERNEL)?)
+    }
+
+    /// Whether policies or SAs have changed since the last snapshot. Any context.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.policies_changed.load(Relaxed) || self.sas_changed.load(Relaxed)
+    }
+
+    /// Whether `interval` milliseconds have passed since this last said so. Sleeps.
+    pub(super) fn is_time(&self, interval: u32) -> bool {
+        let mut last = self.read_at.lock();
+        let is_early = last
+            .as_ref()
+            .is_some_and(|last| last.elapsed().as_millis() < i64::from(interval));
+        if !is_early {
+            *last = Some(Instant::now());
+        }
+        !is_early
+    }
+}

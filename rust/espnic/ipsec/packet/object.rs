@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! SA objects of packet offload.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use super::{
+    super::object,
+    check::Checked,
+    policy,
+    sa::{
+        Parameters,
+        Sa, //
+    }, //
+};
+use crate::control::Control;
+use espnic_wire::{
+    admin::Command,
+    cap,
+    sa::{
+        self,
+        SaObject,
+        SaTail, //
+    },
+    U16,
+    U32,
+    U64, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use kernel_net::{
+    net::{
+        ip::Family,
+        xfrm::{
+            Direction,
+            Handle,
+            State, //
+        }, //
+    },
+    random, //
+};
+
+/// Fills the zeroed `object` for `x`, with `number` as the last one that was used or seen. It then holds
+/// the key: erase it after use.
+pub(super) fn describe(
+    object: &mut SaObject,
+    x: &State,
+    handle: Handle,
+    checked: &Checked<'_>,
+    number: u64,
+) {
+    let supported = &checked.supported;
+    let base = &mut object.base;
+    base.mode = supported.mode;
+    base.direction = match checked.direction {
+        Direction::In => sa::DIR_IN,
+        Direction::Out => sa::DIR_OUT,
+    };
+    base.obj_id = U32::new(handle.id);
+    base.spi = U32::new(x.spi());
+    base.options = U64::new(u64::from(checked.options));
+    base.replay_win_sz = U32::new(checked.window);
+    if let Some(tunnel) = &checked.tunnel {
+        tunnel.put(base);
+    }
+    let limits = &checked.limits;
+    let limit = |limit: Option<u64>| U64::new(limit.unwrap_or(0));
+    base.packets_soft_limit = limit(limits.soft_packets);
+    base.packets_hard_limit = limit(limits.hard_packets);
+    base.bytes_soft_limit = limit(limits.soft_bytes);
+    base.bytes_hard_limit = limit(limits.hard_bytes);
+    let tail = &mut object.tail;
+    tail.tail_len = U16::new(SaTail::LEN);
+    tail.tail_flags = U16::new(sa::TAIL_MATCH_ADDR | sa::TAIL_SEQ_VALID);
+    tail.family = supported.family;
+    tail.generation = U16::new(handle.generation);
+    tail.dst = x.destination();
+    tail.src = x.source();
+    tail.seq = U64::new(number);
+    if let Some(encap) = supported.encapsulation {
+        tail.encap_mode = sa::ENCAP_UDP;
+        base.udp_sport = U16::new(encap.source_port);
+        base.udp_dport = U16::new(encap.destination_port);
+    }
+    supported.algorithm.write(object);
+    if checked.direction == Direction::Out && !supported.algorithm.suite.cipher().needs_mac() {
+        // Drawn anew for every installation, so that no IV of an earlier one comes again.
+        object.tail.iv_mode = sa::IV_SEQ_XOR;
+        object.tail.iv_xor = U64::new(random::u64());
+    }
+}
+
+/// Makes the NIC create the object of `x`, with `number` as the last one that was used or seen. Sleeps.
+///
+/// # Errors
+///
+/// Those of [`Control::execute`], and what the NIC answers.
+pub(in crate::ipsec) fn create(
+    control: &Control,
+    x: &State,
+    handle: Handle,
+    checked: &Checked<'_>,
+    number: u64,
+) -> Result {
+    let (obj_type, id) = object::name(handle);
+    let describe = |object: &mut _| describe(object, x, handle, checked, number);
+    object::send(control, describe, |object| Command::ObjCreate {
+        obj_type,
+        id,
+        object,
+    })
+}
+
+impl Checked<'_> {
+    /// The number that the NIC begins with.
+    pub(in crate::ipsec) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What the path of packets needs of the SA `age`, counted from the first one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(in crate::ipsec) fn sa(&self, x: &State, handle: Handle, age: u64) -> Result<Arc<Sa>> {
+        let family = x.family().unwrap_or(Family::V4);
+        let parameters = Parameters {
+            handle,
+            number: age,
+            spi: x.spi(),
+            reqid: x.reqid(),
+            tunnel: x.is_tunnel(),
+            src: policy::address(family, x.source()),
+            dst: policy::address(family, x.destination()),
+            udp_port: self
+                .supported
+                .encapsulation
+                .map(|encap| encap.destination_port),
+            selector: self.selector,
+            first: self.number,
+        };
+        Arc::pin_init(Sa::new(parameters), GFP_KERNEL)
+    }
+
+    /// Whether it stops after so many packets or bytes.
+    pub(in crate::ipsec) fn has_limits(&self) -> bool {
+        self.options & cap::OPT_SA_LIFETIME != 0
+    }
+
+    /// Whether the NIC checks for replays.
+    pub(in crate::ipsec) fn has_window(&self) -> bool {
+        self.window != 0
+    }
+
+    /// Whether no number may follow this one.
+    pub(in crate::ipsec) fn is_last(&self, number: u64) -> bool {
+        number >= self.last_number
+    }
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Offloaded policies: which are taken, and the list of those that were.
+//!
+//! The stack relies on them: it sends the packets of an outbound policy in clear to the driver, and
+//! takes every packet for good that an inbound one is for. So a policy that cannot be honoured exactly
+//! is refused.
+
+#[cfg(espnic_kunit)]
+pub(super) mod fixture;
+#[cfg(espnic_kunit)]
+mod tests;
+
+use super::sa::Sa;
+use espnic_esp::{
+    ip::Address,
+    selector::{
+        Flow,
+        PortMask,
+        Selector, //
+    }, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+use kernel_net::{
+    net::{
+        ip::{
+            self,
+            Family, //
+        },
+        xfrm::{
+            self,
+            state::{
+                Mode,
+                IPPROTO_ESP, //
+            },
+            Direction,
+            PolicyAction,
+            PolicyDirection, //
+        }, //
+    },
+    new_lock,
+    sync::SpinLockBh, //
+};
+
+/// Room for so many policies at least.
+const ROOM_MIN: usize = 16;
+
+/// A policy that was taken.
+pub(crate) struct Policy {
+    pub(super) id: u64,
+    pub(super) direction: Direction,
+    pub(super) selector: Selector,
+    pub(super) priority: u32,
+    pub(super) action: Action,
+    dead: Atomic<bool>,
+}
+
+/// What happens to the packets of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// They pass in clear.
+    Hole,
+    /// They are dropped.
+    Block,
+    /// They are protected by an SA.
+    Protect(Template),
+}
+
+/// Which SAs are right for the packets of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    /// The id by which it names them; inbound 0 for any.
+    pub(super) reqid: u32,
+    /// The SPI, 0 for any.
+    spi: u32,
+    /// In tunnel mode source and destination of the tunnel; zero for any.
+    tunnel: Option<[Address; 2]>,
+}
+
+impl Template {
+    /// Whether `sa` is right for an outgoing packet of `flow`; its id is already known to be.
+    pub(super) fn takes_out(&self, sa: &Sa, flow: &Flow) -> bool {
+        let [src, dst] = self.tunnel.unwrap_or([flow.src, flow.dst]);
+        self.has_mode_and_spi(sa)
+            && sa.dst == dst
+            && ((is_any(&sa.src) && !sa.tunnel) || is_any(&src) || sa.src == src)
+    }
+
+    /// Whether a packet that `sa` has protected is protected as the policy demands.
+    pub(super) fn takes_in(&self, sa: &Sa) -> bool {
+        let ends = self.tunnel.is_none_or(|[src, dst]| {
+            (is_any(&src) || sa.src == src) && (is_any(&dst) || sa.dst == dst)
+        });
+        (self.reqid == 0 || self.reqid == sa.reqid) && self.has_mode_and_spi(sa) && ends
+    }
+
+    fn has_mode_and_spi(&self, sa: &Sa) -> bool {
+        self.tunnel.is_some() == sa.tunnel && (self.spi == 0 || self.spi == sa.spi)
+    }
+}
+
+fn is_any(address: &Address) -> bool {
+    address.bytes == [0; 16]
+}
+
+impl Policy {
+    /// Stops the policy. Any context.
+    fn kill(&self) {
+        self.dead.store(true, Relaxed);
+    }
+
+    /// Whether it counts. Per packet.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.dead.load(Relaxed)
+    }
+}
+
+/// A policy that passed all checks.
+#[derive(Clone, Copy)]
+pub(super) struct Checked {
+    pub(super) direction: Direction,
+    pub(super) selector: Selector,
+    pub(super) priority: u32,
+    pub(super) action: Action,
+}
+
+/// Checks a policy; the error is the extack message.
+pub(super) fn check(policy: &xfrm::Policy) -> Result<Checked, &'static CStr> {
+    if !policy.is_packet_offload() {
+        return Err(c"espnic: policies can be offloaded in packet mode only");
+    }
+    let direction = match policy.direction() {
+        Some(PolicyDirection::In) => Direction::In,
+        Some(PolicyDirection::Out) => Direction::Out,
+        _ => {
+            return Err(
+                c"espnic: policies of direction fwd stay with the stack, do not offload them",
+            )
+        }
+    };
+    if !policy.is_main_type() {
+        return Err(c"espnic: sub-policies cannot be offloaded");
+    }
+    if policy.has_mark() || policy.if_id() != 0 {
+        // The NIC decrypts before a packet can have either.
+        return Err(c"espnic: a policy with a mark or an interface id cannot be offloaded");
+    }
+    if policy.means_icmp_errors() {
+        return Err(c"espnic: a policy for the packets that ICMP errors quote cannot be offloaded");
+    }
+    if policy.has_security_context() {
+        return Err(c"espnic: a policy with a security context cannot be offloaded");
+    }
+    Ok(Checked {
+        direction,
+        selector: selector(&policy.selector())?,
+        priority: policy.priority(),
+        action: action(policy, direction)?,
+    })
+}
+
+/// The selector of a policy or state as the data path has it.
+pub(super) fn selector(from: &xfrm::Selector) -> Result<Selector, &'static CStr> {
+    if from.ifindex != 0 || from.user != 0 {
+        return Err(c"espnic: a selector with an interface or a user cannot be offloaded");
+    }
+    let port = |from: xfrm::PortMask| PortMask {
+        port: from.port,
+        mask: from.mask,
+    };
+    Ok(Selector {
+        family: from.family.map_or(0, number),
+        src: from.src,
+        src_len: from.src_len,
+        dst: from.dst,
+        dst_len: from.dst_len,
+        protocol: from.protocol,
+        src_port: port(from.src_port),
+        dst_port: port(from.dst_port),
+    })
+}
+
+/// 4 or 6.
+pub(super) fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 4,
+        Family::V6 => 6,
+    }
+}
+
+/// An address as the data path has it.
+pub(super) fn address(family: Family, bytes: ip::Address) -> Address {
+    Address {
+        family: number(family),
+        bytes,
+    }
+}
+
+fn action(policy: &xfrm::Policy, direction: Direction) -> Result<Action, &'static CStr> {
+    if policy.action() == PolicyAction::Block {
+        return Ok(Action::Block);
+    }
+    let mut templates = policy.templates();
+    match (templates.next(), templates.next()) {
+        (None, _) => Ok(Action::Hole),
+        (Some(one), None) => template(&one, direction).map(Action::Protect),
+        _ => Err(c"espnic: a policy with more than one template cannot be offloaded"),
+    }
+}
+
+fn template(from: &xfrm::Template, direction: Direction) -> Result<Template, &'static CStr> {
+    if from.protocol != IPPROTO_ESP {
+        return Err(c"espnic: only policies for ESP can be offloaded");
+    }
+    if from.optional {
+        return Err(c"espnic: a policy with an optional template cannot be offloaded");
+    }
+    if !from.any_algorithm {
+        return Err(c"espnic: a policy that names algorithms cannot be offloaded");
+    }
+    if from.reqid == 0 && direction == Direction::Out {
+        return Err(c"espnic: an outbound policy without a request id cannot be offloaded");
+    }
+    let tunnel = match (from.mode, from.family) {
+        (Mode::Transport, _) => None,
+        (Mode::Tunnel, Some(family)) => {
+            let ends = [from.src, from.dst].map(|end| address(family, end));
+            if direction == Direction::Out && ends.iter().any(is_any) {
+                return Err(c"espnic: an outbound tunnel needs both addresses in its policy");
+            }
+            Some(ends)
+        }
+        _ => return Err(c"espnic: only policies for transport and tunnel mode can be offloaded"),
+    };
+    Ok(Template {
+        reqid: from.reqid,
+        spi: from.spi,
+        tunnel,
+    })
+}
+
+/// All policies that were taken, also those that are dead and still in use, the oldest first.
+///
+/// Only the holder of the mutex of `Packet` adds and removes any.
+#[pin_data]
+pub(super) struct List {
+    #[pin]
+    policies: SpinLockBh<KVVec<Arc<Policy>>>,
+}
+
+impl List {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            policies <- new_lock!(KVVec::<Arc<Policy>>::new()),
+        })
+    }
+
+    /// Adds the policy `id`, which is greater than all before. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn add(&self, id: u64, checked: &Checked) -> Result {
+        let policy = Arc::new(
+            Policy {
+                id,
+                direction: checked.direction,
+                selector: checked.selector,
+                priority: checked.priority,
+                action: checked.action,
+                dead: Atomic::new(false),
+            },
+            GFP_KERNEL,
+        )?;
+        self.make_room()?;
+        let mut policies = self.policies.lock();
+        policies.push_within_capacity(policy).map_err(|_| ENOMEM)
+    }
+
+    /// Makes room for one more.
+    fn make_room(&self) -> Result {
+        let policies = self.policies.lock();
+        let (len, room) = (policies.len(), policies.capacity());
+        drop(policies);
+        if len < room {
+            return Ok(());
+        }
+        let wanted = len.saturating_mul(2).max(ROOM_MIN);
+        let mut list = KVVec::with_capacity(wanted, GFP_KERNEL)?;
+        let mut policies = self.policies.lock();
+        for policy in policies.drain_all() {
+            // There is room for all: nobody else adds any.
+            let _ = list.push_within_capacity(policy);
+        }
+        core::mem::swap(&mut *policies, &mut list);
+        drop(policies);
+        // Outside the lock: a long list is memory of vmalloc.
+        drop(list);
+        Ok(())
+    }
+
+    /// Stops the policy `id`; false if there is none. Any context.
+    pub(super) fn kill(&self, id: u64) -> bool {
+        let policies = self.policies.lock();
+        let found = policies
+            .binary_search_by_key(&id, |policy| policy.id)
+            .ok()
+            .and_then(|at| policies.get(at));
+        found.inspect(|policy| policy.kill()).is_some()
+    }
+
+    /// Removes those that are dead.
+    pub(super) fn sweep(&self) {
+        self.policies.lock().retain(|policy| policy.is_alive());
+    }
+
+    /// The living ones of a direction, the oldest first. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn living(&self, direction: Direction) -> Result<KVVec<Arc<Policy>>> {
+        let len = self.policies.lock().len();
+        let mut living = KVVec::with_capacity(len, GFP_KERNEL)?;
+        let policies = self.policies.lock();
+        let found = policies
+            .iter()
+            .filter(|policy| policy.direction == direction && policy.is_alive());
+        for policy in found {
+            living
+                .push_within_capacity(policy.clone())
+                .map_err(|_| ENOMEM)?;
+        }
+        Ok(living)
+    }
+}

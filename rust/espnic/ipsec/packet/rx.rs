@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received packets: those that the NIC has decrypted, and those that should have been protected.
+//!
+//! The stack checks nothing of either (X83): it takes a decrypted packet for good, and a clear one, too, if
+//! an offloaded policy is for it. So both checks are here.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use super::{
+    super::Ipsec,
+    policy::Action,
+    sa::Sa,
+    spd::{
+        Found,
+        Sas,
+        Spd, //
+    }, //
+};
+use crate::counters::counters;
+use espnic_esp::{
+    ip::{
+        be32,
+        Address,
+        Ip,
+        Layers,
+        Ports,
+        IPPROTO_ESP,
+        IPPROTO_UDP,
+        UDP_HLEN, //
+    },
+    selector::Flow,
+    upper::{
+        Fragment,
+        Upper, //
+    }, //
+};
+use espnic_wire::{
+    hdr::{
+        self,
+        NetHdr48, //
+    },
+    sa as wire, //
+};
+use kernel::sync::{
+    aref::ARef,
+    Arc, //
+};
+use kernel_net::net::{
+    skbuff::RxSkb,
+    xfrm::{
+        Direction,
+        Handle,
+        RxStatus,
+        State, //
+    }, //
+};
+
+counters! {
+    /// What happened to incoming packets of packet offload since the start.
+    struct Counters {
+        /// Decrypted by the NIC, and as the policies demand.
+        packets: c"ipsec_packet_rx_packets",
+        /// Bytes of these packets, in clear.
+        bytes: c"ipsec_packet_rx_bytes",
+        /// Decrypted under an SA that was deleted meanwhile.
+        stale: c"ipsec_packet_rx_drop_stale",
+        /// The NIC reported an error.
+        failed: c"ipsec_packet_rx_drop_failed",
+        /// Decrypted, but not a packet that the SA or the policies allow.
+        mismatched: c"ipsec_packet_rx_drop_policy",
+        /// Decrypted while another device takes the interface's frames.
+        diverted: c"ipsec_packet_rx_drop_diverted",
+        /// There was no memory for the secpath.
+        no_memory: c"ipsec_packet_rx_drop_no_memory",
+        /// In clear, but a policy demands protection, or the packet does not show whether one does.
+        clear: c"ipsec_packet_rx_drop_clear",
+        /// In clear, and a policy blocks it.
+        blocked: c"ipsec_packet_rx_drop_blocked",
+        /// ESP of an SA of packet offload that the NIC left as it was.
+        unprocessed: c"ipsec_packet_rx_drop_esp",
+    }
+}
+
+impl Counters {
+    pub(crate) fn dropped(&self) -> u64 {
+        [
+            self.stale,
+            self.failed,
+            self.mismatched,
+            self.diverted,
+            self.no_memory,
+            self.clear,
+            self.blocked,
+            self.unprocessed,
+        ]
+        .iter()
+        .fold(0, |sum, &count| sum.wrapping_add(count))
+    }
+}
+
+fn count(counter: &mut u64) {
+    *counter = counter.wrapping_add(1);
+}
+
+/// Whether the NIC has taken the packet through an SA of packet offload.
+pub(crate) fn is_processed(header: &NetHdr48) -> bool {
+    header.has(hdr::F_SECURITY | hdr::F_X_SEC) && header.sec.sec_op == hdr::SEC_OP_STANDARD
+}
+
+/// Marks a packet that the NIC has decrypted; `None` if it had to be dropped. In a run of NAPI.
+pub(crate) fn mark(
+    ipsec: &Ipsec,
+    spd: Option<&Spd>,
+    diverted: bool,
+    header: &NetHdr48,
+    mut skb: RxSkb,
+    counters: &mut Counters,
+) -> Option<RxSkb> {
+    if header.has(hdr::F_SECURITY_ERR) || header.sec.sec_status != hdr::SEC_OK {
+        count(&mut counters.failed);
+        return None;
+    }
+    let (Some((state, sa)), Some(spd)) = (find(ipsec, header), spd) else {
+        count(&mut counters.stale);
+        return None;
+    };
+    if !is_allowed(spd, &sa, skb.head()) {
+        count(&mut counters.mismatched);
+        return None;
+    }
+    if diverted {
+        // It could leave the machine in clear.
+        count(&mut counters.diverted);
+        return None;
+    }
+    if skb.set_rx_offload(state, RxStatus::Success).is_err() {
+        count(&mut counters.no_memory);
+        return None;
+    }
+    count(&mut counters.packets);
+    counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
+    Some(skb)
+}
+
+/// The state that the NIC names, if it is alive.
+fn find(ipsec: &Ipsec, header: &NetHdr48) -> Option<(ARef<State>, Arc<Sa>)> {
+    if header.out.resource_type.get() != wire::OBJ_INB_SA {
+        return None;
+    }
+    let handle = Handle {
+        id: header.out.resource_id.get(),
+        direction: Direction::In,
+        generation: header.sec.generation.get(),
+    };
+    let sa = ipsec.packet_sa(handle)?;
+    let state = ipsec.states.get(handle)?;
+    Some((state, sa)).filter(|(_, sa)| sa.is_alive())
+}
+
+/// Whether a frame that `sa` has protected is one that the SA is for, and is protected as the policies
+/// demand.
+fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
+    let Some(flow) = read(frame).map(|(_, flow)| flow) else {
+        return false;
+    };
+    if !sa.takes(&flow) {
+        return false;
+    }
+    match spd.inbound.find(&flow) {
+        Found::Policy(policy) => match &policy.action {
+            Action::Protect(template) => template.takes_in(sa),
+            Action::Hole | Action::Block => false,
+        },
+        Found::None | Found::Unclear => false,
+    }
+}
+
+/// Whether a packet that the NIC has not decrypted may go to the stack; counts it if not. In a run of
+/// NAPI.
+pub(crate) fn admit(spd: &Spd, frame: &[u8], counters: &mut Counters) -> bool {
+    let Some((ip, flow)) = read(frame) else {
+        // No IP packet, or one that the stack does not take either.
+        return true;
+    };
+    if is_unprocessed(&spd.sas, frame, &ip, &flow.dst) {
+        // The stack would decrypt it with a replay window that has stood still.
+        count(&mut counters.unprocessed);
+        return false;
+    }
+    match spd.inbound.find(&flow) {
+        Found::None => true,
+        Found::Unclear => {
+            count(&mut counters.clear);
+            false
+        }
+        Found::Policy(policy) => match &policy.action {
+            Action::Hole => true,
+            Action::Block => {
+                count(&mut counters.blocked);
+                false
+            }
+            // The stack decrypts it, and then asks the policies for what is inside.
+            Action::Protect(_) if flow.protocol == Some(IPPROTO_ESP) => true,
+            Action::Protect(_) => {
+                count(&mut counters.clear);
+                false
+            }
+        },
+    }
+}
+
+/// The IP packet in a frame, also behind VLAN tags.
+fn read(frame: &[u8]) -> Option<(Ip, Flow)> {
+    let ip = Layers::find(frame).ip()?;
+    Some((ip, Flow::of(frame.get(ip.network..)?)?))
+}
+
+/// Whether a packet to `dst` is ESP of an SA of packet offload, or a first fragment that may be.
+fn is_unprocessed(sas: &Sas, frame: &[u8], ip: &Ip, dst: &Address) -> bool {
+    let Some(upper) = Upper::find(frame, ip) else {
+        return false;
+    };
+    let spi = |at: usize| be32(frame, at);
+    let udp_port = match (upper.protocol, upper.fragment) {
+        (_, Fragment::Later) => return false,
+        (IPPROTO_ESP, _) => None,
+        (IPPROTO_UDP, _) => match frame.get(upper.at..).and_then(Ports::of) {
+            Some(ports) => Some(ports.dst),
+            None => return false,
+        },
+        _ => return false,
+    };
+    let at = match udp_port {
+        None => upper.at,
+        Some(_) => upper.at.saturating_add(UDP_HLEN),
+    };
+    // A first fragment of UDP may end before the SPI.
+    let spi = spi(at);
+    let hidden = spi.is_none() && upper.fragment == Fragment::First;
+    sas.inbound_to(dst)
+        .any(|sa| sa.udp_port == udp_port && (hidden || spi == Some(sa.spi)))
+}

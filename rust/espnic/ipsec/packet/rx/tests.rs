@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of which received packets may go to the stack.
+
+use super::{
+    super::{
+        policy::{
+            fixture,
+            Action, //
+        },
+        sa::{
+            Parameters,
+            Sa, //
+        },
+        spd::{
+            Policies,
+            Sas,
+            Spd, //
+        }, //
+    },
+    admit,
+    is_allowed,
+    is_processed,
+    Counters, //
+};
+use espnic_esp::{
+    ip::Address,
+    selector::Selector, //
+};
+use espnic_wire::hdr::NetHdr48;
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::Arc, //
+};
+use kernel_net::net::xfrm::{
+    Direction,
+    Handle, //
+};
+
+const SPI: u32 = 0x0102_0304;
+
+/// From 10.0.0.2 to 10.0.0.1 with this protocol and, behind the header, these bytes.
+fn frame(protocol: u8, flags: u8, payload: [u8; 12]) -> [u8; 46] {
+    let mut frame = [0; 46];
+    let head = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+    let ip = [
+        0x45, 0, 0, 32, 0, 0, flags, 0, 64, protocol, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1,
+    ];
+    let parts = [head.as_slice(), &ip, &payload];
+    let bytes = parts.into_iter().flatten().copied();
+    frame
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = from);
+    frame
+}
+
+const ESP: [u8; 12] = [1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 0];
+/// To port 4500, and ESP behind.
+const UDP_ESP: [u8; 12] = [0x30, 0x39, 0x11, 0x94, 0, 12, 0, 0, 1, 2, 3, 4];
+
+fn address(last: u8) -> Address {
+    Address {
+        family: 4,
+        bytes: [10, 0, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+fn sa(udp_port: Option<u16>, selector: Selector) -> Result<Arc<Sa>> {
+    let parameters = Parameters {
+        handle: Handle {
+            id: 0,
+            direction: Direction::In,
+            generation: 1,
+        },
+        number: 0,
+        spi: SPI,
+        reqid: 7,
+        tunnel: false,
+        src: address(2),
+        dst: address(1),
+        udp_port,
+        selector,
+        first: 0,
+    };
+    Arc::pin_init(Sa::new(parameters), GFP_KERNEL)
+}
+
+/// A snapshot with an inbound policy for UDP with this action, and one SA.
+fn spd(action: Option<Action>, sa: &Arc<Sa>) -> Result<Spd> {
+    let mut policies = KVVec::new();
+    if let Some(action) = action {
+        let selector = Selector {
+            family: 4,
+            protocol: 17,
+            ..Selector::default()
+        };
+        policies.push(fixture::policy(selector, action)?, GFP_KERNEL)?;
+    }
+    let mut sas = KVVec::new();
+    sas.push(sa.clone(), GFP_KERNEL)?;
+    Ok(Spd {
+        inbound: Arc::new(Policies::new(policies)?, GFP_KERNEL)?,
+        sas: Arc::new(Sas::new(KVVec::new(), sas), GFP_KERNEL)?,
+        ..Spd::empty()?
+    })
+}
+
+#[kunit_tests(espnic_ipsec_packet_rx)]
+mod cases {
+    use super::*;
+
+    #[test]
+    fn which_packets_the_nic_has_decrypted() {
+        let mut header = NetHdr48::default();
+        assert!(!is_processed(&header));
+        header.net.flags = 16 | 128;
+        assert!(is_processed(&header));
+        header.sec.sec_op = 1;
+        assert!(!is_processed(&header));
+    }
+
+    #[test]
+    fn clear_packets_of_a_protected_flow() -> Result {
+        let sa = sa(None, Selector::default())?;
+        let protect = Action::Protect(fixture::transport(7));
+        let clear = frame(17, 0, [0; 12]);
+        let cases = [
+            (None, true),
+            (Some(Action::Hole), true),
+            (Some(Action::Block), false),
+            (Some(protect), false),
+        ];
+        for (action, passes) in cases {
+            let mut counters = Counters::default();
+            assert_eq!(admit(&spd(action, &sa)?, &clear, &mut counters), passes);
+            assert_eq!(counters.dropped(), u64::from(!passes));
+        }
+        // Not of the flow, and no IP.
+        let (mut counters, spd) = (Counters::default(), spd(Some(protect), &sa)?);
+        assert!(admit(&spd, &frame(6, 0, [0; 12]), &mut counters));
+        assert!(admit(&spd, &[0; 60], &mut counters));
+        Ok(())
+    }
+
+    #[test]
+    fn esp_that_the_nic_left() -> Result {
+        let mut counters = Counters::default();
+        let plain = sa(None, Selector::default())?;
+        let spd_plain = spd(None, &plain)?;
+        assert!(!admit(&spd_plain, &frame(50, 0, ESP), &mut counters));
+        // A first fragment has the SPI, too.
+        assert!(!admit(&spd_plain, &frame(50, 0x20, ESP), &mut counters));
+        assert_eq!(counters.unprocessed, 2);
+        // Of another SA, which is software's.
+        assert!(admit(&spd_plain, &frame(50, 0, [9; 12]), &mut counters));
+        assert!(admit(&spd_plain, &frame(17, 0, UDP_ESP), &mut counters));
+        let spd_udp = spd(None, &sa(Some(4500), Selector::default())?)?;
+        assert!(!admit(&spd_udp, &frame(17, 0, UDP_ESP), &mut counters));
+        assert!(admit(&spd_udp, &frame(50, 0, ESP), &mut counters));
+        plain.kill();
+        assert!(admit(&spd_plain, &frame(50, 0, ESP), &mut counters));
+        Ok(())
+    }
+
+    #[test]
+    fn decrypted_packets_outside_selector_or_policy() -> Result {
+        let protect = |reqid| Some(Action::Protect(fixture::transport(reqid)));
+        let (udp, tcp) = (frame(17, 0, [0; 12]), frame(6, 0, [0; 12]));
+        let any = sa(None, Selector::default())?;
+        assert!(is_allowed(&spd(protect(7), &any)?, &any, &udp));
+        assert!(is_allowed(&spd(protect(0), &any)?, &any, &udp));
+        assert!(!is_allowed(&spd(protect(8), &any)?, &any, &udp));
+        assert!(!is_allowed(&spd(protect(7), &any)?, &any, &tcp));
+        assert!(!is_allowed(&spd(Some(Action::Hole), &any)?, &any, &udp));
+        assert!(!is_allowed(&spd(None, &any)?, &any, &udp));
+        let only_tcp = sa(
+            None,
+            Selector {
+                protocol: 6,
+                ..Selector::default()
+            },
+        )?;
+        assert!(!is_allowed(&spd(protect(7), &only_tcp)?, &only_tcp, &udp));
+        Ok(())
+    }
+}

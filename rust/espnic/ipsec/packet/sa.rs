@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the path of a packet needs of an SA of packet offload.
+
+use espnic_esp::{
+    ip::Address,
+    selector::{
+        Flow,
+        Match,
+        Selector, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+use kernel_net::{
+    net::{
+        neighbour::Neighbour,
+        skbuff::Gso,
+        xfrm::{
+            Direction,
+            Handle, //
+        }, //
+    },
+    new_lock,
+    sync::SpinLockBh, //
+};
+
+/// An SA of packet offload.
+#[pin_data]
+pub(crate) struct Sa {
+    pub(super) handle: Handle,
+    /// Grows with each SA: the age.
+    pub(super) number: u64,
+    pub(super) spi: u32,
+    /// The id by which policies name it.
+    pub(super) reqid: u32,
+    /// Tunnel mode, else transport mode.
+    pub(super) tunnel: bool,
+    /// Outer source address; in transport mode zero for any.
+    pub(super) src: Address,
+    /// Outer destination address.
+    pub(super) dst: Address,
+    /// Inbound with ESP in UDP: the port to which packets come.
+    pub(super) udp_port: Option<u16>,
+    /// The packets that the SA may protect.
+    pub(super) selector: Selector,
+    /// Outbound, tunnel mode: where packets to the other end go first, if that is known.
+    #[pin]
+    next_hop: SpinLockBh<Option<Neighbour>>,
+    /// The last sequence number that the NIC was told to have used.
+    first: Atomic<u64>,
+    /// Packets that the NIC got for it, at least as many as it has numbered.
+    given: Atomic<u64>,
+    dead: Atomic<bool>,
+}
+
+/// The parameters of a [`Sa`].
+pub(super) struct Parameters {
+    pub(super) handle: Handle,
+    pub(super) number: u64,
+    pub(super) spi: u32,
+    pub(super) reqid: u32,
+    pub(super) tunnel: bool,
+    pub(super) src: Address,
+    pub(super) dst: Address,
+    pub(super) udp_port: Option<u16>,
+    pub(super) selector: Selector,
+    pub(super) first: u64,
+}
+
+impl Sa {
+    pub(super) fn new(parameters: Parameters) -> impl PinInit<Self> {
+        let Parameters {
+            handle,
+            number,
+            spi,
+            reqid,
+            tunnel,
+            src,
+            dst,
+            udp_port,
+            selector,
+            first,
+        } = parameters;
+        pin_init!(Self {
+            handle,
+            number,
+            spi,
+            reqid,
+            tunnel,
+            src,
+            dst,
+            udp_port,
+            selector,
+            next_hop <- new_lock!(None::<Neighbour>),
+            first: Atomic::new(first),
+            given: Atomic::new(0),
+            dead: Atomic::new(false),
+        })
+    }
+
+    /// Stops its use. Any context but a hard interrupt.
+    pub(in crate::ipsec) fn kill(&self) {
+        self.dead.store(true, Relaxed);
+        // Now, because an entry of the neighbour table keeps its device from going.
+        let hop = self.next_hop.lock().take();
+        drop(hop);
+    }
+
+    /// Whether it may be used. Per packet.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.dead.load(Relaxed)
+    }
+
+    /// Whether the SA is for packets of `flow`.
+    pub(super) fn takes(&self, flow: &Flow) -> bool {
+        self.selector.matches(flow) == Match::Yes
+    }
+
+    /// The NIC has the SA anew, and begins behind `number`. No traffic runs.
+    pub(in crate::ipsec) fn restart(&self, number: u64) {
+        self.first.store(number, Relaxed);
+        self.given.store(0, Relaxed);
+    }
+
+    /// Counts a packet of `len` bytes that the NIC gets. Per packet.
+    pub(super) fn give(&self, gso: Option<Gso>, len: u32) {
+        self.given.fetch_add(numbers(gso, len), Relaxed);
+    }
+
+    /// A sequence number that the NIC has not passed: behind it none was used.
+    pub(in crate::ipsec) fn last_possible(&self) -> u64 {
+        let first = self.first.load(Relaxed);
+        first.saturating_add(self.given.load(Relaxed))
+    }
+
+    /// The address of the next hop, if it is known. Per packet, no sleeping.
+    pub(super) fn hop_address(&self) -> Option<[u8; 6]> {
+        self.next_hop.lock().as_ref()?.address()
+    }
+
+    /// Whether the next hop is to be looked for: none is known, or routes have changed.
+    pub(crate) fn needs_next_hop(&self) -> bool {
+        let is_old = |hop: &Neighbour| hop.is_outdated();
+        self.tunnel
+            && self.handle.direction == Direction::Out
+            && self.next_hop.lock().as_ref().is_none_or(is_old)
+    }
+
+    /// Sets the next hop, unless the SA is dead.
+    pub(crate) fn set_next_hop(&self, hop: Neighbour) {
+        let mut next_hop = self.next_hop.lock();
+        let old = match self.is_alive() {
+            true => next_hop.replace(hop),
+            false => Some(hop),
+        };
+        drop(next_hop);
+        drop(old);
+    }
+}
+
+/// How many sequence numbers a packet of `len` bytes uses at most.
+pub(super) fn numbers(gso: Option<Gso>, len: u32) -> u64 {
+    gso.map_or(1, |gso| {
+        // The number of segments may be unknown yet, or wrong; the NIC counts by itself.
+        let most = len.div_ceil(u32::from(gso.size).max(1));
+        u64::from(most.max(gso.segments.into()))
+    })
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Snapshots of the policies and of the SAs of packet offload, for the path of packets.
+//!
+//! A snapshot does not change. Each channel keeps one beside its queues, under the locks that its
+//! packets take anyway, so that they take no other lock and count no reference. What is deleted is marked
+//! dead, which is in force at once, and is missing in the next snapshot.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use super::{
+    policy::{
+        Policy,
+        Template, //
+    },
+    sa::Sa, //
+};
+use espnic_esp::{
+    ip::Address,
+    selector::Flow,
+    spd::{
+        self,
+        Entry,
+        Group,
+        Index,
+        Verdict, //
+    }, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The policies of one direction.
+pub(super) struct Policies {
+    list: KVVec<Arc<Policy>>,
+    entries: KVVec<Entry>,
+    groups: KVVec<Group>,
+}
+
+/// What the policies say of a packet.
+pub(super) enum Found<'a> {
+    /// Nothing.
+    None,
+    /// The packet does not show which of them is for it.
+    Unclear,
+    /// This one is for it.
+    Policy(&'a Policy),
+}
+
+impl Policies {
+    /// Makes a snapshot of a list with the oldest first. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(list: KVVec<Arc<Policy>>) -> Result<Self> {
+        let mut entries = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
+        for (number, policy) in (0u32..).zip(list.iter()) {
+            let entry = Entry::new(&policy.selector, policy.priority, number);
+            entries.push(entry, GFP_KERNEL)?;
+        }
+        let mut groups = KVVec::new();
+        spd::build(&mut entries, |group| groups.push(group, GFP_KERNEL))?;
+        spd::arrange(&mut groups);
+        Ok(Self {
+            list,
+            entries,
+            groups,
+        })
+    }
+
+    fn get(&self, number: u32) -> Option<&Policy> {
+        self.list.get(number as usize).map(|policy| &**policy)
+    }
+
+    /// The policy for a packet of `flow`. Per packet.
+    pub(super) fn find(&self, flow: &Flow) -> Found<'_> {
+        let index = Index {
+            entries: &self.entries,
+            groups: &self.groups,
+        };
+        let is_alive = |number| self.get(number).is_some_and(Policy::is_alive);
+        match index.find(flow, is_alive) {
+            Verdict::None => Found::None,
+            Verdict::Unclear => Found::Unclear,
+            Verdict::Policy(number) => self.get(number).map_or(Found::Unclear, Found::Policy),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// The SAs.
+pub(super) struct Sas {
+    /// Outbound ones by the id by which policies name them, the newest first.
+    out: KVVec<Arc<Sa>>,
+    /// Inbound ones by destination.
+    inbound: KVVec<Arc<Sa>>,
+}
+
+impl Sas {
+    /// Makes a snapshot of SAs in any order.
+    pub(super) fn new(mut out: KVVec<Arc<Sa>>, mut inbound: KVVec<Arc<Sa>>) -> Self {
+        // `ip xfrm state update` adds a copy of a state for a while (X16). The older one stays in use:
+        // both would number their packets alike.
+        out.sort_unstable_by_key(|sa| (end(sa), sa.spi, sa.number));
+        let mut last = None;
+        out.retain(|sa| {
+            let this = Some((end(sa), sa.spi));
+            core::mem::replace(&mut last, this) != this
+        });
+        out.sort_unstable_by_key(|sa| (sa.reqid, core::cmp::Reverse(sa.number)));
+        inbound.sort_unstable_by_key(|sa| end(sa));
+        Self { out, inbound }
+    }
+
+    /// The SA for an outgoing packet of `flow`, whose policy has this template. Per packet.
+    pub(super) fn outbound(&self, template: &Template, flow: &Flow) -> Option<&Sa> {
+        let start = self.out.partition_point(|sa| sa.reqid < template.reqid);
+        self.out
+            .get(start..)?
+            .iter()
+            .take_while(|sa| sa.reqid == template.reqid)
+            .find(|sa| sa.is_alive() && template.takes_out(sa, flow) && sa.takes(flow))
+            .map(|sa| &**sa)
+    }
+
+    /// The living inbound SAs for packets to `dst`.
+    pub(super) fn inbound_to<'a>(&'a self, dst: &'a Address) -> impl Iterator<Item = &'a Sa> {
+        let key = (dst.family, dst.bytes);
+        let start = self.inbound.partition_point(|sa| end(sa) < key);
+        let rest = self.inbound.get(start..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |sa| end(sa) == key)
+            .map(|sa| &**sa)
+            .filter(|sa| sa.is_alive())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.out.is_empty() && self.inbound.is_empty()
+    }
+}
+
+/// The destination, to sort by.
+fn end(sa: &Sa) -> (u8, [u8; 16]) {
+    (sa.dst.family, sa.dst.bytes)
+}
+
+/// A snapshot.
+#[derive(Clone)]
+pub(crate) struct Spd {
+    pub(super) out: Arc<Policies>,
+    pub(super) inbound: Arc<Policies>,
+    pub(super) sas: Arc<Sas>,
+}
+
+impl Spd {
+    /// A snapshot of nothing. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn empty() -> Result<Self> {
+        let none = || Ok::<_, Error>(Arc::new(Policies::new(KVVec::new())?, GFP_KERNEL)?);
+        Ok(Self {
+            out: none()?,
+            inbound: none()?,
+            sas: Arc::new(Sas::new(KVVec::new(), KVVec::new()), GFP_KERNEL)?,
+        })
+    }
+
+    /// Whether there is nothing to look for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.out.is_empty() && self.inbound.is_empty() && self.sas.is_empty()
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of which SA an outgoing packet gets.
+
+use super::{
+    super::{
+        policy::fixture::transport,
+        sa::{
+            Parameters,
+            Sa, //
+        }, //
+    },
+    Sas, //
+};
+use espnic_esp::{
+    ip::{
+        Address,
+        Ports, //
+    },
+    selector::{
+        Flow,
+        Seen,
+        Selector, //
+    },
+    upper::Fragment, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::Arc, //
+};
+use kernel_net::net::xfrm::{
+    Direction,
+    Handle, //
+};
+
+fn address(last: u8) -> Address {
+    Address {
+        family: 4,
+        bytes: [10, 0, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+/// From 10.0.0.1 to 10.0.0.2.
+fn flow(protocol: u8) -> Flow {
+    Flow {
+        src: address(1),
+        dst: address(2),
+        protocol: Some(protocol),
+        ports: Seen::Ports(Ports { src: 1, dst: 2 }),
+        fragment: Fragment::No,
+    }
+}
+
+/// The SA `number` in transport mode.
+fn sa(number: u64, spi: u32, reqid: u32, protocol: u8) -> Result<Arc<Sa>> {
+    let parameters = Parameters {
+        handle: Handle {
+            id: number as u32,
+            direction: Direction::Out,
+            generation: 1,
+        },
+        number,
+        spi,
+        reqid,
+        tunnel: false,
+        src: address(1),
+        dst: address(2),
+        udp_port: None,
+        selector: Selector {
+            protocol,
+            ..Selector::default()
+        },
+        first: 0,
+    };
+    Arc::pin_init(Sa::new(parameters), GFP_KERNEL)
+}
+
+fn sas(list: &[&Arc<Sa>]) -> Result<Sas> {
+    let mut out = KVVec::new();
+    for &sa in list {
+        out.push(sa.clone(), GFP_KERNEL)?;
+    }
+    Ok(Sas::new(out, KVVec::new()))
+}
+
+/// The SPI of the SA for a packet.
+fn found(sas: &Sas, reqid: u32, flow: &Flow) -> Option<u32> {
+    sas.outbound(&transport(reqid), flow).map(|sa| sa.spi)
+}
+
+#[kunit_tests(espnic_ipsec_spd)]
+mod cases {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_the_policys_id() -> Result {
+        let (old, new, other) = (sa(1, 11, 7, 0)?, sa(2, 12, 7, 0)?, sa(3, 13, 8, 0)?);
+        let sas = sas(&[&old, &other, &new])?;
+        assert_eq!(found(&sas, 7, &flow(6)), Some(12));
+        assert_eq!(found(&sas, 8, &flow(6)), Some(13));
+        assert_eq!(found(&sas, 9, &flow(6)), None);
+        new.kill();
+        assert_eq!(found(&sas, 7, &flow(6)), Some(11));
+        old.kill();
+        assert_eq!(found(&sas, 7, &flow(6)), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_of_an_sa_waits_for_its_end() -> Result {
+        let (first, copy) = (sa(1, 11, 7, 0)?, sa(2, 11, 7, 0)?);
+        let both = sas(&[&copy, &first])?;
+        let id = |sas: &Sas| sas.outbound(&transport(7), &flow(6)).map(|sa| sa.handle.id);
+        assert_eq!(id(&both), Some(1));
+        assert_eq!(id(&sas(&[&copy])?), Some(2));
+        Ok(())
+    }
+
+    #[test]
+    fn only_what_the_sa_is_for() -> Result {
+        let udp_only = sa(1, 11, 7, 17)?;
+        let sas = sas(&[&udp_only])?;
+        assert_eq!(found(&sas, 7, &flow(17)), Some(11));
+        assert_eq!(found(&sas, 7, &flow(6)), None);
+        let elsewhere = Flow {
+            dst: address(3),
+            ..flow(17)
+        };
+        assert_eq!(found(&sas, 7, &elsewhere), None);
+        let hidden = Flow {
+            protocol: None,
+            ports: Seen::Nothing,
+            ..flow(17)
+        };
+        assert_eq!(found(&sas, 7, &hidden), None);
+        Ok(())
+    }
+
+    #[test]
+    fn inbound_ones_by_destination() -> Result {
+        let (one, other) = (sa(1, 11, 7, 0)?, sa(2, 12, 7, 0)?);
+        let mut list = KVVec::new();
+        list.push(one.clone(), GFP_KERNEL)?;
+        list.push(other, GFP_KERNEL)?;
+        let sas = Sas::new(KVVec::new(), list);
+        let (here, there) = (address(2), address(3));
+        assert_eq!(sas.inbound_to(&here).count(), 2);
+        assert_eq!(sas.inbound_to(&there).count(), 0);
+        one.kill();
+        assert_eq!(sas.inbound_to(&here).count(), 1);
+        Ok(())
+    }
+}

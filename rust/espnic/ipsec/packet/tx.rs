@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Outgoing packets: what the policies say of them, and the header for those that the NIC protects.
+//!
+//! The stack hands these packets over in clear and without a sign that they are to be protected (X85), so
+//! every packet is looked at. One that cannot be read is dropped rather than sent in clear.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use super::{
+    policy::{
+        Action,
+        Template, //
+    },
+    spd::{
+        Found,
+        Spd, //
+    }, //
+};
+use crate::counters::counters;
+use espnic_esp::{
+    ip::{
+        Layers,
+        ETHERTYPE_IPV4,
+        ETHERTYPE_IPV6,
+        ETH_HLEN, //
+    },
+    selector::{
+        Flow,
+        Seen, //
+    },
+    upper::Fragment, //
+};
+use espnic_wire::{
+    hdr::{
+        self,
+        NetHdr48, //
+    },
+    sa,
+    U16,
+    U32, //
+};
+use kernel_net::net::skbuff::{
+    Gso,
+    SkBuff, //
+};
+
+/// Bytes of a packet that are looked at, from its IP header on. With many extension headers it may not
+/// show its ports then.
+const LOOKED_AT: usize = 128;
+
+counters! {
+    /// What happened to outgoing packets of packet offload since the start.
+    struct Counters {
+        /// Given to the NIC to protect; as `tx_packets`.
+        packets: c"ipsec_packet_tx_packets",
+        /// Bytes of these packets, in clear.
+        bytes: c"ipsec_packet_tx_bytes",
+        /// See [`Drop::Blocked`].
+        blocked: c"ipsec_packet_tx_drop_blocked",
+        /// See [`Drop::Unclear`].
+        unclear: c"ipsec_packet_tx_drop_unclear",
+        /// See [`Drop::NoSa`].
+        no_sa: c"ipsec_packet_tx_drop_no_sa",
+        /// See [`Drop::NoHop`].
+        no_hop: c"ipsec_packet_tx_drop_no_hop",
+        /// See [`Drop::Form`].
+        form: c"ipsec_packet_tx_drop_form",
+    }
+}
+
+/// Why a packet must be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drop {
+    /// A policy says so.
+    Blocked,
+    /// It does not show which policy it is for.
+    Unclear,
+    /// There is no SA for its policy.
+    NoSa,
+    /// The address of the next hop to the tunnel's other end is not known, or not yet.
+    NoHop,
+    /// It must be protected, but the NIC cannot: a fragment in transport mode, or in a VLAN.
+    Form,
+}
+
+impl Counters {
+    /// Counts a packet that the NIC gets.
+    pub(crate) fn count(&mut self, len: u32, gso: Option<Gso>) {
+        let packets = gso.map_or(1, |gso| u64::from(gso.segments));
+        self.packets = self.packets.wrapping_add(packets);
+        self.bytes = self.bytes.wrapping_add(u64::from(len));
+    }
+
+    /// Counts a packet that must be dropped.
+    pub(crate) fn count_drop(&mut self, reason: Drop) {
+        let counter = match reason {
+            Drop::Blocked => &mut self.blocked,
+            Drop::Unclear => &mut self.unclear,
+            Drop::NoSa => &mut self.no_sa,
+            Drop::NoHop => &mut self.no_hop,
+            Drop::Form => &mut self.form,
+        };
+        *counter = counter.wrapping_add(1);
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        [
+            self.blocked,
+            self.unclear,
+            self.no_sa,
+            self.no_hop,
+            self.form,
+        ]
+        .iter()
+        .fold(0, |sum, &count| sum.wrapping_add(count))
+    }
+}
+
+/// What a frame holds.
+enum Content {
+    /// No IP packet.
+    Other,
+    /// An IP packet that cannot be read.
+    Unreadable,
+    /// An IP packet directly behind the Ethernet header.
+    Packet(Flow),
+    /// One behind VLAN tags.
+    Tagged(Flow),
+}
+
+/// Fills `header` for a packet that must be protected, and returns true; false for one that goes out as it
+/// is. `source` tells the address of the interface. Per packet, no sleeping.
+///
+/// # Errors
+///
+/// Why the packet must be dropped.
+pub(crate) fn describe(
+    spd: &Spd,
+    skb: &mut SkBuff,
+    gso: Option<Gso>,
+    source: impl FnOnce() -> [u8; 6],
+    header: &mut NetHdr48,
+) -> Result<bool, Drop> {
+    if spd.out.is_empty() {
+        return Ok(false);
+    }
+    let (flow, tagged) = match content(skb) {
+        Content::Other => return Ok(false),
+        Content::Unreadable => return Err(Drop::Unclear),
+        Content::Packet(flow) => (flow, false),
+        Content::Tagged(flow) => (flow, true),
+    };
+    match spd.out.find(&flow) {
+        Found::None => Ok(false),
+        Found::Unclear => Err(Drop::Unclear),
+        Found::Policy(policy) => match &policy.action {
+            Action::Hole => Ok(false),
+            Action::Block => Err(Drop::Blocked),
+            Action::Protect(_) if tagged => Err(Drop::Form),
+            Action::Protect(template) => {
+                protect(spd, template, &flow, skb, gso, source, header).map(|()| true)
+            }
+        },
+    }
+}
+
+fn protect(
+    spd: &Spd,
+    template: &Template,
+    flow: &Flow,
+    skb: &mut SkBuff,
+    gso: Option<Gso>,
+    source: impl FnOnce() -> [u8; 6],
+    header: &mut NetHdr48,
+) -> Result<(), Drop> {
+    let sa = spd.sas.outbound(template, flow).ok_or(Drop::NoSa)?;
+    if sa.tunnel {
+        let hop = sa.hop_address().ok_or(Drop::NoHop)?;
+        // A forwarded packet has room for the header, but what is there is of another network; a local
+        // one has the address of a neighbour that is at the other end of the tunnel (X82).
+        let link = ethernet(hop, source(), ethertype(flow));
+        skb.set_ethernet(&link).map_err(|_| Drop::Form)?;
+    } else if flow.fragment != Fragment::No {
+        return Err(Drop::Form);
+    }
+    sa.give(gso, skb.len());
+    header.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
+    header.out.resource_id = U32::new(sa.handle.id);
+    header.out.resource_type = U16::new(sa::OBJ_OUTB_SA);
+    header.sec.sec_op = hdr::SEC_OP_STANDARD;
+    header.sec.generation = U16::new(sa.handle.generation);
+    Ok(())
+}
+
+fn ethertype(flow: &Flow) -> u16 {
+    match flow.src.family {
+        4 => ETHERTYPE_IPV4,
+        _ => ETHERTYPE_IPV6,
+    }
+}
+
+fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16) -> [u8; ETH_HLEN] {
+    let mut header = [0; ETH_HLEN];
+    let bytes = to.into_iter().chain(from).chain(kind.to_be_bytes());
+    header
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = from);
+    header
+}
+
+/// Reads the packet in a frame. In a forwarded one there is no Ethernet header, only room for it, so what
+/// the stack says counts.
+fn content(skb: &SkBuff) -> Content {
+    match skb.protocol() {
+        kind @ (ETHERTYPE_IPV4 | ETHERTYPE_IPV6) => {
+            if skb.network_offset() != Some(ETH_HLEN as u16) {
+                return Content::Unreadable;
+            }
+            flow_at(skb, ETH_HLEN)
+                .filter(|flow| ethertype(flow) == kind)
+                .map_or(Content::Unreadable, Content::Packet)
+        }
+        _ => {
+            let layers = Layers::find(skb.head());
+            let Some(ip) = layers.ip() else {
+                return Content::Other;
+            };
+            let tagged = ip.network != ETH_HLEN;
+            match flow_at(skb, ip.network) {
+                None => Content::Unreadable,
+                Some(flow) if tagged => Content::Tagged(flow),
+                Some(flow) => Content::Packet(flow),
+            }
+        }
+    }
+}
+
+/// The flow of the IP packet at `at`.
+fn flow_at(skb: &SkBuff, at: usize) -> Option<Flow> {
+    let in_one_piece = skb.head().get(at..).and_then(Flow::of);
+    if in_one_piece.is_some_and(|flow| flow.ports != Seen::Nothing) {
+        return in_one_piece;
+    }
+    let mut room = [0; LOOKED_AT];
+    let left = (skb.len() as usize).checked_sub(at)?;
+    let part = room.get_mut(..left.min(LOOKED_AT))?;
+    skb.copy_bits(u32::try_from(at).ok()?, part).ok()?;
+    Flow::of(part)
+}
