@@ -139,11 +139,6 @@ def beet(cfg):
              directions=["in"])
 
 
-def packet_offload(cfg):
-    """Packet offload."""
-    _refused(cfg, "packet", offload="offload packet")
-
-
 def sequence_wrap(cfg):
     """Sequence numbers that may wrap: IVs would repeat."""
     _refused(cfg, "wrap", extra="extra-flag oseq-may-wrap", directions=["out"])
@@ -164,14 +159,19 @@ def interface_id(cfg):
 
 
 def policy(cfg):
-    """Offload of a policy: the core says so."""
-    line = (f"xfrm policy add src {env.DUT4} dst {env.PEER4} dir out offload packet "
-            f"dev {cfg.netif} tmpl src {env.DUT4} dst {env.PEER4} proto esp reqid 9 mode transport")
-    result = cfg.dut.run("ip", *line.split())
-    shown = cfg.dut.cmd("ip", "xfrm", "policy")
-    xfrm.flush(cfg.dut)
-    ktap.check(result.returncode and not shown, "a policy was offloaded")
-    ktap.contains(result.stderr, "Policy offload is not supported", "message")
+    """Offload of a policy for forwarded packets, and of one that names no SAs."""
+    tmpl = f"tmpl src {env.DUT4} dst {env.PEER4} proto esp"
+    for direction, words, why in (("fwd", f"{tmpl} reqid 9 mode transport", "fwd"),
+                                  ("out", f"{tmpl} mode transport", "request id"),
+                                  ("out", f"{tmpl} reqid 9 mode transport level use", "optional"),
+                                  ("out", f"{tmpl} reqid 9 mode beet", "transport and tunnel")):
+        line = (f"xfrm policy add src {env.DUT4} dst {env.PEER4} dir {direction} "
+                f"offload packet dev {cfg.netif} {words}")
+        result = cfg.dut.run("ip", *line.split())
+        shown = cfg.dut.cmd("ip", "xfrm", "policy")
+        xfrm.flush(cfg.dut)
+        ktap.check(result.returncode and not shown, f"a policy was offloaded: {words}")
+        ktap.contains(result.stderr, why, "message")
 
 
 def ah_and_ipcomp(cfg):
@@ -183,7 +183,7 @@ def ah_and_ipcomp(cfg):
 
 
 CASES = [accepted, accepted_all, wrong_lengths, other_aead, other_mac, null_and_hmac,
-         udp_encapsulation, tcp_encapsulation, beet, packet_offload, sequence_wrap, mark,
+         udp_encapsulation, tcp_encapsulation, beet, sequence_wrap, mark,
          interface_id, policy, ah_and_ipcomp]
 
 if __name__ == "__main__":

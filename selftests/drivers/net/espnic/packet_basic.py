@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Packet offload: the NIC adds and removes all of ESP, Linux's software ESP is the peer.
+
+The stack hands over packets in clear and believes what the driver says of received ones, so each
+case also looks at what must not pass.
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import algo, env, esp, forge, ktap, proc, traffic, xfrm  # noqa: E402
+from ksft.frames import PROTO_UDP  # noqa: E402
+
+REQID = 77
+HOLE_PORT = 500
+SMALL = [56] * 3
+WINDOW = "replay-window 512"
+MESSAGE = b"espnic packet"
+ETH_IPV4 = b"\x08\x00"
+VLAN_TAG = b"\x81\x00\x00\x07"
+MORE_FRAGMENTS, AT_40 = 0x2000, 5
+
+
+def _offload(cfg, direction):
+    window = WINDOW if direction == "in" else ""
+    return f"{window} offload packet dev {cfg.netif} dir {direction}"
+
+
+def _dut_policies(cfg, flow):
+    words = f" offload packet dev {cfg.netif} tmpl "
+    return [line.replace(" tmpl ", words) for line in flow.dut_policies()]
+
+
+def _states(cfg, flow):
+    cfg.dut.ip(flow.out.add(_offload(cfg, "out")), flow.in_.add(_offload(cfg, "in")))
+
+
+def _protect(cfg, flow):
+    """Packet offload at the side under test, software at the peer."""
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+    cfg.dut.ip(*_dut_policies(cfg, flow))
+    _states(cfg, flow)
+    for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
+        text = xfrm.state_text(cfg.dut, sa)
+        ktap.contains(text, f"dev {cfg.netif} dir {direction} mode packet", "ip xfrm state")
+
+
+def _prove(cfg, watch, least):
+    """All of ESP on the wire was the NIC's work, both ways, and nothing was in clear."""
+    watch.stop().prove_no_errors()
+    sent, received = len(watch.esp(cfg.netif_mac)), len(watch.esp(cfg.peer_mac))
+    ktap.at_least(sent, least, "ESP packets sent")
+    ktap.at_least(received, least, "ESP packets received")
+    watch.expect_counters({"ipsec_packet_tx_packets": sent, "ipsec_packet_rx_packets": received,
+                           "ipsec_tx_packets": 0, "ipsec_rx_packets": 0,
+                           "ipsec_packet_tx_drop_no_sa": 0, "ipsec_packet_rx_drop_policy": 0})
+
+
+def _exercise(cfg, flow):
+    ktap.diag(flow.name)
+    _protect(cfg, flow)
+    watch = cfg.watch()
+    dut, peer = flow.dut_inner, flow.peer_inner
+    count = traffic.ping(cfg.dut, dut, peer, esp.SIZES)
+    count += traffic.ping(cfg.peer, peer, dut, SMALL)
+    traffic.tcp(cfg.dut, dut, cfg.peer, peer, esp.STREAM)
+    traffic.tcp(cfg.peer, peer, cfg.dut, dut, esp.STREAM)
+    _prove(cfg, watch, count)
+    esp.unique(watch.esp(cfg.netif_mac))
+
+
+def tunnel_4_in_4(cfg):
+    """IPv4 in IPv4."""
+    _exercise(cfg, esp.inner4(outer=4, reqid=REQID))
+
+
+def tunnel_6_in_6(cfg):
+    """IPv6 in IPv6."""
+    _exercise(cfg, esp.inner6(outer=6, reqid=REQID))
+
+
+def tunnel_4_in_6(cfg):
+    """IPv4 in IPv6."""
+    _exercise(cfg, esp.inner4(outer=6, reqid=REQID))
+
+
+def tunnel_6_in_4(cfg):
+    """IPv6 in IPv4."""
+    _exercise(cfg, esp.inner6(outer=4, reqid=REQID))
+
+
+def transport_4(cfg):
+    """Transport mode over IPv4."""
+    _exercise(cfg, esp.direct(outer=4, reqid=REQID))
+
+
+def transport_6(cfg):
+    """Transport mode over IPv6."""
+    _exercise(cfg, esp.direct(outer=6, reqid=REQID))
+
+
+def cbc(cfg):
+    """AES-CBC with HMAC-SHA-256, whose IVs the NIC draws."""
+    flow = esp.inner4(outer=4, reqid=REQID, algorithm=algo.cbc(128, "sha256"))
+    _protect(cfg, flow)
+    watch = cfg.watch()
+    _prove(cfg, watch, traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, esp.SIZES))
+
+
+def clear_is_dropped(cfg):
+    """What the peer sends in clear, although a policy protects it, is dropped and counted."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    link = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
+    ktap.defer(link.close)
+    ktap.check(link.send(MESSAGE) and link.receive() == MESSAGE, "protected, it did not arrive")
+    xfrm.flush(cfg.peer)
+    watch = cfg.watch()
+    for _ in range(len(SMALL)):
+        link.send(MESSAGE)
+    ktap.check(link.receive() is None, "a datagram in clear was accepted")
+    watch.stop()
+    watch.expect_counters({"ipsec_packet_rx_drop_clear": len(SMALL)})
+
+
+def nothing_leaves_in_clear(cfg):
+    """Without an SA no packet of the policy's leaves, and the driver says how many it dropped, if
+    the stack hands over any."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
+    cfg.dut.ip(flow.out.delete())
+    watch = cfg.watch()
+    ktap.check(not traffic.reachable(cfg.dut, flow.dut_inner, flow.peer_inner),
+               "a packet passed without an SA")
+    watch.stop().prove_no_plaintext()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), 0, "ESP packets sent")
+
+
+def frames_by_hand(cfg):
+    """Frames of a packet socket are looked at, too: protected, and dropped without an SA or behind
+    a VLAN tag."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    with cfg.dut:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    ktap.defer(sock.close)
+    sock.bind((cfg.netif, 0))
+    macs = bytes.fromhex((cfg.peer_mac + cfg.netif_mac).replace(":", ""))
+    packet = forge.ip(flow.dut_inner, flow.peer_inner, PROTO_UDP, forge.udp(1000, 2000, MESSAGE))
+    watch = cfg.watch()
+    sock.send(macs + ETH_IPV4 + packet)
+    sock.send(macs + VLAN_TAG + ETH_IPV4 + packet)
+    watch.stop().prove_no_plaintext()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), 1, "ESP packets sent")
+    watch.expect_counters({"ipsec_packet_tx_packets": 1, "ipsec_packet_tx_drop_form": 1})
+    cfg.dut.ip(flow.out.delete())
+    watch = cfg.watch()
+    sock.send(macs + ETH_IPV4 + packet)
+    watch.stop().prove_no_plaintext()
+    ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent without an SA")
+    watch.expect_counters({"ipsec_packet_tx_drop_no_sa": 1})
+
+
+def clear_fragments(cfg):
+    """Fragments in clear, with and without the start of the packet, are dropped as whole packets
+    are."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    injector = forge.Injector(cfg)
+    watch = cfg.watch()
+    payload = forge.udp(1000, 2000, bytes(72))
+    for part, fragment in ((payload[:40], MORE_FRAGMENTS), (payload[40:], AT_40)):
+        injector.send(flow.peer_inner, flow.dut_inner, PROTO_UDP, part, fragment=fragment)
+    watch.stop()
+    watch.expect_counters({"ipsec_packet_rx_drop_clear": 2})
+
+
+def deleted_policy(cfg):
+    """A policy that is deleted has no effect any more: packets pass in clear, both ways."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
+    xfrm.flush(cfg.dut, cfg.peer)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
+    traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, SMALL)
+    watch.stop()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), 0, "ESP packets sent")
+
+
+def holes(cfg):
+    """Policies for IKE let their port pass in clear, both ways, beside the policies of an SA."""
+    flow = esp.direct(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    for ns, words in ((cfg.dut, f"offload packet dev {cfg.netif}"), (cfg.peer, "")):
+        for direction in ("out", "in"):
+            own, other = (env.DUT4, env.PEER4) if ns is cfg.dut else (env.PEER4, env.DUT4)
+            src, dst = (own, other) if direction == "out" else (other, own)
+            ns.ip(f"xfrm policy add src {src} dst {dst} proto udp sport {HOLE_PORT} "
+                  f"dport {HOLE_PORT} dir {direction} priority 1 action allow {words}")
+    watch = cfg.watch()
+    ends = []
+    for ns, address in ((cfg.dut, env.DUT4), (cfg.peer, env.PEER4)):
+        with ns:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ktap.defer(sock.close)
+        sock.bind((address, HOLE_PORT))
+        sock.settimeout(5)
+        ends.append(sock)
+    own, other = ends
+    own.sendto(MESSAGE, (env.PEER4, HOLE_PORT))
+    ktap.equal(other.recv(100), MESSAGE, "datagram to the peer")
+    other.sendto(MESSAGE, (env.DUT4, HOLE_PORT))
+    ktap.equal(own.recv(100), MESSAGE, "datagram from the peer")
+    watch.stop()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), 0, "ESP packets sent")
+
+
+def shown(cfg):
+    """`ip -s xfrm state` shows packets and bytes, and the number that was used last."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
+
+    def counted():
+        text = cfg.dut.cmd("ip", "-s", *flow.out.get().split())
+        return f"{count}(packets)" in text
+    proc.wait_until(counted, "the SA's packets in `ip -s xfrm state`")
+
+
+def hard_limit(cfg):
+    """An SA with a limit of packets stops there, to the packet, and expires."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
+    cfg.dut.ip(*_dut_policies(cfg, flow))
+    limit = f"limit packet-soft 3 limit packet-hard 5 {_offload(cfg, 'out')}"
+    cfg.dut.ip(flow.out.add(limit), flow.in_.add(_offload(cfg, "in")))
+    watch = cfg.watch()
+    pinger = traffic.Pinger(cfg.dut, flow.dut_inner, flow.peer_inner)
+    ktap.defer(pinger.close)
+    for _ in range(9):
+        try:
+            pinger.send(MESSAGE)
+        except OSError:
+            break
+    proc.wait_until(lambda: xfrm.state_text(cfg.dut, flow.out) is None, "the SA expires")
+    watch.stop().prove_no_plaintext()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), 5, "ESP packets sent")
+
+
+CASES = [tunnel_4_in_4, tunnel_6_in_6, tunnel_4_in_6, tunnel_6_in_4, transport_4, transport_6, cbc,
+         clear_is_dropped, nothing_leaves_in_clear, frames_by_hand, clear_fragments, deleted_policy,
+         holes, shown, hard_limit]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
