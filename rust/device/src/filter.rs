@@ -73,6 +73,7 @@ impl Filter {
     pub fn start(&self, terms: Terms) {
         self.lock().terms = Terms {
             ipsec: self.terms.ipsec && terms.ipsec,
+            x_ipsec: self.terms.x_ipsec && terms.x_ipsec,
             pairs: self.terms.pairs.min(terms.pairs),
         };
     }

@@ -5,8 +5,8 @@
 //! From the guest to the wire: a transport ([`vfu`]) carries register accesses, interrupts and guest
 //! memory to a PCI function ([`function`]); its registers are those of a virtio device ([`virtio`])
 //! of type network ([`net`]); a worker per NIC ([`worker`]) moves frames ([`frame`]) between the queues,
-//! IPsec ([`ipsec`]) and a port ([`ports`]). [`admin`] carries out administration commands. [`daemon`] puts
-//! it together from a command line ([`args`]).
+//! the flow filter ([`filter`]), IPsec ([`ipsec`]) and a port ([`ports`]). [`admin`] carries out
+//! administration commands. [`daemon`] puts it together from a command line ([`args`]).
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::panic, clippy::unwrap_used))]

@@ -74,6 +74,7 @@ impl Nic {
         let net = NetState::new(config.pairs);
         let terms = Terms {
             ipsec: config.offers_ipsec(),
+            x_ipsec: config.offers_ipsec(),
             pairs: config.pairs,
         };
         Self {
@@ -129,7 +130,8 @@ impl Nic {
         let x_ipsec = device.virtio.has(feature::X_IPSEC);
         self.ipsec.set_x_ipsec(x_ipsec);
         self.filter.start(Terms {
-            ipsec: x_ipsec,
+            ipsec: device.virtio.has(feature::IPSEC),
+            x_ipsec,
             pairs: device.pairs(&self.config),
         });
         self.kick();

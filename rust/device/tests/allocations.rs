@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use espnic_device::net::NetConfig;
 use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
+use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, RX, TX, WRITE};
@@ -149,6 +150,7 @@ fn esp() {
     b.start(driver::ipsec());
     sas::set_up(&mut a, CTRL);
     sas::set_up(&mut b, CTRL);
+    sas::make_rules(&mut b, CTRL, Action::IpsecAgain);
     sas::create(&mut a, sa::OBJ_OUTB_SA, 3);
     sas::create(&mut b, sa::OBJ_INB_SA, 4);
     let frames = [
@@ -166,4 +168,5 @@ fn esp() {
     assert_eq!(a.counter("ipsec_tx_packets"), 600);
     assert_eq!(b.counter("ipsec_rx_packets"), 600);
     assert_eq!(b.counter("ipsec_rx_csum_valid"), 500);
+    assert_eq!(b.counter("filter_again"), 600);
 }

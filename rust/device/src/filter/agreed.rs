@@ -24,8 +24,10 @@ const ROOM: usize = 256;
 /// What the NIC and its driver have, as far as it matters for rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Rules may take packets through IPsec, and look at what it has done.
+    /// Rules may take packets through IPsec.
     pub ipsec: bool,
+    /// Rules may look at what IPsec has done, because there is the extension.
+    pub x_ipsec: bool,
     /// Queue pairs, whose receive queues rules may name.
     pub pairs: u16,
 }
@@ -48,7 +50,7 @@ fn limits() -> Limits {
 /// Every bit of every header.
 fn selectors(terms: Terms) -> Selectors {
     let all = Kind::ALL.into_iter();
-    let kinds = all.filter(|&kind| kind != Kind::XMeta || terms.ipsec);
+    let kinds = all.filter(|&kind| kind != Kind::XMeta || terms.x_ipsec);
     kinds.fold(Selectors::EMPTY, |list, kind| {
         let mask = [u8::MAX; MAX_LEN];
         let selector = Selector::new(kind, true, mask.get(..kind.len()).unwrap_or_default());

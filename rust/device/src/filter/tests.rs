@@ -29,6 +29,7 @@ const FULL: (u16, u16) = (admin::ENOSPC, admin::Q_NORESOURCE);
 
 const TERMS: Terms = Terms {
     ipsec: true,
+    x_ipsec: true,
     pairs: 2,
 };
 

@@ -88,6 +88,7 @@ pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
 
 /// Drops what is too long for the driver, and what a rule drops. Every frame that stays has a verdict.
 fn filter(nic: &Nic, rules: Option<&Matcher>, net: &mut NetState) {
+    let mut ipsec = 0;
     for frame in net.arrived.drain() {
         if frame.len() > frame.longest(nic.config.mtu) {
             nic.stats.rx_drop_long.inc();
@@ -101,7 +102,7 @@ fn filter(nic: &Nic, rules: Option<&Matcher>, net: &mut NetState) {
                 net.done.push(frame.into());
                 continue;
             }
-            Verdict::Ipsec | Verdict::IpsecAgain => nic.filter.stats().ipsec.inc(),
+            Verdict::Ipsec | Verdict::IpsecAgain => ipsec += 1,
             Verdict::Pass | Verdict::Queue(_) => {}
         }
         net.received.push(Inbound {
@@ -109,6 +110,9 @@ fn filter(nic: &Nic, rules: Option<&Matcher>, net: &mut NetState) {
             ..frame.into()
         });
         net.verdicts.push(verdict);
+    }
+    if ipsec > 0 {
+        nic.filter.stats().ipsec.add(ipsec);
     }
 }
 

@@ -149,7 +149,7 @@ pub fn set_up<E>(mut execute: impl FnMut(Command<'_>) -> Result<Vec<u8>, E>) -> 
 }
 
 /// Executes, by `execute`, what takes ESP through IPsec: a group, and a classifier and a rule for ESP in
-/// each of IPv4 and IPv6, and in UDP over IPv4.
+/// each of IPv4, IPv6, and UDP over either.
 ///
 /// # Errors
 ///
@@ -166,7 +166,12 @@ pub fn protect<E>(
         })
     };
     create(OBJ_GROUP, 0, &group(1))?;
-    let all = [any_esp(false), any_esp(true), udp(false, 4500)];
+    let all = [
+        any_esp(false),
+        any_esp(true),
+        udp(false, 4500),
+        udp(true, 4500),
+    ];
     for (id, parts) in (0..).zip(&all) {
         create(OBJ_CLASSIFIER, id, &classifier(parts))?;
         let hdr = rule_hdr(0, id, id as u8, action);

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use espnic_device::testing::{self, SPI};
 use espnic_wire::admin::{self, Command, Reply};
 use espnic_wire::ctrl::{self, CtrlHdr};
+use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
 use zerocopy::IntoBytes;
 
@@ -43,6 +44,14 @@ pub fn done(driver: &mut Driver, queue: u16, what: Command<'_>) -> Vec<u8> {
 pub fn set_up(driver: &mut Driver, queue: u16) {
     let set_up = testing::set_up(|command| Ok::<_, Infallible>(done(driver, queue, command)));
     assert_eq!(set_up, Ok(()));
+}
+
+/// Makes rules that take ESP through IPsec with this action. Call [`set_up`] before.
+pub fn make_rules(driver: &mut Driver, queue: u16, action: Action) {
+    let mut execute = |command: Command<'_>| Ok::<_, Infallible>(done(driver, queue, command));
+    assert_eq!(testing::filter::set_up(&mut execute), Ok(()));
+    let made = testing::filter::protect(action as u8, &mut execute);
+    assert_eq!(made, Ok(()));
 }
 
 pub fn create(driver: &mut Driver, obj_type: u16, id: u32) {

@@ -94,7 +94,7 @@ fn later_fragments_have_addresses_only() {
         rig.rule(1, hdr(0, 1, 1, Action::Ipsec), &build::ip(v6, 17));
         let fragment = |offset: u8| {
             if v6 {
-                let header = [17, 0, 0, offset << 3 | 1, 0, 0, 0, 9];
+                let header = [17, 0, 0, (offset << 3) | 1, 0, 0, 0, 9];
                 return ipv6(44, &[&header[..], &udp_header(4500)].concat());
             }
             let mut frame = ipv4(17, &udp_header(4500));

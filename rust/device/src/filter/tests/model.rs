@@ -137,7 +137,7 @@ proptest! {
         rules in prop::collection::vec(rules(), 0..24),
         frames in prop::collection::vec(frames(), 1..20),
     ) {
-        let rig = Rig::new(Terms { ipsec: true, pairs: 4 });
+        let rig = Rig::new(Terms { pairs: 4, ..TERMS });
         prop_assert_eq!(build::set_up(|command| rig.execute(command)), Ok(()));
         rig.group(0, 1);
         rig.group(1, 2);

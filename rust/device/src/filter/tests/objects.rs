@@ -55,10 +55,16 @@ fn objects_need_all_three_capabilities() {
 #[test]
 fn selectors_and_actions_are_in_order() {
     for (ipsec, kinds, actions) in [
-        (false, &[1, 2, 3, 4, 5, 6][..], &[1, 2][..]),
-        (true, &[1, 2, 3, 4, 5, 6, 0xf0], &[1, 2, 3, 4]),
+        ([false, false], &[1, 2, 3, 4, 5, 6][..], &[1, 2][..]),
+        ([true, false], &[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4]),
+        ([true, true], &[1, 2, 3, 4, 5, 6, 0xf0], &[1, 2, 3, 4]),
     ] {
-        let rig = Rig::new(Terms { ipsec, ..TERMS });
+        let [ipsec, x_ipsec] = ipsec;
+        let rig = Rig::new(Terms {
+            ipsec,
+            x_ipsec,
+            ..TERMS
+        });
         let data = rig.execute(Command::DeviceCapGet(CAP_SELECTORS)).unwrap();
         let selectors = Selectors::parse_capability(&data).unwrap();
         let found: Vec<u8> = selectors.iter().map(|one| one.kind() as u8).collect();
@@ -74,6 +80,7 @@ fn selectors_and_actions_are_in_order() {
 fn the_driver_takes_no_more_than_is_offered() {
     let rig = Rig::new(Terms {
         ipsec: false,
+        x_ipsec: false,
         ..TERMS
     });
     let mut more = limits(&rig);
@@ -301,6 +308,7 @@ fn a_reset_forgets_everything() {
     assert_eq!(rig.verdict(&frame), Verdict::Drop);
     rig.filter.start(Terms {
         ipsec: false,
+        x_ipsec: false,
         pairs: 1,
     });
     rig.admin.reset(&rig.table());
