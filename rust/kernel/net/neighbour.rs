@@ -17,11 +17,11 @@ use crate::{
         ip::{
             Address,
             Family, //
-        }, //
+        },
         netdevice::{
             Device,
             Operations, //
-        },
+        }, //
     }, //
 };
 use core::ptr::NonNull;

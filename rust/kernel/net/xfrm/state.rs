@@ -19,11 +19,11 @@ use crate::{
         ip::{
             Address,
             Family, //
-        }, //
+        },
         netdevice::{
             is_made_for,
             Operations, //
-        },
+        }, //
     }, //
 };
 use core::ptr::NonNull;

@@ -29,7 +29,7 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// What a test policy has.
+/// What a test policy has. The tests of policies show its use.
 #[derive(Clone, Copy)]
 pub struct PolicyParameters<'a> {
     /// The direction.
@@ -44,7 +44,7 @@ pub struct PolicyParameters<'a> {
     pub templates: &'a [Template],
 }
 
-/// What makes a policy another one than its [`PolicyParameters`] say.
+/// What makes a policy another one than its [`PolicyParameters`] say. The tests of policies show its use.
 #[derive(Clone, Copy)]
 pub enum PolicyChange {
     /// A sub-policy.
@@ -63,7 +63,7 @@ pub enum PolicyChange {
     Templates(u8),
 }
 
-/// A policy that nobody but the test knows.
+/// A policy that nobody but the test knows. The tests of policies show its use.
 ///
 /// # Invariants
 ///
