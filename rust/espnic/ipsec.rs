@@ -302,11 +302,13 @@ impl Ipsec {
         if data.absent {
             self.counters.left.add(1);
         }
-        if data.packet.is_some() {
+        let is_packet = data.packet.is_some();
+        let committed = slot.commit(data);
+        if is_packet {
             self.packet_sas.fetch_add(1, Relaxed);
             self.database.sas_changed();
         }
-        slot.commit(data)
+        committed
     }
 
     /// Makes the NIC destroy the object of a dead state. Does not sleep.

@@ -15,7 +15,8 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc,
         Mutex, //
@@ -78,13 +79,13 @@ impl Database {
 
     /// Notes that an SA came or went; the next refresh makes a snapshot. Any context.
     pub(in crate::ipsec) fn sas_changed(&self) {
-        self.sas_changed.store(true, Relaxed);
+        self.sas_changed.store(true, Release);
     }
 
     /// Stops a policy; false if it is not known. The next refresh removes it. Any context.
     pub(crate) fn delete_policy(&self, handle: PolicyHandle) -> bool {
         let found = self.list.kill(handle.get());
-        self.policies_changed.store(true, Relaxed);
+        self.policies_changed.store(true, Release);
         found
     }
 

@@ -17,7 +17,10 @@ use kernel::{
     alloc::KVVec,
     prelude::*,
     sync::{
-        atomic::Relaxed,
+        atomic::{
+            Acquire,
+            Relaxed, //
+        },
         Arc, //
     }, //
 };
@@ -97,8 +100,9 @@ impl Ipsec {
     pub(crate) fn refresh(&self, publish: impl Fn(Option<&Spd>)) -> Result {
         let database = &self.database;
         let mut current = database.current.lock();
-        let policies = database.policies_changed.xchg(false, Relaxed);
-        let sas = database.sas_changed.xchg(false, Relaxed);
+        // Who sees a change noted sees the change.
+        let policies = database.policies_changed.xchg(false, Acquire);
+        let sas = database.sas_changed.xchg(false, Acquire);
         if !policies && !sas {
             return Ok(());
         }
