@@ -176,21 +176,8 @@ def shut_down(cfg):
     ike.left(cfg, 0)
 
 
-def packet_refused(cfg):
-    """nic-offload=packet, which the NIC does not do: libreswan gets the reason, and makes no SA at
-    all."""
-    flow = esp.direct()
-    pair = _pair(cfg, flow)
-    pair.load(flow, "packet")
-    ktap.contains(pair.initiate(), "packet offload is not supported", "whack's words")
-    ike.expect_offloaded(cfg, 0)
-    pair.dut.terminate()  # it would try again and again
-    ike.left(cfg, 0)
-
-
 CASES = [software, gcm_tunnel, gcm_transport, chacha, cbc, gcm_esn, nat_software, nat_tunnel,
-         nat_transport, nat_esn, nat_idle, rekeying, rekeying_behind_nat, terminated, shut_down,
-         packet_refused]
+         nat_transport, nat_esn, nat_idle, rekeying, rekeying_behind_nat, terminated, shut_down]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
