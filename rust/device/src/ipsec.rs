@@ -169,6 +169,7 @@ impl Ipsec {
         Session {
             tables: self.read_tables(),
             counters: &self.counters,
+            events: &self.events,
             faults: &self.faults,
             room: &self.room,
             misbehaviour: &self.misbehaviour,

@@ -3,6 +3,7 @@
 //! Inbound packets: from the wire to the driver.
 
 use super::counters::{Counters, Tally};
+use super::events::Events;
 use super::faults::Faults;
 use super::sa::{Mode, Sa};
 use super::table::Tables;
@@ -40,6 +41,7 @@ pub(super) fn process(
     counters: &Counters,
     tally: &mut Tally,
     faults: &Faults,
+    events: &Events,
     inbound: &mut Inbound,
     now: u64,
 ) {
@@ -66,9 +68,9 @@ pub(super) fn process(
         Mode::Crypto(numbers) => {
             crypto::rx::process(counters, tally, faults, sa, numbers, &esp, frame, hdr, now)
         }
-        Mode::Packet(mode) => {
-            packet::rx::process(counters, tally, faults, sa, mode, &esp, frame, hdr, now)
-        }
+        Mode::Packet(mode) => packet::rx::process(
+            counters, tally, faults, events, sa, mode, &esp, frame, hdr, now,
+        ),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::counters::{Counters, Tally};
 use super::drop::TxDrop;
+use super::events::Events;
 use super::faults::Faults;
 use super::room::Room;
 use super::rx::Inbound;
@@ -30,6 +31,7 @@ type Batch = [(NetHdr48, Frame)];
 pub(super) struct Session<'a> {
     pub(super) tables: RwLockReadGuard<'a, Tables>,
     pub(super) counters: &'a Counters,
+    pub(super) events: &'a Events,
     pub(super) faults: &'a Faults,
     pub(super) room: &'a Room,
     pub(super) misbehaviour: &'a Misbehaviour,
@@ -46,7 +48,7 @@ impl Session<'_> {
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
         let before = out.len();
-        let sent = tx::protect(&self.tables, hdr, frame, longest, out);
+        let sent = tx::protect(&self.tables, self.events, hdr, frame, longest, out);
         match sent.and_then(|sent| self.without_end(sent)) {
             Ok(sent) => {
                 self.tally.transmitted(hdr, sent);
@@ -108,7 +110,8 @@ impl Session<'_> {
     #[inline]
     fn receive_at(&mut self, now: u64, inbound: &mut Inbound) {
         let (counters, tally) = (self.counters, &mut self.tally);
-        rx::process(&self.tables, counters, tally, self.faults, inbound, now);
+        let (faults, events) = (self.faults, self.events);
+        rx::process(&self.tables, counters, tally, faults, events, inbound, now);
         let Inbound { hdr, frame, .. } = inbound;
         self.room.mark(&self.tables, hdr);
         self.faults.mark(hdr);

@@ -3,6 +3,7 @@
 //! Outbound packets: from the driver to the wire.
 
 use super::drop::TxDrop;
+use super::events::Events;
 use super::sa::{Mode, Sa};
 use super::table::Tables;
 use super::{crypto, packet};
@@ -43,6 +44,7 @@ impl Sent {
 #[inline]
 pub(super) fn protect(
     tables: &Tables,
+    events: &Events,
     hdr: &NetHdr48,
     frame: &mut Frame,
     longest: usize,
@@ -65,7 +67,7 @@ pub(super) fn protect(
         }
         (Mode::Packet(mode), hdr::SEC_OP_STANDARD) if mode.x_ipsec == extended => {
             check_generation(sa, generation)?;
-            packet::tx::protect(sa, mode, hdr, frame, longest, out)
+            packet::tx::protect(sa, mode, events, hdr, frame, longest, out)
         }
         _ => Err(TxDrop::Unsupported),
     }

@@ -7,10 +7,11 @@
 
 use super::super::counters::{Counters, Tally};
 use super::super::drop::RxDrop;
+use super::super::events::Events;
 use super::super::faults::Faults;
 use super::super::rx::mark;
 use super::super::sa::Sa;
-use super::sa::{Packet, Receiver, Way};
+use super::sa::{News, Packet, Receiver, Way};
 use crate::frame::Frame;
 use espnic_esp::decap;
 use espnic_esp::engine::{self, Error, Transform};
@@ -49,6 +50,7 @@ pub(in super::super) fn process(
     counters: &Counters,
     tally: &mut Tally,
     faults: &Faults,
+    events: &Events,
     sa: &Sa,
     mode: &Packet,
     esp: &Esp,
@@ -63,7 +65,9 @@ pub(in super::super) fn process(
     let extension = if mode.x_ipsec { hdr::F_X_SEC } else { 0 };
     let result = match faults.is_unsupported() {
         true => Err(Error::Unsupported.into()),
-        false => open(sa, receiver, esp, frame),
+        false => open(sa, receiver, esp, frame, |news| {
+            mode.report(sa.id, news, events)
+        }),
     };
     match result {
         Ok(opened) => {
@@ -93,7 +97,14 @@ pub(in super::super) fn process(
     }
 }
 
-fn open(sa: &Sa, receiver: &Receiver, esp: &Esp, frame: &mut Frame) -> Result<Opened, RxDrop> {
+/// `report` gets what is to be reported when the packet is authentic.
+fn open(
+    sa: &Sa,
+    receiver: &Receiver,
+    esp: &Esp,
+    frame: &mut Frame,
+    report: impl FnOnce(&News),
+) -> Result<Opened, RxDrop> {
     let number = receiver.expect(esp.seq)?;
     let decrypt = |head: &[u8], rest: &mut [u8]| {
         let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
@@ -111,9 +122,11 @@ fn open(sa: &Sa, receiver: &Receiver, esp: &Esp, frame: &mut Frame) -> Result<Op
         .change(esp.offset, decrypt)
         .unwrap_or(Err(Error::Length));
     let (bytes, checksum) = opened?;
-    let taken = receiver
-        .accept(number, bytes)
-        .and_then(|soft| strip(receiver, esp, frame).map(|()| soft));
+    let accepted = receiver.accept(number, bytes);
+    if let Ok(accepted) = &accepted {
+        report(&accepted.news);
+    }
+    let taken = accepted.and_then(|accepted| strip(receiver, esp, frame).map(|()| accepted.soft));
     if taken.is_err() {
         close(sa, esp, number, frame);
     }

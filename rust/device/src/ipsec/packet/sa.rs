@@ -5,6 +5,7 @@
 //! Packets of several queues change that at the same time, under one lock for each SA.
 
 use super::super::drop::{RxDrop, TxDrop};
+use super::super::events::Events;
 use super::super::object;
 use crate::admin::Refused;
 use espnic_esp::decap::{self, Rules};
@@ -13,7 +14,7 @@ use espnic_esp::engine::{Error, Layout};
 use espnic_esp::lifetime::{Batch, Lifetime, Limits, Outbound, Sequence};
 use espnic_esp::replay::{self, Verdict, Window};
 use espnic_wire::cap;
-use espnic_wire::event::MASK_ALL;
+use espnic_wire::event::{Event, Kind, MASK_ALL};
 use espnic_wire::sa::{self, SaObject, SaTail};
 use espnic_wire::state::{bitmap_len, SaState};
 use espnic_wire::tunnel::Tunnel;
@@ -35,7 +36,20 @@ pub(in super::super) struct Packet {
     pub(in super::super) x_ipsec: bool,
     /// Packets that fail are delivered as they came.
     pub(super) delivers_errors: bool,
+    /// See [`sa::SaTail::event_mask`].
+    event_mask: u64,
     pub(super) way: Way,
+}
+
+/// What has ended, or is about to, and what was counted then.
+#[derive(Clone, Copy)]
+pub(super) struct News {
+    soft: bool,
+    hard: bool,
+    overflow: bool,
+    packets: u64,
+    bytes: u64,
+    seq: u64,
 }
 
 /// The direction.
@@ -70,6 +84,16 @@ pub(super) struct Numbers {
     pub(super) id: u16,
     /// Why the others may not.
     pub(super) end: TxDrop,
+    /// What is to be reported.
+    pub(super) news: News,
+}
+
+/// A packet that was taken.
+pub(super) struct Accepted {
+    /// The SA is past a soft limit.
+    pub(super) soft: bool,
+    /// What is to be reported.
+    pub(super) news: News,
 }
 
 /// An inbound SA.
@@ -112,8 +136,42 @@ impl Packet {
             x_ipsec,
             // So it is without the extension, too, which alone can ask for something else.
             delivers_errors: !x_ipsec || object::has_flag(object, sa::TAIL_DELIVER_ERR),
+            event_mask: object.tail.event_mask.get(),
             way,
         })
+    }
+
+    /// Lets the driver know of `news` of this SA, whose object id is `id`, as far as it wants to.
+    #[inline]
+    pub(super) fn report(&self, id: u32, news: &News, events: &Events) {
+        if news.soft || news.hard || news.overflow {
+            self.report_some(id, news, events);
+        }
+    }
+
+    #[cold]
+    fn report_some(&self, id: u32, news: &News, events: &Events) {
+        let res_type = match self.way {
+            Way::Out(_) => sa::OBJ_OUTB_SA,
+            Way::In(_) => sa::OBJ_INB_SA,
+        };
+        let kinds = [
+            (news.soft, Kind::SoftLimit),
+            (news.hard, Kind::HardLimit),
+            (news.overflow, Kind::Overflow),
+        ];
+        for (_, kind) in kinds.into_iter().filter(|(is, _)| *is) {
+            if kind.is_in(self.event_mask) {
+                events.push(Event {
+                    kind: (kind as u16).into(),
+                    res_type: res_type.into(),
+                    id: id.into(),
+                    packets: news.packets.into(),
+                    bytes: news.bytes.into(),
+                    seq: news.seq.into(),
+                });
+            }
+        }
     }
 
     /// Goes on where `old` is, with limits of its own. No packet is in flight under either.
@@ -188,6 +246,14 @@ impl Sender {
             } else {
                 TxDrop::Sequence
             },
+            news: News {
+                soft: sent.counted.soft,
+                hard: sent.counted.hard,
+                overflow: sent.overflow,
+                packets: state.outbound.lifetime.packets(),
+                bytes: state.outbound.lifetime.bytes(),
+                seq: state.outbound.last(),
+            },
         }
     }
 
@@ -236,15 +302,25 @@ impl Receiver {
         judge(state.window.check(number)).map(|()| number)
     }
 
-    /// Takes an authentic packet with this number and this many bytes; tells whether the SA is past a soft
-    /// limit.
-    pub(super) fn accept(&self, number: u64, bytes: u32) -> Result<bool, RxDrop> {
+    /// Takes an authentic packet with this number and this many bytes.
+    pub(super) fn accept(&self, number: u64, bytes: u32) -> Result<Accepted, RxDrop> {
         let mut state = self.lock();
         judge(state.window.accept(number))?;
-        if state.lifetime.count(&Batch::one(bytes)).passed == 0 {
+        let counted = state.lifetime.count(&Batch::one(bytes));
+        if counted.passed == 0 {
             return Err(RxDrop::Limit);
         }
-        Ok(state.lifetime.is_past_soft())
+        Ok(Accepted {
+            soft: state.lifetime.is_past_soft(),
+            news: News {
+                soft: counted.soft,
+                hard: counted.hard,
+                overflow: false,
+                packets: state.lifetime.packets(),
+                bytes: state.lifetime.bytes(),
+                seq: state.window.top(),
+            },
+        })
     }
 
     /// Counts a packet that was refused. Dummy packets do nothing wrong.

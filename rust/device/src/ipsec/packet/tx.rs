@@ -6,6 +6,7 @@
 //! only taken when everything that can be wrong with the packet has been looked at.
 
 use super::super::drop::TxDrop;
+use super::super::events::Events;
 use super::super::sa::Sa;
 use super::super::tx::Sent;
 use super::sa::{Numbers, Packet, Sender, Way};
@@ -29,6 +30,7 @@ const ADDRESSES: usize = ETH_HLEN - 2;
 pub(in super::super) fn protect(
     sa: &Sa,
     mode: &Packet,
+    events: &Events,
     hdr: &NetHdr48,
     frame: &mut Frame,
     longest: usize,
@@ -40,7 +42,9 @@ pub(in super::super) fn protect(
     let before = out.len();
     let way = Transmission {
         sa,
+        mode,
         sender,
+        events,
         longest,
     };
     let sent = match hdr.net.gso_type {
@@ -53,7 +57,9 @@ pub(in super::super) fn protect(
 /// The SA of a packet, and what it must fit.
 struct Transmission<'a> {
     sa: &'a Sa,
+    mode: &'a Packet,
     sender: &'a Sender,
+    events: &'a Events,
     /// Most bytes of a frame on the wire.
     longest: usize,
 }
@@ -67,9 +73,8 @@ impl Transmission<'_> {
         }
         let clear = frame.get(..ip.end).ok_or(TxDrop::Format)?;
         let plan = self.plan(clear)?;
-        let numbers = self
-            .sender
-            .number(&Batch::one(payload_len(&plan, self.sa)), plan.needs_id);
+        let batch = Batch::one(payload_len(&plan, self.sa));
+        let numbers = self.number(&batch, plan.needs_id);
         if numbers.count == 0 {
             return Ok(nothing(&numbers, 1));
         }
@@ -99,7 +104,7 @@ impl Transmission<'_> {
             each: payload_len(&first, self.sa),
             last: payload_len(&last, self.sa),
         };
-        let numbers = self.sender.number(&batch, first.needs_id || last.needs_id);
+        let numbers = self.number(&batch, first.needs_id || last.needs_id);
         let mut sent = nothing(&numbers, count);
         for index in 0..numbers.count {
             let number = numbers.nth(index);
@@ -117,6 +122,13 @@ impl Transmission<'_> {
             out.push(buffer);
         }
         Ok(sent)
+    }
+
+    /// Takes numbers, and reports what ends with them.
+    fn number(&self, batch: &Batch, needs_id: bool) -> Numbers {
+        let numbers = self.sender.number(batch, needs_id);
+        self.mode.report(self.sa.id, &numbers.news, self.events);
+        numbers
     }
 
     /// What becomes of the packet in a frame that ends with it.

@@ -4,6 +4,7 @@
 
 use super::segments::big;
 use super::*;
+use espnic_wire::event::{Kind, MASK_ALL};
 use std::collections::HashSet;
 
 /// Limits of packets and of bytes, soft and hard.
@@ -167,6 +168,83 @@ fn a_hard_limit_has_its_status() {
     let wire = next(&a);
     let (hdr, frame) = by_rule(&b, &wire);
     assert_eq!((hdr.sec.sec_status, frame), (hdr::SEC_HARD_LIMIT, wire));
+}
+
+/// The events that wait: kind, object type and id, packets, number.
+fn told(ipsec: &Engine) -> Vec<(u16, u16, u32, u64, u64)> {
+    let event = || ipsec.events.pop();
+    std::iter::from_fn(event)
+        .map(|event| {
+            (
+                event.kind.get(),
+                event.res_type.get(),
+                event.id.get(),
+                event.packets.get(),
+                event.seq.get(),
+            )
+        })
+        .collect()
+}
+
+const SOFT: u16 = Kind::SoftLimit as u16;
+const HARD: u16 = Kind::HardLimit as u16;
+const OVERFLOW: u16 = Kind::Overflow as u16;
+
+/// V166: one event for each limit that is passed, on either side.
+#[test]
+fn each_end_is_reported_once() {
+    let wants_all = |mut object: SaObject| {
+        object.tail.event_mask = MASK_ALL.into();
+        object
+    };
+    let outbound = wants_all(with_limits(sa(OBJ_OUTB_SA, OVER_V4), [12, 15], [0, 0]));
+    let inbound = wants_all(with_limits(sa(OBJ_INB_SA, OVER_V4), [2, 3], [0, 0]));
+    let (a, b) = connect(&outbound, &inbound);
+    let (hdr, clear) = big(false, 10_000, 1000);
+    let wires = transmit(&a, &hdr, &clear).unwrap();
+    assert!(told(&a).is_empty());
+    assert_eq!(transmit(&a, &hdr, &clear).unwrap().len(), 5);
+    let both = [
+        (SOFT, OBJ_OUTB_SA, 1, 15, 15),
+        (HARD, OBJ_OUTB_SA, 1, 15, 15),
+    ];
+    assert_eq!(told(&a), both);
+    assert_eq!(transmit(&a, &hdr, &clear), Err(TxDrop::Limit));
+    assert!(told(&a).is_empty());
+    for wire in &wires {
+        by_rule(&b, wire);
+    }
+    let both = [(SOFT, OBJ_INB_SA, 2, 2, 2), (HARD, OBJ_INB_SA, 2, 3, 3)];
+    assert_eq!(told(&b), both);
+    // MODIFY arms them again; what is past already is reported with the next packet.
+    let more = wants_all(with_limits(sa(OBJ_OUTB_SA, OVER_V4), [14, 17], [0, 0]));
+    assert_eq!(modify(&a, OBJ_OUTB_SA, 1, &more), DONE);
+    next(&a);
+    assert_eq!(told(&a), [(SOFT, OBJ_OUTB_SA, 1, 16, 16)]);
+    next(&a);
+    assert_eq!(told(&a), [(HARD, OBJ_OUTB_SA, 1, 17, 17)]);
+}
+
+#[test]
+fn the_last_number_is_reported_and_only_what_is_wanted() {
+    let last = u64::from(u32::MAX);
+    let mut object = behind(sa(OBJ_OUTB_SA, OVER_V4), last - 2);
+    for (mask, wanted) in [
+        (Kind::Overflow.mask(), true),
+        (Kind::HardLimit.mask(), false),
+    ] {
+        object.tail.event_mask = mask.into();
+        let a = sender(object);
+        next(&a);
+        assert!(told(&a).is_empty());
+        next(&a);
+        let overflow = [(OVERFLOW, OBJ_OUTB_SA, 1, 2, last)];
+        assert_eq!(told(&a), overflow[..usize::from(wanted)]);
+        // A reset forgets what waits.
+        a.events.push(Default::default());
+        a.reset();
+        assert!(told(&a).is_empty());
+    }
 }
 
 /// Several queues send under one SA.
