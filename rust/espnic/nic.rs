@@ -37,12 +37,12 @@ use kernel::{
 use kernel_net::{
     cpu,
     net::{
+        neighbour::Neighbour,
         netdevice::{
             features as netif,
             Device,
             Unregistered, //
         },
-        neighbour::Neighbour,
         skbuff::RxSkb,
         xfrm::State, //
     },
