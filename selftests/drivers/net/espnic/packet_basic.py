@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import algo, env, esp, forge, ktap, proc, traffic, xfrm  # noqa: E402
-from ksft.frames import PROTO_UDP  # noqa: E402
+from ksft.frames import PROTO_ESP, PROTO_UDP  # noqa: E402
 
 REQID = 77
 HOLE_PORT = 500
@@ -22,6 +22,13 @@ MESSAGE = b"espnic packet"
 ETH_IPV4 = b"\x08\x00"
 VLAN_TAG = b"\x81\x00\x00\x07"
 MORE_FRAGMENTS, AT_40 = 0x2000, 5
+NO_OPERATIONS = bytes([1, 1, 1, 0])
+DROPS = ["ipsec_packet_tx_drop_blocked", "ipsec_packet_tx_drop_unclear",
+         "ipsec_packet_tx_drop_no_sa", "ipsec_packet_tx_drop_no_hop", "ipsec_packet_tx_drop_form",
+         "ipsec_packet_rx_drop_stale", "ipsec_packet_rx_drop_failed",
+         "ipsec_packet_rx_drop_policy", "ipsec_packet_rx_drop_diverted",
+         "ipsec_packet_rx_drop_no_memory", "ipsec_packet_rx_drop_clear",
+         "ipsec_packet_rx_drop_blocked", "ipsec_packet_rx_drop_esp"]
 
 
 def _offload(cfg, direction):
@@ -56,8 +63,16 @@ def _prove(cfg, watch, least):
     ktap.at_least(sent, least, "ESP packets sent")
     ktap.at_least(received, least, "ESP packets received")
     watch.expect_counters({"ipsec_packet_tx_packets": sent, "ipsec_packet_rx_packets": received,
-                           "ipsec_tx_packets": 0, "ipsec_rx_packets": 0,
-                           "ipsec_packet_tx_drop_no_sa": 0, "ipsec_packet_rx_drop_policy": 0})
+                           "ipsec_tx_packets": 0, "ipsec_rx_packets": 0})
+    _only(watch)
+    for name in ("ipsec_packet_tx_bytes", "ipsec_packet_rx_bytes"):
+        ktap.at_least(watch.driver.get(name, 0), least, name)
+
+
+def _only(watch, **drops):
+    """Nothing was dropped for another reason than these, without their prefix."""
+    wanted = {f"ipsec_packet_{name}": count for name, count in drops.items()}
+    watch.expect_counters(dict.fromkeys(DROPS, 0) | wanted)
 
 
 def _exercise(cfg, flow):
@@ -124,7 +139,7 @@ def clear_is_dropped(cfg):
         link.send(MESSAGE)
     ktap.check(link.receive() is None, "a datagram in clear was accepted")
     watch.stop()
-    watch.expect_counters({"ipsec_packet_rx_drop_clear": len(SMALL)})
+    _only(watch, rx_drop_clear=len(SMALL))
 
 
 def nothing_leaves_in_clear(cfg):
@@ -141,29 +156,85 @@ def nothing_leaves_in_clear(cfg):
     ktap.equal(len(watch.esp(cfg.netif_mac)), 0, "ESP packets sent")
 
 
+class _Frames:
+    """A packet socket on the interface under test, which sends frames made by hand."""
+
+    def __init__(self, cfg):
+        with cfg.dut:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        ktap.defer(self._socket.close)
+        self._socket.bind((cfg.netif, 0))
+        self._macs = bytes.fromhex((cfg.peer_mac + cfg.netif_mac).replace(":", ""))
+
+    def send(self, packet, tag=b""):
+        """An IPv4 packet, behind a VLAN tag if there is one."""
+        self._socket.send(self._macs + tag + ETH_IPV4 + packet)
+
+
 def frames_by_hand(cfg):
     """Frames of a packet socket are looked at, too: protected, and dropped without an SA or behind
     a VLAN tag."""
     flow = esp.inner4(outer=4, reqid=REQID)
     _protect(cfg, flow)
-    with cfg.dut:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    ktap.defer(sock.close)
-    sock.bind((cfg.netif, 0))
-    macs = bytes.fromhex((cfg.peer_mac + cfg.netif_mac).replace(":", ""))
+    frames = _Frames(cfg)
     packet = forge.ip(flow.dut_inner, flow.peer_inner, PROTO_UDP, forge.udp(1000, 2000, MESSAGE))
     watch = cfg.watch()
-    sock.send(macs + ETH_IPV4 + packet)
-    sock.send(macs + VLAN_TAG + ETH_IPV4 + packet)
+    frames.send(packet)
+    frames.send(packet, VLAN_TAG)
     watch.stop().prove_no_plaintext()
     ktap.equal(len(watch.esp(cfg.netif_mac)), 1, "ESP packets sent")
-    watch.expect_counters({"ipsec_packet_tx_packets": 1, "ipsec_packet_tx_drop_form": 1})
+    watch.expect_counters({"ipsec_packet_tx_packets": 1})
+    _only(watch, tx_drop_form=1)
     cfg.dut.ip(flow.out.delete())
     watch = cfg.watch()
-    sock.send(macs + ETH_IPV4 + packet)
+    frames.send(packet)
     watch.stop().prove_no_plaintext()
     ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent without an SA")
-    watch.expect_counters({"ipsec_packet_tx_drop_no_sa": 1})
+    _only(watch, tx_drop_no_sa=1)
+
+
+def blocked(cfg):
+    """What a policy blocks is dropped in either direction, also where the stack is not asked."""
+    ktap.defer(xfrm.flush, cfg.dut)
+    for src, dst, direction in ((env.DUT4, env.PEER4, "out"), (env.PEER4, env.DUT4, "in")):
+        cfg.dut.ip(f"xfrm policy add src {src} dst {dst} proto udp dir {direction} priority 1 "
+                   f"action block offload packet dev {cfg.netif}")
+    frames, injector = _Frames(cfg), forge.Injector(cfg)
+    datagram = forge.udp(1000, 2000, MESSAGE)
+    watch = cfg.watch()
+    frames.send(forge.ip(env.DUT4, env.PEER4, PROTO_UDP, datagram))
+    injector.send(env.PEER4, env.DUT4, PROTO_UDP, datagram)
+    watch.stop()
+    ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent")
+    _only(watch, tx_drop_blocked=1, rx_drop_blocked=1)
+
+
+def unclear_fragment(cfg):
+    """A fragment without the ports that a policy names does not go out in clear."""
+    flow = esp.direct(outer=4, reqid=REQID)
+    ktap.defer(xfrm.flush, cfg.dut)
+    cfg.dut.ip(f"xfrm policy add src {env.DUT4} dst {env.PEER4} proto udp dport 2000 dir out "
+               f"offload packet dev {cfg.netif} tmpl src {env.DUT4} dst {env.PEER4} proto esp "
+               f"reqid {REQID} mode transport", flow.out.add(_offload(cfg, "out")))
+    frames = _Frames(cfg)
+    watch = cfg.watch()
+    frames.send(forge.ip(env.DUT4, env.PEER4, PROTO_UDP, bytes(32), fragment=AT_40))
+    watch.stop()
+    ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent")
+    _only(watch, tx_drop_unclear=1)
+
+
+def esp_left_alone(cfg):
+    """ESP that the NIC does not touch, because of IPv4 options, does not reach the stack, whose
+    replay window stands still."""
+    flow = esp.direct(outer=4, reqid=REQID)
+    _protect(cfg, flow)
+    packet = flow.in_.spi.to_bytes(4, "big") + bytes(60)
+    watch = cfg.watch()
+    forge.Injector(cfg).send(flow.in_.src, flow.in_.dst, PROTO_ESP, packet, options=NO_OPERATIONS)
+    watch.stop()
+    _only(watch, rx_drop_esp=1)
+    ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
 
 
 def clear_fragments(cfg):
@@ -177,7 +248,7 @@ def clear_fragments(cfg):
     for part, fragment in ((payload[:40], MORE_FRAGMENTS), (payload[40:], AT_40)):
         injector.send(flow.peer_inner, flow.dut_inner, PROTO_UDP, part, fragment=fragment)
     watch.stop()
-    watch.expect_counters({"ipsec_packet_rx_drop_clear": 2})
+    _only(watch, rx_drop_clear=2)
 
 
 def deleted_policy(cfg):
@@ -255,8 +326,8 @@ def hard_limit(cfg):
 
 
 CASES = [tunnel_4_in_4, tunnel_6_in_6, tunnel_4_in_6, tunnel_6_in_4, transport_4, transport_6, cbc,
-         clear_is_dropped, nothing_leaves_in_clear, frames_by_hand, clear_fragments, deleted_policy,
-         holes, shown, hard_limit]
+         clear_is_dropped, nothing_leaves_in_clear, frames_by_hand, blocked, unclear_fragment,
+         esp_left_alone, clear_fragments, deleted_policy, holes, shown, hard_limit]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
