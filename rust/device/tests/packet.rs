@@ -11,12 +11,13 @@ use espnic_device::testing::filter::{self as build, Part};
 use espnic_device::testing::{self, GENERATION, SPI};
 use espnic_wire::admin::Command;
 use espnic_wire::cap;
+use espnic_wire::event::{self, Event};
 use espnic_wire::filter::selector::Kind;
 use espnic_wire::filter::{Action, OBJ_CLASSIFIER, OBJ_RULE};
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa::{self, SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
 use espnic_wire::tunnel::Tunnel;
-use support::driver::{self, Driver, CTRL};
+use support::driver::{self, Driver, CTRL, EVENT, RX, TX, WRITE};
 use support::{config, packets, pump, sas, Rig};
 use zerocopy::IntoBytes;
 
@@ -194,4 +195,34 @@ fn rules_look_at_what_was_inside() {
     send(&mut a, &mut spy, &frame);
     pump(b.nic());
     assert_eq!(counters.map(|name| b.counter(name)), [2, 2, 2]);
+}
+
+/// V85, V166: a limit is kept to the packet, and the driver is told by the event queue.
+#[test]
+fn a_limit_ends_the_sa_and_the_driver_is_told() {
+    let [mut a, _b, mut spy] = rig();
+    a.start_with(driver::ipsec(), [RX, TX, CTRL, EVENT]);
+    sas::set_up(&mut a, CTRL);
+    let mut limited = object(OBJ_OUTB_SA);
+    limited.base.options = u64::from(cap::OPT_SA_LIFETIME).into();
+    limited.base.packets_hard_limit = 2.into();
+    limited.tail.event_mask = event::Kind::HardLimit.mask().into();
+    create(&mut a, OBJ_OUTB_SA, 3, limited.as_bytes());
+    let at = a.buffer(32);
+    a.chain(EVENT, &[(at, 32, WRITE)]);
+    spy.post_rx(1600);
+    spy.post_rx(1600);
+    for _ in 0..3 {
+        a.send(&header(), &packets::udp(64));
+    }
+    assert_eq!(std::iter::from_fn(|| spy.receive()).count(), 2);
+    assert_eq!(a.counter("tx_drop_ipsec"), 1);
+    let (_, len) = a.next_used(EVENT).unwrap();
+    let told = Event::read(&a.get(at, len as usize)).unwrap();
+    assert_eq!(
+        (told.kind.get(), told.res_type.get(), told.id.get()),
+        (event::Kind::HardLimit as u16, OBJ_OUTB_SA, 3)
+    );
+    assert_eq!((told.packets.get(), told.seq.get()), (2, 2));
+    assert!(a.next_used(EVENT).is_none());
 }
