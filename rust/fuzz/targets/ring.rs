@@ -152,6 +152,7 @@ impl Guest {
     fn command(&mut self, bytes: &mut Bytes<'_>) {
         let command = match bytes.u8() % 4 {
             0 => bytes.slice().to_vec(),
+            1 => sa::filter_command(bytes),
             _ => sa::object_command(bytes),
         };
         let (queue, framed) = match bytes.u8() % 3 {
@@ -167,14 +168,16 @@ impl Guest {
     /// The driver's first commands, in the control queue.
     fn set_up(&mut self) {
         let queue = self.control();
-        sa::set_up(|command| {
+        let mut execute = |command: &[u8]| {
             let framed = [CtrlHdr::X_ADMIN.as_bytes(), command].concat();
             let answer = self.driver.buffer(0);
             self.chain(queue, &framed, 1100, false);
             let answer = answer + (framed.len() as u64).next_multiple_of(8);
             let answer = self.driver.get(answer + 1, 1099);
             Reply::parse(&answer).map_or_else(|_| Vec::new(), |reply| reply.result.to_vec())
-        });
+        };
+        sa::set_up(&mut execute);
+        sa::make_rules(&mut execute);
     }
 
     fn registers(&mut self, bytes: &mut Bytes<'_>) {
