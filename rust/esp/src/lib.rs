@@ -41,5 +41,6 @@ pub mod replay;
 pub mod segment;
 pub mod selector;
 pub mod seq;
+pub mod sort;
 pub mod spd;
 pub mod upper;

@@ -10,6 +10,7 @@
 //! in an [`Index`] of both.
 
 use crate::selector::{Flow, Match, Seen, Selector};
+use crate::sort;
 use core::cmp::Ordering;
 
 /// Which bits of a packet a selector looks at.
@@ -129,7 +130,7 @@ pub fn build<E>(
     entries: &mut [Entry],
     mut add: impl FnMut(Group) -> Result<(), E>,
 ) -> Result<(), E> {
-    entries.sort_unstable_by_key(|entry| (entry.mask, entry.key, entry.rank));
+    sort::by_key(entries, |entry| (entry.mask, entry.key, entry.rank));
     note_best(entries, Shown::Addresses, |entry| {
         &mut entry.best_of_addresses
     });
@@ -154,7 +155,7 @@ pub fn build<E>(
 
 /// Puts groups in the order in which an [`Index`] looks at them.
 pub fn arrange(groups: &mut [Group]) {
-    groups.sort_unstable_by_key(|group| group.best);
+    sort::by_key(groups, |group| group.best);
 }
 
 /// Writes the best rank of all entries that are alike in what is `shown` into the field of each.

@@ -19,6 +19,7 @@ use super::{
 use espnic_esp::{
     ip::Address,
     selector::Flow,
+    sort,
     spd::{
         self,
         Entry,
@@ -108,14 +109,14 @@ impl Sas {
     pub(super) fn new(mut out: KVVec<Arc<Sa>>, mut inbound: KVVec<Arc<Sa>>) -> Self {
         // `ip xfrm state update` adds a copy of a state for a while (X16). The older one stays in use:
         // both would number their packets alike.
-        out.sort_unstable_by_key(|sa| (end(sa), sa.spi, sa.number));
+        sort::by_key(&mut out, |sa| (end(sa), sa.spi, sa.number));
         let mut last = None;
         out.retain(|sa| {
             let this = Some((end(sa), sa.spi));
             core::mem::replace(&mut last, this) != this
         });
-        out.sort_unstable_by_key(|sa| (sa.reqid, core::cmp::Reverse(sa.number)));
-        inbound.sort_unstable_by_key(|sa| end(sa));
+        sort::by_key(&mut out, |sa| (sa.reqid, core::cmp::Reverse(sa.number)));
+        sort::by_key(&mut inbound, |sa| end(sa));
         Self { out, inbound }
     }
 
