@@ -54,11 +54,6 @@ def tunnel_behind_nat():
     return behind_nat(mode="tunnel", dut_inner=env.DUT_INNER4, peer_inner=env.PEER_INNER4)
 
 
-def states(cfg, text):
-    """In how many SAs of the side under test `ip xfrm state` shows this text."""
-    return cfg.dut.cmd("ip", "xfrm", "state").count(text)
-
-
 def spis(cfg):
     """SPIs of the side under test, as `ip` shows them."""
     return set(re.findall(r"spi (0x[0-9a-f]+)", cfg.dut.cmd("ip", "xfrm", "state")))
@@ -66,7 +61,7 @@ def spis(cfg):
 
 def offloaded(cfg):
     """How many SAs `ip xfrm state` shows as offloaded."""
-    return states(cfg, "crypto offload parameters")
+    return xfrm.count(cfg.dut, "crypto offload parameters")
 
 
 def _held(cfg):
@@ -86,7 +81,7 @@ def expect_offloaded(cfg, count=2):
 def left(cfg, count=2):
     """Wait until so many SAs are left, all of them in the NIC."""
     wanted = (count, count, count if cfg.control else None)
-    proc.wait_until(lambda: (states(cfg, "proto esp"), offloaded(cfg), _held(cfg)) == wanted,
+    proc.wait_until(lambda: (xfrm.count(cfg.dut), offloaded(cfg), _held(cfg)) == wanted,
                     f"{count} SAs are left", OLD_GO)
 
 
