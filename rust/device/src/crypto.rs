@@ -30,7 +30,7 @@ pub use backend::{AnyAead, Backend};
 pub use cipher::Cipher;
 pub use libraries::Libraries;
 pub use prefetch::Region;
-pub use suite::{Hash, KeyError, Keys, Suite};
+pub use suite::{KeyError, Keys, Suite};
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,11 @@
 
 #![no_main]
 
-use espnic_device::crypto::{Backend, Cipher, Hash, Keys, Suite};
+use espnic_device::crypto::{Backend, Cipher, Keys, Suite};
 use espnic_esp::engine::{open, seal, Error, Params, LONG_IV_LEN};
 use espnic_fuzz::esp::{trailer, Oracle};
 use espnic_fuzz::Bytes;
+use espnic_wire::algorithm::Mac;
 use libfuzzer_sys::fuzz_target;
 
 /// A packet to be, and the SA it belongs to.
@@ -29,10 +30,10 @@ const SUITES: [Suite; 9] = [
     Suite::AesGcm { icv_len: 8 },
     Suite::ChaCha20Poly1305,
     Suite::AesGmac,
-    Suite::AesCbc(Hash::Sha1),
-    Suite::AesCbc(Hash::Sha256),
-    Suite::AesCbc(Hash::Sha384),
-    Suite::AesCbc(Hash::Sha512),
+    Suite::AesCbc(Mac::HmacSha1),
+    Suite::AesCbc(Mac::HmacSha256),
+    Suite::AesCbc(Mac::HmacSha384),
+    Suite::AesCbc(Mac::HmacSha512),
 ];
 
 impl<'a> Case<'a> {
@@ -43,7 +44,7 @@ impl<'a> Case<'a> {
             _ => bytes.choose(&[16, 24, 32]),
         };
         let mac_len = match suite {
-            Suite::AesCbc(hash) => hash.key_len(),
+            Suite::AesCbc(mac) => mac.row().key_len,
             _ => 0,
         };
         let flags = bytes.u8();

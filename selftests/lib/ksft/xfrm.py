@@ -163,9 +163,9 @@ def state_text(ns, sa):
     return None if result.returncode else result.stdout
 
 
-def count(ns):
-    """How many ESP states there are."""
-    return ns.cmd("ip", "xfrm", "state").count("proto esp")
+def count(ns, text="proto esp"):
+    """How many ESP states there are, or how many of them `ip xfrm state` shows with this text."""
+    return ns.cmd("ip", "xfrm", "state").count(text)
 
 
 def counters(ns):

@@ -2,7 +2,7 @@
 
 //! AES-CBC and HMAC by aws-lc.
 
-use super::suite::{Hash, KeyError, CBC_START, IV_START};
+use super::suite::{KeyError, CBC_START, IV_START};
 use aws_lc_rs::cipher::{
     DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey, AES_128,
     AES_192, AES_256,
@@ -10,6 +10,7 @@ use aws_lc_rs::cipher::{
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use espnic_esp::engine::{CipherError, LONG_IV_LEN};
+use espnic_wire::algorithm::Mac;
 
 /// Keys, expanded once. aws-lc erases them when they are dropped.
 pub struct CbcHmac {
@@ -19,26 +20,26 @@ pub struct CbcHmac {
 }
 
 impl CbcHmac {
-    /// Expands a cipher key of 16, 24 or 32 bytes and a MAC key of [`Hash::key_len`] bytes.
+    /// Expands a cipher key of 16, 24 or 32 bytes and a MAC key of the length that `mac` takes.
     ///
     /// # Errors
     ///
     /// See [`KeyError`].
-    pub fn new(cipher_key: &[u8], hash: Hash, mac_key: &[u8]) -> Result<Self, KeyError> {
+    pub fn new(cipher_key: &[u8], mac: Mac, mac_key: &[u8]) -> Result<Self, KeyError> {
         let algorithm = match cipher_key.len() {
             16 => &AES_128,
             24 => &AES_192,
             32 => &AES_256,
             _ => return Err(KeyError::Length),
         };
-        if mac_key.len() != hash.key_len() {
+        if mac_key.len() != mac.row().key_len {
             return Err(KeyError::Length);
         }
-        let mac = match hash {
-            Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            Hash::Sha256 => hmac::HMAC_SHA256,
-            Hash::Sha384 => hmac::HMAC_SHA384,
-            Hash::Sha512 => hmac::HMAC_SHA512,
+        let digest = match mac {
+            Mac::HmacSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Mac::HmacSha256 => hmac::HMAC_SHA256,
+            Mac::HmacSha384 => hmac::HMAC_SHA384,
+            Mac::HmacSha512 => hmac::HMAC_SHA512,
         };
         let key = || UnboundCipherKey::new(algorithm, cipher_key);
         Ok(Self {
@@ -48,7 +49,7 @@ impl CbcHmac {
             decrypt: key()
                 .and_then(DecryptingKey::cbc)
                 .map_err(|_| KeyError::Unavailable)?,
-            mac: hmac::Key::new(mac, mac_key),
+            mac: hmac::Key::new(digest, mac_key),
         })
     }
 

@@ -4,9 +4,10 @@
 
 use super::backend::Backend;
 use super::ct_eq::ct_eq;
-use super::suite::{Hash, KeyError, CBC_START};
+use super::suite::{KeyError, CBC_START};
 use super::{aws_lc, iv};
 use espnic_esp::engine::{CipherError, Transform, LONG_IV_LEN};
+use espnic_wire::algorithm::Mac;
 
 #[cfg(target_arch = "x86_64")]
 use super::ipsec_mb;
@@ -25,17 +26,15 @@ impl Keys {
     fn new(
         backend: Backend,
         cipher_key: &[u8],
-        hash: Hash,
+        mac: Mac,
         mac_key: &[u8],
     ) -> Result<Self, KeyError> {
         match backend {
             #[cfg(target_arch = "x86_64")]
-            Backend::IpsecMb => {
-                ipsec_mb::CbcHmac::new(cipher_key, hash, mac_key).map(Self::IpsecMb)
-            }
+            Backend::IpsecMb => ipsec_mb::CbcHmac::new(cipher_key, mac, mac_key).map(Self::IpsecMb),
             #[cfg(not(target_arch = "x86_64"))]
             Backend::IpsecMb => Err(KeyError::Unavailable),
-            Backend::AwsLc => aws_lc::CbcHmac::new(cipher_key, hash, mac_key)
+            Backend::AwsLc => aws_lc::CbcHmac::new(cipher_key, mac, mac_key)
                 .map(|keys| Self::AwsLc(Box::new(keys))),
         }
     }
@@ -86,13 +85,13 @@ impl EspCbcHmac {
     pub(super) fn new(
         backend: Backend,
         cipher_key: &[u8],
-        hash: Hash,
+        mac: Mac,
         mac_key: &[u8],
     ) -> Result<Self, KeyError> {
         Ok(Self {
             backend,
-            keys: Keys::new(backend, cipher_key, hash, mac_key)?,
-            icv_len: hash.icv_len(),
+            keys: Keys::new(backend, cipher_key, mac, mac_key)?,
+            icv_len: mac.row().icv_len,
         })
     }
 

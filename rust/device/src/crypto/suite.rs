@@ -5,6 +5,7 @@
 use espnic_esp::aead::{SALT_LEN, TAG_LEN};
 use espnic_esp::engine::{Layout, LONG_IV_LEN};
 use espnic_esp::packet::ESP_HLEN;
+use espnic_wire::algorithm::Mac;
 
 /// Where the IV starts in an ESP packet.
 pub(super) const IV_START: usize = ESP_HLEN;
@@ -25,44 +26,6 @@ pub enum KeyError {
     Unavailable,
 }
 
-/// The hash of an HMAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hash {
-    /// HMAC-SHA-1-96.
-    Sha1,
-    /// HMAC-SHA-256-128.
-    Sha256,
-    /// HMAC-SHA-384-192.
-    Sha384,
-    /// HMAC-SHA-512-256.
-    Sha512,
-}
-
-impl Hash {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
-
-    /// Key in bytes: as long as the hash (RFC 2404 section 3, RFC 4868 section 2.1.1).
-    pub const fn key_len(self) -> usize {
-        match self {
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-
-    /// ICV in bytes.
-    pub const fn icv_len(self) -> usize {
-        match self {
-            Self::Sha1 => 12,
-            Self::Sha256 => 16,
-            Self::Sha384 => 24,
-            Self::Sha512 => 32,
-        }
-    }
-}
-
 /// The algorithms that protect the packets of an SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
@@ -76,7 +39,7 @@ pub enum Suite {
     /// AES-GMAC (RFC 4543): no encryption.
     AesGmac,
     /// AES-CBC (RFC 3602) with HMAC (RFC 2404, RFC 4868).
-    AesCbc(Hash),
+    AesCbc(Mac),
 }
 
 impl Suite {
@@ -85,9 +48,9 @@ impl Suite {
         match self {
             Self::AesGcm { icv_len } => Layout::aead(icv_len),
             Self::ChaCha20Poly1305 | Self::AesGmac => Layout::aead(TAG_LEN as u8),
-            Self::AesCbc(hash) => Layout {
+            Self::AesCbc(mac) => Layout {
                 iv_len: LONG_IV_LEN as u8,
-                icv_len: hash.icv_len() as u8,
+                icv_len: mac.row().icv_len as u8,
                 block: 16,
             },
         }

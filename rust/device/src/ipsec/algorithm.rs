@@ -4,8 +4,8 @@
 
 use super::capability::{Agreed, X_OPTIONS};
 use crate::admin::Refused;
-use crate::crypto::{Cipher, Hash, KeyError, Keys, Libraries, Suite};
-use espnic_wire::algorithm::{self, Mac};
+use crate::crypto::{Cipher, KeyError, Keys, Libraries, Suite};
+use espnic_wire::algorithm;
 use espnic_wire::cap;
 use espnic_wire::sa::{SaObject, KEY_MAX};
 use zeroize::Zeroizing;
@@ -67,11 +67,6 @@ fn suite(known: algorithm::Suite, icv_len: u8) -> Option<Suite> {
         algorithm::Cipher::AesGcm => Suite::AesGcm { icv_len },
         algorithm::Cipher::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
         algorithm::Cipher::AesGmac => Suite::AesGmac,
-        algorithm::Cipher::AesCbc => Suite::AesCbc(match known.mac()? {
-            Mac::HmacSha1 => Hash::Sha1,
-            Mac::HmacSha256 => Hash::Sha256,
-            Mac::HmacSha384 => Hash::Sha384,
-            Mac::HmacSha512 => Hash::Sha512,
-        }),
+        algorithm::Cipher::AesCbc => Suite::AesCbc(known.mac()?),
     })
 }

@@ -3,9 +3,10 @@
 //! AES-CBC with HMAC. The library has these as jobs only: one is submitted and, because there is no
 //! other to go with it, flushed at once.
 
-use super::super::suite::{Hash, KeyError, CBC_START, IV_START};
+use super::super::suite::{KeyError, CBC_START, IV_START};
 use super::{sys, Manager};
 use espnic_esp::engine::{CipherError, LONG_IV_LEN};
+use espnic_wire::algorithm::Mac;
 use std::cell::RefCell;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -33,23 +34,23 @@ pub struct CbcHmac {
 }
 
 impl CbcHmac {
-    /// Expands a cipher key of 16, 24 or 32 bytes and a MAC key of [`Hash::key_len`] bytes.
+    /// Expands a cipher key of 16, 24 or 32 bytes and a MAC key of the length that `mac` takes.
     ///
     /// # Errors
     ///
     /// [`KeyError::Length`], or [`KeyError::Unavailable`] if the library fails its self-test.
-    pub fn new(cipher_key: &[u8], hash: Hash, mac_key: &[u8]) -> Result<Self, KeyError> {
+    pub fn new(cipher_key: &[u8], mac: Mac, mac_key: &[u8]) -> Result<Self, KeyError> {
         if !matches!(cipher_key.len(), 16 | 24 | 32) {
             return Err(KeyError::Length);
         }
-        if mac_key.len() != hash.key_len() {
+        if mac_key.len() != mac.row().key_len {
             return Err(KeyError::Length);
         }
-        let hash = match hash {
-            Hash::Sha1 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_1,
-            Hash::Sha256 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_256,
-            Hash::Sha384 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_384,
-            Hash::Sha512 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_512,
+        let hash = match mac {
+            Mac::HmacSha1 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_1,
+            Mac::HmacSha256 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_256,
+            Mac::HmacSha384 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_384,
+            Mac::HmacSha512 => sys::IMB_HASH_ALG_IMB_AUTH_HMAC_SHA_512,
         };
         let mut expanded = Box::new(Expanded {
             encrypt: [0; 240],
