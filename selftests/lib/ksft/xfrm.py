@@ -78,6 +78,7 @@ class Flow:
     reqid: int = 1
     algorithm: algo.Algorithm | None = None
     encap: int = 0
+    priority: int = 0
     out: Sa = field(init=False)
     in_: Sa = field(init=False)
 
@@ -108,6 +109,7 @@ class Flow:
         else:
             src, dst = self.peer_inner, self.dut_inner
         return (f"xfrm policy add src {src} dst {dst} dir {direction} "
+                f"priority {self.priority} "
                 f"tmpl src {sa.src} dst {sa.dst} proto esp reqid {self.reqid} mode {self.mode}")
 
     def dut_states(self, netif=None):

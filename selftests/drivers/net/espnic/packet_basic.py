@@ -11,81 +11,41 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, forge, ktap, proc, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
 from ksft.frames import PROTO_ESP, PROTO_UDP  # noqa: E402
 
 REQID = 77
 HOLE_PORT = 500
 SMALL = [56] * 3
-WINDOW = "replay-window 512"
 MESSAGE = b"espnic packet"
-ETH_IPV4 = b"\x08\x00"
 VLAN_TAG = b"\x81\x00\x00\x07"
 MORE_FRAGMENTS, AT_40 = 0x2000, 5
 NO_OPERATIONS = bytes([1, 1, 1, 0])
-DROPS = ["ipsec_packet_tx_drop_blocked", "ipsec_packet_tx_drop_unclear",
-         "ipsec_packet_tx_drop_no_sa", "ipsec_packet_tx_drop_no_hop", "ipsec_packet_tx_drop_form",
-         "ipsec_packet_rx_drop_stale", "ipsec_packet_rx_drop_failed",
-         "ipsec_packet_rx_drop_policy", "ipsec_packet_rx_drop_diverted",
-         "ipsec_packet_rx_drop_no_memory", "ipsec_packet_rx_drop_clear",
-         "ipsec_packet_rx_drop_blocked", "ipsec_packet_rx_drop_esp"]
-
-
-def _offload(cfg, direction):
-    window = WINDOW if direction == "in" else ""
-    return f"{window} offload packet dev {cfg.netif} dir {direction}"
-
-
-def _dut_policies(cfg, flow):
-    words = f" offload packet dev {cfg.netif} tmpl "
-    return [line.replace(" tmpl ", words) for line in flow.dut_policies()]
-
-
-def _states(cfg, flow):
-    cfg.dut.ip(flow.out.add(_offload(cfg, "out")), flow.in_.add(_offload(cfg, "in")))
-
-
-def _protect(cfg, flow):
-    """Packet offload at the side under test, software at the peer."""
-    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
-    cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
-    cfg.dut.ip(*_dut_policies(cfg, flow))
-    _states(cfg, flow)
-    for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
-        text = xfrm.state_text(cfg.dut, sa)
-        ktap.contains(text, f"dev {cfg.netif} dir {direction} mode packet", "ip xfrm state")
-
-
-def _prove(cfg, watch, least):
-    """All of ESP on the wire was the NIC's work, both ways, and nothing was in clear."""
-    watch.stop().prove_no_errors()
-    sent, received = len(watch.esp(cfg.netif_mac)), len(watch.esp(cfg.peer_mac))
-    ktap.at_least(sent, least, "ESP packets sent")
-    ktap.at_least(received, least, "ESP packets received")
-    watch.expect_counters({"ipsec_packet_tx_packets": sent, "ipsec_packet_rx_packets": received,
-                           "ipsec_tx_packets": 0, "ipsec_rx_packets": 0})
-    _only(watch)
-    for name in ("ipsec_packet_tx_bytes", "ipsec_packet_rx_bytes"):
-        ktap.at_least(watch.driver.get(name, 0), least, name)
-
-
-def _only(watch, **drops):
-    """Nothing was dropped for another reason than these, without their prefix."""
-    wanted = {f"ipsec_packet_{name}": count for name, count in drops.items()}
-    watch.expect_counters(dict.fromkeys(DROPS, 0) | wanted)
-
-
 def _exercise(cfg, flow):
     ktap.diag(flow.name)
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     watch = cfg.watch()
     dut, peer = flow.dut_inner, flow.peer_inner
     count = traffic.ping(cfg.dut, dut, peer, esp.SIZES)
     count += traffic.ping(cfg.peer, peer, dut, SMALL)
     traffic.tcp(cfg.dut, dut, cfg.peer, peer, esp.STREAM)
     traffic.tcp(cfg.peer, peer, cfg.dut, dut, esp.STREAM)
-    _prove(cfg, watch, count)
+    packet.prove(cfg, watch, count)
     esp.unique(watch.esp(cfg.netif_mac))
+
+
+def _inner6_neighbour(cfg):
+    """For packets of its own the stack resolves the inner address, if no gateway leads to the
+    outer one; Linux at the peer answers for an inner address of IPv4, not of IPv6."""
+    cfg.dut.ip(f"neigh replace {env.PEER_INNER6} lladdr {cfg.peer_mac} dev {cfg.netif}")
+    ktap.defer(cfg.dut.ip, f"neigh del {env.PEER_INNER6} dev {cfg.netif}")
+
+
+def _default_route(cfg, family, gateway):
+    """The stack looks for a route to the outer address as if it had the family of the inner one,
+    so that only a default route leads there."""
+    cfg.dut.ip(f"{family} route add default via {gateway} dev {cfg.netif}")
+    ktap.defer(cfg.dut.ip, f"{family} route del default via {gateway} dev {cfg.netif}")
 
 
 def tunnel_4_in_4(cfg):
@@ -95,16 +55,19 @@ def tunnel_4_in_4(cfg):
 
 def tunnel_6_in_6(cfg):
     """IPv6 in IPv6."""
+    _inner6_neighbour(cfg)
     _exercise(cfg, esp.inner6(outer=6, reqid=REQID))
 
 
 def tunnel_4_in_6(cfg):
     """IPv4 in IPv6."""
+    _default_route(cfg, "", env.PEER4)
     _exercise(cfg, esp.inner4(outer=6, reqid=REQID))
 
 
 def tunnel_6_in_4(cfg):
     """IPv6 in IPv4."""
+    _default_route(cfg, "-6", env.PEER6)
     _exercise(cfg, esp.inner6(outer=4, reqid=REQID))
 
 
@@ -121,15 +84,15 @@ def transport_6(cfg):
 def cbc(cfg):
     """AES-CBC with HMAC-SHA-256, whose IVs the NIC draws."""
     flow = esp.inner4(outer=4, reqid=REQID, algorithm=algo.cbc(128, "sha256"))
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     watch = cfg.watch()
-    _prove(cfg, watch, traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, esp.SIZES))
+    packet.prove(cfg, watch, traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, esp.SIZES))
 
 
 def clear_is_dropped(cfg):
     """What the peer sends in clear, although a policy protects it, is dropped and counted."""
     flow = esp.inner4(outer=4, reqid=REQID)
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     link = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
     ktap.defer(link.close)
     ktap.check(link.send(MESSAGE) and link.receive() == MESSAGE, "protected, it did not arrive")
@@ -139,14 +102,14 @@ def clear_is_dropped(cfg):
         link.send(MESSAGE)
     ktap.check(link.receive() is None, "a datagram in clear was accepted")
     watch.stop()
-    _only(watch, rx_drop_clear=len(SMALL))
+    packet.only(watch, rx_drop_clear=len(SMALL))
 
 
 def nothing_leaves_in_clear(cfg):
     """Without an SA no packet of the policy's leaves, and the driver says how many it dropped, if
     the stack hands over any."""
     flow = esp.inner4(outer=4, reqid=REQID)
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
     cfg.dut.ip(flow.out.delete())
     watch = cfg.watch()
@@ -156,41 +119,26 @@ def nothing_leaves_in_clear(cfg):
     ktap.equal(len(watch.esp(cfg.netif_mac)), 0, "ESP packets sent")
 
 
-class _Frames:
-    """A packet socket on the interface under test, which sends frames made by hand."""
-
-    def __init__(self, cfg):
-        with cfg.dut:
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        ktap.defer(self._socket.close)
-        self._socket.bind((cfg.netif, 0))
-        self._macs = bytes.fromhex((cfg.peer_mac + cfg.netif_mac).replace(":", ""))
-
-    def send(self, packet, tag=b""):
-        """An IPv4 packet, behind a VLAN tag if there is one."""
-        self._socket.send(self._macs + tag + ETH_IPV4 + packet)
-
-
 def frames_by_hand(cfg):
     """Frames of a packet socket are looked at, too: protected, and dropped without an SA or behind
     a VLAN tag."""
     flow = esp.inner4(outer=4, reqid=REQID)
-    _protect(cfg, flow)
-    frames = _Frames(cfg)
-    packet = forge.ip(flow.dut_inner, flow.peer_inner, PROTO_UDP, forge.udp(1000, 2000, MESSAGE))
+    packet.protect(cfg, flow)
+    frames = packet.Frames(cfg)
+    datagram = forge.ip(flow.dut_inner, flow.peer_inner, PROTO_UDP, forge.udp(1000, 2000, MESSAGE))
     watch = cfg.watch()
-    frames.send(packet)
-    frames.send(packet, VLAN_TAG)
+    frames.send(datagram)
+    frames.send(datagram, VLAN_TAG)
     watch.stop().prove_no_plaintext()
     ktap.equal(len(watch.esp(cfg.netif_mac)), 1, "ESP packets sent")
     watch.expect_counters({"ipsec_packet_tx_packets": 1})
-    _only(watch, tx_drop_form=1)
+    packet.only(watch, tx_drop_form=1)
     cfg.dut.ip(flow.out.delete())
     watch = cfg.watch()
-    frames.send(packet)
+    frames.send(datagram)
     watch.stop().prove_no_plaintext()
     ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent without an SA")
-    _only(watch, tx_drop_no_sa=1)
+    packet.only(watch, tx_drop_no_sa=1)
 
 
 def blocked(cfg):
@@ -199,14 +147,14 @@ def blocked(cfg):
     for src, dst, direction in ((env.DUT4, env.PEER4, "out"), (env.PEER4, env.DUT4, "in")):
         cfg.dut.ip(f"xfrm policy add src {src} dst {dst} proto udp dir {direction} priority 1 "
                    f"action block offload packet dev {cfg.netif}")
-    frames, injector = _Frames(cfg), forge.Injector(cfg)
+    frames, injector = packet.Frames(cfg), forge.Injector(cfg)
     datagram = forge.udp(1000, 2000, MESSAGE)
     watch = cfg.watch()
     frames.send(forge.ip(env.DUT4, env.PEER4, PROTO_UDP, datagram))
     injector.send(env.PEER4, env.DUT4, PROTO_UDP, datagram)
     watch.stop()
     ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent")
-    _only(watch, tx_drop_blocked=1, rx_drop_blocked=1)
+    packet.only(watch, tx_drop_blocked=1, rx_drop_blocked=1)
 
 
 def unclear_fragment(cfg):
@@ -215,25 +163,25 @@ def unclear_fragment(cfg):
     ktap.defer(xfrm.flush, cfg.dut)
     cfg.dut.ip(f"xfrm policy add src {env.DUT4} dst {env.PEER4} proto udp dport 2000 dir out "
                f"offload packet dev {cfg.netif} tmpl src {env.DUT4} dst {env.PEER4} proto esp "
-               f"reqid {REQID} mode transport", flow.out.add(_offload(cfg, "out")))
-    frames = _Frames(cfg)
+               f"reqid {REQID} mode transport", flow.out.add(packet.offload(cfg, "out")))
+    frames = packet.Frames(cfg)
     watch = cfg.watch()
     frames.send(forge.ip(env.DUT4, env.PEER4, PROTO_UDP, bytes(32), fragment=AT_40))
     watch.stop()
     ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent")
-    _only(watch, tx_drop_unclear=1)
+    packet.only(watch, tx_drop_unclear=1)
 
 
 def esp_left_alone(cfg):
     """ESP that the NIC does not touch, because of IPv4 options, does not reach the stack, whose
     replay window stands still."""
     flow = esp.direct(outer=4, reqid=REQID)
-    _protect(cfg, flow)
-    packet = flow.in_.spi.to_bytes(4, "big") + bytes(60)
+    packet.protect(cfg, flow)
+    body = flow.in_.spi.to_bytes(4, "big") + bytes(60)
     watch = cfg.watch()
-    forge.Injector(cfg).send(flow.in_.src, flow.in_.dst, PROTO_ESP, packet, options=NO_OPERATIONS)
+    forge.Injector(cfg).send(flow.in_.src, flow.in_.dst, PROTO_ESP, body, options=NO_OPERATIONS)
     watch.stop()
-    _only(watch, rx_drop_esp=1)
+    packet.only(watch, rx_drop_esp=1)
     ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
 
 
@@ -241,20 +189,20 @@ def clear_fragments(cfg):
     """Fragments in clear, with and without the start of the packet, are dropped as whole packets
     are."""
     flow = esp.inner4(outer=4, reqid=REQID)
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     injector = forge.Injector(cfg)
     watch = cfg.watch()
     payload = forge.udp(1000, 2000, bytes(72))
     for part, fragment in ((payload[:40], MORE_FRAGMENTS), (payload[40:], AT_40)):
         injector.send(flow.peer_inner, flow.dut_inner, PROTO_UDP, part, fragment=fragment)
     watch.stop()
-    _only(watch, rx_drop_clear=2)
+    packet.only(watch, rx_drop_clear=2)
 
 
 def deleted_policy(cfg):
     """A policy that is deleted has no effect any more: packets pass in clear, both ways."""
     flow = esp.inner4(outer=4, reqid=REQID)
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
     xfrm.flush(cfg.dut, cfg.peer)
     watch = cfg.watch()
@@ -266,8 +214,8 @@ def deleted_policy(cfg):
 
 def holes(cfg):
     """Policies for IKE let their port pass in clear, both ways, beside the policies of an SA."""
-    flow = esp.direct(outer=4, reqid=REQID)
-    _protect(cfg, flow)
+    flow = esp.direct(outer=4, reqid=REQID, priority=2)
+    packet.protect(cfg, flow)
     for ns, words in ((cfg.dut, f"offload packet dev {cfg.netif}"), (cfg.peer, "")):
         for direction in ("out", "in"):
             own, other = (env.DUT4, env.PEER4) if ns is cfg.dut else (env.PEER4, env.DUT4)
@@ -295,7 +243,7 @@ def holes(cfg):
 def shown(cfg):
     """`ip -s xfrm state` shows packets and bytes, and the number that was used last."""
     flow = esp.inner4(outer=4, reqid=REQID)
-    _protect(cfg, flow)
+    packet.protect(cfg, flow)
     count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
 
     def counted():
@@ -309,9 +257,9 @@ def hard_limit(cfg):
     flow = esp.inner4(outer=4, reqid=REQID)
     ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
-    cfg.dut.ip(*_dut_policies(cfg, flow))
-    limit = f"limit packet-soft 3 limit packet-hard 5 {_offload(cfg, 'out')}"
-    cfg.dut.ip(flow.out.add(limit), flow.in_.add(_offload(cfg, "in")))
+    cfg.dut.ip(*packet.dut_policies(cfg, flow))
+    limit = f"limit packet-soft 3 limit packet-hard 5 {packet.offload(cfg, 'out')}"
+    cfg.dut.ip(flow.out.add(limit), flow.in_.add(packet.offload(cfg, "in")))
     watch = cfg.watch()
     pinger = traffic.Pinger(cfg.dut, flow.dut_inner, flow.peer_inner)
     ktap.defer(pinger.close)
