@@ -6,6 +6,7 @@ The stack hands over packets in clear and believes what the driver says of recei
 case also looks at what must not pass.
 """
 
+import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ksft.frames import PROTO_ESP, PROTO_UDP  # noqa: E402
 
 REQID = 77
 HOLE_PORT = 500
+FAR6 = "2001:db9::2"
 SMALL = [56] * 3
 MESSAGE = b"espnic packet"
 VLAN_TAG = b"\x81\x00\x00\x07"
@@ -41,11 +43,16 @@ def _inner6_neighbour(cfg):
     ktap.defer(cfg.dut.ip, f"neigh del {env.PEER_INNER6} dev {cfg.netif}")
 
 
-def _default_route(cfg, family, gateway):
-    """The stack looks for a route to the outer address as if it had the family of the inner one,
-    so that only a default route leads there."""
-    cfg.dut.ip(f"{family} route add default via {gateway} dev {cfg.netif}")
-    ktap.defer(cfg.dut.ip, f"{family} route del default via {gateway} dev {cfg.netif}")
+def _as_ipv4(address):
+    """The first four bytes of an IPv6 address as an IPv4 address."""
+    return ipaddress.IPv4Address(ipaddress.IPv6Address(address).packed[:4])
+
+
+def _add(ns, *lines):
+    """Addresses and routes for this case."""
+    for line in lines:
+        ns.ip(line)
+        ktap.defer(ns.ip, line.replace(" add ", " del ", 1))
 
 
 def tunnel_4_in_4(cfg):
@@ -60,14 +67,23 @@ def tunnel_6_in_6(cfg):
 
 
 def tunnel_4_in_6(cfg):
-    """IPv4 in IPv6."""
-    _default_route(cfg, "", env.PEER4)
-    _exercise(cfg, esp.inner4(outer=6, reqid=REQID))
+    """IPv4 in IPv6.
+
+    The stack reads the outer addresses as if they had the family of the inner ones. So the start of
+    the own one must be a local address, and to that of the other there must be a route.
+    """
+    flow = xfrm.Flow(env.DUT6, FAR6, mode="tunnel", dut_inner=env.DUT_INNER4,
+                     peer_inner=env.PEER_INNER4, reqid=REQID)
+    _add(cfg.peer, f"addr add {FAR6}/128 dev {cfg.peerdev} nodad")
+    _add(cfg.dut, f"route add {FAR6}/128 via {env.PEER6} dev {cfg.netif}",
+         f"addr add {_as_ipv4(env.DUT6)}/32 dev lo",
+         f"route add {_as_ipv4(FAR6)}/32 via {env.PEER4} dev {cfg.netif}")
+    _exercise(cfg, flow)
 
 
 def tunnel_6_in_4(cfg):
-    """IPv6 in IPv4."""
-    _default_route(cfg, "-6", env.PEER6)
+    """IPv6 in IPv4. Here only the destination needs a route of the other family."""
+    _add(cfg.dut, f"route add ::/0 via {env.PEER6} dev {cfg.netif}")
     _exercise(cfg, esp.inner6(outer=4, reqid=REQID))
 
 
