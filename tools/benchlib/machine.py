@@ -200,7 +200,7 @@ class Machine:
         for card, args, cpu in ((cards[0], ["-plugin", plugin], CPU), (cards[1], [], PEER_CPU)):
             self._guests.append(Guest(card.name, card, files, args, cpu))
             self._stack.callback(self._guests[-1].stop)
-        self.peer_folder = self._guests[1].run_dir
+        self.dut_folder, self.peer_folder = (one.run_dir for one in self._guests)
         self.device_memory = self._device.memory
         self.dut_mac, self.peer_mac = (card.mac for card in cards)
         self.control = Control(files.control)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""SAs in bulk: how quickly `ip -batch` adds them, and how much memory they take.
+"""SAs and policies in bulk: how quickly `ip -batch` adds them, and how much memory they take.
 
 Measured in the guest that runs without the plugin for counting, which would slow it down.
 """
@@ -10,21 +10,36 @@ import statistics
 import time
 
 from .common import BenchError
-from .measure import NETIF, env, xfrm
+from .measure import NETIF, OFFLOAD, env, policy_lines, xfrm
 
-RATE_TARGET = 0.50
-MEMORY_TARGET = 2048
 MOST = 8192  # the NIC takes 4096 SAs in each direction
 PAGE = 4096
 SETTLE_SECONDS = 1.0
 EMPTY_SECONDS = 30
-WORDS = {"nic": "offload dev {netif} dir {way}", "stack": ""}
 # The SAs of a table are added, and the time is taken, in so many steps of equal size: a step that
 # was held up by something else on the machine does not move the median.
 STEPS = 8
 # The time is taken by the shell itself: starting a program would be part of it.
-TIMED = ("for file in /tmp/batch-{kind}.*; do begin=$EPOCHREALTIME; ip -batch $file || exit; "
-         "end=$EPOCHREALTIME; echo $(( ${{end/./}} - ${{begin/./}} )); done")
+TIMED = ("for file in /tmp/batch-{subject}-{kind}.*; do begin=$EPOCHREALTIME; "
+         "ip -batch $file || exit; end=$EPOCHREALTIME; "
+         "echo $(( ${{end/./}} - ${{begin/./}} )); done")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is added."""
+
+    name: str
+    title: str
+    one: str
+    rate_target: float | None = None  # offloaded per second / in software per second
+    memory_target: int | None = None  # bytes
+
+
+CRYPTO = Subject("states", "SAs in crypto offload", "SA", 0.60, 1331)
+PACKET = Subject("packet_states", "SAs in packet offload", "SA")
+POLICIES = Subject("policies", "policies", "policy")
+SUBJECTS = (CRYPTO, PACKET, POLICIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +55,19 @@ class Fill:
 class States:
     """What was measured; fills are in the order of time, one of each kind per round."""
 
+    subject: Subject
     count: int
     fills: dict  # "nic" and "stack" to a list of fills
     engine: float | None = None  # bytes per SA in the engine, as espnic-bench-engine says
 
     def rate(self, kind):
-        """SAs per second, the median of all steps."""
+        """Additions per second, the median of all steps."""
         return self.count / STEPS / statistics.median(
             step for fill in self.fills[kind] for step in fill.seconds)
 
     @property
     def rate_ratio(self):
-        """Rate of offloaded SAs divided by that of software SAs."""
+        """Rate of offloaded ones divided by that of those in software."""
         return self.rate("nic") / self.rate("stack")
 
     @property
@@ -69,51 +85,59 @@ class States:
 
     @property
     def driver(self):
-        """Bytes per SA that offloading takes in the guest, the largest of all rounds."""
+        """Bytes each that offloading takes in the guest, the largest of all rounds."""
         return max(nic.guest - stack.guest for nic, stack in
                    zip(self.fills["nic"], self.fills["stack"], strict=True)) / self.count
 
     @property
     def process(self):
-        """Bytes per SA in the NIC process; the first fill counts, later ones find free memory."""
+        """Bytes each in the NIC process; the first fill counts, later ones find free memory."""
         return self.fills["nic"][0].device / self.count
 
     @property
     def memory(self):
-        """Bytes per SA in all; the larger of the NIC's two figures counts."""
+        """Bytes each in all; the larger of the NIC's two figures counts."""
         return self.driver + max(self.process, self.engine or 0)
+
+    def _verdicts(self):
+        """For the rate and for the memory."""
+        rate, memory = self.subject.rate_target, self.subject.memory_target
+        for target, words, good in (
+                (rate, f"target >= {rate or 0:.2f}", self.rate_ratio >= (rate or 0)),
+                (memory, f"target <= {memory}", self.memory <= (memory or 0))):
+            yield "for the record" if target is None else f"{words}: {('missed', 'met')[good]}"
 
     def text(self):
         """Tables for people."""
         stack = statistics.median(fill.guest for fill in self.fills["stack"]) / self.count
-        verdicts = [("missed", "met")[good] for good in
-                    (self.rate_ratio >= RATE_TARGET, self.memory <= MEMORY_TARGET)]
+        rate, memory = self._verdicts()
         engine = "not measured" if self.engine is None else f"{self.engine:.0f} bytes"
         return "\n".join([
-            "", f"SAs in bulk: {self.count}, one half in each direction "
+            "", f"{self.subject.title} in bulk: {self.count}, one half in each direction "
             f"({len(self.fills['nic'])} times, from an empty table)",
             f"  added per second: {self.rate('nic'):.0f} offloaded, {self.rate('stack'):.0f} in "
             "software",
             f"  offloaded / software: {self.rate_ratio:.2f} (single rounds "
             f"{min(self.round_ratios):.2f} to {max(self.round_ratios):.2f}, "
-            f"quickest steps {self.best_ratio:.2f}), target >= {RATE_TARGET:.2f}: {verdicts[0]}",
-            f"  memory per SA: driver {self.driver:.0f} bytes, NIC process {self.process:.0f} "
-            f"bytes (engine alone: {engine})",
-            f"  in all {self.memory:.0f} bytes, target <= {MEMORY_TARGET}: {verdicts[1]}; "
-            f"the stack's own state: {stack:.0f} bytes"])
+            f"quickest steps {self.best_ratio:.2f}), {rate}",
+            f"  memory per {self.subject.one}: driver {self.driver:.0f} bytes, NIC process "
+            f"{self.process:.0f} bytes (engine alone: {engine})",
+            f"  in all {self.memory:.0f} bytes, {memory}; "
+            f"the stack's own: {stack:.0f} bytes"])
 
     def data(self):
         """For the result file."""
+        rate, memory = self.subject.rate_target, self.subject.memory_target
         return {
-            "sas": self.count,
+            "count": self.count,
             "adds_per_second": {kind: round(self.rate(kind), 1) for kind in self.fills},
-            "rate_ratio": round(self.rate_ratio, 4), "rate_target": RATE_TARGET,
-            "rate_met": self.rate_ratio >= RATE_TARGET,
+            "rate_ratio": round(self.rate_ratio, 4), "rate_target": rate,
+            "rate_met": rate and self.rate_ratio >= rate,
             "rate_ratio_quickest": round(self.best_ratio, 4),
             "round_ratios": [round(ratio, 4) for ratio in self.round_ratios],
-            "bytes_per_sa": {"driver": round(self.driver, 1), "process": round(self.process, 1),
-                             "engine": self.engine, "sum": round(self.memory, 1)},
-            "memory_target": MEMORY_TARGET, "memory_met": self.memory <= MEMORY_TARGET,
+            "bytes_each": {"driver": round(self.driver, 1), "process": round(self.process, 1),
+                           "engine": self.engine, "sum": round(self.memory, 1)},
+            "memory_target": memory, "memory_met": memory and self.memory <= memory,
             "fills": {kind: [dataclasses.asdict(fill) for fill in fills]
                       for kind, fills in self.fills.items()},
         }
@@ -136,15 +160,24 @@ def kernel_memory(slabinfo, meminfo):
     return objects + large + (kib["VmallocUsed"] + kib["Percpu"]) * 1024
 
 
-def lines(count, kind):
-    """Arguments of `ip` for SAs, every other one inbound, each with an address of its own."""
+def lines(subject, count, kind):
+    """Arguments of `ip`, every other one inbound, each with an address of its own."""
+    words = OFFLOAD["crypto" if subject is CRYPTO else "packet"].format(netif=NETIF)
+    if kind == "stack":
+        words = ""
+    if subject is POLICIES:
+        return list(policy_lines(count, words))
+    return list(_sa_lines(count, words))
+
+
+def _sa_lines(count, words):
     for number in range(count):
         far = f"198.18.{number >> 8}.{number & 255}"
         way = ("out", "in")[number & 1]
         ends = (env.PEER4, far) if way == "out" else (far, env.PEER4)
         sa = xfrm.Sa(*ends, xfrm.new_spi(), xfrm.new_key(128), reqid=number + 1)
         window = "replay-window 32 " if way == "in" else ""
-        yield sa.add(window + WORDS[kind].format(netif=NETIF, way=way))
+        yield sa.add(window + (f"{words} dir {way}" if words else ""))
 
 
 def prove(kind, count, driver, nic):
@@ -162,37 +195,46 @@ class Bulk:
     def __init__(self, machine, deadline):
         self._m, self._deadline = machine, deadline
 
-    def measure(self, count, rounds):
-        """Tables of COUNT SAs, offloaded and in software by turns."""
-        for kind in WORDS:
-            text = [line + "\n" for line in lines(count, kind)]
+    def measure(self, subject, count, rounds):
+        """Tables of COUNT, offloaded and in software by turns."""
+        for kind in ("nic", "stack"):
+            text = [line + "\n" for line in lines(subject, count, kind)]
             for step in range(STEPS):
                 piece = text[step * count // STEPS:(step + 1) * count // STEPS]
-                path = self._m.peer_folder / f"batch-{kind}.{step}"
+                path = self._m.peer_folder / f"batch-{subject.name}-{kind}.{step}"
                 path.write_text("".join(piece), encoding="ascii")
-            self._m.peer.run(f"cp /host/batch-{kind}.* /tmp")
-        self._fill("stack", count)  # the kernel's hash tables grow, and stay
+            self._m.peer.run(f"cp /host/batch-{subject.name}-{kind}.* /tmp")
+        self._fill(subject, "stack", count)  # the kernel's hash tables grow, and stay
         fills = {"nic": [], "stack": []}
         for number in range(rounds):
             for kind in ("nic", "stack") if number % 2 == 0 else ("stack", "nic"):
-                fill = self._fill(kind, count)
+                fill = self._fill(subject, kind, count)
                 fills[kind].append(fill)
-                self._deadline.say(f"{count} SAs, {kind}, {number + 1}/{rounds}: "
+                self._deadline.say(f"{count} {subject.title}, {kind}, {number + 1}/{rounds}: "
                                    f"{sum(fill.seconds):.2f} s, guest {fill.guest / count:.0f} and "
-                                   f"device {fill.device / count:.0f} bytes per SA")
-        return States(count, fills)
+                                   f"device {fill.device / count:.0f} bytes each")
+        self._m.peer.run(f"rm /tmp/batch-{subject.name}-*")
+        return States(subject, count, fills)
 
-    def _fill(self, kind, count):
+    def _fill(self, subject, kind, count):
         self._deadline.left()
         guest, device, counters = self._memory(), self._m.device_memory(), self._counters()
-        micros = self._m.peer.run(TIMED.format(kind=kind)).split()
+        micros = self._m.peer.run(TIMED.format(subject=subject.name, kind=kind)).split()
         after = self._counters()
-        prove(kind, count, {name: after[name] - counters[name] for name in after}, self._nic())
+        if subject is POLICIES:
+            self._prove_policies(kind, count)
+        else:
+            prove(kind, count, {name: after[name] - counters[name] for name in after}, self._nic())
         time.sleep(SETTLE_SECONDS)
         fill = Fill(tuple(int(step) / 1e6 for step in micros), self._memory() - guest,
                     self._m.device_memory() - device)
         self._empty()
         return fill
+
+    def _prove_policies(self, kind, count):
+        found = self._m.peer.run("ip xfrm policy list | grep -c 'mode packet'; true")
+        if int(found) != (count if kind == "nic" else 0):
+            raise BenchError(f"{count} policies were added, of {kind}, but {found} are offloaded")
 
     def _memory(self):
         return kernel_memory(self._m.peer.run("cat /proc/slabinfo"),
@@ -207,7 +249,7 @@ class Bulk:
 
     def _empty(self):
         """Delete all, and wait until that is done, for it goes on behind the command."""
-        self._m.peer.ip("xfrm state flush")
+        self._m.peer.ip("xfrm policy flush", "xfrm state flush")
         end = time.monotonic() + EMPTY_SECONDS
         while self._nic()["ipsec_sa_in"] + self._nic()["ipsec_sa_out"]:
             if time.monotonic() > end:
