@@ -328,7 +328,8 @@ impl xfrm::PolicyOperations for Nic {
         extack: &mut ExtAck,
     ) -> Result<xfrm::PolicyHandle> {
         let nic = dev.data();
-        nic.ipsec.add_policy(policy, extack, |spd| nic.publish(spd))
+        nic.ipsec
+            .add_policy(policy, dev.index(), extack, |spd| nic.publish(spd))
     }
 
     fn policy_delete(dev: &Device<Self>, handle: xfrm::PolicyHandle) {

@@ -37,11 +37,13 @@ class Setup:
     With tap=True PEERIF stays in a third namespace, wire, and the peer talks through a macvlan
     on top of it: a packet socket on PEERIF then sees the wire alone, neither packets that the
     peer's stack has decrypted nor ones that its receive offload has eaten.
+
+    peer is another variable than PEERIF with the name of the peer's interface.
     """
 
-    def __init__(self, tap=False, mtu=1500):
+    def __init__(self, tap=False, mtu=1500, peer="PEERIF"):
         self.netif = interface("NETIF")
-        self.peerif = self.peerdev = interface("PEERIF")
+        self.peerif = self.peerdev = interface(peer)
         proc.need_root()
         proc.need("ip", "ethtool")
         self.mtu = mtu

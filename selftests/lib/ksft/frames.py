@@ -10,6 +10,7 @@ PROTO_UDP, PROTO_FRAGMENT, PROTO_ESP = 17, 44, 50
 FRAGMENT_LEN = 8
 ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, ESP_LEN, IV_LEN = 14, 20, 40, 8, 8, 8
 ENCAP_PORTS = {4500, 4501}  # that of RFC 3948, and another one that tests use
+IKE_PORT, IKE_LEN, IKE_VERSION_AT, IKE_VERSION = 500, 28, 17, 0x20  # RFC 7296 section 3.1
 KEEPALIVE, NON_ESP_MARKER = b"\xff", bytes(4)  # RFC 3948 sections 2.3 and 2.2
 
 
@@ -49,10 +50,12 @@ class Packet:
 
     @property
     def key_exchange(self):
-        """True for what IKE daemons send through the port of ESP in UDP."""
+        """True for what IKE daemons send, through their own port and that of ESP in UDP."""
         if self.proto != PROTO_UDP or self.fragment or len(self.payload) <= UDP_LEN:
             return False
         ports, content = struct.unpack_from("!2H", self.payload), self.payload[UDP_LEN:]
+        if IKE_PORT in ports:
+            return len(content) >= IKE_LEN and content[IKE_VERSION_AT] == IKE_VERSION
         return bool(ENCAP_PORTS & set(ports)) and (content == KEEPALIVE
                                                    or content.startswith(NON_ESP_MARKER))
 

@@ -2,10 +2,12 @@
 """What the tests of all IKE daemons have in common: each side's part of a connection, and proofs of
 where the SAs are that two daemons have agreed upon."""
 
+import contextlib
+import os
 import re
 import time
 
-from . import env, proc, traffic, xfrm
+from . import env, packet, proc, traffic, xfrm
 from .ktap import defer, diag, equal
 from .pace import scaled
 
@@ -59,6 +61,31 @@ def spis(cfg):
     return set(re.findall(r"spi (0x[0-9a-f]+)", cfg.dut.cmd("ip", "xfrm", "state")))
 
 
+class Expiries:
+    """What `ip xfrm monitor expire` says in a namespace from now on."""
+
+    def __init__(self, ns):
+        process = ns.spawn("ip", "xfrm", "monitor", "expire")
+        self._pipe, self._text = process.stdout.fileno(), b""
+        os.set_blocking(self._pipe, False)
+        with ns:
+            proc.wait_until(lambda: str(process.pid) in _listeners(), "ip xfrm monitor listens")
+
+    def spis(self, hard):
+        """SPIs of the SAs that expired, softly or hard."""
+        with contextlib.suppress(BlockingIOError):
+            while more := os.read(self._pipe, 65536):
+                self._text += more
+        events = self._text.decode().split("Expired ")[1:]
+        return [re.search(r"spi (0x[0-9a-f]+)", event)[1] for event in events
+                if f"hard {int(hard)}" in event and "spi " in event]
+
+
+def _listeners():
+    """Port numbers of netlink sockets in this namespace, which are process ids mostly."""
+    return proc.read_file("/proc/thread-self/net/netlink").split()
+
+
 def offloaded(cfg):
     """How many SAs `ip xfrm state` shows as offloaded."""
     return xfrm.count(cfg.dut, "crypto offload parameters")
@@ -72,9 +99,14 @@ def _held(cfg):
     return stats["ipsec_sa_in"] + stats["ipsec_sa_out"]
 
 
-def expect_offloaded(cfg, count=2):
+def modes(ns):
+    """Modes of the offloaded SAs of a side, as `ip xfrm state` shows them."""
+    return re.findall(r"offload parameters: .* mode (\w+)", ns.cmd("ip", "xfrm", "state"))
+
+
+def expect_offloaded(cfg, count=2, mode="crypto"):
     """So many SAs are offloaded, one each way unless said otherwise; the NIC says so, too."""
-    equal(offloaded(cfg), count, "offloaded SAs")
+    equal(modes(cfg.dut), [mode] * count, "modes of the offloaded SAs")
     equal(_held(cfg), count if cfg.control else None, "SAs in the NIC")
 
 
@@ -88,11 +120,25 @@ def left(cfg, count=2):
 def works(cfg, flow):
     """Traffic both ways, all of it in the NIC."""
     watch = cfg.watch()
+    # software does GSO packets in UDP
+    count = _traffic(cfg, flow, stream=not flow.encap)
+    watch.stop().prove_offload(count)
+
+
+def works_in_packets(cfg, flow):
+    """The same under packet offload."""
+    watch = cfg.watch()
+    packet.prove(cfg, watch, _traffic(cfg, flow, stream=True))
+
+
+def _traffic(cfg, flow, stream):
+    """Pings both ways, and a TCP connection if stream is set; returns the least number of packets
+    each way."""
     count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SIZES)
     count += traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, SIZES)
-    if not flow.encap:  # software does GSO packets in UDP
+    if stream:
         traffic.tcp(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, STREAM)
-    watch.stop().prove_offload(count)
+    return count
 
 
 def works_in_software(cfg, flow):
@@ -147,9 +193,10 @@ def _missing(stream, excused):
 
 
 class _Errors:
-    """What the stacks of both sides count as errors from now on."""
+    """What the stacks of both sides count as errors from now on, and the driver as dropped."""
 
     def __init__(self, cfg):
+        self._cfg, self._driver = cfg, cfg.driver_counters()
         self._sides = [(name, ns, xfrm.counters(ns))
                        for name, ns in (("the side under test", cfg.dut), ("the peer", cfg.peer))]
 
@@ -157,6 +204,8 @@ class _Errors:
         """Say what was counted."""
         for name, ns, before in self._sides:
             diag(f"XFRM errors of {name}: {xfrm.changed(before, xfrm.counters(ns))}")
+        changed = xfrm.changed(self._driver, self._cfg.driver_counters())
+        diag(f"driver: { {name: count for name, count in changed.items() if 'drop' in name} }")
 
 
 def _too_early(ns):

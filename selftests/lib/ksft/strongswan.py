@@ -4,6 +4,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 from . import ike, proc
@@ -16,6 +17,7 @@ SETTINGS = """\
 charon {{
     install_routes = no
     install_virtual_ip = no
+    {settings}
     filelog {{
         file {{
             path = {log}
@@ -79,22 +81,47 @@ secrets {{
 
 
 class Daemon:
-    """One strongSwan, in a namespace."""
+    """One strongSwan, in a namespace. settings are more lines for charon."""
 
-    def __init__(self, ns, name):
+    def __init__(self, ns, name, settings=""):
         program = next((path for path in DAEMONS if os.access(path, os.X_OK)), None)
         if not program:
             raise Skip("strongSwan is not installed")
         proc.need("swanctl")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"ike-{name}-"))
         defer(shutil.rmtree, self.folder, ignore_errors=True)
-        self._ns, self.log = ns, self.folder / "log"
+        self._ns, self._name, self.log = ns, name, self.folder / "log"
         self._uri = f"unix://{self.folder}/vici"
-        settings = self.folder / "strongswan.conf"
-        settings.write_text(SETTINGS.format(log=self.log, vici=self._uri), encoding="ascii")
-        self._environment = {**os.environ, "STRONGSWAN_CONF": str(settings)}
-        self._process = ns.spawn(program, env=self._environment)
-        proc.wait_until(self._listens, f"strongSwan of {name} starts")
+        file = self.folder / "strongswan.conf"
+        file.write_text(SETTINGS.format(log=self.log, vici=self._uri, settings=settings),
+                        encoding="ascii")
+        self._program = program
+        self._environment = {**os.environ, "STRONGSWAN_CONF": str(file)}
+        self.start()
+
+    def start(self):
+        """Start the program, again after its end."""
+        self._process = self._ns.spawn(self._program, env=self._environment)
+        proc.wait_until(self._listens, f"strongSwan of {self._name} starts")
+
+    def kill(self):
+        """End the program without a chance to delete anything."""
+        self._process.kill()
+        self._process.wait()
+        (self.folder / "vici").unlink()
+
+    def stop(self):
+        """End the program in order."""
+        proc.stop(self._process)
+
+    def silence(self):
+        """Let the program do nothing, until the end of the case or speak()."""
+        self._process.send_signal(signal.SIGSTOP)
+        defer(self.speak)
+
+    def speak(self):
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def _listens(self):
         if self._process.poll() is not None:
@@ -125,19 +152,24 @@ class Daemon:
 class Pair:
     """strongSwan on both sides of a test, with one connection between them.
 
-    offload concerns the side under test; the peer is software.
+    offload concerns the side under test; the peer is software unless peer_offload says otherwise.
+    settings are more lines for both daemons.
     """
 
-    def __init__(self, cfg):
+    def __init__(self, cfg, settings=""):
         ike.forget_xfrm_interfaces()
-        self.dut, self.peer = Daemon(cfg.dut, "dut"), Daemon(cfg.peer, "peer")
+        self.dut = Daemon(cfg.dut, "dut", settings)
+        self.peer = Daemon(cfg.peer, "peer", settings)
 
-    def load(self, flow, offload, proposal="aes128gcm16", encap=False, more="", more_child=""):
-        """Load a connection for the traffic of a flow."""
-        for daemon, mode, fields in zip((self.dut, self.peer), (offload, "no"), ike.sides(flow),
-                                        strict=True):
+    def load(self, flow, offload, proposal="aes128gcm16", encap=False, more="", more_child="",
+             peer_offload="no", peer_more_child=""):
+        """Load a connection for the traffic of a flow. more are lines for both sides, more_child
+        such for the connection's child, at the side under test."""
+        sides = zip((self.dut, self.peer), (offload, peer_offload), (more_child, peer_more_child),
+                    ike.sides(flow), strict=True)
+        for daemon, mode, more_child_here, fields in sides:
             daemon.load(**fields, offload=mode, proposal=proposal, mode=flow.mode,
-                        encap="yes" if encap else "no", more=more, more_child=more_child)
+                        encap="yes" if encap else "no", more=more, more_child=more_child_here)
 
     def initiate(self):
         """Make the SAs."""
@@ -146,6 +178,10 @@ class Pair:
     def rekey(self):
         """Replace the SAs by new ones."""
         self.dut.control("--rekey", "--child", CHILD)
+
+    def rekey_ike(self, *how):
+        """Replace the SA of IKE by a new one; with --reauth those of ESP, too."""
+        self.dut.control("--rekey", "--ike", CONNECTION, *how)
 
     def terminate(self):
         """Delete everything."""

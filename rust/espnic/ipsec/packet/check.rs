@@ -44,6 +44,9 @@ use kernel_net::net::{
 pub(in crate::ipsec) const NONE: &CStr =
     c"espnic: packet offload is not supported by the NIC, use crypto offload";
 
+/// States are not known to come with an interface in their selectors.
+const NO_INTERFACE: i32 = 0;
+
 /// Time to live and hop limit of outer headers, the stack's usual ones.
 const HOP_LIMIT: u8 = 64;
 
@@ -263,7 +266,7 @@ fn tunnel(x: &State, direction: Direction) -> Result<Option<Tunnel>, &'static CS
 /// The selector, of which a family without addresses says nothing: the stack fills in that of the outer
 /// addresses, and compares no addresses then.
 fn selector(x: &State) -> Result<Selector, &'static CStr> {
-    let mut selector = policy::selector(&x.selector())?;
+    let mut selector = policy::selector(&x.selector(), NO_INTERFACE)?;
     if selector.src_len == 0 && selector.dst_len == 0 {
         selector.family = 0;
     }

@@ -134,8 +134,8 @@ pub(super) struct Checked {
     pub(super) action: Action,
 }
 
-/// Checks a policy; the error is the extack message.
-pub(super) fn check(policy: &xfrm::Policy) -> Result<Checked, &'static CStr> {
+/// Checks a policy for the interface of this index; the error is the extack message.
+pub(super) fn check(policy: &xfrm::Policy, interface: i32) -> Result<Checked, &'static CStr> {
     if !policy.is_packet_offload() {
         return Err(c"espnic: policies can be offloaded in packet mode only");
     }
@@ -163,16 +163,22 @@ pub(super) fn check(policy: &xfrm::Policy) -> Result<Checked, &'static CStr> {
     }
     Ok(Checked {
         direction,
-        selector: selector(&policy.selector())?,
+        selector: selector(&policy.selector(), interface)?,
         priority: policy.priority(),
         action: action(policy, direction)?,
     })
 }
 
 /// The selector of a policy or state as the data path has it.
-pub(super) fn selector(from: &xfrm::Selector) -> Result<Selector, &'static CStr> {
-    if from.ifindex != 0 || from.user != 0 {
-        return Err(c"espnic: a selector with an interface or a user cannot be offloaded");
+///
+/// `interface` is the index of the one that all packets go through. A selector may name it, as those of
+/// strongSwan's holes do, and means no fewer packets then.
+pub(super) fn selector(from: &xfrm::Selector, interface: i32) -> Result<Selector, &'static CStr> {
+    if from.ifindex != 0 && from.ifindex != interface {
+        return Err(c"espnic: a selector with another interface cannot be offloaded");
+    }
+    if from.user != 0 {
+        return Err(c"espnic: a selector with a user cannot be offloaded");
     }
     let port = |from: xfrm::PortMask| PortMask {
         port: from.port,

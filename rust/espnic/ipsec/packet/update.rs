@@ -35,8 +35,8 @@ use kernel_net::net::{
 };
 
 impl Ipsec {
-    /// Takes a policy, which is in force when this returns, or refuses it with an extack message. Sleeps.
-    /// `publish` hands a snapshot to the path of packets, or takes it away.
+    /// Takes a policy for the interface of this index, which is in force when this returns, or refuses it
+    /// with an extack message. Sleeps. `publish` hands a snapshot to the path of packets, or takes it away.
     ///
     /// # Errors
     ///
@@ -45,6 +45,7 @@ impl Ipsec {
     pub(crate) fn add_policy(
         &self,
         policy: &xfrm::Policy,
+        interface: i32,
         extack: &mut ExtAck,
         publish: impl Fn(Option<&Spd>),
     ) -> Result<PolicyHandle> {
@@ -52,7 +53,7 @@ impl Ipsec {
             extack.set(NONE);
             return Err(EOPNOTSUPP);
         }
-        let checked = policy::check(policy).map_err(|message| {
+        let checked = policy::check(policy, interface).map_err(|message| {
             extack.set(message);
             EINVAL
         })?;

@@ -26,6 +26,9 @@ use kernel_net::net::{
     }, //
 };
 
+/// The index of the interface that the policies are offloaded to.
+const INTERFACE: i32 = 5;
+
 const fn v4(last: u8) -> [u8; 16] {
     [192, 0, 2, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
@@ -69,12 +72,12 @@ const OUT: PolicyParameters<'static> = PolicyParameters {
 
 fn refusal(parameters: &PolicyParameters<'_>) -> Result<Option<&'static CStr>> {
     let policy = TestPolicy::new(parameters)?;
-    Ok(check(&policy).err())
+    Ok(check(&policy, INTERFACE).err())
 }
 
 fn changed(change: PolicyChange) -> Result<Option<&'static CStr>> {
     let policy = TestPolicy::changed(&OUT, change)?;
-    Ok(check(&policy).err())
+    Ok(check(&policy, INTERFACE).err())
 }
 
 /// What is said of an outbound policy with one template.
@@ -92,7 +95,7 @@ mod cases {
     #[test]
     fn all_of_a_policy_is_kept() -> Result {
         let policy = TestPolicy::new(&OUT)?;
-        let checked = check(&policy).map_err(|_| EINVAL)?;
+        let checked = check(&policy, INTERFACE).map_err(|_| EINVAL)?;
         assert!(checked.direction == Direction::Out && checked.priority == 42);
         let selector = checked.selector;
         assert_eq!((selector.family, selector.protocol), (4, 17));
@@ -123,7 +126,7 @@ mod cases {
             };
             let action = |action| -> Result<Action> {
                 let policy = TestPolicy::new(&PolicyParameters { action, ..plain })?;
-                Ok(check(&policy).map_err(|_| EINVAL)?.action)
+                Ok(check(&policy, INTERFACE).map_err(|_| EINVAL)?.action)
             };
             assert_eq!(action(PolicyAction::Allow)?, Action::Hole);
             assert_eq!(action(PolicyAction::Block)?, Action::Block);
@@ -163,11 +166,16 @@ mod cases {
 
     #[test]
     fn selectors() -> Result {
-        let message = Some(c"espnic: a selector with an interface or a user cannot be offloaded");
-        for (ifindex, user) in [(1, 0), (0, 1)] {
+        let interface = Some(c"espnic: a selector with another interface cannot be offloaded");
+        let user = Some(c"espnic: a selector with a user cannot be offloaded");
+        for (ifindex, uid, message) in [
+            (INTERFACE, 0, None),
+            (INTERFACE + 1, 0, interface),
+            (0, 1, user),
+        ] {
             let selector = xfrm::Selector {
                 ifindex,
-                user,
+                user: uid,
                 ..SELECTOR
             };
             assert_eq!(refusal(&PolicyParameters { selector, ..OUT })?, message);
@@ -230,7 +238,7 @@ mod cases {
     #[test]
     fn the_list() -> Result {
         let policy = TestPolicy::new(&OUT)?;
-        let checked = check(&policy).map_err(|_| EINVAL)?;
+        let checked = check(&policy, INTERFACE).map_err(|_| EINVAL)?;
         let list = KBox::pin_init(List::new(), GFP_KERNEL)?;
         for id in 1..=40 {
             list.add(id, &checked)?;
