@@ -8,7 +8,7 @@ import re
 import time
 
 from . import env, packet, proc, traffic, xfrm
-from .ktap import defer, diag, equal
+from .ktap import Failure, defer, diag, equal
 from .pace import scaled
 
 COUNT = 10
@@ -91,6 +91,11 @@ def offloaded(cfg):
     return xfrm.count(cfg.dut, "crypto offload parameters")
 
 
+def offloaded_policies(cfg):
+    """How many policies `ip xfrm policy` shows as offloaded."""
+    return cfg.dut.cmd("ip", "xfrm", "policy").count("mode packet")
+
+
 def _held(cfg):
     """SAs in the NIC, or None if it cannot be asked."""
     if not cfg.control:
@@ -113,8 +118,15 @@ def expect_offloaded(cfg, count=2, mode="crypto"):
 def left(cfg, count=2):
     """Wait until so many SAs are left, all of them in the NIC."""
     wanted = (count, count, count if cfg.control else None)
-    proc.wait_until(lambda: (xfrm.count(cfg.dut), offloaded(cfg), _held(cfg)) == wanted,
-                    f"{count} SAs are left", OLD_GO)
+
+    def found():
+        return xfrm.count(cfg.dut), offloaded(cfg), _held(cfg)
+    try:
+        proc.wait_until(lambda: found() == wanted, f"{count} SAs are left", OLD_GO)
+    except Failure as failure:
+        diag(cfg.dut.cmd("ip", "-s", "xfrm", "state"))
+        raise Failure(f"{failure}; in the stack, of them offloaded, in the NIC: {found()}") \
+            from failure
 
 
 def works(cfg, flow):
@@ -193,10 +205,10 @@ def _missing(stream, excused):
 
 
 class _Errors:
-    """What the stacks of both sides count as errors from now on, and the driver as dropped."""
+    """What the stacks of both sides, the driver and the NIC count as errors from now on."""
 
     def __init__(self, cfg):
-        self._cfg, self._driver = cfg, cfg.driver_counters()
+        self._cfg, self._driver, self._nic = cfg, cfg.driver_counters(), cfg.nic_counters()
         self._sides = [(name, ns, xfrm.counters(ns))
                        for name, ns in (("the side under test", cfg.dut), ("the peer", cfg.peer))]
 
@@ -204,8 +216,16 @@ class _Errors:
         """Say what was counted."""
         for name, ns, before in self._sides:
             diag(f"XFRM errors of {name}: {xfrm.changed(before, xfrm.counters(ns))}")
-        changed = xfrm.changed(self._driver, self._cfg.driver_counters())
-        diag(f"driver: { {name: count for name, count in changed.items() if 'drop' in name} }")
+        for name, before, after in (("driver", self._driver, self._cfg.driver_counters()),
+                                    ("NIC", self._nic, self._cfg.nic_counters())):
+            changed = xfrm.changed(before, after)
+            diag(f"{name}: {_problems(changed)}")
+
+
+def _problems(counters):
+    """Those whose names do not tell of work done."""
+    return {name: count for name, count in counters.items()
+            if any(word in name for word in ("drop", "fail", "mal", "replay", "limit", "refused"))}
 
 
 def _too_early(ns):

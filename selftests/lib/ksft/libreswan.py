@@ -28,7 +28,7 @@ conn {connection}
     ike=aes_gcm128-sha2_256-dh31
     esp={esp}
     esn={esn}
-    rekey=no
+    rekey={rekey}
     mobike=no
     replay-window={window}
     encapsulation={encap}
@@ -122,12 +122,14 @@ class Pair:
         self.dut = Daemon(cfg.dut, "dut", flow.dut)
         self.peer = Daemon(cfg.peer, "peer", flow.peer)
 
-    def load(self, flow, offload, esp="aes_gcm128-null", esn="no", more=""):
-        """Load a connection for the traffic of a flow."""
+    def load(self, flow, offload, esp="aes_gcm128-null", esn="no", more="", rekey="no"):
+        """Load a connection for the traffic of a flow. rekey says whether the side under test asks
+        for new SAs by itself."""
         for daemon, mode, fields in zip((self.dut, self.peer), (offload, "no"), ike.sides(flow),
                                         strict=True):
             daemon.load(**fields, offload=mode, mode=flow.mode, esp=esp, esn=esn, more=more,
-                        window=WINDOW, encap="yes" if flow.encap else "no")
+                        window=WINDOW, encap="yes" if flow.encap else "no",
+                        rekey=rekey if daemon is self.dut else "no")
 
     def initiate(self):
         """Make the SAs, if that is possible; returns what whack says."""

@@ -27,6 +27,13 @@ def dut_policies(cfg, flow):
     return [line.replace(" tmpl ", words) for line in flow.dut_policies()]
 
 
+def open_holes(cfg, port):
+    """Offloaded policies that let UDP between these ports pass in clear, both ways."""
+    cfg.dut.ip(*[f"xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 proto udp sport {port} dport {port} "
+                 f"dir {direction} priority 1 action allow offload packet dev {cfg.netif}"
+                 for direction in ("in", "out")])
+
+
 def states(cfg, flow):
     """Add both SAs of the side under test."""
     cfg.dut.ip(flow.out.add(offload(cfg, "out")), flow.in_.add(offload(cfg, "in")))

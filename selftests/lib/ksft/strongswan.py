@@ -13,6 +13,7 @@ from .ktap import Failure, Skip, defer
 DAEMONS = ("/usr/sbin/charon-systemd", "/usr/lib/ipsec/charon")
 SECRET = "0sZXNwbmljIHNlbGZ0ZXN0cyBvbmx5"
 CONNECTION, CHILD = "espnic", "net"
+TIDY = "delete_rekeyed_delay = 1"  # seconds for packets under way to an SA that was replaced
 SETTINGS = """\
 charon {{
     install_routes = no

@@ -14,7 +14,6 @@ REKEYINGS = 3
 HOLES = 8  # for two ports, both ways, IPv4 and IPv6
 WAIT = 20.0
 QUICK = "retransmit_tries = 2\n    retransmit_timeout = 0.5\n    retransmit_base = 1"
-TIDY = "delete_rekeyed_delay = 1"  # seconds for packets under way
 ASK = "dpd_delay = 1s"
 MOVED = "192.0.2.11"
 
@@ -25,18 +24,13 @@ def _pair(cfg, settings=""):
     return strongswan.Pair(cfg, settings)
 
 
-def _policies(cfg):
-    """How many policies of the side under test are offloaded."""
-    return cfg.dut.cmd("ip", "xfrm", "policy").count("mode packet")
-
-
 def _start(cfg, flow, offload="packet", settings="", **kwargs):
     """A connection, set up, with its SAs and policies in the NIC."""
     pair = _pair(cfg, settings)
     pair.load(flow, offload, **kwargs)
     pair.initiate()
     ike.expect_offloaded(cfg, mode="packet")
-    ktap.equal(_policies(cfg), HOLES + 2, "offloaded policies")
+    ktap.equal(ike.offloaded_policies(cfg), HOLES + 2, "offloaded policies")
     return pair
 
 
@@ -106,7 +100,7 @@ def responding(cfg):
 
 def _rekeying(cfg, flow):
     """Each side in its turn asks for new SAs."""
-    pair = _start(cfg, flow, settings=TIDY)
+    pair = _start(cfg, flow, settings=strongswan.TIDY)
     ask_peer = functools.partial(pair.peer.control, "--rekey", "--child", strongswan.CHILD)
     ike.without_loss(cfg, flow, [pair.rekey, ask_peer] * REKEYINGS)
     ike.works_in_packets(cfg, flow)
@@ -125,22 +119,24 @@ def rekeying_transport(cfg):
 def rekeying_behind_nat(cfg):
     """The same with ESP in UDP: IKE uses that port, too."""
     flow = ike.tunnel_behind_nat()
-    pair = _start(cfg, flow, settings=TIDY, encap=True)
+    pair = _start(cfg, flow, settings=strongswan.TIDY, encap=True)
     ike.without_loss(cfg, flow, [pair.rekey] * REKEYINGS)
     ike.works_in_packets(cfg, flow)
 
 
 def reauthenticating(cfg):
-    """A new SA of IKE, and then one with all its SAs of ESP, under traffic: nothing is lost but what
-    the other side sends before the new SAs are complete here, as in software."""
+    """A new SA of IKE under traffic: nothing is lost. Then a new one with all its SAs of ESP: the
+    daemon deletes the old ones at once, and packets under way with them, but none is in clear."""
     flow = esp.direct()
-    pair = _start(cfg, flow, settings=f"{TIDY}\n    make_before_break = yes")
-    before = ike.spis(cfg)
-
-    def renewed():
+    pair = _start(cfg, flow, settings="make_before_break = yes")
+    ike.without_loss(cfg, flow, [pair.rekey_ike])
+    before, watch = ike.spis(cfg), cfg.watch()
+    ends = [(cfg.dut, flow.dut_inner), (cfg.peer, flow.peer_inner)]
+    with traffic.Stream(*ends[0], *ends[1]), traffic.Stream(*ends[1], *ends[0]):
         pair.rekey_ike("--reauth")
         proc.wait_until(lambda: not before & ike.spis(cfg), "new SAs", WAIT)
-    ike.without_loss(cfg, flow, [pair.rekey_ike, renewed], early=cfg.dut)
+        ike.left(cfg)
+    watch.stop().prove_no_plaintext()
     ike.works_in_packets(cfg, flow)
 
 
@@ -148,7 +144,7 @@ def _by_limit(cfg, more_child):
     """New SAs come because of a limit of the old ones. The stack says so to all who listen."""
     flow = esp.inner4()
     events = ike.Expiries(cfg.dut)
-    pair = _start(cfg, flow, settings=TIDY, more_child=more_child)
+    pair = _start(cfg, flow, settings=strongswan.TIDY, more_child=more_child)
     watch = cfg.watch()
 
     def renewed():
@@ -184,7 +180,7 @@ def silent_peer(cfg):
     pair = _start(cfg, flow, settings=QUICK, more=ASK)
     pair.peer.silence()
     ike.left(cfg, 0)
-    proc.wait_until(lambda: _policies(cfg) == HOLES, "the policies are gone", WAIT)
+    proc.wait_until(lambda: ike.offloaded_policies(cfg) == HOLES, "the policies are gone", WAIT)
     pair.peer.speak()
     pair.initiate()
     ike.left(cfg)
@@ -200,8 +196,9 @@ def moving(cfg):
     ktap.defer(cfg.configure)
     ktap.defer(cfg.dut.ip, f"addr del {MOVED}/24 dev {cfg.netif}")
     cfg.dut.ip(f"addr add {MOVED}/24 dev {cfg.netif}", f"addr del {env.DUT4}/24 dev {cfg.netif}")
-    proc.wait_until(lambda: xfrm.count(cfg.dut, f"src {MOVED} dst") == 1
-                    and xfrm.count(cfg.peer, f"src {MOVED} dst") == 1, "SAs of the new address", WAIT)
+    for ns in (cfg.dut, cfg.peer):
+        proc.wait_until(lambda where=ns: xfrm.count(where, f"src {MOVED} dst") == 1,
+                        "SAs of the new address", WAIT)
     ike.left(cfg)
     ike.works_in_packets(cfg, flow)
     pair.terminate()
@@ -214,7 +211,7 @@ def on_demand(cfg):
     pair = _pair(cfg)
     watch = cfg.watch()
     pair.load(flow, "packet", more_child="start_action = trap")
-    proc.wait_until(lambda: _policies(cfg) == HOLES + 2, "policies", WAIT)
+    proc.wait_until(lambda: ike.offloaded_policies(cfg) == HOLES + 2, "policies", WAIT)
     ktap.equal(xfrm.count(cfg.dut), 0, "states")
     proc.wait_until(lambda: traffic.reachable(cfg.dut, flow.dut_inner, flow.peer_inner),
                     "traffic makes SAs", WAIT)
@@ -229,9 +226,9 @@ def terminated(cfg):
     pair = _start(cfg, flow)
     pair.terminate()
     ike.left(cfg, 0)
-    ktap.equal(_policies(cfg), HOLES, "offloaded policies after the connection")
+    ktap.equal(ike.offloaded_policies(cfg), HOLES, "offloaded policies after the connection")
     pair.dut.stop()
-    ktap.equal(_policies(cfg), 0, "offloaded policies after the daemon")
+    ktap.equal(ike.offloaded_policies(cfg), 0, "offloaded policies after the daemon")
 
 
 def killed(cfg):
@@ -245,7 +242,7 @@ def killed(cfg):
     pair.load(flow, "packet")
     pair.initiate()
     proc.wait_until(lambda: len(ike.spis(cfg) - before) == 2, "new SAs", WAIT)
-    ktap.diag(f"SAs: {before} then {ike.spis(cfg)}; policies: {_policies(cfg)}")
+    ktap.diag(f"SAs: {before} then {ike.spis(cfg)}; policies: {ike.offloaded_policies(cfg)}")
     ike.works_in_packets(cfg, flow)
 
 
@@ -262,7 +259,7 @@ def link_down_and_up(cfg):
     proc.wait_until(lambda: traffic.reachable(cfg.dut, flow.dut_inner, flow.peer_inner),
                     "traffic after the link is up again", 20)
     watch.stop().prove_no_plaintext()
-    ktap.equal(_policies(cfg), HOLES + 2, "offloaded policies")
+    ktap.equal(ike.offloaded_policies(cfg), HOLES + 2, "offloaded policies")
     ike.works_in_packets(cfg, flow)
 
 
