@@ -14,7 +14,7 @@ use crate::{
         },
         packet::{
             self,
-            spd::Spd, //
+            rx::Run, //
         }, //
     },
     nic::Nic,
@@ -96,10 +96,11 @@ fn follow_policies(
     gso: Option<Gso>,
     header: &mut NetHdr48,
 ) -> bool {
-    let Some(spd) = &tx.spd else {
+    let Some(known) = &mut tx.known else {
         return true;
     };
-    match packet::tx::describe(spd, skb, gso, || dev.mac_address(), header) {
+    let deleted = dev.data().ipsec.database.deleted();
+    match packet::tx::describe(known, deleted, skb, gso, || dev.mac_address(), header) {
         Ok(true) => tx.counters.packet.count(skb.len(), gso),
         Ok(false) => {}
         Err(reason) => {
@@ -155,26 +156,30 @@ pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Pol
 fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch::new();
-    let mut spd = None;
+    let (known, version) = channel.rx.lock().shelf.take();
+    let mut run = Run::new(known);
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
-        let mut rx = channel.rx.lock();
-        if done == 0 {
-            spd = rx.spd.clone();
-        }
-        let taken = rx.collect(poll, nic.header, &mut batch, limit);
-        drop(rx);
+        let taken = channel
+            .rx
+            .lock()
+            .collect(poll, nic.header, &mut batch, limit);
         if taken == 0 {
             break;
         }
         done = done.saturating_add(taken);
         let mut delta = rx::Counters::default();
         for (header, skb) in batch.drain() {
-            deliver(nic, poll, spd.as_ref(), &header, skb, &mut delta);
+            deliver(nic, poll, &mut run, &header, skb, &mut delta);
         }
         channel.rx.lock().counters.add(&delta);
     }
-    if channel.rx.lock().refill(done) {
+    let mut rx = channel.rx.lock();
+    let old = rx.shelf.bring_back(run.known.take(), version);
+    let is_full = rx.refill(done);
+    drop(rx);
+    drop(old);
+    if is_full {
         // If the budget is used up, NAPI polls again.
         Polled::Done(done)
     } else {
@@ -186,7 +191,7 @@ fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
 fn deliver(
     nic: &Nic,
     poll: &Poll<'_>,
-    spd: Option<&Spd>,
+    run: &mut Run,
     header: &NetHdr48,
     mut skb: RxSkb,
     counters: &mut rx::Counters,
@@ -204,7 +209,7 @@ fn deliver(
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
-    let Some(marked) = mark(nic, spd, diverted, header, skb, counters) else {
+    let Some(marked) = mark(nic, run, diverted, header, skb, counters) else {
         return;
     };
     let Marked { skb, esp } = marked;
@@ -231,7 +236,7 @@ fn deliver(
 /// Checks a packet, and marks it if the NIC has processed it; `None` if it had to be dropped.
 fn mark(
     nic: &Nic,
-    spd: Option<&Spd>,
+    run: &mut Run,
     diverted: bool,
     header: &NetHdr48,
     skb: RxSkb,
@@ -239,11 +244,14 @@ fn mark(
 ) -> Option<Marked> {
     if packet::rx::is_processed(header) {
         let counters = &mut counters.packet;
-        return packet::rx::mark(&nic.ipsec, spd, diverted, header, skb, counters)
+        return packet::rx::mark(&nic.ipsec, run, diverted, header, skb, counters)
             .map(Marked::from);
     }
-    if spd.is_some_and(|spd| !packet::rx::admit(spd, skb.head(), &mut counters.packet)) {
-        return None;
+    if let Some(known) = &mut run.known {
+        let deleted = nic.ipsec.database.deleted();
+        if !packet::rx::admits(known, deleted, skb.head(), &mut counters.packet) {
+            return None;
+        }
     }
     crypto::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec)
 }

@@ -8,6 +8,7 @@ use crate::{
     ipsec::{
         packet::{
             self,
+            known::Known,
             spd::Spd, //
         },
         Ipsec, //
@@ -311,9 +312,11 @@ impl Nic {
     /// Gives each channel the policies and SAs of packet offload, or takes them away.
     pub(crate) fn publish(&self, spd: Option<&Spd>) {
         for channel in &self.channels {
-            let old = core::mem::replace(&mut channel.tx.lock().spd, spd.cloned());
+            let new = spd.cloned().map(Known::new);
+            let old = core::mem::replace(&mut channel.tx.lock().known, new);
             drop(old);
-            let old = core::mem::replace(&mut channel.rx.lock().spd, spd.cloned());
+            let new = spd.cloned().map(Known::new);
+            let old = channel.rx.lock().shelf.replace(new);
             drop(old);
         }
     }

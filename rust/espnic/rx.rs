@@ -6,7 +6,7 @@ use crate::{
     counters::counters,
     ipsec::{
         self,
-        packet::spd::Spd, //
+        packet::known::Shelf, //
     }, //
 };
 use espnic_esp::ip::ETH_HLEN;
@@ -57,7 +57,7 @@ pub(crate) struct Rx {
     starved: bool,
     pub(crate) counters: Counters,
     /// The policies and SAs of packet offload, if there are any.
-    pub(crate) spd: Option<Spd>,
+    pub(crate) shelf: Shelf,
 }
 
 /// Packets on their way from the queue to the stack.
@@ -84,7 +84,7 @@ impl Rx {
             queue: Some(queue),
             starved: false,
             counters: Counters::default(),
-            spd: None,
+            shelf: Shelf::new(),
         }
     }
 

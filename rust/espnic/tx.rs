@@ -6,7 +6,7 @@ use crate::{
     counters::counters,
     ipsec::{
         self,
-        packet::spd::Spd, //
+        packet::known::Known, //
     }, //
 };
 use kernel_net::{
@@ -57,7 +57,7 @@ pub(crate) struct Tx {
     stuck: bool,
     pub(crate) counters: Counters,
     /// The policies and SAs of packet offload, if there are any.
-    pub(crate) spd: Option<Spd>,
+    pub(crate) known: Option<Known>,
 }
 
 impl Tx {
@@ -67,7 +67,7 @@ impl Tx {
             queue: Some(queue),
             stuck: false,
             counters: Counters::default(),
-            spd: None,
+            known: None,
         }
     }
 

@@ -124,6 +124,10 @@ void espnic_helper_skb_set_network(struct sk_buff *skb, u16 protocol, unsigned i
 void espnic_helper_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst);
 unsigned int espnic_helper_skb_dst_mtu(const struct sk_buff *skb);
 struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb);
+u32 espnic_helper_skb_mark(const struct sk_buff *skb);
+struct skb_ext *espnic_helper_skb_hold_extensions(const struct sk_buff *skb);
+void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
+					u32 mark);
 bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len);
 void *espnic_helper_skb_push(struct sk_buff *skb, unsigned int len);
 void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len);

@@ -180,3 +180,25 @@ struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb)
 {
 	return dst_xfrm(skb_dst(skb));
 }
+
+u32 espnic_helper_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+struct skb_ext *espnic_helper_skb_hold_extensions(const struct sk_buff *skb)
+{
+	refcount_inc(&skb->extensions->refcnt);
+	return skb->extensions;
+}
+
+/* As a clone shares them, but with an skb that has none yet. */
+void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
+					u32 mark)
+{
+	refcount_inc(&ext->refcnt);
+	skb->extensions = ext;
+	skb->active_extensions = active;
+	skb->slow_gro = 1;
+	skb->mark = mark;
+}

@@ -10,6 +10,7 @@ pub(super) mod check;
 pub(super) mod counted;
 pub(super) mod database;
 pub(super) mod filter;
+pub(crate) mod known;
 pub(super) mod object;
 mod policy;
 pub(crate) mod rx;

@@ -68,6 +68,7 @@ pub use policy::{
     Template, //
 };
 pub use secpath::{
+    RxMark,
     RxStatus,
     TxOffload, //
 };

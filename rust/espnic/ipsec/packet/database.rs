@@ -38,6 +38,8 @@ pub(crate) struct Database {
     pub(super) list: List,
     #[pin]
     pub(super) current: Mutex<Current>,
+    /// The number of policies that were deleted.
+    deleted: Atomic<u32>,
     /// A policy was deleted since the last snapshot.
     pub(super) policies_changed: Atomic<bool>,
     /// An SA came or went since the last snapshot.
@@ -65,6 +67,7 @@ impl Database {
                 spd: None,
                 policies: 0,
             }),
+            deleted: Atomic::new(0),
             policies_changed: Atomic::new(false),
             sas_changed: Atomic::new(false),
             sas: Atomic::new(0),
@@ -85,8 +88,15 @@ impl Database {
     /// Stops a policy; false if it is not known. The next refresh removes it. Any context.
     pub(crate) fn delete_policy(&self, handle: PolicyHandle) -> bool {
         let found = self.list.kill(handle.get());
+        self.deleted.fetch_add(1, Release);
         self.policies_changed.store(true, Release);
         found
+    }
+
+    /// The number of policies that were deleted; it wraps. Per packet: [`Known`](super::known::Known) forgets
+    /// what it knows when the number changes.
+    pub(crate) fn deleted(&self) -> u32 {
+        self.deleted.load(Relaxed)
     }
 
     pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {

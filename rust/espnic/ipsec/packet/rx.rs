@@ -10,6 +10,11 @@ mod tests;
 
 use super::{
     super::Ipsec,
+    known::{
+        From,
+        Known,
+        Way, //
+    },
     policy::Action,
     sa::Sa,
     spd::{
@@ -20,13 +25,19 @@ use super::{
 };
 use crate::counters::counters;
 use espnic_esp::{
+    flow_key::FlowKey,
     ip::{
+        be16,
         be32,
         Address,
         Ip,
         Layers,
         Ports,
+        ETHERTYPE_IPV4,
+        ETHERTYPE_IPV6,
+        ETH_HLEN,
         IPPROTO_ESP,
+        IPPROTO_TCP,
         IPPROTO_UDP,
         UDP_HLEN, //
     },
@@ -43,17 +54,17 @@ use espnic_wire::{
     },
     sa as wire, //
 };
-use kernel::sync::{
-    aref::ARef,
-    Arc, //
+use kernel::{
+    prelude::*,
+    sync::Arc, //
 };
 use kernel_net::net::{
     skbuff::RxSkb,
     xfrm::{
         Direction,
         Handle,
-        RxStatus,
-        State, //
+        RxMark,
+        RxStatus, //
     }, //
 };
 
@@ -109,10 +120,30 @@ pub(crate) fn is_processed(header: &NetHdr48) -> bool {
     header.has(hdr::F_SECURITY | hdr::F_X_SEC) && header.sec.sec_op == hdr::SEC_OP_STANDARD
 }
 
+/// What a run of NAPI keeps from packet to packet.
+pub(crate) struct Run {
+    /// The policies and SAs, if there are any.
+    pub(crate) known: Option<Known>,
+    last: Option<Last>,
+}
+
+/// The SA of the packet before. Most packets have the same, and share its mark.
+struct Last {
+    handle: Handle,
+    sa: Arc<Sa>,
+    mark: RxMark,
+}
+
+impl Run {
+    pub(crate) fn new(known: Option<Known>) -> Self {
+        Self { known, last: None }
+    }
+}
+
 /// Marks a packet that the NIC has decrypted; `None` if it had to be dropped. In a run of NAPI.
 pub(crate) fn mark(
     ipsec: &Ipsec,
-    spd: Option<&Spd>,
+    run: &mut Run,
     diverted: bool,
     header: &NetHdr48,
     mut skb: RxSkb,
@@ -122,12 +153,23 @@ pub(crate) fn mark(
         count(&mut counters.failed);
         return None;
     }
-    let (Some((state, sa)), Some(spd)) = (find(ipsec, header), spd) else {
+    let (Some(handle), Some(known)) = (handle(header), &mut run.known) else {
         count(&mut counters.stale);
         return None;
     };
-    if !is_allowed(spd, &sa, skb.head()) {
+    let last = run.last.take().filter(|last| last.handle == handle);
+    let found = match last {
+        Some(_) => None,
+        None => ipsec.packet_sa(handle),
+    };
+    let sa = last.as_ref().map(|last| &last.sa).or(found.as_ref());
+    let Some(sa) = sa.filter(|sa| sa.is_alive()) else {
+        count(&mut counters.stale);
+        return None;
+    };
+    if !allows(known, ipsec.database.deleted(), sa, skb.head()) {
         count(&mut counters.mismatched);
+        run.last = last;
         return None;
     }
     if diverted {
@@ -135,28 +177,76 @@ pub(crate) fn mark(
         count(&mut counters.diverted);
         return None;
     }
-    if skb.set_rx_offload(state, RxStatus::Success).is_err() {
-        count(&mut counters.no_memory);
-        return None;
+    match put_mark(ipsec, last, found, handle, &mut skb) {
+        Ok(last) => run.last = last,
+        Err(ENOENT) => {
+            count(&mut counters.stale);
+            return None;
+        }
+        Err(_) => {
+            count(&mut counters.no_memory);
+            return None;
+        }
     }
     count(&mut counters.packets);
     counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
     Some(skb)
 }
 
-/// The state that the NIC names, if it is alive.
-fn find(ipsec: &Ipsec, header: &NetHdr48) -> Option<(ARef<State>, Arc<Sa>)> {
-    if header.out.resource_type.get() != wire::OBJ_INB_SA {
-        return None;
+/// Marks a packet as the one before, which is `last`, or as the first one of the SA that was `found`, and
+/// returns what the next packet can share.
+///
+/// # Errors
+///
+/// `ENOENT` if the state is gone, `ENOMEM`.
+fn put_mark(
+    ipsec: &Ipsec,
+    last: Option<Last>,
+    found: Option<Arc<Sa>>,
+    handle: Handle,
+    skb: &mut RxSkb,
+) -> Result<Option<Last>> {
+    if let Some(last) = last {
+        return skb.share_rx_mark(&last.mark).map(|()| Some(last));
     }
+    let sa = found.ok_or(ENOENT)?;
+    let state = ipsec.states.get(handle).ok_or(ENOENT)?;
+    skb.set_rx_offload(state, RxStatus::Success)?;
+    let mark = skb.rx_mark();
+    Ok(mark.map(|mark| Last { handle, sa, mark }))
+}
+
+/// The name of the SA that the NIC names.
+fn handle(header: &NetHdr48) -> Option<Handle> {
     let handle = Handle {
         id: header.out.resource_id.get(),
         direction: Direction::In,
         generation: header.sec.generation.get(),
     };
-    let sa = ipsec.packet_sa(handle)?;
-    let state = ipsec.states.get(handle)?;
-    Some((state, sa)).filter(|(_, sa)| sa.is_alive())
+    (header.out.resource_type.get() == wire::OBJ_INB_SA).then_some(handle)
+}
+
+/// As [`is_allowed`], for most packets from memory. `deleted` is the number of policies that were deleted.
+fn allows(known: &mut Known, deleted: u32, sa: &Sa, frame: &[u8]) -> bool {
+    let (key, from) = (key(frame), From::Sa(sa.number));
+    if key.is_some_and(|key| known.recall(deleted, &key, from).is_some()) {
+        return true;
+    }
+    let allowed = is_allowed(&known.spd, sa, frame);
+    if let Some(key) = key.filter(|_| allowed) {
+        known.note(key, from, Way::Plain);
+    }
+    allowed
+}
+
+/// The short form of the flow of a frame without VLAN tags.
+fn key(frame: &[u8]) -> Option<FlowKey> {
+    let v6 = match be16(frame, ETH_HLEN.wrapping_sub(2))? {
+        ETHERTYPE_IPV4 => false,
+        ETHERTYPE_IPV6 => true,
+        _ => return None,
+    };
+    FlowKey::of(frame.get(ETH_HLEN..)?).filter(|key| key.is_v6() == v6)
 }
 
 /// Whether a frame that `sa` has protected is one that the SA is for, and is protected as the policies
@@ -177,9 +267,28 @@ fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
     }
 }
 
+/// As [`admit`], for most packets from memory. `deleted` is the number of policies that were deleted.
+pub(crate) fn admits(
+    known: &mut Known,
+    deleted: u32,
+    frame: &[u8],
+    counters: &mut Counters,
+) -> bool {
+    // A flow of UDP may have ESP in some of its packets.
+    let key = key(frame).filter(|key| key.flow().protocol == Some(IPPROTO_TCP));
+    if key.is_some_and(|key| known.recall(deleted, &key, From::Clear).is_some()) {
+        return true;
+    }
+    let admitted = admit(&known.spd, frame, counters);
+    if let Some(key) = key.filter(|_| admitted) {
+        known.note(key, From::Clear, Way::Plain);
+    }
+    admitted
+}
+
 /// Whether a packet that the NIC has not decrypted may go to the stack; counts it if not. In a run of
 /// NAPI.
-pub(crate) fn admit(spd: &Spd, frame: &[u8], counters: &mut Counters) -> bool {
+fn admit(spd: &Spd, frame: &[u8], counters: &mut Counters) -> bool {
     let Some((ip, flow)) = read(frame) else {
         // No IP packet, or one that the stack does not take either.
         return true;

@@ -120,15 +120,22 @@ impl Sas {
         Self { out, inbound }
     }
 
-    /// The SA for an outgoing packet of `flow`, whose policy has this template. Per packet.
-    pub(super) fn outbound(&self, template: &Template, flow: &Flow) -> Option<&Sa> {
+    /// The place of the SA for an outgoing packet of `flow`, whose policy has this template. Per packet.
+    pub(super) fn outbound(&self, template: &Template, flow: &Flow) -> Option<u32> {
         let start = self.out.partition_point(|sa| sa.reqid < template.reqid);
-        self.out
+        let found = self
+            .out
             .get(start..)?
             .iter()
             .take_while(|sa| sa.reqid == template.reqid)
-            .find(|sa| sa.is_alive() && template.takes_out(sa, flow) && sa.takes(flow))
-            .map(|sa| &**sa)
+            .position(|sa| sa.is_alive() && template.takes_out(sa, flow) && sa.takes(flow))?;
+        u32::try_from(start.checked_add(found)?).ok()
+    }
+
+    /// The outbound SA at this place, if it is alive. Per packet.
+    pub(super) fn at(&self, place: u32) -> Option<&Sa> {
+        let sa = self.out.get(place as usize)?;
+        sa.is_alive().then_some(&**sa)
     }
 
     /// The living inbound SAs for packets to `dst`.

@@ -9,10 +9,13 @@
 mod tests;
 
 use super::{
-    policy::{
-        Action,
-        Template, //
+    known::{
+        From,
+        Known,
+        Way, //
     },
+    policy::Action,
+    sa::Sa,
     spd::{
         Found,
         Spd, //
@@ -20,6 +23,7 @@ use super::{
 };
 use crate::counters::counters;
 use espnic_esp::{
+    flow_key::FlowKey,
     ip::{
         Layers,
         ETHERTYPE_IPV4,
@@ -37,7 +41,7 @@ use espnic_wire::{
         self,
         NetHdr48, //
     },
-    sa,
+    sa as wire,
     U16,
     U32, //
 };
@@ -131,74 +135,137 @@ enum Content {
 }
 
 /// Fills `header` for a packet that must be protected, and returns true; false for one that goes out as it
-/// is. `source` tells the address of the interface. Per packet, no sleeping.
+/// is. `deleted` is the number of policies that were deleted, `source` tells the address of the
+/// interface. Per packet, no sleeping.
 ///
 /// # Errors
 ///
 /// Why the packet must be dropped.
 pub(crate) fn describe(
-    spd: &Spd,
+    known: &mut Known,
+    deleted: u32,
     skb: &mut SkBuff,
     gso: Option<Gso>,
     source: impl FnOnce() -> [u8; 6],
     header: &mut NetHdr48,
 ) -> Result<bool, Drop> {
-    if spd.out.is_empty() {
+    if known.spd.out.is_empty() {
         return Ok(false);
     }
+    let key = key(skb);
+    let recalled = key.and_then(|key| known.recall(deleted, &key, From::Clear));
+    // An SA may have gone meanwhile.
+    let is_there = |way| match way {
+        Way::Plain => true,
+        Way::Under(place) => known.spd.sas.at(place).is_some(),
+    };
+    let (way, form) = match (key, recalled.filter(|&way| is_there(way))) {
+        (Some(key), Some(way)) => (way, Form::whole(key.is_v6())),
+        _ => ask(&known.spd, skb)?,
+    };
+    if let Some(key) = key.filter(|_| recalled != Some(way)) {
+        known.note(key, From::Clear, way);
+    }
+    let Way::Under(place) = way else {
+        return Ok(false);
+    };
+    let sa = known.spd.sas.at(place).ok_or(Drop::NoSa)?;
+    protect(sa, &form, skb, gso, source, header).map(|()| true)
+}
+
+/// What of a packet matters to its protection.
+struct Form {
+    /// IPv6, else IPv4.
+    v6: bool,
+    fragment: Fragment,
+}
+
+impl Form {
+    fn whole(v6: bool) -> Self {
+        let fragment = Fragment::No;
+        Self { v6, fragment }
+    }
+
+    fn of(flow: &Flow) -> Self {
+        Self {
+            v6: flow.src.family != 4,
+            fragment: flow.fragment,
+        }
+    }
+
+    fn ethertype(&self) -> u16 {
+        match self.v6 {
+            false => ETHERTYPE_IPV4,
+            true => ETHERTYPE_IPV6,
+        }
+    }
+}
+
+/// The short form of the packet's flow, if it stands in one piece behind an Ethernet header, or behind room
+/// for one.
+fn key(skb: &SkBuff) -> Option<FlowKey> {
+    let v6 = match skb.protocol() {
+        ETHERTYPE_IPV4 => false,
+        ETHERTYPE_IPV6 => true,
+        _ => return None,
+    };
+    if skb.network_offset() != Some(ETH_HLEN as u16) {
+        return None;
+    }
+    skb.head()
+        .get(ETH_HLEN..)
+        .and_then(FlowKey::of)
+        .filter(|key| key.is_v6() == v6)
+}
+
+/// What the policies say of a packet.
+fn ask(spd: &Spd, skb: &SkBuff) -> Result<(Way, Form), Drop> {
     let (flow, tagged) = match content(skb) {
-        Content::Other => return Ok(false),
+        Content::Other => return Ok((Way::Plain, Form::whole(false))),
         Content::Unreadable => return Err(Drop::Unclear),
         Content::Packet(flow) => (flow, false),
         Content::Tagged(flow) => (flow, true),
     };
-    match spd.out.find(&flow) {
-        Found::None => Ok(false),
+    let way = match spd.out.find(&flow) {
+        Found::None => Ok(Way::Plain),
         Found::Unclear => Err(Drop::Unclear),
         Found::Policy(policy) => match &policy.action {
-            Action::Hole => Ok(false),
+            Action::Hole => Ok(Way::Plain),
             Action::Block => Err(Drop::Blocked),
             Action::Protect(_) if tagged => Err(Drop::Form),
             Action::Protect(template) => {
-                protect(spd, template, &flow, skb, gso, source, header).map(|()| true)
+                let place = spd.sas.outbound(template, &flow);
+                place.map(Way::Under).ok_or(Drop::NoSa)
             }
         },
-    }
+    }?;
+    Ok((way, Form::of(&flow)))
 }
 
 fn protect(
-    spd: &Spd,
-    template: &Template,
-    flow: &Flow,
+    sa: &Sa,
+    form: &Form,
     skb: &mut SkBuff,
     gso: Option<Gso>,
     source: impl FnOnce() -> [u8; 6],
     header: &mut NetHdr48,
 ) -> Result<(), Drop> {
-    let sa = spd.sas.outbound(template, flow).ok_or(Drop::NoSa)?;
     if sa.tunnel {
         let hop = sa.hop_address().ok_or(Drop::NoHop)?;
         // A forwarded packet has room for the header, but what is there is of another network; a local
         // one has the address of a neighbour that is at the other end of the tunnel (X82).
-        let link = ethernet(hop, source(), ethertype(flow));
+        let link = ethernet(hop, source(), form.ethertype());
         skb.set_ethernet(&link).map_err(|_| Drop::Form)?;
-    } else if flow.fragment != Fragment::No {
+    } else if form.fragment != Fragment::No {
         return Err(Drop::Form);
     }
     sa.give(gso, skb.len());
     header.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
     header.out.resource_id = U32::new(sa.handle.id);
-    header.out.resource_type = U16::new(sa::OBJ_OUTB_SA);
+    header.out.resource_type = U16::new(wire::OBJ_OUTB_SA);
     header.sec.sec_op = hdr::SEC_OP_STANDARD;
     header.sec.generation = U16::new(sa.handle.generation);
     Ok(())
-}
-
-fn ethertype(flow: &Flow) -> u16 {
-    match flow.src.family {
-        4 => ETHERTYPE_IPV4,
-        _ => ETHERTYPE_IPV6,
-    }
 }
 
 fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16) -> [u8; ETH_HLEN] {
@@ -220,7 +287,7 @@ fn content(skb: &SkBuff) -> Content {
                 return Content::Unreadable;
             }
             flow_at(skb, ETH_HLEN)
-                .filter(|flow| ethertype(flow) == kind)
+                .filter(|flow| Form::of(flow).ethertype() == kind)
                 .map_or(Content::Unreadable, Content::Packet)
         }
         _ => {

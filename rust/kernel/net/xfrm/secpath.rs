@@ -15,6 +15,7 @@ use crate::{
         SkBuff, //
     }, //
 };
+use core::ptr::NonNull;
 use kernel::{
     prelude::*,
     sync::aref::ARef, //
@@ -79,6 +80,47 @@ impl RxStatus {
             Self::AuthFailed => bindings::CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
             Self::BadSyntax => bindings::CRYPTO_INVALID_PACKET_SYNTAX,
         }
+    }
+}
+
+/// A mark of [`RxSkb::set_rx_offload`], for further packets of the same state with the same result.
+///
+/// Packets that share it cost less than those with a mark each. It keeps the state, and so the state's
+/// interface, alive: do not keep it beyond a run of NAPI.
+///
+/// # Invariants
+///
+/// `extensions` is a reference of ours to the extensions of an skb, of which those in `active` are valid.
+/// There is a secpath with offload data among them, to which nobody writes: who changes the extensions of
+/// an skb makes a copy if they are shared (`skb_ext_add()`).
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     skbuff::RxSkb,
+///     xfrm::RxMark, //
+/// };
+///
+/// /// Marks all packets as the first one, which is marked already.
+/// fn mark(first: &RxSkb, others: &mut [RxSkb]) -> Result {
+///     let mark = first.rx_mark().ok_or(EINVAL)?;
+///     others
+///         .iter_mut()
+///         .try_for_each(|skb| skb.share_rx_mark(&mark))
+/// }
+/// ```
+pub struct RxMark {
+    extensions: NonNull<bindings::skb_ext>,
+    active: u8,
+    /// The mark that the state gives its packets (`skb->mark`).
+    mark: u32,
+}
+
+impl Drop for RxMark {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant the reference is ours; it ends here.
+        unsafe { bindings::__skb_ext_put(self.extensions.as_ptr()) }
     }
 }
 
@@ -157,6 +199,47 @@ impl RxSkb {
             (*xo).flags = bindings::CRYPTO_DONE;
             (*xo).status = flags;
         }
+        Ok(())
+    }
+
+    /// The mark of [`Self::set_rx_offload`], to be shared; `None` without one.
+    pub fn rx_mark(&self) -> Option<RxMark> {
+        // SAFETY: The skb is valid and ours alone.
+        if unsafe { bindings::xfrm_offload(self.as_raw()) }.is_null() {
+            return None;
+        }
+        // SAFETY: It has a secpath, so it has extensions.
+        let extensions = unsafe { bindings::skb_hold_extensions(self.as_raw()) };
+        // INVARIANT: The reference was just made, and goes to the result.
+        Some(RxMark {
+            extensions: NonNull::new(extensions)?,
+            // SAFETY: The skb is valid.
+            active: unsafe { (*self.as_raw()).active_extensions },
+            // SAFETY: As above.
+            mark: unsafe { bindings::skb_mark(self.as_raw()) },
+        })
+    }
+
+    /// Marks the packet as the one that `mark` is from: the conditions of [`Self::set_rx_offload`] hold.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it has a mark, or other extensions, already.
+    pub fn share_rx_mark(&mut self, mark: &RxMark) -> Result {
+        // SAFETY: The skb is valid and ours alone.
+        if unsafe { (*self.as_raw()).active_extensions } != 0 {
+            return Err(EBUSY);
+        }
+        // SAFETY: The skb is valid and ours alone, and has no extensions that would be lost. By the
+        // invariant of `mark` there is a reference to its extensions, and those in `active` are valid.
+        unsafe {
+            bindings::skb_share_extensions(
+                self.as_raw(),
+                mark.extensions.as_ptr(),
+                mark.active,
+                mark.mark,
+            )
+        };
         Ok(())
     }
 }

@@ -86,7 +86,8 @@ fn sas(list: &[&Arc<Sa>]) -> Result<Sas> {
 
 /// The SPI of the SA for a packet.
 fn found(sas: &Sas, reqid: u32, flow: &Flow) -> Option<u32> {
-    sas.outbound(&transport(reqid), flow).map(|sa| sa.spi)
+    sas.at(sas.outbound(&transport(reqid), flow)?)
+        .map(|sa| sa.spi)
 }
 
 #[kunit_tests(espnic_ipsec_spd)]
@@ -111,7 +112,10 @@ mod cases {
     fn a_copy_of_an_sa_waits_for_its_end() -> Result {
         let (first, copy) = (sa(1, 11, 7, 0)?, sa(2, 11, 7, 0)?);
         let both = sas(&[&copy, &first])?;
-        let id = |sas: &Sas| sas.outbound(&transport(7), &flow(6)).map(|sa| sa.handle.id);
+        let id = |sas: &Sas| {
+            let place = sas.outbound(&transport(7), &flow(6))?;
+            sas.at(place).map(|sa| sa.handle.id)
+        };
         assert_eq!(id(&both), Some(1));
         assert_eq!(id(&sas(&[&copy])?), Some(2));
         Ok(())

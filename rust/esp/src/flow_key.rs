@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A short form of the flow of most packets, for caches of what the policies say of them.
+//!
+//! Only the flow of a whole TCP or UDP packet directly behind an IP header without options has one. It is
+//! read and compared in a fraction of the time that a [`Flow`] takes.
+
+use crate::ip::{Address, Ports, IPPROTO_TCP, IPPROTO_UDP, IPV4_HLEN, IPV6_HLEN};
+use crate::selector::{Flow, Seen};
+use crate::upper::Fragment;
+
+/// Length of source and destination port.
+const PORTS_LEN: usize = 4;
+/// An IPv4 header without options begins with this.
+const IPV4_PLAIN: u8 = 0x45;
+/// Flags and offset of an IPv4 packet that is a part of another.
+const IPV4_FRAGMENT: u16 = 0x3fff;
+
+/// The short form of a [`Flow`]: two packets have the same exactly if they have the same flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowKey {
+    /// Address family, protocol and ports. Never 0 of a packet.
+    upper: u64,
+    src: [u64; 2],
+    dst: [u64; 2],
+}
+
+impl FlowKey {
+    /// The short form for the IP packet at the start of `packet`, if it has one.
+    #[inline]
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => Self::ipv4(packet.first_chunk()?),
+            6 => Self::ipv6(packet.first_chunk()?),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn ipv4(head: &[u8; IPV4_HLEN + PORTS_LEN]) -> Option<Self> {
+        let [first, _, l0, l1, _, _, f0, f1, _, protocol, _, _, rest @ ..] = *head;
+        let [s0, s1, s2, s3, d0, d1, d2, d3, ports @ ..] = rest;
+        let is_plain = first == IPV4_PLAIN
+            && u16::from_be_bytes([f0, f1]) & IPV4_FRAGMENT == 0
+            && usize::from(u16::from_be_bytes([l0, l1])) >= IPV4_HLEN + PORTS_LEN;
+        let address = |bytes| [u32::from_be_bytes(bytes).into(), 0];
+        is_plain.then_some(Self {
+            upper: upper(4, protocol, ports)?,
+            src: address([s0, s1, s2, s3]),
+            dst: address([d0, d1, d2, d3]),
+        })
+    }
+
+    #[inline]
+    fn ipv6(head: &[u8; IPV6_HLEN + PORTS_LEN]) -> Option<Self> {
+        let [_, _, _, _, l0, l1, protocol, _, rest @ ..] = head;
+        let (src, rest) = rest.split_first_chunk::<16>()?;
+        let (dst, ports) = rest.split_first_chunk::<16>()?;
+        let is_plain = usize::from(u16::from_be_bytes([*l0, *l1])) >= PORTS_LEN;
+        is_plain.then_some(Self {
+            upper: upper(6, *protocol, *ports.first_chunk()?)?,
+            src: words(src)?,
+            dst: words(dst)?,
+        })
+    }
+
+    /// IPv6, else IPv4.
+    #[inline]
+    pub fn is_v6(&self) -> bool {
+        self.upper & 0xff == 6
+    }
+
+    /// The flow that it is short for.
+    pub fn flow(&self) -> Flow {
+        let [family, protocol, s0, s1, d0, d1, ..] = self.upper.to_le_bytes();
+        let address = |[high, low]: [u64; 2]| {
+            let number = match family {
+                4 => u128::from(high) << 96,
+                _ => (u128::from(high) << 64) | u128::from(low),
+            };
+            let bytes = number.to_be_bytes();
+            Address { family, bytes }
+        };
+        Flow {
+            src: address(self.src),
+            dst: address(self.dst),
+            protocol: Some(protocol),
+            ports: Seen::Ports(Ports {
+                src: u16::from_be_bytes([s0, s1]),
+                dst: u16::from_be_bytes([d0, d1]),
+            }),
+            fragment: Fragment::No,
+        }
+    }
+
+    /// A number for a place in a table. Who chooses packets can choose them to have the same.
+    #[inline]
+    pub fn hash(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.src, self.dst);
+        let mixed = self.upper ^ a ^ b.rotate_left(16) ^ c.rotate_left(32) ^ d.rotate_left(48);
+        // Fibonacci hashing: the high bits depend on all bits below.
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+}
+
+#[inline]
+fn upper(family: u8, protocol: u8, ports: [u8; PORTS_LEN]) -> Option<u64> {
+    let [s0, s1, d0, d1] = ports;
+    matches!(protocol, IPPROTO_TCP | IPPROTO_UDP)
+        .then_some(u64::from_le_bytes([family, protocol, s0, s1, d0, d1, 0, 0]))
+}
+
+#[inline]
+fn words(bytes: &[u8; 16]) -> Option<[u64; 2]> {
+    let (high, low) = bytes.split_first_chunk::<8>()?;
+    Some([
+        u64::from_be_bytes(*high),
+        u64::from_be_bytes(*low.first_chunk()?),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An IP packet with these bytes, the rest of which is taken from `random`.
+    fn packet(v6: bool, protocol: u8, len: u16, random: &[u8]) -> Vec<u8> {
+        let mut packet = random.to_vec();
+        let [l0, l1] = len.to_be_bytes();
+        if v6 {
+            packet[0] = 0x60;
+            packet[4..7].copy_from_slice(&[l0, l1, protocol]);
+        } else {
+            packet[..4].copy_from_slice(&[0x45, 0, l0, l1]);
+            packet[6..10].copy_from_slice(&[0x40, 0, 64, protocol]);
+        }
+        packet
+    }
+
+    #[test]
+    fn only_plain_packets_have_one() {
+        let random: Vec<u8> = (1..61).collect();
+        for (v6, least) in [(false, 24), (true, 4)] {
+            for protocol in [6, 17] {
+                let good = packet(v6, protocol, least, &random);
+                assert!(FlowKey::of(&good).is_some());
+                assert_eq!(FlowKey::of(&packet(v6, protocol, least - 1, &random)), None);
+                // Where the ports end.
+                let needed = if v6 { 44 } else { 24 };
+                assert!(FlowKey::of(&good[..needed]).is_some());
+                for len in 0..needed {
+                    assert_eq!(FlowKey::of(&good[..len]), None, "{len}");
+                }
+            }
+            for protocol in [0, 1, 43, 44, 50, 58, 60, 132] {
+                assert_eq!(FlowKey::of(&packet(v6, protocol, 60, &random)), None);
+            }
+        }
+        // Options, another version, more fragments, a later fragment.
+        for (at, value) in [(0, 0x46), (0, 0x55), (6, 0x20), (7, 1)] {
+            let mut other = packet(false, 6, 60, &random);
+            other[at] = value;
+            assert_eq!(FlowKey::of(&other), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn hashes_are_spread() {
+        let random = [7; 60];
+        let place = |port: u16| {
+            let mut packet = packet(false, 6, 60, &random);
+            packet[20..22].copy_from_slice(&port.to_be_bytes());
+            FlowKey::of(&packet).unwrap().hash() % 64
+        };
+        let mut places: Vec<_> = (1000..1064).map(place).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() > 30, "{}", places.len());
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_short_for_the_flow(
+            random in prop::collection::vec(any::<u8>(), 60),
+            v6: bool,
+            protocol in prop::sample::select(vec![6u8, 17, 50]),
+            len in prop::sample::select(vec![0u16, 4, 20, 23, 24, 40, 60, 1500]),
+        ) {
+            let packet = packet(v6, protocol, len, &random);
+            if let Some(key) = FlowKey::of(&packet) {
+                prop_assert_eq!(Flow::of(&packet), Some(key.flow()));
+                prop_assert_eq!(key.is_v6(), v6);
+            }
+        }
+
+        /// Any other byte of what a flow consists of makes another one.
+        #[test]
+        fn others_differ(
+            random in prop::collection::vec(any::<u8>(), 60), v6: bool, at in 8usize..44, bit in 0u8..8,
+        ) {
+            let packet = packet(v6, 6, 60, &random);
+            let mut other = packet.clone();
+            other[at] ^= 1 << bit;
+            if let (Some(key), Some(changed)) = (FlowKey::of(&packet), FlowKey::of(&other)) {
+                prop_assert_eq!(key == changed, Flow::of(&packet) == Flow::of(&other));
+            }
+        }
+    }
+}
