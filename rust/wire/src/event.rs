@@ -7,7 +7,7 @@
 //! least [`Event::LEN`] bytes, and the NIC writes one record into each.
 
 use crate::{Error, U16, U32, U64};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// What has happened. The number is that of the record, and of the bit in
 /// [`crate::sa::SaTail::event_mask`].
@@ -20,7 +20,7 @@ pub enum Kind {
     HardLimit = 2,
     /// There is no sequence number left; the SA sends nothing more.
     Overflow = 3,
-    /// ESP in UDP came from another port, and was authentic.
+    /// ESP in UDP came from another address or port, and was authentic. The record is a [`Mapping`].
     NatMapping = 4,
     /// Events were lost for want of buffers: the state of any SA may have changed.
     Lost = 5,
@@ -94,6 +94,42 @@ impl Event {
     }
 }
 
+layout! {
+    /// The record of a [`Kind::NatMapping`]: where the packets come from now.
+    pub struct Mapping {
+        /// [`Kind::NatMapping`].
+        pub kind: U16,
+        /// Object type of the SA ([`crate::sa`]).
+        pub res_type: U16,
+        /// Object id of the SA.
+        pub id: U32,
+        /// Source address of the packets, network order; IPv4 in the first 4 bytes.
+        pub src: [u8; 16],
+        /// UDP source port of the packets.
+        pub port: U16,
+        /// Family of [`Mapping::src`]: 4 or 6.
+        pub family: u8,
+        /// Zero.
+        pub reserved: [u8; 5],
+    }
+}
+
+impl Mapping {
+    /// What the record `event` says; `None` if it is about something else.
+    pub fn of(event: &Event) -> Option<Self> {
+        let is_mapping = Kind::of(event.kind.get()) == Some(Kind::NatMapping);
+        Self::read_from_bytes(event.as_bytes())
+            .ok()
+            .filter(|_| is_mapping)
+    }
+}
+
+impl From<Mapping> for Event {
+    fn from(mapping: Mapping) -> Self {
+        zerocopy::transmute!(mapping)
+    }
+}
+
 /// Index of the event queue of a device with `max_pairs` queue pairs, of which the driver has
 /// negotiated several ([`crate::feature::MQ`]) or only one: it follows the control queue.
 pub const fn queue_index(mq: bool, max_pairs: u16) -> u16 {
@@ -109,12 +145,15 @@ const _: () = {
     assert!(offset_of!(Event, packets) == 8);
     assert!(offset_of!(Event, bytes) == 16);
     assert!(offset_of!(Event, seq) == 24);
+    assert!(size_of::<Mapping>() == Event::LEN);
+    assert!(offset_of!(Mapping, src) == 8);
+    assert!(offset_of!(Mapping, port) == 24);
+    assert!(offset_of!(Mapping, family) == 26);
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::IntoBytes;
 
     #[test]
     fn numbers_and_bits_agree() {
@@ -153,6 +192,25 @@ mod tests {
         for len in 0..Event::LEN {
             assert_eq!(Event::read(&bytes[..len]), Err(Error::Truncated));
         }
+    }
+
+    #[test]
+    fn a_mapping_is_a_record() {
+        let mapping = Mapping {
+            kind: U16::new(Kind::NatMapping as u16),
+            res_type: U16::new(crate::sa::OBJ_INB_SA),
+            id: U32::new(7),
+            src: [9; 16],
+            port: U16::new(61000),
+            family: 6,
+            reserved: [0; 5],
+        };
+        let mut event = Event::from(mapping);
+        assert_eq!(event.as_bytes()[..10], [4, 0, 4, 2, 7, 0, 0, 0, 9, 9]);
+        assert_eq!(event.as_bytes()[24..], [0x48, 0xee, 6, 0, 0, 0, 0, 0]);
+        assert_eq!(Mapping::of(&event), Some(mapping));
+        event.kind = U16::new(Kind::SoftLimit as u16);
+        assert_eq!(Mapping::of(&event), None);
     }
 
     #[test]

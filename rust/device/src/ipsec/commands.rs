@@ -87,12 +87,16 @@ impl Objects for Ipsec {
 
     /// Keys read as zero.
     fn query(&self, obj_type: u16, id: u32) -> Result<Vec<u8>, Refused> {
+        let x_ipsec = self.agreed().x_ipsec;
         let tables = self.read_tables();
         if let Some(sa_type) = state_object::sa_type(obj_type) {
             let sa = tables.get(sa_type, id).ok_or(Refused::MISSING)?;
             return state_object::query(sa);
         }
-        tables.get(obj_type, id).ok_or(Refused::MISSING)?.query()
+        tables
+            .get(obj_type, id)
+            .ok_or(Refused::MISSING)?
+            .query(x_ipsec)
     }
 
     fn destroy(&self, obj_type: u16, id: u32) -> Result<(), Refused> {

@@ -44,8 +44,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// The next `count` packets of crypto-only SAs get an impossible pad length, but a right ICV. Only packets that
-    /// are not longer than this pad length count.
+    /// The next `count` packets get an impossible pad length, but a right ICV. Only packets that are not longer
+    /// than this pad length count, and none in UDP over IPv6, whose checksum would be wrong.
     pub fn corrupt_padding(&self, count: u32) {
         self.padding.store(count, Ordering::Relaxed);
     }
@@ -148,17 +148,19 @@ impl Faults {
         let Some(sa) = tables.outb.get(hdr.out.resource_id.get()) else {
             return;
         };
-        // The header does not have the numbers of other packets.
-        if !matches!(sa.mode, Mode::Crypto(_)) {
-            return;
-        }
         let mut first = None;
         for (index, frame) in frames.enumerate() {
             let Some(esp) = packet::find(frame, frame.layers()) else {
                 return;
             };
-            let first = *first.get_or_insert(seq::join(hdr.sec.esn_hi.get(), esp.seq));
-            let esn_hi = seq::hi(first.saturating_add(index as u64));
+            let esn_hi = match &sa.mode {
+                // Of the first packet, as the driver says.
+                Mode::Crypto(_) => {
+                    let first = *first.get_or_insert(seq::join(hdr.sec.esn_hi.get(), esp.seq));
+                    seq::hi(first.saturating_add(index as u64))
+                }
+                Mode::Packet(mode) => mode.esn_hi_sent(esp.seq),
+            };
             if esp.end == frame.len() && fits(sa, esp.end - esp.offset) && self.take(&self.padding)
             {
                 frame.change(esp.offset, |_, packet| break_padding(sa, esn_hi, packet));

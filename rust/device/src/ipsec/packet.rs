@@ -3,6 +3,8 @@
 //! SAs of the standard (VIRTIO 1.4 section 5.1.6.5.9): the NIC adds and removes ESP, numbers packets and
 //! looks for replays, and ends the SA at its limits.
 
+pub(super) mod check;
+mod news;
 pub(super) mod rx;
 pub(super) mod sa;
 pub(super) mod tx;

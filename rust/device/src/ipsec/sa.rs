@@ -16,7 +16,7 @@ use espnic_esp::engine::Params;
 use espnic_esp::ip::{Address, Ports};
 use espnic_esp::packet::Esp;
 use espnic_wire::cap;
-use espnic_wire::sa::{self, SaObject};
+use espnic_wire::sa::{self, SaBase, SaObject};
 use subtle::ConstantTimeEq;
 use zerocopy::FromBytes;
 
@@ -74,7 +74,7 @@ impl Sa {
         object::check(view, obj_type)?;
         match object::is_crypto_only(view) {
             true => crypto::sa::check(view)?,
-            false => packet::sa::check(view, agreed.x_ipsec)?,
+            false => packet::check::check(view, agreed.x_ipsec)?,
         }
         let (suite, cipher) = algorithm::choose(libraries, view, agreed)?;
         let params = Params {
@@ -130,13 +130,19 @@ impl Sa {
     }
 
     /// The object as QUERY returns it: without keys and salt. The standard includes the keys, but no driver
-    /// needs them back, and a NIC should not reveal them.
-    pub(super) fn query(&self) -> Result<Vec<u8>, Refused> {
+    /// needs them back, and a NIC should not reveal them. Without the extension the object ends where the
+    /// standard's does.
+    pub(super) fn query(&self, x_ipsec: bool) -> Result<Vec<u8>, Refused> {
         let mut object = self.object.whole();
         SaObject::mut_from_bytes(object.as_mut_slice())
             .map_err(|_| Refused::FIELD)?
             .clear_keys();
-        Ok(object.to_vec())
+        let len = if x_ipsec {
+            object.len()
+        } else {
+            size_of::<SaBase>()
+        };
+        Ok(object.iter().copied().take(len).collect())
     }
 
     /// The object as it was created, keys included.

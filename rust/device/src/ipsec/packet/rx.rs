@@ -11,7 +11,8 @@ use super::super::events::Events;
 use super::super::faults::Faults;
 use super::super::rx::mark;
 use super::super::sa::Sa;
-use super::sa::{News, Packet, Receiver, Way};
+use super::news::{News, Peer};
+use super::sa::{Packet, Receiver, Way};
 use crate::frame::Frame;
 use espnic_esp::decap;
 use espnic_esp::engine::{self, Error, Transform};
@@ -74,18 +75,12 @@ pub(in super::super) fn process(
             sa.last.set(now);
             tally.received(opened.checksum, len);
             mark(hdr, sa, hdr::SEC_OK, extension);
-            if opened.checksum {
-                hdr.net.flags |= hdr::F_DATA_VALID;
-            }
-            if opened.soft {
-                hdr.net.flags |= hdr::F_SOFT_EXPIRY_WARN;
-            }
-            hdr.sec.esn_hi = seq::hi(opened.number).into();
+            opened.describe(hdr);
         }
         Err(drop) => {
             counters.refused(drop);
             receiver.refuse(drop);
-            if mode.delivers_errors && drop != RxDrop::Content(decap::Error::Dummy) {
+            if mode.delivers(drop) {
                 mark(hdr, sa, drop.status(), extension);
                 // At most 62.
                 hdr.sec.esp_offset = (esp.offset as u16).into();
@@ -94,6 +89,26 @@ pub(in super::super) fn process(
                 frame.truncate(0);
             }
         }
+    }
+}
+
+impl Opened {
+    /// Tells the driver of it.
+    fn describe(&self, hdr: &mut NetHdr48) {
+        if self.checksum {
+            hdr.net.flags |= hdr::F_DATA_VALID;
+        }
+        if self.soft {
+            hdr.net.flags |= hdr::F_SOFT_EXPIRY_WARN;
+        }
+        hdr.sec.esn_hi = seq::hi(self.number).into();
+    }
+}
+
+impl Packet {
+    /// Whether the driver gets a packet that fails like this. Dummy packets are for nobody.
+    fn delivers(&self, drop: RxDrop) -> bool {
+        self.delivers_errors && drop != RxDrop::Content(decap::Error::Dummy)
     }
 }
 
@@ -106,6 +121,10 @@ fn open(
     report: impl FnOnce(&News),
 ) -> Result<Opened, RxDrop> {
     let number = receiver.expect(esp.seq)?;
+    let peer = match receiver.watches_peer {
+        true => Peer::of_packet(esp, frame),
+        false => None,
+    };
     let decrypt = |head: &[u8], rest: &mut [u8]| {
         let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
         let opened = engine::open(&sa.cipher, &sa.params, seq::hi(number), packet)?;
@@ -122,7 +141,7 @@ fn open(
         .change(esp.offset, decrypt)
         .unwrap_or(Err(Error::Length));
     let (bytes, checksum) = opened?;
-    let accepted = receiver.accept(number, bytes);
+    let accepted = receiver.accept(number, bytes, peer);
     if let Ok(accepted) = &accepted {
         report(&accepted.news);
     }

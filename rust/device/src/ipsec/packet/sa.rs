@@ -1,34 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What SAs of the standard may be, and what they know of their packets: numbers, limits, window.
+//! What SAs of the standard know of their packets: numbers, limits, window.
 //!
 //! Packets of several queues change that at the same time, under one lock for each SA.
 
 use super::super::drop::{RxDrop, TxDrop};
 use super::super::events::Events;
 use super::super::object;
+use super::check;
+use super::news::{News, Peer};
 use crate::admin::Refused;
 use espnic_esp::decap::{self, Rules};
-use espnic_esp::encap::{self, Field, Outer, Template};
+use espnic_esp::encap::Template;
 use espnic_esp::engine::{Error, Layout};
-use espnic_esp::lifetime::{Batch, Lifetime, Limits, Outbound, Sequence};
-use espnic_esp::replay::{self, Verdict, Window};
+use espnic_esp::lifetime::{Batch, Lifetime, Outbound, Sequence};
+use espnic_esp::replay::{Verdict, Window};
+use espnic_esp::seq;
 use espnic_wire::cap;
-use espnic_wire::event::{Event, Kind, MASK_ALL};
-use espnic_wire::sa::{self, SaObject, SaTail};
+use espnic_wire::event::Kind;
+use espnic_wire::sa::{self, SaObject};
 use espnic_wire::state::{bitmap_len, SaState};
-use espnic_wire::tunnel::Tunnel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Flags that SAs of the standard may have.
-const FLAGS: u16 = sa::TAIL_MATCH_ADDR
-    | sa::TAIL_DELIVER_ERR
-    | sa::TAIL_NO_UDP_PORT_CHECK
-    | sa::TAIL_SEQ_VALID
-    | sa::TAIL_BITMAP_VALID
-    | sa::TAIL_MAY_WRAP;
-/// Options that only mean something outbound.
-const OUTBOUND_OPTIONS: u32 = cap::OPT_DEC_TTL | cap::OPT_COPY_DF;
 
 /// The part of an SA that crypto-only SAs do not have.
 pub(in super::super) struct Packet {
@@ -39,17 +31,6 @@ pub(in super::super) struct Packet {
     /// See [`sa::SaTail::event_mask`].
     event_mask: u64,
     pub(super) way: Way,
-}
-
-/// What has ended, or is about to, and what was counted then.
-#[derive(Clone, Copy)]
-pub(super) struct News {
-    soft: bool,
-    hard: bool,
-    overflow: bool,
-    packets: u64,
-    bytes: u64,
-    seq: u64,
 }
 
 /// The direction.
@@ -80,7 +61,7 @@ pub(super) struct Numbers {
     pub(super) count: u32,
     /// 64-bit sequence number of the first one.
     pub(super) first: u64,
-    /// Its identification, see [`encap::Number::id`].
+    /// Its identification, see [`espnic_esp::encap::Number::id`].
     pub(super) id: u16,
     /// Why the others may not.
     pub(super) end: TxDrop,
@@ -100,6 +81,8 @@ pub(super) struct Accepted {
 pub(super) struct Receiver {
     /// What becomes of packets.
     pub(super) rules: Rules,
+    /// The driver wants to know where packets in UDP come from.
+    pub(super) watches_peer: bool,
     state: Mutex<Received>,
 }
 
@@ -108,6 +91,8 @@ struct Received {
     window: Window<Box<[u64]>>,
     lifetime: Lifetime,
     refused: Refusals,
+    /// Where packets in UDP come from, as far as the driver knows.
+    peer: Option<Peer>,
 }
 
 /// Packets that were refused, by reason.
@@ -121,7 +106,7 @@ struct Refusals {
 }
 
 impl Packet {
-    /// Of an object that has passed [`check`]. `bitmap` is what is behind its tail.
+    /// Of an object that has passed [`check::check`]. `bitmap` is what is behind its tail.
     pub(in super::super) fn new(
         object: &SaObject,
         bitmap: &[u8],
@@ -144,33 +129,12 @@ impl Packet {
     /// Lets the driver know of `news` of this SA, whose object id is `id`, as far as it wants to.
     #[inline]
     pub(super) fn report(&self, id: u32, news: &News, events: &Events) {
-        if news.soft || news.hard || news.overflow {
-            self.report_some(id, news, events);
-        }
-    }
-
-    #[cold]
-    fn report_some(&self, id: u32, news: &News, events: &Events) {
-        let res_type = match self.way {
-            Way::Out(_) => sa::OBJ_OUTB_SA,
-            Way::In(_) => sa::OBJ_INB_SA,
-        };
-        let kinds = [
-            (news.soft, Kind::SoftLimit),
-            (news.hard, Kind::HardLimit),
-            (news.overflow, Kind::Overflow),
-        ];
-        for (_, kind) in kinds.into_iter().filter(|(is, _)| *is) {
-            if kind.is_in(self.event_mask) {
-                events.push(Event {
-                    kind: (kind as u16).into(),
-                    res_type: res_type.into(),
-                    id: id.into(),
-                    packets: news.packets.into(),
-                    bytes: news.bytes.into(),
-                    seq: news.seq.into(),
-                });
-            }
+        if news.any() {
+            let res_type = match self.way {
+                Way::Out(_) => sa::OBJ_OUTB_SA,
+                Way::In(_) => sa::OBJ_INB_SA,
+            };
+            news.report(self.event_mask, res_type, id, events);
         }
     }
 
@@ -185,12 +149,24 @@ impl Packet {
             }
             (Way::In(new), Way::In(old)) => {
                 let mut state = new.lock();
-                let limits = state.lifetime.limits();
+                let (limits, peer) = (state.lifetime.limits(), state.peer);
                 *state = old.lock().clone();
                 state.lifetime.set_limits(limits);
+                state.peer = peer;
             }
             _ => (),
         }
+    }
+
+    /// High half of the number of a packet that was just sent and has `lo` in its header. For faults.
+    pub(in super::super) fn esn_hi_sent(&self, lo: u32) -> u32 {
+        let Way::Out(sender) = &self.way else {
+            return 0;
+        };
+        let last = sender.lock().outbound.last();
+        // Others may have been sent since, but not as many as there are numbers with one high half.
+        let borrow = u32::from(lo > last as u32);
+        seq::hi(last).wrapping_sub(borrow)
     }
 
     /// What it has counted, and the bitmap of its window.
@@ -208,13 +184,13 @@ impl Sender {
         let may_wrap = object::has_flag(object, sa::TAIL_MAY_WRAP);
         let last = object::given_seq(object).unwrap_or(0);
         let template = Template {
-            tunnel: tunnel(object)?,
+            tunnel: check::tunnel(object)?,
             udp: object::ports(object),
             spi: object.base.spi.get(),
             layout,
         };
         let state = Sent {
-            outbound: Outbound::new(limits(object), Sequence::new(last, esn, may_wrap)),
+            outbound: Outbound::new(check::limits(object), Sequence::new(last, esn, may_wrap)),
             id: 0,
             beyond: 0,
         };
@@ -250,6 +226,7 @@ impl Sender {
                 soft: sent.counted.soft,
                 hard: sent.counted.hard,
                 overflow: sent.overflow,
+                moved: None,
                 packets: state.outbound.lifetime.packets(),
                 bytes: state.outbound.lifetime.bytes(),
                 seq: state.outbound.last(),
@@ -277,10 +254,12 @@ impl Receiver {
     fn new(object: &SaObject, bitmap: &[u8], layout: Layout) -> Result<Self, Refused> {
         let tunnel = object.base.mode == cap::MODE_ESP_TUNNEL;
         let state = Received {
-            window: window(object, bitmap).ok_or(Refused::FIELD)?,
-            lifetime: Lifetime::new(limits(object)),
+            window: check::window(object, bitmap).ok_or(Refused::FIELD)?,
+            lifetime: Lifetime::new(check::limits(object)),
             refused: Refusals::default(),
+            peer: Peer::of_object(object),
         };
+        let mask = object.tail.event_mask.get();
         Ok(Self {
             rules: Rules {
                 tunnel,
@@ -288,6 +267,7 @@ impl Receiver {
                 ecn: object::has_option(object, cap::OPT_ECN),
                 layout,
             },
+            watches_peer: object::ports(object).is_some() && Kind::NatMapping.is_in(mask),
             state: Mutex::new(state),
         })
     }
@@ -302,8 +282,14 @@ impl Receiver {
         judge(state.window.check(number)).map(|()| number)
     }
 
-    /// Takes an authentic packet with this number and this many bytes.
-    pub(super) fn accept(&self, number: u64, bytes: u32) -> Result<Accepted, RxDrop> {
+    /// Takes an authentic packet with this number and this many bytes, which comes from `peer` if that is
+    /// watched.
+    pub(super) fn accept(
+        &self,
+        number: u64,
+        bytes: u32,
+        peer: Option<Peer>,
+    ) -> Result<Accepted, RxDrop> {
         let mut state = self.lock();
         judge(state.window.accept(number))?;
         let counted = state.lifetime.count(&Batch::one(bytes));
@@ -316,6 +302,7 @@ impl Receiver {
                 soft: counted.soft,
                 hard: counted.hard,
                 overflow: false,
+                moved: state.follow(number, peer),
                 packets: state.lifetime.packets(),
                 bytes: state.lifetime.bytes(),
                 seq: state.window.top(),
@@ -362,21 +349,14 @@ impl Receiver {
     }
 }
 
-/// The window of an object with `bitmap` behind its tail; what lacks of that reads as zero.
-fn window(object: &SaObject, bitmap: &[u8]) -> Option<Window<Box<[u64]>>> {
-    let size = object.base.replay_win_sz.get();
-    let esn = object::has_option(object, cap::OPT_ESN);
-    let top = object::given_seq(object).unwrap_or(0);
-    let bits = vec![0; replay::words(size)?].into_boxed_slice();
-    let mut window = Window::new(size, esn, top, bits)?;
-    if object::has_flag(object, sa::TAIL_BITMAP_VALID) {
-        let mut whole = vec![0; bitmap_len(size)?];
-        for (to, from) in whole.iter_mut().zip(bitmap) {
-            *to = *from;
-        }
-        window.import(top, &whole).then_some(())?;
+impl Received {
+    /// Where the packets come from now, if that is another place than before. Only the packet with the highest
+    /// number tells: one that was overtaken comes from where the peer was.
+    fn follow(&mut self, number: u64, peer: Option<Peer>) -> Option<Peer> {
+        let peer = peer.filter(|_| self.window.size() == 0 || self.window.top() == number)?;
+        let known = self.peer.replace(peer)?;
+        (known != peer).then_some(peer)
     }
-    Some(window)
 }
 
 fn judge(verdict: Verdict) -> Result<(), RxDrop> {
@@ -384,116 +364,5 @@ fn judge(verdict: Verdict) -> Result<(), RxDrop> {
         Verdict::Fresh => Ok(()),
         Verdict::Replay => Err(RxDrop::Replay),
         Verdict::Late => Err(RxDrop::Late),
-    }
-}
-
-/// Refuses what the NIC cannot honour. What the capabilities tell is checked elsewhere.
-pub(in super::super) fn check(object: &SaObject, x_ipsec: bool) -> Result<(), Refused> {
-    let limits = limits(object);
-    let counted = object::has_option(object, cap::OPT_SA_LIFETIME) || limits == Limits::default();
-    let fine = counted
-        && limits.are_in_order()
-        && numbers_fit(object)
-        && ports_fit(object)
-        && options_fit(object)
-        && (!x_ipsec || tail_fits(object));
-    fine.then_some(()).ok_or(Refused::FIELD)
-}
-
-fn tail_fits(object: &SaObject) -> bool {
-    let tail = &object.tail;
-    tail.tail_flags.get() & !FLAGS == 0
-        && tail.tail_len.get() >= SaTail::LEN
-        && tail.event_mask.get() & !MASK_ALL == 0
-        && object::encapsulation_agrees(object)
-        && bitmap_fits(object)
-        && (!object::has_flag(object, sa::TAIL_MATCH_ADDR) || matches!(tail.family, 4 | 6))
-}
-
-/// A bitmap belongs to the highest number of an inbound SA, and its tail is as long as that needs.
-fn bitmap_fits(object: &SaObject) -> bool {
-    let len = bitmap_len(object.base.replay_win_sz.get());
-    let given = usize::from(object.tail.tail_len.get().saturating_sub(SaTail::LEN));
-    !object::has_flag(object, sa::TAIL_BITMAP_VALID)
-        || object::has_flag(object, sa::TAIL_SEQ_VALID)
-            && object.base.direction == sa::DIR_IN
-            && len.is_some_and(|len| len > 0 && given >= len)
-}
-
-/// With ESN the high half is inferred by the window, so there is one. Without ESN no number has a high
-/// half, unless they may go on.
-fn numbers_fit(object: &SaObject) -> bool {
-    let esn = object::has_option(object, cap::OPT_ESN);
-    let outbound = object.base.direction == sa::DIR_OUT;
-    let window = object.base.replay_win_sz.get();
-    let long = esn || outbound && object::has_flag(object, sa::TAIL_MAY_WRAP);
-    let seq = object::given_seq(object).unwrap_or(0);
-    (outbound || !esn || window != 0)
-        && window <= replay::MAX_SIZE
-        && (long || seq <= u32::MAX.into())
-}
-
-/// Whoever sends in UDP knows both ports.
-fn ports_fit(object: &SaObject) -> bool {
-    let inbound = object.base.direction == sa::DIR_IN;
-    object::ports(object).is_none_or(|ports| inbound || ports.src != 0 && ports.dst != 0)
-}
-
-fn options_fit(object: &SaObject) -> bool {
-    object.base.direction == sa::DIR_OUT || !object::has_option(object, OUTBOUND_OPTIONS)
-}
-
-fn limits(object: &SaObject) -> Limits {
-    let base = &object.base;
-    Limits {
-        soft_packets: base.packets_soft_limit.get(),
-        soft_bytes: base.bytes_soft_limit.get(),
-        hard_packets: base.packets_hard_limit.get(),
-        hard_bytes: base.bytes_hard_limit.get(),
-    }
-}
-
-/// What a tunnel adds, which the driver must say; `None` in transport mode.
-fn tunnel(object: &SaObject) -> Result<Option<encap::Tunnel>, Refused> {
-    if object.base.mode != cap::MODE_ESP_TUNNEL {
-        return Ok(None);
-    }
-    let header = Tunnel::of(&object.base).map_err(|_| Refused::FIELD)?;
-    let copies = |option| object::has_option(object, option);
-    let (outer, hop_limit, dscp) = match header.ok_or(Refused::FIELD)? {
-        Tunnel::V4 {
-            src,
-            dst,
-            dscp,
-            df,
-            ttl,
-        } => {
-            let df = field(copies(cap::OPT_COPY_DF), df);
-            (Outer::V4 { src, dst, df }, ttl, dscp)
-        }
-        Tunnel::V6 {
-            src,
-            dst,
-            flow_label,
-            hop_limit,
-            dscp,
-        } => {
-            let label = Field::Set(flow_label);
-            (Outer::V6 { src, dst, label }, hop_limit, dscp)
-        }
-    };
-    Ok(Some(encap::Tunnel {
-        outer,
-        hop_limit,
-        dscp: field(copies(cap::OPT_COPY_DSCP), dscp),
-        ecn: copies(cap::OPT_ECN),
-        dec_ttl: copies(cap::OPT_DEC_TTL),
-    }))
-}
-
-fn field<T>(copy: bool, value: T) -> Field<T> {
-    match copy {
-        true => Field::Copy,
-        false => Field::Set(value),
     }
 }

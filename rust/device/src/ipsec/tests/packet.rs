@@ -2,8 +2,10 @@
 
 //! SAs of the standard: plain frames in, plain frames out.
 
+mod hostile;
 mod limits;
 mod modes;
+mod nat;
 mod refused;
 mod replay;
 mod segments;
@@ -196,7 +198,7 @@ fn pseudo(v6: bool, protocol: u8, len: usize) -> u16 {
     };
     let words = addresses
         .chunks(2)
-        .map(|word| u64::from(word[0]) << 8 | u64::from(word[1]));
+        .map(|word| (u64::from(word[0]) << 8) | u64::from(word[1]));
     let mut sum = words.sum::<u64>() + u64::from(protocol) + len as u64;
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -95,6 +95,9 @@ fn without_the_extension_the_standard_is_there() {
             object: object.base.as_bytes(),
         };
         assert_eq!(status(nic, create), DONE);
+        // Nor does QUERY show that there is one (V160).
+        let (got, queried) = run(nic, Command::ObjQuery { obj_type, id: 1 });
+        assert_eq!((got, queried.len()), (DONE, 196));
         // An AEAD cannot be said.
         let object = sa(obj_type, OVER_V4);
         assert_eq!(super::create(nic, obj_type, 2, &object), INVALID_FIELD);
@@ -175,14 +178,17 @@ fn an_empty_list_of_modes_leaves_crypto_only_sas() {
 #[test]
 fn transport_mode_in_udp_does_not_ask_for_the_checksum() {
     let path = Path::Transport { v6: false };
-    let cases: [(fn(SaObject) -> SaObject, bool); 2] = [(in_udp, true), (|object| object, false)];
-    for (change, valid) in cases {
+    for encapsulated in [true, false] {
+        let change = |object| match encapsulated {
+            true => in_udp(object),
+            false => object,
+        };
         let (outbound, inbound) = (sa(OBJ_OUTB_SA, path), sa(OBJ_INB_SA, path));
         let (a, b) = connect(&change(outbound), &change(inbound));
         let (_, _, mut whole) = udp(false, b"wrong checksum");
         whole[IP + 20 + 6] ^= 0x55;
         let wire = one(&a, &plain_hdr(), &whole);
         let (hdr, plain) = by_rule(&b, &wire);
-        assert_eq!((hdr.has(hdr::F_DATA_VALID), plain), (valid, whole));
+        assert_eq!((hdr.has(hdr::F_DATA_VALID), plain), (encapsulated, whole));
     }
 }

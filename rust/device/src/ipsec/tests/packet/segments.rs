@@ -4,6 +4,9 @@
 
 use super::*;
 
+/// A change to what the driver hands over.
+type Change = fn(&mut NetHdr48, &mut Vec<u8>);
+
 /// A TCP packet with `data` bytes, to be sent in segments of `size` bytes.
 pub(super) fn big(v6: bool, data: usize, size: u16) -> (NetHdr48, Vec<u8>) {
     let mut tcp = vec![0x12, 0x34, 0x56, 0x78, 0, 0, 0, 1, 0, 0, 0, 2];
@@ -87,7 +90,7 @@ fn what_cannot_be_sent_is_dropped_whole() {
         change(&mut hdr, &mut clear);
         transmit(&a, &hdr, &clear).unwrap_err()
     };
-    let cases: [(fn(&mut NetHdr48, &mut Vec<u8>), TxDrop); 13] = [
+    let cases: [(Change, TxDrop); 13] = [
         (|hdr, _| hdr.net.gso_type = 3, TxDrop::Unsupported),
         (|hdr, _| hdr.net.gso_type = 0x81, TxDrop::Unsupported),
         (|hdr, _| hdr.net.gso_type = hdr::GSO_TCPV6, TxDrop::Format),

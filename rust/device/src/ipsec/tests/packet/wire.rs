@@ -135,17 +135,17 @@ fn options_of_tunnels_are_obeyed() {
     add_option(&mut inbound, cap::OPT_ECN);
     let (a, b) = connect(&outbound, &inbound);
     let mut clear = ip(false, 17, &[0; 8]);
-    clear[IP + 1] = 46 << 2 | 2;
+    clear[IP + 1] = (46 << 2) | 2;
     clear[IP + 6] = 0;
     complete_ipv4(&mut clear[IP..34]);
     let mut wire = one(&a, &plain_hdr(), &clear);
-    assert_eq!(wire[IP + 1], 46 << 2 | 2, "DSCP and ECN");
+    assert_eq!(wire[IP + 1], (46 << 2) | 2, "DSCP and ECN");
     assert_eq!(wire[IP + 6], 0, "no DF");
     // A router tells of congestion and changes the class.
-    wire[IP + 1] = 10 << 2 | 3;
+    wire[IP + 1] = (10 << 2) | 3;
     complete_ipv4(&mut wire[IP..34]);
     let mut expected = clear.clone();
-    expected[IP + 1] = 10 << 2 | 3;
+    expected[IP + 1] = (10 << 2) | 3;
     expected[IP + 8] = 63;
     complete_ipv4(&mut expected[IP..34]);
     assert_eq!(by_rule(&b, &wire).1, expected);
