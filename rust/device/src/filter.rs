@@ -17,6 +17,7 @@ mod counters;
 mod headers;
 mod matcher;
 mod objects;
+mod steps;
 
 pub use agreed::Terms;
 pub use counters::Stats;

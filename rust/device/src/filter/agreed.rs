@@ -100,8 +100,8 @@ pub(super) struct Measure<'a> {
     pub(super) selectors: &'a Selectors,
     /// What rules can do.
     pub(super) actions: Actions,
-    /// Queue pairs.
-    pub(super) pairs: u16,
+    /// Queue pairs that the driver has negotiated.
+    pub(super) queue_pairs: u16,
 }
 
 impl Agreed {
@@ -131,7 +131,7 @@ impl Agreed {
             limits: self.limits.as_ref()?,
             selectors: self.selectors.as_ref()?,
             actions: self.actions?,
-            pairs: terms.pairs,
+            queue_pairs: terms.pairs,
         })
     }
 }

@@ -7,6 +7,7 @@
 //! choose rules that fall on one place.
 
 use super::headers::Headers;
+use super::steps::{self, Step};
 use crate::frame::Frame;
 use espnic_wire::filter::selector::{Kind, Selectors};
 use espnic_wire::filter::{Action, Rule, MAX_KEYS};
@@ -131,6 +132,7 @@ impl Table {
     }
 
     fn add(&mut self, rule: &Rule) {
+        steps::count(Step::Rule);
         self.highest = self.highest.max(rule.priority);
         let hit = Hit {
             priority: rule.priority,
@@ -145,6 +147,7 @@ impl Table {
 
     #[inline]
     fn get(&self, headers: &Headers<'_>) -> Option<Hit> {
+        steps::count(Step::Table);
         let key = self.selected.of_packet(headers)?;
         self.rules.get(key.as_slice()).copied()
     }
@@ -228,6 +231,7 @@ impl Selected {
             return None;
         }
         let byte = |byte: &Byte| {
+            steps::count(Step::Byte);
             let header = headers.get(byte.kind)?;
             Some(header.get(usize::from(byte.at))? & byte.mask)
         };

@@ -27,14 +27,17 @@ impl<T> Kept<T> {
 /// Objects of one type, by id.
 type Kind<T> = BTreeMap<u32, Kept<T>>;
 
+/// The ids of a group and of a classifier, whose rules are one table.
+type TableId = (u32, u32);
+
 /// All objects of a filter.
 #[derive(Default)]
 pub(super) struct Store {
     groups: Kind<Group>,
     classifiers: Kind<Selectors>,
     rules: Kind<Rule>,
-    /// Number of rules of each group with each classifier; never zero. It bounds what packets cost.
-    pairs: BTreeMap<(u32, u32), u32>,
+    /// Number of rules in each table that the [`Matcher`] will have; never zero. It bounds what packets cost.
+    tables: BTreeMap<TableId, u32>,
 }
 
 impl Store {
@@ -181,9 +184,11 @@ impl Store {
                 .ok_or(Refused::FIELD)?
                 .object,
         };
-        let rule = Rule::parse(data, &frame, |queue| queue % 2 == 0 && queue / 2 < by.pairs)?;
-        let is_new = !self.pairs.contains_key(&(group, classifier));
-        if is_new && self.pairs.len() >= MAX_TABLES {
+        // Receive queues have the even numbers.
+        let is_receive_queue = |queue| queue % 2 == 0 && queue / 2 < by.queue_pairs;
+        let rule = Rule::parse(data, &frame, is_receive_queue)?;
+        let is_new = !self.tables.contains_key(&(group, classifier));
+        if is_new && self.tables.len() >= MAX_TABLES {
             return Err(Refused::RESOURCE);
         }
         let len = size_of::<RuleHdr>().saturating_add(rule.keys().len());
@@ -192,18 +197,18 @@ impl Store {
     }
 
     fn keep_rule(&mut self, id: u32, kept: Kept<Rule>) {
-        let rules = self.pairs.entry(pair(&kept.object)).or_default();
+        let rules = self.tables.entry(table_of(&kept.object)).or_default();
         *rules = rules.saturating_add(1);
         self.rules.insert(id, kept);
     }
 
     fn take_rule(&mut self, id: u32) -> Result<Kept<Rule>, Refused> {
         let kept = self.rules.remove(&id).ok_or(Refused::MISSING)?;
-        let pair = pair(&kept.object);
-        if let Some(rules) = self.pairs.get_mut(&pair) {
+        let table = table_of(&kept.object);
+        if let Some(rules) = self.tables.get_mut(&table) {
             *rules = rules.saturating_sub(1);
             if *rules == 0 {
-                self.pairs.remove(&pair);
+                self.tables.remove(&table);
             }
         }
         Ok(kept)
@@ -211,8 +216,8 @@ impl Store {
 
     /// Number of rules of a group.
     fn rules_of(&self, group: u32) -> u32 {
-        let pairs = self.pairs.range((group, 0)..=(group, u32::MAX));
-        pairs.fold(0, |sum, (_, &rules)| sum.saturating_add(rules))
+        let tables = self.tables.range((group, 0)..=(group, u32::MAX));
+        tables.fold(0, |sum, (_, &rules)| sum.saturating_add(rules))
     }
 
     /// Refuses a group that is missing or has rules.
@@ -224,11 +229,11 @@ impl Store {
     /// Refuses a classifier that is missing or has rules.
     fn idle_classifier(&self, id: u32) -> Result<(), Refused> {
         self.classifiers.get(&id).ok_or(Refused::MISSING)?;
-        idle(!self.pairs.keys().any(|&(_, classifier)| classifier == id))
+        idle(!self.tables.keys().any(|&(_, classifier)| classifier == id))
     }
 }
 
-fn pair(rule: &Rule) -> (u32, u32) {
+fn table_of(rule: &Rule) -> TableId {
     (rule.group_id, rule.classifier_id)
 }
 
