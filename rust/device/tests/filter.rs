@@ -316,6 +316,45 @@ fn only_what_was_decrypted_comes_again() {
     assert_eq!(counters(&b, ["filter_ipsec", "filter_again"]), [2, 0]);
 }
 
+/// An SA can go while rules send packets to it or name it: then there is nothing to decrypt, and the next SA
+/// of its SPI is another one.
+#[test]
+fn rules_outlive_the_sas_they_are_about() {
+    let (mut a, mut b) = rig(driver::ipsec());
+    protect(&mut a, &mut b);
+    let esp = build::any_esp(false);
+    rule(&mut b, CTRL, 2, &esp, hdr(2, Action::IpsecAgain));
+    // What was decrypted under SA 4 is dropped.
+    let parts = meta(&[1, 0, 2, 4, 0, 0, 0, 4]);
+    rule(&mut b, CTRL, 0, &parts, hdr(0, Action::Drop));
+    let (header, frame) = sas::esp(3, &sas::clear_payload());
+    a.send(&header, &frame);
+    assert!(b.receive().is_none());
+    let gone = Command::ObjDestroy {
+        obj_type: sa::OBJ_INB_SA,
+        id: 4,
+    };
+    done(&mut b, CTRL, gone);
+    b.post_rx(1600);
+    a.send(&header, &frame);
+    let (seen, as_it_came) = b.receive().unwrap();
+    assert_eq!(seen.net.flags, 0);
+    assert_ne!(as_it_came[ESP + 16..ESP + 20], frame[ESP + 16..ESP + 20]);
+    sas::create(&mut b, sa::OBJ_INB_SA, 5);
+    b.post_rx(1600);
+    a.send(&header, &frame);
+    let (seen, opened) = b.receive().unwrap();
+    assert!(seen.has(hdr::F_SECURITY) && !seen.has(hdr::F_SECURITY_ERR));
+    assert_eq!(opened[ESP + 16..ESP + 20], frame[ESP + 16..ESP + 20]);
+    let seen = [
+        "filter_ipsec",
+        "filter_again",
+        "filter_drop",
+        "ipsec_rx_no_sa",
+    ];
+    assert_eq!(counters(&b, seen), [3, 2, 1, 1]);
+}
+
 #[test]
 fn a_reset_takes_the_rules_away() {
     let (mut a, mut b) = rig(driver::ipsec());

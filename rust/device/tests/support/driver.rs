@@ -441,6 +441,7 @@ impl Driver {
 
     /// Sends a request on the control or administration queue; the reply as far as it was written.
     pub fn request(&mut self, queue: u16, readable: &[u8], writable: u32) -> Vec<u8> {
+        let free = self.next_buffer;
         let (request, reply) = (self.buffer(readable.len() as u32), self.buffer(writable));
         self.put(request, readable);
         let mut parts = Vec::new();
@@ -453,6 +454,8 @@ impl Driver {
         self.chain(queue, &parts);
         self.kick(queue);
         let (_, len) = self.next_used(queue).expect("every request is answered");
+        // Nobody uses the buffers any more.
+        self.next_buffer = free;
         self.get(reply, len as usize)
     }
 

@@ -12,6 +12,7 @@
 
 pub mod driver;
 pub mod features;
+pub mod fields;
 pub mod misbehaviour;
 pub mod packets;
 pub mod remote;
