@@ -21,13 +21,14 @@ const IPV4_FRAGMENT: u16 = 0x3fff;
 pub struct FlowKey {
     /// Address family, protocol and ports. Never 0 of a packet.
     upper: u64,
+    /// The addresses in the byte order of memory; of IPv4 in the first of both words.
     src: [u64; 2],
     dst: [u64; 2],
 }
 
 impl FlowKey {
     /// The short form for the IP packet at the start of `packet`, if it has one.
-    #[inline]
+    #[inline(always)]
     pub fn of(packet: &[u8]) -> Option<Self> {
         match packet.first()? >> 4 {
             4 => Self::ipv4(packet.first_chunk()?),
@@ -36,14 +37,14 @@ impl FlowKey {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn ipv4(head: &[u8; IPV4_HLEN + PORTS_LEN]) -> Option<Self> {
         let [first, _, l0, l1, _, _, f0, f1, _, protocol, _, _, rest @ ..] = *head;
         let [s0, s1, s2, s3, d0, d1, d2, d3, ports @ ..] = rest;
         let is_plain = first == IPV4_PLAIN
             && u16::from_be_bytes([f0, f1]) & IPV4_FRAGMENT == 0
             && usize::from(u16::from_be_bytes([l0, l1])) >= IPV4_HLEN + PORTS_LEN;
-        let address = |bytes| [u32::from_be_bytes(bytes).into(), 0];
+        let address = |bytes| [u32::from_ne_bytes(bytes).into(), 0];
         is_plain.then_some(Self {
             upper: upper(4, protocol, ports)?,
             src: address([s0, s1, s2, s3]),
@@ -51,7 +52,7 @@ impl FlowKey {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn ipv6(head: &[u8; IPV6_HLEN + PORTS_LEN]) -> Option<Self> {
         let [_, _, _, _, l0, l1, protocol, _, rest @ ..] = head;
         let (src, rest) = rest.split_first_chunk::<16>()?;
@@ -65,7 +66,7 @@ impl FlowKey {
     }
 
     /// IPv6, else IPv4.
-    #[inline]
+    #[inline(always)]
     pub fn is_v6(&self) -> bool {
         self.upper & 0xff == 6
     }
@@ -73,12 +74,17 @@ impl FlowKey {
     /// The flow that it is short for.
     pub fn flow(&self) -> Flow {
         let [family, protocol, s0, s1, d0, d1, ..] = self.upper.to_le_bytes();
-        let address = |[high, low]: [u64; 2]| {
-            let number = match family {
-                4 => u128::from(high) << 96,
-                _ => (u128::from(high) << 64) | u128::from(low),
-            };
-            let bytes = number.to_be_bytes();
+        let address = |[first, second]: [u64; 2]| {
+            let mut bytes = [0; 16];
+            // Lossless: an IPv4 address.
+            let short = (first as u32).to_ne_bytes();
+            let (first, second) = (first.to_ne_bytes(), second.to_ne_bytes());
+            let (long, short) = (first.iter().chain(&second), short.iter());
+            let copy = |to: (&mut u8, &u8)| *to.0 = *to.1;
+            match family {
+                4 => bytes.iter_mut().zip(short).for_each(copy),
+                _ => bytes.iter_mut().zip(long).for_each(copy),
+            }
             Address { family, bytes }
         };
         Flow {
@@ -94,7 +100,7 @@ impl FlowKey {
     }
 
     /// A number for a place in a table. Who chooses packets can choose them to have the same.
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self) -> u32 {
         let ([a, b], [c, d]) = (self.src, self.dst);
         let mixed = self.upper ^ a ^ b.rotate_left(16) ^ c.rotate_left(32) ^ d.rotate_left(48);
@@ -103,19 +109,19 @@ impl FlowKey {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn upper(family: u8, protocol: u8, ports: [u8; PORTS_LEN]) -> Option<u64> {
     let [s0, s1, d0, d1] = ports;
     matches!(protocol, IPPROTO_TCP | IPPROTO_UDP)
         .then_some(u64::from_le_bytes([family, protocol, s0, s1, d0, d1, 0, 0]))
 }
 
-#[inline]
+#[inline(always)]
 fn words(bytes: &[u8; 16]) -> Option<[u64; 2]> {
     let (high, low) = bytes.split_first_chunk::<8>()?;
     Some([
-        u64::from_be_bytes(*high),
-        u64::from_be_bytes(*low.first_chunk()?),
+        u64::from_ne_bytes(*high),
+        u64::from_ne_bytes(*low.first_chunk()?),
     ])
 }
 

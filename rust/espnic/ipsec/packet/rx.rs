@@ -131,12 +131,30 @@ pub(crate) struct Run {
 struct Last {
     handle: Handle,
     sa: Arc<Sa>,
-    mark: RxMark,
+    /// That of its first packet.
+    mark: Option<RxMark>,
 }
 
 impl Run {
     pub(crate) fn new(known: Option<Known>) -> Self {
         Self { known, last: None }
+    }
+}
+
+impl Last {
+    /// Marks a packet as one of the SA.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the state is gone, `ENOMEM`.
+    fn put_mark(&mut self, ipsec: &Ipsec, skb: &mut RxSkb) -> Result {
+        if let Some(mark) = &self.mark {
+            return skb.share_rx_mark(mark);
+        }
+        let state = ipsec.states.get(self.handle).ok_or(ENOENT)?;
+        skb.set_rx_offload(state, RxStatus::Success)?;
+        self.mark = skb.rx_mark();
+        Ok(())
     }
 }
 
@@ -153,23 +171,12 @@ pub(crate) fn mark(
         count(&mut counters.failed);
         return None;
     }
-    let (Some(handle), Some(known)) = (handle(header), &mut run.known) else {
+    let (Some(last), Some(known)) = (find(ipsec, &mut run.last, header), &mut run.known) else {
         count(&mut counters.stale);
         return None;
     };
-    let last = run.last.take().filter(|last| last.handle == handle);
-    let found = match last {
-        Some(_) => None,
-        None => ipsec.packet_sa(handle),
-    };
-    let sa = last.as_ref().map(|last| &last.sa).or(found.as_ref());
-    let Some(sa) = sa.filter(|sa| sa.is_alive()) else {
-        count(&mut counters.stale);
-        return None;
-    };
-    if !allows(known, ipsec.database.deleted(), sa, skb.head()) {
+    if !allows(known, ipsec.database.deleted(), &last.sa, skb.head()) {
         count(&mut counters.mismatched);
-        run.last = last;
         return None;
     }
     if diverted {
@@ -177,43 +184,26 @@ pub(crate) fn mark(
         count(&mut counters.diverted);
         return None;
     }
-    match put_mark(ipsec, last, found, handle, &mut skb) {
-        Ok(last) => run.last = last,
-        Err(ENOENT) => {
-            count(&mut counters.stale);
-            return None;
-        }
-        Err(_) => {
-            count(&mut counters.no_memory);
-            return None;
-        }
+    if let Err(error) = last.put_mark(ipsec, &mut skb) {
+        count(match error {
+            ENOENT => &mut counters.stale,
+            _ => &mut counters.no_memory,
+        });
+        return None;
     }
     count(&mut counters.packets);
     counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
     Some(skb)
 }
 
-/// Marks a packet as the one before, which is `last`, or as the first one of the SA that was `found`, and
-/// returns what the next packet can share.
-///
-/// # Errors
-///
-/// `ENOENT` if the state is gone, `ENOMEM`.
-fn put_mark(
-    ipsec: &Ipsec,
-    last: Option<Last>,
-    found: Option<Arc<Sa>>,
-    handle: Handle,
-    skb: &mut RxSkb,
-) -> Result<Option<Last>> {
-    if let Some(last) = last {
-        return skb.share_rx_mark(&last.mark).map(|()| Some(last));
+/// The SA that the NIC names, if it is alive, in `last`.
+fn find<'a>(ipsec: &Ipsec, last: &'a mut Option<Last>, header: &NetHdr48) -> Option<&'a mut Last> {
+    let handle = handle(header)?;
+    if last.as_ref().is_none_or(|last| last.handle != handle) {
+        let mark = None;
+        *last = ipsec.packet_sa(handle).map(|sa| Last { handle, sa, mark });
     }
-    let sa = found.ok_or(ENOENT)?;
-    let state = ipsec.states.get(handle).ok_or(ENOENT)?;
-    skb.set_rx_offload(state, RxStatus::Success)?;
-    let mark = skb.rx_mark();
-    Ok(mark.map(|mark| Last { handle, sa, mark }))
+    last.as_mut().filter(|last| last.sa.is_alive())
 }
 
 /// The name of the SA that the NIC names.
