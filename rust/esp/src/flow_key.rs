@@ -5,16 +5,19 @@
 //! Only the flow of a whole TCP or UDP packet directly behind an IP header without options has one. It is
 //! read and compared in a fraction of the time that a [`Flow`] takes.
 
-use crate::ip::{Address, Ports, IPPROTO_TCP, IPPROTO_UDP, IPV4_HLEN, IPV6_HLEN};
+use crate::ip::{
+    array, be16, be32, Address, Ports, IPPROTO_TCP, IPPROTO_UDP, IPV4_DST, IPV4_HLEN,
+    IPV4_PROTOCOL, IPV4_SRC, IPV6_DST, IPV6_HLEN, IPV6_LENGTH, IPV6_NEXT_HEADER, IPV6_SRC,
+};
 use crate::selector::{Flow, Seen};
 use crate::upper::Fragment;
 
 /// Length of source and destination port.
 const PORTS_LEN: usize = 4;
 /// An IPv4 header without options begins with this.
-const IPV4_PLAIN: u8 = 0x45;
+const IPV4_PLAIN: u32 = 0x45;
 /// Flags and offset of an IPv4 packet that is a part of another.
-const IPV4_FRAGMENT: u16 = 0x3fff;
+const IPV4_FRAGMENT: u32 = 0x3fff;
 
 /// The short form of a [`Flow`]: two packets have the same exactly if they have the same flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,30 +42,30 @@ impl FlowKey {
 
     #[inline(always)]
     fn ipv4(head: &[u8; IPV4_HLEN + PORTS_LEN]) -> Option<Self> {
-        let [first, _, l0, l1, _, _, f0, f1, _, protocol, _, _, rest @ ..] = *head;
-        let [s0, s1, s2, s3, d0, d1, d2, d3, ports @ ..] = rest;
-        let is_plain = first == IPV4_PLAIN
-            && u16::from_be_bytes([f0, f1]) & IPV4_FRAGMENT == 0
-            && usize::from(u16::from_be_bytes([l0, l1])) >= IPV4_HLEN + PORTS_LEN;
-        let address = |bytes| [u32::from_ne_bytes(bytes).into(), 0];
-        is_plain.then_some(Self {
-            upper: upper(4, protocol, ports)?,
-            src: address([s0, s1, s2, s3]),
-            dst: address([d0, d1, d2, d3]),
-        })
+        // In words, because a look at each byte takes three times as long.
+        let (start, fragment) = (be32(head, 0)?, be32(head, 4)?);
+        let is_plain = start >> 24 == IPV4_PLAIN
+            && start & 0xffff >= (IPV4_HLEN + PORTS_LEN) as u32
+            && fragment & IPV4_FRAGMENT == 0;
+        let address = |at| Some([u32::from_ne_bytes(array(head, at)?).into(), 0]);
+        let key = Self {
+            upper: upper(4, *head.get(IPV4_PROTOCOL)?, array(head, IPV4_HLEN)?)?,
+            src: address(IPV4_SRC)?,
+            dst: address(IPV4_DST)?,
+        };
+        is_plain.then_some(key)
     }
 
     #[inline(always)]
     fn ipv6(head: &[u8; IPV6_HLEN + PORTS_LEN]) -> Option<Self> {
-        let [_, _, _, _, l0, l1, protocol, _, rest @ ..] = head;
-        let (src, rest) = rest.split_first_chunk::<16>()?;
-        let (dst, ports) = rest.split_first_chunk::<16>()?;
-        let is_plain = usize::from(u16::from_be_bytes([*l0, *l1])) >= PORTS_LEN;
-        is_plain.then_some(Self {
-            upper: upper(6, *protocol, *ports.first_chunk()?)?,
-            src: words(src)?,
-            dst: words(dst)?,
-        })
+        let is_plain = usize::from(be16(head, IPV6_LENGTH)?) >= PORTS_LEN;
+        let word = |at| array(head, at).map(u64::from_ne_bytes);
+        let key = Self {
+            upper: upper(6, *head.get(IPV6_NEXT_HEADER)?, array(head, IPV6_HLEN)?)?,
+            src: [word(IPV6_SRC)?, word(IPV6_SRC + 8)?],
+            dst: [word(IPV6_DST)?, word(IPV6_DST + 8)?],
+        };
+        is_plain.then_some(key)
     }
 
     /// IPv6, else IPv4.
@@ -111,18 +114,9 @@ impl FlowKey {
 
 #[inline(always)]
 fn upper(family: u8, protocol: u8, ports: [u8; PORTS_LEN]) -> Option<u64> {
-    let [s0, s1, d0, d1] = ports;
+    let ports = u64::from(u32::from_le_bytes(ports));
     matches!(protocol, IPPROTO_TCP | IPPROTO_UDP)
-        .then_some(u64::from_le_bytes([family, protocol, s0, s1, d0, d1, 0, 0]))
-}
-
-#[inline(always)]
-fn words(bytes: &[u8; 16]) -> Option<[u64; 2]> {
-    let (high, low) = bytes.split_first_chunk::<8>()?;
-    Some([
-        u64::from_ne_bytes(*high),
-        u64::from_ne_bytes(*low.first_chunk()?),
-    ])
+        .then_some((ports << 16) | (u64::from(protocol) << 8) | u64::from(family))
 }
 
 #[cfg(test)]

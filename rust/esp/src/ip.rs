@@ -53,14 +53,14 @@ const FRAGMENT: u16 = 0x3fff;
 pub const IPV4_LENGTH: usize = 2;
 pub(crate) const IPV4_ID: usize = 4;
 const IPV4_FLAGS: usize = 6;
-const IPV4_PROTOCOL: usize = 9;
-const IPV4_SRC: usize = 12;
-const IPV4_DST: usize = 16;
+pub(crate) const IPV4_PROTOCOL: usize = 9;
+pub(crate) const IPV4_SRC: usize = 12;
+pub(crate) const IPV4_DST: usize = 16;
 /// Offset of the payload's length in an IPv6 header.
 pub const IPV6_LENGTH: usize = 4;
-const IPV6_NEXT_HEADER: usize = 6;
-const IPV6_SRC: usize = 8;
-const IPV6_DST: usize = 24;
+pub(crate) const IPV6_NEXT_HEADER: usize = 6;
+pub(crate) const IPV6_SRC: usize = 8;
+pub(crate) const IPV6_DST: usize = 24;
 /// Offset of the length in a UDP header.
 pub const UDP_LENGTH: usize = 4;
 
@@ -380,7 +380,7 @@ pub fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 #[inline]
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
