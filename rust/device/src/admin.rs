@@ -20,6 +20,9 @@ use espnic_wire::{bitmap, read_zero_extended, U64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use zerocopy::IntoBytes;
 
+/// Answers are multiples of this many bytes.
+const WORD: usize = 8;
+
 /// The parts of a NIC that carry out commands. No two have the same capability or the same object type.
 pub struct Table<'a> {
     /// The parts that have capabilities.
@@ -67,7 +70,8 @@ impl Admin {
     /// returns the number of bytes written to `writable`.
     ///
     /// Missing input reads as zero and output that has no room is discarded. Every answer has a
-    /// status, as far as `writable` has room for one.
+    /// status, as far as `writable` has room for one. What is written is a multiple of 64 bits, with zeroes
+    /// behind a shorter result (V140).
     pub fn execute(&self, table: &Table<'_>, readable: &[u8], writable: &mut [u8]) -> usize {
         let request = Request::parse(readable);
         self.stats.commands.inc();
@@ -85,10 +89,10 @@ impl Admin {
             }
         };
         let mut written = 0;
-        for (to, from) in writable
-            .iter_mut()
-            .zip(hdr.as_bytes().iter().chain(&result))
-        {
+        let padding = result.len().next_multiple_of(WORD) - result.len();
+        let padding = std::iter::repeat_n(&0, padding);
+        let answer = hdr.as_bytes().iter().chain(&result).chain(padding);
+        for (to, from) in writable.iter_mut().zip(answer) {
             *to = *from;
             written += 1;
         }

@@ -16,6 +16,7 @@ use espnic_wire::sa;
 use support::driver::{self, Driver, ADMIN, CTRL, TX};
 use support::sas::{clear_payload, create, done, esp, esp_gso, execute, framed, set_up};
 use support::{config, packets, Rig};
+use zerocopy::IntoBytes;
 
 fn all() -> u128 {
     driver::ipsec() | mask(feature::ADMIN_VQ)
@@ -113,6 +114,44 @@ fn what_the_kernel_asks_on_the_admin_queue_is_answered() {
     assert!(driver.request(ADMIN, &list, 0).is_empty());
     driver.request(ADMIN, &[0], 8);
     driver.request(ADMIN, &vec![0; 5000], 6000);
+}
+
+/// V142: commands that wait together are carried out in their order.
+#[test]
+fn commands_of_one_queue_keep_their_order() {
+    for queue in [CTRL, ADMIN] {
+        let mut driver = started(all());
+        set_up(&mut driver, queue);
+        let object = testing::object(sa::OBJ_OUTB_SA);
+        let (obj_type, id) = (sa::OBJ_OUTB_SA, 5);
+        let create = Command::ObjCreate {
+            obj_type,
+            id,
+            object: object.as_bytes(),
+        };
+        let destroy = Command::ObjDestroy { obj_type, id };
+        let commands = [create, create, destroy, destroy, create];
+        let front = usize::from(queue == CTRL);
+        let replies = commands.map(|command| {
+            let bytes = testing::bytes(command);
+            let request = if queue == CTRL { framed(&bytes) } else { bytes };
+            let len = request.len() as u32;
+            let (at, reply) = (driver.buffer(len), driver.buffer(16));
+            driver.put(at, &request);
+            driver.chain(
+                queue,
+                &[(at, len, 0), (reply, 8 + front as u32, driver::WRITE)],
+            );
+            reply
+        });
+        driver.kick(queue);
+        let statuses = replies.map(|reply| {
+            assert!(driver.next_used(queue).is_some());
+            driver.get(reply + front as u64, 2)[0]
+        });
+        let [exists, missing] = [admin::EEXIST, admin::ENXIO].map(|status| status as u8);
+        assert_eq!(statuses, [0, exists, 0, missing, 0]);
+    }
 }
 
 #[test]

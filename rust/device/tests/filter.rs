@@ -376,7 +376,7 @@ fn a_reset_takes_the_rules_away() {
         let (status, qualifier, result) =
             sas::execute(&mut b, driver::ADMIN, &testing::bytes(command));
         assert_eq!((status, qualifier), (admin::OK, admin::Q_OK));
-        assert!(result.is_empty() || result == [2, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert!(result.is_empty() || result[..10] == [2, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
     }
     let none = ["filter_drop", "filter_queue", "filter_drop_queue"];
     assert_eq!(counters(&b, none), [0, 0, 0]);

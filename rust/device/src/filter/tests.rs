@@ -105,6 +105,7 @@ impl Rig {
         self.status(Command::ObjDestroy { obj_type, id })
     }
 
+    /// What QUERY gives, with the zeroes that make it a multiple of 64 bits.
     fn query(&self, obj_type: u16, id: u32) -> Result<Vec<u8>, (u16, u16)> {
         self.execute(Command::ObjQuery { obj_type, id })
     }
@@ -134,6 +135,12 @@ impl Rig {
             None => Verdict::Pass,
         }
     }
+}
+
+/// Data as an answer has it: with zeroes behind it (V140).
+fn answer(mut data: Vec<u8>) -> Vec<u8> {
+    data.resize(data.len().next_multiple_of(8), 0);
+    data
 }
 
 fn hdr(group: u32, classifier: u32, priority: u8, action: Action) -> RuleHdr {

@@ -265,13 +265,19 @@ fn about(obj_type: u16, field: &Field, value: &[u8]) -> String {
     format!("{obj_type:#x} {}: {value:02x?}", field.name)
 }
 
-/// Whether QUERY gave this object. Keys read as zero, and what does not count is not there.
+/// Whether QUERY gave this object. Keys read as zero, what does not count is not there, and the answer is a
+/// multiple of 64 bits.
 fn same(queried: &[u8], object: &[u8]) -> bool {
     let mut object = object.to_vec();
     if let Ok(sa) = SaObject::mut_from_bytes(&mut object) {
         sa.clear_keys();
     }
-    !queried.is_empty() && object.starts_with(queried)
+    let padding = 0..8;
+    let lens = padding.map(|zeroes| queried.len().saturating_sub(zeroes));
+    let parts = lens.map(|len| queried.split_at(len));
+    parts.into_iter().any(|(data, zeroes)| {
+        !data.is_empty() && object.starts_with(data) && zeroes.iter().all(|&byte| byte == 0)
+    })
 }
 
 /// An SA in UDP with limits, inbound with ESN.

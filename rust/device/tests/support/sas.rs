@@ -31,7 +31,10 @@ pub fn execute(driver: &mut Driver, queue: u16, bytes: &[u8]) -> (u16, u16, Vec<
             reply[1..].to_vec()
         }
     };
+    // V140 and V131, of every command of these tests.
+    assert_eq!(reply.len() % 8, 0);
     let reply = Reply::parse(&reply).unwrap();
+    assert_eq!(reply.status == 0, reply.qualifier == 0);
     (reply.status, reply.qualifier, reply.result.to_vec())
 }
 

@@ -97,7 +97,8 @@ fn without_the_extension_the_standard_is_there() {
         assert_eq!(status(nic, create), DONE);
         // Nor does QUERY show that there is one (V160).
         let (got, queried) = run(nic, Command::ObjQuery { obj_type, id: 1 });
-        assert_eq!((got, queried.len()), (DONE, 196));
+        assert_eq!((got, queried.len()), (DONE, 196 + 4));
+        assert_eq!(queried[196..], [0; 4], "up to a multiple of 64 bits");
         // An AEAD cannot be said.
         let object = sa(obj_type, OVER_V4);
         assert_eq!(super::create(nic, obj_type, 2, &object), INVALID_FIELD);
