@@ -78,16 +78,16 @@ def needed_padding(payload):
     return -(len(payload) + TRAILER_LEN) % ALIGNMENT
 
 
-def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT, options=b""):
-    """An IP packet, with options (IPv6: hop by hop) if told so; IPv4 with the flags and offset of a
-    fragment, if told so."""
+def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT, options=b"", tos=0):
+    """An IP packet, with options (IPv6: hop by hop) and a byte of DSCP and ECN if told so; IPv4
+    with the flags and offset of a fragment, if told so."""
     ends = _address(src) + _address(dst)
     if ":" in dst:
         if options:
             payload = bytes([proto, len(options) // 8]) + options + payload
             proto = HOP_BY_HOP
-        return struct.pack("!IHBB", 6 << 28, len(payload), proto, TTL) + ends + payload
-    words = struct.pack("!BBHHHBB", 0x45 + len(options) // 4, 0, 20 + len(options) + len(payload),
+        return struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), proto, TTL) + ends + payload
+    words = struct.pack("!BBHHHBB", 0x45 + len(options) // 4, tos, 20 + len(options) + len(payload),
                         IDENT, fragment, TTL, proto)
     total = traffic.checksum(words + b"\0\0" + ends + options)
     return words + struct.pack("!H", total) + ends + options + payload
@@ -109,11 +109,11 @@ class Injector:
         self._socket.send(self._macs + struct.pack("!H", kind) +
                           ip(src, dst, proto, payload, **kwargs))
 
-    def esp(self, sa, esp, number, dst=None, ports=None, checksum=False):
+    def esp(self, sa, esp, number, dst=None, ports=None, checksum=False, **kwargs):
         """An ESP packet under an SA; to another destination, and in UDP, with a checksum or
-        without, if told so."""
+        without, if told so, and with what ip() can be told."""
         proto, packet = PROTO_ESP, esp.seal(sa, number)
         if ports:
             ends = (sa.src, dst or sa.dst) if checksum else ()
             proto, packet = PROTO_UDP, udp(*ports, packet, ends)
-        self.send(sa.src, dst or sa.dst, proto, packet)
+        self.send(sa.src, dst or sa.dst, proto, packet, **kwargs)

@@ -27,7 +27,7 @@ NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
 AUDIT_SET, AUDIT_STATUS_ENABLED, AUDIT_MAC_IPSEC_EVENT = 1001, 1, 1415
 ALG_CRYPT, ENCAP, ALG_AEAD, ALG_AUTH_TRUNC = 2, 4, 18, 20
 REPLAY_ESN_VAL, OFFLOAD_DEV, SA_DIR = 23, 28, 33
-DIR_IN, DIR_OUT, OFFLOAD_INBOUND = 1, 2, 2
+DIR_IN, DIR_OUT, OFFLOAD_INBOUND, OFFLOAD_PACKET = 1, 2, 2, 4
 STATE_ESN = 128
 MODES = {"transport": 0, "tunnel": 1}
 PROTO_ESP, UDP_ENCAP_ESPINUDP = 50, 2
@@ -114,8 +114,9 @@ class Esn:
         return _attribute(REPLAY_ESN_VAL, data + bytes(4 * words))
 
 
-def add_sa(ns, sa, esn, direction, netif=None):
-    """Add an ESN state for one direction, "in" or "out"; offloaded with netif."""
+def add_sa(ns, sa, esn, direction, netif=None, packet=False):
+    """Add an ESN state for one direction, "in" or "out"; offloaded with netif, in packet mode if
+    told so."""
     family, source = _address(sa.src)
     _, target = _address(sa.dst)
     selector = struct.pack("=40xH14x", family)
@@ -130,7 +131,7 @@ def add_sa(ns, sa, esn, direction, netif=None):
     if netif:
         with ns:
             index = socket.if_nametoindex(netif)
-        flags = OFFLOAD_INBOUND if direction == "in" else 0
+        flags = (OFFLOAD_INBOUND if direction == "in" else 0) | packet * OFFLOAD_PACKET
         body += _attribute(OFFLOAD_DEV, struct.pack("=iB3x", index, flags))
     body += _attribute(SA_DIR, bytes([DIR_IN if direction == "in" else DIR_OUT]))
     _request(ns, XFRM_MSG_NEWSA, NLM_F_CREATE | NLM_F_EXCL, body)

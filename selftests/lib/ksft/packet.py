@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 """Steps that tests of packet offload have in common."""
 
+import ipaddress
 import socket
+import struct
 
-from . import ktap, xfrm
+from . import env, esp, forge, ktap, traffic, xfrm
+from .frames import PROTO_UDP
 
-WINDOW = "replay-window 512"
+REQID = 77
+SMALL = [56] * 3
+TUNNELS = [(4, 4), (4, 6), (6, 4), (6, 6)]  # inner and outer
 ETH_IPV4 = b"\x08\x00"
+IP_RECVTOS, IPV6_RECVTCLASS = 13, 66
+IPV4_IN_ESP, IPV6_IN_ESP = 4, 41
+FIRST_NUMBER = 100
+MESSAGE = b"espnic packet offload"
 DROPS = ["ipsec_packet_tx_drop_blocked", "ipsec_packet_tx_drop_unclear",
          "ipsec_packet_tx_drop_no_sa", "ipsec_packet_tx_drop_no_hop", "ipsec_packet_tx_drop_form",
          "ipsec_packet_rx_drop_stale", "ipsec_packet_rx_drop_failed",
@@ -15,10 +24,10 @@ DROPS = ["ipsec_packet_tx_drop_blocked", "ipsec_packet_tx_drop_unclear",
          "ipsec_packet_rx_drop_blocked", "ipsec_packet_rx_drop_esp"]
 
 
-def offload(cfg, direction):
+def offload(cfg, direction, window=512):
     """The words that ask for packet offload; inbound SAs also get a replay window."""
-    window = WINDOW if direction == "in" else ""
-    return f"{window} offload packet dev {cfg.netif} dir {direction}"
+    replay = f"replay-window {window}" if direction == "in" else ""
+    return f"{replay} offload packet dev {cfg.netif} dir {direction}"
 
 
 def dut_policies(cfg, flow):
@@ -48,6 +57,57 @@ def protect(cfg, flow):
     for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
         text = xfrm.state_text(cfg.dut, sa)
         ktap.contains(text, f"dev {cfg.netif} dir {direction} mode packet", "ip xfrm state")
+
+
+def add(ns, *lines):
+    """Addresses and routes for this case."""
+    for line in lines:
+        ns.ip(line)
+        ktap.defer(ns.ip, line.replace(" add ", " del ", 1))
+
+
+def _as_ipv4(address):
+    """The first four bytes of an IPv6 address as an IPv4 address."""
+    return ipaddress.IPv4Address(ipaddress.IPv6Address(address).packed[:4])
+
+
+def tunnel(cfg, inner, outer, **kwargs):
+    """A tunnel of IPv4 or IPv6 in either, with the addresses and routes that the stack wants.
+
+    It reads the outer addresses as if they had the family of the inner ones. So the start of the
+    own one must be a local address, and to that of the other there must be a route. For packets of
+    its own it resolves the inner address, if no gateway leads to the outer one; Linux at the peer
+    answers for an inner address of IPv4, not of IPv6.
+    """
+    dut, peer = esp.ends(outer)
+    if (inner, outer) == (4, 6):
+        peer = env.FAR6
+        add(cfg.peer, f"addr add {peer}/128 dev {cfg.peerdev} nodad")
+        add(cfg.dut, f"route add {peer}/128 via {env.PEER6} dev {cfg.netif}",
+            f"addr add {_as_ipv4(dut)}/32 dev lo",
+            f"route add {_as_ipv4(peer)}/32 via {env.PEER4} dev {cfg.netif}")
+    if (inner, outer) == (6, 4):
+        add(cfg.dut, f"route add ::/0 via {env.PEER6} dev {cfg.netif}")
+    if (inner, outer) == (6, 6):
+        cfg.dut.ip(f"neigh replace {env.PEER_INNER6} lladdr {cfg.peer_mac} dev {cfg.netif}")
+        ktap.defer(cfg.dut.ip, f"neigh del {env.PEER_INNER6} dev {cfg.netif}")
+    ends = (env.DUT_INNER4, env.PEER_INNER4) if inner == 4 else (env.DUT_INNER6, env.PEER_INNER6)
+    words = {"dut_inner": ends[0], "peer_inner": ends[1], "reqid": REQID} | kwargs
+    return xfrm.Flow(dut, peer, "tunnel", **words)
+
+
+def exercise(cfg, flow, sizes=None, stream=esp.STREAM, dut=None):
+    """Pings of all paddings and TCP from either end of a flow that is installed, all of it in the
+    NIC; dut is the namespace of the near end, if that is behind the side under test."""
+    near, peer = dut or cfg.dut, cfg.peer
+    watch = cfg.watch()
+    count = traffic.ping(near, flow.dut_inner, flow.peer_inner, sizes or esp.SIZES)
+    count += traffic.ping(peer, flow.peer_inner, flow.dut_inner, SMALL)
+    traffic.tcp(near, flow.dut_inner, peer, flow.peer_inner, stream)
+    traffic.tcp(peer, flow.peer_inner, near, flow.dut_inner, stream)
+    prove(cfg, watch, count)
+    esp.unique(watch.esp(cfg.netif_mac), "seq", "long_iv" if flow.algorithm.block == 16 else "iv")
+    return watch
 
 
 def prove(cfg, watch, least):
@@ -82,3 +142,60 @@ class Frames:
     def send(self, packet, tag=b""):
         """An IPv4 packet, behind a VLAN tag if there is one."""
         self._socket.send(self._macs + tag + ETH_IPV4 + packet)
+
+
+def link(cfg, flow, outbound=True):
+    """Datagrams of a flow, from the side under test or to it."""
+    ends = [(cfg.dut, flow.dut_inner), (cfg.peer, flow.peer_inner)]
+    (ns_from, src), (ns_to, dst) = ends if outbound else reversed(ends)
+    pair = traffic.Datagrams(ns_from, src, ns_to, dst)
+    ktap.defer(pair.close)
+    return pair
+
+
+def arrives(pair, data=MESSAGE):
+    """A datagram arrives as it was sent."""
+    ktap.check(pair.send(data) and pair.receive() == data, "a datagram did not arrive")
+
+
+class Target:
+    """A socket of the side under test, and ESP packets made by hand that are for it.
+
+    Of the flow only the inbound SA is there, with the words `flags`.
+    """
+
+    def __init__(self, cfg, flow, flags="", window=512):
+        ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+        xfrm.flush(cfg.dut, cfg.peer)
+        cfg.dut.ip(*dut_policies(cfg, flow),
+                   flow.in_.add(f"{flags} {offload(cfg, 'in', window)}"))
+        self.flow, self.link = flow, link(cfg, flow, outbound=False)
+        self.number = FIRST_NUMBER
+        self._v6 = ":" in flow.dut_inner
+        level, name = (socket.IPPROTO_IPV6, IPV6_RECVTCLASS) if self._v6 else \
+            (socket.IPPROTO_IP, IP_RECVTOS)
+        self.link.ask(level, name)
+        self._injector = forge.Injector(cfg)
+
+    def inner(self, data=MESSAGE, src=None, **kwargs):
+        """A packet for the socket."""
+        ends = src or self.flow.peer_inner, self.flow.dut_inner
+        return forge.ip(*ends, PROTO_UDP, forge.udp(1000, self.link.port, data, ends), **kwargs)
+
+    def send(self, inner, next_header=None, number=None, **kwargs):
+        """ESP with this in it, under the next number if none is given."""
+        if number is None:
+            self.number += 1
+            number = self.number
+        next_header = next_header or (IPV6_IN_ESP if self._v6 else IPV4_IN_ESP)
+        self._injector.esp(self.flow.in_, forge.Esp(inner, next_header), number, **kwargs)
+
+    def received(self):
+        """The byte of DSCP and ECN of the next datagram; None without one."""
+        try:
+            data, ancillary = self.link.receive_all(0.3)
+        except TimeoutError:
+            return None
+        ktap.equal(data, MESSAGE, "datagram")
+        value = ancillary[0][2]
+        return value[0] if len(value) == 1 else struct.unpack("=i", value)[0]

@@ -191,6 +191,14 @@ class Datagrams:
         except OSError:
             return False
 
+    def error(self, data):
+        """The number of the error that the network stack has for this datagram, or 0."""
+        try:
+            self._out.sendto(data, self._target)
+        except OSError as error:
+            return error.errno
+        return 0
+
     def send_now(self, data):
         """As send(), but a datagram that would have to wait for memory is lost."""
         try:
@@ -214,6 +222,16 @@ class Datagrams:
             return self._in.recv(65536)
         except TimeoutError:
             return None
+
+    def ask(self, level, name):
+        """Have the receiving socket tell more of each datagram, see receive_all()."""
+        self._in.setsockopt(level, name, 1)
+
+    def receive_all(self, timeout=2.0):
+        """The next datagram and its ancillary data."""
+        self._in.settimeout(scaled(timeout))
+        data, ancillary, _, _ = self._in.recvmsg(65536, 1024)
+        return data, ancillary
 
     def drain(self):
         """Take away what waits to be received; returns the number of datagrams."""

@@ -135,10 +135,7 @@ impl Checked<'_> {
             tunnel: x.is_tunnel(),
             src: policy::address(family, x.source()),
             dst: policy::address(family, x.destination()),
-            udp_port: self
-                .supported
-                .encapsulation
-                .map(|encap| encap.destination_port),
+            in_udp: self.supported.encapsulation.is_some(),
             selector: self.selector,
             first: self.number,
         };

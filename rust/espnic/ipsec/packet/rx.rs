@@ -32,7 +32,6 @@ use espnic_esp::{
         Address,
         Ip,
         Layers,
-        Ports,
         ETHERTYPE_IPV4,
         ETHERTYPE_IPV6,
         ETH_HLEN,
@@ -316,28 +315,23 @@ fn read(frame: &[u8]) -> Option<(Ip, Flow)> {
     Some((ip, Flow::of(frame.get(ip.network..)?)?))
 }
 
-/// Whether a packet to `dst` is ESP of an SA of packet offload, or a first fragment that may be.
+/// Whether a packet to `dst` is ESP of an SA of packet offload, or a first fragment that may be. Of UDP no
+/// port counts: the stack decrypts what comes to any socket for ESP in UDP.
 fn is_unprocessed(sas: &Sas, frame: &[u8], ip: &Ip, dst: &Address) -> bool {
     let Some(upper) = Upper::find(frame, ip) else {
         return false;
     };
-    let spi = |at: usize| be32(frame, at);
-    let udp_port = match (upper.protocol, upper.fragment) {
-        (_, Fragment::Later) => return false,
-        (IPPROTO_ESP, _) => None,
-        (IPPROTO_UDP, _) => match frame.get(upper.at..).and_then(Ports::of) {
-            Some(ports) => Some(ports.dst),
-            None => return false,
-        },
+    let (at, in_udp) = match upper.protocol {
+        IPPROTO_ESP => (upper.at, false),
+        IPPROTO_UDP => (upper.at.saturating_add(UDP_HLEN), true),
         _ => return false,
     };
-    let at = match udp_port {
-        None => upper.at,
-        Some(_) => upper.at.saturating_add(UDP_HLEN),
+    let spi = be32(frame, at);
+    let is_shown = match upper.fragment {
+        Fragment::No => spi.is_some(),
+        // It may end before the SPI.
+        Fragment::First => true,
+        Fragment::Later => false,
     };
-    // A first fragment of UDP may end before the SPI.
-    let spi = spi(at);
-    let hidden = spi.is_none() && upper.fragment == Fragment::First;
-    sas.inbound_to(dst)
-        .any(|sa| sa.udp_port == udp_port && (hidden || spi == Some(sa.spi)))
+    is_shown && sas.inbound_to(dst, spi).any(|sa| sa.in_udp == in_udp)
 }

@@ -45,8 +45,8 @@ pub(crate) struct Sa {
     pub(super) src: Address,
     /// Outer destination address.
     pub(super) dst: Address,
-    /// Inbound with ESP in UDP: the port to which packets come.
-    pub(super) udp_port: Option<u16>,
+    /// ESP in UDP.
+    pub(super) in_udp: bool,
     /// The packets that the SA may protect.
     pub(super) selector: Selector,
     /// Outbound, tunnel mode: where packets to the other end go first, if that is known.
@@ -68,7 +68,7 @@ pub(super) struct Parameters {
     pub(super) tunnel: bool,
     pub(super) src: Address,
     pub(super) dst: Address,
-    pub(super) udp_port: Option<u16>,
+    pub(super) in_udp: bool,
     pub(super) selector: Selector,
     pub(super) first: u64,
 }
@@ -83,7 +83,7 @@ impl Sa {
             tunnel,
             src,
             dst,
-            udp_port,
+            in_udp,
             selector,
             first,
         } = parameters;
@@ -95,7 +95,7 @@ impl Sa {
             tunnel,
             src,
             dst,
-            udp_port,
+            in_udp,
             selector,
             next_hop <- new_lock!(None::<Neighbour>),
             first: Atomic::new(first),

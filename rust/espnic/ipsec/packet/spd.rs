@@ -100,7 +100,7 @@ impl Policies {
 pub(super) struct Sas {
     /// Outbound ones by the id by which policies name them, the newest first.
     out: KVVec<Arc<Sa>>,
-    /// Inbound ones by destination.
+    /// Inbound ones by destination and SPI.
     inbound: KVVec<Arc<Sa>>,
 }
 
@@ -116,7 +116,7 @@ impl Sas {
             core::mem::replace(&mut last, this) != this
         });
         sort::by_key(&mut out, |sa| (sa.reqid, core::cmp::Reverse(sa.number)));
-        sort::by_key(&mut inbound, |sa| end(sa));
+        sort::by_key(&mut inbound, |sa| (end(sa), sa.spi));
         Self { out, inbound }
     }
 
@@ -138,13 +138,18 @@ impl Sas {
         sa.is_alive().then_some(&**sa)
     }
 
-    /// The living inbound SAs for packets to `dst`.
-    pub(super) fn inbound_to<'a>(&'a self, dst: &'a Address) -> impl Iterator<Item = &'a Sa> {
+    /// The living inbound SAs for packets to `dst` with this SPI, or with any. Per packet.
+    pub(super) fn inbound_to(
+        &self,
+        dst: &Address,
+        spi: Option<u32>,
+    ) -> impl Iterator<Item = &Sa> + use<'_> {
         let key = (dst.family, dst.bytes);
-        let start = self.inbound.partition_point(|sa| end(sa) < key);
+        let from = (key, spi.unwrap_or(0));
+        let start = self.inbound.partition_point(|sa| (end(sa), sa.spi) < from);
         let rest = self.inbound.get(start..).unwrap_or_default();
         rest.iter()
-            .take_while(move |sa| end(sa) == key)
+            .take_while(move |sa| end(sa) == key && spi.is_none_or(|spi| sa.spi == spi))
             .map(|sa| &**sa)
             .filter(|sa| sa.is_alive())
     }

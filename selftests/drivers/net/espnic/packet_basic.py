@@ -6,7 +6,6 @@ The stack hands over packets in clear and believes what the driver says of recei
 case also looks at what must not pass.
 """
 
-import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -14,77 +13,39 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import algo, env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
 from ksft.frames import PROTO_ESP, PROTO_UDP  # noqa: E402
+from ksft.packet import REQID, SMALL  # noqa: E402
 
-REQID = 77
 HOLE_PORT = 500
-FAR6 = "2001:db9::2"
-SMALL = [56] * 3
 MESSAGE = b"espnic packet"
 VLAN_TAG = b"\x81\x00\x00\x07"
 MORE_FRAGMENTS, AT_40 = 0x2000, 5
 NO_OPERATIONS = bytes([1, 1, 1, 0])
+
+
 def _exercise(cfg, flow):
     ktap.diag(flow.name)
     packet.protect(cfg, flow)
-    watch = cfg.watch()
-    dut, peer = flow.dut_inner, flow.peer_inner
-    count = traffic.ping(cfg.dut, dut, peer, esp.SIZES)
-    count += traffic.ping(cfg.peer, peer, dut, SMALL)
-    traffic.tcp(cfg.dut, dut, cfg.peer, peer, esp.STREAM)
-    traffic.tcp(cfg.peer, peer, cfg.dut, dut, esp.STREAM)
-    packet.prove(cfg, watch, count)
-    esp.unique(watch.esp(cfg.netif_mac))
-
-
-def _inner6_neighbour(cfg):
-    """For packets of its own the stack resolves the inner address, if no gateway leads to the
-    outer one; Linux at the peer answers for an inner address of IPv4, not of IPv6."""
-    cfg.dut.ip(f"neigh replace {env.PEER_INNER6} lladdr {cfg.peer_mac} dev {cfg.netif}")
-    ktap.defer(cfg.dut.ip, f"neigh del {env.PEER_INNER6} dev {cfg.netif}")
-
-
-def _as_ipv4(address):
-    """The first four bytes of an IPv6 address as an IPv4 address."""
-    return ipaddress.IPv4Address(ipaddress.IPv6Address(address).packed[:4])
-
-
-def _add(ns, *lines):
-    """Addresses and routes for this case."""
-    for line in lines:
-        ns.ip(line)
-        ktap.defer(ns.ip, line.replace(" add ", " del ", 1))
+    packet.exercise(cfg, flow)
 
 
 def tunnel_4_in_4(cfg):
     """IPv4 in IPv4."""
-    _exercise(cfg, esp.inner4(outer=4, reqid=REQID))
+    _exercise(cfg, packet.tunnel(cfg, 4, 4))
 
 
 def tunnel_6_in_6(cfg):
     """IPv6 in IPv6."""
-    _inner6_neighbour(cfg)
-    _exercise(cfg, esp.inner6(outer=6, reqid=REQID))
+    _exercise(cfg, packet.tunnel(cfg, 6, 6))
 
 
 def tunnel_4_in_6(cfg):
-    """IPv4 in IPv6.
-
-    The stack reads the outer addresses as if they had the family of the inner ones. So the start of
-    the own one must be a local address, and to that of the other there must be a route.
-    """
-    flow = xfrm.Flow(env.DUT6, FAR6, mode="tunnel", dut_inner=env.DUT_INNER4,
-                     peer_inner=env.PEER_INNER4, reqid=REQID)
-    _add(cfg.peer, f"addr add {FAR6}/128 dev {cfg.peerdev} nodad")
-    _add(cfg.dut, f"route add {FAR6}/128 via {env.PEER6} dev {cfg.netif}",
-         f"addr add {_as_ipv4(env.DUT6)}/32 dev lo",
-         f"route add {_as_ipv4(FAR6)}/32 via {env.PEER4} dev {cfg.netif}")
-    _exercise(cfg, flow)
+    """IPv4 in IPv6."""
+    _exercise(cfg, packet.tunnel(cfg, 4, 6))
 
 
 def tunnel_6_in_4(cfg):
-    """IPv6 in IPv4. Here only the destination needs a route of the other family."""
-    _add(cfg.dut, f"route add ::/0 via {env.PEER6} dev {cfg.netif}")
-    _exercise(cfg, esp.inner6(outer=4, reqid=REQID))
+    """IPv6 in IPv4."""
+    _exercise(cfg, packet.tunnel(cfg, 6, 4))
 
 
 def transport_4(cfg):

@@ -67,7 +67,7 @@ fn address(last: u8) -> Address {
     }
 }
 
-fn sa(udp_port: Option<u16>, selector: Selector) -> Result<Arc<Sa>> {
+fn sa(in_udp: bool, selector: Selector) -> Result<Arc<Sa>> {
     let parameters = Parameters {
         handle: Handle {
             id: 0,
@@ -80,7 +80,7 @@ fn sa(udp_port: Option<u16>, selector: Selector) -> Result<Arc<Sa>> {
         tunnel: false,
         src: address(2),
         dst: address(1),
-        udp_port,
+        in_udp,
         selector,
         first: 0,
     };
@@ -123,7 +123,7 @@ mod cases {
 
     #[test]
     fn clear_packets_of_a_protected_flow() -> Result {
-        let sa = sa(None, Selector::default())?;
+        let sa = sa(false, Selector::default())?;
         let protect = Action::Protect(fixture::transport(7));
         let clear = frame(17, 0, [0; 12]);
         let cases = [
@@ -147,7 +147,7 @@ mod cases {
     #[test]
     fn esp_that_the_nic_left() -> Result {
         let mut counters = Counters::default();
-        let plain = sa(None, Selector::default())?;
+        let plain = sa(false, Selector::default())?;
         let spd_plain = spd(None, &plain)?;
         assert!(!admit(&spd_plain, &frame(50, 0, ESP), &mut counters));
         // A first fragment has the SPI, too.
@@ -156,7 +156,7 @@ mod cases {
         // Of another SA, which is software's.
         assert!(admit(&spd_plain, &frame(50, 0, [9; 12]), &mut counters));
         assert!(admit(&spd_plain, &frame(17, 0, UDP_ESP), &mut counters));
-        let spd_udp = spd(None, &sa(Some(4500), Selector::default())?)?;
+        let spd_udp = spd(None, &sa(true, Selector::default())?)?;
         assert!(!admit(&spd_udp, &frame(17, 0, UDP_ESP), &mut counters));
         assert!(admit(&spd_udp, &frame(50, 0, ESP), &mut counters));
         plain.kill();
@@ -168,7 +168,7 @@ mod cases {
     fn decrypted_packets_outside_selector_or_policy() -> Result {
         let protect = |reqid| Some(Action::Protect(fixture::transport(reqid)));
         let (udp, tcp) = (frame(17, 0, [0; 12]), frame(6, 0, [0; 12]));
-        let any = sa(None, Selector::default())?;
+        let any = sa(false, Selector::default())?;
         assert!(is_allowed(&spd(protect(7), &any)?, &any, &udp));
         assert!(is_allowed(&spd(protect(0), &any)?, &any, &udp));
         assert!(!is_allowed(&spd(protect(8), &any)?, &any, &udp));
@@ -176,7 +176,7 @@ mod cases {
         assert!(!is_allowed(&spd(Some(Action::Hole), &any)?, &any, &udp));
         assert!(!is_allowed(&spd(None, &any)?, &any, &udp));
         let only_tcp = sa(
-            None,
+            false,
             Selector {
                 protocol: 6,
                 ..Selector::default()

@@ -66,7 +66,7 @@ fn sa(number: u64, spi: u32, reqid: u32, protocol: u8) -> Result<Arc<Sa>> {
         tunnel: false,
         src: address(1),
         dst: address(2),
-        udp_port: None,
+        in_udp: false,
         selector: Selector {
             protocol,
             ..Selector::default()
@@ -142,17 +142,21 @@ mod cases {
     }
 
     #[test]
-    fn inbound_ones_by_destination() -> Result {
+    fn inbound_ones_by_destination_and_spi() -> Result {
         let (one, other) = (sa(1, 11, 7, 0)?, sa(2, 12, 7, 0)?);
         let mut list = KVVec::new();
         list.push(one.clone(), GFP_KERNEL)?;
         list.push(other, GFP_KERNEL)?;
         let sas = Sas::new(KVVec::new(), list);
         let (here, there) = (address(2), address(3));
-        assert_eq!(sas.inbound_to(&here).count(), 2);
-        assert_eq!(sas.inbound_to(&there).count(), 0);
+        assert_eq!(sas.inbound_to(&here, None).count(), 2);
+        assert_eq!(sas.inbound_to(&there, None).count(), 0);
+        for (spi, count) in [(10, 0), (11, 1), (12, 1), (13, 0)] {
+            assert_eq!(sas.inbound_to(&here, Some(spi)).count(), count);
+            assert_eq!(sas.inbound_to(&there, Some(spi)).count(), 0);
+        }
         one.kill();
-        assert_eq!(sas.inbound_to(&here).count(), 1);
+        assert_eq!(sas.inbound_to(&here, None).count(), 1);
         Ok(())
     }
 }

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Packet offload: ESP in UDP, fragments, options, selectors, SAs side by side, VLANs."""
+
+import dataclasses
+import socket
+import struct
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import algo, env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
+from ksft.frames import PROTO_ESP, PROTO_FRAGMENT, PROTO_UDP  # noqa: E402
+from ksft.packet import IPV4_IN_ESP, IPV6_IN_ESP, MESSAGE, REQID, SMALL  # noqa: E402
+
+OTHER_PORT = 4501
+VLAN = 7
+NO_OPERATIONS = bytes([1, 1, 1, 0])
+PADDING = bytes([1, 4, 0, 0, 0, 0])  # an option of IPv6 that fills six bytes
+MORE_FRAGMENTS = 0x2000
+
+
+def _refused(cfg, words, text):
+    """`ip` refuses this with a sentence."""
+    try:
+        cfg.dut.cmd("ip", *words.split())
+    except proc.CmdError as error:
+        ktap.contains(str(error), text, "the kernel's text")
+        return
+    raise ktap.Failure(f"it was taken: {words}")
+
+
+def _udp(cfg, flow, bypass=False):
+    for ns in (cfg.dut, cfg.peer):
+        esp.encap_socket(ns, flow.encap, bypass=bypass)
+    packet.protect(cfg, flow)
+    watch = packet.exercise(cfg, flow)
+    for mac in (cfg.netif_mac, cfg.peer_mac):
+        ktap.check(all(one.encapsulated for one in watch.esp(mac)), "ESP without UDP")
+
+
+def udp_tunnel(cfg):
+    """ESP in UDP, tunnel mode."""
+    _udp(cfg, packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT))
+
+
+def udp_transport(cfg):
+    """ESP in UDP, transport mode, CBC."""
+    _udp(cfg, esp.direct(4, reqid=REQID, encap=xfrm.ENCAP_PORT,
+                         algorithm=algo.cbc(128, "sha256")), bypass=True)
+
+
+def _encap_socket6(ns, port):
+    with ns:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    ktap.defer(sock.close)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.setsockopt(socket.IPPROTO_UDP, esp.UDP_ENCAP, esp.ENCAP_ESPINUDP)
+    sock.bind(("::", port))
+    return sock
+
+
+def udp_tunnel_6(cfg):
+    """ESP in UDP over IPv6, where UDP has a checksum."""
+    flow = packet.tunnel(cfg, 6, 6, encap=xfrm.ENCAP_PORT)
+    _encap_socket6(cfg.peer, flow.encap)
+    packet.protect(cfg, flow)
+    watch = packet.exercise(cfg, flow)
+    sent = watch.esp(cfg.netif_mac)
+    ktap.check(all(one.encapsulated and one.payload[6:8] != b"\0\0" for one in sent),
+               "ESP without UDP, or UDP without a checksum")
+
+
+def udp_ports(cfg):
+    """The peer's NAT has given it another port; another one for us is refused with a sentence."""
+    flow = packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    own, other = xfrm.ENCAP_PORT, OTHER_PORT
+
+    def with_ports(words, source, target):
+        return words.replace(f"espinudp {own} {own}", f"espinudp {source} {target}")
+    esp.encap_socket(cfg.dut, own, bypass=False)
+    esp.encap_socket(cfg.peer, other, bypass=False)
+    cfg.peer.ip(with_ports(flow.in_.add(), other, own), with_ports(flow.out.add(xfrm.WINDOW), own,
+                                                                   other), *flow.peer_policies())
+    out, in_ = flow.out.add(packet.offload(cfg, "out")), flow.in_.add(packet.offload(cfg, "in"))
+    _refused(cfg, with_ports(in_, own, other), "4500")
+    cfg.dut.ip(*packet.dut_policies(cfg, flow), with_ports(out, own, other),
+               with_ports(in_, other, own))
+    watch = packet.exercise(cfg, flow)
+    ports = {one.payload[:4] for one in watch.esp(cfg.netif_mac)}
+    ktap.equal(ports, {struct.pack("!2H", own, other)}, "ports on the wire")
+
+
+def udp_new_source(cfg):
+    """The peer's NAT takes another port meanwhile: what comes from there is still received."""
+    target = packet.Target(cfg, packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT))
+    for source in (xfrm.ENCAP_PORT, OTHER_PORT):
+        target.send(target.inner(), ports=(source, xfrm.ENCAP_PORT))
+        ktap.equal(target.received(), 0, f"datagram from port {source}")
+
+
+def udp_other_socket(cfg):
+    """ESP of an SA does not get to the stack by way of another port, or without UDP: there it would
+    be decrypted with a window that stands still."""
+    flow = packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT)
+    target = packet.Target(cfg, flow)
+    esp.encap_socket(cfg.dut, OTHER_PORT, bypass=False)
+    watch = cfg.watch()
+    target.send(target.inner(), ports=(xfrm.ENCAP_PORT, OTHER_PORT))
+    ktap.equal(target.received(), None, "datagram to another port")
+    packet.only(watch.stop(), rx_drop_esp=1)
+    watch = cfg.watch()
+    target.send(target.inner())
+    ktap.equal(target.received(), None, "datagram without UDP")
+    packet.only(watch.stop())
+    ktap.equal(watch.dut_errors, {"XfrmInStateMismatch": 1}, "XFRM errors")
+
+
+def udp_ike(cfg):
+    """IKE and keepalives on the port of ESP in UDP pass to the socket, beside traffic."""
+    flow = packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT)
+    own, other = (esp.encap_socket(ns, flow.encap, bypass=False) for ns in (cfg.dut, cfg.peer))
+    packet.protect(cfg, flow)
+    own.settimeout(5)
+    other.settimeout(5)
+    for number in range(3):
+        other.sendto(b"\xff", (env.DUT4, flow.encap))  # a keepalive, which the socket drops
+        message = bytes(4) + b"espnic IKE %d" % number
+        other.sendto(message, (env.DUT4, flow.encap))
+        ktap.equal(own.recv(100), message, "message from the peer")
+        own.sendto(message, (env.PEER4, flow.encap))
+        ktap.equal(other.recv(100), message, "message to the peer")
+        traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner)
+
+
+def options_sent(cfg):
+    """The stack drops packets with IPv4 options and IPv6 extension headers, and counts them."""
+    for inner in (4, 6):
+        flow = packet.tunnel(cfg, inner, 4)
+        packet.protect(cfg, flow)
+        link = packet.link(cfg, flow)
+        if inner == 4:
+            link.option(socket.IPPROTO_IP, socket.IP_OPTIONS, NO_OPERATIONS)
+        else:
+            link.option(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, bytes(2) + PADDING)
+        watch = cfg.watch()
+        for _ in SMALL:
+            link.send(MESSAGE)
+        ktap.check(link.receive(0.2) is None, "the stack takes options now, test them")
+        watch.stop().prove_no_plaintext()
+        ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent")
+        ktap.equal(watch.dut_errors, {"XfrmOutError": len(SMALL)}, "XFRM errors")
+        xfrm.flush(cfg.dut, cfg.peer)
+
+
+def options_received(cfg):
+    """IPv4 options and IPv6 extension headers inside a tunnel do not matter."""
+    for inner, outer in packet.TUNNELS:
+        flow = packet.tunnel(cfg, inner, outer)
+        target = packet.Target(cfg, flow)
+        options = NO_OPERATIONS if inner == 4 else bytes([PROTO_UDP, 0]) + PADDING
+        watch = cfg.watch()
+        target.send(target.inner(options=options if inner == 4 else PADDING))
+        ktap.equal(target.received(), 0, f"datagram with options, {flow.name}")
+        packet.only(watch.stop())
+
+
+def inner_fragments(cfg):
+    """Fragments inside a tunnel arrive and become a datagram; those of another address do not."""
+    flow = packet.tunnel(cfg, 4, 4)
+    target = packet.Target(cfg, flow)
+    watch = cfg.watch()
+    ends = flow.peer_inner, flow.dut_inner
+    datagram = forge.udp(1000, target.link.port, MESSAGE * 10, ends)
+    for part, flags in ((datagram[:80], MORE_FRAGMENTS), (datagram[80:], 10)):
+        target.send(forge.ip(*ends, PROTO_UDP, part, fragment=flags))
+    ktap.equal(target.link.receive(), MESSAGE * 10, "datagram in fragments")
+    packet.only(watch.stop())
+    watch = cfg.watch()
+    target.send(forge.ip(env.PEER4, flow.dut_inner, PROTO_UDP, datagram[80:], fragment=10))
+    packet.only(watch.stop(), rx_drop_policy=1)
+
+
+def outer_fragments(cfg):
+    """Fragments of ESP are not for the NIC. The first one is dropped, so that the stack cannot put
+    the packet together and decrypt it with a window that has stood still."""
+    for outer in (4, 6):
+        flow = packet.tunnel(cfg, outer, outer)
+        target, injector = packet.Target(cfg, flow), forge.Injector(cfg)
+        packed = forge.Esp(target.inner(MESSAGE * 10),
+                           IPV4_IN_ESP if outer == 4 else IPV6_IN_ESP).seal(flow.in_, 1000)
+        watch = cfg.watch()
+        for start, end in ((0, 80), (80, len(packed))):
+            part, more = packed[start:end], end == 80
+            if outer == 4:
+                flags = start // 8 | MORE_FRAGMENTS * more
+                injector.send(flow.in_.src, flow.in_.dst, PROTO_ESP, part, fragment=flags)
+            else:
+                header = struct.pack("!BBHI", PROTO_ESP, 0, start | more, 0x4242)
+                injector.send(flow.in_.src, flow.in_.dst, PROTO_FRAGMENT, header + part)
+        ktap.check(target.link.receive(0.3) is None, "a packet in fragments was accepted")
+        packet.only(watch.stop(), rx_drop_esp=1)
+        ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
+
+
+def selector_inbound(cfg):
+    """What an SA has protected beyond its selector is dropped, and so is what a policy does not
+    name."""
+    flow = packet.tunnel(cfg, 4, 4)
+    words = f"sel src {flow.peer_inner} dst {flow.dut_inner} proto udp"
+    flow.in_ = dataclasses.replace(flow.in_, selector=words)
+    target = packet.Target(cfg, flow)
+    target.send(target.inner())
+    ktap.equal(target.received(), 0, "datagram")
+    watch = cfg.watch()
+    target.send(forge.ip(flow.peer_inner, flow.dut_inner, 1, bytes([8, 0, 0xF7, 0xFF, 0, 0, 0, 0])))
+    target.send(target.inner(src=env.PEER4))
+    ktap.equal(target.received(), None, "datagram of another address")
+    packet.only(watch.stop(), rx_drop_policy=2)
+    # A selector that is wider than the policy.
+    flow.in_ = dataclasses.replace(flow.new_sa(outbound=False), selector="")
+    target = packet.Target(cfg, flow)
+    watch = cfg.watch()
+    target.send(target.inner(src=env.PEER4))
+    ktap.equal(target.received(), None, "datagram of another address")
+    packet.only(watch.stop(), rx_drop_policy=1)
+
+
+def selectors_outbound(cfg):
+    """Of SAs with one request id each packet takes the one whose selector it fits."""
+    flow = packet.tunnel(cfg, 4, 4)
+    packet.protect(cfg, flow)
+    cfg.dut.ip(flow.out.delete())
+    spis = {}
+    for protocol in ("udp", "icmp"):
+        words = f"sel src {flow.dut_inner} dst {flow.peer_inner} proto {protocol}"
+        sa = dataclasses.replace(flow.new_sa(outbound=True), selector=words)
+        cfg.peer.ip(dataclasses.replace(sa, selector="").add(xfrm.WINDOW))
+        cfg.dut.ip(sa.add(packet.offload(cfg, "out")))
+        spis[protocol] = sa.spi
+    for protocol, send in (("icmp", lambda: traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner)),
+                           ("udp", lambda: packet.arrives(packet.link(cfg, flow)))):
+        watch = cfg.watch()
+        send()
+        watch.stop().prove_no_errors()
+        sent = {one.spi for one in watch.esp(cfg.netif_mac)}
+        ktap.equal(sent, {spis[protocol]}, f"SPI of {protocol}")
+
+
+def newest(cfg):
+    """Of two SAs for the same packets the newer one is used, and the older one when that is gone;
+    both are received under all the time."""
+    flow = packet.tunnel(cfg, 4, 4)
+    packet.protect(cfg, flow)
+    out, in_ = flow.new_sa(outbound=True), flow.new_sa(outbound=False)
+    cfg.peer.ip(out.add(xfrm.WINDOW))
+
+    def used(sa):
+        watch = cfg.watch()
+        traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
+        packet.prove(cfg, watch, len(SMALL))
+        ktap.equal({one.spi for one in watch.esp(cfg.netif_mac)}, {sa.spi}, "SPI")
+    used(flow.out)
+    cfg.dut.ip(in_.add(packet.offload(cfg, "in")), out.add(packet.offload(cfg, "out")))
+    used(out)
+    cfg.peer.ip(in_.add())
+    used(out)
+    cfg.dut.ip(out.delete())
+    used(flow.out)
+
+
+def rekeyed_in_stream(cfg):
+    """The peer takes a new SA in the middle of a stream: receive offload may put packets of both
+    together, and nothing is lost."""
+    flow = packet.tunnel(cfg, 4, 4)
+    packet.protect(cfg, flow)
+    with traffic.Stream(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner) as stream:
+        watch = cfg.watch()
+        for _ in range(3):
+            in_ = flow.new_sa(outbound=False)
+            cfg.dut.ip(in_.add(packet.offload(cfg, "in")))
+            cfg.peer.ip(in_.add())
+            stream.advance(20)
+        traffic.tcp(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner, esp.STREAM)
+        stream.stop()
+        watch.stop().prove_no_errors()
+        packet.only(watch)
+
+
+def vlan(cfg):
+    """The route goes over a VLAN on top of the NIC: the stack drops what the policies protect."""
+    made = cfg.dut.run("ip", "link", "add", "link", cfg.netif, "name", "dutvlan", "type", "vlan",
+                       "id", str(VLAN))
+    if made.returncode:
+        raise ktap.Skip(f"needs VLAN devices: {made.stderr.strip()}")
+    ktap.defer(cfg.dut.ip, "link del dutvlan")
+    cfg.dut.ip("link set dutvlan up", f"addr add {env.DUT_VLAN4}/32 dev dutvlan",
+               f"route add {env.PEER_VLAN4}/32 dev dutvlan src {env.DUT_VLAN4}",
+               f"neigh replace {env.PEER_VLAN4} lladdr {cfg.peer_mac} dev dutvlan nud permanent")
+    flow = xfrm.Flow(env.DUT_VLAN4, env.PEER_VLAN4, reqid=REQID)
+    packet.protect(cfg, flow)
+    watch = cfg.watch()
+    ktap.check(not traffic.reachable(cfg.dut, flow.dut, flow.peer, timeout=0.2), "a packet passed")
+    watch.stop().prove_no_plaintext()
+    ktap.equal(len(watch.esp(cfg.netif_mac)), 0, "ESP packets sent")
+    ktap.equal(watch.dut_errors, {"XfrmOutError": 1}, "XFRM errors")
+    _refused(cfg, flow.new_sa(outbound=True).add("offload packet dev dutvlan dir out"), "")
+
+
+CASES = [udp_tunnel, udp_transport, udp_tunnel_6, udp_ports, udp_new_source, udp_other_socket,
+         udp_ike, options_sent, options_received, inner_fragments, outer_fragments,
+         selector_inbound, selectors_outbound, newest, rekeyed_in_stream, vlan]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
