@@ -40,6 +40,8 @@ def _other_key(cfg, flow):
     wanted = {"XfrmInStateProtoError": len(SMALL)}
     ktap.equal(watch.peer_errors, wanted, "XFRM errors of the peer")
     ktap.equal(watch.dut_errors, wanted, "XFRM errors of the side under test")
+    if cfg.control:
+        ktap.equal(watch.nic.get("ipsec_rx_auth_fail"), len(SMALL), "NIC's ipsec_rx_auth_fail")
 
 
 def _case(name, algorithms, make):

@@ -6,12 +6,14 @@ The stack hands bulk TCP down unsegmented and in clear. The wire must show ESP p
 MTU, and the peer's stack, which decrypts, the same bytes with right checksums.
 """
 
+import json
 import socket
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, ktap, packet, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, forge, ktap, packet, traffic, xfrm  # noqa: E402
+from ksft.frames import PROTO_UDP  # noqa: E402
 
 STREAM = 1 << 20
 SHORT = 128 * 1024
@@ -204,9 +206,26 @@ def fragments_needed(cfg):
         ktap.equal(watch.dut_errors, {"XfrmOutError": 1}, "XFRM errors")
 
 
+def too_long_by_hand(cfg):
+    """A frame of a packet socket that does not fit under ESP is dropped by the NIC, which counts
+    it. The NIC only knows its own largest MTU."""
+    link = json.loads(cfg.dut.cmd("ip", "-d", "-j", "link", "show", "dev", cfg.netif))[0]
+    ktap.defer(cfg.dut.ip, f"link set {cfg.netif} mtu {cfg.mtu}")
+    cfg.dut.ip(f"link set {cfg.netif} mtu {link['max_mtu']}")
+    flow = _protect(cfg, packet.tunnel(cfg, 4, 4))
+    frames, ends = packet.Frames(cfg), (flow.dut_inner, flow.peer_inner)
+    size = flow.algorithm.room(link["max_mtu"] - IPV4) - IPV4 - UDP + 1
+    watch = cfg.watch()
+    frames.send(forge.ip(*ends, PROTO_UDP, forge.udp(1000, 2000, bytes(size), ends)))
+    watch.stop()
+    ktap.equal(watch.frames_sent(cfg.netif_mac), 0, "frames sent")
+    if cfg.control:
+        ktap.equal(watch.nic.get("ipsec_tx_drop_long"), 1, "NIC's ipsec_tx_drop_long")
+
+
 CASES = [transport_4, transport_6, transport_cbc, tunnels, nat_traversal, jumbo, tso_off, checksums,
          received_trains, exact_mtu_transport, exact_mtu_tunnel, exact_mtu_udp,
-         fragments_needed]
+         fragments_needed, too_long_by_hand]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

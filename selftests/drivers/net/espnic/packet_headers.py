@@ -171,6 +171,8 @@ def _ecn(cfg, inner, outer, flags, expected):
         ktap.equal(target.received(), expected(inside, outside), f"ECN {inside} in {outside}")
     watch.stop()
     dropped = sum(expected(*pair) is None for pair in itertools.product(range(4), range(4)))
+    if cfg.control:
+        ktap.equal(watch.nic.get("ipsec_rx_congestion", 0), dropped, "NIC's ipsec_rx_congestion")
     wanted = {"XfrmInHdrError": dropped} if dropped else {}
     ktap.equal(watch.dut_errors, wanted, "XFRM errors of the side under test")
 

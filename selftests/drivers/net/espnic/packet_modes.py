@@ -18,6 +18,7 @@ VLAN = 7
 NO_OPERATIONS = bytes([1, 1, 1, 0])
 PADDING = bytes([1, 4, 0, 0, 0, 0])  # an option of IPv6 that fills six bytes
 MORE_FRAGMENTS = 0x2000
+NO_NEXT_HEADER = 59
 
 
 def _refused(cfg, words, text):
@@ -204,6 +205,37 @@ def outer_fragments(cfg):
         ktap.equal(watch.dut_errors, {}, "XFRM errors of the side under test")
 
 
+def unusual(cfg):
+    """Padding behind the packet that hides its length, and dummy packets (RFC 4303 sections 2.6 and
+    2.7): the first arrives, the second is dropped without a complaint."""
+    target = packet.Target(cfg, packet.tunnel(cfg, 4, 4))
+    watch = cfg.watch()
+    target.send(target.inner() + bytes(200))
+    ktap.equal(target.received(), 0, "datagram with padding")
+    target.send(bytes(100), NO_NEXT_HEADER)
+    ktap.equal(target.received(), None, "a dummy packet")
+    packet.only(watch.stop())
+    ktap.equal(watch.dut_errors, {}, "XFRM errors")
+
+
+def malformed(cfg):
+    """What is authentic but no packet of a tunnel is dropped and counted as the stack would."""
+    flow = packet.tunnel(cfg, 4, 4)
+    target = packet.Target(cfg, flow)
+    injector, inner = forge.Injector(cfg), target.inner()
+    wrong = [forge.Esp(inner, IPV4_IN_ESP, pad_len=255), forge.Esp(inner, IPV6_IN_ESP),
+             forge.Esp(inner, PROTO_UDP), forge.Esp(inner[:-1], IPV4_IN_ESP),
+             forge.Esp(b"\x46" + inner[1:19], IPV4_IN_ESP), forge.Esp(b"", IPV4_IN_ESP)]
+    watch = cfg.watch()
+    for number, one in enumerate(wrong, 1):
+        injector.esp(flow.in_, one, number)
+    target.send(inner)
+    ktap.equal(target.received(), 0, "the sound packet behind them")
+    ktap.equal(target.received(), None, "a malformed packet")
+    packet.only(watch.stop())
+    ktap.equal(watch.dut_errors, {"XfrmInHdrError": len(wrong)}, "XFRM errors")
+
+
 def selector_inbound(cfg):
     """What an SA has protected beyond its selector is dropped, and so is what a policy does not
     name."""
@@ -246,6 +278,23 @@ def selectors_outbound(cfg):
         watch.stop().prove_no_errors()
         sent = {one.spi for one in watch.esp(cfg.netif_mac)}
         ktap.equal(sent, {spis[protocol]}, f"SPI of {protocol}")
+
+
+def any_inner(cfg):
+    """One tunnel for both families (`flag af-unspec`)."""
+    flows = [packet.tunnel(cfg, inner, 4) for inner in (4, 6)]
+    flow = flows[0]
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    flag = "flag af-unspec"
+    cfg.peer.ip(flow.in_.add(flag), flow.out.add(f"{flag} {xfrm.WINDOW}"),
+                *[line for one in flows for line in one.peer_policies()])
+    cfg.dut.ip(*[line for one in flows for line in packet.dut_policies(cfg, one)],
+               flow.out.add(f"{flag} {packet.offload(cfg, 'out')}"),
+               flow.in_.add(f"{flag} {packet.offload(cfg, 'in')}"))
+    watch = cfg.watch()
+    for one in flows:
+        traffic.ping(cfg.dut, one.dut_inner, one.peer_inner, [0, 100, 1000])
+    packet.prove(cfg, watch, 6)
 
 
 def newest(cfg):
@@ -309,8 +358,9 @@ def vlan(cfg):
 
 
 CASES = [udp_tunnel, udp_transport, udp_tunnel_6, udp_ports, udp_new_source, udp_other_socket,
-         udp_ike, options_sent, options_received, inner_fragments, outer_fragments,
-         selector_inbound, selectors_outbound, newest, rekeyed_in_stream, vlan]
+         udp_ike, options_sent, options_received, inner_fragments, outer_fragments, unusual,
+         malformed, selector_inbound, selectors_outbound, any_inner, newest, rekeyed_in_stream,
+         vlan]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
