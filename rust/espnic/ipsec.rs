@@ -107,6 +107,8 @@ counters! {
         refused: c"ipsec_sa_refused",
         /// SAs that went from the NIC to software.
         left: c"ipsec_sa_left_to_software",
+        /// SAs of packet offload of which the NIC knows that the user has changed them.
+        changed: c"ipsec_sa_changed",
         /// Commands for SAs that failed.
         control_errors: c"ipsec_control_errors",
         /// Resets that the NIC has survived.
@@ -282,6 +284,7 @@ impl Ipsec {
             by_ndis: false,
             packet: None,
             counted: Counted::default(),
+            told: None,
         };
         match wanted {
             Wanted::Crypto(_) if handle.direction == Direction::In && self.is_left(x, handle) => {
@@ -290,7 +293,8 @@ impl Ipsec {
             Wanted::Crypto(supported) => crypto::object::create(control, x, handle, supported)?,
             Wanted::Packet(checked) => {
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
-                packet::object::create(control, x, handle, checked, checked.number())?;
+                let number = checked.number();
+                data.told = Some(packet::object::create(control, x, handle, checked, number)?);
                 data.packet = Some(sa);
             }
         }

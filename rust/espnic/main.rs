@@ -4,7 +4,7 @@
 //!
 //! It takes the devices of one PCI subsystem vendor that offer `VIRTIO_NET_F_IPSEC`. The files are
 //! named after what they do: `nic` ties everything to the netdev, `rx` and `tx` move packets,
-//! `control` talks to the NIC, `ipsec` holds the SA life cycle and the ESP parts of the data path,
+//! `control` talks to the NIC, `events` listens to it, `ipsec` holds the SA life cycle and the ESP parts of the data path,
 //! `ndis` is the interface of NDIS's IPsec offload to it.
 
 #![deny(unsafe_code)]
@@ -13,6 +13,7 @@ mod channel;
 mod control;
 mod counters;
 mod datapath;
+mod events;
 mod ipsec;
 #[cfg(espnic_ndis)]
 mod ndis;
@@ -106,7 +107,10 @@ impl virtio::net::Driver for Driver {
 
     fn probe(net: &mut Unregistered<Nic>) -> Result {
         let dev = net.parent().clone();
-        let queues = net.find_vqs(dev.has_feature(feature::CTRL_VQ))?;
+        let queues = match dev.has_feature(feature::X_IPSEC) {
+            true => net.find_vqs_with_events()?,
+            false => net.find_vqs(dev.has_feature(feature::CTRL_VQ))?,
+        };
         net.init(Nic::new(&dev, queues)?)?;
         net.ready();
         let device = net.device()?;

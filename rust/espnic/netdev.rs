@@ -104,7 +104,11 @@ impl netdevice::Operations for Nic {
         // NDIS or `ethtool` may have switched IPsec off or on.
         nic.ipsec.follow(&nic.control);
         nic.ipsec.tell_sequence(&nic.control);
-        nic.refresh_spd(dev);
+        if nic.ipsec.database.has_changed() {
+            nic.refresh_spd(dev);
+            nic.ipsec.follow_changes(&nic.control);
+        }
+        nic.follow_events(dev);
         nic.tend_packet_sas(dev);
         if dev.is_running() {
             nic.update_carrier(dev);
@@ -141,11 +145,15 @@ impl netdevice::Operations for Nic {
 
 impl virtio::net::Operations for Nic {
     fn vq_callback(dev: &Device<Self>, queue: u16) {
-        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then comes the control
-        // queue.
+        // Receive queue 2n and transmit queue 2n + 1 belong to channel n; then come the control queue
+        // and the event queue.
         match dev.napi(usize::from(queue / 2)) {
             Some(napi) => napi.schedule(),
-            None => dev.data().control.drain(),
+            None if queue % 2 == 0 => dev.data().control.drain(),
+            None => {
+                dev.data().events.interrupt();
+                dev.schedule_work();
+            }
         }
     }
 

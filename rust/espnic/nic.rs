@@ -5,11 +5,16 @@
 use crate::{
     channel::Channel,
     control::Control,
+    events::{
+        self,
+        Events, //
+    },
     ipsec::{
         packet::{
             self,
             known::Known,
-            spd::Spd, //
+            spd::Spd,
+            stats::Reading, //
         },
         Ipsec, //
     },
@@ -96,6 +101,8 @@ pub(crate) struct Nic {
     pub(crate) ipsec: Ipsec,
     #[pin]
     pub(crate) control: Control,
+    #[pin]
+    pub(crate) events: Events,
     pub(crate) ndis: Ndis,
     pub(crate) recovery: Recovery,
     pub(crate) vdev: DeviceRef,
@@ -134,6 +141,7 @@ impl Nic {
             started: Atomic::new(false),
             ipsec <- Ipsec::new(State::names_device_of::<Self>),
             control <- control,
+            events <- Events::new(queues.events),
             ndis,
             recovery: Recovery::new(),
             vdev,
@@ -145,7 +153,11 @@ impl Nic {
         if !self.vdev.has_feature(feature::X_IPSEC) {
             return false;
         }
-        match self.ipsec.set_up(&self.control) {
+        let done = self
+            .ipsec
+            .set_up(&self.control)
+            .and_then(|()| self.events.fill());
+        match done {
             Ok(()) => true,
             Err(error) => {
                 let dev = (*self.vdev).as_ref();
@@ -294,6 +306,7 @@ impl Nic {
             .iter()
             .for_each(|channel| channel.take_queues());
         self.control.take_queue();
+        self.events.take_queue();
     }
 
     /// Whether the NIC still works before a reset.
@@ -321,6 +334,14 @@ impl Nic {
         }
     }
 
+    /// Reads what the NIC has counted for SAs of which it says that something has happened. Sleeps.
+    pub(crate) fn follow_events(&self, dev: &Device<Self>) {
+        let read = |direction, id| self.ipsec.read_named(&self.control, direction, id);
+        if self.events.drain(read) {
+            dev.schedule_work_in(events::PAUSE_MS);
+        }
+    }
+
     /// Looks for the next hop of an outbound SA of packet offload, if it needs one.
     pub(crate) fn find_next_hop(dev: &Device<Self>, x: &State, sa: &packet::Sa) {
         let Some(family) = x.family().filter(|_| sa.needs_next_hop()) else {
@@ -337,8 +358,14 @@ impl Nic {
     /// Does what SAs of packet offload need from time to time: reads their counters, and looks for next
     /// hops that were not found. Sleeps.
     pub(crate) fn tend_packet_sas(&self, dev: &Device<Self>) {
-        if !self.ipsec.read_states(&self.control) {
+        let lost = self.events.take_lost();
+        let wanted = self.ipsec.read_states(&self.control, lost);
+        if wanted == Reading::Nothing {
             return;
+        }
+        if lost && wanted == Reading::Early {
+            self.events.set_lost();
+            dev.schedule_work_in(events::PAUSE_MS);
         }
         self.ipsec
             .for_each_packet_sa(|x, sa| Self::find_next_hop(dev, x, sa));
@@ -347,13 +374,18 @@ impl Nic {
 
     /// Sets the NIC up again after a reset: new queues, everything that it has lost, then traffic.
     pub(crate) fn reset_done(&self, dev: &Device<Self>, restart: &mut Restart<'_, Self>) -> Result {
-        let queues = restart.find_vqs(self.vdev.has_feature(feature::CTRL_VQ))?;
+        let queues = match self.vdev.has_feature(feature::X_IPSEC) {
+            true => restart.find_vqs_with_events()?,
+            false => restart.find_vqs(self.vdev.has_feature(feature::CTRL_VQ))?,
+        };
         let new = queues.receive.into_iter().zip(queues.transmit);
         for (channel, (rx, tx)) in self.channels.iter().zip(new) {
             channel.set_queues(rx, tx);
         }
         self.control.set_queue(queues.control);
+        self.events.set_queue(queues.events);
         restart.ready();
+        self.events.fill()?;
         let left = self.ipsec.reset_done(&self.control)?;
         if left > 0 {
             let log = (*self.vdev).as_ref();

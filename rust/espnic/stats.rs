@@ -3,6 +3,7 @@
 //! Statistics: `ip -s link` and `ethtool -S`.
 
 use crate::{
+    events,
     ipsec,
     nic::Nic,
     rx,
@@ -76,6 +77,7 @@ groups! {
     ipsec::packet::tx::Counters = totals.tx.packet,
     ipsec::packet::rx::Counters = totals.rx.packet,
     ipsec::Counters = nic.ipsec.counters,
+    events::Counters = nic.events.counters,
 }
 
 /// The names of `ethtool -S`.

@@ -160,6 +160,8 @@ bool espnic_helper_xfrm_state_tryget(struct xfrm_state *x);
 void espnic_helper_xfrm_state_hold(struct xfrm_state *x);
 void espnic_helper_xfrm_state_put(struct xfrm_state *x);
 void espnic_helper_xfrm_state_lock(struct xfrm_state *x);
+bool espnic_helper_xfrm_state_trylock(struct xfrm_state *x);
+int espnic_helper_xfrm_check_expire(struct xfrm_state *x);
 void espnic_helper_xfrm_state_unlock(struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_dir(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_type(const struct xfrm_state *x);

@@ -30,6 +30,19 @@ void espnic_helper_xfrm_state_lock(struct xfrm_state *x)
 	spin_lock_bh(&x->lock);
 }
 
+/* Waits for a moment only: the caller may have the lock. */
+bool espnic_helper_xfrm_state_trylock(struct xfrm_state *x)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < 256; tries++) {
+		if (spin_trylock_bh(&x->lock))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
 void espnic_helper_xfrm_state_unlock(struct xfrm_state *x)
 {
 	spin_unlock_bh(&x->lock);
@@ -114,6 +127,23 @@ bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x)
 void espnic_helper_xfrm_advance_esn(struct xfrm_state *x)
 {
 	xfrm_dev_state_advance_esn(x);
+}
+
+/*
+ * The stack looks after each packet, so that it meets the soft limit first. Who looks
+ * after many of them may find both reached, and then tells of the soft one, too.
+ */
+int espnic_helper_xfrm_check_expire(struct xfrm_state *x)
+{
+	int err = xfrm_state_check_expire(x);
+
+	if (err && !x->km.dying &&
+	    (x->curlft.bytes >= x->lft.soft_byte_limit ||
+	     x->curlft.packets >= x->lft.soft_packet_limit)) {
+		x->km.dying = 1;
+		km_state_expired(x, 0, 0);
+	}
+	return err;
 }
 
 /*

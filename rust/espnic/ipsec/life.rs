@@ -4,7 +4,8 @@
 
 use super::packet::{
     self,
-    counted::Counted, //
+    counted::Counted,
+    told::Told, //
 };
 use kernel::sync::Arc;
 use kernel_net::virtio::control::Waiter;
@@ -25,6 +26,8 @@ pub(crate) struct Sa {
     pub(super) packet: Option<Arc<packet::Sa>>,
     /// Packet offload: what the NIC has counted.
     pub(super) counted: Counted,
+    /// Packet offload: what the NIC was told.
+    pub(super) told: Option<Told>,
 }
 
 /// How far the life of an SA's object has come.

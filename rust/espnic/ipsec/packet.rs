@@ -6,6 +6,7 @@
 //! policies are here as well: [`database::Database`] has them, and the snapshots of [`spd`] take them to
 //! the path of packets.
 
+mod changes;
 pub(super) mod check;
 pub(super) mod counted;
 pub(super) mod database;
@@ -17,6 +18,7 @@ pub(crate) mod rx;
 pub(super) mod sa;
 pub(crate) mod spd;
 pub(crate) mod stats;
+pub(super) mod told;
 pub(crate) mod tx;
 mod update;
 

@@ -207,9 +207,12 @@ impl Ipsec {
         if checked.is_last(number) {
             return Err(EINVAL);
         }
-        packet::object::create(control, x, handle, &checked, number)?;
+        let told = packet::object::create(control, x, handle, &checked, number)?;
         sa.restart(number);
-        self.states.with_data(handle, |sa| sa.counted.restart());
+        self.states.with_data(handle, |sa| {
+            sa.counted.restart();
+            sa.told = Some(told);
+        });
         Ok(())
     }
 

@@ -20,7 +20,8 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x100,
 NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSGERR_ATTR_MSG = 2, 1
 XFRM_MSG_NEWSA, XFRM_MSG_DELSA, XFRM_MSG_NEWAE = 0x10, 0x11, 0x1E
-XFRMNLGRP_SA, XFRMNLGRP_AEVENTS = 3, 5
+XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE = 0x17, 0x18
+XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_SA, XFRMNLGRP_AEVENTS = 1, 2, 3, 5
 # Where the SPI is, and where the attributes begin: xfrm_usersa_info, _usersa_id, _aevent_id.
 MESSAGES = {XFRM_MSG_NEWSA: (72, 224), XFRM_MSG_DELSA: (16, 24), XFRM_MSG_NEWAE: (16, 48)}
 NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
@@ -169,6 +170,41 @@ class Monitor:
             spi_at, size = MESSAGES[kind]
             spi = struct.unpack_from("!I", body, spi_at)[0]
             found.append((kind, spi, _attributes(body[size:])))
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """The stack says that an SA has reached a limit, and what it had counted."""
+
+    spi: int
+    hard: bool
+    packets: int
+    bytes: int
+
+
+class Expiries(Monitor):
+    """The notifications of limits that are reached, as in `ip xfrm monitor expire`."""
+
+    USED, HARD = struct.Struct("=2Q"), 224  # in struct xfrm_user_expire
+
+    def __init__(self, ns):
+        super().__init__(ns, XFRMNLGRP_EXPIRE)
+        self._all = []
+
+    def of(self, sa, hard):
+        """Those of an SA since the start, soft or hard ones."""
+        while (body := self._body()) is not None:
+            spi = struct.unpack_from("!I", body, 72)[0]
+            size, packets = self.USED.unpack_from(body, 160)
+            self._all.append(Expiry(spi, bool(body[self.HARD]), packets, size))
+        return [one for one in self._all if (one.spi, one.hard) == (sa.spi, hard)]
+
+    def _body(self):
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return None
+        return data[HEADER.size:]
 
 
 class AuditLog:

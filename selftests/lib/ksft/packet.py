@@ -43,17 +43,19 @@ def open_holes(cfg, port):
                  for direction in ("in", "out")])
 
 
-def states(cfg, flow):
-    """Add both SAs of the side under test."""
-    cfg.dut.ip(flow.out.add(offload(cfg, "out")), flow.in_.add(offload(cfg, "in")))
+def states(cfg, flow, out="", in_=""):
+    """Add both SAs of the side under test, with more words for each if there are any."""
+    cfg.dut.ip(flow.out.add(f"{out} {offload(cfg, 'out')}"),
+               flow.in_.add(f"{in_} {offload(cfg, 'in')}"))
 
 
-def protect(cfg, flow):
-    """Packet offload at the side under test, software at the peer."""
+def protect(cfg, flow, out="", in_=""):
+    """Packet offload at the side under test, software at the peer; with more words for the SAs of
+    the former if there are any."""
     ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
     cfg.peer.ip(*flow.peer_states(), *flow.peer_policies())
     cfg.dut.ip(*dut_policies(cfg, flow))
-    states(cfg, flow)
+    states(cfg, flow, out, in_)
     for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
         text = xfrm.state_text(cfg.dut, sa)
         ktap.contains(text, f"dev {cfg.netif} dir {direction} mode packet", "ip xfrm state")

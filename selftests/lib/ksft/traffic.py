@@ -306,3 +306,57 @@ class Stream:
     def received(self):
         """Number of datagrams that wait to be received; they are taken away."""
         return self._link.drain()
+
+
+class Pour:
+    """A TCP connection that carries bytes one way as fast as it goes until it is closed, and may
+    break before that. In a `with` statement both come by themselves."""
+
+    def __init__(self, ns_from, src, ns_to, dst):
+        family = family_of(dst)
+        self._listener = _socket(ns_to, family, socket.SOCK_STREAM)
+        self._sender = _socket(ns_from, family, socket.SOCK_STREAM)
+        self._listener.bind((dst, 0))
+        self._listener.listen(1)
+        self._sender.bind((src, 0))
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=run, daemon=True)
+                         for run in (self._send, self._receive)]
+
+    def _send(self):
+        data = os.urandom(1 << 16)
+        with self._sender as sock:
+            sock.settimeout(scaled(0.2))
+            while not self._stop.is_set():
+                try:
+                    sock.send(data)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+
+    def _receive(self):
+        with self._listener as listener:
+            listener.settimeout(TCP_TIMEOUT)
+            sock, _ = listener.accept()
+        with sock:
+            sock.settimeout(scaled(0.2))
+            while not self._stop.is_set():
+                try:
+                    sock.recv(1 << 20)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+
+    def __enter__(self):
+        self._sender.settimeout(TCP_TIMEOUT)
+        self._threads[1].start()
+        self._sender.connect(self._listener.getsockname())
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_exc):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()

@@ -195,7 +195,7 @@ fn window(x: &State, direction: Direction) -> Result<u32, &'static CStr> {
 }
 
 /// The number behind which there is none.
-fn last_number(x: &State) -> u64 {
+pub(super) fn last_number(x: &State) -> u64 {
     match x.is_esn() {
         true => u64::MAX,
         false => u32::MAX.into(),

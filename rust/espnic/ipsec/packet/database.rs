@@ -31,6 +31,9 @@ use kernel_net::net::xfrm::{
     PolicyHandle, //
 };
 
+/// Reading all SAs takes at most one part of the time, and this many parts are left for other commands.
+const RESTS: i64 = 4;
+
 /// The policies, and the snapshot that is in use.
 #[pin_data]
 pub(crate) struct Database {
@@ -46,9 +49,9 @@ pub(crate) struct Database {
     pub(super) sas_changed: Atomic<bool>,
     /// The number of SAs so far.
     sas: Atomic<u64>,
-    /// When the NIC's counters were last read.
+    /// When the NIC's counters were last read, and how many milliseconds that took.
     #[pin]
-    read_at: Mutex<Option<Instant<Monotonic>>>,
+    last_reading: Mutex<Option<(Instant<Monotonic>, i64)>>,
 }
 
 /// What changes with the policies.
@@ -71,7 +74,7 @@ impl Database {
             policies_changed: Atomic::new(false),
             sas_changed: Atomic::new(false),
             sas: Atomic::new(0),
-            read_at <- new_mutex!(None::<Instant<Monotonic>>),
+            last_reading <- new_mutex!(None::<(Instant<Monotonic>, i64)>),
         })
     }
 
@@ -109,14 +112,18 @@ impl Database {
         self.policies_changed.load(Relaxed) || self.sas_changed.load(Relaxed)
     }
 
-    /// Whether `interval` milliseconds have passed since this last said so. Sleeps.
-    pub(super) fn is_time(&self, interval: u32) -> bool {
-        let mut last = self.read_at.lock();
-        let is_early = last
-            .as_ref()
-            .is_some_and(|last| last.elapsed().as_millis() < i64::from(interval));
+    /// Runs `read` if `interval` milliseconds have passed since it last ended, and [`RESTS`] times as many
+    /// as it then took; false if not. Sleeps.
+    pub(super) fn read_if_due(&self, interval: u32, read: impl FnOnce()) -> bool {
+        let mut last = self.last_reading.lock();
+        let is_early = last.as_ref().is_some_and(|(ended, took)| {
+            let pause = i64::from(interval).max(took.saturating_mul(RESTS));
+            ended.elapsed().as_millis() < pause
+        });
         if !is_early {
-            *last = Some(Instant::now());
+            let start = Instant::<Monotonic>::now();
+            read();
+            *last = Some((Instant::now(), start.elapsed().as_millis()));
         }
         !is_early
     }

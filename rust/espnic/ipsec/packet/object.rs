@@ -12,9 +12,13 @@ use super::{
     sa::{
         Parameters,
         Sa, //
-    }, //
+    },
+    told::Told, //
 };
-use crate::control::Control;
+use crate::{
+    control::Control,
+    events, //
+};
 use espnic_wire::{
     admin::Command,
     cap,
@@ -43,14 +47,15 @@ use kernel_net::{
     random, //
 };
 
-/// Fills the zeroed `object` for `x`, with `number` as the last one that was used or seen. It then holds
-/// the key: erase it after use.
+/// Fills the zeroed `object` for `x`, with `number` as the last one that was used or seen, and `iv_xor` as the
+/// random part of IVs that are made of it. It then holds the key: erase it after use.
 pub(super) fn describe(
     object: &mut SaObject,
     x: &State,
     handle: Handle,
     checked: &Checked<'_>,
     number: u64,
+    iv_xor: u64,
 ) {
     let supported = &checked.supported;
     let base = &mut object.base;
@@ -80,6 +85,7 @@ pub(super) fn describe(
     tail.dst = x.destination();
     tail.src = x.source();
     tail.seq = U64::new(number);
+    tail.event_mask = U64::new(events::MASK);
     if let Some(encap) = supported.encapsulation {
         tail.encap_mode = sa::ENCAP_UDP;
         base.udp_sport = U16::new(encap.source_port);
@@ -87,13 +93,13 @@ pub(super) fn describe(
     }
     supported.algorithm.write(object);
     if checked.direction == Direction::Out && !supported.algorithm.suite.cipher().needs_mac() {
-        // Drawn anew for every installation, so that no IV of an earlier one comes again.
         object.tail.iv_mode = sa::IV_SEQ_XOR;
-        object.tail.iv_xor = U64::new(random::u64());
+        object.tail.iv_xor = U64::new(iv_xor);
     }
 }
 
-/// Makes the NIC create the object of `x`, with `number` as the last one that was used or seen. Sleeps.
+/// Makes the NIC create the object of `x`, with `number` as the last one that was used or seen. Returns what
+/// it was told. Sleeps.
 ///
 /// # Errors
 ///
@@ -104,14 +110,17 @@ pub(in crate::ipsec) fn create(
     handle: Handle,
     checked: &Checked<'_>,
     number: u64,
-) -> Result {
+) -> Result<Told> {
     let (obj_type, id) = object::name(handle);
-    let describe = |object: &mut _| describe(object, x, handle, checked, number);
+    // Drawn anew for every installation, so that no IV of an earlier one comes again.
+    let told = Told::of(x, random::u64());
+    let describe = |object: &mut _| describe(object, x, handle, checked, number, told.iv_xor);
     object::send(control, describe, |object| Command::ObjCreate {
         obj_type,
         id,
         object,
-    })
+    })?;
+    Ok(told)
 }
 
 impl Checked<'_> {

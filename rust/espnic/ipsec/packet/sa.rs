@@ -117,6 +117,11 @@ impl Sa {
         !self.dead.load(Relaxed)
     }
 
+    /// Whether it is for packets that are received.
+    pub(super) fn is_inbound(&self) -> bool {
+        self.handle.direction == Direction::In
+    }
+
     /// Whether the SA is for packets of `flow`.
     pub(super) fn takes(&self, flow: &Flow) -> bool {
         self.selector.matches(flow) == Match::Yes

@@ -2,14 +2,16 @@
 
 //! What the NIC has counted: the driver reads it from time to time, and tells the stack.
 //!
-//! The NIC itself stops an SA at its hard limit. That the limit was reached the stack learns at the next
-//! reading, and then expires the state as it would have done by its own count.
+//! The NIC itself stops an SA at its hard limit, or after its last number. It says so by an event, at which
+//! the driver reads what was counted; the stack then expires the state as it would have done by its own
+//! count.
 
 use super::{
     super::{
         object,
         Ipsec, //
     },
+    check::last_number,
     counted::Numbers, //
 };
 use crate::control::Control;
@@ -32,10 +34,27 @@ use kernel_net::net::xfrm::{
 /// The time between two readings, in milliseconds.
 pub(crate) const INTERVAL_MS: u32 = 500;
 
+/// What became of a reading of all SAs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// There are none.
+    Nothing,
+    /// The last one was not long ago.
+    Early,
+    /// They were read.
+    Done,
+}
+
 impl Ipsec {
     /// Tells the stack what was counted for a state since the last call. In the callback of that name: no
     /// sleeping, and no lock of the state.
     pub(crate) fn update_stats(&self, x: &State, handle: Handle) {
+        if let Some(sa) = self.packet_sa(handle).filter(|sa| !sa.is_inbound()) {
+            // Who reads the number may give it to the state that comes after this one, so it must not be
+            // behind the NIC's.
+            let most = last_number(x);
+            x.try_set_last_sent(sa.last_possible().min(most));
+        }
         let news = self.states.with_data(handle, |sa| sa.counted.take());
         let Some(news) = news.filter(|news| *news != Numbers::default()) else {
             return;
@@ -45,15 +64,30 @@ impl Ipsec {
     }
 
     /// Reads the counters and numbers of the SAs of packet offload from the NIC, if it is time for that, and
-    /// tells the stack. Returns whether there are any. Sleeps.
-    pub(crate) fn read_states(&self, control: &Control) -> bool {
+    /// tells the stack. It is time at once if events were `lost`. Sleeps.
+    pub(crate) fn read_states(&self, control: &Control, lost: bool) -> Reading {
         if !self.has_packet_sas() {
-            return false;
+            return Reading::Nothing;
         }
-        if self.database.is_time(INTERVAL_MS) {
+        let interval = if lost { 0 } else { INTERVAL_MS };
+        let read = || {
             self.read_all(control);
+        };
+        match self.database.read_if_due(interval, read) {
+            true => Reading::Done,
+            false => Reading::Early,
         }
-        true
+    }
+
+    /// The same for one SA, if it is there, at once. Sleeps.
+    pub(crate) fn read_named(&self, control: &Control, direction: Direction, id: u32) {
+        let Some((handle, x)) = self.states.live(direction, id) else {
+            return;
+        };
+        if self.is_packet(handle) {
+            // If this fails, the next reading of all makes up for it.
+            let _ = self.read(control, handle, &x);
+        }
     }
 
     /// Reads all of them now; false if one could not be read. Sleeps.
@@ -70,6 +104,7 @@ impl Ipsec {
     }
 
     fn read(&self, control: &Control, handle: Handle, x: &State) -> Result {
+        self.follow_change(control, handle, x);
         let mode = self.mode.lock();
         if mode.resetting {
             return Err(EAGAIN);
@@ -86,14 +121,23 @@ impl Ipsec {
         self.states.with_data(handle, |sa| sa.counted.set(&state));
         drop(mode);
         match handle.direction {
-            Direction::Out => x.set_last_sent(state.seq.get()),
+            Direction::Out => {
+                x.set_last_sent(state.seq.get());
+                if state.seq.get() >= last_number(x) {
+                    // The NIC sends nothing more.
+                    x.expire();
+                    return Ok(());
+                }
+            }
             // The bitmap has another length if the NIC has another window, and then says nothing.
             Direction::In if bitmap.len() == room => {
                 let _ = x.set_received(state.seq.get(), bitmap);
             }
             Direction::In => {}
         }
-        x.check_expire();
+        if state.packets.get() != 0 {
+            x.check_expire();
+        }
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ use kernel::{
 };
 use kernel_net::net::{
     netlink::ExtAck,
+    operation_not_supported,
     xfrm::{
         self,
         Direction,
@@ -51,7 +52,7 @@ impl Ipsec {
     ) -> Result<PolicyHandle> {
         if !self.has_packet_offload() {
             extack.set(NONE);
-            return Err(EOPNOTSUPP);
+            return Err(operation_not_supported());
         }
         let checked = policy::check(policy, interface).map_err(|message| {
             extack.set(message);

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 ///     assert!(direction == Direction::In || direction == Direction::Out);
 /// }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// The device decrypts.
     In,

@@ -136,7 +136,7 @@ impl State {
 
     /// Compares what was counted with the limits, as the stack does for each packet that it processes
     /// itself: at a soft limit it notifies the key managers, once; at a hard one it deletes the state a
-    /// moment later and notifies them. Also notes the time of the first use, so it is right to call this
+    /// moment later and notifies them, after the soft limit if both are reached. Also notes the time of the first use, so it is right to call this
     /// only for a state that was used.
     ///
     /// True if the state is at its end, by a limit now or for another reason before.
@@ -153,7 +153,7 @@ impl State {
                 return true;
             }
             // SAFETY: The structure is there, the state is valid and its lock held, with softirqs off.
-            unsafe { bindings::xfrm_state_check_expire(self.as_raw()) != 0 }
+            unsafe { bindings::xfrm_check_expire(self.as_raw()) != 0 }
         })
     }
 }

@@ -300,6 +300,20 @@ impl<D> StateTable<D> {
         unsafe { State::try_get(state) }
     }
 
+    /// The live state in the slot `id`, whatever its generation, with its handle. No sleeping.
+    pub fn live(&self, direction: Direction, id: u32) -> Option<(Handle, ARef<State>)> {
+        let slots = self.slots(direction).lock();
+        let slot = slots.list.get(id as usize)?;
+        // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
+        let state = unsafe { State::try_get(slot.state?) }?;
+        let handle = Handle {
+            id,
+            direction,
+            generation: slot.generation,
+        };
+        Some((handle, state))
+    }
+
     /// The first live state with an id from `from` on, for a walk over all states.
     pub fn next_live(&self, direction: Direction, from: u32) -> Option<(Handle, ARef<State>)> {
         let mut from = from as usize;

@@ -30,6 +30,9 @@ use zerocopy::{
     IntoBytes, //
 };
 
+/// The random part of IVs.
+const IV_XOR: u64 = 0x0102_0304_0506_0708;
+
 /// What is sent for a state with a generation of 0x0a0b, which the NIC numbers from 5 on.
 fn object(parameters: &Parameters<'_>, change: Change) -> Result<SaObject> {
     let (x, nic) = (TestState::changed(parameters, change)?, nic()?);
@@ -40,7 +43,7 @@ fn object(parameters: &Parameters<'_>, change: Change) -> Result<SaObject> {
         generation: 0x0a0b,
     };
     let mut object = SaObject::new_zeroed();
-    describe(&mut object, &x, handle, &checked, 5);
+    describe(&mut object, &x, handle, &checked, 5, IV_XOR);
     Ok(object)
 }
 

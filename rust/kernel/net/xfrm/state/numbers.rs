@@ -13,7 +13,10 @@ use super::{
     changing,
     State, //
 };
-use crate::net::xfrm::handle::Direction;
+use crate::{
+    bindings,
+    net::xfrm::handle::Direction, //
+};
 use kernel::prelude::*;
 
 /// Bytes of the bitmap of a window of `window` packets.
@@ -140,22 +143,40 @@ impl State {
     /// Takes the state's lock: not for callbacks that hold it. Key managers are not notified. Does not
     /// sleep.
     pub fn set_last_sent(&self, number: u64) {
-        if self.direction() != Some(Direction::Out) {
+        self.locked(|| {
+            // SAFETY: The lock is held.
+            unsafe { self.set_last_sent_locked(number) }
+        });
+    }
+
+    /// [`Self::set_last_sent`] for callbacks that may hold the state's lock. Then, or if others hold it for
+    /// long, this does nothing.
+    pub fn try_set_last_sent(&self, number: u64) {
+        // SAFETY: The structure is there by the type invariant, and with it the initialised lock.
+        if !unsafe { bindings::xfrm_state_trylock(self.as_raw()) } {
             return;
         }
-        self.locked(|| {
-            if number <= self.last_sent_locked() {
-                return;
-            }
-            match self.replay_esn() {
-                // SAFETY: The lock is held.
-                Some(esn) => unsafe { esn.set_last_sent(number, self.is_esn()) },
-                // SAFETY: The structure is there by the type invariant, and the lock keeps other writers
-                // out. CAST: Without ESN numbers have 32 bits.
-                None => unsafe {
-                    (&raw mut (*self.as_raw()).replay.oseq).write_volatile(number as u32)
-                },
-            }
-        });
+        // SAFETY: The lock was taken above.
+        unsafe { self.set_last_sent_locked(number) };
+        // SAFETY: As above, on this CPU: softirqs are off since.
+        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
+    }
+
+    /// # Safety
+    ///
+    /// The caller holds the state's lock.
+    unsafe fn set_last_sent_locked(&self, number: u64) {
+        if self.direction() != Some(Direction::Out) || number <= self.last_sent_locked() {
+            return;
+        }
+        match self.replay_esn() {
+            // SAFETY: The lock is held by the contract.
+            Some(esn) => unsafe { esn.set_last_sent(number, self.is_esn()) },
+            // SAFETY: The structure is there by the type invariant, and the lock keeps other writers out.
+            // CAST: Without ESN numbers have 32 bits.
+            None => unsafe {
+                (&raw mut (*self.as_raw()).replay.oseq).write_volatile(number as u32)
+            },
+        }
     }
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the user changes about a living state: its limits, and the ports of ESP in UDP.
+//!
+//! XFRM tells nobody (X16). But it adds a second state and deletes it for that, which is when the driver looks.
+
+use super::{
+    super::{
+        object,
+        Ipsec, //
+    },
+    object::describe,
+    told::Told, //
+};
+use crate::control::Control;
+use espnic_wire::admin::Command;
+use kernel::prelude::*;
+use kernel_net::net::xfrm::{
+    Direction,
+    Handle,
+    State, //
+};
+
+impl Ipsec {
+    /// Tells the NIC what the user has changed about SAs of packet offload. Sleeps.
+    pub(crate) fn follow_changes(&self, control: &Control) {
+        for direction in [Direction::Out, Direction::In] {
+            self.for_each_live(direction, |handle, x| {
+                self.follow_change(control, handle, x)
+            });
+        }
+    }
+
+    /// The same for one SA. If the NIC does not take it, this is tried again at the next reading; until then
+    /// the stack follows the new limits by what the NIC counts.
+    pub(super) fn follow_change(&self, control: &Control, handle: Handle, x: &State) {
+        let Some(told) = self.states.with_data(handle, |sa| sa.told).flatten() else {
+            return;
+        };
+        let news = Told::of(x, told.iv_xor);
+        if news == told {
+            return;
+        }
+        let mode = self.mode.lock();
+        if mode.resetting {
+            // The NIC gets all of the SA after it.
+            return;
+        }
+        match self.tell(control, handle, x, &news) {
+            Ok(()) => {
+                self.states.with_data(handle, |sa| sa.told = Some(news));
+                self.counters.changed.add(1);
+            }
+            Err(_) => self.counters.control_errors.add(1),
+        }
+    }
+
+    fn tell(&self, control: &Control, handle: Handle, x: &State, news: &Told) -> Result {
+        let checked = self.check_packet(x).map_err(|_| EINVAL)?;
+        let (obj_type, id) = object::name(handle);
+        // The NIC goes on with its own number.
+        let number = checked.number();
+        let describe = |object: &mut _| describe(object, x, handle, &checked, number, news.iv_xor);
+        object::send(control, describe, |object| Command::ObjModify {
+            obj_type,
+            id,
+            object,
+        })
+    }
+}

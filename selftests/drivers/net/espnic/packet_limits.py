@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Packet offload: lifetimes by packets, bytes and time, sequence numbers and their end.
+
+The NIC ends an SA to the packet, and says so by an event; the stack then notifies key managers as
+if it had counted itself. What was sent is counted on the wire.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
+from ksft import env, esp, ktap, netlink, packet, proc, traffic, xfrm  # noqa: E402
+
+REQID = 77
+WINDOW = 512
+SOFT, HARD = 1000, 3000
+SIZE = 972  # of a ping with 28 bytes of headers: 1000 bytes in ESP
+IN_ESP = 1000
+LAST = 0xFFFFFFFF
+NAMES = ("ipsec_events", "ipsec_events_lost", "ipsec_events_malformed")
+
+
+def _flow(cfg, out="", in_=""):
+    flow = esp.inner4(outer=4, reqid=REQID)
+    packet.protect(cfg, flow, out, in_)
+    return flow
+
+
+def _limit(kind, soft, hard):
+    return f"limit {kind}-soft {soft} limit {kind}-hard {hard}"
+
+
+def _pinger(cfg, flow, ns=None):
+    """Pings from the side under test, or from the peer."""
+    ends = (flow.dut_inner, flow.peer_inner)
+    src, dst = ends if ns is not cfg.peer else reversed(ends)
+    pinger = traffic.Pinger(ns or cfg.dut, src, dst)
+    ktap.defer(pinger.close)
+    return pinger
+
+
+def _send(pinger, count, size=SIZE):
+    """Send pings one after the other, as far as the stack takes them."""
+    for _ in range(count):
+        try:
+            pinger.send(bytes(size))
+        except OSError:
+            return
+
+
+def _gone(cfg, sa):
+    proc.wait_until(lambda: xfrm.state_text(cfg.dut, sa) is None, "the SA goes")
+
+
+def _told(expiries, sa, hard):
+    """Key managers hear of a limit, once; returns the notification."""
+    found = proc.wait_until(lambda: expiries.of(sa, hard), "the limit is reported")
+    ktap.equal(len(found), 1, f"notifications of a {'hard' if hard else 'soft'} limit")
+    return found[0]
+
+
+def _shown(cfg, sa):
+    """Packets and bytes in `ip -s xfrm state`."""
+    text = cfg.dut.cmd("ip", "-s", *sa.get().split())
+    size, packets = re.search(r"lifetime current:\s+(\d+)\(bytes\), (\d+)\(packets\)",
+                              text).groups()
+    return int(packets), int(size)
+
+
+def _wait_shown(cfg, sa, packets):
+    proc.wait_until(lambda: _shown(cfg, sa)[0] == packets, f"{packets} packets are shown")
+
+
+def _sent(cfg, watch):
+    watch.stop().prove_no_plaintext()
+    return watch.esp(cfg.netif_mac)
+
+
+def packets_out(cfg):
+    """Of nine pings five go out, the third one leads to a soft expiry and the fifth to a hard one,
+    each once; the events come through the queue."""
+    flow, expiries = _flow(cfg, _limit("packet", 3, 5)), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    ktap.equal(len(_sent(cfg, watch)), 5, "ESP packets sent")
+    ktap.at_least(_told(expiries, flow.out, hard=False).packets, 3, "packets at the soft limit")
+    ktap.equal(_told(expiries, flow.out, hard=True).packets, 5, "packets at the hard limit")
+    watch.expect_counters(dict(zip(NAMES, (2, 0, 0), strict=True)))
+
+
+def soft_once(cfg):
+    """A soft limit is reported once, also if more packets follow and are read, and nothing else
+    happens. `ip xfrm monitor` shows it."""
+    flow, expiries = _flow(cfg, "limit packet-soft 3"), netlink.Expiries(cfg.dut)
+    monitor = cfg.dut.spawn("ip", "xfrm", "monitor", "expire")
+    with cfg.dut:
+        sockets = "/proc/thread-self/net/netlink"
+        proc.wait_until(lambda: f" {monitor.pid} " in proc.read_file(sockets), "a monitor")
+    pinger = _pinger(cfg, flow)
+    for count in (3, 6, 9):
+        ktap.check(all(pinger.exchange(bytes(SIZE)) for _ in range(3)), "a ping was lost")
+        _wait_shown(cfg, flow.out, count)
+        _told(expiries, flow.out, hard=False)
+    text = proc.stop(monitor)[0]
+    ktap.equal(text.count(f"spi {flow.out.spi:#010x}"), 1, f"expiries in {text!r}")
+    ktap.contains(text, "hard 0", "ip xfrm monitor")
+
+
+def bytes_out(cfg):
+    """The packet that reaches a limit of bytes goes out, the next one does not."""
+    flow = _flow(cfg, _limit("byte", 2 * IN_ESP + 1, 4 * IN_ESP + 1))
+    expiries, watch = netlink.Expiries(cfg.dut), cfg.watch()
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    ktap.equal(len(_sent(cfg, watch)), 5, "ESP packets sent")
+    ktap.at_least(_told(expiries, flow.out, hard=False).bytes, 3 * IN_ESP, "bytes, soft")
+    ktap.equal(_told(expiries, flow.out, hard=True).bytes, 5 * IN_ESP, "bytes, hard")
+
+
+def _pour(cfg, flow, sa, ns):
+    """TCP from one side until the SA is gone."""
+    if ns is cfg.dut:
+        ends = cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner
+    else:
+        ends = cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner
+    with traffic.Pour(*ends):
+        _gone(cfg, sa)
+
+
+def packets_out_gso(cfg):
+    """TCP with segmentation offload: 3000 packets go out, not one more."""
+    flow, expiries = _flow(cfg, _limit("packet", SOFT, HARD)), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    _pour(cfg, flow, flow.out, cfg.dut)
+    packets = _sent(cfg, watch)
+    ktap.equal(len(packets), HARD, "ESP packets sent")
+    esp.unique(packets)
+    ktap.at_least(watch.driver.get("tx_tso_packets", 0), 10, "packets that the NIC has segmented")
+    ktap.at_least(_told(expiries, flow.out, hard=False).packets, SOFT, "packets, soft")
+    ktap.equal(_told(expiries, flow.out, hard=True).packets, HARD, "packets, hard")
+
+
+def bytes_out_gso(cfg):
+    """The same with a limit of bytes, which a packet of a whole segment reaches at most."""
+    limit = 2_000_000
+    flow, expiries = _flow(cfg, _limit("byte", limit // 2, limit)), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    _pour(cfg, flow, flow.out, cfg.dut)
+    packets = _sent(cfg, watch)
+    told = _told(expiries, flow.out, hard=True)
+    ktap.equal(told.packets, len(packets), "packets, hard")
+    ktap.check(limit <= told.bytes < limit + 1500, f"{told.bytes} bytes were sent")
+    _told(expiries, flow.out, hard=False)
+
+
+def packets_in(cfg):
+    """Of nine pings of the peer the NIC lets five in, and the SA goes."""
+    flow, expiries = _flow(cfg, in_=_limit("packet", 3, 5)), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    _send(_pinger(cfg, flow, cfg.peer), 9)
+    _gone(cfg, flow.in_)
+    replies = _sent(cfg, watch)
+    # the stack may hear of the end before the last ones that the NIC has let in
+    late = watch.driver.get("ipsec_packet_rx_drop_stale", 0)
+    ktap.equal(len(replies) + late, 5, "replies, and packets that were late")
+    watch.expect_counters({"ipsec_packet_rx_packets": len(replies)})
+    ktap.at_least(_told(expiries, flow.in_, hard=False).packets, 3, "packets at the soft limit")
+    ktap.equal(_told(expiries, flow.in_, hard=True).packets, 5, "packets at the hard limit")
+
+
+def bytes_in_tcp(cfg):
+    """The peer's TCP is let in up to a limit of bytes."""
+    limit = 1_000_000
+    flow, expiries = _flow(cfg, in_=_limit("byte", limit // 2, limit)), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    _pour(cfg, flow, flow.in_, cfg.peer)
+    watch.stop()
+    told = _told(expiries, flow.in_, hard=True)
+    ktap.check(limit <= told.bytes < limit + 1500, f"{told.bytes} bytes were let in")
+    late = watch.driver.get("ipsec_packet_rx_drop_stale", 0)
+    watch.expect_counters({"ipsec_packet_rx_packets": told.packets - late})
+    _told(expiries, flow.in_, hard=False)
+
+
+def by_time(cfg):
+    """A limit of time works beside others that are not reached."""
+    words = f"{_limit('packet', 1000, 2000)} {_limit('time', 1, 2)}"
+    expiries = netlink.Expiries(cfg.dut)
+    flow = _flow(cfg, words)
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner)
+    _gone(cfg, flow.out)
+    _told(expiries, flow.out, hard=False)
+    _told(expiries, flow.out, hard=True)
+
+
+def unused(cfg):
+    """Time of use begins with the first packet: an SA without one does not end by it."""
+    flow, expiries = _flow(cfg, "limit time-use-hard 1"), netlink.Expiries(cfg.dut)
+    with traffic.Stream(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner) as stream:
+        stream.advance(20)
+        before = _shown(cfg, flow.in_)
+        proc.wait_until(lambda: _shown(cfg, flow.in_) != before, "the NIC's counters are read")
+    text = cfg.dut.cmd("ip", "-s", *flow.out.get().split())
+    ktap.contains(text, "use -", "an SA without packets")
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner)
+    _told(expiries, flow.out, hard=True)
+
+
+def shown(cfg):
+    """`ip -s xfrm state` shows packets, bytes, and the numbers of either direction."""
+    flow = _flow(cfg)
+    for _ in range(2):
+        traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [SIZE] * 4)
+    for sa in (flow.out, flow.in_):
+        _wait_shown(cfg, sa, 8)
+        ktap.equal(_shown(cfg, sa), (8, 8 * IN_ESP), "packets and bytes")
+    ktap.contains(xfrm.state_text(cfg.dut, flow.out), "oseq 0x8", "outbound")
+    ktap.contains(xfrm.state_text(cfg.dut, flow.in_), "seq 0x8,", "inbound")
+
+
+def _esn(cfg, start):
+    """ESN both ways, from the same number on."""
+    flow = esp.inner4(outer=4, reqid=REQID)
+    ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
+    cfg.dut.ip(*packet.dut_policies(cfg, flow))
+    esp.peer_esn(cfg, flow, WINDOW, start, start)
+    netlink.add_sa(cfg.dut, flow.in_, netlink.Esn(WINDOW, seq=start), "in", cfg.netif, True)
+    netlink.add_sa(cfg.dut, flow.out, netlink.Esn(oseq=start), "out", cfg.netif, True)
+    return flow
+
+
+def esn_goes_on(cfg):
+    """With ESN numbers go on behind 2^32, both ways, and the high half is shown."""
+    # the NIC's window begins behind the number that it is told
+    flow = _esn(cfg, LAST - WINDOW - 3)
+    cfg.peer.ip(flow.in_.delete())
+    netlink.add_sa(cfg.peer, flow.in_, netlink.Esn(oseq=LAST - 3), "out")
+    cfg.dut.ip(flow.out.delete())
+    netlink.add_sa(cfg.dut, flow.out, netlink.Esn(oseq=LAST - 3), "out", cfg.netif, True)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [SIZE] * 8)
+    packet.prove(cfg, watch, 8)
+    esp.unique(watch.esp(cfg.netif_mac))
+    for sa in (flow.out, flow.in_):
+        _wait_shown(cfg, sa, 8)
+    ktap.equal(xfrm.numbers(cfg.dut, flow.out).oseq, LAST + 5, "the last number sent")
+    ktap.equal(xfrm.numbers(cfg.dut, flow.in_).seq, LAST + 5, "the highest number received")
+
+
+def numbers_end(cfg):
+    """Without ESN the NIC stops behind 2^32 - 1, and the SA expires."""
+    flow, expiries = _flow(cfg, f"replay-oseq {LAST - 3:#x}"), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    packets = _sent(cfg, watch)
+    ktap.equal([one.seq for one in packets], [LAST - 2, LAST - 1, LAST], "numbers on the wire")
+    _told(expiries, flow.out, hard=True)
+
+
+def numbers_end_gso(cfg):
+    """The same in the middle of a packet that the NIC segments."""
+    flow = _flow(cfg, f"replay-oseq {LAST - 500:#x}")
+    watch = cfg.watch()
+    _pour(cfg, flow, flow.out, cfg.dut)
+    packets = _sent(cfg, watch)
+    ktap.equal(len(packets), 500, "ESP packets sent")
+    ktap.equal(max(one.seq for one in packets), LAST, "the highest number")
+    esp.unique(packets)
+
+
+def no_numbers_left(cfg):
+    """An SA without a number left is refused."""
+    sa = esp.inner4(outer=4, reqid=REQID).out
+    ktap.defer(xfrm.flush, cfg.dut)
+    line = sa.add(f"replay-oseq {LAST:#x} {packet.offload(cfg, 'out')}")
+    result = cfg.dut.run("ip", *shlex.split(line))
+    ktap.check(result.returncode, "the SA was added")
+    ktap.contains(result.stderr, "numbers are nearly used up", "message")
+
+
+def added_again(cfg):
+    """An SA that is shown, deleted at once, and added again with its key and the number that was
+    shown, uses no number twice, also behind a packet that the NIC has segmented."""
+    flow = _flow(cfg)
+    watch = cfg.watch()
+    for _ in range(4):
+        traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * 3)
+        traffic.tcp(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, 64 * 1024)
+        text = xfrm.state_text(cfg.dut, flow.out)
+        number = int(re.search(r"oseq 0x([0-9a-f]+)", text)[1], 16)
+        cfg.dut.ip(flow.out.delete(),
+                   flow.out.add(f"replay-oseq {number:#x} {packet.offload(cfg, 'out')}"))
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * 3)
+    packets = _sent(cfg, watch)
+    esp.unique(packets, "seq")
+    ktap.check(max(one.seq for one in packets) < 2 * len(packets), "numbers were left out")
+
+
+def _change(cfg, flow, words, changes=1):
+    """Change the limits of the outbound SA, and wait until the NIC knows."""
+    before = cfg.driver_counters()["ipsec_sa_changed"]
+    cfg.dut.ip(flow.out.add(f"{words} {packet.offload(cfg, 'out')}", "update"))
+    proc.wait_until(lambda: cfg.driver_counters()["ipsec_sa_changed"] - before == changes,
+                    "the NIC knows the new limits")
+
+
+def limits_given_later(cfg):
+    """`ip xfrm state update` gives an SA limits, which the NIC keeps to the packet; what was sent
+    before counts."""
+    flow, expiries = _flow(cfg), netlink.Expiries(cfg.dut)
+    watch = cfg.watch()
+    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [SIZE] * 5)
+    _change(cfg, flow, _limit("packet", 7, 9))
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    packets = _sent(cfg, watch)
+    ktap.equal([one.seq for one in packets], list(range(1, 10)), "numbers on the wire")
+    esp.unique(packets)
+    _told(expiries, flow.out, hard=False)
+    ktap.equal(_told(expiries, flow.out, hard=True).packets, 9, "packets at the hard limit")
+
+
+def limits_moved(cfg):
+    """An update moves limits up before they are reached, and takes them away."""
+    flow = _flow(cfg, _limit("packet", 3, 5))
+    pinger = _pinger(cfg, flow)
+    watch = cfg.watch()
+    ktap.check(all(pinger.exchange(bytes(SIZE)) for _ in range(4)), "a ping was lost")
+    _change(cfg, flow, _limit("packet", 8, 10))
+    ktap.check(all(pinger.exchange(bytes(SIZE)) for _ in range(5)), "a ping was lost")
+    _change(cfg, flow, "")
+    ktap.check(all(pinger.exchange(bytes(SIZE)) for _ in range(5)), "a ping was lost")
+    packet.prove(cfg, watch, 14)
+    esp.unique(watch.esp(cfg.netif_mac))
+
+
+def limits_refused_later(cfg):
+    """An update with limits that make no sense is refused, and the SA keeps its own."""
+    flow = _flow(cfg, _limit("packet", 3, 5))
+    line = flow.out.add(f"{_limit('packet', 9, 8)} {packet.offload(cfg, 'out')}", "update")
+    result = cfg.dut.run("ip", *shlex.split(line))
+    ktap.check(result.returncode, "the update was accepted")
+    ktap.contains(result.stderr, "below the hard one", "message")
+    watch = cfg.watch()
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    ktap.equal(len(_sent(cfg, watch)), 5, "ESP packets sent")
+
+
+CASES = [packets_out, soft_once, bytes_out, packets_out_gso, bytes_out_gso, packets_in,
+         bytes_in_tcp, by_time, unused, shown, esn_goes_on, numbers_end, numbers_end_gso,
+         no_numbers_left, added_again, limits_given_later, limits_moved, limits_refused_later]
+
+if __name__ == "__main__":
+    ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
