@@ -27,6 +27,7 @@ mod record;
 mod room;
 mod rx;
 mod sa;
+mod sent;
 mod session;
 mod sparse;
 mod spi;

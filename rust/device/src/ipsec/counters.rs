@@ -3,7 +3,7 @@
 //! Counters of inline IPsec. Names are stable: tests and people read them.
 
 use super::drop::{RxDrop, TxDrop};
-use super::tx::Sent;
+use super::sent::Sent;
 use crate::stats::counters;
 use espnic_esp::decap;
 use espnic_esp::engine::Error;
@@ -158,8 +158,8 @@ impl Tally {
     /// Counts a frame of the guest and what it became.
     #[inline]
     pub(super) fn transmitted(&mut self, hdr: &NetHdr48, sent: Sent) {
-        self.tx_packets += sent.frames as u64;
-        self.tx_bytes += sent.bytes as u64;
+        self.tx_packets += u64::from(sent.frames);
+        self.tx_bytes += u64::from(sent.bytes);
         if hdr.net.gso_type != hdr::GSO_NONE {
             self.tx_gso += 1;
         } else if hdr.has(hdr::F_NEEDS_CSUM) {

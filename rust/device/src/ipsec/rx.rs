@@ -50,11 +50,10 @@ pub(super) fn process(
         frame,
         by_rule,
     } = inbound;
-    let found = match *by_rule {
-        true => packet::rx::find(frame),
-        false => esp::find(frame, frame.layers()),
-    };
-    let Some(esp) = found else {
+    let Some(esp) = esp::find(frame, frame.layers()) else {
+        if *by_rule {
+            in_udp6(tables, counters, tally, faults, events, inbound, now);
+        }
         return;
     };
     let Some(sa) = tables.inbound(&esp, frame, *by_rule) else {
@@ -71,6 +70,30 @@ pub(super) fn process(
         Mode::Packet(mode) => packet::rx::process(
             counters, tally, faults, events, sa, mode, &esp, frame, hdr, now,
         ),
+    }
+}
+
+/// ESP in UDP over IPv6, which only SAs of the standard have. Apart from the others, because two ways to find
+/// a packet would cost those that are found by the first one.
+#[cold]
+fn in_udp6(
+    tables: &Tables,
+    counters: &Counters,
+    tally: &mut Tally,
+    faults: &Faults,
+    events: &Events,
+    inbound: &mut Inbound,
+    now: u64,
+) {
+    let Inbound { hdr, frame, .. } = inbound;
+    let Some(esp) = esp::find_in_udp6(frame, frame.layers()) else {
+        return;
+    };
+    let sa = tables.inbound(&esp, frame, true);
+    if let Some((sa, Mode::Packet(mode))) = sa.map(|sa| (sa, &sa.mode)) {
+        packet::rx::process(
+            counters, tally, faults, events, sa, mode, &esp, frame, hdr, now,
+        );
     }
 }
 

@@ -9,7 +9,6 @@ use super::faults::Faults;
 use super::room::Room;
 use super::rx::Inbound;
 use super::table::{Slots, Tables};
-use super::tx::Sent;
 use super::{record, rx, tx};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -48,8 +47,8 @@ impl Session<'_> {
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
         let before = out.len();
-        let sent = tx::protect(&self.tables, self.events, hdr, frame, longest, out);
-        match sent.and_then(|sent| self.without_end(sent)) {
+        let (counters, events) = (self.counters, self.events);
+        match tx::protect(&self.tables, counters, events, hdr, frame, longest, out) {
             Ok(sent) => {
                 self.tally.transmitted(hdr, sent);
                 if self.faults.spoil_padding() {
@@ -63,23 +62,6 @@ impl Session<'_> {
                 self.counters.dropped(drop, 1);
                 Err(drop)
             }
-        }
-    }
-
-    /// Counts what was not sent because the SA ended. If that is all, it is an error, which will count once
-    /// more.
-    #[inline]
-    fn without_end(&self, sent: Sent) -> Result<Sent, TxDrop> {
-        if sent.beyond == 0 {
-            return Ok(sent);
-        }
-        let nothing = sent.frames == 0;
-        let beyond = u64::from(sent.beyond) - u64::from(nothing);
-        self.counters.dropped(sent.end, beyond);
-        if nothing {
-            Err(sent.end)
-        } else {
-            Ok(sent)
         }
     }
 

@@ -2,40 +2,17 @@
 
 //! Outbound packets: from the driver to the wire.
 
+use super::counters::Counters;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::sa::{Mode, Sa};
+use super::sent::Sent;
 use super::table::Tables;
 use super::{crypto, packet};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa as wire;
-
-/// What became of a frame.
-pub(super) struct Sent {
-    /// Frames on the wire.
-    pub(super) frames: usize,
-    /// Bytes in all of them.
-    pub(super) bytes: usize,
-    /// Packets that were not sent, because the SA ended.
-    pub(super) beyond: u32,
-    /// Why they were not.
-    pub(super) end: TxDrop,
-}
-
-impl Sent {
-    /// Everything was sent.
-    #[inline]
-    pub(super) fn all(frames: usize, bytes: usize) -> Self {
-        Self {
-            frames,
-            bytes,
-            beyond: 0,
-            end: TxDrop::Limit,
-        }
-    }
-}
 
 /// Encrypts `frame` and appends what goes to the wire to `out`: one frame, or all segments of it. A
 /// single frame is moved out of `frame`.
@@ -44,6 +21,7 @@ impl Sent {
 #[inline]
 pub(super) fn protect(
     tables: &Tables,
+    counters: &Counters,
     events: &Events,
     hdr: &NetHdr48,
     frame: &mut Frame,
@@ -56,18 +34,14 @@ pub(super) fn protect(
     let sa = find(tables, hdr)?;
     // Without the flag that part of the header is not there.
     let extended = hdr.has(hdr::F_X_SEC);
-    let (op, generation) = match extended {
-        true => (hdr.sec.sec_op, hdr.sec.generation.get()),
-        false => (hdr::SEC_OP_STANDARD, 0),
-    };
-    match (&sa.mode, op) {
-        (Mode::Crypto(_), hdr::SEC_OP_CRYPTO_ONLY) => {
-            check_generation(sa, generation)?;
+    let is_crypto_only = extended && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
+    match &sa.mode {
+        Mode::Crypto(_) if is_crypto_only => {
+            check_generation(sa, hdr.sec.generation.get())?;
             crypto::tx::protect(sa, hdr, frame, longest, out)
         }
-        (Mode::Packet(mode), hdr::SEC_OP_STANDARD) if mode.x_ipsec == extended => {
-            check_generation(sa, generation)?;
-            packet::tx::protect(sa, mode, events, hdr, frame, longest, out)
+        Mode::Packet(mode) if mode.x_ipsec == extended => {
+            packet::tx::protect(sa, mode, counters, events, hdr, frame, longest, out)
         }
         _ => Err(TxDrop::Unsupported),
     }
@@ -83,7 +57,7 @@ fn find<'a>(tables: &'a Tables, hdr: &NetHdr48) -> Result<&'a Sa, TxDrop> {
 }
 
 #[inline]
-fn check_generation(sa: &Sa, generation: u16) -> Result<(), TxDrop> {
+pub(super) fn check_generation(sa: &Sa, generation: u16) -> Result<(), TxDrop> {
     (sa.generation == generation)
         .then_some(())
         .ok_or(TxDrop::Stale)

@@ -4,7 +4,7 @@
 
 use super::super::drop::TxDrop;
 use super::super::sa::Sa;
-use super::super::tx::Sent;
+use super::super::sent::Sent;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use espnic_esp::engine;
@@ -27,9 +27,10 @@ pub(in super::super) fn protect(
             return Err(TxDrop::Long);
         }
         single(sa, hdr, frame)?;
-        let bytes = frame.len();
+        // At most the longest frame.
+        let bytes = frame.len() as u32;
         out.push(std::mem::take(frame));
-        return Ok(Sent::all(1, bytes));
+        return Ok(Sent { frames: 1, bytes });
     }
     let before = out.len();
     segmented(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
@@ -95,7 +96,10 @@ fn segmented(
     if segments.longest() > longest {
         return Err(TxDrop::Long);
     }
-    let mut sent = Sent::all(segments.count(), 0);
+    let mut sent = Sent {
+        frames: 0,
+        bytes: 0,
+    };
     for index in 0..segments.count() {
         let len = segments.len(index);
         let mut segment = out.buffer(len);
@@ -104,7 +108,8 @@ fn segmented(
         let trailer_len = segments.trailer_len(index);
         let packet = segment.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
         seal(sa, seq::hi(number), trailer_len, packet)?;
-        sent.bytes += len;
+        sent.frames += 1;
+        sent.bytes += len as u32;
         // All headers but the lengths are those of the frame.
         out.push(Frame::with_layers(segment, frame.layers().ending_at(len)));
     }

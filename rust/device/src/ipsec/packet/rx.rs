@@ -20,7 +20,7 @@ use espnic_esp::inner;
 use espnic_esp::ip::{
     put_be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP,
 };
-use espnic_esp::packet::{self, Esp};
+use espnic_esp::packet::Esp;
 use espnic_esp::seq;
 use espnic_wire::hdr::{self, NetHdr48};
 
@@ -35,12 +35,6 @@ struct Opened {
     checksum: bool,
     /// The SA is past a soft limit.
     soft: bool,
-}
-
-/// The ESP packet in a frame that a rule sends to IPsec.
-#[inline]
-pub(in super::super) fn find(frame: &Frame) -> Option<Esp> {
-    packet::find(frame, frame.layers()).or_else(|| packet::find_in_udp6(frame, frame.layers()))
 }
 
 /// See [`super::super::Ipsec::receive`], of a packet with its SA. `now` is the time of

@@ -5,10 +5,12 @@
 //! Whatever is refused stays in the caller's frame, so nothing of it can go out in the clear. A number is
 //! only taken when everything that can be wrong with the packet has been looked at.
 
+use super::super::counters::Counters;
 use super::super::drop::TxDrop;
 use super::super::events::Events;
 use super::super::sa::Sa;
-use super::super::tx::Sent;
+use super::super::sent::Sent;
+use super::super::tx::check_generation;
 use super::sa::{Numbers, Packet, Sender, Way};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -25,11 +27,13 @@ use espnic_wire::hdr::{self, NetHdr48};
 /// Length of the two Ethernet addresses, which stay.
 const ADDRESSES: usize = ETH_HLEN - 2;
 
-/// See [`super::super::tx::protect`], of an SA whose generation is right.
+/// See [`super::super::tx::protect`], of an SA that was found.
 #[inline(never)]
+#[allow(clippy::too_many_arguments)]
 pub(in super::super) fn protect(
     sa: &Sa,
     mode: &Packet,
+    counters: &Counters,
     events: &Events,
     hdr: &NetHdr48,
     frame: &mut Frame,
@@ -39,11 +43,13 @@ pub(in super::super) fn protect(
     let Way::Out(sender) = &mode.way else {
         return Err(TxDrop::NoSa);
     };
+    check_mark(sa, mode, hdr)?;
     let before = out.len();
     let way = Transmission {
         sa,
         mode,
         sender,
+        counters,
         events,
         longest,
     };
@@ -54,11 +60,23 @@ pub(in super::super) fn protect(
     sent.inspect_err(|_| out.truncate(before))
 }
 
+/// Whether the header names this kind of SA, and this generation; without the extension it cannot.
+fn check_mark(sa: &Sa, mode: &Packet, hdr: &NetHdr48) -> Result<(), TxDrop> {
+    if !mode.x_ipsec {
+        return Ok(());
+    }
+    if hdr.sec.sec_op != hdr::SEC_OP_STANDARD {
+        return Err(TxDrop::Unsupported);
+    }
+    check_generation(sa, hdr.sec.generation.get())
+}
+
 /// The SA of a packet, and what it must fit.
 struct Transmission<'a> {
     sa: &'a Sa,
     mode: &'a Packet,
     sender: &'a Sender,
+    counters: &'a Counters,
     events: &'a Events,
     /// Most bytes of a frame on the wire.
     longest: usize,
@@ -74,20 +92,17 @@ impl Transmission<'_> {
         let clear = frame.get(..ip.end).ok_or(TxDrop::Format)?;
         let plan = self.plan(clear)?;
         let batch = Batch::one(payload_len(&plan, self.sa));
-        let numbers = self.number(&batch, plan.needs_id);
-        if numbers.count == 0 {
-            return Ok(nothing(&numbers, 1));
-        }
+        let numbers = self.number(&batch, plan.needs_id)?;
         let mut buffer = out.buffer(ETH_HLEN + plan.len);
         let room = buffer
             .get_mut(plan.room..)
             .and_then(|room| room.get_mut(..clear.len()));
         room.ok_or(TxDrop::Format)?.copy_from_slice(clear);
         self.finish(&plan, &numbers.nth(0), clear, &mut buffer)?;
-        let bytes = buffer.len();
+        let bytes = buffer.len() as u32;
         out.push(buffer);
         out.recycle(std::mem::take(frame));
-        Ok(Sent::all(1, bytes))
+        Ok(Sent { frames: 1, bytes })
     }
 
     fn segmented(&self, hdr: &NetHdr48, frame: &Frame, out: &mut Frames) -> Result<Sent, TxDrop> {
@@ -104,8 +119,11 @@ impl Transmission<'_> {
             each: payload_len(&first, self.sa),
             last: payload_len(&last, self.sa),
         };
-        let numbers = self.number(&batch, first.needs_id || last.needs_id);
-        let mut sent = nothing(&numbers, count);
+        let numbers = self.number(&batch, first.needs_id || last.needs_id)?;
+        let mut sent = Sent {
+            frames: 0,
+            bytes: 0,
+        };
         for index in 0..numbers.count {
             let number = numbers.nth(index);
             let index = index as usize;
@@ -118,17 +136,26 @@ impl Transmission<'_> {
             segments.write(index, room.ok_or(TxDrop::Format)?)?;
             self.finish(plan, &number, frame, &mut buffer)?;
             sent.frames += 1;
-            sent.bytes += buffer.len();
+            sent.bytes += buffer.len() as u32;
             out.push(buffer);
         }
         Ok(sent)
     }
 
-    /// Takes numbers, and reports what ends with them.
-    fn number(&self, batch: &Batch, needs_id: bool) -> Numbers {
+    /// Takes numbers, and reports what ends with them. Packets without one are never sent: they are counted, and
+    /// if that is all of them it is an error, which counts once more.
+    fn number(&self, batch: &Batch, needs_id: bool) -> Result<Numbers, TxDrop> {
         let numbers = self.sender.number(batch, needs_id);
         self.mode.report(self.sa.id, &numbers.news, self.events);
-        numbers
+        let beyond = u64::from(batch.packets.saturating_sub(numbers.count));
+        if numbers.count == 0 {
+            self.counters.dropped(numbers.end, beyond.saturating_sub(1));
+            return Err(numbers.end);
+        }
+        if beyond > 0 {
+            self.counters.dropped(numbers.end, beyond);
+        }
+        Ok(numbers)
     }
 
     /// What becomes of the packet in a frame that ends with it.
@@ -200,15 +227,6 @@ impl Numbers {
             // Truncated as the counter is.
             id: self.id.wrapping_add(index as u16),
         }
-    }
-}
-
-/// Of `packets` packets nothing has been sent yet; those without a number never will.
-fn nothing(numbers: &Numbers, packets: u32) -> Sent {
-    Sent {
-        beyond: packets.saturating_sub(numbers.count),
-        end: numbers.end,
-        ..Sent::all(0, 0)
     }
 }
 
