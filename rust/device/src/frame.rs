@@ -84,18 +84,36 @@ impl Frame {
         from: usize,
         action: impl FnOnce(&[u8], &mut [u8]) -> R,
     ) -> Option<R> {
+        // Asked before, while the compiler may know what the answer is.
+        let in_headers = from < self.layers.end_of_headers();
         let (front, rest) = self.bytes.split_at_mut_checked(from)?;
         let result = action(front, rest);
-        if from < self.layers.end_of_headers() {
-            self.layers = Layers::find(&self.bytes);
+        if in_headers {
+            self.look_again();
         }
         debug_assert_eq!(self.layers, Layers::find(&self.bytes));
         Some(result)
     }
 
+    /// The bytes from `from` on, to be changed; `None` if there may be headers among them.
+    // Always: encryption and decryption of every packet use it.
+    #[inline(always)]
+    pub fn behind_headers(&mut self, from: usize) -> Option<&mut [u8]> {
+        match from >= self.layers.end_of_headers() {
+            true => self.bytes.get_mut(from..),
+            false => None,
+        }
+    }
+
     /// Cuts the frame to `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
+        self.look_again();
+    }
+
+    /// Cold, so that it does not stand in the way of packets whose headers stay as they are.
+    #[cold]
+    fn look_again(&mut self) {
         self.layers = Layers::find(&self.bytes);
     }
 }

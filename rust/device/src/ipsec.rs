@@ -23,6 +23,7 @@ mod key_table;
 mod last;
 mod object;
 mod packet;
+mod receiver;
 mod record;
 mod room;
 mod rx;

@@ -2,7 +2,7 @@
 
 //! AEADs in ESP: nonce, additional data, and the places of the parts (RFC 4106, RFC 7634).
 
-use crate::engine::{CipherError, Transform, IV_LEN, LONG_IV_LEN};
+use crate::engine::{CipherError, Progress, Transform, IV_LEN, LONG_IV_LEN};
 use crate::packet::ESP_HLEN;
 use crate::seq;
 
@@ -10,8 +10,7 @@ use crate::seq;
 pub const SALT_LEN: usize = 4;
 /// Nonce in bytes: salt and IV.
 pub const NONCE_LEN: usize = SALT_LEN + IV_LEN;
-/// ICV of AEADs in bytes, the longest.
-pub const TAG_LEN: usize = 16;
+pub use crate::engine::TAG_LEN;
 
 /// An AEAD with its key.
 ///
@@ -43,6 +42,30 @@ pub trait Aead {
         text: &mut [u8],
         icv: &[u8],
     ) -> Result<(), CipherError>;
+
+    /// See [`Transform::begin_open`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Aead::open`].
+    #[inline]
+    fn begin_open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &[u8],
+        _computed: &mut [u8; TAG_LEN],
+    ) -> Result<Progress, CipherError> {
+        self.open(nonce, aad, text, icv)
+            .map(|()| Progress::Verified)
+    }
+
+    /// See [`Transform::is_right`]; `icv` is that of the packet.
+    #[inline]
+    fn is_right(&self, _icv: &[u8], _computed: &[u8; TAG_LEN]) -> bool {
+        false
+    }
 }
 
 /// An AEAD as an ESP transform. The salt is key material: it has no `Debug`, and its owner must erase it.
@@ -77,6 +100,53 @@ impl<A: Aead> Transform for EspAead<A> {
         };
         let aad = extended(parts.header, hi);
         self.aead.open(&nonce, &aad, parts.text, parts.icv)
+    }
+
+    #[inline(always)]
+    fn begin_open(
+        &self,
+        esn_hi: Option<u32>,
+        esp: &mut [u8],
+        computed: &mut [u8; TAG_LEN],
+    ) -> Result<Progress, CipherError> {
+        let Parts {
+            header,
+            iv,
+            text,
+            icv,
+        } = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
+        let nonce = nonce(&self.salt, iv);
+        let Some(hi) = esn_hi else {
+            return self.aead.begin_open(&nonce, header, text, icv, computed);
+        };
+        let aad = extended(header, hi);
+        self.aead.begin_open(&nonce, &aad, text, icv, computed)
+    }
+
+    #[inline(always)]
+    fn is_right(&self, esp: &[u8], computed: &[u8; TAG_LEN]) -> bool {
+        let start = esp.len().checked_sub(self.icv_len.into());
+        start
+            .and_then(|start| esp.get(start..))
+            .is_some_and(|icv| self.aead.is_right(icv, computed))
+    }
+
+    #[cold]
+    fn close(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
+        // Encrypting with the same nonce does it. The ICV that comes out is not the packet's.
+        let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
+        let mut icv = [0; TAG_LEN];
+        let icv = icv
+            .get_mut(..self.icv_len.into())
+            .ok_or(CipherError::Unsupported)?;
+        let nonce = nonce(&self.salt, parts.iv);
+        match esn_hi {
+            Some(hi) => {
+                let aad = extended(parts.header, hi);
+                self.aead.seal(&nonce, &aad, parts.text, icv)
+            }
+            None => self.aead.seal(&nonce, parts.header, parts.text, icv),
+        }
     }
 
     fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
@@ -125,8 +195,14 @@ pub fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
 /// Additional authenticated data with ESN (RFC 4106 section 5): the ESP header with the high half of the
 /// sequence number in its middle. Without ESN it is the header as it is.
 #[inline]
-const fn extended(header: &[u8; ESP_HLEN], esn_hi: u32) -> [u8; ESP_HLEN + 4] {
-    let [s0, s1, s2, s3, l0, l1, l2, l3] = *header;
-    let [h0, h1, h2, h3] = esn_hi.to_be_bytes();
-    [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3]
+fn extended(header: &[u8; ESP_HLEN], esn_hi: u32) -> [u8; ESP_HLEN + 4] {
+    // In words, as for the nonce.
+    let header = u64::from_le_bytes(*header);
+    let esn_hi = u32::from_le_bytes(esn_hi.to_be_bytes());
+    let start = u64::from(seq::lo(header)) | (u64::from(esn_hi) << 32);
+    let mut extended = [0; ESP_HLEN + 4];
+    let (low, high) = extended.split_at_mut(8);
+    low.copy_from_slice(&start.to_le_bytes());
+    high.copy_from_slice(&seq::hi(header).to_le_bytes());
+    extended
 }

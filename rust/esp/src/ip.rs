@@ -20,6 +20,10 @@ pub const MAX_LINK_HLEN: usize = ETH_HLEN + MAX_VLAN_TAGS * VLAN_HLEN;
 pub const IPV4_HLEN: usize = 20;
 /// IPv6 header in bytes, without extension headers.
 pub const IPV6_HLEN: usize = 40;
+/// [`Ip::transport`] without VLAN tags and options.
+const IPV4_TRANSPORT: u8 = (ETH_HLEN + IPV4_HLEN) as u8;
+/// [`Ip::transport`] without VLAN tags.
+const IPV6_TRANSPORT: u8 = (ETH_HLEN + IPV6_HLEN) as u8;
 /// UDP header in bytes.
 pub const UDP_HLEN: usize = 8;
 
@@ -284,6 +288,30 @@ impl Layers {
             protocol: self.protocol,
             fragment,
         })
+    }
+
+    /// The IP header if it has neither tags in front of it nor options, and is not of a fragment. Whether
+    /// all of the packet is there is not known.
+    #[inline(always)]
+    pub(crate) fn simple_ip(&self) -> Option<Ip> {
+        let v6 = self.network == Network::V6;
+        // With tags or options it would begin later.
+        let transport = if v6 { IPV6_TRANSPORT } else { IPV4_TRANSPORT };
+        let simple = (v6 || self.network == Network::V4) && self.transport == transport;
+        simple.then_some(Ip {
+            v6,
+            network: ETH_HLEN,
+            transport: self.transport.into(),
+            end: self.end as usize,
+            protocol: self.protocol,
+            fragment: false,
+        })
+    }
+
+    /// [`Ip::transport`] and [`Ip::protocol`], or zeroes.
+    #[inline(always)]
+    pub(crate) fn transport(&self) -> (usize, u8) {
+        (self.transport.into(), self.protocol)
     }
 
     /// The IP packet, which ends before the frame, of `len` bytes, does.

@@ -45,8 +45,13 @@ impl Esp {
 
     /// Source and destination address of the outer IP header of the packet, which was found in `frame`.
     pub fn addresses(&self, frame: &[u8]) -> Option<[Address; 2]> {
-        ip::addresses(frame.get(ETH_HLEN..)?, self.v6)
+        addresses(frame, self.v6)
     }
+}
+
+/// Source and destination address of the outer IP header of an ESP packet that was found in `frame`.
+pub fn addresses(frame: &[u8], v6: bool) -> Option<[Address; 2]> {
+    ip::addresses(frame.get(ETH_HLEN..)?, v6)
 }
 
 /// Finds the ESP packet in an Ethernet frame with these `layers`; `None` if there is none of the
@@ -94,14 +99,12 @@ pub fn range(frame: &[u8], layers: &Layers) -> Option<Range<usize>> {
 /// before the turn of the packet comes.
 #[inline]
 pub fn peek_spi(frame: &[u8], layers: &Layers) -> u32 {
-    let Some(ip) = layers.ip() else {
-        return 0;
-    };
-    let skip = match ip.protocol {
+    let (transport, protocol) = layers.transport();
+    let skip = match protocol {
         IPPROTO_UDP => UDP_HLEN,
         _ => 0,
     };
-    be32(frame, ip.transport.saturating_add(skip)).unwrap_or(0)
+    be32(frame, transport.saturating_add(skip)).unwrap_or(0)
 }
 
 /// Finds the ESP packet in a frame that will be segmented. The length in its IP header has no meaning; the
@@ -122,9 +125,7 @@ pub fn find_unsegmented(frame: &[u8], layers: &Layers) -> Option<Esp> {
 /// compared with that of the frame.
 #[inline(always)]
 fn header(layers: &Layers) -> Option<Ip> {
-    layers
-        .ip()
-        .filter(|ip| ip.network == ETH_HLEN && ip.has_no_options() && !ip.fragment)
+    layers.simple_ip()
 }
 
 /// The ESP packet in the UDP packet `packet`, the payload of `ip`.

@@ -122,6 +122,12 @@ impl Faults {
         self.take(&self.unsupported)
     }
 
+    /// Whether [`Self::mark`] may have something to do.
+    #[inline]
+    pub(super) fn are_marking(&self) -> bool {
+        self.delete_requests.load(Ordering::Relaxed) != 0
+    }
+
     /// Marks a received packet, whose header is `hdr`, if such a fault is due.
     #[inline]
     pub(super) fn mark(&self, hdr: &mut NetHdr48) {
@@ -169,13 +175,19 @@ impl Faults {
     }
 
     /// Takes one of the faults in `left` and counts it; false if none is left.
+    // Always: it is asked for every packet, and there is nearly never one.
+    #[inline(always)]
     fn take(&self, left: &AtomicU32) -> bool {
-        let took = left.load(Ordering::Relaxed) > 0
-            && left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok();
+        left.load(Ordering::Relaxed) != 0 && self.take_one(left)
+    }
+
+    #[cold]
+    fn take_one(&self, left: &AtomicU32) -> bool {
+        let took = left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
         if took {
             self.count();
         }

@@ -112,6 +112,12 @@ impl Room {
         self.chosen.store(id, Ordering::Relaxed);
     }
 
+    /// Whether [`Self::mark`] may have something to do.
+    #[inline]
+    pub(super) fn is_asking(&self) -> bool {
+        self.chosen.load(Ordering::Relaxed) != NOTHING
+    }
+
     /// Marks a received packet, whose header is `hdr`, if its SA is the one that was chosen.
     #[inline]
     pub(super) fn mark(&self, tables: &Tables, hdr: &mut NetHdr48) {

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Inbound packets: from the wire to the driver.
+//! Frames from the wire, and what their headers say to the driver.
 
-use super::counters::{Counters, Tally};
-use super::events::Events;
-use super::faults::Faults;
-use super::sa::{Mode, Sa};
-use super::table::Tables;
-use super::{crypto, packet};
+use super::sa::Sa;
 use crate::frame::Frame;
-use espnic_esp::packet as esp;
 use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
 
@@ -31,69 +25,6 @@ impl From<Frame> for Inbound {
             frame,
             ..Self::default()
         }
-    }
-}
-
-/// See [`super::Ipsec::receive`]. `now` is the time of [`super::room::Room`].
-#[inline]
-pub(super) fn process(
-    tables: &Tables,
-    counters: &Counters,
-    tally: &mut Tally,
-    faults: &Faults,
-    events: &Events,
-    inbound: &mut Inbound,
-    now: u64,
-) {
-    let Inbound {
-        hdr,
-        frame,
-        by_rule,
-    } = inbound;
-    let Some(esp) = esp::find(frame, frame.layers()) else {
-        if *by_rule {
-            in_udp6(tables, counters, tally, faults, events, inbound, now);
-        }
-        return;
-    };
-    let Some(sa) = tables.inbound(&esp, frame, *by_rule) else {
-        // Anything can be in UDP.
-        if esp.udp.is_none() {
-            counters.rx_no_sa.inc();
-        }
-        return;
-    };
-    match &sa.mode {
-        Mode::Crypto(numbers) => {
-            crypto::rx::process(counters, tally, faults, sa, numbers, &esp, frame, hdr, now)
-        }
-        Mode::Packet(mode) => packet::rx::process(
-            counters, tally, faults, events, sa, mode, &esp, frame, hdr, now,
-        ),
-    }
-}
-
-/// ESP in UDP over IPv6, which only SAs of the standard have. Apart from the others, because two ways to find
-/// a packet would cost those that are found by the first one.
-#[cold]
-fn in_udp6(
-    tables: &Tables,
-    counters: &Counters,
-    tally: &mut Tally,
-    faults: &Faults,
-    events: &Events,
-    inbound: &mut Inbound,
-    now: u64,
-) {
-    let Inbound { hdr, frame, .. } = inbound;
-    let Some(esp) = esp::find_in_udp6(frame, frame.layers()) else {
-        return;
-    };
-    let sa = tables.inbound(&esp, frame, true);
-    if let Some((sa, Mode::Packet(mode))) = sa.map(|sa| (sa, &sa.mode)) {
-        packet::rx::process(
-            counters, tally, faults, events, sa, mode, &esp, frame, hdr, now,
-        );
     }
 }
 

@@ -108,7 +108,7 @@ impl Sa {
 
     /// Whether an inbound packet with the SPI of this SA, found in `frame`, belongs to it. An SA of the
     /// standard only takes packets that a rule of the flow filter sent to IPsec.
-    #[inline]
+    #[inline(always)]
     pub(super) fn takes(&self, esp: &Esp, frame: &[u8], by_rule: bool) -> bool {
         let encapsulated = match (&self.udp, esp.udp) {
             (None, None) => true,

@@ -3,16 +3,19 @@
 //! A batch of packets: the tables are locked and the counters written once for all of them.
 
 use super::counters::{Counters, Tally};
+use super::crypto::rx::Begun;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::faults::Faults;
+use super::receiver::Receiver;
 use super::room::Room;
 use super::rx::Inbound;
 use super::table::{Slots, Tables};
-use super::{record, rx, tx};
+use super::{record, tx};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
+use espnic_esp::aead::TAG_LEN;
 use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
@@ -22,6 +25,10 @@ const CHUNK: usize = 64;
 /// The number of packets by which the memory of an SA is loaded ahead. Less does not hide the latency
 /// of memory, more does not fit the first-level cache.
 const NEAR: usize = 3;
+/// With no more SAs than these, nothing is loaded ahead: they stay in the first-level cache.
+const FEW: usize = 8;
+/// The number of received packets that are opened together: see [`espnic_esp::engine::begin_open`].
+const TOGETHER: usize = 8;
 
 /// Frames to be sent, with their headers.
 type Batch = [(NetHdr48, Frame)];
@@ -39,6 +46,8 @@ pub(super) struct Session<'a> {
 
 impl Session<'_> {
     /// See [`super::Ipsec::transmit`].
+    // Always: it is short for crypto-only packets.
+    #[inline(always)]
     pub(super) fn transmit(
         &mut self,
         hdr: &NetHdr48,
@@ -58,11 +67,16 @@ impl Session<'_> {
                 Ok(())
             }
             Err(drop) => {
-                log::trace!("a frame for an SA is dropped: {drop}");
-                self.counters.dropped(drop, 1);
+                self.dropped(drop);
                 Err(drop)
             }
         }
+    }
+
+    #[cold]
+    fn dropped(&self, drop: TxDrop) {
+        log::trace!("a frame for an SA is dropped: {drop}");
+        self.counters.dropped(drop, 1);
     }
 
     /// See [`super::Ipsec::transmit_all`].
@@ -85,33 +99,102 @@ impl Session<'_> {
 
     /// See [`super::Ipsec::receive`].
     pub(super) fn receive(&mut self, inbound: &mut Inbound) {
-        let now = self.room.begin(&self.tables);
-        self.receive_at(now, inbound);
-    }
-
-    #[inline]
-    fn receive_at(&mut self, now: u64, inbound: &mut Inbound) {
-        let (counters, tally) = (self.counters, &mut self.tally);
-        let (faults, events) = (self.faults, self.events);
-        rx::process(&self.tables, counters, tally, faults, events, inbound, now);
-        let Inbound { hdr, frame, .. } = inbound;
-        self.room.mark(&self.tables, hdr);
-        self.faults.mark(hdr);
-        if self.misbehaviour.active() {
-            record::distort(self.misbehaviour, frame, hdr);
-        }
+        self.receive_all(std::slice::from_mut(inbound));
     }
 
     /// See [`super::Ipsec::receive_all`].
     pub(super) fn receive_all(&mut self, batch: &mut [Inbound]) {
         let now = self.room.begin(&self.tables);
         for chunk in batch.chunks_mut(CHUNK) {
-            let window = PrefetchWindow::inbound(&self.tables, chunk);
-            for (index, inbound) in chunk.iter_mut().enumerate() {
-                window.prefetch(&self.tables.inb, index);
-                self.receive_at(now, inbound);
+            self.receive_chunk(now, chunk);
+        }
+    }
+
+    fn receive_chunk(&mut self, now: u64, chunk: &mut [Inbound]) {
+        let tables: &Tables = &self.tables;
+        // Asked for all packets at once: what is set from now on is for the next ones.
+        let touch =
+            self.room.is_asking() || self.faults.are_marking() || self.misbehaviour.active();
+        let window = PrefetchWindow::inbound(tables, chunk);
+        let mut receiver = Receiver {
+            tables,
+            counters: self.counters,
+            tally: &mut self.tally,
+            faults: self.faults,
+            events: self.events,
+            now,
+        };
+        let mut computed = [[0; TAG_LEN]; TOGETHER];
+        let mut first = 0;
+        for group in chunk.chunks_mut(TOGETHER) {
+            let mut begun = [const { None }; TOGETHER];
+            let both = begun.iter_mut().zip(&mut computed);
+            begin(&mut receiver, &window, first, group, both);
+            first += TOGETHER;
+            end(&mut receiver, group, begun.iter().zip(&computed));
+            if touch {
+                for inbound in group {
+                    touch_up(self.room, self.faults, self.misbehaviour, tables, inbound);
+                }
             }
         }
+    }
+}
+
+/// Begins with the packets of a group, the first of which has this index in the chunk.
+// Always, as the other half: as calls both were slower.
+#[inline(always)]
+fn begin<'a, 'b>(
+    receiver: &mut Receiver<'a, '_>,
+    window: &PrefetchWindow,
+    first: usize,
+    group: &mut [Inbound],
+    begun: impl Iterator<Item = (&'b mut Option<Begun<'a>>, &'b mut [u8; TAG_LEN])>,
+) where
+    'a: 'b,
+{
+    for ((index, inbound), (begun, computed)) in (first..).zip(group).zip(begun) {
+        window.prefetch(&receiver.tables.inb, index);
+        receiver.begin(inbound, begun, computed);
+    }
+}
+
+/// Ends with the packets of a group.
+#[inline(always)]
+fn end<'a, 'b>(
+    receiver: &mut Receiver<'_, '_>,
+    group: &mut [Inbound],
+    begun: impl Iterator<Item = (&'b Option<Begun<'a>>, &'b [u8; TAG_LEN])>,
+) where
+    'a: 'b,
+{
+    let Receiver {
+        counters,
+        tally,
+        now,
+        ..
+    } = receiver;
+    for (inbound, (begun, computed)) in group.iter_mut().zip(begun) {
+        if let Some(begun) = begun {
+            begun.end(counters, tally, inbound, computed, *now);
+        }
+    }
+}
+
+/// Adds to a received packet what the NIC asks the driver for, and what is wrong with it on purpose.
+#[cold]
+fn touch_up(
+    room: &Room,
+    faults: &Faults,
+    misbehaviour: &Misbehaviour,
+    tables: &Tables,
+    inbound: &mut Inbound,
+) {
+    let Inbound { hdr, frame, .. } = inbound;
+    room.mark(tables, hdr);
+    faults.mark(hdr);
+    if misbehaviour.active() {
+        record::distort(misbehaviour, frame, hdr);
     }
 }
 
@@ -129,8 +212,16 @@ struct PrefetchWindow {
 const NOTHING: u32 = u32::MAX;
 
 impl PrefetchWindow {
+    const EMPTY: Self = Self {
+        ids: [NOTHING; CHUNK],
+        end: 0,
+    };
+
     #[inline]
     fn outbound(tables: &Tables, chunk: &Batch) -> Self {
+        if tables.len().1 <= FEW {
+            return Self::EMPTY;
+        }
         let window = Self::new(chunk, |(hdr, _)| hdr.out.resource_id.get());
         window.load(&tables.outb);
         window
@@ -138,6 +229,9 @@ impl PrefetchWindow {
 
     #[inline]
     fn inbound(tables: &Tables, chunk: &[Inbound]) -> Self {
+        if tables.len().0 <= FEW {
+            return Self::EMPTY;
+        }
         let spi = |Inbound { frame, .. }: &Inbound| packet::peek_spi(frame, frame.layers());
         let mut window = Self::new(chunk, spi);
         for spi in window.ids() {

@@ -98,7 +98,8 @@ pub(super) struct Tables {
 impl Tables {
     /// Inbound SA of a packet that was found in `frame`: the oldest that takes it. `by_rule` tells whether a
     /// rule of the flow filter sent the packet to IPsec.
-    #[inline]
+    // Always: as a call it would need the packet in memory.
+    #[inline(always)]
     pub(super) fn inbound(&self, esp: &Esp, frame: &[u8], by_rule: bool) -> Option<&Sa> {
         self.by_spi
             .ids(esp.spi)

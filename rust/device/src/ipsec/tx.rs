@@ -18,7 +18,8 @@ use espnic_wire::sa as wire;
 /// single frame is moved out of `frame`.
 ///
 /// After an error `out` is as it was.
-#[inline]
+// Always: it is short for crypto-only packets.
+#[inline(always)]
 pub(super) fn protect(
     tables: &Tables,
     counters: &Counters,

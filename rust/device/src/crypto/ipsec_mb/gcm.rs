@@ -8,8 +8,8 @@ use super::super::prefetch::Region;
 use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
-use espnic_esp::engine::CipherError;
-use std::arch::x86_64::{_mm_set_epi64x, _mm_store_si128};
+use espnic_esp::engine::{CipherError, Progress};
+use std::arch::x86_64::{__m128i, _mm_set_epi64x};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -85,8 +85,7 @@ const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<ExpandedKey>
 /// The library loads 16 bytes (of which it masks what is too much). If they have just been written in
 /// parts, or something beside them has, the processor waits until all instructions before are done, and
 /// loses the overlap of one packet with the next: half of the time of a small packet.
-#[repr(C, align(16))]
-struct Wide([u8; 16]);
+struct Wide(__m128i);
 
 impl Wide {
     /// Copies the 8 or 12 bytes that ESP has; `None` for other lengths.
@@ -99,14 +98,12 @@ impl Wide {
             _ => return None,
         };
         let low = i64::from_ne_bytes(*low);
-        let mut wide = Self([0; 16]);
-        // SAFETY: SSE2 is part of x86-64. `wide` has 16 bytes and is aligned to 16.
-        unsafe { _mm_store_si128(wide.0.as_mut_ptr().cast(), _mm_set_epi64x(high, low)) };
-        Some(wide)
+        // SAFETY: SSE2 is part of x86-64.
+        Some(Self(unsafe { _mm_set_epi64x(high, low) }))
     }
 
     fn as_ptr(&self) -> *const u8 {
-        self.0.as_ptr()
+        (&raw const self.0).cast()
     }
 }
 
@@ -157,20 +154,56 @@ impl AesGcm {
         if tag.len() != self.icv_len {
             return Err(CipherError::Unsupported);
         }
+        // Not through options of pointers: then the options would be in memory, too, beside the bytes.
+        if let (Some(nonce), Some(wide)) = (Wide::new(nonce), Wide::new(aad)) {
+            let (nonce_ptr, aad_ptr) = (nonce.as_ptr(), wide.as_ptr());
+            // SAFETY: both have 16 bytes, of which those in front are the nonce and the AAD, and live until
+            // the end of this block.
+            unsafe { self.call(function, nonce_ptr, aad_ptr, aad.len(), text, tag) };
+        } else {
+            self.run_unusual(function, nonce, aad, text, tag);
+        }
+        Ok(())
+    }
+
+    /// With AAD of a length that ESP does not have.
+    #[cold]
+    fn run_unusual(
+        &self,
+        function: Crypt,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        tag: &mut [u8],
+    ) {
+        // SAFETY: the nonce has its length, and the AAD the one that is given.
+        unsafe { self.call(function, nonce.as_ptr(), aad.as_ptr(), aad.len(), text, tag) };
+    }
+
+    /// Calls `function`; see [`Self::run`].
+    ///
+    /// # Safety
+    ///
+    /// `nonce` must have the 12 bytes that the library reads, and `aad` must have `aad_len` bytes.
+    #[inline(always)]
+    unsafe fn call(
+        &self,
+        function: Crypt,
+        nonce: *const u8,
+        aad: *const u8,
+        aad_len: usize,
+        text: &mut [u8],
+        tag: &mut [u8],
+    ) {
         let key: *const ExpandedKey = &*self.key;
         let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
-        let wide_nonce = Wide::new(nonce);
-        let wide_aad = Wide::new(aad);
-        let nonce = wide_nonce.as_ref().map_or(nonce.as_ptr(), Wide::as_ptr);
-        let aad_ptr = wide_aad.as_ref().map_or(aad.as_ptr(), Wide::as_ptr);
         let text_ptr = text.as_mut_ptr();
         // SAFETY:
         // - `key` was filled by `expand` of the same key length and is only read;
         // - `context` is private to this call and written before it is read;
         // - input and output are the same `text.len()` bytes, which the library allows, and both
         //   pointers come from one mutable borrow;
-        // - `nonce` has the 12 bytes that the library reads, `aad` and `tag` their lengths; both are
-        //   in the caller's memory or in copies that live until the end of this function.
+        // - the caller vouches for `nonce` and `aad`; `tag` has its length.
         unsafe {
             function(
                 key.cast(),
@@ -179,17 +212,32 @@ impl AesGcm {
                 text_ptr,
                 text.len() as u64,
                 nonce,
-                aad_ptr,
-                aad.len() as u64,
+                aad,
+                aad_len as u64,
                 tag.as_mut_ptr(),
                 tag.len() as u64,
             );
         }
-        Ok(())
     }
 }
 
 impl AesGcm {
+    /// Makes the text again what was received: the library has decrypted before the tag was known.
+    /// Encrypting with the same nonce does it.
+    #[cold]
+    fn close(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+    ) -> Result<(), CipherError> {
+        let mut unused = [0; TAG_LEN];
+        let unused = unused.get_mut(..self.icv_len);
+        let unused = unused.ok_or(CipherError::Unsupported)?;
+        self.run(self.functions.encrypt, nonce, aad, text, unused)?;
+        Err(CipherError::Auth)
+    }
+
     /// Where the expanded key is.
     pub fn region(&self) -> Region {
         Region::of(&*self.key)
@@ -217,16 +265,32 @@ impl Aead for AesGcm {
         icv: &[u8],
     ) -> Result<(), CipherError> {
         let mut computed = [0; TAG_LEN];
-        let computed = computed
-            .get_mut(..icv.len())
-            .ok_or(CipherError::Unsupported)?;
-        self.run(self.functions.decrypt, nonce, aad, text, computed)?;
-        if ct_eq(computed, icv) {
+        self.begin_open(nonce, aad, text, icv, &mut computed)?;
+        if self.is_right(icv, &computed) {
             return Ok(());
         }
-        // The library has decrypted before the tag was known. Encrypting with the same nonce brings
-        // the received bytes back.
-        self.run(self.functions.encrypt, nonce, aad, text, computed)?;
-        Err(CipherError::Auth)
+        self.close(nonce, aad, text)
+    }
+
+    #[inline(always)]
+    fn begin_open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        icv: &[u8],
+        computed: &mut [u8; TAG_LEN],
+    ) -> Result<Progress, CipherError> {
+        let computed = computed.get_mut(..icv.len());
+        let computed = computed.ok_or(CipherError::Unsupported)?;
+        self.run(self.functions.decrypt, nonce, aad, text, computed)?;
+        Ok(Progress::Computed)
+    }
+
+    #[inline(always)]
+    fn is_right(&self, icv: &[u8], computed: &[u8; TAG_LEN]) -> bool {
+        computed
+            .get(..icv.len())
+            .is_some_and(|computed| ct_eq(computed, icv))
     }
 }

@@ -14,7 +14,7 @@ use espnic_esp::{checksum, seq};
 use espnic_wire::hdr::{self, NetHdr48};
 
 /// See [`super::super::tx::protect`], of an SA whose generation is right.
-#[inline]
+#[inline(always)]
 pub(in super::super) fn protect(
     sa: &Sa,
     hdr: &NetHdr48,
@@ -32,12 +32,11 @@ pub(in super::super) fn protect(
         out.push(std::mem::take(frame));
         return Ok(Sent { frames: 1, bytes });
     }
-    let before = out.len();
-    segmented(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
+    segmented(sa, hdr, frame, longest, out)
 }
 
 /// Encrypts a frame that is one packet.
-#[inline]
+#[inline(always)]
 fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
     let esp = packet::find(frame, frame.layers()).ok_or(TxDrop::Format)?;
     check(sa, hdr, &esp)?;
@@ -49,16 +48,25 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
         complete_checksum(sa, hdr, esp.offset, trailer_len, frame)?;
     }
     let esn_hi = hdr.sec.esn_hi.get();
-    frame
-        .change(esp.offset, |_, packet| {
-            seal(sa, esn_hi, trailer_len, packet)
-        })
-        .unwrap_or(Err(TxDrop::Format))
+    let packet = frame.behind_headers(esp.offset).ok_or(TxDrop::Format)?;
+    seal(sa, esn_hi, trailer_len, packet)
 }
 
 /// Segments a frame and encrypts the segments.
 #[inline(never)]
 fn segmented(
+    sa: &Sa,
+    hdr: &NetHdr48,
+    frame: &Frame,
+    longest: usize,
+    out: &mut Frames,
+) -> Result<Sent, TxDrop> {
+    let before = out.len();
+    segments(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
+}
+
+/// [`segmented`], which after an error may have sent some.
+fn segments(
     sa: &Sa,
     hdr: &NetHdr48,
     frame: &Frame,
@@ -152,7 +160,7 @@ fn complete_checksum(
     done.ok_or(TxDrop::Format)
 }
 
-#[inline]
+#[inline(always)]
 fn seal(sa: &Sa, esn_hi: u32, trailer_len: usize, packet: &mut [u8]) -> Result<(), TxDrop> {
     Ok(engine::seal(
         &sa.cipher,

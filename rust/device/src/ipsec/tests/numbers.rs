@@ -148,3 +148,18 @@ proptest! {
         }
     }
 }
+
+/// In a batch, the first packets of which are not verified when the last one is looked at.
+#[test]
+fn a_batch_goes_around_the_wrap() {
+    let (a, b) = (sender(), receiver(32, WRAP - 10));
+    let mut batch: Vec<_> = (WRAP - 9..WRAP + 11)
+        .map(|seq| Inbound::from(Frame::from(packet(&a, seq))))
+        .collect();
+    b.receive_all(&mut batch);
+    for (inbound, seq) in batch.iter().zip(WRAP - 9..) {
+        let got = (inbound.hdr.sec.sec_status, inbound.hdr.sec.esn_hi.get());
+        assert_eq!(got, (hdr::SEC_OK, (seq >> 32) as u32), "{seq:#x}");
+    }
+    assert_eq!(counter(&b, "ipsec_rx_packets"), 20);
+}

@@ -460,3 +460,43 @@ proptest! {
         }
     }
 }
+
+/// Packets of a batch are opened together; it must not be seen, wherever in the batch one fails.
+#[test]
+fn a_batch_is_what_its_packets_are_one_by_one() {
+    for &backend in Backend::ALL {
+        let ((a, b), (_, c)) = (pair(backend, backend), pair(backend, backend));
+        let wire = |seq: u32| {
+            let (hdr, mut wire) = frame(1, seq, &vec![seq as u8; 3 + seq as usize]);
+            a.faults.corrupt_padding(u32::from(seq % 5 == 3));
+            send(&a, &hdr, &mut wire).unwrap();
+            let last = wire.len() - 1;
+            match seq % 7 {
+                2 => wire[last] ^= 1,
+                4 => wire[37] ^= 1,
+                5 => wire[60] ^= 1,
+                _ => (),
+            }
+            wire
+        };
+        let frames: Vec<_> = (1..=70).map(wire).collect();
+        let inbound = |bytes: &Vec<u8>| Inbound::from(Frame::from(bytes.clone()));
+        let mut batch: Vec<_> = frames.iter().map(inbound).collect();
+        b.receive_all(&mut batch);
+        let mut failed = 0;
+        for (came, got) in frames.iter().zip(&batch) {
+            let mut single = inbound(came);
+            c.receive(&mut single);
+            assert_eq!((&got.frame, got.hdr), (&single.frame, single.hdr));
+            let good = got.hdr.has(F_SECURITY) && !got.hdr.has(F_SECURITY_ERR);
+            assert_eq!(good, got.frame[..] != came[..]);
+            failed += usize::from(!good);
+        }
+        assert!((30..50).contains(&failed), "{failed}");
+        for name in ["packets", "auth_fail", "format_fail", "no_sa"] {
+            let name = format!("ipsec_rx_{name}");
+            assert!(counter(&b, &name) > 5, "{name}");
+            assert_eq!(counter(&b, &name), counter(&c, &name));
+        }
+    }
+}

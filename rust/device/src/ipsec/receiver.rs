@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Inbound packets: from the wire to the driver.
+
+use super::counters::{Counters, Tally};
+use super::crypto::rx::Begun;
+use super::events::Events;
+use super::faults::Faults;
+use super::packet::sa::Packet;
+use super::rx::Inbound;
+use super::sa::{Mode, Sa};
+use super::table::Tables;
+use super::{crypto, packet};
+use espnic_esp::aead::TAG_LEN;
+use espnic_esp::packet::{self as esp, Esp};
+
+/// What the packets of a batch need. See [`super::Ipsec::receive`].
+pub(super) struct Receiver<'a, 'b> {
+    pub(super) tables: &'a Tables,
+    pub(super) counters: &'b Counters,
+    pub(super) tally: &'b mut Tally,
+    pub(super) faults: &'b Faults,
+    pub(super) events: &'b Events,
+    /// The time of [`super::room::Room`].
+    pub(super) now: u64,
+}
+
+impl<'a> Receiver<'a, '_> {
+    /// Finds a packet and its SA. One of a crypto-only SA is decrypted, and what is left to do is written to
+    /// `begun`; all others are done. `computed` must be kept for [`Begun::end`].
+    #[inline(always)]
+    pub(super) fn begin(
+        &mut self,
+        inbound: &mut Inbound,
+        begun: &mut Option<Begun<'a>>,
+        computed: &mut [u8; TAG_LEN],
+    ) {
+        match esp::find(&inbound.frame, inbound.frame.layers()) {
+            Some(esp) => self.begin_with(&esp, inbound, begun, computed),
+            None if inbound.by_rule => self.in_udp6(inbound),
+            None => (),
+        }
+    }
+
+    #[inline(always)]
+    fn begin_with(
+        &mut self,
+        esp: &Esp,
+        inbound: &mut Inbound,
+        begun: &mut Option<Begun<'a>>,
+        computed: &mut [u8; TAG_LEN],
+    ) {
+        let Some(sa) = self.tables.inbound(esp, &inbound.frame, inbound.by_rule) else {
+            // Anything can be in UDP.
+            if esp.udp.is_none() {
+                self.counters.rx_no_sa.inc();
+            }
+            return;
+        };
+        match &sa.mode {
+            Mode::Crypto(numbers) => {
+                let (counters, faults) = (self.counters, self.faults);
+                crypto::rx::begin(counters, faults, sa, numbers, esp, inbound, begun, computed);
+            }
+            Mode::Packet(mode) => {
+                // Field by field, so that it is not in memory for others.
+                let &Esp {
+                    offset,
+                    end,
+                    spi,
+                    seq,
+                    udp,
+                    v6,
+                } = esp;
+                let esp = Esp {
+                    offset,
+                    end,
+                    spi,
+                    seq,
+                    udp,
+                    v6,
+                };
+                self.packet(sa, mode, &esp, inbound);
+            }
+        }
+    }
+
+    /// ESP in UDP in IPv6, which only SAs of the standard have, and which only a rule of the flow filter sends
+    /// to IPsec.
+    #[cold]
+    fn in_udp6(&mut self, inbound: &mut Inbound) {
+        let Some(esp) = esp::find_in_udp6(&inbound.frame, inbound.frame.layers()) else {
+            return;
+        };
+        let sa = self.tables.inbound(&esp, &inbound.frame, true);
+        if let Some((sa, Mode::Packet(mode))) = sa.map(|sa| (sa, &sa.mode)) {
+            self.packet(sa, mode, &esp, inbound);
+        }
+    }
+
+    /// A packet of an SA of the standard.
+    #[inline(never)]
+    fn packet(&mut self, sa: &Sa, mode: &Packet, esp: &Esp, inbound: &mut Inbound) {
+        let Inbound { hdr, frame, .. } = inbound;
+        packet::rx::process(
+            self.counters,
+            self.tally,
+            self.faults,
+            self.events,
+            sa,
+            mode,
+            esp,
+            frame,
+            hdr,
+            self.now,
+        );
+    }
+}
