@@ -150,21 +150,27 @@ fn encapsulation(x: &State, direction: Direction) -> Result<Option<Encapsulation
     Ok(Some(encap))
 }
 
+/// The limits that count. A soft one that is not below the hard one never does: libreswan sets both to the
+/// same number if it is not to ask for new SAs.
 fn limits(x: &State) -> Result<Limits, &'static CStr> {
     let limits = x.limits();
-    let pairs = [
-        (limits.soft_packets, limits.hard_packets),
-        (limits.soft_bytes, limits.hard_bytes),
+    let all = [
+        limits.soft_packets,
+        limits.hard_packets,
+        limits.soft_bytes,
+        limits.hard_bytes,
     ];
-    for (soft, hard) in pairs {
-        if soft == Some(0) || hard == Some(0) {
-            return Err(c"espnic: a limit of nothing is not supported");
-        }
-        if soft.zip(hard).is_some_and(|(soft, hard)| soft >= hard) {
-            return Err(c"espnic: a soft limit must be below the hard one");
-        }
+    if all.contains(&Some(0)) {
+        return Err(c"espnic: a limit of nothing is not supported");
     }
-    Ok(limits)
+    let below = |soft: Option<u64>, hard: Option<u64>| {
+        soft.filter(|&soft| hard.is_none_or(|hard| soft < hard))
+    };
+    Ok(Limits {
+        soft_packets: below(limits.soft_packets, limits.hard_packets),
+        soft_bytes: below(limits.soft_bytes, limits.hard_bytes),
+        ..limits
+    })
 }
 
 fn lifetime_option(limits: &Limits) -> u32 {
