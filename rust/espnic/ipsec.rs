@@ -61,7 +61,10 @@ use left::{
     Left,
     Reasons, //
 };
-use life::Life;
+use life::{
+    Doomed,
+    Life, //
+};
 use packet::{
     check::Checked,
     counted::Counted,
@@ -82,6 +85,9 @@ pub(crate) struct Ipsec {
     /// Held while an SA is added or freed, and while objects come and go under living states.
     #[pin]
     mode: Mutex<Mode>,
+    /// Dead SAs whose objects are still needed; changes under `mode`, but for additions.
+    #[pin]
+    doomed: Doomed,
     /// Which SAs must be left to software; `follow` acts on it.
     wanted: Reasons,
     pub(crate) counters: Counters,
@@ -139,6 +145,7 @@ impl Ipsec {
             names_interface,
             capabilities: SetOnce::new(),
             mode <- new_mutex!(Mode::default()),
+            doomed <- Doomed::new(),
             wanted: Reasons::new(),
             counters: Counters::default(),
             some_absent: Atomic::new(false),
@@ -315,7 +322,8 @@ impl Ipsec {
         committed
     }
 
-    /// Makes the NIC destroy the object of a dead state. Does not sleep.
+    /// Makes the NIC destroy the object of a dead state; that of an outbound one with [`Self::bury`]. Does
+    /// not sleep.
     pub(crate) fn delete(&self, control: &Control, handle: Handle) {
         self.counters.deleted.add(1);
         if let Some(sa) = self.packet_sa(handle) {
@@ -332,15 +340,55 @@ impl Ipsec {
         });
         let life = match life {
             None | Some(Life::Changing { .. }) => return,
+            Some(Life::Live)
+                if handle.direction == Direction::Out && self.doomed.add(handle).is_ok() =>
+            {
+                return
+            }
             Some(Life::Live) => object::post_destroy(control, handle, GFP_ATOMIC),
             Some(other) => other,
         };
         self.states.with_data(handle, |sa| sa.life = life);
     }
 
-    /// Waits until the NIC has destroyed the object, and releases the slot. Sleeps.
-    pub(crate) fn free(&self, control: &Control, handle: Handle) {
+    /// Whether there is work for [`Self::bury`]. Any context.
+    pub(crate) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
+    /// Makes the NIC destroy the objects that [`Self::delete`] has left. `wait` returns when the NIC has
+    /// sent the packets that it has got so far. Sleeps.
+    pub(crate) fn bury(&self, control: &Control, wait: impl FnOnce()) {
+        let _mode = self.mode.lock();
+        self.bury_locked(control, wait);
+    }
+
+    fn bury_locked(&self, control: &Control, wait: impl FnOnce()) {
+        let handles = self.doomed.take();
+        if handles.is_empty() {
+            return;
+        }
+        wait();
+        for &handle in &handles {
+            let is_doomed = self
+                .states
+                .with_data(handle, |sa| matches!(sa.life, Life::Sending));
+            if is_doomed != Some(true) {
+                continue;
+            }
+            // If it cannot be sent now, `free` sends it.
+            if let Ok(waiter) = object::destroy(control, handle, GFP_KERNEL) {
+                self.states
+                    .with_data(handle, |sa| sa.life = Life::Destroying(waiter));
+            }
+        }
+    }
+
+    /// Waits until the NIC has destroyed the object, and releases the slot. `wait` is that of
+    /// [`Self::bury`]. Sleeps.
+    pub(crate) fn free(&self, control: &Control, handle: Handle, wait: impl FnOnce()) {
         let mode = self.mode.lock();
+        self.bury_locked(control, wait);
         let Some((slot, sa)) = self.states.retire(handle) else {
             return;
         };

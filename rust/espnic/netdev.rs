@@ -108,6 +108,7 @@ impl netdevice::Operations for Nic {
             nic.refresh_spd(dev);
             nic.ipsec.follow_changes(&nic.control);
         }
+        nic.ipsec.bury(&nic.control, || nic.wait_for_sent(dev));
         nic.follow_events(dev);
         nic.tend_packet_sas(dev);
         if dev.is_running() {
@@ -310,14 +311,15 @@ impl xfrm::Operations for Nic {
         let nic = dev.data();
         nic.ndis.sa_deleted(handle);
         nic.ipsec.delete(&nic.control, handle);
-        if nic.ipsec.database.has_changed() {
+        if nic.ipsec.database.has_changed() || nic.ipsec.has_doomed() {
             dev.schedule_work();
         }
     }
 
     fn state_free(dev: &Device<Self>, handle: xfrm::Handle) {
         let nic = dev.data();
-        nic.ipsec.free(&nic.control, handle);
+        nic.ipsec
+            .free(&nic.control, handle, || nic.wait_for_sent(dev));
         nic.ndis.sa_freed(handle);
         if nic.ipsec.database.has_changed() {
             dev.schedule_work();

@@ -38,6 +38,10 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Relaxed, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     }, //
 };
 use kernel_net::{
@@ -66,6 +70,10 @@ use zerocopy::{
     FromZeros,
     IntoBytes, //
 };
+
+/// How often, and how many milliseconds apart, it is asked whether the NIC has sent its packets.
+const SENT_TRIES: u32 = 20;
+const SENT_RETRY_MS: i64 = 1;
 
 /// The smallest and the usual MTU of Ethernet, and the largest that IPv4 allows.
 const MTU_MIN: u32 = 68;
@@ -172,6 +180,22 @@ impl Nic {
         self.channels
             .get(usize::from(index))
             .map(|channel| &**channel)
+    }
+
+    /// Waits until the NIC has sent the packets that it has got so far, but not for long: it may be stuck.
+    /// Sleeps.
+    pub(crate) fn wait_for_sent(&self, dev: &Device<Self>) {
+        for (index, channel) in self.channels.iter().enumerate() {
+            let goal = channel.tx.lock().last_given();
+            for _ in 0..SENT_TRIES {
+                if !dev.is_running() || channel.tx.lock().has_sent(goal) {
+                    break;
+                }
+                // There is no event for a few packets, and only a poll may take them from the queue.
+                dev.napi(index).inspect(|napi| napi.schedule());
+                fsleep(Delta::from_millis(SENT_RETRY_MS));
+            }
+        }
     }
 
     /// Tells the NIC and the stack how many channels to use. Traffic is stopped, RTNL held.

@@ -79,6 +79,18 @@ impl Tx {
         Some(queue)
     }
 
+    /// The number of the last packet that the queue got; 0 without a queue.
+    pub(crate) fn last_given(&self) -> u64 {
+        self.queue.as_ref().map_or(0, |queue| queue.added())
+    }
+
+    /// Whether the NIC has sent so many packets; true without a queue.
+    pub(crate) fn has_sent(&self, packets: u64) -> bool {
+        self.queue
+            .as_ref()
+            .is_none_or(|queue| queue.taken() >= packets)
+    }
+
     /// Counts packets that were in a queue when it was emptied.
     pub(crate) fn lose(&mut self, packets: u32) {
         self.counters.dropped = self.counters.dropped.wrapping_add(packets.into());

@@ -7,8 +7,16 @@ use super::packet::{
     counted::Counted,
     told::Told, //
 };
-use kernel::sync::Arc;
-use kernel_net::virtio::control::Waiter;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use kernel_net::{
+    net::xfrm::Handle,
+    new_lock,
+    sync::SpinLockBh,
+    virtio::control::Waiter, //
+};
 
 /// The driver's data of an SA.
 pub(crate) struct Sa {
@@ -37,8 +45,42 @@ pub(super) enum Life {
     /// The object is being created again, or destroyed, under the living state; `deleted` if the state
     /// died meanwhile.
     Changing { deleted: bool },
-    /// The command to destroy it is being sent.
+    /// The command to destroy it is being sent, or will be when the packets under way are sent.
     Sending,
     /// The command to destroy it was sent.
     Destroying(Arc<Waiter>),
+}
+
+/// Outbound SAs whose states are dead. Their objects stay until the NIC has sent the packets that it has
+/// got for them: it would drop those.
+#[pin_data]
+pub(super) struct Doomed {
+    #[pin]
+    list: SpinLockBh<KVec<Handle>>,
+}
+
+impl Doomed {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            list <- new_lock!(KVec::new()),
+        })
+    }
+
+    /// Adds one. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn add(&self, handle: Handle) -> Result {
+        Ok(self.list.lock().push(handle, GFP_ATOMIC)?)
+    }
+
+    /// Takes all of them.
+    pub(super) fn take(&self) -> KVec<Handle> {
+        core::mem::take(&mut *self.list.lock())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.lock().is_empty()
+    }
 }

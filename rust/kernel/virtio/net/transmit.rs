@@ -66,6 +66,8 @@ pub struct TxQueue {
     queue: Virtqueue<SkBuff>,
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
+    added: u64,
+    taken: u64,
 }
 
 // SAFETY: A queue may be sent, and by the invariant `sg` holds nothing between calls.
@@ -125,6 +127,8 @@ impl TxQueue {
         Ok(Self {
             queue,
             sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
+            added: 0,
+            taken: 0,
         })
     }
 
@@ -162,12 +166,26 @@ impl TxQueue {
         given.map_err(|(error, skb)| match error == ENOSPC {
             true => TxError::Full(skb),
             false => TxError::Unusable(skb),
-        })
+        })?;
+        self.added = self.added.wrapping_add(1);
+        Ok(())
+    }
+
+    /// How many packets were queued since the queue was made.
+    pub fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// How many of them were taken back.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Takes the next packet that the device has sent.
     pub fn take(&mut self) -> Option<SkBuff> {
-        self.queue.get_buf().map(|(skb, _)| skb)
+        let (skb, _) = self.queue.get_buf()?;
+        self.taken = self.taken.wrapping_add(1);
+        Some(skb)
     }
 
     /// Asks for a report when most of the queued packets are sent; false if they are already.
