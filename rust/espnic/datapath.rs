@@ -14,7 +14,10 @@ use crate::{
         },
         packet::{
             self,
-            rx::Run, //
+            rx::{
+                Run,
+                View, //
+            }, //
         }, //
     },
     nic::Nic,
@@ -156,8 +159,8 @@ pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Pol
 fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch::new();
-    let (known, version) = channel.rx.lock().shelf.take();
-    let mut run = Run::new(known);
+    let deleted = nic.ipsec.database.deleted();
+    let mut run = Run::new(channel.rx.lock().shelf.take(), deleted);
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
         let taken = channel
@@ -170,12 +173,12 @@ fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
         done = done.saturating_add(taken);
         let mut delta = rx::Counters::default();
         for (header, skb) in batch.drain() {
-            deliver(nic, poll, &mut run, &header, skb, &mut delta);
+            deliver(nic, channel, poll, &mut run, &header, skb, &mut delta);
         }
         channel.rx.lock().counters.add(&delta);
     }
     let mut rx = channel.rx.lock();
-    let old = rx.shelf.bring_back(run.known.take(), version);
+    let old = rx.shelf.bring_back(run.view.known.take(), run.view.version);
     let is_full = rx.refill(done);
     drop(rx);
     drop(old);
@@ -188,8 +191,18 @@ fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     }
 }
 
+/// Takes the newest snapshot for the rest of a run.
+fn renew(channel: &Channel, view: &mut View) {
+    let mut rx = channel.rx.lock();
+    let old = rx.shelf.bring_back(view.known.take(), view.version);
+    (view.known, view.version) = rx.shelf.take();
+    drop(rx);
+    drop(old);
+}
+
 fn deliver(
     nic: &Nic,
+    channel: &Channel,
     poll: &Poll<'_>,
     run: &mut Run,
     header: &NetHdr48,
@@ -209,7 +222,7 @@ fn deliver(
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
-    let Some(marked) = mark(nic, run, diverted, header, skb, counters) else {
+    let Some(marked) = mark(nic, channel, run, diverted, header, skb, counters) else {
         return;
     };
     let Marked { skb, esp } = marked;
@@ -236,22 +249,22 @@ fn deliver(
 /// Checks a packet, and marks it if the NIC has processed it; `None` if it had to be dropped.
 fn mark(
     nic: &Nic,
+    channel: &Channel,
     run: &mut Run,
     diverted: bool,
     header: &NetHdr48,
     skb: RxSkb,
     counters: &mut rx::Counters,
 ) -> Option<Marked> {
+    let renew = |view: &mut View| renew(channel, view);
     if packet::rx::is_processed(header) {
         let counters = &mut counters.packet;
-        return packet::rx::mark(&nic.ipsec, run, diverted, header, skb, counters)
+        return packet::rx::mark(&nic.ipsec, run, renew, diverted, header, skb, counters)
             .map(Marked::from);
     }
-    if let Some(known) = &mut run.known {
-        let deleted = nic.ipsec.database.deleted();
-        if !packet::rx::admits(known, deleted, skb.head(), &mut counters.packet) {
-            return None;
-        }
+    let database = &nic.ipsec.database;
+    if !packet::rx::admits(database, run, renew, skb.head(), &mut counters.packet) {
+        return None;
     }
     crypto::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec)
 }

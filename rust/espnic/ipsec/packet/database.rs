@@ -14,6 +14,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             Relaxed,
             Release, //
@@ -90,16 +91,19 @@ impl Database {
 
     /// Stops a policy; false if it is not known. The next refresh removes it. Any context.
     pub(crate) fn delete_policy(&self, handle: PolicyHandle) -> bool {
+        // Before: who finds the policy dead sees that the number has changed, and asks a newer snapshot, in
+        // which there may be another policy in its place. Behind: what was remembered meanwhile is forgotten.
+        self.deleted.fetch_add(1, Release);
         let found = self.list.kill(handle.get());
         self.deleted.fetch_add(1, Release);
         self.policies_changed.store(true, Release);
         found
     }
 
-    /// The number of policies that were deleted; it wraps. Per packet: [`Known`](super::known::Known) forgets
+    /// A number that changes when a policy is deleted. Per packet: [`Known`](super::known::Known) forgets
     /// what it knows when the number changes.
     pub(crate) fn deleted(&self) -> u32 {
-        self.deleted.load(Relaxed)
+        self.deleted.load(Acquire)
     }
 
     pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {

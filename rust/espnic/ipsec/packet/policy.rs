@@ -25,8 +25,9 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Release, //
         },
         Arc, //
     }, //
@@ -116,12 +117,12 @@ fn is_any(address: &Address) -> bool {
 impl Policy {
     /// Stops the policy. Any context.
     fn kill(&self) {
-        self.dead.store(true, Relaxed);
+        self.dead.store(true, Release);
     }
 
     /// Whether it counts. Per packet.
     pub(super) fn is_alive(&self) -> bool {
-        !self.dead.load(Relaxed)
+        !self.dead.load(Acquire)
     }
 }
 

@@ -10,6 +10,7 @@ mod tests;
 
 use super::{
     super::Ipsec,
+    database::Database,
     known::{
         From,
         Known,
@@ -121,9 +122,18 @@ pub(crate) fn is_processed(header: &NetHdr48) -> bool {
 
 /// What a run of NAPI keeps from packet to packet.
 pub(crate) struct Run {
+    pub(crate) view: View,
+    last: Option<Last>,
+}
+
+/// The snapshot of a run.
+pub(crate) struct View {
     /// The policies and SAs, if there are any.
     pub(crate) known: Option<Known>,
-    last: Option<Last>,
+    /// Of the snapshot, for its shelf.
+    pub(crate) version: u32,
+    /// The [`Database::deleted`] of when the snapshot was taken, or before.
+    deleted: u32,
 }
 
 /// The SA of the packet before. Most packets have the same, and share its mark.
@@ -135,8 +145,39 @@ struct Last {
 }
 
 impl Run {
-    pub(crate) fn new(known: Option<Known>) -> Self {
-        Self { known, last: None }
+    /// `deleted` was read before the snapshot was taken from its shelf.
+    pub(crate) fn new((known, version): (Option<Known>, u32), deleted: u32) -> Self {
+        Self {
+            view: View {
+                known,
+                version,
+                deleted,
+            },
+            last: None,
+        }
+    }
+}
+
+impl View {
+    /// Answers a question to the snapshot; `None` without one.
+    ///
+    /// The stack replaces a policy by adding the new one and deleting the old one. Where the latter is found
+    /// dead the former may be missing, so a newer snapshot is asked then, which `renew` takes.
+    fn ask<R>(
+        &mut self,
+        database: &Database,
+        renew: impl Fn(&mut Self),
+        question: impl Fn(&mut Known, u32) -> R,
+    ) -> Option<R> {
+        loop {
+            let answer = question(self.known.as_mut()?, self.deleted);
+            let deleted = database.deleted();
+            if deleted == self.deleted {
+                return Some(answer);
+            }
+            renew(self);
+            self.deleted = deleted;
+        }
     }
 }
 
@@ -161,6 +202,7 @@ impl Last {
 pub(crate) fn mark(
     ipsec: &Ipsec,
     run: &mut Run,
+    renew: impl Fn(&mut View),
     diverted: bool,
     header: &NetHdr48,
     mut skb: RxSkb,
@@ -170,12 +212,18 @@ pub(crate) fn mark(
         count(&mut counters.failed);
         return None;
     }
-    let (Some(last), Some(known)) = (find(ipsec, &mut run.last, header), &mut run.known) else {
+    let Some(last) = find(ipsec, &mut run.last, header) else {
         count(&mut counters.stale);
         return None;
     };
-    if !allows(known, ipsec.database.deleted(), &last.sa, skb.head()) {
-        count(&mut counters.mismatched);
+    let allowed = run.view.ask(&ipsec.database, renew, |known, deleted| {
+        allows(known, deleted, &last.sa, skb.head())
+    });
+    if allowed != Some(true) {
+        count(match allowed {
+            Some(_) => &mut counters.mismatched,
+            None => &mut counters.stale,
+        });
         return None;
     }
     if diverted {
@@ -256,55 +304,69 @@ fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
     }
 }
 
-/// As [`admit`], for most packets from memory. `deleted` is the number of policies that were deleted.
-pub(crate) fn admits(
-    known: &mut Known,
-    deleted: u32,
-    frame: &[u8],
-    counters: &mut Counters,
-) -> bool {
-    // A flow of UDP may have ESP in some of its packets.
-    let key = key(frame).filter(|key| key.flow().protocol == Some(IPPROTO_TCP));
-    if key.is_some_and(|key| known.recall(deleted, &key, From::Clear).is_some()) {
-        return true;
-    }
-    let admitted = admit(&known.spd, frame, counters);
-    if let Some(key) = key.filter(|_| admitted) {
-        known.note(key, From::Clear, Way::Plain);
-    }
-    admitted
+/// Why a packet that the NIC has not decrypted must be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Unprocessed,
+    Clear,
+    Blocked,
 }
 
 /// Whether a packet that the NIC has not decrypted may go to the stack; counts it if not. In a run of
-/// NAPI.
-fn admit(spd: &Spd, frame: &[u8], counters: &mut Counters) -> bool {
+/// NAPI. `renew` is that of [`mark`].
+pub(crate) fn admits(
+    database: &Database,
+    run: &mut Run,
+    renew: impl Fn(&mut View),
+    frame: &[u8],
+    counters: &mut Counters,
+) -> bool {
+    let answer = run.view.ask(database, renew, |known, deleted| {
+        recall_or_admit(known, deleted, frame)
+    });
+    let counter = match answer {
+        None | Some(Ok(())) => return true,
+        Some(Err(Refusal::Unprocessed)) => &mut counters.unprocessed,
+        Some(Err(Refusal::Clear)) => &mut counters.clear,
+        Some(Err(Refusal::Blocked)) => &mut counters.blocked,
+    };
+    count(counter);
+    false
+}
+
+/// As [`admit`], for most packets from memory. `deleted` is [`Database::deleted`].
+fn recall_or_admit(known: &mut Known, deleted: u32, frame: &[u8]) -> Result<(), Refusal> {
+    // A flow of UDP may have ESP in some of its packets.
+    let key = key(frame).filter(|key| key.flow().protocol == Some(IPPROTO_TCP));
+    if key.is_some_and(|key| known.recall(deleted, &key, From::Clear).is_some()) {
+        return Ok(());
+    }
+    admit(&known.spd, frame)?;
+    if let Some(key) = key {
+        known.note(key, From::Clear, Way::Plain);
+    }
+    Ok(())
+}
+
+/// Whether a packet that the NIC has not decrypted may go to the stack.
+fn admit(spd: &Spd, frame: &[u8]) -> Result<(), Refusal> {
     let Some((ip, flow)) = read(frame) else {
         // No IP packet, or one that the stack does not take either.
-        return true;
+        return Ok(());
     };
     if is_unprocessed(&spd.sas, frame, &ip, &flow.dst) {
         // The stack would decrypt it with a replay window that has stood still.
-        count(&mut counters.unprocessed);
-        return false;
+        return Err(Refusal::Unprocessed);
     }
     match spd.inbound.find(&flow) {
-        Found::None => true,
-        Found::Unclear => {
-            count(&mut counters.clear);
-            false
-        }
+        Found::None => Ok(()),
+        Found::Unclear => Err(Refusal::Clear),
         Found::Policy(policy) => match &policy.action {
-            Action::Hole => true,
-            Action::Block => {
-                count(&mut counters.blocked);
-                false
-            }
+            Action::Hole => Ok(()),
+            Action::Block => Err(Refusal::Blocked),
             // The stack decrypts it, and then asks the policies for what is inside.
-            Action::Protect(_) if flow.protocol == Some(IPPROTO_ESP) => true,
-            Action::Protect(_) => {
-                count(&mut counters.clear);
-                false
-            }
+            Action::Protect(_) if flow.protocol == Some(IPPROTO_ESP) => Ok(()),
+            Action::Protect(_) => Err(Refusal::Clear),
         },
     }
 }

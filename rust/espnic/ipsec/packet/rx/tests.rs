@@ -4,6 +4,8 @@
 
 use super::{
     super::{
+        database::Database,
+        known::Known,
         policy::{
             fixture,
             Action, //
@@ -19,9 +21,13 @@ use super::{
         }, //
     },
     admit,
+    admits,
     is_allowed,
     is_processed,
-    Counters, //
+    Counters,
+    Refusal,
+    Run,
+    View, //
 };
 use espnic_esp::{
     ip::Address,
@@ -35,7 +41,8 @@ use kernel::{
 };
 use kernel_net::net::xfrm::{
     Direction,
-    Handle, //
+    Handle,
+    PolicyHandle, //
 };
 
 const SPI: u32 = 0x0102_0304;
@@ -127,40 +134,55 @@ mod cases {
         let protect = Action::Protect(fixture::transport(7));
         let clear = frame(17, 0, [0; 12]);
         let cases = [
-            (None, true),
-            (Some(Action::Hole), true),
-            (Some(Action::Block), false),
-            (Some(protect), false),
+            (None, Ok(())),
+            (Some(Action::Hole), Ok(())),
+            (Some(Action::Block), Err(Refusal::Blocked)),
+            (Some(protect), Err(Refusal::Clear)),
         ];
         for (action, passes) in cases {
-            let mut counters = Counters::default();
-            assert_eq!(admit(&spd(action, &sa)?, &clear, &mut counters), passes);
-            assert_eq!(counters.dropped(), u64::from(!passes));
+            assert_eq!(admit(&spd(action, &sa)?, &clear), passes);
         }
         // Not of the flow, and no IP.
-        let (mut counters, spd) = (Counters::default(), spd(Some(protect), &sa)?);
-        assert!(admit(&spd, &frame(6, 0, [0; 12]), &mut counters));
-        assert!(admit(&spd, &[0; 60], &mut counters));
+        let spd = spd(Some(protect), &sa)?;
+        assert_eq!(admit(&spd, &frame(6, 0, [0; 12])), Ok(()));
+        assert_eq!(admit(&spd, &[0; 60]), Ok(()));
         Ok(())
     }
 
     #[test]
     fn esp_that_the_nic_left() -> Result {
-        let mut counters = Counters::default();
+        let left = Err(Refusal::Unprocessed);
         let plain = sa(false, Selector::default())?;
         let spd_plain = spd(None, &plain)?;
-        assert!(!admit(&spd_plain, &frame(50, 0, ESP), &mut counters));
+        assert_eq!(admit(&spd_plain, &frame(50, 0, ESP)), left);
         // A first fragment has the SPI, too.
-        assert!(!admit(&spd_plain, &frame(50, 0x20, ESP), &mut counters));
-        assert_eq!(counters.unprocessed, 2);
+        assert_eq!(admit(&spd_plain, &frame(50, 0x20, ESP)), left);
         // Of another SA, which is software's.
-        assert!(admit(&spd_plain, &frame(50, 0, [9; 12]), &mut counters));
-        assert!(admit(&spd_plain, &frame(17, 0, UDP_ESP), &mut counters));
+        assert_eq!(admit(&spd_plain, &frame(50, 0, [9; 12])), Ok(()));
+        assert_eq!(admit(&spd_plain, &frame(17, 0, UDP_ESP)), Ok(()));
         let spd_udp = spd(None, &sa(true, Selector::default())?)?;
-        assert!(!admit(&spd_udp, &frame(17, 0, UDP_ESP), &mut counters));
-        assert!(admit(&spd_udp, &frame(50, 0, ESP), &mut counters));
+        assert_eq!(admit(&spd_udp, &frame(17, 0, UDP_ESP)), left);
+        assert_eq!(admit(&spd_udp, &frame(50, 0, ESP)), Ok(()));
         plain.kill();
-        assert!(admit(&spd_plain, &frame(50, 0, ESP), &mut counters));
+        assert_eq!(admit(&spd_plain, &frame(50, 0, ESP)), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_policy_that_was_replaced() -> Result {
+        let sa = sa(false, Selector::default())?;
+        let clear = frame(17, 0, [0; 12]);
+        let protected = || spd(Some(Action::Protect(fixture::transport(7))), &sa).map(Known::new);
+        let database = KBox::pin_init(Database::new(), GFP_KERNEL)?;
+        let mut counters = Counters::default();
+        // The run's snapshot is without the policy, as if it were dead, and the newer one has it.
+        let old = (Some(Known::new(spd(None, &sa)?)), 0);
+        let mut run = Run::new(old, database.deleted());
+        let renew = |view: &mut View| view.known = protected().ok();
+        assert!(admits(&database, &mut run, renew, &clear, &mut counters));
+        database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
+        assert!(!admits(&database, &mut run, renew, &clear, &mut counters));
+        assert_eq!((counters.clear, counters.dropped()), (1, 1));
         Ok(())
     }
 
