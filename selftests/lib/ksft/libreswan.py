@@ -92,6 +92,11 @@ class Daemon:
         """Replace the SAs of ESP by new ones."""
         self.control("--rekey-child", "--name", CONNECTION)
 
+    def begin_rekey(self):
+        """Ask for that, and do not wait for it."""
+        self._ns.spawn(str(PROGRAMS / "whack"), "--ctlsocket", str(self._socket),
+                       "--rekey-child", "--name", CONNECTION)
+
     def rekey_ike(self):
         """Replace the IKE SA by a new one; those of ESP stay."""
         self.control("--rekey-ike", "--name", CONNECTION)
