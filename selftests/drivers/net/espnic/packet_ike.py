@@ -195,7 +195,9 @@ def moving(cfg):
     cfg.dut.sysctl("net.ipv4.conf.all.promote_secondaries", 1)
     ktap.defer(cfg.configure)
     ktap.defer(cfg.dut.ip, f"addr del {MOVED}/24 dev {cfg.netif}")
-    cfg.dut.ip(f"addr add {MOVED}/24 dev {cfg.netif}", f"addr del {env.DUT4}/24 dev {cfg.netif}")
+    # of all paths that are left the daemon takes the first one that answers
+    cfg.dut.ip(f"addr del {env.DUT6}/64 dev {cfg.netif}", f"addr add {MOVED}/24 dev {cfg.netif}",
+               f"addr del {env.DUT4}/24 dev {cfg.netif}")
     for ns in (cfg.dut, cfg.peer):
         proc.wait_until(lambda where=ns: xfrm.count(where, f"src {MOVED} dst") == 1,
                         "SAs of the new address", WAIT)
