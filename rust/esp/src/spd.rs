@@ -201,6 +201,12 @@ impl Index<'_> {
     /// Costs a binary search for each group, and a step for each policy that is not alive and has the same
     /// selector as one that matches.
     pub fn find(&self, flow: &Flow, is_alive: impl Fn(u32) -> bool) -> Verdict {
+        self.find_first(flow, is_alive).1
+    }
+
+    /// [`Self::find`], with the priority of the policy behind the verdict, to compare the verdicts of several
+    /// indexes. Means nothing with [`Verdict::None`].
+    pub fn find_first(&self, flow: &Flow, is_alive: impl Fn(u32) -> bool) -> (u32, Verdict) {
         let (mut rank, mut verdict) = (LAST, Verdict::None);
         for group in self.groups {
             if group.best >= rank {
@@ -226,7 +232,7 @@ impl Index<'_> {
                 (rank, verdict) = (found, is);
             }
         }
-        verdict
+        ((rank >> 32) as u32, verdict)
     }
 }
 

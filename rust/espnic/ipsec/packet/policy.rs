@@ -272,12 +272,12 @@ impl List {
         })
     }
 
-    /// Adds the policy `id`, which is greater than all before. Sleeps.
+    /// Adds the policy `id`, which is greater than all before, and returns it. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn add(&self, id: u64, checked: &Checked) -> Result {
+    pub(super) fn add(&self, id: u64, checked: &Checked) -> Result<Arc<Policy>> {
         let policy = Arc::new(
             Policy {
                 id,
@@ -291,7 +291,10 @@ impl List {
         )?;
         self.make_room()?;
         let mut policies = self.policies.lock();
-        policies.push_within_capacity(policy).map_err(|_| ENOMEM)
+        policies
+            .push_within_capacity(policy.clone())
+            .map_err(|_| ENOMEM)?;
+        Ok(policy)
     }
 
     /// Makes room for one more.

@@ -34,8 +34,18 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The policies of one direction.
+/// So many policies may be young: those that came since all were sorted.
+const YOUNG_MAX: usize = 64;
+
+/// The policies of one direction: the old ones, which many snapshots share, and those that are younger than
+/// all of them. So adding one sorts few of them.
 pub(super) struct Policies {
+    old: Arc<Sorted>,
+    young: Sorted,
+}
+
+/// Policies with an index.
+struct Sorted {
     list: KVVec<Arc<Policy>>,
     entries: KVVec<Entry>,
     groups: KVVec<Group>,
@@ -58,6 +68,56 @@ impl Policies {
     ///
     /// `ENOMEM`.
     pub(super) fn new(list: KVVec<Arc<Policy>>) -> Result<Self> {
+        Ok(Self {
+            old: Arc::new(Sorted::new(list)?, GFP_KERNEL)?,
+            young: Sorted::new(KVVec::new())?,
+        })
+    }
+
+    /// Makes a snapshot with one more policy, the youngest; `None` if it is time to sort all. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn with(&self, policy: Arc<Policy>) -> Result<Option<Self>> {
+        let count = self.young.list.len();
+        if count >= YOUNG_MAX {
+            return Ok(None);
+        }
+        let mut list = KVVec::with_capacity(count.saturating_add(1), GFP_KERNEL)?;
+        for young in self.young.list.iter().cloned() {
+            list.push(young, GFP_KERNEL)?;
+        }
+        list.push(policy, GFP_KERNEL)?;
+        Ok(Some(Self {
+            old: self.old.clone(),
+            young: Sorted::new(list)?,
+        }))
+    }
+
+    /// The policy for a packet of `flow`. Per packet.
+    pub(super) fn find(&self, flow: &Flow) -> Found<'_> {
+        let (priority, found) = self.old.find(flow);
+        if self.young.list.is_empty() {
+            return found;
+        }
+        match (self.young.find(flow), &found) {
+            ((_, Found::None), _) => found,
+            ((_, young), Found::None) => young,
+            // Among equals the older counts.
+            ((other, young), _) if other < priority => young,
+            _ => found,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.old.list.is_empty() && self.young.list.is_empty()
+    }
+}
+
+impl Sorted {
+    /// Sorts a list with the oldest first. Sleeps.
+    fn new(list: KVVec<Arc<Policy>>) -> Result<Self> {
         let mut entries = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
         for (number, policy) in (0u32..).zip(list.iter()) {
             let entry = Entry::new(&policy.selector, policy.priority, number);
@@ -77,22 +137,20 @@ impl Policies {
         self.list.get(number as usize).map(|policy| &**policy)
     }
 
-    /// The policy for a packet of `flow`. Per packet.
-    pub(super) fn find(&self, flow: &Flow) -> Found<'_> {
+    /// The policy for a packet of `flow`, and its priority.
+    fn find(&self, flow: &Flow) -> (u32, Found<'_>) {
         let index = Index {
             entries: &self.entries,
             groups: &self.groups,
         };
         let is_alive = |number| self.get(number).is_some_and(Policy::is_alive);
-        match index.find(flow, is_alive) {
+        let (priority, verdict) = index.find_first(flow, is_alive);
+        let found = match verdict {
             Verdict::None => Found::None,
             Verdict::Unclear => Found::Unclear,
             Verdict::Policy(number) => self.get(number).map_or(Found::Unclear, Found::Policy),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        };
+        (priority, found)
     }
 }
 

@@ -62,12 +62,20 @@ impl Ipsec {
         let mut current = database.current.lock();
         let id = current.policies.checked_add(1).ok_or(ENOSPC)?;
         let handle = PolicyHandle::new(id).ok_or(ENOSPC)?;
-        database.list.add(id, &checked)?;
+        let policy = database.list.add(id, &checked)?;
         current.policies = id;
-        let made = database.policies(checked.direction).and_then(|policies| {
-            let spd = match &current.spd {
-                Some(spd) => spd.clone(),
-                None => Spd::empty()?,
+        let current_spd = match &current.spd {
+            Some(spd) => Ok(spd.clone()),
+            None => Spd::empty(),
+        };
+        let made = current_spd.and_then(|spd| {
+            let before = match checked.direction {
+                Direction::Out => &spd.out,
+                Direction::In => &spd.inbound,
+            };
+            let policies = match before.with(policy)? {
+                Some(policies) => Arc::new(policies, GFP_KERNEL)?,
+                None => database.policies(checked.direction)?,
             };
             Ok(match checked.direction {
                 Direction::Out => Spd {
