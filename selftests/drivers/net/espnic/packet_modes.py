@@ -14,6 +14,7 @@ from ksft.frames import PROTO_ESP, PROTO_FRAGMENT, PROTO_UDP  # noqa: E402
 from ksft.packet import IPV4_IN_ESP, IPV6_IN_ESP, MESSAGE, REQID, SMALL  # noqa: E402
 
 OTHER_PORT = 4501
+IPV6_XFRM_POLICY = 35
 VLAN = 7
 NO_OPERATIONS = bytes([1, 1, 1, 0])
 PADDING = bytes([1, 4, 0, 0, 0, 0])  # an option of IPv6 that fills six bytes
@@ -32,6 +33,7 @@ def _refused(cfg, words, text):
 
 
 def _udp(cfg, flow, bypass=False):
+    xfrm.flush(cfg.dut, cfg.peer)  # sockets take policies when XFRM's user interface is loaded
     for ns in (cfg.dut, cfg.peer):
         esp.encap_socket(ns, flow.encap, bypass=bypass)
     packet.protect(cfg, flow)
@@ -51,14 +53,17 @@ def udp_transport(cfg):
                          algorithm=algo.cbc(128, "sha256")), bypass=True)
 
 
-def _encap_socket6(ns, port):
+def _encap_socket6(ns, port, bypass=False):
+    """As esp.encap_socket(), for IPv6."""
     with ns:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     ktap.defer(sock.close)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.setsockopt(socket.IPPROTO_UDP, esp.UDP_ENCAP, esp.ENCAP_ESPINUDP)
+    for direction in (0, 1) if bypass else ():
+        policy = struct.pack("=40xH118xB7x", socket.AF_INET6, direction)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_XFRM_POLICY, policy)
     sock.bind(("::", port))
-    return sock
 
 
 def udp_tunnel_6(cfg):
@@ -70,6 +75,16 @@ def udp_tunnel_6(cfg):
     sent = watch.esp(cfg.netif_mac)
     ktap.check(all(one.encapsulated and one.payload[6:8] != b"\0\0" for one in sent),
                "ESP without UDP, or UDP without a checksum")
+
+
+def udp_transport_6(cfg):
+    """The same in transport mode."""
+    flow = esp.direct(6, reqid=REQID, encap=xfrm.ENCAP_PORT)
+    xfrm.flush(cfg.dut, cfg.peer)
+    _encap_socket6(cfg.peer, flow.encap, bypass=True)
+    packet.protect(cfg, flow)
+    watch = packet.exercise(cfg, flow)
+    ktap.check(all(one.encapsulated for one in watch.esp(cfg.netif_mac)), "ESP without UDP")
 
 
 def udp_ports(cfg):
@@ -357,10 +372,10 @@ def vlan(cfg):
     _refused(cfg, flow.new_sa(outbound=True).add("offload packet dev dutvlan dir out"), "")
 
 
-CASES = [udp_tunnel, udp_transport, udp_tunnel_6, udp_ports, udp_new_source, udp_other_socket,
-         udp_ike, options_sent, options_received, inner_fragments, outer_fragments, unusual,
-         malformed, selector_inbound, selectors_outbound, any_inner, newest, rekeyed_in_stream,
-         vlan]
+CASES = [udp_tunnel, udp_transport, udp_tunnel_6, udp_transport_6, udp_ports, udp_new_source,
+         udp_other_socket, udp_ike, options_sent, options_received, inner_fragments,
+         outer_fragments, unusual, malformed, selector_inbound, selectors_outbound, any_inner,
+         newest, rekeyed_in_stream, vlan]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
