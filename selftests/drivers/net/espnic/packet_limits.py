@@ -6,19 +6,22 @@ The NIC ends an SA to the packet, and says so by an event; the stack then notifi
 if it had counted itself. What was sent is counted on the wire.
 """
 
+import dataclasses
 import re
 import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, netlink, packet, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, forge, ktap, netlink, packet, proc, traffic, xfrm  # noqa: E402
+from ksft.frames import PROTO_UDP  # noqa: E402
 
 REQID = 77
 WINDOW = 512
 SOFT, HARD = 1000, 3000
 SIZE = 972  # of a ping with 28 bytes of headers: 1000 bytes in ESP
 IN_ESP = 1000
+PROTO_IPIP = 4
 LAST = 0xFFFFFFFF
 NAMES = ("ipsec_events", "ipsec_events_lost", "ipsec_events_malformed")
 
@@ -222,6 +225,29 @@ def shown(cfg):
     ktap.contains(xfrm.state_text(cfg.dut, flow.in_), "seq 0x8,", "inbound")
 
 
+def failures(cfg):
+    """Packets that the NIC refuses count in the state and in /proc/net/xfrm_stat: a wrong key, a
+    number that has come before, one that is too old, a wrong padding."""
+    flow = _flow(cfg)
+    before, injector = xfrm.counters(cfg.dut), forge.Injector(cfg)
+    good = forge.Esp(forge.ip(flow.peer_inner, flow.dut_inner, PROTO_UDP,
+                              forge.udp(1000, 2000, b"espnic")), PROTO_IPIP)
+    wrong = dataclasses.replace(flow.in_, key=bytes(len(flow.in_.key)))
+    injector.esp(flow.in_, good, 2 * WINDOW)
+    injector.esp(flow.in_, good, 2 * WINDOW)
+    injector.esp(flow.in_, good, 1)
+    injector.esp(wrong, good, 2 * WINDOW + 1)
+    injector.esp(flow.in_, dataclasses.replace(good, pad_len=200), 2 * WINDOW + 2)
+    wanted = {"XfrmInStateProtoError": 1, "XfrmInStateSeqError": 2, "XfrmInHdrError": 1}
+
+    def counted():
+        moved = xfrm.changed(before, xfrm.counters(cfg.dut))
+        return {name: moved.get(name) for name in wanted} == wanted
+    proc.wait_until(counted, "the errors are counted")
+    text = cfg.dut.cmd("ip", "-s", *flow.in_.get().split())
+    ktap.check(re.search(r"replay-window 1 replay 1 failed 1", text), f"statistics in {text!r}")
+
+
 def _esn(cfg, start):
     """ESN both ways, from the same number on."""
     flow = esp.inner4(outer=4, reqid=REQID)
@@ -353,7 +379,7 @@ def limits_refused_later(cfg):
 
 
 CASES = [packets_out, soft_once, bytes_out, packets_out_gso, bytes_out_gso, packets_in,
-         bytes_in_tcp, by_time, unused, shown, esn_goes_on, numbers_end, numbers_end_gso,
+         bytes_in_tcp, by_time, unused, shown, failures, esn_goes_on, numbers_end, numbers_end_gso,
          no_numbers_left, added_again, limits_given_later, limits_moved, limits_refused_later]
 
 if __name__ == "__main__":
