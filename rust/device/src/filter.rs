@@ -23,6 +23,7 @@ pub use agreed::Terms;
 pub use counters::Stats;
 pub use matcher::{Matcher, Verdict, MAX_TABLES};
 
+use crate::misbehave::Misbehaviour;
 use agreed::Agreed;
 use objects::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,7 @@ pub struct Filter {
     /// There are rules.
     in_use: AtomicBool,
     stats: Stats,
+    misbehaviour: Arc<Misbehaviour>,
 }
 
 /// What commands change.
@@ -60,12 +62,13 @@ impl State {
 
 impl Filter {
     /// A filter without rules, of a NIC that offers `terms`.
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: Terms, misbehaviour: Arc<Misbehaviour>) -> Self {
         Self {
             terms,
             state: Mutex::new(State::new(terms)),
             in_use: AtomicBool::new(false),
             stats: Stats::default(),
+            misbehaviour,
         }
     }
 

@@ -85,7 +85,7 @@ impl Nic {
             backlog,
             misbehaviour: ipsec.misbehaviour.clone(),
             admin: Admin::default(),
-            filter: Filter::new(terms),
+            filter: Filter::new(terms, ipsec.misbehaviour.clone()),
             ipsec,
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),

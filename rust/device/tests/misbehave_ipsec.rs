@@ -7,10 +7,11 @@
 
 mod support;
 
-use espnic_device::testing;
+use espnic_device::testing::{self, filter as build};
 use espnic_esp::checksum::Sum;
 use espnic_wire::admin::{self, Command};
 use espnic_wire::cap;
+use espnic_wire::filter::OBJ_GROUP;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL};
@@ -71,6 +72,32 @@ fn sas_are_refused_after_a_reset() {
     clear(&a);
     sas::set_up(&mut a, CTRL);
     assert_eq!(create(&mut a, 1), DONE);
+}
+
+#[test]
+fn objects_of_the_filter_are_refused() {
+    let (mut a, _b) = pair(driver::ipsec());
+    sas::set_up(&mut a, CTRL);
+    let mut execute = |command: Command<'_>| {
+        let (status, _, result) = sas::execute(&mut a, CTRL, &testing::bytes(command));
+        assert_eq!(status, admin::OK);
+        Ok::<_, std::convert::Infallible>(result)
+    };
+    assert_eq!(build::set_up(&mut execute), Ok(()));
+    misbehave(&a, "filter refuse-create 1");
+    let object = build::group(1);
+    let mut group = || {
+        let (obj_type, id) = (OBJ_GROUP, 0);
+        let command = testing::bytes(Command::ObjCreate {
+            obj_type,
+            id,
+            object: &object,
+        });
+        let (status, qualifier, _) = sas::execute(&mut a, CTRL, &command);
+        (status, qualifier)
+    };
+    assert_eq!([group(), group()], [NO_SPACE, DONE]);
+    assert_eq!(made(&a, "filter refuse-create"), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use super::{agreed, Filter, State};
 use crate::admin::{Objects, Owner, Refused};
+use crate::misbehave::Deed;
 use espnic_wire::filter::{flags_are_known, OBJ_CLASSIFIER, OBJ_GROUP, OBJ_RULE};
 
 impl Owner for Filter {
@@ -56,6 +57,9 @@ impl Objects for Filter {
             ..
         } = &mut *state;
         let measure = agreed.measure(*terms).ok_or(Refused::OPCODE)?;
+        if self.misbehaviour.takes(Deed::RefuseFilter) {
+            return Err(Refused::RESOURCE);
+        }
         store.create(&measure, obj_type, id, object)?;
         self.publish(&mut state);
         Ok(())

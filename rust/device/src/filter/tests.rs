@@ -42,7 +42,7 @@ struct Rig {
 impl Rig {
     fn new(terms: Terms) -> Self {
         let rig = Self {
-            filter: Filter::new(terms),
+            filter: Filter::new(terms, Arc::default()),
             admin: Admin::default(),
         };
         assert_eq!(rig.status(Command::ListUse(&OPS_ALL.to_le_bytes())), DONE);

@@ -76,6 +76,8 @@ words! {
         SaLimits = "sa limits",
         /// Once the device has been reset, new SAs are refused.
         RefuseCreate = "sa refuse-create",
+        /// New objects of the flow filter are refused.
+        RefuseFilter = "filter refuse-create",
         /// An SA that is to be destroyed stays, and the command is refused.
         RefuseDestroy = "sa refuse-destroy",
         /// A decrypted packet with the id of another SA.

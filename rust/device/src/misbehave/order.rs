@@ -6,7 +6,7 @@ use super::kind::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
 use crate::words::number;
 
 /// The forms of requests, one per line.
-pub const FORMS: [&str; 10] = [
+pub const FORMS: [&str; 11] = [
     "misbehave rx|tx|ctrl id-out-of-range|id-not-given|too-long|huge|empty|short|twice COUNT",
     "misbehave tx stall|silent COUNT",
     "misbehave rx num-buffers COUNT",
@@ -15,6 +15,7 @@ pub const FORMS: [&str; 10] = [
     "misbehave config max-pairs COUNT",
     "misbehave config mtu MTU COUNT",
     "misbehave sa limits|refuse-create|refuse-destroy COUNT",
+    "misbehave filter refuse-create COUNT",
     "misbehave record sa-id|generation|spi|address|offset-outside|offset-inside COUNT",
     "misbehave reset interrupts COUNT",
 ];
