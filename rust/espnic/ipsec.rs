@@ -22,7 +22,7 @@ pub(crate) mod left;
 mod life;
 mod object;
 pub(crate) mod packet;
-mod reinstall;
+pub(crate) mod reinstall;
 
 use crate::{
     control::Control,
@@ -96,8 +96,8 @@ pub(crate) struct Ipsec {
     /// The policies of packet offload.
     #[pin]
     pub(crate) database: Database,
-    /// The stack knows the numbers of all inbound SAs of packet offload: set for a reset.
-    numbers_known: Atomic<bool>,
+    /// After a reset the NIC has refused the rules without which it has no packet offload.
+    filter_refused: Atomic<bool>,
     /// The number of SAs of packet offload that were taken and not freed.
     packet_sas: Atomic<u32>,
 }
@@ -150,7 +150,7 @@ impl Ipsec {
             counters: Counters::default(),
             some_absent: Atomic::new(false),
             database <- Database::new(),
-            numbers_known: Atomic::new(false),
+            filter_refused: Atomic::new(false),
             packet_sas: Atomic::new(0),
         })
     }
@@ -158,7 +158,7 @@ impl Ipsec {
     /// Agrees with the NIC on what is offloaded. Before the netdev is registered. Sleeps.
     pub(crate) fn set_up(&self, control: &Control) -> Result {
         let mut capabilities = Capabilities::negotiate(control)?;
-        if capabilities.has_packet_offload() && packet::filter::set_up(control).is_err() {
+        if capabilities.has_packet_offload() && !packet::filter::set_up(control).unwrap_or(false) {
             self.counters.control_errors.add(1);
             capabilities = capabilities.without_packet_offload();
         }
@@ -196,18 +196,20 @@ impl Ipsec {
     }
 
     fn check_packet<'a>(&self, x: &'a State) -> Result<Checked<'a>, &'static CStr> {
-        let capabilities = self
-            .capabilities
-            .as_ref()
-            .filter(|capabilities| capabilities.has_packet_offload())
-            .ok_or(packet::check::NONE)?;
+        let capabilities = self.with_packet_offload().ok_or(packet::check::NONE)?;
         packet::check::checked(x, capabilities, self.is_below_bond(x))
+    }
+
+    /// The capabilities, if the NIC has packet offload.
+    fn with_packet_offload(&self) -> Option<&Capabilities> {
+        self.capabilities.as_ref().filter(|capabilities| {
+            capabilities.has_packet_offload() && !self.filter_refused.load(Relaxed)
+        })
     }
 
     /// Whether the NIC has packet offload.
     pub(crate) fn has_packet_offload(&self) -> bool {
-        let capabilities = self.capabilities.as_ref();
-        capabilities.is_some_and(|capabilities| capabilities.has_packet_offload())
+        self.with_packet_offload().is_some()
     }
 
     /// Whether there are SAs of packet offload.
@@ -301,7 +303,8 @@ impl Ipsec {
             Wanted::Packet(checked) => {
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
                 let number = checked.number();
-                data.told = Some(packet::object::create(control, x, handle, checked, number)?);
+                let told = packet::object::create(control, x, handle, checked, number, &[])?;
+                data.told = Some(told);
                 data.packet = Some(sa);
             }
         }

@@ -16,6 +16,7 @@ use crate::{
             spd::Spd,
             stats::Reading, //
         },
+        reinstall::NotTaken,
         Ipsec, //
     },
     ndis::Ndis,
@@ -84,8 +85,12 @@ const MTU_MAX: u32 = 65535;
 const PAIRS_MIN: u16 = 16;
 const PAIRS_MAX: u16 = 1024;
 
-/// The delay before a new snapshot of the policies is tried again, in milliseconds.
+/// The delay before a new snapshot of the policies is made again, in milliseconds.
 const REFRESH_MS: u32 = 100;
+
+/// How often, and with how many milliseconds in between, the driver looks whether all is sent.
+const DRAIN_TRIES: u32 = 50;
+const DRAIN_MS: i64 = 2;
 
 /// The longest header of Ethernet, with a VLAN tag.
 const VLAN_ETH_HLEN: u32 = (ETH_HLEN + VLAN_HLEN) as u32;
@@ -317,7 +322,7 @@ impl Nic {
             let guard = rtnl::lock();
             self.halt(dev);
             drop(guard);
-            self.ipsec.remember_numbers(&self.control);
+            self.ipsec.remember_numbers(&self.control, self.drain());
         }
         // Waiters for an answer may hold locks that are taken below.
         self.control.give_up();
@@ -333,6 +338,19 @@ impl Nic {
         self.events.take_queue();
     }
 
+    /// Waits a moment until the NIC has sent what it was given, while traffic is stopped; true if it has.
+    /// Sleeps.
+    fn drain(&self) -> bool {
+        for _ in 0..DRAIN_TRIES {
+            let mut channels = self.channels.iter();
+            if channels.all(|channel| channel.tx.lock().is_drained()) {
+                return true;
+            }
+            fsleep(Delta::from_millis(DRAIN_MS));
+        }
+        false
+    }
+
     /// Whether the NIC still works before a reset.
     fn still_answers(&self) -> bool {
         !self.vdev.needs_reset() && !self.recovery.is_requested() && !self.control.is_silent()
@@ -340,8 +358,9 @@ impl Nic {
 
     /// Brings changes of the policies and SAs of packet offload to the channels. Sleeps.
     pub(crate) fn refresh_spd(&self, dev: &Device<Self>) {
-        if self.ipsec.refresh(|spd| self.publish(spd)).is_err() {
-            // No memory now.
+        let refreshed = self.ipsec.refresh(|spd| self.publish(spd));
+        if refreshed.is_err() || self.ipsec.database.has_changed() {
+            // No memory now, or policies that died a moment ago are still in the snapshot.
             dev.schedule_work_in(REFRESH_MS);
         }
     }
@@ -410,14 +429,8 @@ impl Nic {
         self.events.set_queue(queues.events);
         restart.ready();
         self.events.fill()?;
-        let left = self.ipsec.reset_done(&self.control)?;
-        if left > 0 {
-            let log = (*self.vdev).as_ref();
-            dev_warn!(
-                log,
-                "{left} SAs are left to software, the NIC did not take them back\n"
-            );
-        }
+        let not_taken = self.ipsec.reset_done(&self.control)?;
+        self.tell(&not_taken);
         self.ndis.set_resetting(false);
         self.recovery.reset_done();
         let rtnl = rtnl::lock();
@@ -426,6 +439,22 @@ impl Nic {
             self.start(dev);
         }
         Ok(())
+    }
+
+    fn tell(&self, NotTaken { left, expired }: &NotTaken) {
+        let log = (*self.vdev).as_ref();
+        if *left > 0 {
+            dev_warn!(
+                log,
+                "{left} SAs are left to software, the NIC did not take them back\n"
+            );
+        }
+        if *expired > 0 {
+            dev_warn!(
+                log,
+                "{expired} SAs of packet offload have expired, they could not go on after the reset\n"
+            );
+        }
     }
 
     /// Runs `action` while traffic is stopped. RTNL held.

@@ -91,6 +91,15 @@ impl Tx {
             .is_none_or(|queue| queue.taken() >= packets)
     }
 
+    /// Frees sent packets; true if the NIC has sent all. Polling is stopped.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        let Some(queue) = &mut self.queue else {
+            return true;
+        };
+        reclaim(queue, None);
+        queue.pending() == 0
+    }
+
     /// Counts packets that were in a queue when it was emptied.
     pub(crate) fn lose(&mut self, packets: u32) {
         self.counters.dropped = self.counters.dropped.wrapping_add(packets.into());

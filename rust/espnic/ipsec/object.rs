@@ -25,10 +25,7 @@ use kernel_net::{
     random,
     virtio::control::Waiter, //
 };
-use zerocopy::{
-    FromZeros,
-    IntoBytes, //
-};
+use zerocopy::FromBytes;
 
 /// Number of retries, and the milliseconds between them, of a command for which there was no memory or
 /// no room in the control queue.
@@ -43,18 +40,22 @@ pub(super) fn name(handle: Handle) -> (u16, u32) {
     }
 }
 
-/// Sends a command with an SA object, which is erased afterwards. `describe` fills the object, and
-/// `command` makes the command from it.
+/// Sends a command with an SA object, which is erased afterwards. `describe` fills the object, `bitmap` goes
+/// behind it, and `command` makes the command from both.
 pub(super) fn send(
     control: &Control,
     describe: impl FnOnce(&mut SaObject),
+    bitmap: &[u8],
     command: impl for<'a> FnOnce(&'a [u8]) -> Command<'a>,
 ) -> Result {
+    let len = size_of::<SaObject>().saturating_add(bitmap.len());
+    let mut room = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let (object, rest) = SaObject::mut_from_prefix(&mut room).map_err(|_| EINVAL)?;
     // Filled where it stays: moving it would leave copies of the key on the stack.
-    let mut object = KBox::new(SaObject::new_zeroed(), GFP_KERNEL)?;
-    describe(&mut object);
-    let answer = control.execute(&command(object.as_bytes()), size_of::<SaObject>(), 0);
-    random::erase(object.as_mut_bytes());
+    describe(object);
+    rest.copy_from_slice(bitmap);
+    let answer = control.execute(&command(&room), len, 0);
+    random::erase(&mut room);
     answer?.result().map(|_| ())
 }
 

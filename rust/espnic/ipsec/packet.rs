@@ -22,4 +22,5 @@ pub(super) mod told;
 pub(crate) mod tx;
 mod update;
 
+pub(super) use sa::Left;
 pub(crate) use sa::Sa;

@@ -32,26 +32,47 @@ use kernel_net::net::xfrm::{
     State, //
 };
 
+/// How many SAs a NIC has not taken back after a reset.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct NotTaken {
+    /// Those that software goes on with.
+    pub(crate) left: u64,
+    /// Those of packet offload, which have expired.
+    pub(crate) expired: u64,
+}
+
+impl NotTaken {
+    fn add(&mut self, packet: bool) {
+        let count = match packet {
+            true => &mut self.expired,
+            false => &mut self.left,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
 impl Ipsec {
     /// Stops commands before a reset of the NIC. Waits for running ones.
     pub(crate) fn reset_prepare(&self) {
         self.mode.lock().resetting = true;
     }
 
-    /// Negotiates again after a reset and creates the objects of all live states; returns how many the
+    /// Negotiates again after a reset and creates the objects of all live states; returns those that the
     /// NIC did not take. Sleeps.
-    pub(crate) fn reset_done(&self, control: &Control) -> Result<u64> {
+    pub(crate) fn reset_done(&self, control: &Control) -> Result<NotTaken> {
         let mut mode = self.mode.lock();
-        if self.capabilities.as_ref().is_some() {
+        if let Some(capabilities) = self.capabilities.as_ref() {
             Capabilities::negotiate(control)?;
-        }
-        if self.has_packet_offload() {
-            packet::filter::set_up(control)?;
+            if capabilities.has_packet_offload() {
+                let refused = !packet::filter::set_up(control)?;
+                self.counters.control_errors.add(refused.into());
+                self.filter_refused.store(refused, Relaxed);
+            }
         }
         mode.resetting = false;
         mode.left = self.wanted.get();
         self.some_absent.store(false, Relaxed);
-        let mut left = 0u64;
+        let mut not_taken = NotTaken::default();
         for direction in [Direction::In, Direction::Out] {
             // Slots whose DESTROY was never answered: the reset has destroyed their objects.
             self.states.release_abandoned(direction);
@@ -59,20 +80,35 @@ impl Ipsec {
                 if direction == Direction::In && self.is_left(x, handle) {
                     self.states.with_data(handle, |sa| sa.absent = true);
                 } else if !self.reinstall(control, x, handle) {
-                    left = left.saturating_add(1);
+                    not_taken.add(self.is_packet(handle));
                 }
             });
         }
-        self.numbers_known.store(false, Relaxed);
-        self.counters.left.add(left);
-        Ok(left)
+        self.counters.left.add(not_taken.left);
+        Ok(not_taken)
     }
 
     /// Reads the numbers of the SAs of packet offload before a reset, while the NIC still answers and no
-    /// traffic runs. Sleeps.
-    pub(crate) fn remember_numbers(&self, control: &Control) {
-        let known = self.read_all(control);
-        self.numbers_known.store(known, Relaxed);
+    /// traffic runs; `all_sent`: it has sent what it was given. Sleeps.
+    pub(crate) fn remember_numbers(&self, control: &Control, all_sent: bool) {
+        if self.mode.lock().resetting {
+            // A reset has failed. No traffic has run since.
+            return;
+        }
+        for direction in [Direction::Out, Direction::In] {
+            self.for_each_live(direction, |handle, x| {
+                let Some(sa) = self.packet_sa(handle) else {
+                    return;
+                };
+                let mut left = None;
+                let read = self.read(control, handle, x, |number, bitmap| {
+                    left = Some(packet::Left::new(number, bitmap)?);
+                    Ok(())
+                });
+                let is_known = read.is_ok() && (all_sent || direction == Direction::In);
+                sa.leave(left.filter(|_| is_known));
+            });
+        }
     }
 
     /// Sets whether another device takes the interface's frames; [`Self::follow`] acts on it.
@@ -194,20 +230,26 @@ impl Ipsec {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if nobody knows them, or the SA has limits, of which nobody knows how much is left.
+    /// `EINVAL` if nobody knows them, or the SA has limits, of which nobody knows how much is left, or
+    /// nothing is.
     fn resume(&self, control: &Control, x: &State, handle: Handle, sa: &packet::Sa) -> Result {
-        let checked = self.check_packet(x).map_err(|_| EINVAL)?;
-        let is_known = handle.direction == Direction::Out
-            || !checked.has_window()
-            || self.numbers_known.load(Relaxed);
-        if !is_known || checked.has_limits() {
+        let mut checked = self.check_packet(x).map_err(|_| EINVAL)?;
+        let left = sa.take_left();
+        if (checked.has_window() || checked.has_limits()) && left.is_none() {
             return Err(EINVAL);
         }
-        let number = checked.number().max(sa.last_possible());
+        if checked.has_limits() {
+            checked.use_up(x.usage())?;
+        }
+        let window = left.as_ref().filter(|_| checked.has_window());
+        let (number, bitmap) = match window {
+            Some(left) => (left.number(), left.bitmap()),
+            None => (checked.number().max(sa.last_possible()), [].as_slice()),
+        };
         if checked.is_last(number) {
             return Err(EINVAL);
         }
-        let told = packet::object::create(control, x, handle, &checked, number)?;
+        let told = packet::object::create(control, x, handle, &checked, number, bitmap)?;
         sa.restart(number);
         self.states.with_data(handle, |sa| {
             sa.counted.restart();

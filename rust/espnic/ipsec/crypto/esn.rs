@@ -68,7 +68,7 @@ impl Ipsec {
         let supported = self.check(x).map_err(|_| EINVAL)?;
         let (obj_type, id) = name(handle);
         let describe = |object: &mut _| object::describe(object, x, handle, &supported, number);
-        send(control, describe, |object| Command::ObjModify {
+        send(control, describe, &[], |object| Command::ObjModify {
             obj_type,
             id,
             object,

@@ -108,7 +108,7 @@ pub(in crate::ipsec) fn create(
     let (obj_type, id) = object::name(handle);
     let seen = x.highest_seen();
     let describe = |object: &mut _| describe(object, x, handle, supported, seen);
-    object::send(control, describe, |object| Command::ObjCreate {
+    object::send(control, describe, &[], |object| Command::ObjCreate {
         obj_type,
         id,
         object,

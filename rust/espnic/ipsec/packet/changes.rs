@@ -37,7 +37,7 @@ impl Ipsec {
         let Some(told) = self.states.with_data(handle, |sa| sa.told).flatten() else {
             return;
         };
-        let news = Told::of(x, told.iv_xor);
+        let news = Told::of(x, told.iv_xor, told.used);
         if news == told {
             return;
         }
@@ -56,12 +56,13 @@ impl Ipsec {
     }
 
     fn tell(&self, control: &Control, handle: Handle, x: &State, news: &Told) -> Result {
-        let checked = self.check_packet(x).map_err(|_| EINVAL)?;
+        let mut checked = self.check_packet(x).map_err(|_| EINVAL)?;
+        checked.use_up(news.used)?;
         let (obj_type, id) = object::name(handle);
         // The NIC goes on with its own number.
         let number = checked.number();
         let describe = |object: &mut _| describe(object, x, handle, &checked, number, news.iv_xor);
-        object::send(control, describe, |object| Command::ObjModify {
+        object::send(control, describe, &[], |object| Command::ObjModify {
             obj_type,
             id,
             object,

@@ -63,7 +63,10 @@ pub(in crate::ipsec) struct Checked<'a> {
     pub(super) number: u64,
     /// The number behind which there is none.
     pub(super) last_number: u64,
+    /// What is left of them for the NIC.
     pub(super) limits: Limits,
+    /// Packets and bytes that count for the limits already.
+    pub(super) used: (u64, u64),
     pub(super) selector: Selector,
     /// Outbound in tunnel mode.
     pub(super) tunnel: Option<Tunnel>,
@@ -96,6 +99,7 @@ pub(in crate::ipsec) fn checked<'a>(
         number: number(x, direction, window)?,
         last_number: last_number(x),
         limits,
+        used: (0, 0),
         selector: selector(x)?,
         tunnel: tunnel(x, direction)?,
         supported,

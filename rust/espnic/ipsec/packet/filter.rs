@@ -140,35 +140,45 @@ pub(in crate::ipsec) fn is_possible(
         && actions.has(Action::Ipsec)
 }
 
-/// Creates the objects. Sleeps.
+/// Creates the objects; false if the NIC refuses one. Sleeps.
 ///
 /// # Errors
 ///
 /// Those of the commands.
-pub(in crate::ipsec) fn set_up(control: &Control) -> Result {
+pub(in crate::ipsec) fn set_up(control: &Control) -> Result<bool> {
     let group = Group {
         priority: U16::new(0),
     };
-    create(control, OBJ_GROUP, GROUP, group.as_bytes())?;
+    if !create(control, OBJ_GROUP, GROUP, group.as_bytes())? {
+        return Ok(false);
+    }
     for number in 0..RULES {
         let mut room = [0; CLASSIFIER_ROOM];
         let object = classifier(number, &mut room).ok_or(EINVAL)?;
-        create(control, OBJ_CLASSIFIER, number.into(), object)?;
+        if !create(control, OBJ_CLASSIFIER, number.into(), object)? {
+            return Ok(false);
+        }
         let mut room = [0; RULE_ROOM];
         let object = rule(number, &mut room).ok_or(EINVAL)?;
-        create(control, OBJ_RULE, number.into(), object)?;
+        if !create(control, OBJ_RULE, number.into(), object)? {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
-fn create(control: &Control, obj_type: u16, id: u32, object: &[u8]) -> Result {
+fn create(control: &Control, obj_type: u16, id: u32, object: &[u8]) -> Result<bool> {
     let command = Command::ObjCreate {
         obj_type,
         id,
         object,
     };
-    control.execute(&command, object.len(), 0)?.result()?;
-    Ok(())
+    match control.execute(&command, object.len(), 0)?.result() {
+        Ok(_) => Ok(true),
+        // No answer that makes sense.
+        Err(EIO) => Err(EIO),
+        Err(_) => Ok(false),
+    }
 }
 
 fn classifier(number: u8, room: &mut [u8]) -> Option<&[u8]> {

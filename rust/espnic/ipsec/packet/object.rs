@@ -98,8 +98,8 @@ pub(super) fn describe(
     }
 }
 
-/// Makes the NIC create the object of `x`, with `number` as the last one that was used or seen. Returns what
-/// it was told. Sleeps.
+/// Makes the NIC create the object of `x`, with `number` as the last one that was used or seen, and the
+/// window as `bitmap` says, unless that is empty. Returns what it was told. Sleeps.
 ///
 /// # Errors
 ///
@@ -110,12 +110,22 @@ pub(in crate::ipsec) fn create(
     handle: Handle,
     checked: &Checked<'_>,
     number: u64,
+    bitmap: &[u8],
 ) -> Result<Told> {
     let (obj_type, id) = object::name(handle);
+    let tail_len = usize::from(SaTail::LEN).saturating_add(bitmap.len());
+    let tail_len = u16::try_from(tail_len).map_err(|_| EINVAL)?;
     // Drawn anew for every installation, so that no IV of an earlier one comes again.
-    let told = Told::of(x, random::u64());
-    let describe = |object: &mut _| describe(object, x, handle, checked, number, told.iv_xor);
-    object::send(control, describe, |object| Command::ObjCreate {
+    let told = Told::of(x, random::u64(), checked.used);
+    let describe = |object: &mut SaObject| {
+        describe(object, x, handle, checked, number, told.iv_xor);
+        if !bitmap.is_empty() {
+            let tail = &mut object.tail;
+            tail.tail_len = U16::new(tail_len);
+            tail.tail_flags = U16::new(tail.tail_flags.get() | sa::TAIL_BITMAP_VALID);
+        }
+    };
+    object::send(control, describe, bitmap, |object| Command::ObjCreate {
         obj_type,
         id,
         object,
@@ -154,6 +164,29 @@ impl Checked<'_> {
     /// Whether it stops after so many packets or bytes.
     pub(in crate::ipsec) fn has_limits(&self) -> bool {
         self.options & cap::OPT_SA_LIFETIME != 0
+    }
+
+    /// Lowers the limits by packets and bytes that were counted elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if nothing is left.
+    pub(in crate::ipsec) fn use_up(&mut self, (packets, bytes): (u64, u64)) -> Result {
+        // The stack has told of soft limits that are passed.
+        let soft =
+            |limit: Option<u64>, used: u64| limit?.checked_sub(used).filter(|&left| left > 0);
+        let hard = |limit: Option<u64>, used: u64| match limit {
+            None => Ok(None),
+            Some(limit) if limit <= used => Err(EINVAL),
+            Some(limit) => Ok(Some(limit.saturating_sub(used))),
+        };
+        let limits = &mut self.limits;
+        limits.soft_packets = soft(limits.soft_packets, packets);
+        limits.soft_bytes = soft(limits.soft_bytes, bytes);
+        limits.hard_packets = hard(limits.hard_packets, packets)?;
+        limits.hard_bytes = hard(limits.hard_bytes, bytes)?;
+        self.used = (packets, bytes);
+        Ok(())
     }
 
     /// Whether the NIC checks for replays.

@@ -11,10 +11,14 @@ use espnic_esp::{
     }, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex, //
     }, //
 };
 use kernel_net::{
@@ -56,7 +60,44 @@ pub(crate) struct Sa {
     first: Atomic<u64>,
     /// Packets that the NIC got for it, at least as many as it has numbered.
     given: Atomic<u64>,
+    /// What the NIC has left, if that was read before a reset.
+    #[pin]
+    left: Mutex<Option<Left>>,
     dead: Atomic<bool>,
+}
+
+/// What a NIC has left of an SA, when no traffic ran any more. The stack knows its counters.
+pub(in crate::ipsec) struct Left {
+    /// The last number that was used, or the highest that was seen.
+    number: u64,
+    /// The bitmap of the window.
+    bitmap: KVec<u8>,
+}
+
+impl Left {
+    /// Copies what was read. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(in crate::ipsec) fn new(number: u64, bitmap: &[u8]) -> Result<Self> {
+        let mut copy = KVec::with_capacity(bitmap.len(), GFP_KERNEL)?;
+        copy.extend_from_slice(bitmap, GFP_KERNEL)?;
+        Ok(Self {
+            number,
+            bitmap: copy,
+        })
+    }
+
+    /// The last number that was used, or the highest that was seen.
+    pub(in crate::ipsec) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The bitmap of the window, empty outbound.
+    pub(in crate::ipsec) fn bitmap(&self) -> &[u8] {
+        &self.bitmap
+    }
 }
 
 /// The parameters of a [`Sa`].
@@ -100,6 +141,7 @@ impl Sa {
             next_hop <- new_lock!(None::<Neighbour>),
             first: Atomic::new(first),
             given: Atomic::new(0),
+            left <- new_mutex!(None::<Left>),
             dead: Atomic::new(false),
         })
     }
@@ -131,6 +173,17 @@ impl Sa {
     pub(in crate::ipsec) fn restart(&self, number: u64) {
         self.first.store(number, Relaxed);
         self.given.store(0, Relaxed);
+        *self.left.lock() = None;
+    }
+
+    /// Notes what the NIC has left before a reset, if that is known. Sleeps.
+    pub(in crate::ipsec) fn leave(&self, left: Option<Left>) {
+        *self.left.lock() = left;
+    }
+
+    /// What [`Self::leave`] has noted since the NIC got the SA; nothing is noted then. Sleeps.
+    pub(in crate::ipsec) fn take_left(&self) -> Option<Left> {
+        self.left.lock().take()
     }
 
     /// Counts a packet of `len` bytes that the NIC gets. Per packet.

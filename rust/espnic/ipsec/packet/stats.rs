@@ -86,24 +86,34 @@ impl Ipsec {
         };
         if self.is_packet(handle) {
             // If this fails, the next reading of all makes up for it.
-            let _ = self.read(control, handle, &x);
+            let _ = self.read(control, handle, &x, |_, _| Ok(()));
         }
     }
 
-    /// Reads all of them now; false if one could not be read. Sleeps.
-    pub(crate) fn read_all(&self, control: &Control) -> bool {
-        let mut all = true;
+    fn read_all(&self, control: &Control) {
         for direction in [Direction::Out, Direction::In] {
             self.for_each_live(direction, |handle, x| {
                 if self.is_packet(handle) {
-                    all &= self.read(control, handle, x).is_ok();
+                    // What cannot be read now is read the next time.
+                    let _ = self.read(control, handle, x, |_, _| Ok(()));
                 }
             });
         }
-        all
     }
 
-    fn read(&self, control: &Control, handle: Handle, x: &State) -> Result {
+    /// Reads what the NIC has counted for an SA, and its numbers; `keep` gets the last number and, inbound,
+    /// the bitmap of the window. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` during a reset; those of the command and of `keep`.
+    pub(in crate::ipsec) fn read(
+        &self,
+        control: &Control,
+        handle: Handle,
+        x: &State,
+        keep: impl FnOnce(u64, &[u8]) -> Result,
+    ) -> Result {
         self.follow_change(control, handle, x);
         let mode = self.mode.lock();
         if mode.resetting {
@@ -129,15 +139,16 @@ impl Ipsec {
                     return Ok(());
                 }
             }
-            // The bitmap has another length if the NIC has another window, and then says nothing.
-            Direction::In if bitmap.len() == room => {
-                let _ = x.set_received(state.seq.get(), bitmap);
-            }
-            Direction::In => {}
+            // One of another length is not taken.
+            Direction::In => drop(x.set_received(state.seq.get(), bitmap)),
         }
         if state.packets.get() != 0 {
             x.check_expire();
         }
-        Ok(())
+        // The bitmap has another length if the NIC has another window, and then says nothing.
+        if bitmap.len() != room {
+            return Err(EIO);
+        }
+        keep(state.seq.get(), bitmap)
     }
 }

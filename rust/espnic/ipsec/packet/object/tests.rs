@@ -23,7 +23,8 @@ use kernel_net::net::xfrm::{
         Parameters, //
     },
     Direction,
-    Handle, //
+    Handle,
+    Limits, //
 };
 use zerocopy::{
     FromZeros,
@@ -123,6 +124,33 @@ mod cases {
         // XFRM_STATE_DECAP_DSCP.
         let object = self::object(&inbound, Change::Flags(2, 0))?;
         assert_eq!(object.as_bytes()[16], 4 | 32);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_left_of_limits() -> Result {
+        let (x, nic) = (TestState::changed(&IPV4, Change::Packet)?, nic()?);
+        let left = |limits: Limits, packets, bytes| {
+            let mut checked = checked(&x, &nic, false).map_err(|_| EINVAL)?;
+            checked.limits = limits;
+            checked
+                .use_up((packets, bytes))
+                .map(|()| (checked.limits.soft_packets, checked.limits.hard_packets))
+        };
+        let packets = Limits {
+            soft_packets: Some(3),
+            hard_packets: Some(5),
+            ..Limits::default()
+        };
+        assert_eq!(left(packets, 2, 1000), Ok((Some(1), Some(3))));
+        assert_eq!(left(packets, 3, 1000), Ok((None, Some(2))));
+        assert_eq!(left(packets, 5, 1000), Err(EINVAL));
+        let bytes = Limits {
+            hard_bytes: Some(1000),
+            ..Limits::default()
+        };
+        assert_eq!(left(bytes, 5, 999), Ok((None, None)));
+        assert_eq!(left(bytes, 5, 1000), Err(EINVAL));
         Ok(())
     }
 }
