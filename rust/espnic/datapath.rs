@@ -103,7 +103,11 @@ fn follow_policies(
         return true;
     };
     let deleted = dev.data().ipsec.database.deleted();
-    match packet::tx::describe(known, deleted, skb, gso, || dev.mac_address(), header) {
+    let outside = packet::tx::Outside {
+        source: || dev.mac_address(),
+        is_own: |frame: &[u8]| packet::own::is_made_by_stack(dev, frame),
+    };
+    match packet::tx::describe(known, deleted, skb, gso, outside, header) {
         Ok(true) => tx.counters.packet.count(skb.len(), gso),
         Ok(false) => {}
         Err(reason) => {

@@ -344,7 +344,8 @@ impl xfrm::PolicyOperations for Nic {
 
     fn policy_delete(dev: &Device<Self>, handle: xfrm::PolicyHandle) {
         dev.data().ipsec.database.delete_policy(handle);
-        dev.schedule_work();
+        // In force at once. Until then it tells packets that were under way.
+        dev.schedule_work_in(packet::LATE_MS);
     }
 
     /// Nothing is left: the next snapshot is without the policy.

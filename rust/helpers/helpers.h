@@ -170,6 +170,8 @@ u8 espnic_helper_xfrm_policy_offload_dir(const struct xfrm_policy *xp);
 u8 espnic_helper_xfrm_policy_offload_type(const struct xfrm_policy *xp);
 void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail,
 				   unsigned long format_fail, unsigned long replayed);
+struct xfrm_state *espnic_helper_xfrm_find_esp(struct net_device *dev, const xfrm_address_t *daddr,
+					       __be32 spi, unsigned short family);
 struct net *espnic_helper_xs_net(struct xfrm_state *x);
 void espnic_helper_xfrm_cfg_lock(struct net *net);
 void espnic_helper_xfrm_cfg_unlock(struct net *net);

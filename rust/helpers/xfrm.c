@@ -82,6 +82,12 @@ void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail
 	XFRM_ADD_STATS(xs_net(x), LINUX_MIB_XFRMINSTATESEQERROR, replayed);
 }
 
+struct xfrm_state *espnic_helper_xfrm_find_esp(struct net_device *dev, const xfrm_address_t *daddr,
+					       __be32 spi, unsigned short family)
+{
+	return xfrm_state_lookup(dev_net(dev), 0, daddr, spi, IPPROTO_ESP, family);
+}
+
 struct net *espnic_helper_xs_net(struct xfrm_state *x)
 {
 	return xs_net(x);

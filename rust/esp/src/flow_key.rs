@@ -74,6 +74,14 @@ impl FlowKey {
         self.upper & 0xff == 6
     }
 
+    /// Whether it is one of UDP from or to this port.
+    #[inline(always)]
+    pub fn is_udp_with(&self, port: u16) -> bool {
+        let [_, protocol, s0, s1, d0, d1, ..] = self.upper.to_le_bytes();
+        let port = port.to_be_bytes();
+        protocol == IPPROTO_UDP && ([s0, s1] == port || [d0, d1] == port)
+    }
+
     /// The flow that it is short for.
     pub fn flow(&self) -> Flow {
         let [family, protocol, s0, s1, d0, d1, ..] = self.upper.to_le_bytes();
@@ -191,6 +199,13 @@ mod tests {
             if let Some(key) = FlowKey::of(&packet) {
                 prop_assert_eq!(Flow::of(&packet), Some(key.flow()));
                 prop_assert_eq!(key.is_v6(), v6);
+                if let Seen::Ports(ports) = key.flow().ports {
+                    let udp = protocol == IPPROTO_UDP;
+                    prop_assert_eq!(key.is_udp_with(ports.src), udp);
+                    prop_assert_eq!(key.is_udp_with(ports.dst), udp);
+                    let neither = [ports.src, ports.dst].iter().all(|&port| port != 4500);
+                    prop_assert!(!key.is_udp_with(4500) || !neither);
+                }
             }
         }
 

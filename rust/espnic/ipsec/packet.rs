@@ -13,6 +13,7 @@ pub(super) mod database;
 pub(super) mod filter;
 pub(crate) mod known;
 pub(super) mod object;
+pub(crate) mod own;
 mod policy;
 pub(crate) mod rx;
 pub(super) mod sa;
@@ -22,5 +23,6 @@ pub(super) mod told;
 pub(crate) mod tx;
 mod update;
 
+pub(crate) use policy::LATE_MS;
 pub(super) use sa::Left;
 pub(crate) use sa::Sa;

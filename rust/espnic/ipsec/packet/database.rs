@@ -107,7 +107,7 @@ impl Database {
     }
 
     pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {
-        let policies = Policies::new(self.list.living(direction)?)?;
+        let policies = Policies::new(self.list.kept(direction)?)?;
         Ok(Arc::new(policies, GFP_KERNEL)?)
     }
 

@@ -30,6 +30,10 @@ use kernel::{
             Release, //
         },
         Arc, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
     }, //
 };
 use kernel_net::{
@@ -56,6 +60,13 @@ use kernel_net::{
 /// Room for so many policies at least.
 const ROOM_MIN: usize = 16;
 
+/// The time for which packets may still be under way from the stack to the driver that the stack has sent
+/// by a policy, in milliseconds.
+pub(crate) const LATE_MS: u32 = 100;
+
+/// See [`Policy::died`].
+const ALIVE: i64 = -1;
+
 /// A policy that was taken.
 pub(crate) struct Policy {
     pub(super) id: u64,
@@ -63,7 +74,9 @@ pub(crate) struct Policy {
     pub(super) selector: Selector,
     pub(super) priority: u32,
     pub(super) action: Action,
-    dead: Atomic<bool>,
+    born: Instant<Monotonic>,
+    /// How old it was when it died, in milliseconds, or [`ALIVE`].
+    died: Atomic<i64>,
 }
 
 /// What happens to the packets of a policy.
@@ -115,14 +128,49 @@ fn is_any(address: &Address) -> bool {
 }
 
 impl Policy {
+    /// The policy with this id, from now on.
+    fn new(id: u64, checked: &Checked) -> Self {
+        Self {
+            id,
+            direction: checked.direction,
+            selector: checked.selector,
+            priority: checked.priority,
+            action: checked.action,
+            born: Instant::now(),
+            died: Atomic::new(ALIVE),
+        }
+    }
+
     /// Stops the policy. Any context.
     fn kill(&self) {
-        self.dead.store(true, Release);
+        self.died.store(self.age(), Release);
+    }
+
+    fn age(&self) -> i64 {
+        self.born.elapsed().as_millis()
     }
 
     /// Whether it counts. Per packet.
     pub(super) fn is_alive(&self) -> bool {
-        !self.dead.load(Acquire)
+        self.died.load(Acquire) == ALIVE
+    }
+
+    /// Whether it has protected packets until a moment ago, so that some may still be under way, in clear.
+    pub(super) fn is_missed(&self) -> bool {
+        let died = self.died.load(Acquire);
+        died != ALIVE
+            && self.direction == Direction::Out
+            && matches!(self.action, Action::Protect(_))
+            && self.age().saturating_sub(died) < i64::from(LATE_MS)
+    }
+
+    /// Whether it wins over `other`.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        (self.priority, self.id) < (other.priority, other.id)
+    }
+
+    fn is_kept(&self) -> bool {
+        self.is_alive() || self.is_missed()
     }
 }
 
@@ -278,17 +326,7 @@ impl List {
     ///
     /// `ENOMEM`.
     pub(super) fn add(&self, id: u64, checked: &Checked) -> Result<Arc<Policy>> {
-        let policy = Arc::new(
-            Policy {
-                id,
-                direction: checked.direction,
-                selector: checked.selector,
-                priority: checked.priority,
-                action: checked.action,
-                dead: Atomic::new(false),
-            },
-            GFP_KERNEL,
-        )?;
+        let policy = Arc::new(Policy::new(id, checked), GFP_KERNEL)?;
         self.make_room()?;
         let mut policies = self.policies.lock();
         policies
@@ -329,28 +367,29 @@ impl List {
         found.inspect(|policy| policy.kill()).is_some()
     }
 
-    /// Removes those that are dead.
-    pub(super) fn sweep(&self) {
-        self.policies.lock().retain(|policy| policy.is_alive());
+    /// Removes those that are dead, unless packets of theirs may be under way; true if there are such.
+    pub(super) fn sweep(&self) -> bool {
+        let mut policies = self.policies.lock();
+        policies.retain(|policy| policy.is_kept());
+        !policies.iter().all(|policy| policy.is_alive())
     }
 
-    /// The living ones of a direction, the oldest first. Sleeps.
+    /// Those of a direction that [`Self::sweep`] keeps, the oldest first. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn living(&self, direction: Direction) -> Result<KVVec<Arc<Policy>>> {
+    pub(super) fn kept(&self, direction: Direction) -> Result<KVVec<Arc<Policy>>> {
         let len = self.policies.lock().len();
-        let mut living = KVVec::with_capacity(len, GFP_KERNEL)?;
+        let mut kept = KVVec::with_capacity(len, GFP_KERNEL)?;
         let policies = self.policies.lock();
         let found = policies
             .iter()
-            .filter(|policy| policy.direction == direction && policy.is_alive());
+            .filter(|policy| policy.direction == direction && policy.is_kept());
         for policy in found {
-            living
-                .push_within_capacity(policy.clone())
+            kept.push_within_capacity(policy.clone())
                 .map_err(|_| ENOMEM)?;
         }
-        Ok(living)
+        Ok(kept)
     }
 }

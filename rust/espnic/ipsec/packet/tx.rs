@@ -18,6 +18,7 @@ use super::{
     sa::Sa,
     spd::{
         Found,
+        Late,
         Spd, //
     }, //
 };
@@ -28,7 +29,10 @@ use espnic_esp::{
         Layers,
         ETHERTYPE_IPV4,
         ETHERTYPE_IPV6,
-        ETH_HLEN, //
+        ETH_HLEN,
+        IPPROTO_ESP,
+        IPPROTO_UDP,
+        NAT_T_PORT, //
     },
     selector::{
         Flow,
@@ -71,6 +75,8 @@ counters! {
         no_hop: c"ipsec_packet_tx_drop_no_hop",
         /// See [`Drop::Form`].
         form: c"ipsec_packet_tx_drop_form",
+        /// See [`Drop::Late`].
+        late: c"ipsec_packet_tx_drop_late",
     }
 }
 
@@ -87,6 +93,8 @@ pub(crate) enum Drop {
     NoHop,
     /// It must be protected, but the NIC cannot: a fragment in transport mode, or in a VLAN.
     Form,
+    /// Its policy was deleted while it was under way to the driver.
+    Late,
 }
 
 impl Counters {
@@ -105,6 +113,7 @@ impl Counters {
             Drop::NoSa => &mut self.no_sa,
             Drop::NoHop => &mut self.no_hop,
             Drop::Form => &mut self.form,
+            Drop::Late => &mut self.late,
         };
         *counter = counter.wrapping_add(1);
     }
@@ -116,10 +125,19 @@ impl Counters {
             self.no_sa,
             self.no_hop,
             self.form,
+            self.late,
         ]
         .iter()
         .fold(0, |sum, &count| sum.wrapping_add(count))
     }
+}
+
+/// What is asked of the world outside of the policies and SAs.
+pub(crate) struct Outside<S, O> {
+    /// The address of the interface.
+    pub(crate) source: S,
+    /// Whether the stack has made the ESP in a frame.
+    pub(crate) is_own: O,
 }
 
 /// What a frame holds.
@@ -135,8 +153,7 @@ enum Content {
 }
 
 /// Fills `header` for a packet that must be protected, and returns true; false for one that goes out as it
-/// is. `deleted` is the number of policies that were deleted, `source` tells the address of the
-/// interface. Per packet, no sleeping.
+/// is. `deleted` is the number of policies that were deleted. Per packet, no sleeping.
 ///
 /// # Errors
 ///
@@ -146,7 +163,7 @@ pub(crate) fn describe(
     deleted: u32,
     skb: &mut SkBuff,
     gso: Option<Gso>,
-    source: impl FnOnce() -> [u8; 6],
+    outside: Outside<impl FnOnce() -> [u8; 6], impl FnOnce(&[u8]) -> bool>,
     header: &mut NetHdr48,
 ) -> Result<bool, Drop> {
     if known.spd.out.is_empty() {
@@ -161,7 +178,7 @@ pub(crate) fn describe(
     };
     let (way, form) = match (key, recalled.filter(|&way| is_there(way))) {
         (Some(key), Some(way)) => (way, Form::whole(key.is_v6())),
-        _ => ask(&known.spd, skb)?,
+        _ => ask(&known.spd, skb, outside.is_own)?,
     };
     if let Some(key) = key.filter(|_| recalled != Some(way)) {
         known.note(key, From::Clear, way);
@@ -170,7 +187,7 @@ pub(crate) fn describe(
         return Ok(false);
     };
     let sa = known.spd.sas.at(place).ok_or(Drop::NoSa)?;
-    protect(sa, &form, skb, gso, source, header).map(|()| true)
+    protect(sa, &form, skb, gso, outside.source, header).map(|()| true)
 }
 
 /// What of a packet matters to its protection.
@@ -215,31 +232,51 @@ fn key(skb: &SkBuff) -> Option<FlowKey> {
     skb.head()
         .get(ETH_HLEN..)
         .and_then(FlowKey::of)
-        .filter(|key| key.is_v6() == v6)
+        // ESP in UDP has more to it than its flow.
+        .filter(|key| key.is_v6() == v6 && !key.is_udp_with(NAT_T_PORT))
 }
 
 /// What the policies say of a packet.
-fn ask(spd: &Spd, skb: &SkBuff) -> Result<(Way, Form), Drop> {
+fn ask(spd: &Spd, skb: &SkBuff, is_own: impl FnOnce(&[u8]) -> bool) -> Result<(Way, Form), Drop> {
     let (flow, tagged) = match content(skb) {
         Content::Other => return Ok((Way::Plain, Form::whole(false))),
         Content::Unreadable => return Err(Drop::Unclear),
         Content::Packet(flow) => (flow, false),
         Content::Tagged(flow) => (flow, true),
     };
-    let way = match spd.out.find(&flow) {
-        Found::None => Ok(Way::Plain),
-        Found::Unclear => Err(Drop::Unclear),
-        Found::Policy(policy) => match &policy.action {
+    let way = match plan(spd, &flow, tagged) {
+        Ok(Way::Plain) => Ok(Way::Plain),
+        // The stack does not ask the policies again for the ESP that it makes.
+        _ if may_be_esp(&flow) && is_own(skb.head()) => Ok(Way::Plain),
+        other => other,
+    }?;
+    Ok((way, Form::of(&flow)))
+}
+
+/// What the policies say of a packet of `flow`.
+fn plan(spd: &Spd, flow: &Flow, tagged: bool) -> Result<Way, Drop> {
+    match spd.out.find_out(flow) {
+        Err(Late) => Err(Drop::Late),
+        Ok(Found::None) => Ok(Way::Plain),
+        Ok(Found::Unclear) => Err(Drop::Unclear),
+        Ok(Found::Policy(policy)) => match &policy.action {
             Action::Hole => Ok(Way::Plain),
             Action::Block => Err(Drop::Blocked),
             Action::Protect(_) if tagged => Err(Drop::Form),
             Action::Protect(template) => {
-                let place = spd.sas.outbound(template, &flow);
+                let place = spd.sas.outbound(template, flow);
                 place.map(Way::Under).ok_or(Drop::NoSa)
             }
         },
-    }?;
-    Ok((way, Form::of(&flow)))
+    }
+}
+
+fn may_be_esp(flow: &Flow) -> bool {
+    match (flow.protocol, flow.ports) {
+        (Some(IPPROTO_ESP), _) => true,
+        (Some(IPPROTO_UDP), Seen::Ports(ports)) => [ports.src, ports.dst].contains(&NAT_T_PORT),
+        _ => false,
+    }
 }
 
 fn protect(

@@ -116,8 +116,9 @@ impl Ipsec {
         if !policies && !sas {
             return Ok(());
         }
-        if policies {
-            database.list.sweep();
+        if policies && database.list.sweep() {
+            // Those that packets may still be under way for go later.
+            database.policies_changed.store(true, Relaxed);
         }
         let new = self
             .next_snapshot(&current, policies, sas)

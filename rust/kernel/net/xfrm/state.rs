@@ -3,6 +3,7 @@
 //! `struct xfrm_state`: one SA.
 
 mod algorithm;
+mod lookup;
 mod numbers;
 mod options;
 mod replay;

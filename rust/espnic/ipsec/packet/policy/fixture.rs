@@ -4,30 +4,44 @@
 
 use super::{
     Action,
+    Checked,
     Policy,
     Template, //
 };
 use espnic_esp::selector::Selector;
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Atomic,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
 use kernel_net::net::xfrm::Direction;
 
 /// An inbound policy.
 pub(in crate::ipsec::packet) fn policy(selector: Selector, action: Action) -> Result<Arc<Policy>> {
-    let policy = Policy {
-        id: 1,
-        direction: Direction::In,
+    of(Direction::In, 1, selector, action)
+}
+
+/// A policy whose age is its priority.
+pub(in crate::ipsec::packet) fn of(
+    direction: Direction,
+    priority: u32,
+    selector: Selector,
+    action: Action,
+) -> Result<Arc<Policy>> {
+    let checked = Checked {
+        direction,
         selector,
-        priority: 1,
+        priority,
         action,
-        dead: Atomic::new(false),
     };
-    Ok(Arc::new(policy, GFP_KERNEL)?)
+    Ok(Arc::new(
+        Policy::new(priority.into(), &checked),
+        GFP_KERNEL,
+    )?)
+}
+
+/// Ends it.
+pub(in crate::ipsec::packet) fn kill(policy: &Policy) {
+    policy.kill();
 }
 
 /// A template for transport mode.

@@ -5,10 +5,19 @@
 use super::{
     check,
     Action,
-    List, //
+    List,
+    Policy,
+    LATE_MS, //
 };
 use espnic_esp::selector::PortMask;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
 use kernel_net::net::{
     ip::Family,
     xfrm::{
@@ -243,15 +252,19 @@ mod cases {
         for id in 1..=40 {
             list.add(id, &checked)?;
         }
-        assert_eq!(list.living(Direction::Out)?.len(), 40);
-        assert!(list.living(Direction::In)?.is_empty());
+        assert_eq!(list.kept(Direction::Out)?.len(), 40);
+        assert!(list.kept(Direction::In)?.is_empty());
         assert!(list.kill(7) && list.kill(40) && !list.kill(41));
-        let living = list.living(Direction::Out)?;
-        assert_eq!(living.len(), 38);
-        assert!(living
-            .iter()
-            .all(|policy| policy.id != 7 && policy.id != 40));
-        list.sweep();
+        // Packets that they protected may still be under way.
+        assert!(list.sweep());
+        let kept = list.kept(Direction::Out)?;
+        let dead = |policy: &&Arc<Policy>| !policy.is_alive() && policy.is_missed();
+        assert_eq!((kept.len(), kept.iter().filter(dead).count()), (40, 2));
+        fsleep(Delta::from_millis(i64::from(LATE_MS) + 1));
+        assert!(!list.sweep());
+        let kept = list.kept(Direction::Out)?;
+        assert_eq!(kept.len(), 38);
+        assert!(kept.iter().all(|policy| policy.id != 7 && policy.id != 40));
         assert!(!list.kill(7) && list.kill(1));
         Ok(())
     }

@@ -4,12 +4,22 @@
 
 use super::{
     super::{
-        policy::fixture::transport,
+        policy::{
+            fixture::{
+                kill,
+                of,
+                transport, //
+            },
+            Action, //
+        },
         sa::{
             Parameters,
             Sa, //
         }, //
     },
+    Found,
+    Late,
+    Policies,
     Sas, //
 };
 use espnic_esp::{
@@ -93,6 +103,48 @@ fn found(sas: &Sas, reqid: u32, flow: &Flow) -> Option<u32> {
 #[kunit_tests(espnic_ipsec_spd)]
 mod cases {
     use super::*;
+
+    #[test]
+    fn packets_under_way_when_their_policy_goes() -> Result {
+        let policy = |priority, action| of(Direction::Out, priority, Selector::default(), action);
+        let protect = || Action::Protect(transport(7));
+        let (hole, first) = (policy(1, Action::Hole)?, policy(2, protect())?);
+        let (second, last) = (policy(3, protect())?, policy(4, Action::Hole)?);
+        let all = |list: &[&Arc<_>]| {
+            let mut policies = KVVec::new();
+            for &policy in list {
+                policies.push(policy.clone(), GFP_KERNEL)?;
+            }
+            Policies::new(policies)
+        };
+        let policies = all(&[&first, &second, &last])?;
+        let flow = flow(6);
+        let priority = || match policies.find_out(&flow) {
+            Ok(Found::Policy(policy)) => Ok(policy.priority),
+            Ok(_) => Ok(0),
+            Err(late) => Err(late),
+        };
+        assert_eq!(priority(), Ok(2));
+        // Another one protects.
+        kill(&first);
+        assert_eq!(priority(), Ok(3));
+        // They would go out in clear; received packets may go on.
+        kill(&second);
+        assert_eq!(priority(), Err(Late));
+        assert!(matches!(policies.find(&flow), Found::Policy(policy) if policy.priority == 4));
+        kill(&last);
+        assert_eq!(priority(), Err(Late));
+        // A hole in front has let them pass all the time.
+        let policies = all(&[&hole, &first])?;
+        assert!(
+            matches!(policies.find_out(&flow), Ok(Found::Policy(policy)) if policy.priority == 1)
+        );
+        // Nothing was protected by this one.
+        kill(&hole);
+        let policies = all(&[&hole, &last])?;
+        assert!(matches!(policies.find_out(&flow), Ok(Found::None)));
+        Ok(())
+    }
 
     #[test]
     fn the_newest_of_the_policys_id() -> Result {

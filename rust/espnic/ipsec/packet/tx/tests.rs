@@ -27,6 +27,7 @@ mod cases {
             Drop::NoSa,
             Drop::NoHop,
             Drop::Form,
+            Drop::Late,
         ];
         let mut counters = Counters::default();
         for (count, reason) in (1..).zip(reasons) {
@@ -36,6 +37,6 @@ mod cases {
         assert!(counters.values().iter().all(|&value| value <= 1));
         counters.count(100, None);
         assert_eq!((counters.packets, counters.bytes), (1, 100));
-        assert_eq!(counters.dropped(), 5);
+        assert_eq!(counters.dropped(), 6);
     }
 }

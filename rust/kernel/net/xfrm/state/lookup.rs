@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! States that are found by what packets show.
+
+use super::State;
+use crate::{
+    bindings,
+    net::{
+        ip::{
+            Address,
+            Family, //
+        },
+        netdevice::{
+            Device,
+            Operations, //
+        }, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::sync::aref::ARef;
+
+impl State {
+    /// The state for ESP packets to `dst` with this SPI in the namespace of `dev`, if there is one without a
+    /// mark. It may be of either direction, and dead. Does not sleep; any context but a hard interrupt.
+    pub fn find_esp<T: Operations>(
+        dev: &Device<T>,
+        family: Family,
+        dst: &Address,
+        spi: u32,
+    ) -> Option<ARef<Self>> {
+        let dst = bindings::xfrm_address_t {
+            in6: bindings::in6_addr {
+                in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: *dst },
+            },
+        };
+        // CAST: The numbers of address families are small.
+        let family = family.number() as u16;
+        // SAFETY: The device is live by its type invariant, and is in a namespace. The address outlives the
+        // call.
+        let x = unsafe { bindings::xfrm_find_esp(dev.as_raw(), &dst, spi.to_be(), family) };
+        // INVARIANT: The state comes with a reference, and the stack treats it as those that devices have: it
+        // has been in the table, so that only what is documented to change does.
+        // SAFETY: That reference becomes the `ARef`'s. CAST: `State` is transparent over `xfrm_state`.
+        NonNull::new(x).map(|x| unsafe { ARef::from_raw(x.cast()) })
+    }
+}
