@@ -29,6 +29,7 @@ LAN4, LAN6 = "198.51.100.10", "2001:db8:a::10"  # of a host behind the side unde
 ADDRESSES = {FAR6, LAN4, LAN6, DUT4, PEER4, DUT6, PEER6, DUT_INNER4, PEER_INNER4, DUT_INNER6,
              PEER_INNER6, DUT_VLAN4, PEER_VLAN4}
 UPPER = "upper0"
+NDIS = "/dev/espnic-ndis"
 QUIET, QUIET_TRIES = scaled(0.03), 5
 SETTLE = scaled(0.25)
 
@@ -130,6 +131,23 @@ class Setup:
             yield
         finally:
             netif.bind(self.device, self.driver, self.netif)
+            self.connect()
+
+    @contextlib.contextmanager
+    def module_away(self):
+        """Unload the driver's module; afterwards it is loaded again and NETIF is configured."""
+        path = os.environ.get("ESPNIC_KO")
+        if not path:
+            raise Skip("ESPNIC_KO is not set: name the module file")
+        others = netif.same_driver(self.device) | {self.device: self.netif}
+        options = [f"ndis={int(os.path.exists(NDIS))}"] if netif.parameter(path, "ndis") else []
+        proc.cmd("rmmod", self.driver)
+        try:
+            yield
+        finally:
+            proc.cmd("insmod", path, *options)
+            for device, name in others.items():
+                netif.adopt(device, name)
             self.connect()
 
     def need_offload(self):

@@ -109,6 +109,10 @@ class Injector:
         self._socket.send(self._macs + struct.pack("!H", kind) +
                           ip(src, dst, proto, payload, **kwargs))
 
+    def again(self, frame):
+        """A frame that was on the wire comes once more."""
+        self._socket.send(frame)
+
     def esp(self, sa, esp, number, dst=None, ports=None, checksum=False, **kwargs):
         """An ESP packet under an SA; to another destination, and in UDP, with a checksum or
         without, if told so, and with what ip() can be told."""

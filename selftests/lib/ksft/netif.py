@@ -50,9 +50,32 @@ def reset_file(device):
 def bind(device, driver, name):
     """Bind a driver to a virtio device and give its interface the name."""
     proc.write_file(f"{BUS}/drivers/{driver}/bind", device)
+    adopt(device, name)
+
+
+def same_driver(device):
+    """Names of the interfaces of the initial namespace that have the same driver, by virtio
+    device."""
+    folder = f"{BUS}/drivers/{driver_of(device)}"
+    found = {}
+    for one in os.listdir(folder):
+        names = f"{folder}/{one}/net"
+        if os.path.isdir(names) and os.listdir(names):
+            found[one] = os.listdir(names)[0]
+    return found
+
+
+def parameter(path, name):
+    """True if a module file has a parameter of this name."""
+    lines = proc.cmd("modinfo", "-F", "parm", path).splitlines()
+    return any(line.startswith(f"{name}:") for line in lines)
+
+
+def adopt(device, name):
+    """Give the interface of a virtio device this name as soon as it is there."""
     folder = f"{BUS}/devices/{device}/net"
     found = proc.wait_until(lambda: os.path.isdir(folder) and os.listdir(folder),
-                            f"{driver} makes an interface of {device}")
+                            f"an interface of {device}")
     if found[0] != name:
         proc.cmd("ip", "link", "set", found[0], "down")
         proc.cmd("ip", "link", "set", found[0], "name", name)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Steps that tests of packet offload have in common."""
 
+import collections
 import ipaddress
+import re
 import socket
 import struct
 
 from . import env, esp, forge, ktap, traffic, xfrm
-from .frames import PROTO_UDP
+from .frames import PROTO_UDP, parse
 
 REQID = 77
 SMALL = [56] * 3
@@ -18,6 +20,7 @@ FIRST_NUMBER = 100
 MESSAGE = b"espnic packet offload"
 DROPS = ["ipsec_packet_tx_drop_blocked", "ipsec_packet_tx_drop_unclear",
          "ipsec_packet_tx_drop_no_sa", "ipsec_packet_tx_drop_no_hop", "ipsec_packet_tx_drop_form",
+         "ipsec_packet_tx_drop_late",
          "ipsec_packet_rx_drop_stale", "ipsec_packet_rx_drop_failed",
          "ipsec_packet_rx_drop_policy", "ipsec_packet_rx_drop_diverted",
          "ipsec_packet_rx_drop_no_memory", "ipsec_packet_rx_drop_clear",
@@ -129,6 +132,67 @@ def only(watch, **drops):
     """Nothing was dropped for another reason than these, without their prefix."""
     wanted = {f"ipsec_packet_{name}": count for name, count in drops.items()}
     watch.expect_counters(dict.fromkeys(DROPS, 0) | wanted)
+
+
+def unique(packets):
+    """No number and no IV comes twice under one SA."""
+    by_spi = collections.defaultdict(list)
+    for one in packets:
+        by_spi[one.spi].append(one)
+    for group in by_spi.values():
+        esp.unique(group)
+
+
+def replays(cfg, sa):
+    """How many packets of an inbound SA came again, or too late, as `ip -s xfrm state` has it."""
+    text = cfg.dut.cmd("ip", "-s", *sa.get().split())
+    late, again = re.search(r"replay-window (\d+) replay (\d+) failed", text).groups()
+    return int(late) + int(again)
+
+
+class Busy:
+    """Flows under packet offload through whatever happens, and all ESP that was sent for them."""
+
+    def __init__(self, cfg, *flows):
+        self.cfg, self.flows, self.sent = cfg, list(flows), []
+        for flow in flows:
+            protect(cfg, flow)
+
+    def works(self, count=3, flows=None):
+        """Pings from both ends pass, all of ESP being the NIC's work; returns the record."""
+        flows = self.flows if flows is None else flows
+        watch = self.cfg.watch()
+        for flow in flows:
+            traffic.ping(self.cfg.dut, flow.dut_inner, flow.peer_inner, [56] * count)
+            traffic.ping(self.cfg.peer, flow.peer_inner, flow.dut_inner, [56] * count)
+        prove(self.cfg, watch, 2 * count * len(flows))
+        self.sent += watch.esp(self.cfg.netif_mac)
+        return watch
+
+    def received(self, watch, flow):
+        """The last frame of the flow's inbound SA in a record."""
+        frames = [frame for _, frame in watch.tap_frames]
+        return [frame for frame in frames if (one := parse(frame)) and one.esp
+                and one.smac == self.cfg.peer_mac and one.spi == flow.in_.spi][-1]
+
+    def renew_inbound(self, flow):
+        """The peer sends under a new SA."""
+        old, flow.in_ = flow.in_, flow.new_sa(outbound=False)
+        self.cfg.dut.ip(flow.in_.add(offload(self.cfg, "in")))
+        self.cfg.peer.ip(flow.in_.add(), old.delete())
+        if xfrm.state_text(self.cfg.dut, old):
+            self.cfg.dut.ip(old.delete())
+
+    def renew(self):
+        """All SAs and policies anew, with other keys."""
+        xfrm.flush(self.cfg.dut, self.cfg.peer)
+        for flow in self.flows:
+            flow.out, flow.in_ = flow.new_sa(outbound=True), flow.new_sa(outbound=False)
+            protect(self.cfg, flow)
+
+    def end(self):
+        """No number and no IV came twice."""
+        unique(self.sent)
 
 
 class Frames:
