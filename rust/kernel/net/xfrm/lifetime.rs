@@ -36,7 +36,7 @@ use kernel::{
 ///     }
 /// }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Packets after which key managers are asked for a new state.
     pub soft_packets: Option<u64>,

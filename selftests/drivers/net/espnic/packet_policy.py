@@ -283,7 +283,9 @@ def delete_under_traffic(cfg):
             stream.advance(3)
     watch.stop().prove_no_plaintext()
     xfrm.flush(cfg.dut, cfg.peer)
-    traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner)
+    # For a moment the driver drops what may have been under way.
+    proc.wait_until(lambda: traffic.reachable(cfg.dut, flow.dut_inner, flow.peer_inner),
+                    "packets pass in clear")
 
 
 def _timed(cfg, *lines):

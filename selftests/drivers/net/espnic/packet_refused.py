@@ -88,8 +88,6 @@ class State:
 STATES = [
     State("limit_of_no_packets", "limit of nothing", "limit packet-hard 0"),
     State("limit_of_no_bytes", "limit of nothing", "limit byte-soft 0"),
-    State("soft_packets_at_hard", "below the hard one", "limit packet-soft 5 limit packet-hard 5"),
-    State("soft_bytes_above_hard", "below the hard one", "limit byte-soft 6 limit byte-hard 5"),
     State("mark", "mark", "mark 7 mask 0xff"),
     State("interface_id_out", "interface id", "if_id 5", OUT),
     State("interface_id_in", "if_id", "if_id 5", IN, by_driver=False),

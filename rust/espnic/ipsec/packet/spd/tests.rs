@@ -10,7 +10,8 @@ use super::{
                 of,
                 transport, //
             },
-            Action, //
+            Action,
+            Policy, //
         },
         sa::{
             Parameters,
@@ -110,7 +111,7 @@ mod cases {
         let protect = || Action::Protect(transport(7));
         let (hole, first) = (policy(1, Action::Hole)?, policy(2, protect())?);
         let (second, last) = (policy(3, protect())?, policy(4, Action::Hole)?);
-        let all = |list: &[&Arc<_>]| {
+        let all = |list: &[&Arc<Policy>]| {
             let mut policies = KVVec::new();
             for &policy in list {
                 policies.push(policy.clone(), GFP_KERNEL)?;
