@@ -135,17 +135,25 @@ void espnic_helper_xfrm_advance_esn(struct xfrm_state *x)
 	xfrm_dev_state_advance_esn(x);
 }
 
+static bool xfrm_passed(u64 count, u64 soft, u64 hard)
+{
+	return soft < hard && count >= soft;
+}
+
 /*
- * The stack looks after each packet, so that it meets the soft limit first. Who looks
- * after many of them may find both reached, and then tells of the soft one, too.
+ * The stack looks after each packet, so that it meets a soft limit first, if that is below
+ * the hard one. Who looks after many of them may find both reached, and then tells of
+ * the soft one, too.
  */
 int espnic_helper_xfrm_check_expire(struct xfrm_state *x)
 {
+	const struct xfrm_lifetime_cfg *limit = &x->lft;
 	int err = xfrm_state_check_expire(x);
 
 	if (err && !x->km.dying &&
-	    (x->curlft.bytes >= x->lft.soft_byte_limit ||
-	     x->curlft.packets >= x->lft.soft_packet_limit)) {
+	    (xfrm_passed(x->curlft.bytes, limit->soft_byte_limit, limit->hard_byte_limit) ||
+	     xfrm_passed(x->curlft.packets, limit->soft_packet_limit,
+			 limit->hard_packet_limit))) {
 		x->km.dying = 1;
 		km_state_expired(x, 0, 0);
 	}

@@ -10,7 +10,8 @@ from . import groups
 from .report import FAIL, PASS, Result
 
 GROUP = "series"
-SELFTESTS = ("module_load", "ipsec_crypto")
+SELFTESTS = ("module_load", "ipsec_crypto", "packet_basic", "packet_modes", "packet_policy",
+             "packet_limits", "packet_refused")
 DEMO_SECONDS = 300
 GUEST_SECONDS = 900
 

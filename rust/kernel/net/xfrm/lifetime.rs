@@ -136,8 +136,8 @@ impl State {
 
     /// Compares what was counted with the limits, as the stack does for each packet that it processes
     /// itself: at a soft limit it notifies the key managers, once; at a hard one it deletes the state a
-    /// moment later and notifies them, after the soft limit if both are reached. Also notes the time of the first use, so it is right to call this
-    /// only for a state that was used.
+    /// moment later and notifies them, of the soft limit first if it is the lower one and both are reached. Also
+    /// notes the time of the first use, so it is right to call this only for a state that was used.
     ///
     /// True if the state is at its end, by a limit now or for another reason before.
     ///
