@@ -37,7 +37,7 @@ NIC keys:
   mtu=N             largest MTU, 68 to 65535 [default: 1500]
   queues=N          queue pairs, 1 to 8 [default: 2]
   ipsec=on|off      offer inline IPsec; off is a plain virtio NIC [default: on]
-  x-ipsec=on|off    offer the experimental extension with crypto-only SAs, without which
+  x-ipsec=on|off    offer the experimental extension, which crypto and packet offload need, without which
                     inline IPsec is not offered, either [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
   device-config=on|off

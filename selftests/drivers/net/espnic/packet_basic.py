@@ -83,8 +83,7 @@ def clear_is_dropped(cfg):
 
 
 def nothing_leaves_in_clear(cfg):
-    """Without an SA no packet of the policy's leaves, and the driver says how many it dropped, if
-    the stack hands over any."""
+    """Without an SA no packet of the policy's leaves."""
     flow = esp.inner4(outer=4, reqid=REQID)
     packet.protect(cfg, flow)
     traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)
@@ -221,7 +220,7 @@ def holes(cfg):
 
 
 def shown(cfg):
-    """`ip -s xfrm state` shows packets and bytes, and the number that was used last."""
+    """`ip -s xfrm state` shows the packets that were sent."""
     flow = esp.inner4(outer=4, reqid=REQID)
     packet.protect(cfg, flow)
     count = traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, SMALL)

@@ -122,7 +122,7 @@ def numbers_before_it(cfg):
     """Packets with numbers that were not used before a planned reset are taken after it, also
     behind the highest one: the window comes back bit by bit."""
     flow = _flows()[0]
-    busy = packet.Busy(cfg, flow)
+    packet.protect(cfg, flow)
     injector = forge.Injector(cfg)
     datagram = forge.ip(flow.peer_inner, flow.dut_inner, PROTO_UDP,
                         forge.udp(1000, 2000, b"espnic"))
@@ -142,7 +142,6 @@ def numbers_before_it(cfg):
     proc.wait_until(lambda: packet.replays(cfg, flow.in_) == 2, "two of them are replays")
     watch.stop()
     ktap.equal(watch.driver.get("ipsec_packet_rx_packets", 0), 3, "packets after the reset")
-    ktap.check(busy.flows, "no flow")
 
 
 def limit_over_a_reset(cfg):
@@ -233,7 +232,7 @@ def queues_and_rings(cfg):
     for words in (("-L", "combined", "1"), ("-G", "tx", "64"), ("-L", "combined", before),
                   ("-G", "tx", ring)):
         if words[:3] != ("-L", "combined", before) or before != "1":
-            cfg.dut.run("ethtool", words[0], cfg.netif, *words[1:])
+            cfg.dut.cmd("ethtool", words[0], cfg.netif, *words[1:])
         busy.works()
     busy.end()
 

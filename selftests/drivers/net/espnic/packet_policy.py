@@ -266,8 +266,8 @@ def update_under_traffic(cfg):
 
 
 def delete_under_traffic(cfg):
-    """Nothing goes out in clear while the SA is gone, however often the policy before it comes and
-    goes; flushed, the policies have no effect."""
+    """Nothing goes out in clear while a policy that blocks comes and goes; without any policy all
+    passes again."""
     flow = esp.inner4(outer=4, reqid=REQID)
     packet.protect(cfg, flow)
     block = _policy(cfg, f"src {flow.dut_inner} dst {flow.peer_inner} proto udp",
