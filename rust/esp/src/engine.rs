@@ -231,7 +231,7 @@ pub fn seal<T: Transform + ?Sized>(
 ///
 /// # Errors
 ///
-/// All errors leave the packet as it was.
+/// All errors leave the packet as it was. If the cipher cannot restore it, it is all zero.
 // Always: as a call it would return its result through memory, and reading that back costs each packet
 // some nanoseconds.
 #[inline(always)]
@@ -244,7 +244,11 @@ pub fn open<'a, T: Transform + ?Sized>(
     text(esp, &params.layout)?;
     transform.open(params.esn.then_some(esn_hi), esp)?;
     if let Err(error) = opened(&params.layout, esp) {
-        hide(transform, params, esn_hi, esp)?;
+        if let Err(error) = hide(transform, params, esn_hi, esp) {
+            // It cannot happen, as the packet was opened; a text must not be seen even so.
+            esp.fill(0);
+            return Err(error);
+        }
         return Err(error);
     }
     opened(&params.layout, esp)

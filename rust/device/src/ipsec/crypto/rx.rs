@@ -148,8 +148,12 @@ impl Begun<'_> {
         };
         let restored = inbound.frame.change(self.offset as usize, restore);
         let error = match restored {
-            Some(Err(other)) => other,
-            _ => error,
+            Some(Ok(())) => error,
+            other => {
+                // It cannot happen, as the packet was opened; a text must not be seen even so.
+                inbound.frame.truncate(0);
+                other.and_then(Result::err).unwrap_or(error)
+            }
         };
         refuse(counters, sa, self.offset, esn_hi, error, inbound);
     }

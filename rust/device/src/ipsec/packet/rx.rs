@@ -112,9 +112,16 @@ fn open(
     receiver: &Receiver,
     esp: &Esp,
     frame: &mut Frame,
-    report: impl FnOnce(&News),
+    report: impl Fn(&News),
 ) -> Result<Opened, RxDrop> {
-    let number = receiver.expect(esp.seq)?;
+    let number = match receiver.expect(esp.seq) {
+        Err(RxDrop::Limit) => {
+            // MODIFY may have set a limit that was reached already: nobody has been told.
+            report(&receiver.recount());
+            return Err(RxDrop::Limit);
+        }
+        expected => expected?,
+    };
     let peer = match receiver.watches_peer {
         true => Peer::of_packet(esp, frame),
         false => None,
@@ -134,6 +141,10 @@ fn open(
     let opened: Result<_, Error> = frame
         .change(esp.offset, decrypt)
         .unwrap_or(Err(Error::Length));
+    if opened == Err(Error::Format) {
+        // Its ICV is right, so it is in the window from now on (RFC 4303, section 3.4.3).
+        report(&receiver.accept(number, 0, None)?.news);
+    }
     let (bytes, checksum) = opened?;
     let accepted = receiver.accept(number, bytes, peer);
     if let Ok(accepted) = &accepted {

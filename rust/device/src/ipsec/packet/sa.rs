@@ -13,7 +13,7 @@ use crate::admin::Refused;
 use espnic_esp::decap::{self, Rules};
 use espnic_esp::encap::Template;
 use espnic_esp::engine::{Error, Layout};
-use espnic_esp::lifetime::{Batch, Lifetime, Outbound, Sequence};
+use espnic_esp::lifetime::{Batch, Counted, Lifetime, Outbound, Sequence};
 use espnic_esp::replay::{Verdict, Window};
 use espnic_esp::seq;
 use espnic_wire::cap;
@@ -296,18 +296,18 @@ impl Receiver {
         if counted.passed == 0 {
             return Err(RxDrop::Limit);
         }
+        let moved = state.follow(number, peer);
         Ok(Accepted {
             soft: state.lifetime.is_past_soft(),
-            news: News {
-                soft: counted.soft,
-                hard: counted.hard,
-                overflow: false,
-                moved: state.follow(number, peer),
-                packets: state.lifetime.packets(),
-                bytes: state.lifetime.bytes(),
-                seq: state.window.top(),
-            },
+            news: state.news(&counted, moved),
         })
+    }
+
+    /// What is to be reported of limits when a packet comes after the hard one.
+    pub(super) fn recount(&self) -> News {
+        let mut state = self.lock();
+        let counted = state.lifetime.count(&Batch::one(0));
+        state.news(&counted, None)
     }
 
     /// Counts a packet that was refused. Dummy packets do nothing wrong.
@@ -350,6 +350,18 @@ impl Receiver {
 }
 
 impl Received {
+    fn news(&self, counted: &Counted, moved: Option<Peer>) -> News {
+        News {
+            soft: counted.soft,
+            hard: counted.hard,
+            overflow: false,
+            moved,
+            packets: self.lifetime.packets(),
+            bytes: self.lifetime.bytes(),
+            seq: self.window.top(),
+        }
+    }
+
     /// Where the packets come from now, if that is another place than before. Only the packet with the highest
     /// number tells: one that was overtaken comes from where the peer was.
     fn follow(&mut self, number: u64, peer: Option<Peer>) -> Option<Peer> {

@@ -104,13 +104,22 @@ fn padding_that_is_wrong_is_found() {
     ] {
         for path in [OVER_V4, Path::Transport { v6: false }] {
             let outbound = behind(change(sa(OBJ_OUTB_SA, path)), seq);
-            let (a, b) = connect(&outbound, &behind(change(sa(OBJ_INB_SA, path)), seq));
+            let mut inbound = behind(change(sa(OBJ_INB_SA, path)), seq);
+            inbound.base.replay_win_sz = 64.into();
+            let (a, b) = connect(&outbound, &inbound);
             assert!(passes(&b, &next(&a)));
             a.faults.corrupt_padding(2);
-            assert!([(); 2].iter().all(|()| !passes(&b, &next(&a))));
+            let wrong = [next(&a), next(&a)];
+            assert!(wrong.iter().all(|wire| !passes(&b, wire)));
             assert!(passes(&b, &next(&a)));
-            let failed = ["ipsec_rx_format_fail", "ipsec_rx_auth_fail"];
-            assert_eq!(failed.map(|name| counter(&b, name)), [2, 0], "{path:?}");
+            // They are authentic, so they cannot come twice.
+            assert!(wrong.iter().all(|wire| !passes(&b, wire)));
+            let failed = [
+                "ipsec_rx_format_fail",
+                "ipsec_rx_auth_fail",
+                "ipsec_rx_replay",
+            ];
+            assert_eq!(failed.map(|name| counter(&b, name)), [2, 0, 2], "{path:?}");
             assert_eq!(counter(&a, "ipsec_faults"), 2);
         }
     }

@@ -223,6 +223,14 @@ fn each_end_is_reported_once() {
     assert_eq!(told(&a), [(SOFT, OBJ_OUTB_SA, 1, 16, 16)]);
     next(&a);
     assert_eq!(told(&a), [(HARD, OBJ_OUTB_SA, 1, 17, 17)]);
+    // Also inbound, where no packet passes any more.
+    let less = wants_all(with_limits(sa(OBJ_INB_SA, OVER_V4), [1, 2], [0, 0]));
+    assert_eq!(modify(&b, OBJ_INB_SA, 2, &less), DONE);
+    by_rule(&b, &wires[5]);
+    let both = [(SOFT, OBJ_INB_SA, 2, 3, 3), (HARD, OBJ_INB_SA, 2, 3, 3)];
+    assert_eq!(told(&b), both);
+    by_rule(&b, &wires[6]);
+    assert!(told(&b).is_empty());
 }
 
 #[test]
