@@ -102,12 +102,12 @@ fn follow_policies(
     let Some(known) = &mut tx.known else {
         return true;
     };
-    let deleted = dev.data().ipsec.database.deleted();
+    let changes = dev.data().ipsec.database.changes();
     let outside = packet::tx::Outside {
         source: || dev.mac_address(),
         is_own: |frame: &[u8]| packet::own::is_made_by_stack(dev, frame),
     };
-    match packet::tx::describe(known, deleted, skb, gso, outside, header) {
+    match packet::tx::describe(known, changes, skb, gso, outside, header) {
         Ok(true) => tx.counters.packet.count(skb.len(), gso),
         Ok(false) => {}
         Err(reason) => {
@@ -163,8 +163,8 @@ pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Pol
 fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch::new();
-    let deleted = nic.ipsec.database.deleted();
-    let mut run = Run::new(channel.rx.lock().shelf.take(), deleted);
+    let changes = nic.ipsec.database.changes();
+    let mut run = Run::new(channel.rx.lock().shelf.take(), changes);
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
         let taken = channel

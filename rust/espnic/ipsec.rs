@@ -122,6 +122,9 @@ counters! {
     }
 }
 
+/// So many packets may go out under a state while its copy takes its place.
+const COPY_MARGIN: u64 = 1024;
+
 /// An SA that passed the checks of its mode.
 enum Wanted<'a> {
     Crypto(Supported<'a>),
@@ -245,7 +248,7 @@ impl Ipsec {
         slot: Reservation<'a, Sa>,
         extack: &mut ExtAck,
     ) -> Result<Committed<'a>> {
-        let wanted = self.check_new(x).map_err(|message| {
+        let mut wanted = self.check_new(x).map_err(|message| {
             self.counters.refused.add(1);
             extack.set(message);
             EINVAL
@@ -255,7 +258,7 @@ impl Ipsec {
         let added = if mode.resetting {
             Err(EAGAIN)
         } else {
-            self.create(control, x, handle, &wanted)
+            self.create(control, x, handle, &mut wanted)
         };
         match added {
             Ok(data) => {
@@ -283,7 +286,7 @@ impl Ipsec {
         control: &Control,
         x: &State,
         handle: Handle,
-        wanted: &Wanted<'_>,
+        wanted: &mut Wanted<'_>,
     ) -> Result<Sa> {
         let mut data = Sa {
             life: Life::Live,
@@ -301,6 +304,12 @@ impl Ipsec {
             }
             Wanted::Crypto(supported) => crypto::object::create(control, x, handle, supported)?,
             Wanted::Packet(checked) => {
+                // The state may be the copy of one in use, as a migration makes it, with numbers that are as old
+                // as the last reading.
+                let copied = self.database.last_possible(x.reqid(), x.spi());
+                if let (Direction::Out, Some(last)) = (handle.direction, copied) {
+                    checked.not_before(last.saturating_add(COPY_MARGIN));
+                }
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
                 let number = checked.number();
                 let told = packet::object::create(control, x, handle, checked, number, &[])?;

@@ -250,6 +250,7 @@ impl Nic {
 
     /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up.
     pub(crate) fn start(&self, dev: &Device<Self>) {
+        self.ipsec.database.traffic_begins();
         let active = self.active.load(Relaxed);
         for channel in self.channels.iter().take(active as usize) {
             channel.rx.lock().fill();

@@ -129,9 +129,15 @@ void espnic_helper_init_delayed_work(struct delayed_work *work, work_func_t func
 	INIT_DELAYED_WORK(work, func);
 }
 
+/* Not later than it is scheduled for already. */
 void espnic_helper_schedule_work_in(struct delayed_work *work, unsigned int ms)
 {
-	mod_delayed_work(system_percpu_wq, work, msecs_to_jiffies(ms));
+	unsigned long delay = msecs_to_jiffies(ms);
+
+	if (delayed_work_pending(work) &&
+	    (!timer_pending(&work->timer) || time_before_eq(work->timer.expires, jiffies + delay)))
+		return;
+	mod_delayed_work(system_percpu_wq, work, delay);
 }
 
 void espnic_helper_init_work(struct work_struct *work, work_func_t func)

@@ -46,6 +46,10 @@ pub const IPPROTO_UDP: u8 = 17;
 pub const IPPROTO_IPV6: u8 = 41;
 /// IP protocol number of ESP.
 pub const IPPROTO_ESP: u8 = 50;
+/// IP protocol number of AH (RFC 4302).
+pub const IPPROTO_AH: u8 = 51;
+/// IP protocol number of IPComp (RFC 3173).
+pub const IPPROTO_COMP: u8 = 108;
 
 /// UDP port of IKE and of ESP in UDP (RFC 3948).
 pub const NAT_T_PORT: u16 = 4500;

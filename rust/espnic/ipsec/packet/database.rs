@@ -42,8 +42,8 @@ pub(crate) struct Database {
     pub(super) list: List,
     #[pin]
     pub(super) current: Mutex<Current>,
-    /// The number of policies that were deleted.
-    deleted: Atomic<u32>,
+    /// See [`Self::changes`].
+    changes: Atomic<u32>,
     /// A policy was deleted since the last snapshot.
     pub(super) policies_changed: Atomic<bool>,
     /// An SA came or went since the last snapshot.
@@ -71,7 +71,7 @@ impl Database {
                 spd: None,
                 policies: 0,
             }),
-            deleted: Atomic::new(0),
+            changes: Atomic::new(0),
             policies_changed: Atomic::new(false),
             sas_changed: Atomic::new(false),
             sas: Atomic::new(0),
@@ -84,6 +84,12 @@ impl Database {
         self.sas.fetch_add(1, Relaxed)
     }
 
+    /// The highest number that a living outbound SA with this request id and SPI may have used. Sleeps.
+    pub(in crate::ipsec) fn last_possible(&self, reqid: u32, spi: u32) -> Option<u64> {
+        let current = self.current.lock();
+        current.spd.as_ref()?.sas.last_possible(reqid, spi)
+    }
+
     /// Notes that an SA came or went; the next refresh makes a snapshot. Any context.
     pub(in crate::ipsec) fn sas_changed(&self) {
         self.sas_changed.store(true, Release);
@@ -93,17 +99,28 @@ impl Database {
     pub(crate) fn delete_policy(&self, handle: PolicyHandle) -> bool {
         // Before: who finds the policy dead sees that the number has changed, and asks a newer snapshot, in
         // which there may be another policy in its place. Behind: what was remembered meanwhile is forgotten.
-        self.deleted.fetch_add(1, Release);
+        self.note_change();
         let found = self.list.kill(handle.get());
-        self.deleted.fetch_add(1, Release);
+        self.note_change();
         self.policies_changed.store(true, Release);
         found
     }
 
-    /// A number that changes when a policy is deleted. Per packet: [`Known`](super::known::Known) forgets
-    /// what it knows when the number changes.
-    pub(crate) fn deleted(&self) -> u32 {
-        self.deleted.load(Acquire)
+    /// Notes that a policy was deleted, or is in a new snapshot that was published. Any context.
+    pub(super) fn note_change(&self) {
+        self.changes.fetch_add(1, Release);
+    }
+
+    /// The number of changes of policies; it wraps. Per packet: when it changes, [`Known`](super::known::Known)
+    /// forgets what it knows, and a run of NAPI takes the newest snapshot.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.load(Acquire)
+    }
+
+    /// Notes that traffic begins, before it does. What the stack has kept meanwhile may be of policies that it
+    /// has deleted since. Does not sleep.
+    pub(crate) fn traffic_begins(&self) {
+        self.list.miss_again();
     }
 
     pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {

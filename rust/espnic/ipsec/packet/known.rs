@@ -3,7 +3,7 @@
 //! What the policies and SAs have said of the last flows of a channel: a cache before the snapshot.
 //!
 //! It costs the same for any number of policies. Only what lets a packet pass is kept, and only for packets
-//! that have a [`FlowKey`]. It ends with its snapshot, and when a policy is deleted.
+//! that have a [`FlowKey`]. It ends with its snapshot, and when policies change.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -46,8 +46,8 @@ pub(crate) struct Known {
     pub(super) spd: Spd,
     /// [`FLOWS`], or none if there was no memory.
     flows: KVec<Option<Flow>>,
-    /// The number of deleted policies when the first of them was asked for.
-    deleted: u32,
+    /// The number of changes of policies when the first of them was asked for.
+    changes: u32,
 }
 
 impl Known {
@@ -56,15 +56,15 @@ impl Known {
         Self {
             spd,
             flows: KVec::from_elem(None, FLOWS, GFP_KERNEL).unwrap_or_default(),
-            deleted: 0,
+            changes: 0,
         }
     }
 
-    /// How packets with this key pass, if that is known. `deleted` is the number of policies that were
-    /// deleted up to now. Per packet.
-    pub(super) fn recall(&mut self, deleted: u32, key: &FlowKey, from: From) -> Option<Way> {
-        if deleted != self.deleted {
-            self.deleted = deleted;
+    /// How packets with this key pass, if that is known. `changes` is the number of changes of policies up to
+    /// now. Per packet.
+    pub(super) fn recall(&mut self, changes: u32, key: &FlowKey, from: From) -> Option<Way> {
+        if changes != self.changes {
+            self.changes = changes;
             self.flows.iter_mut().for_each(|flow| *flow = None);
         }
         let flow = self.flows.get(place(key))?.as_ref()?;

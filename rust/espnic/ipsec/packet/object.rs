@@ -139,6 +139,11 @@ impl Checked<'_> {
         self.number
     }
 
+    /// Makes the NIC begin behind `number` at least.
+    pub(in crate::ipsec) fn not_before(&mut self, number: u64) {
+        self.number = self.number.max(number);
+    }
+
     /// What the path of packets needs of the SA `age`, counted from the first one.
     ///
     /// # Errors

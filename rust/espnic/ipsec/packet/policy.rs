@@ -357,6 +357,13 @@ impl List {
         Ok(())
     }
 
+    /// Lets those that are dead be missed for [`LATE_MS`] from now on. Any context.
+    pub(super) fn miss_again(&self) {
+        let policies = self.policies.lock();
+        let dead = policies.iter().filter(|policy| !policy.is_alive());
+        dead.for_each(|policy| policy.kill());
+    }
+
     /// Stops the policy `id`; false if there is none. Any context.
     pub(super) fn kill(&self, id: u64) -> bool {
         let policies = self.policies.lock();

@@ -36,12 +36,18 @@ use espnic_esp::{
         ETHERTYPE_IPV4,
         ETHERTYPE_IPV6,
         ETH_HLEN,
+        IPPROTO_AH,
+        IPPROTO_COMP,
         IPPROTO_ESP,
         IPPROTO_TCP,
         IPPROTO_UDP,
+        NAT_T_PORT,
         UDP_HLEN, //
     },
-    selector::Flow,
+    selector::{
+        Flow,
+        Seen, //
+    },
     upper::{
         Fragment,
         Upper, //
@@ -132,8 +138,8 @@ pub(crate) struct View {
     pub(crate) known: Option<Known>,
     /// Of the snapshot, for its shelf.
     pub(crate) version: u32,
-    /// The [`Database::deleted`] of when the snapshot was taken, or before.
-    deleted: u32,
+    /// The [`Database::changes`] of when the snapshot was taken, or before.
+    changes: u32,
 }
 
 /// The SA of the packet before. Most packets have the same, and share its mark.
@@ -145,13 +151,13 @@ struct Last {
 }
 
 impl Run {
-    /// `deleted` was read before the snapshot was taken from its shelf.
-    pub(crate) fn new((known, version): (Option<Known>, u32), deleted: u32) -> Self {
+    /// `changes` was read before the snapshot was taken from its shelf.
+    pub(crate) fn new((known, version): (Option<Known>, u32), changes: u32) -> Self {
         Self {
             view: View {
                 known,
                 version,
-                deleted,
+                changes,
             },
             last: None,
         }
@@ -161,8 +167,9 @@ impl Run {
 impl View {
     /// Answers a question to the snapshot; `None` without one.
     ///
-    /// The stack replaces a policy by adding the new one and deleting the old one. Where the latter is found
-    /// dead the former may be missing, so a newer snapshot is asked then, which `renew` takes.
+    /// A policy is in force for packets of this run, too, when the stack has added it. The stack replaces one by
+    /// adding the new one and deleting the old one; where the latter is found dead the former may be missing.
+    /// So a newer snapshot is asked then, which `renew` takes.
     fn ask<R>(
         &mut self,
         database: &Database,
@@ -170,13 +177,14 @@ impl View {
         question: impl Fn(&mut Known, u32) -> R,
     ) -> Option<R> {
         loop {
-            let answer = question(self.known.as_mut()?, self.deleted);
-            let deleted = database.deleted();
-            if deleted == self.deleted {
-                return Some(answer);
+            let known = self.known.as_mut();
+            let answer = known.map(|known| question(known, self.changes));
+            let changes = database.changes();
+            if changes == self.changes {
+                return answer;
             }
             renew(self);
-            self.deleted = deleted;
+            self.changes = changes;
         }
     }
 }
@@ -216,8 +224,8 @@ pub(crate) fn mark(
         count(&mut counters.stale);
         return None;
     };
-    let allowed = run.view.ask(&ipsec.database, renew, |known, deleted| {
-        allows(known, deleted, &last.sa, skb.head())
+    let allowed = run.view.ask(&ipsec.database, renew, |known, changes| {
+        allows(known, changes, &last.sa, skb.head())
     });
     if allowed != Some(true) {
         count(match allowed {
@@ -263,10 +271,12 @@ fn handle(header: &NetHdr48) -> Option<Handle> {
     (header.out.resource_type.get() == wire::OBJ_INB_SA).then_some(handle)
 }
 
-/// As [`is_allowed`], for most packets from memory. `deleted` is the number of policies that were deleted.
-fn allows(known: &mut Known, deleted: u32, sa: &Sa, frame: &[u8]) -> bool {
-    let (key, from) = (key(frame), From::Sa(sa.number));
-    if key.is_some_and(|key| known.recall(deleted, &key, from).is_some()) {
+/// As [`is_allowed`], for most packets from memory. `changes` is [`Database::changes`].
+fn allows(known: &mut Known, changes: u32, sa: &Sa, frame: &[u8]) -> bool {
+    // Only some packets of such a flow may be ESP.
+    let key = key(frame).filter(|key| !key.has_port(NAT_T_PORT));
+    let from = From::Sa(sa.number);
+    if key.is_some_and(|key| known.recall(changes, &key, from).is_some()) {
         return true;
     }
     let allowed = is_allowed(&known.spd, sa, frame);
@@ -289,10 +299,10 @@ fn key(frame: &[u8]) -> Option<FlowKey> {
 /// Whether a frame that `sa` has protected is one that the SA is for, and is protected as the policies
 /// demand.
 fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
-    let Some(flow) = read(frame).map(|(_, flow)| flow) else {
+    let Some((ip, flow)) = read(frame) else {
         return false;
     };
-    if !sa.takes(&flow) {
+    if !sa.takes(&flow) || is_ipsec(frame, &ip, &flow) {
         return false;
     }
     match spd.inbound.find(&flow) {
@@ -302,6 +312,24 @@ fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
         },
         Found::None | Found::Unclear => false,
     }
+}
+
+/// Whether a decrypted packet is protected once more, or may be. Because of the mark the stack would take what
+/// is inside for decrypted, too (X93).
+fn is_ipsec(frame: &[u8], ip: &Ip, flow: &Flow) -> bool {
+    match flow.protocol {
+        Some(IPPROTO_UDP) => {}
+        Some(protocol) => return matches!(protocol, IPPROTO_ESP | IPPROTO_AH | IPPROTO_COMP),
+        None => return true,
+    }
+    let Seen::Ports(ports) = flow.ports else {
+        return false;
+    };
+    // A marker of zeros says that it is IKE (RFC 3948, section 2.2), and a keepalive is shorter.
+    let marker = Upper::find(frame, ip)
+        .and_then(|upper| be32(frame, upper.at.checked_add(UDP_HLEN)?))
+        .unwrap_or(0);
+    [ports.src, ports.dst].contains(&NAT_T_PORT) && marker != 0
 }
 
 /// Why a packet that the NIC has not decrypted must be dropped.
@@ -321,8 +349,8 @@ pub(crate) fn admits(
     frame: &[u8],
     counters: &mut Counters,
 ) -> bool {
-    let answer = run.view.ask(database, renew, |known, deleted| {
-        recall_or_admit(known, deleted, frame)
+    let answer = run.view.ask(database, renew, |known, changes| {
+        recall_or_admit(known, changes, frame)
     });
     let counter = match answer {
         None | Some(Ok(())) => return true,
@@ -334,11 +362,11 @@ pub(crate) fn admits(
     false
 }
 
-/// As [`admit`], for most packets from memory. `deleted` is [`Database::deleted`].
-fn recall_or_admit(known: &mut Known, deleted: u32, frame: &[u8]) -> Result<(), Refusal> {
+/// As [`admit`], for most packets from memory. `changes` is [`Database::changes`].
+fn recall_or_admit(known: &mut Known, changes: u32, frame: &[u8]) -> Result<(), Refusal> {
     // A flow of UDP may have ESP in some of its packets.
     let key = key(frame).filter(|key| key.flow().protocol == Some(IPPROTO_TCP));
-    if key.is_some_and(|key| known.recall(deleted, &key, From::Clear).is_some()) {
+    if key.is_some_and(|key| known.recall(changes, &key, From::Clear).is_some()) {
         return Ok(());
     }
     admit(&known.spd, frame)?;

@@ -243,6 +243,16 @@ impl Sas {
         sa.is_alive().then_some(&**sa)
     }
 
+    /// The highest number that a living outbound SA with this request id and SPI may have used.
+    pub(super) fn last_possible(&self, reqid: u32, spi: u32) -> Option<u64> {
+        let start = self.out.partition_point(|sa| sa.reqid < reqid);
+        let rest = self.out.get(start..).unwrap_or_default();
+        let like = rest.iter().take_while(|sa| sa.reqid == reqid);
+        like.filter(|sa| sa.spi == spi && sa.is_alive())
+            .map(|sa| sa.last_possible())
+            .max()
+    }
+
     /// The living inbound SAs for packets to `dst` with this SPI, or with any. Per packet.
     pub(super) fn inbound_to(
         &self,

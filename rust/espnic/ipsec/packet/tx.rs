@@ -153,14 +153,14 @@ enum Content {
 }
 
 /// Fills `header` for a packet that must be protected, and returns true; false for one that goes out as it
-/// is. `deleted` is the number of policies that were deleted. Per packet, no sleeping.
+/// is. `changes` is [`Database::changes`](super::database::Database::changes). Per packet, no sleeping.
 ///
 /// # Errors
 ///
 /// Why the packet must be dropped.
 pub(crate) fn describe(
     known: &mut Known,
-    deleted: u32,
+    changes: u32,
     skb: &mut SkBuff,
     gso: Option<Gso>,
     outside: Outside<impl FnOnce() -> [u8; 6], impl FnOnce(&[u8]) -> bool>,
@@ -170,7 +170,7 @@ pub(crate) fn describe(
         return Ok(false);
     }
     let key = key(skb);
-    let recalled = key.and_then(|key| known.recall(deleted, &key, From::Clear));
+    let recalled = key.and_then(|key| known.recall(changes, &key, From::Clear));
     // An SA may have gone meanwhile.
     let is_there = |way| match way {
         Way::Plain => true,

@@ -91,6 +91,7 @@ impl Ipsec {
         match made {
             Ok(spd) => {
                 publish(Some(&spd));
+                database.note_change();
                 current.spd = Some(spd);
                 Ok(handle)
             }

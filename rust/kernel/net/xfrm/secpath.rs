@@ -91,8 +91,9 @@ impl RxStatus {
 /// # Invariants
 ///
 /// `extensions` is a reference of ours to the extensions of an skb, of which those in `active` are valid.
-/// There is a secpath with offload data among them, to which nobody writes: who changes the extensions of
-/// an skb makes a copy if they are shared (`skb_ext_add()`).
+/// There is a secpath with offload data among them. Who adds to the extensions of an skb makes a copy if they
+/// are shared (`skb_ext_add()`); what else the stack notes there is true of all packets of the state that
+/// are no IPsec themselves (X93).
 ///
 /// # Examples
 ///

@@ -334,6 +334,25 @@ def newest(cfg):
     used(flow.out)
 
 
+def nested(cfg):
+    """ESP inside ESP, directly and in UDP, does not reach the stack, which would take it for
+    decrypted; IKE on the same port does."""
+    flow = packet.tunnel(cfg, 4, 4)
+    packet.protect(cfg, flow)
+    injector, watch = forge.Injector(cfg), cfg.watch()
+    inner = bytes([0, 0, 0x12, 0x34]) + bytes(60)
+    ike = bytes(64)
+    contents = [(PROTO_ESP, inner), (PROTO_UDP, forge.udp(4500, 4500, inner)),
+                (PROTO_UDP, forge.udp(4500, 4500, ike))]
+    for number, (protocol, content) in enumerate(contents, 1):
+        datagram = forge.ip(flow.peer_inner, flow.dut_inner, protocol, content)
+        injector.esp(flow.in_, forge.Esp(datagram, IPV4_IN_ESP), number)
+    watch.stop()
+    watch.expect_counters({"ipsec_packet_rx_packets": 1})
+    packet.only(watch, rx_drop_policy=2)
+    ktap.equal(watch.dut_errors, {}, "XFRM errors")
+
+
 def rekeyed_in_stream(cfg):
     """The peer takes a new SA in the middle of a stream: receive offload may put packets of both
     together, and nothing is lost."""
@@ -375,7 +394,7 @@ def vlan(cfg):
 CASES = [udp_tunnel, udp_transport, udp_tunnel_6, udp_transport_6, udp_ports, udp_new_source,
          udp_other_socket, udp_ike, options_sent, options_received, inner_fragments,
          outer_fragments, unusual, malformed, selector_inbound, selectors_outbound, any_inner,
-         newest, rekeyed_in_stream, vlan]
+         newest, nested, rekeyed_in_stream, vlan]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

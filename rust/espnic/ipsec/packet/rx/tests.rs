@@ -96,11 +96,16 @@ fn sa(in_udp: bool, selector: Selector) -> Result<Arc<Sa>> {
 
 /// A snapshot with an inbound policy for UDP with this action, and one SA.
 fn spd(action: Option<Action>, sa: &Arc<Sa>) -> Result<Spd> {
+    spd_for(17, action, sa)
+}
+
+/// The same with a policy for another protocol.
+fn spd_for(protocol: u8, action: Option<Action>, sa: &Arc<Sa>) -> Result<Spd> {
     let mut policies = KVVec::new();
     if let Some(action) = action {
         let selector = Selector {
             family: 4,
-            protocol: 17,
+            protocol,
             ..Selector::default()
         };
         policies.push(fixture::policy(selector, action)?, GFP_KERNEL)?;
@@ -177,7 +182,7 @@ mod cases {
         let mut counters = Counters::default();
         // The run's snapshot is without the policy, as if it were dead, and the newer one has it.
         let old = (Some(Known::new(spd(None, &sa)?)), 0);
-        let mut run = Run::new(old, database.deleted());
+        let mut run = Run::new(old, database.changes());
         let renew = |view: &mut View| view.known = protected().ok();
         assert!(admits(&database, &mut run, renew, &clear, &mut counters));
         database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
@@ -205,6 +210,14 @@ mod cases {
             },
         )?;
         assert!(!is_allowed(&spd(protect(7), &only_tcp)?, &only_tcp, &udp));
+        // ESP inside, also in UDP; IKE is not.
+        let inner = |protocol| Ok::<_, Error>(spd_for(protocol, protect(7), &any)?);
+        assert!(!is_allowed(&inner(50)?, &any, &frame(50, 0, ESP)));
+        assert!(!is_allowed(&inner(51)?, &any, &frame(51, 0, ESP)));
+        assert!(!is_allowed(&inner(17)?, &any, &frame(17, 0, UDP_ESP)));
+        let mut ike = UDP_ESP;
+        ike[8..].fill(0);
+        assert!(is_allowed(&inner(17)?, &any, &frame(17, 0, ike)));
         Ok(())
     }
 }
