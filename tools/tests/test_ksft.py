@@ -18,7 +18,7 @@ LIB, TESTS = SELFTESTS / "lib", SELFTESTS / "drivers/net/espnic"
 # What the selftests' skips say that they need of the kernel, and the options that give it.
 NEEDS = {"netem": "NET_SCH_NETEM", "VXLAN": "VXLAN", "VLAN devices": "VLAN_8021Q",
          "bonding": "BONDING", "bridges": "BRIDGE", "macvlan": "MACVLAN",
-         "the kernel's audit system": "AUDIT", "userfaultfd": "USERFAULTFD"}
+         "the kernel's audit system": "AUDIT", "userfaultfd": "USERFAULTFD", "veth": "VETH"}
 CRYPTO = {"gcm": "GCM", "cbc": "CBC", "rfc7539esp": "CHACHA20POLY1305", "sha1": "SHA1",
           "sha256": "SHA256", "sha384": "SHA512", "sha512": "SHA512"}
 sys.path.insert(0, str(LIB))

@@ -18,7 +18,7 @@ class Lan:
         made = cfg.dut.run("ip", "link", "add", PORT, "type", "veth", "peer", "name", HOST,
                            "netns", self.ns.path)
         if made.returncode:
-            raise ktap.Skip(f"needs veth, see the file config: {made.stderr.strip()}")
+            raise ktap.Skip(f"needs veth: {made.stderr.strip()}")
         ktap.defer(cfg.dut.run, "ip", "link", "del", PORT)
         for ns, name, own4, own6 in ((cfg.dut, PORT, GATEWAY4, GATEWAY6),
                                      (self.ns, HOST, env.LAN4, env.LAN6)):

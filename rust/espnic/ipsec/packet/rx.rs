@@ -315,7 +315,7 @@ fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
 }
 
 /// Whether a decrypted packet is protected once more, or may be. Because of the mark the stack would take what
-/// is inside for decrypted, too (X93).
+/// is inside for decrypted, too (X92).
 fn is_ipsec(frame: &[u8], ip: &Ip, flow: &Flow) -> bool {
     match flow.protocol {
         Some(IPPROTO_UDP) => {}

@@ -93,7 +93,7 @@ impl RxStatus {
 /// `extensions` is a reference of ours to the extensions of an skb, of which those in `active` are valid.
 /// There is a secpath with offload data among them. Who adds to the extensions of an skb makes a copy if they
 /// are shared (`skb_ext_add()`); what else the stack notes there is true of all packets of the state that
-/// are no IPsec themselves (X93).
+/// are no IPsec themselves (X92).
 ///
 /// # Examples
 ///

@@ -46,11 +46,6 @@ def gcm_transport(cfg):
     _crypto(cfg, esp.direct())
 
 
-def automatic(cfg):
-    """hw_offload = auto takes the NIC."""
-    _crypto(cfg, offload="auto")
-
-
 def chacha(cfg):
     """ChaCha20-Poly1305."""
     _crypto(cfg, proposal="chacha20poly1305")
@@ -113,7 +108,7 @@ def link_down_and_up(cfg):
     ike.works(cfg, flow)
 
 
-CASES = [software, gcm_tunnel, gcm_transport, automatic, chacha, cbc, esn, nat_tunnel,
+CASES = [software, gcm_tunnel, gcm_transport, chacha, cbc, esn, nat_tunnel,
          nat_transport, rekeying, rekeying_behind_nat, link_down_and_up]
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 """libreswan with packet offload, as far as it has it: transport mode without ESP in UDP.
 
 libreswan 5.2 opens no holes for its own messages inbound, so the test opens them, as an operator
-must. While libreswan asks for new SAs, the stack does not find the old ones (X91), drops packets
+must. While libreswan asks for new SAs, the stack does not find the old ones (X90), drops packets
 and asks libreswan for more SAs; so there is no traffic then.
 """
 

@@ -448,7 +448,7 @@ def side_by_side(cfg):
     a policy of each: every packet goes its own way, and is counted there alone."""
     hard, crypto = _flows()[0], xfrm.Flow(env.DUT6, env.PEER6, reqid=5)
     soft = xfrm.Flow(env.DUT4, env.PEER4, reqid=6, algorithm=algo.gcm(256))
-    # In this order: the stack may not find an SA of packet offload behind other new ones (X91).
+    # In this order: the stack may not find an SA of packet offload behind other new ones (X90).
     esp.protect(cfg, soft, offload=False)
     esp.protect(cfg, crypto)
     packet.protect(cfg, hard)
