@@ -2,20 +2,13 @@
 
 //! The driver's data of a NIC, its configuration and reset.
 
+mod packet;
+
 use crate::{
     channel::Channel,
     control::Control,
-    events::{
-        self,
-        Events, //
-    },
+    events::Events,
     ipsec::{
-        packet::{
-            self,
-            known::Known,
-            spd::Spd,
-            stats::Reading, //
-        },
         reinstall::NotTaken,
         Ipsec, //
     },
@@ -48,7 +41,6 @@ use kernel::{
 use kernel_net::{
     cpu,
     net::{
-        neighbour::Neighbour,
         netdevice::{
             features as netif,
             Device,
@@ -84,9 +76,6 @@ const MTU_MAX: u32 = 65535;
 /// Bounds for the number of queue pairs, which is otherwise one per CPU and at most what the NIC has.
 const PAIRS_MIN: u16 = 16;
 const PAIRS_MAX: u16 = 1024;
-
-/// The delay before a new snapshot of the policies is made again, in milliseconds.
-const REFRESH_MS: u32 = 100;
 
 /// How often, and with how many milliseconds in between, the driver looks whether all is sent.
 const DRAIN_TRIES: u32 = 50;
@@ -355,65 +344,6 @@ impl Nic {
     /// Whether the NIC still works before a reset.
     fn still_answers(&self) -> bool {
         !self.vdev.needs_reset() && !self.recovery.is_requested() && !self.control.is_silent()
-    }
-
-    /// Brings changes of the policies and SAs of packet offload to the channels. Sleeps.
-    pub(crate) fn refresh_spd(&self, dev: &Device<Self>) {
-        let refreshed = self.ipsec.refresh(|spd| self.publish(spd));
-        if refreshed.is_err() || self.ipsec.database.has_changed() {
-            // No memory now, or policies that died a moment ago are still in the snapshot.
-            dev.schedule_work_in(REFRESH_MS);
-        }
-    }
-
-    /// Gives each channel the policies and SAs of packet offload, or takes them away.
-    pub(crate) fn publish(&self, spd: Option<&Spd>) {
-        for channel in &self.channels {
-            let new = spd.cloned().map(Known::new);
-            let old = core::mem::replace(&mut channel.tx.lock().known, new);
-            drop(old);
-            let new = spd.cloned().map(Known::new);
-            let old = channel.rx.lock().shelf.replace(new);
-            drop(old);
-        }
-    }
-
-    /// Reads what the NIC has counted for SAs of which it says that something has happened. Sleeps.
-    pub(crate) fn follow_events(&self, dev: &Device<Self>) {
-        let read = |direction, id| self.ipsec.read_named(&self.control, direction, id);
-        if self.events.drain(read) {
-            dev.schedule_work_in(events::PAUSE_MS);
-        }
-    }
-
-    /// Looks for the next hop of an outbound SA of packet offload, if it needs one.
-    pub(crate) fn find_next_hop(dev: &Device<Self>, x: &State, sa: &packet::Sa) {
-        let Some(family) = x.family().filter(|_| sa.needs_next_hop()) else {
-            return;
-        };
-        // Without a route the SA's packets are dropped and counted, and this is tried again.
-        if let Ok(hop) = Neighbour::resolve(dev, family, &x.source(), &x.destination()) {
-            // Asks for an address that is not known.
-            hop.address();
-            sa.set_next_hop(hop);
-        }
-    }
-
-    /// Does what SAs of packet offload need from time to time: reads their counters, and looks for next
-    /// hops that were not found. Sleeps.
-    pub(crate) fn tend_packet_sas(&self, dev: &Device<Self>) {
-        let lost = self.events.take_lost();
-        let wanted = self.ipsec.read_states(&self.control, lost);
-        if wanted == Reading::Nothing {
-            return;
-        }
-        if lost && wanted == Reading::Early {
-            self.events.set_lost();
-            dev.schedule_work_in(events::PAUSE_MS);
-        }
-        self.ipsec
-            .for_each_packet_sa(|x, sa| Self::find_next_hop(dev, x, sa));
-        dev.schedule_work_in(packet::stats::INTERVAL_MS);
     }
 
     /// Sets the NIC up again after a reset: new queues, everything that it has lost, then traffic.
