@@ -236,7 +236,8 @@ impl Ipsec {
         self.check(x).map(Wanted::Crypto)
     }
 
-    /// Takes `x` by committing its slot, or refuses it with an extack message. Process context.
+    /// Takes `x` by committing its slot, or refuses it with an extack message. Process context. `wait` is that
+    /// of [`Self::bury`].
     ///
     /// # Errors
     ///
@@ -247,6 +248,7 @@ impl Ipsec {
         x: &State,
         slot: Reservation<'a, Sa>,
         extack: &mut ExtAck,
+        wait: impl FnOnce(),
     ) -> Result<Committed<'a>> {
         let mut wanted = self.check_new(x).map_err(|message| {
             self.counters.refused.add(1);
@@ -258,6 +260,8 @@ impl Ipsec {
         let added = if mode.resetting {
             Err(EAGAIN)
         } else {
+            // SAs that are deleted already must not take its room.
+            self.bury_locked(control, wait);
             self.create(control, x, handle, &mut wanted)
         };
         match added {

@@ -270,7 +270,9 @@ impl xfrm::Operations for Nic {
     ) -> Result<xfrm::Committed<'a>> {
         let nic = dev.data();
         let handle = slot.handle();
-        let committed = nic.ipsec.add(&nic.control, x, slot, extack)?;
+        let committed = nic
+            .ipsec
+            .add(&nic.control, x, slot, extack, || nic.wait_for_sent(dev))?;
         nic.ndis.sa_added(handle);
         if let Some(sa) = nic.ipsec.packet_sa(handle) {
             Self::find_next_hop(dev, x, &sa);

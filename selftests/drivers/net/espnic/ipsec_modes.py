@@ -203,7 +203,7 @@ def without_policy(cfg):
     esp.protect(cfg, flow)
     for line in flow.dut_policies():
         if "dir in" in line:
-            cfg.dut.ip(line.replace(" add ", " delete ").partition(" tmpl")[0])
+            cfg.dut.ip(line.replace(" add ", " delete ").partition(" priority")[0])
     ktap.check(traffic.reachable(cfg.peer, flow.peer_inner, flow.dut_inner),
                "the stack is stricter than operations.rst says")
     ktap.defer(cfg.dut.ip, "xfrm policy setdefault in accept fwd accept out accept")

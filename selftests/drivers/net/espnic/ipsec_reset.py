@@ -340,6 +340,7 @@ def table_limit(cfg):
     """The NIC takes exactly as many SAs as it has room for; the next is refused with the reason
     and does not exist, not even in software; when one goes there is room again."""
     control = cfg.need_request("sa-limit")
+    esp.expect_live(cfg, 0, "SAs of earlier cases go", 30)
     flow = xfrm.Flow(env.DUT4, env.PEER4)
     esp.protect(cfg, flow)
     control.fault(cfg.nic, "sa-limit", LIMIT)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's own test of VXLAN inside offloaded ESP, as it is, against our NIC.
 
