@@ -274,7 +274,7 @@ fn handle(header: &NetHdr48) -> Option<Handle> {
 /// As [`is_allowed`], for most packets from memory. `changes` is [`Database::changes`].
 fn allows(known: &mut Known, changes: u32, sa: &Sa, frame: &[u8]) -> bool {
     // Only some packets of such a flow may be ESP.
-    let key = key(frame).filter(|key| !key.has_port(NAT_T_PORT));
+    let key = key(frame).filter(|key| !key.is_udp_with(NAT_T_PORT));
     let from = From::Sa(sa.number);
     if key.is_some_and(|key| known.recall(changes, &key, from).is_some()) {
         return true;

@@ -227,14 +227,10 @@ impl Sas {
 
     /// The place of the SA for an outgoing packet of `flow`, whose policy has this template. Per packet.
     pub(super) fn outbound(&self, template: &Template, flow: &Flow) -> Option<u32> {
-        let start = self.out.partition_point(|sa| sa.reqid < template.reqid);
-        let found = self
-            .out
-            .get(start..)?
-            .iter()
-            .take_while(|sa| sa.reqid == template.reqid)
-            .position(|sa| sa.is_alive() && template.takes_out(sa, flow) && sa.takes(flow))?;
-        u32::try_from(start.checked_add(found)?).ok()
+        let (place, _) = self
+            .named(template.reqid)
+            .find(|(_, sa)| sa.is_alive() && template.takes_out(sa, flow) && sa.takes(flow))?;
+        u32::try_from(place).ok()
     }
 
     /// The outbound SA at this place, if it is alive. Per packet.
@@ -245,12 +241,17 @@ impl Sas {
 
     /// The highest number that a living outbound SA with this request id and SPI may have used.
     pub(super) fn last_possible(&self, reqid: u32, spi: u32) -> Option<u64> {
-        let start = self.out.partition_point(|sa| sa.reqid < reqid);
-        let rest = self.out.get(start..).unwrap_or_default();
-        let like = rest.iter().take_while(|sa| sa.reqid == reqid);
-        like.filter(|sa| sa.spi == spi && sa.is_alive())
-            .map(|sa| sa.last_possible())
+        self.named(reqid)
+            .filter(|(_, sa)| sa.spi == spi && sa.is_alive())
+            .map(|(_, sa)| sa.last_possible())
             .max()
+    }
+
+    /// The outbound SAs that a template with this request id names, with their places, the newest first.
+    fn named(&self, reqid: u32) -> impl Iterator<Item = (usize, &Sa)> {
+        let start = self.out.partition_point(|sa| sa.reqid < reqid);
+        let places = self.out.iter().map(|sa| &**sa).enumerate().skip(start);
+        places.take_while(move |(_, sa)| sa.reqid == reqid)
     }
 
     /// The living inbound SAs for packets to `dst` with this SPI, or with any. Per packet.
