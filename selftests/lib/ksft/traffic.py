@@ -15,6 +15,7 @@ from .proc import wait_until
 
 ECHO = {4: (8, 0), 6: (128, 129)}  # request and reply types
 TCP_TIMEOUT = scaled(30)
+UNDER_WAY, STEP = 2.0, 0.05
 
 
 def family_of(address):
@@ -261,6 +262,7 @@ class Stream:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self.tried = self.sent = 0  # sent: without an error of the network stack
+        self.arrived = 0
 
     def _send(self):
         while not self._stop.is_set():
@@ -297,15 +299,29 @@ class Stream:
     def advance(self, count):
         """Wait until this many more datagrams have arrived."""
         self.received()
-        arrived, deadline = 0, time.monotonic() + scaled(10)
-        while arrived < count:
+        goal, deadline = self.arrived + count, time.monotonic() + scaled(10)
+        while self.arrived < goal:
             if time.monotonic() > deadline:
-                raise Failure(f"only {arrived} of {count} datagrams arrived in time")
-            arrived += self._link.receive(0.5) is not None
+                missing = goal - self.arrived
+                raise Failure(f"only {count - missing} of {count} datagrams arrived in time")
+            self.arrived += self._link.receive(0.5) is not None
 
     def received(self):
         """Number of datagrams that wait to be received; they are taken away."""
-        return self._link.drain()
+        count = self._link.drain()
+        self.arrived += count
+        return count
+
+    def lost(self, excused=lambda: 0):
+        """How many datagrams have been sent in vain, after stop(). The last ones may still be on
+        their way on a busy machine, unless as many are missing as are excused."""
+        deadline = time.monotonic() + scaled(UNDER_WAY)
+        while True:
+            self.received()
+            missing = self.sent - self.arrived
+            if missing == excused() or time.monotonic() > deadline:
+                return missing
+            time.sleep(STEP)
 
 
 class Pour:
