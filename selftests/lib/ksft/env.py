@@ -124,6 +124,21 @@ class Setup:
         self.peer.ip(f"link set {self.peerdev} mtu {mtu}")
 
     @contextlib.contextmanager
+    def other_namespace(self):
+        """Move NETIF, up and in use, to a new namespace, which is the side under test until it is
+        back. There it needs configure(); back again it is configured."""
+        old, new = self.dut, Netns("dut2")
+        defer(new.close)
+        old.ip(f"link set {self.netif} netns {new.path}")
+        self.dut = new
+        try:
+            yield
+        finally:
+            new.ip(f"link set {self.netif} netns {old.path}")
+            self.dut = old
+            self.configure()
+
+    @contextlib.contextmanager
     def driver_away(self):
         """Unbind the driver; afterwards it is bound again and NETIF is configured."""
         netif.unbind(self.device)

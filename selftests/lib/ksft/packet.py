@@ -2,12 +2,13 @@
 """Steps that tests of packet offload have in common."""
 
 import collections
+import contextlib
 import ipaddress
 import re
 import socket
 import struct
 
-from . import env, esp, forge, ktap, traffic, xfrm
+from . import env, esp, forge, ktap, proc, traffic, xfrm
 from .frames import PROTO_UDP, parse
 
 REQID = 77
@@ -17,6 +18,7 @@ ETH_IPV4 = b"\x08\x00"
 IP_RECVTOS, IPV6_RECVTCLASS = 13, 66
 IPV4_IN_ESP, IPV6_IN_ESP = 4, 41
 FIRST_NUMBER = 100
+REFUSED = 100  # rules of the flow filter, more than a driver tries
 MESSAGE = b"espnic packet offload"
 DROPS = ["ipsec_packet_tx_drop_blocked", "ipsec_packet_tx_drop_unclear",
          "ipsec_packet_tx_drop_no_sa", "ipsec_packet_tx_drop_no_hop", "ipsec_packet_tx_drop_form",
@@ -37,6 +39,25 @@ def dut_policies(cfg, flow):
     """`ip` lines for the offloaded policies of the side under test."""
     words = f" offload packet dev {cfg.netif} tmpl "
     return [line.replace(" tmpl ", words) for line in flow.dut_policies()]
+
+
+def flows():
+    """A tunnel, and transport mode between its ends."""
+    return esp.inner4(outer=4, reqid=REQID), esp.direct(outer=4, reqid=REQID + 1)
+
+
+def gone(cfg, *sas):
+    """Wait until the side under test has these SAs no more."""
+    for sa in sas:
+        proc.wait_until(lambda sa=sa: xfrm.state_text(cfg.dut, sa) is None,
+                        f"the SA with SPI {sa.spi:#x} expires")
+
+
+def refused(cfg, line, text):
+    """A command of `ip` fails with this text in the message."""
+    result = cfg.dut.run("ip", *line.split())
+    ktap.check(result.returncode, f"`ip {line}` was accepted")
+    ktap.contains(result.stderr, text, "message")
 
 
 def open_holes(cfg, port):
@@ -62,6 +83,20 @@ def protect(cfg, flow, out="", in_=""):
     for sa, direction in ((flow.out, "out"), (flow.in_, "in")):
         text = xfrm.state_text(cfg.dut, sa)
         ktap.contains(text, f"dev {cfg.netif} dir {direction} mode packet", "ip xfrm state")
+
+
+@contextlib.contextmanager
+def crypto_only(cfg):
+    """The NIC takes no rules of the flow filter, so that the driver has crypto offload only."""
+    control = cfg.need_request("misbehave", "refuse-create")
+    with cfg.driver_away():
+        control.fault(cfg.nic, "misbehave", "filter", "refuse-create", REFUSED)
+    try:
+        yield
+    finally:
+        control.request("fault", cfg.nic, "clear")
+        with cfg.driver_away():
+            pass
 
 
 def add(ns, *lines):
