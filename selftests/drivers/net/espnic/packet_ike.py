@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ike, ktap, proc, strongswan, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ike, ktap, packet, proc, strongswan, traffic, xfrm  # noqa: E402
 
 REKEYINGS = 3
 HOLES = 8  # for two ports, both ways, IPv4 and IPv6
@@ -53,6 +53,38 @@ def transport(cfg):
 def automatic(cfg):
     """hw_offload = auto takes packet offload."""
     _packet(cfg, offload="auto")
+
+
+def fallback(cfg):
+    """hw_offload = auto with a NIC that has crypto offload only takes that, and traffic runs."""
+    flow = esp.inner4()
+    with packet.crypto_only(cfg):
+        pair = _pair(cfg)
+        pair.load(flow, "auto")
+        pair.initiate()
+        ike.expect_offloaded(cfg)
+        ktap.equal(ike.offloaded_policies(cfg), 0, "offloaded policies")
+        ike.works(cfg, flow)
+        pair.terminate()
+        ike.left(cfg, 0)
+
+
+def no_fallback(cfg):
+    """hw_offload = packet with such a NIC: there is no connection, and nothing is left of it."""
+    with packet.crypto_only(cfg):
+        pair = _pair(cfg)
+        pair.load(esp.inner4(), "packet")
+        before = cfg.driver_counters()["ipsec_sa_refused"]
+        try:
+            pair.initiate()
+        except ktap.Failure as failure:
+            ktap.contains(str(failure), "packet offload is not supported by the NIC, use crypto "
+                          "offload", "the daemon's log")
+        else:
+            raise ktap.Failure("there is a connection")
+        ktap.at_least(cfg.driver_counters()["ipsec_sa_refused"] - before, 1, "SAs refused")
+        ike.left(cfg, 0)
+        ktap.equal(ike.offloaded_policies(cfg), 0, "offloaded policies")
 
 
 def chacha(cfg):
@@ -125,17 +157,21 @@ def rekeying_behind_nat(cfg):
 
 
 def reauthenticating(cfg):
-    """A new SA of IKE under traffic: nothing is lost. Then a new one with all its SAs of ESP: the
-    daemon deletes the old ones at once, and packets under way with them, but none is in clear."""
+    """A new SA of IKE under traffic: nothing is lost. Then a new one with all its SAs of ESP, made
+    before the old ones are deleted: nothing that this side sends is lost. The peer uses its new SA
+    before this side can know it, and the old one until it is deleted: nothing else is lost of what
+    it sends, and none is in clear."""
     flow = esp.direct()
     pair = _start(cfg, flow, settings="make_before_break = yes")
     ike.without_loss(cfg, flow, [pair.rekey_ike])
-    before, watch = ike.spis(cfg), cfg.watch()
-    ends = [(cfg.dut, flow.dut_inner), (cfg.peer, flow.peer_inner)]
-    with traffic.Stream(*ends[0], *ends[1]), traffic.Stream(*ends[1], *ends[0]):
+    watch = cfg.watch()
+
+    def again():
+        before = ike.spis(cfg)
         pair.rekey_ike("--reauth")
         proc.wait_until(lambda: not before & ike.spis(cfg), "new SAs", WAIT)
         ike.left(cfg)
+    ike.without_loss(cfg, flow, [again] * REKEYINGS, early=cfg.dut, excuses=ike.EARLY + ike.LATE)
     watch.stop().prove_no_plaintext()
     ike.works_in_packets(cfg, flow)
 
@@ -265,10 +301,10 @@ def link_down_and_up(cfg):
     ike.works_in_packets(cfg, flow)
 
 
-CASES = [tunnel, transport, automatic, chacha, cbc, esn, nat_tunnel, nat_transport, nat_automatic,
-         responding, rekeying, rekeying_transport, rekeying_behind_nat, reauthenticating,
-         rekeying_by_packets, rekeying_by_bytes, rekeying_by_time, silent_peer, moving, on_demand,
-         terminated, killed, link_down_and_up]
+CASES = [tunnel, transport, automatic, fallback, no_fallback, chacha, cbc, esn, nat_tunnel,
+         nat_transport, nat_automatic, responding, rekeying, rekeying_transport,
+         rekeying_behind_nat, reauthenticating, rekeying_by_packets, rekeying_by_bytes,
+         rekeying_by_time, silent_peer, moving, on_demand, terminated, killed, link_down_and_up]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
