@@ -3,143 +3,26 @@
 """Nothing of a flow under packet offload is ever in clear, in no state and in no transition.
 
 Marked datagrams are sent without pause, both ways, while SAs come and go, policies change, the link
-goes down, the NIC is reset, the driver is unbound and unloaded. Beneath the offloaded policies are
-ones of software that block the flow, for where the stack removes the offloaded ones: so each packet
-in clear is a fault. All the time, datagrams in clear are put on the wire to a socket of this side,
-which must not get one.
+goes down, queues, rings and the MTU change, the interface moves to another namespace, the NIC is
+reset, the driver is unbound and unloaded. Beneath the offloaded policies are ones of software that
+block the flow, for where the stack removes the offloaded ones: so each packet in clear is a fault.
+All the time, datagrams in clear are put on the wire to a socket of this side, which must not get
+one.
 """
 
+import functools
 import sys
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 from ksft import env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
-from ksft.frames import PROTO_UDP, parse  # noqa: E402
+from ksft.frames import PROTO_UDP  # noqa: E402
 from ksft.pace import scaled  # noqa: E402
+from ksft.scene import MARKER, PACKETS, Clear, Scene, block  # noqa: E402
 
-MARKER = b"espnic leak test: this text must not be on the wire. "
-INJECTED = b"espnic injected"
-PACKETS, LEAST = 8, 20
 ROUNDS = 2
 RESET_TIME = 10.0
 LIMIT = 40
-NETWORKS = {env.DUT_INNER4: "198.51.100.0/24", env.PEER_INNER4: "203.0.113.0/24",
-            env.DUT4: "192.0.2.0/28", env.PEER4: "192.0.2.0/28"}
-
-
-class Clear:
-    """Puts datagrams in clear on the wire, to a socket of the side under test, without pause."""
-
-    def __init__(self, cfg, flow):
-        self._injector, self._flow = forge.Injector(cfg), flow
-        self._link = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
-        ktap.defer(self._link.close)
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-        self.sent = 0
-
-    def once(self):
-        """One datagram."""
-        ends = self._flow.peer_inner, self._flow.dut_inner
-        datagram = forge.udp(1000, self._link.port, INJECTED)
-        self._injector.send(*ends, PROTO_UDP, datagram)
-        self.sent += 1
-
-    def _send(self):
-        while not self._end.wait(0.005):
-            self.once()
-
-    def start(self):
-        """Begin."""
-        self._thread.start()
-        ktap.defer(self.stop)
-        return self
-
-    def stop(self):
-        """The end."""
-        self._end.set()
-        self._thread.join()
-
-    def received(self):
-        """How many the socket got."""
-        return self._link.drain()
-
-
-def _block(cfg, flow):
-    """Policies of software that block the flow, where no other is for it."""
-    ends = NETWORKS[flow.dut_inner], NETWORKS[flow.peer_inner]
-    for direction, (src, dst) in (("out", ends), ("in", ends[::-1])):
-        cfg.dut.ip(f"xfrm policy add src {src} dst {dst} dir {direction} priority 1000 "
-                   "action block")
-
-
-class Scene:
-    """A flow under packet offload with traffic both ways, and what must not be seen of it."""
-
-    def __init__(self, cfg, flow, block=True):
-        self.cfg, self.flow = cfg, flow
-        ktap.defer(lambda: xfrm.flush(cfg.dut, cfg.peer))
-        if block:
-            _block(cfg, flow)
-        packet.protect(cfg, flow)
-        self.watch = cfg.watch()
-        ends = [(cfg.dut, flow.dut_inner), (cfg.peer, flow.peer_inner)]
-        self.out, self.in_ = (traffic.Stream(*source, *target, MARKER * 4).start()
-                              for source, target in (ends, ends[::-1]))
-        for stream in (self.out, self.in_):
-            ktap.defer(stream.close)
-        self.clear = Clear(cfg, flow).start()
-        self.pause()
-
-    def pause(self):
-        """Some traffic in the present state."""
-        self.out.go_on(PACKETS)
-        self.in_.go_on(PACKETS)
-
-    def passes(self):
-        """Traffic passes, both ways."""
-        self.out.advance(PACKETS)
-        self.in_.advance(PACKETS)
-
-    def add(self):
-        """Both SAs of the side under test."""
-        packet.states(self.cfg, self.flow)
-
-    def policies(self):
-        """Both policies of the side under test."""
-        self.cfg.dut.ip(*packet.dut_policies(self.cfg, self.flow))
-
-    def renew(self):
-        """SAs of other keys at both ends, and the policies of this one."""
-        flow, cfg = self.flow, self.cfg
-        for ns in (cfg.dut, cfg.peer):
-            ns.ip("xfrm state flush")
-        flow.out, flow.in_ = flow.new_sa(outbound=True), flow.new_sa(outbound=False)
-        cfg.peer.ip(*flow.peer_states())
-        if "offload" not in cfg.dut.cmd("ip", "-d", "xfrm", "policy"):
-            self.policies()
-        self.add()
-
-    def end(self):
-        """Stop everything, and judge the record."""
-        cfg = self.cfg
-        for one in (self.clear, self.out, self.in_):
-            one.stop()
-        self.watch.stop()
-        frames = [frame for _, frame in self.watch.tap_frames]
-        own = [one for one in map(parse, frames) if one and one.smac == cfg.netif_mac]
-        ends = {self.flow.dut_inner, self.flow.peer_inner}
-        leaked = [one for one in own if not one.esp and {one.src, one.dst} <= ends]
-        marked = sum(MARKER in frame for frame in frames + [frame for _, frame in
-                                                            self.watch.nic_frames])
-        sent = [one for one in own if one.esp]
-        ktap.diag(f"{len(sent)} ESP packets sent, {self.clear.sent} datagrams injected")
-        ktap.at_least(len(sent), LEAST, "ESP packets sent, else nothing was tested")
-        ktap.at_least(self.clear.sent, LEAST, "datagrams injected, else nothing was tested")
-        ktap.equal((len(leaked), marked), (0, 0), "packets in clear and marked packets")
-        ktap.equal(self.clear.received(), 0, "datagrams in clear that a socket has got")
-        packet.unique(sent)
 
 
 def _tunnel():
@@ -151,6 +34,22 @@ def _both(test):
     for flow in (_tunnel(), esp.direct(outer=4, reqid=78)):
         ktap.diag(flow.name)
         test(flow)
+
+
+def _losing_states(cfg, lose):
+    """The case for what takes the SAs away, and leaves the policies: nothing passes in clear until
+    there are new ones."""
+    def test(flow):
+        scene = Scene(cfg, flow)
+        for _ in range(ROUNDS):
+            lose(scene)
+            scene.pause()
+            scene.renew()
+            scene.passes()
+        scene.end()
+        xfrm.flush(cfg.dut, cfg.peer)
+
+    _both(test)
 
 
 def control_run_trips(cfg):
@@ -170,7 +69,7 @@ def blocked_beneath(cfg):
     """The policies beneath block the flow where there are no offloaded ones."""
     flow = _tunnel()
     ktap.defer(xfrm.flush, cfg.dut)
-    _block(cfg, flow)
+    block(cfg, flow)
     watch, clear = cfg.watch(), Clear(cfg, flow)
     stream = traffic.Stream(cfg.dut, flow.dut_inner, cfg.peer, flow.peer_inner, MARKER * 4).start()
     ktap.defer(stream.close)
@@ -184,55 +83,47 @@ def blocked_beneath(cfg):
 
 def states_come_and_go(cfg):
     """SAs are deleted and added again, one and both, with their keys and with others."""
-    def test(flow):
-        scene = Scene(cfg, flow)
-        for _ in range(ROUNDS):
-            cfg.dut.ip(flow.out.delete())
-            scene.pause()
-            cfg.dut.ip("xfrm state flush")
-            scene.pause()
-            scene.renew()
-            scene.passes()
-        scene.end()
-        xfrm.flush(cfg.dut, cfg.peer)
+    def lose(scene):
+        cfg.dut.ip(scene.flow.out.delete())
+        scene.pause()
+        cfg.dut.ip("xfrm state flush")
 
-    _both(test)
+    _losing_states(cfg, lose)
+
+
+def _limited(cfg, limit):
+    """A scene whose SAs give way to others that have a limit."""
+    scene = Scene(cfg, _tunnel())
+    cfg.dut.ip("xfrm state flush")
+    flow = scene.flow
+    flow.out, flow.in_ = flow.new_sa(outbound=True), flow.new_sa(outbound=False)
+    cfg.peer.ip("xfrm state flush", *flow.peer_states())
+    packet.states(cfg, flow, f"limit {limit}", f"limit {limit}")
+    return scene
+
+
+def _expired(scene):
+    """Both SAs expire under traffic; new ones work."""
+    cfg, flow = scene.cfg, scene.flow
+    packet.gone(cfg, flow.out, flow.in_)
+    scene.pause()
+    scene.renew()
+    scene.passes()
+    scene.end()
 
 
 def end_by_time(cfg):
     """Both SAs come to the end of their time."""
-    scene = Scene(cfg, _tunnel())
-    cfg.dut.ip("xfrm state flush")
-    flow, limit = scene.flow, f" limit time-hard {scaled(1)}"
-    flow.out, flow.in_ = flow.new_sa(outbound=True), flow.new_sa(outbound=False)
-    cfg.peer.ip("xfrm state flush", *flow.peer_states())
-    cfg.dut.ip(flow.out.add(packet.offload(cfg, "out") + limit),
-               flow.in_.add(packet.offload(cfg, "in") + limit))
+    scene = _limited(cfg, f"time-hard {scaled(1)}")
     scene.passes()
-    proc.wait_until(lambda: xfrm.state_text(cfg.dut, flow.out) is None
-                    and xfrm.state_text(cfg.dut, flow.in_) is None, "the SAs expire")
-    scene.pause()
-    scene.renew()
-    scene.passes()
-    scene.end()
+    _expired(scene)
 
 
 def end_by_packets(cfg):
     """Both SAs come to a limit of packets, to the packet."""
-    scene = Scene(cfg, _tunnel())
-    cfg.dut.ip("xfrm state flush")
-    flow, limit = scene.flow, f" limit packet-hard {LIMIT}"
-    flow.out, flow.in_ = flow.new_sa(outbound=True), flow.new_sa(outbound=False)
-    cfg.peer.ip("xfrm state flush", *flow.peer_states())
-    cfg.dut.ip(flow.out.add(packet.offload(cfg, "out") + limit),
-               flow.in_.add(packet.offload(cfg, "in") + limit))
-    proc.wait_until(lambda: xfrm.state_text(cfg.dut, flow.out) is None
-                    and xfrm.state_text(cfg.dut, flow.in_) is None, "the SAs expire")
-    scene.pause()
-    spi = flow.out.spi
-    scene.renew()
-    scene.passes()
-    scene.end()
+    scene = _limited(cfg, f"packet-hard {LIMIT}")
+    spi = scene.flow.out.spi
+    _expired(scene)
     sent = [one for one in scene.watch.esp(cfg.netif_mac) if one.spi == spi]
     ktap.equal(len(sent), LIMIT, "packets under the SA with a limit")
 
@@ -339,18 +230,7 @@ def no_carrier(cfg):
 def reset(cfg):
     """The NIC asks for resets."""
     cfg.need_request("reset")
-
-    def test(flow):
-        scene = Scene(cfg, flow)
-        for _ in range(ROUNDS):
-            cfg.reset(RESET_TIME)
-            scene.pause()
-            scene.renew()
-            scene.passes()
-        scene.end()
-        xfrm.flush(cfg.dut, cfg.peer)
-
-    _both(test)
+    _losing_states(cfg, lambda _: cfg.reset(RESET_TIME))
 
 
 def feature_toggled(cfg):
@@ -362,6 +242,46 @@ def feature_toggled(cfg):
             cfg.dut.cmd("ethtool", "-K", cfg.netif, feature, state)
             scene.passes()
     scene.end()
+
+
+def _changed(cfg, changes):
+    """What leaves SAs and policies alone, one change after the other: traffic goes on."""
+    scene = Scene(cfg, _tunnel())
+    for change in changes * ROUNDS:
+        change()
+        scene.passes()
+    scene.end()
+
+
+def queues(cfg):
+    """`ethtool -L` takes queues away and brings them back."""
+    count = int(cfg.dut.cmd("ethtool", "-l", cfg.netif).rsplit("Combined:", 1)[1].split()[0])
+    if count == 1:
+        raise ktap.Skip(f"{cfg.netif} has one pair of queues")
+
+    words = "ethtool", "-L", cfg.netif, "combined"
+    ktap.defer(cfg.dut.run, *words, str(count))
+    _changed(cfg, [functools.partial(cfg.dut.cmd, *words, str(wanted)) for wanted in (1, count)])
+
+
+def rings(cfg):
+    """`ethtool -G` replaces the rings of both directions, with all that is in them."""
+    text = cfg.dut.cmd("ethtool", "-g", cfg.netif)
+    before = {way: text.rsplit(f"{way.upper()}:", 1)[1].split()[0] for way in ("rx", "tx")}
+
+    def change(way, size):
+        return lambda: cfg.dut.cmd("ethtool", "-G", cfg.netif, way, size)
+
+    changes = [change(way, size) for way in before for size in ("64", before[way])]
+    for undo in changes[1::2]:
+        ktap.defer(undo)
+    _changed(cfg, changes)
+
+
+def mtu(cfg):
+    """The MTU changes, at both ends."""
+    ktap.defer(cfg.set_mtu, cfg.mtu)
+    _changed(cfg, [functools.partial(cfg.set_mtu, size) for size in (4000, 1400, cfg.mtu)])
 
 
 def _away(cfg, away):
@@ -384,10 +304,26 @@ def unloaded(cfg):
     _away(cfg, cfg.module_away)
 
 
+def other_namespace(cfg):
+    """The interface moves to another namespace, which has policies of its own beneath, and back:
+    both moves take SAs and policies away."""
+    scene = Scene(cfg, _tunnel())
+    with cfg.other_namespace():
+        block(cfg, scene.flow)
+        cfg.configure()
+        scene.pause()
+        scene.end()
+        xfrm.flush(cfg.peer)
+        scene = Scene(cfg, _tunnel(), blocked=False)
+        scene.passes()
+    scene.pause()
+    scene.end()
+
+
 def without_a_policy(cfg):
     """What is not guaranteed: the stack removes the policies of an interface that goes, and then
     sends in clear, by its own rules. Only a policy beneath prevents that."""
-    scene = Scene(cfg, _tunnel(), block=False)
+    scene = Scene(cfg, _tunnel(), blocked=False)
     for one in (scene.clear, scene.out, scene.in_):
         one.stop()
     with cfg.driver_away():
@@ -400,8 +336,8 @@ def without_a_policy(cfg):
 
 
 CASES = [control_run_trips, blocked_beneath, states_come_and_go, end_by_time, end_by_packets, rekey,
-         policies_come_and_go, under_way, link_down, no_carrier, reset, feature_toggled, unbound,
-         without_a_policy, unloaded]
+         policies_come_and_go, under_way, link_down, no_carrier, reset, feature_toggled, queues,
+         rings, mtu, other_namespace, unbound, without_a_policy, unloaded]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
