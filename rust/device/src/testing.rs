@@ -12,6 +12,7 @@ use crate::admin::{Admin, Table};
 use crate::control::stats::NicStats;
 use crate::ipsec::{Ipsec, IpsecConfig};
 use crate::nic::Nic;
+use espnic_esp::checksum::complete_ipv4;
 use espnic_wire::admin::{Command, Reply, OPS_ALL};
 use espnic_wire::cap;
 use espnic_wire::hdr::{self, NetHdr48};
@@ -23,6 +24,8 @@ use zerocopy::{FromZeros, IntoBytes};
 pub const SPI: u32 = 0x1001;
 /// The generation of [`object`] and of [`frame`].
 pub const GENERATION: u16 = 7;
+/// Offset of the IP header in [`frame`].
+const IP: usize = 14;
 /// Offset of the ESP header in [`frame`]: Ethernet and IPv4.
 pub const ESP: usize = 34;
 /// Length of the ICV of [`object`].
@@ -113,8 +116,14 @@ pub fn frame(id: u32, seq: u32, payload: &[u8]) -> (NetHdr48, Vec<u8>) {
     frame.extend([8, 0, 0x45, 0]);
     frame.extend((20 + esp.len() as u16).to_be_bytes());
     frame.extend([0, 0, 0x40, 0, 64, 50, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    correct(&mut frame);
     frame.extend(esp);
     (hdr(id, pad_len + 2 + ICV), frame)
+}
+
+/// Makes the checksum of the IPv4 header of a frame without tags and options right.
+pub fn correct(frame: &mut [u8]) {
+    frame.get_mut(IP..ESP).map(complete_ipv4);
 }
 
 /// Inline IPsec with administration commands of its own, without the rest of a NIC.

@@ -8,7 +8,6 @@
 mod support;
 
 use espnic_device::testing::{self, filter as build};
-use espnic_esp::checksum::Sum;
 use espnic_wire::admin::{self, Command};
 use espnic_wire::cap;
 use espnic_wire::filter::OBJ_GROUP;
@@ -147,8 +146,7 @@ fn records_are_wrong() {
         ("spi", |_, frame| frame[34 + 3] ^= 1),
         ("address", |_, frame| {
             frame[33] ^= 1;
-            let sum = !Sum::of(&frame[14..34]).folded();
-            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            testing::correct(frame);
         }),
         ("offset-outside", |hdr, _| hdr.sec.esp_offset = 65535.into()),
         ("offset-inside", |hdr, _| hdr.sec.esp_offset = 38.into()),

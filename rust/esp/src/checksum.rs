@@ -2,7 +2,7 @@
 
 //! Internet checksums (RFC 1071): of IPv4 headers, and of TCP and UDP.
 
-use crate::ip::{put_be16, Address, IPPROTO_TCP, IPPROTO_UDP};
+use crate::ip::{put_be16, Address, IPPROTO_TCP, IPPROTO_UDP, IPV4_HLEN};
 
 /// Offset of the checksum in a TCP header.
 pub const TCP_FIELD: usize = 16;
@@ -119,6 +119,13 @@ pub fn complete_ipv4(header: &mut [u8]) -> bool {
     put_be16(header, IPV4_FIELD, 0) && put_be16(header, IPV4_FIELD, !Sum::of(header).folded())
 }
 
+/// Whether an IPv4 header without options has a right checksum.
+#[inline]
+pub fn ipv4_is_right(header: &[u8; IPV4_HLEN]) -> bool {
+    let words = header.chunks_exact(4).map(machine_word);
+    fold(words.fold(0, u64::wrapping_add)) == 0xffff
+}
+
 /// Whether `segment`, from its header to its end, is TCP or UDP with a right checksum. False for UDP
 /// without a checksum.
 pub fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> bool {
@@ -170,6 +177,26 @@ mod tests {
     fn rfc_1071_example() {
         let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(Sum::of(&data).folded(), 0xddf2);
+    }
+
+    proptest! {
+        #[test]
+        fn headers_are_right_as_they_were_sent(
+            header: [u8; IPV4_HLEN], at in 0..IPV4_HLEN, bit in 0..8u8
+        ) {
+            let mut header = header;
+            complete_ipv4(&mut header);
+            prop_assert!(ipv4_is_right(&header));
+            prop_assert_eq!(slow(&header), 0xffff);
+            header[at] ^= 1 << bit;
+            prop_assert!(!ipv4_is_right(&header));
+        }
+    }
+
+    /// The sum of nothing is 0, which is no sum of any header.
+    #[test]
+    fn a_header_of_zeroes_is_wrong() {
+        assert!(!ipv4_is_right(&[0; IPV4_HLEN]));
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //!
 //! Only what the NIC processes is found: untagged frames with ESP directly in IPv4 without options
 //! and not fragmented, directly in IPv6, or behind UDP in such an IPv4 packet (RFC 3948). Checksums
-//! are not looked at.
+//! are not looked at to find it; [`Esp::header_is_right`] does.
 
+use crate::checksum;
 use crate::ip::{
     self, be16, be32, Address, Ip, Layers, Ports, ETH_HLEN, IPPROTO_ESP, IPPROTO_UDP, NAT_T_PORT,
     UDP_HLEN, UDP_LENGTH,
@@ -41,6 +42,14 @@ impl Esp {
         frame
             .get(ETH_HLEN..)
             .is_some_and(|header| ip::is_to(header, self.v6, address))
+    }
+
+    /// Whether the outer IP header of the packet, which was found in `frame`, has a right checksum; IPv6 has
+    /// none. The ICV does not cover that header.
+    #[inline(always)]
+    pub fn header_is_right(&self, frame: &[u8]) -> bool {
+        let header = || frame.get(ETH_HLEN..)?.first_chunk();
+        self.v6 || header().is_some_and(checksum::ipv4_is_right)
     }
 
     /// Source and destination address of the outer IP header of the packet, which was found in `frame`.

@@ -43,6 +43,8 @@ counters! {
         rx_bytes: "ipsec_rx_bytes",
         /// Frames decrypted in which a checksum was verified.
         rx_csum_valid: "ipsec_rx_csum_valid",
+        /// Frames with an SA whose outer IPv4 header has a wrong checksum.
+        rx_header_fail: "ipsec_rx_header_fail",
         /// Frames with a wrong ICV.
         rx_auth_fail: "ipsec_rx_auth_fail",
         /// Authentic frames with wrong padding.

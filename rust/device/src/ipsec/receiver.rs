@@ -57,6 +57,9 @@ impl<'a> Receiver<'a, '_> {
             }
             return;
         };
+        if !esp.header_is_right(&inbound.frame) {
+            return self.damaged(sa, inbound);
+        }
         match &sa.mode {
             Mode::Crypto(numbers) => {
                 let (counters, faults) = (self.counters, self.faults);
@@ -82,6 +85,17 @@ impl<'a> Receiver<'a, '_> {
                 };
                 self.packet(sa, mode, &esp, inbound);
             }
+        }
+    }
+
+    /// A packet whose outer IPv4 header is not what was sent. The ICV does not cover it, and whoever takes ESP
+    /// out gives the header a right checksum. Crypto-only it stays ESP, which the stack drops.
+    #[cold]
+    fn damaged(&mut self, sa: &Sa, inbound: &mut Inbound) {
+        self.counters.rx_header_fail.inc();
+        if matches!(sa.mode, Mode::Packet(_)) {
+            self.counters.rx_dropped.inc();
+            inbound.frame.truncate(0);
         }
     }
 

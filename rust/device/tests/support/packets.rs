@@ -2,6 +2,7 @@
 
 //! Frames for tests.
 
+use espnic_device::testing;
 use espnic_esp::checksum::{self, Sum};
 
 /// UDP over IPv4 with a payload of `len` bytes; the checksum field holds the pseudo header's sum.
@@ -11,6 +12,7 @@ pub fn udp_partial(len: usize) -> Vec<u8> {
     frame.extend([0x45, 0]);
     frame.extend((udp_len + 20).to_be_bytes());
     frame.extend([0, 1, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    testing::correct(&mut frame);
     let pseudo = u32::from(udp_len) + 17 + 0x0a00 + 0x0001 + 0x0a00 + 0x0002;
     frame.extend([0x30, 0x39, 0x00, 0x35]);
     frame.extend(udp_len.to_be_bytes());
@@ -66,6 +68,7 @@ pub fn tcp_partial(v6: bool, port: u16, len: usize) -> Vec<u8> {
 pub fn esp(spi: u32, seq: u32) -> Vec<u8> {
     let mut frame = udp(64);
     frame[23] = 50;
+    testing::correct(&mut frame);
     frame[34..38].copy_from_slice(&spi.to_be_bytes());
     frame[38..42].copy_from_slice(&seq.to_be_bytes());
     frame

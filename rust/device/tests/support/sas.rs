@@ -82,6 +82,7 @@ pub fn esp(id: u32, clear: &[u8]) -> (NetHdr48, Vec<u8>) {
     frame[14 + 9] = 50;
     let len = (frame.len() - 14) as u16;
     frame[16..18].copy_from_slice(&len.to_be_bytes());
+    testing::correct(&mut frame);
     (testing::hdr(id, 18), frame)
 }
 

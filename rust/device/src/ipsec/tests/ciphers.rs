@@ -85,6 +85,7 @@ impl Algorithms {
         frame.extend(vec![0; self.icv]);
         let len = frame.len() as u16 - 14;
         frame[16..18].copy_from_slice(&len.to_be_bytes());
+        testing::correct(&mut frame);
         hdr.sec.trailer_len = ((pad + 2 + self.icv) as u16).into();
         (hdr, frame, start..start + payload.len())
     }

@@ -13,7 +13,7 @@ mod state;
 mod wire;
 
 use super::*;
-use espnic_esp::checksum::{complete, complete_ipv4};
+use espnic_esp::checksum::complete;
 use espnic_wire::tunnel::Tunnel;
 
 /// Offset of the IP header in a frame.
@@ -184,7 +184,7 @@ fn ip(v6: bool, protocol: u8, payload: &[u8]) -> Vec<u8> {
         frame.extend((20 + payload.len() as u16).to_be_bytes());
         frame.extend([0, 1, 0x40, 0, 64, protocol, 0, 0]);
         frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
-        complete_ipv4(&mut frame[IP..]);
+        testing::correct(&mut frame);
     }
     frame.extend(payload);
     frame

@@ -108,6 +108,7 @@ fn esp_without_an_sa_and_plain_frames_are_left_alone() {
     ] {
         let mut other = wire.clone();
         other[at] ^= 0x20;
+        testing::correct(&mut other);
         let sent = other.clone();
         assert_eq!(received(&b, &mut other), None, "{what}");
         assert_eq!(other, sent);
@@ -123,9 +124,26 @@ fn impossible_length_is_reported() {
     for cut in 1..=4 {
         let mut short = wire[..wire.len() - cut].to_vec();
         short[17] -= cut as u8;
+        testing::correct(&mut short);
         assert_eq!(received(&b, &mut short), Some(hdr::SEC_LENGTH));
     }
     assert_eq!(counter(&b, "ipsec_rx_length_fail"), 4);
+}
+
+/// The stack drops it, and counts it.
+#[test]
+fn an_outer_header_with_a_wrong_checksum_is_left_to_the_stack() {
+    let (a, b) = default_pair();
+    let (hdr, mut wire) = frame(1, 1, b"x");
+    send(&a, &hdr, &mut wire).unwrap();
+    let mut damaged = wire.clone();
+    damaged[26] ^= 1;
+    let sent = damaged.clone();
+    assert_eq!(received(&b, &mut damaged), None);
+    assert_eq!(damaged, sent);
+    let counts = ["ipsec_rx_header_fail", "ipsec_rx_dropped"];
+    assert_eq!(counts.map(|name| counter(&b, name)), [1, 0]);
+    assert_eq!(received(&b, &mut wire), Some(hdr::SEC_OK));
 }
 
 #[test]

@@ -124,3 +124,25 @@ fn padding_that_is_wrong_is_found() {
         }
     }
 }
+
+/// The ICV does not cover the outer header, and transport mode would give the packet a right checksum.
+#[test]
+fn an_outer_header_with_a_wrong_checksum_is_dropped() {
+    for path in PATHS.into_iter().filter(|path| !path.v6()) {
+        let mut inbound = sa(OBJ_INB_SA, path);
+        set_flags(&mut inbound, super::super::wire::TAIL_DELIVER_ERR, 0);
+        let (a, b) = connect(&sa(OBJ_OUTB_SA, path), &inbound);
+        let wire = next(&a);
+        // All that the stack would read of the header and that says nothing to the NIC.
+        let damaged = [1, 4, 6, 8, 10, 11, 12, 15];
+        for (count, at) in damaged.into_iter().enumerate() {
+            let mut wire = wire.clone();
+            wire[IP + at] ^= if at == 6 { 0x40 } else { 0x10 };
+            assert_eq!(by_rule(&b, &wire), (NetHdr48::default(), vec![]), "{at}");
+            let counts = ["ipsec_rx_header_fail", "ipsec_rx_dropped"];
+            assert_eq!(counts.map(|name| counter(&b, name)), [1 + count as u64; 2]);
+        }
+        assert!(passes(&b, &wire));
+        assert_eq!(counter(&b, "ipsec_rx_auth_fail"), 0);
+    }
+}

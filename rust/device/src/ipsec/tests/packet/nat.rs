@@ -23,7 +23,7 @@ fn from(wire: &[u8], src: [u8; 4], port: u16) -> Vec<u8> {
     let mut wire = wire.to_vec();
     wire[SRC..SRC + 4].copy_from_slice(&src);
     wire[PORT..PORT + 2].copy_from_slice(&port.to_be_bytes());
-    complete_ipv4(&mut wire[IP..]);
+    testing::correct(&mut wire);
     wire
 }
 

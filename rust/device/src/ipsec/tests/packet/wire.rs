@@ -3,6 +3,7 @@
 //! The bytes on the wire, taken apart by hand and opened with the other library.
 
 use super::*;
+use espnic_esp::checksum::complete_ipv4;
 
 /// Opens ESP at `at` with AES-GCM; the text with its trailer.
 fn open_by_hand(frame: &[u8], at: usize) -> Vec<u8> {
@@ -137,29 +138,29 @@ fn options_of_tunnels_are_obeyed() {
     let mut clear = ip(false, 17, &[0; 8]);
     clear[IP + 1] = (46 << 2) | 2;
     clear[IP + 6] = 0;
-    complete_ipv4(&mut clear[IP..34]);
+    testing::correct(&mut clear);
     let mut wire = one(&a, &plain_hdr(), &clear);
     assert_eq!(wire[IP + 1], (46 << 2) | 2, "DSCP and ECN");
     assert_eq!(wire[IP + 6], 0, "no DF");
     // A router tells of congestion and changes the class.
     wire[IP + 1] = (10 << 2) | 3;
-    complete_ipv4(&mut wire[IP..34]);
+    testing::correct(&mut wire);
     let mut expected = clear.clone();
     expected[IP + 1] = (10 << 2) | 3;
     expected[IP + 8] = 63;
-    complete_ipv4(&mut expected[IP..34]);
+    testing::correct(&mut expected);
     assert_eq!(by_rule(&b, &wire).1, expected);
     // What does not know ECN cannot learn of congestion.
     clear[IP + 1] = 0;
-    complete_ipv4(&mut clear[IP..34]);
+    testing::correct(&mut clear);
     let mut wire = one(&a, &plain_hdr(), &clear);
     wire[IP + 1] |= 3;
-    complete_ipv4(&mut wire[IP..34]);
+    testing::correct(&mut wire);
     assert!(!passes(&b, &wire));
     assert_eq!(counter(&b, "ipsec_rx_congestion"), 1);
     // There is no hop left.
     clear[IP + 8] = 1;
-    complete_ipv4(&mut clear[IP..34]);
+    testing::correct(&mut clear);
     assert_eq!(transmit(&a, &plain_hdr(), &clear), Err(TxDrop::HopLimit));
     assert_eq!(counter(&a, "ipsec_tx_drop_hop_limit"), 1);
 }
