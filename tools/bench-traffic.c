@@ -4,10 +4,14 @@
  * tools/tcg-plugin/count.c sees.  It does as little as a program can: one
  * write() or read() for every 64 KiB.
  *
- *   bench-traffic serve PORT                    answer the next two, for ever
- *   bench-traffic send ADDRESS PORT BYTES       until the server has read all
- *   bench-traffic receive ADDRESS PORT BYTES    until all has been read
- *   bench-traffic idle MILLISECONDS             nothing, for so long
+ *   bench-traffic serve PORT                            answer the next two, for ever
+ *   bench-traffic send ADDRESS PORT BYTES [GATEWAY]     until the server has read all
+ *   bench-traffic receive ADDRESS PORT BYTES [GATEWAY]  until all has been read
+ *   bench-traffic idle MILLISECONDS                     nothing, for so long
+ *   bench-traffic mark PORT                             execute markers for others, for ever
+ *
+ * With a GATEWAY it is "bench-traffic mark" there that executes the markers, asked by UDP at PORT,
+ * because the guest that is measured is on the way and has no end of the connection.
  *
  * Addresses are IPv4.  Exit status 0 if everything was transferred, 1 if not
  * or after two minutes, 2 for a wrong command line.
@@ -27,8 +31,8 @@
 #define CHUNK (64 * 1024)
 
 #define MARK(number) __asm__ volatile(".byte 0x0f, 0x1f, 0x80, " #number ", 'E', 'S', 'N'" ::: "memory")
-#define MARK_START() MARK(1)
-#define MARK_END() MARK(2)
+#define START 1
+#define END 2
 
 /* What the client asks the server to do, in host byte order: both are one program. */
 struct request {
@@ -119,6 +123,51 @@ static struct sockaddr_in address_of(const char *address, const char *port)
 	return to;
 }
 
+static void mark_here(char number)
+{
+	if (number == START)
+		MARK(1);
+	else
+		MARK(2);
+}
+
+/* Executes a marker here, or has it executed at the other end of a socket, if there is one. */
+static void mark(int fd, char number)
+{
+	if (fd < 0)
+		mark_here(number);
+	else if (write(fd, &number, 1) != 1 || read(fd, &number, 1) != 1)
+		die("no marker");
+}
+
+static void mark_for_others(const char *port)
+{
+	struct sockaddr_in from, here = address_of("0.0.0.0", port);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (bind(fd, (struct sockaddr *)&here, sizeof(here)))
+		die("cannot bind");
+	for (;;) {
+		socklen_t len = sizeof(from);
+		char number;
+
+		if (recvfrom(fd, &number, 1, 0, (struct sockaddr *)&from, &len) != 1)
+			die("recvfrom");
+		mark_here(number);
+		sendto(fd, &number, 1, 0, (struct sockaddr *)&from, len);
+	}
+}
+
+static int marker_at(const char *gateway, const char *port)
+{
+	struct sockaddr_in to = address_of(gateway, port);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+		die("connect to the gateway");
+	return fd;
+}
+
 static void serve(const char *port)
 {
 	struct sockaddr_in here = address_of("0.0.0.0", port);
@@ -145,7 +194,7 @@ static void serve(const char *port)
 	}
 }
 
-static void transfer(const char *address, const char *port, uint64_t bytes, int receive)
+static void transfer(const char *address, const char *port, uint64_t bytes, int receive, int marker)
 {
 	struct sockaddr_in to = address_of(address, port);
 	struct request request = { .bytes = bytes, .server_sends = receive };
@@ -154,12 +203,12 @@ static void transfer(const char *address, const char *port, uint64_t bytes, int 
 
 	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
 		die("connect");
-	MARK_START();
+	mark(marker, START);
 	failed = write_all(fd, &request, sizeof(request));
 	if (!failed)
 		failed = receive ? receive_bytes(fd, bytes) :
 				   send_bytes(fd, bytes) || read_all(fd, chunk, 1);
-	MARK_END();
+	mark(marker, END);
 	if (failed)
 		die("the transfer failed");
 	close(fd);
@@ -169,9 +218,9 @@ static void idle(long milliseconds)
 {
 	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
 
-	MARK_START();
+	mark_here(START);
 	nanosleep(&time, NULL);
-	MARK_END();
+	mark_here(END);
 }
 
 int main(int argc, char **argv)
@@ -182,15 +231,20 @@ int main(int argc, char **argv)
 		serve(argv[2]);
 		return 0;
 	}
+	if (!strcmp(what, "mark") && argc == 3) {
+		mark_for_others(argv[2]);
+		return 0;
+	}
 	alarm(TIME_LIMIT);
 	memset(chunk, 'e', sizeof(chunk)); /* have its pages */
-	if ((!strcmp(what, "send") || !strcmp(what, "receive")) && argc == 5) {
-		transfer(argv[2], argv[3], number_of(argv[4]), what[0] == 'r');
+	if ((!strcmp(what, "send") || !strcmp(what, "receive")) && (argc == 5 || argc == 6)) {
+		transfer(argv[2], argv[3], number_of(argv[4]), what[0] == 'r',
+			 argc == 6 ? marker_at(argv[5], argv[3]) : -1);
 	} else if (!strcmp(what, "idle") && argc == 3) {
 		idle(number_of(argv[2]));
 	} else {
-		fprintf(stderr, "Usage: bench-traffic serve PORT | send ADDRESS PORT BYTES |\n"
-				"       receive ADDRESS PORT BYTES | idle MILLISECONDS\n");
+		fprintf(stderr, "Usage: bench-traffic serve PORT | mark PORT | idle MILLISECONDS |\n"
+				"       send|receive ADDRESS PORT BYTES [GATEWAY]\n");
 		return 2;
 	}
 	return 0;

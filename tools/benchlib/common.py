@@ -10,6 +10,7 @@ from cachelib import CHECKOUT, TOOLS
 FOLDER = CHECKOUT / "build/bench"
 PLUGIN = FOLDER / "count.so"
 TRAFFIC = FOLDER / "bench-traffic"
+PORT = 5001  # of the traffic program
 CFLAGS = ["-O2", "-Wall", "-Wextra", "-Werror"]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One NIC process and two guests on it: the one under test and its peer."""
+"""One NIC process and two guests on it, the one under test and its peer, joined by two wires."""
 
 import argparse
 import contextlib
@@ -23,6 +23,8 @@ MTU = 1500
 # No fast string instructions: the kernel would copy and clear with one instruction per call.
 CPU = "max,la57=off,-erms,-fsrm,-fsrs"
 PEER_CPU = "max,la57=off"
+# Of each guest: the NIC that is measured, and one for what lies behind a gateway.
+CARDS = (("dut", 10, "w"), ("dut_lan", 11, "lan"), ("peer", 12, "w"), ("peer_lan", 13, "lan"))
 
 
 class Channel:
@@ -68,8 +70,8 @@ class Channel:
 class Guest:
     """One QEMU."""
 
-    def __init__(self, name, card, files, qemu_args, cpu):
-        self.name, self.card = name, card
+    def __init__(self, name, cards, files, qemu_args, cpu):
+        self.name = name
         self.run_dir = FOLDER / name
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self._kernel_log = self.run_dir / "kernel.log"
@@ -83,11 +85,11 @@ class Guest:
             copy=[str(TRAFFIC), str(TOOLS / "bench-agent")], command=["/espnic/bench-agent"],
             qemu_arg=["-device", "virtserialport,chardev=bench,name=espnic.bench", *qemu_args])
         initramfs.make_run(places.initrd, files.guest / "boot.cpio",
-                           run.contents(options, [card], files.guest, files.kernel))
+                           run.contents(options, cards, files.guest, files.kernel))
         self.sock, far = socket.socketpair()
         spare, output = socket.socketpair()  # the guest's stdout, which is not needed
         with far, spare, output:
-            words = qemu.command(options, [card], argparse.Namespace(
+            words = qemu.command(options, cards, argparse.Namespace(
                 kernel=places.kernel, initrd=places.initrd, image=places.image,
                 run_dir=places.run_dir, control=files.control), output.fileno())
             words += ["-chardev", f"socket,id=bench,fd={far.fileno()}"]
@@ -188,8 +190,8 @@ class Machine:
         files = argparse.Namespace(
             kernel=kernel, sockets=short, image=guest / "root.erofs", guest=guest,
             control=short / "control")
-        cards = nic.parse([f"name={name},mac={mac},mtu={MTU},port=wire:w" for name, mac in
-                           (("dut", "02:00:00:00:00:10"), ("peer", "02:00:00:00:00:11"))], short)
+        cards = nic.parse([f"name={name},mac=02:00:00:00:00:{number},mtu={MTU},port=wire:{wire}"
+                           for name, number, wire in CARDS], short)
         self._device = Device(cards, files.control)
         self._stack.callback(self._device.stop)
         self.markers.unlink(missing_ok=True)
@@ -197,12 +199,13 @@ class Machine:
         if self.profile:
             plugin += f",profile={self.profile}"
         self._guests = []
-        for card, args, cpu in ((cards[0], ["-plugin", plugin], CPU), (cards[1], [], PEER_CPU)):
-            self._guests.append(Guest(card.name, card, files, args, cpu))
+        for own, args, cpu in ((cards[:2], ["-plugin", plugin], CPU), (cards[2:], [], PEER_CPU)):
+            self._guests.append(Guest(own[0].name, own, files, args, cpu))
             self._stack.callback(self._guests[-1].stop)
         self.dut_folder, self.peer_folder = (one.run_dir for one in self._guests)
         self.device_memory = self._device.memory
-        self.dut_mac, self.peer_mac = (card.mac for card in cards)
+        self.dut_mac, self.dut_lan_mac, self.peer_mac, self.peer_lan_mac = (
+            card.mac for card in cards)
         self.control = Control(files.control)
         self.dut, self.peer = (Channel(one.name, one.sock, deadline, self.check)
                                for one in self._guests)

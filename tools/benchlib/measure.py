@@ -7,13 +7,13 @@ import statistics
 import sys
 import time
 
-from .common import TOOLS, BenchError
+from . import gateway
+from .common import PORT, TOOLS, BenchError
 from .machine import MTU
 
 sys.path.insert(0, str(TOOLS.parent / "selftests/lib"))
 from ksft import env, xfrm  # noqa: E402
 
-PORT = 5001
 MIB = 1 << 20
 WARM_UP = MIB
 NETIF = PEERIF = "espnic0"
@@ -36,11 +36,16 @@ class Row:
     driver: str = "espnic"
     sa: str | None = None  # who does ESP on the side under test: a key of OFFLOAD
     policies: int = 0  # offloaded ones of other flows, in each direction, beside the flow's own
+    gateway: bool = False  # the side under test forwards, in a tunnel if there is ESP
 
     @property
     def offloaded(self):
         """Whether the NIC does the cryptography."""
         return self.sa in ("crypto", "packet")
+
+    def beside(self, name):
+        """The name of the row of this kind that corresponds to one without a gateway."""
+        return f"gateway_{name}" if self.gateway else name
 
 
 ROWS = (
@@ -51,6 +56,11 @@ ROWS = (
     Row("packet_10000", "the same, 10,000 policies", sa="packet", policies=10000),
     Row("software", "ESP in software, espnic", sa="software"),
     Row("virtio_net", "plain, stock virtio_net", driver="virtio_net"),
+    # The last ones: the guest forwards from then on.
+    Row("gateway_plain", "gateway, plain", gateway=True),
+    Row("gateway_crypto", "gateway, crypto offload", sa="crypto", gateway=True),
+    Row("gateway_packet", "gateway, packet offload", sa="packet", gateway=True),
+    Row("gateway_software", "gateway, ESP in software", sa="software", gateway=True),
 )
 
 
@@ -123,6 +133,7 @@ class Bench:
         self._lines_seen = 0
         self._loaded = "espnic"
         self._device = ""
+        self._gateway = None
         self.facts = {}
 
     def set_up(self):
@@ -153,16 +164,18 @@ class Bench:
         self._idle_rate = statistics.mean(rates)
         return rates
 
-    def _ready(self):
+    def _ready(self, row=ROWS[0]):
         """A transfer in each direction: window sizes, caches and lazy work settle."""
         for verb in DIRECTIONS.values():
-            self._traffic(verb, WARM_UP)
+            self._traffic(row, verb, WARM_UP)
 
     def measure(self, row, size, repeats):
         """Results of a row, one per direction."""
         self._use_driver(row.driver)
+        if row.gateway and not self._gateway:
+            self._gateway = gateway.Gateway(self._m)
         flow = self._protect(row)
-        self._ready()
+        self._ready(row)
         results = []
         for direction in DIRECTIONS:
             transfers = []
@@ -198,7 +211,7 @@ class Bench:
         """SAs of the row; the peer's are always offloaded, so that it is as quick in all rows."""
         if not row.sa:
             return None
-        flow = xfrm.Flow(env.DUT4, env.PEER4, priority=1)
+        flow = gateway.flow() if row.gateway else xfrm.Flow(env.DUT4, env.PEER4, priority=1)
         self._m.peer.ip(flow.in_.add(xfrm.offload(PEERIF, "out")),
                         flow.out.add(xfrm.offload(PEERIF, "in")), *flow.peer_policies())
         (self._m.dut_folder / "batch").write_text("\n".join(dut_lines(row, flow)),
@@ -212,8 +225,11 @@ class Bench:
             self.facts["software_cipher"] = names[0]
         return flow
 
-    def _traffic(self, verb, size):
-        self._m.dut.run(f"/espnic/bench-traffic {verb} {env.PEER4} {PORT} {size}")
+    def _traffic(self, row, verb, size):
+        if row.gateway:
+            self._gateway.traffic(verb, size)
+        else:
+            self._m.dut.run(f"/espnic/bench-traffic {verb} {env.PEER4} {PORT} {size}")
         return self._phase()
 
     def _phase(self):
@@ -228,7 +244,7 @@ class Bench:
 
     def _transfer(self, row, direction, size, flow):
         before = self._counters(flow)
-        phase = self._traffic(DIRECTIONS[direction], size)
+        phase = self._traffic(row, DIRECTIONS[direction], size)
         time.sleep(SETTLE_SECONDS)
         moved = _difference(before, self._counters(flow))
         prove(row, direction, size, moved)
@@ -255,7 +271,8 @@ def dut_lines(row, flow):
     window = f"{xfrm.WINDOW} {words}"
     return [flow.out.add(words and f"{words} dir out"), flow.in_.add(words and f"{window} dir in"
                                                                      or xfrm.WINDOW),
-            *policies, *policy_lines(2 * row.policies, words)]
+            *policies, *gateway.forward_policies(row, flow),
+            *policy_lines(2 * row.policies, words)]
 
 
 def policy_lines(count, words):

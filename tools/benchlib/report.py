@@ -55,7 +55,7 @@ def _ratios(results):
 
 
 def _relative(results, result, name):
-    base = _find(results, name, result.direction)
+    base = _find(results, result.row.beside(name), result.direction)
     return f"{result.per_byte / base.per_byte:.2f}" if base else "-"
 
 

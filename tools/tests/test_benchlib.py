@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from benchlib import common, engine, measure, profile, report, states
+from benchlib import common, engine, gateway, measure, profile, report, states
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 MIB = measure.MIB
@@ -239,6 +239,29 @@ class States(unittest.TestCase):
                 states.prove(kind, 10, driver_has, nic_has)
 
 
+class Gateway(unittest.TestCase):
+    """The rows in which the guest forwards."""
+
+    def test_policies(self):
+        """Decrypted packets may be forwarded; that policy is never offloaded. Others need none."""
+        for name, offloaded in (("crypto", 0), ("packet", 2), ("software", 0)):
+            lines = measure.dut_lines(ROWS[f"gateway_{name}"], gateway.flow())
+            policies = [line for line in lines if line.startswith("xfrm policy")]
+            self.assertEqual(sum("offload packet" in line for line in policies), offloaded)
+            forward = [line for line in policies if " dir fwd " in line]
+            self.assertEqual(len(forward), 1)
+            self.assertNotIn("offload", forward[0])
+        self.assertEqual(gateway.forward_policies(ROWS["packet"], gateway.flow()), [])
+
+    def test_relative(self):
+        """They are compared with one another."""
+        text = report.text([100, 100], [result("plain", "tx", [1000]),
+                                        result("gateway_plain", "tx", [3000]),
+                                        result("gateway_packet", "tx", [3300])])
+        line = next(line for line in text.splitlines() if "gateway, packet" in line)
+        self.assertIn(" 1.10 ", line)
+
+
 class Profile(unittest.TestCase):
     """Addresses become function names."""
 
@@ -266,7 +289,9 @@ class Usage(unittest.TestCase):
                       [common.TRAFFIC, "send", "nowhere", "5001", "1"],
                       [common.TRAFFIC, "send", "192.0.2.1", "5001", "x"],
                       [common.TRAFFIC, "send", "192.0.2.1", "5001x", "1"],
-                      [common.TRAFFIC, "serve", "70000"], [common.TRAFFIC, "idle", "-1"]):
+                      [common.TRAFFIC, "send", "192.0.2.1", "5001", "1", "nowhere"],
+                      [common.TRAFFIC, "mark"], [common.TRAFFIC, "serve", "70000"],
+                      [common.TRAFFIC, "idle", "-1"]):
             with self.subTest(words=words):
                 done = subprocess.run(words, check=False, capture_output=True, text=True,
                                       timeout=60)
