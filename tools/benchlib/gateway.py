@@ -37,7 +37,7 @@ class Gateway:
     """Set-up of both guests, and the transfers."""
 
     def __init__(self, machine):
-        self._peer = machine.peer
+        self._dut, self._peer = machine.dut, machine.peer
         machine.dut.run("sysctl -qw net.ipv4.ip_forward=1")
         machine.dut.ip(*_addresses(LAN, GATEWAY4, env.LAN4, machine.peer_lan_mac),
                        f"route add {env.PEER_INNER4} via {env.PEER4}")
@@ -55,6 +55,13 @@ class Gateway:
         """One transfer between the host and the peer."""
         self._peer.run(f"ip netns exec {HOST} /espnic/bench-traffic {verb} {env.PEER_INNER4} "
                        f"{PORT} {size} {GATEWAY4}")
+
+
+    def trains(self, netif):
+        """Packets of many segments that were sent on: over netif in TX, to the host in RX."""
+        command = "ethtool -S {} | sed -n 's/.*tx_tso_packets: //p'"
+        return {way: int(self._dut.run(command.format(name)))
+                for way, name in (("tx", netif), ("rx", LAN))}
 
 
 def _addresses(name, own, other, other_mac):

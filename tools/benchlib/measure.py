@@ -81,6 +81,7 @@ class Transfer:
     phase: Phase
     nic: dict  # counters of the NIC that moved, by group
     idle: float = 0.0  # instructions that an idle guest would have executed meanwhile
+    trains: int = 0  # packets of many segments that a gateway has sent on
 
     @property
     def instructions(self):
@@ -118,6 +119,11 @@ class Result:
         """Difference of the largest and the smallest figure per byte, relative to the median."""
         values = [one.instructions / one.size for one in self.transfers]
         return (max(values) - min(values)) / self.per_byte
+
+    @property
+    def train(self):
+        """Frames in a packet of many segments that a gateway sent on; 0 if there is none."""
+        return self._median(lambda one: one.trains and self.frames(one) / one.trains)
 
     def per_frame(self, group, name):
         """A NIC counter per frame with data."""
@@ -248,7 +254,8 @@ class Bench:
         time.sleep(SETTLE_SECONDS)
         moved = _difference(before, self._counters(flow))
         prove(row, direction, size, moved)
-        return Transfer(size, phase, moved["nic"], self._idle_rate * phase.seconds)
+        return Transfer(size, phase, moved["nic"], self._idle_rate * phase.seconds,
+                        moved["trains"].get(direction, 0))
 
     def _counters(self, flow):
         text = self._m.dut.run(f"cat /proc/net/xfrm_stat; ethtool -S {NETIF} | grep ipsec_; true")
@@ -259,6 +266,7 @@ class Bench:
                               self._m.dut.run("ip -s " + sa.get()))
             states[name] = int(found[1])
         return {"nic": self._m.control.stats("dut"), "states": states,
+                "trains": self._gateway.trains(NETIF) if self._gateway else {},
                 "guest": {name: int(value) for name, value in guest.items()}}
 
 

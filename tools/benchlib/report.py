@@ -97,6 +97,8 @@ def text(idle, results):
             f"{_relative(results, result, 'software'):>8}   "
             f"{result.per_frame('virtio', 'interrupts'):>10.2f} "
             f"{result.per_frame('port', f'{back}_frames'):>11.2f} {result.spread:>7.1%}")
+    lines += [f"{result.row.title}, {result.direction.upper()}: {result.train:.0f} packets in a "
+              "train" for result in results if result.train]
     ratios = _ratios(results)
     if ratios:
         lines += ["", "Targets"]
@@ -114,7 +116,7 @@ def text(idle, results):
 def _transfer_data(one):
     return {"bytes": one.size, "instructions": one.phase.instructions,
             "string_iterations": one.phase.iterations, "idle_instructions": round(one.idle),
-            "seconds": round(one.phase.seconds, 3),
+            "seconds": round(one.phase.seconds, 3), "trains": one.trains,
             "nic": {group: {name: count for name, count in counters.items() if count}
                     for group, counters in one.nic.items()}}
 

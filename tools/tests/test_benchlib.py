@@ -261,6 +261,13 @@ class Gateway(unittest.TestCase):
         line = next(line for line in text.splitlines() if "gateway, packet" in line)
         self.assertIn(" 1.10 ", line)
 
+    def test_train(self):
+        """The packets of a train are said where there are trains."""
+        one = result("gateway_plain", "rx", [3000])
+        self.assertNotIn("train", report.text([100, 100], [one]))
+        one.transfers[0].trains = 50
+        self.assertIn("gateway, plain, RX: 20 packets in a train", report.text([100, 100], [one]))
+
 
 class Profile(unittest.TestCase):
     """Addresses become function names."""
