@@ -4,6 +4,7 @@
 //! looks for replays, and ends the SA at its limits.
 
 pub(super) mod check;
+mod ident;
 mod news;
 pub(super) mod rx;
 pub(super) mod sa;

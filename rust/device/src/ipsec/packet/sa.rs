@@ -8,6 +8,7 @@ use super::super::drop::{RxDrop, TxDrop};
 use super::super::events::Events;
 use super::super::object;
 use super::check;
+use super::ident::Identifications;
 use super::news::{News, Peer};
 use crate::admin::Refused;
 use espnic_esp::decap::{self, Rules};
@@ -43,14 +44,14 @@ pub(super) enum Way {
 pub(super) struct Sender {
     /// What packets get.
     pub(super) template: Template,
+    /// Of outer IPv4 headers; none if none is needed.
+    ids: Option<Identifications>,
     state: Mutex<Sent>,
 }
 
 #[derive(Clone)]
 struct Sent {
     outbound: Outbound,
-    /// The last identification of an outer IPv4 header.
-    id: u16,
     /// Packets after a hard limit or the last number.
     beyond: u64,
 }
@@ -191,10 +192,10 @@ impl Sender {
         };
         let state = Sent {
             outbound: Outbound::new(check::limits(object), Sequence::new(last, esn, may_wrap)),
-            id: 0,
             beyond: 0,
         };
         Ok(Self {
+            ids: Identifications::of(&template)?,
             template,
             state: Mutex::new(state),
         })
@@ -206,18 +207,15 @@ impl Sender {
         let over = state.outbound.lifetime.admits(batch) < batch.packets;
         let sent = state.outbound.send(batch);
         let count = sent.counted.passed;
-        let id = state.id.wrapping_add(1);
-        if needs_id {
-            // Truncated: it starts again after 65536 packets.
-            state.id = state.id.wrapping_add(count as u16);
-        }
+        let ids = self.ids.as_ref().filter(|_| needs_id);
         let beyond = batch.packets.saturating_sub(count);
         state.beyond = state.beyond.saturating_add(beyond.into());
         Numbers {
             count,
             first: sent.first,
-            id,
-            end: if over {
+            id: ids.map_or(0, |ids| ids.take(count)),
+            // What came first; a limit if both did.
+            end: if count == admitted {
                 TxDrop::Limit
             } else {
                 TxDrop::Sequence

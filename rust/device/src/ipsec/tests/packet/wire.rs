@@ -110,14 +110,31 @@ fn udp_is_what_rfc_3948_says() {
     }
 }
 
-/// Outer IPv4 headers without "don't fragment" count.
+/// Outer IPv4 headers without "don't fragment" count, over the SAs between two addresses. A MODIFY does not
+/// change that.
 #[test]
 fn identifications_count() {
     let mut outbound = sa(OBJ_OUTB_SA, OVER_V4);
-    outbound.base.param[9] = 0;
+    let ends = Tunnel::V4 {
+        src: [192, 0, 2, 101],
+        dst: [192, 0, 2, 102],
+        dscp: 0,
+        df: false,
+        ttl: 64,
+    };
+    ends.put(&mut outbound.base);
     let (a, _) = connect(&outbound, &sa(OBJ_INB_SA, OVER_V4));
-    let ids: Vec<_> = (0..3).map(|_| next(&a)[18..20].to_vec()).collect();
-    assert_eq!(ids, [[0, 1], [0, 2], [0, 3]]);
+    assert_eq!(create(&a, OBJ_OUTB_SA, 3, &outbound), DONE);
+    let (mut hdr, clear, _) = udp(false, b"the next packet");
+    let mut next_of = |id: u32| {
+        hdr.out.resource_id = id.into();
+        let wire = one(&a, &hdr, &clear);
+        u16::from_be_bytes([wire[IP + 4], wire[IP + 5]])
+    };
+    let first = next_of(1);
+    assert_eq!(next_of(3), first.wrapping_add(1));
+    assert_eq!(modify(&a, OBJ_OUTB_SA, 1, &outbound), DONE);
+    assert_eq!(next_of(1), first.wrapping_add(2));
 }
 
 #[test]
