@@ -289,12 +289,15 @@ impl Receiver {
         peer: Option<Peer>,
     ) -> Result<Accepted, RxDrop> {
         let mut state = self.lock();
+        let is_newest = number > state.window.top();
         judge(state.window.accept(number))?;
         let counted = state.lifetime.count(&Batch::one(bytes));
         if counted.passed == 0 {
             return Err(RxDrop::Limit);
         }
-        let moved = state.follow(number, peer);
+        let moved = peer
+            .filter(|_| is_newest)
+            .and_then(|peer| state.follow(peer));
         Ok(Accepted {
             soft: state.lifetime.is_past_soft(),
             news: state.news(&counted, moved),
@@ -360,10 +363,10 @@ impl Received {
         }
     }
 
-    /// Where the packets come from now, if that is another place than before. Only the packet with the highest
-    /// number tells: one that was overtaken comes from where the peer was.
-    fn follow(&mut self, number: u64, peer: Option<Peer>) -> Option<Peer> {
-        let peer = peer.filter(|_| self.window.size() == 0 || self.window.top() == number)?;
+    /// Where the packets come from now, if that is another place than before. Only a packet with a higher
+    /// number than all others tells: one that was overtaken comes from where the peer was, and without a window
+    /// one that comes again may come from anywhere (RFC 7296, section 2.23).
+    fn follow(&mut self, peer: Peer) -> Option<Peer> {
         let known = self.peer.replace(peer)?;
         (known != peer).then_some(peer)
     }

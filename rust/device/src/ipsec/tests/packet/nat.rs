@@ -11,8 +11,13 @@ const PORT: usize = IP + 20;
 
 /// A sender and a receiver, which knows the peer and reports that it has moved.
 fn natted(mode: Path) -> (Engine, Engine) {
+    natted_with(mode, 64)
+}
+
+/// The same with a window of this size.
+fn natted_with(mode: Path, window: u32) -> (Engine, Engine) {
     let mut inbound = in_udp(sa(OBJ_INB_SA, mode));
-    inbound.base.replay_win_sz = 64.into();
+    inbound.base.replay_win_sz = window.into();
     inbound.tail.event_mask = Kind::NatMapping.mask().into();
     inbound.tail.src[..4].copy_from_slice(&[192, 0, 2, 1]);
     connect(&in_udp(sa(OBJ_OUTB_SA, mode)), &inbound)
@@ -70,6 +75,22 @@ fn only_authentic_and_new_packets_move_the_peer() {
     assert_eq!(moves(&b), [(AWAY, 2)]);
     assert!(passes(&b, &from(&third, AWAY, 2)));
     assert_eq!(moves(&b), []);
+}
+
+/// Without a window replays pass, but they do not move the peer, not even that of the newest packet.
+#[test]
+fn without_a_window_only_new_numbers_move_the_peer() {
+    let (a, b) = natted_with(OVER_V4, 0);
+    let [first, second, third] = [(); 3].map(|()| next(&a));
+    let comes = |wire: &[u8], src, port| assert!(passes(&b, &from(wire, src, port)));
+    comes(&first, HOME, 4500);
+    comes(&second, AWAY, 2);
+    assert_eq!(moves(&b), [(AWAY, 2)]);
+    comes(&second, AWAY, 3);
+    comes(&first, HOME, 4500);
+    assert_eq!(moves(&b), []);
+    comes(&third, HOME, 4500);
+    assert_eq!(moves(&b), [(HOME, 4500)]);
 }
 
 #[test]
