@@ -33,7 +33,7 @@ pub const TAIL_SEQ_VALID: u16 = 2;
 /// [`SaTail::tail_flags`]: the replay bitmap behind the tail is valid.
 pub const TAIL_BITMAP_VALID: u16 = 4;
 /// [`SaTail::tail_flags`], inbound: packets match by (SPI, family, [`SaTail::dst`]). Among equal
-/// keys the oldest live object serves.
+/// keys the oldest live object serves, and one with the address of a packet before one without any.
 pub const TAIL_MATCH_ADDR: u16 = 8;
 /// [`SaTail::tail_flags`], inbound: a packet that fails is delivered as it came, with its status;
 /// else it is only counted.

@@ -120,6 +120,17 @@ impl Sa {
             && (by_rule || matches!(self.mode, Mode::Crypto(_)))
     }
 
+    /// What [`Self::compared`] is at most.
+    pub(super) const COMPARES_ALL: [bool; 2] = [true; 2];
+
+    /// Whether the destination counts for [`Self::takes`], and the UDP port if it has one. A greater value is
+    /// more specific.
+    #[inline(always)]
+    pub(super) fn compared(&self) -> [bool; 2] {
+        let port = self.udp.as_ref().is_none_or(|udp| udp.check);
+        [self.dst.family != 0, port]
+    }
+
     /// Whether an outbound packet may have this encapsulation.
     pub(super) fn sends_from(&self, ports: Option<Ports>) -> bool {
         match (&self.udp, ports) {

@@ -96,15 +96,25 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Inbound SA of a packet that was found in `frame`: the oldest that takes it. `by_rule` tells whether a
-    /// rule of the flow filter sent the packet to IPsec.
+    /// Inbound SA of a packet that was found in `frame`: of those that take it the most specific, and the
+    /// oldest of them. `by_rule` tells whether a rule of the flow filter sent the packet to IPsec.
     // Always: as a call it would need the packet in memory.
     #[inline(always)]
     pub(super) fn inbound(&self, esp: &Esp, frame: &[u8], by_rule: bool) -> Option<&Sa> {
-        self.by_spi
-            .ids(esp.spi)
-            .filter_map(|id| self.inb.get(id))
-            .find(|sa| sa.takes(esp, frame, by_rule))
+        let mut best: Option<&Sa> = None;
+        for sa in self.by_spi.ids(esp.spi).filter_map(|id| self.inb.get(id)) {
+            if !sa.takes(esp, frame, by_rule) {
+                continue;
+            }
+            let compared = sa.compared();
+            if compared == Sa::COMPARES_ALL {
+                return Some(sa);
+            }
+            if best.is_none_or(|best| compared > best.compared()) {
+                best = Some(sa);
+            }
+        }
+        best
     }
 
     /// Whether one more SA may have this SPI; outbound ones are not found by it.

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod limits;
+mod lookup;
 mod modes;
 mod nat;
 mod refused;
