@@ -27,12 +27,23 @@ use espnic_wire::hdr::{self, NetHdr48};
 /// Length of the two Ethernet addresses, which stay.
 const ADDRESSES: usize = ETH_HLEN - 2;
 
+/// What is known of the checksum in a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checksum {
+    /// Nothing, or it is wrong.
+    Unknown,
+    /// It is that of other addresses, which a NAT has changed, or none; the ICV has proven more (RFC 3948,
+    /// section 3.1.2).
+    Needless,
+    /// It is right.
+    Right,
+}
+
 /// An authentic packet that has become a plain one.
 struct Opened {
     /// 64-bit sequence number.
     number: u64,
-    /// Its checksum is right.
-    checksum: bool,
+    checksum: Checksum,
     /// The SA is past a soft limit.
     soft: bool,
 }
@@ -67,7 +78,7 @@ pub(in super::super) fn process(
     match result {
         Ok(opened) => {
             sa.last.set(now);
-            tally.received(opened.checksum, len);
+            tally.received(opened.checksum == Checksum::Right, len);
             mark(hdr, sa, hdr::SEC_OK, extension);
             opened.describe(hdr);
         }
@@ -89,7 +100,7 @@ pub(in super::super) fn process(
 impl Opened {
     /// Tells the driver of it.
     fn describe(&self, hdr: &mut NetHdr48) {
-        if self.checksum {
+        if self.checksum != Checksum::Unknown {
             hdr.net.flags |= hdr::F_DATA_VALID;
         }
         if self.soft {
@@ -130,13 +141,16 @@ fn open(
         let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
         let opened = engine::open(&sa.cipher, &sa.params, seq::hi(number), packet)?;
         let is_right = inner::checksum_is_right(&opened, sa.tunnel, || esp.addresses(head));
-        // Behind a NAT the checksum is that of other addresses; the ICV has proven more (RFC 3948, section
-        // 3.1.2).
         let natted = !sa.tunnel
             && esp.udp.is_some()
             && matches!(opened.next_header, IPPROTO_TCP | IPPROTO_UDP);
+        let checksum = match (is_right, natted) {
+            (true, _) => Checksum::Right,
+            (false, true) => Checksum::Needless,
+            (false, false) => Checksum::Unknown,
+        };
         // At most an IP packet.
-        Ok((opened.payload.len() as u32, is_right || natted))
+        Ok((opened.payload.len() as u32, checksum))
     };
     let opened: Result<_, Error> = frame
         .change(esp.offset, decrypt)

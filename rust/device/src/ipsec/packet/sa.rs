@@ -204,7 +204,7 @@ impl Sender {
     /// Takes numbers for `batch`, as many as there are, and counts its packets.
     pub(super) fn number(&self, batch: &Batch, needs_id: bool) -> Numbers {
         let mut state = self.lock();
-        let over = state.outbound.lifetime.admits(batch) < batch.packets;
+        let admitted = state.outbound.lifetime.admits(batch);
         let sent = state.outbound.send(batch);
         let count = sent.counted.passed;
         let ids = self.ids.as_ref().filter(|_| needs_id);

@@ -101,6 +101,30 @@ fn numbers_end_to_the_packet() {
     assert_eq!(transmit(&a, &hdr, &clear), Err(TxDrop::Sequence));
 }
 
+/// What comes first ends the SA, and its counter says so.
+#[test]
+fn a_drop_is_counted_by_what_ended_the_sa() {
+    let last = u64::from(u32::MAX);
+    for (left, limit, counts) in [(3, 5, [7, 0]), (5, 3, [0, 7]), (3, 3, [0, 7])] {
+        let object = with_limits(sa(OBJ_OUTB_SA, OVER_V4), [0, limit], [0, 0]);
+        let a = sender(behind(object, last - left));
+        let (hdr, clear) = big(false, 10_000, 1000);
+        assert_eq!(transmit(&a, &hdr, &clear).unwrap().len(), 3);
+        let names = ["ipsec_tx_drop_sequence", "ipsec_tx_drop_limit"];
+        assert_eq!(
+            names.map(|name| counter(&a, name)),
+            counts,
+            "{left} {limit}"
+        );
+        let (hdr, clear, _) = udp(false, b"too late");
+        let end = match counts {
+            [0, _] => TxDrop::Limit,
+            _ => TxDrop::Sequence,
+        };
+        assert_eq!(transmit(&a, &hdr, &clear), Err(end));
+    }
+}
+
 #[test]
 fn numbers_may_go_on_with_new_ivs() {
     let last = u64::from(u32::MAX);

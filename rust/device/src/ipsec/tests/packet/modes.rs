@@ -191,5 +191,10 @@ fn transport_mode_in_udp_does_not_ask_for_the_checksum() {
         let wire = one(&a, &plain_hdr(), &whole);
         let (hdr, plain) = by_rule(&b, &wire);
         assert_eq!((hdr.has(hdr::F_DATA_VALID), plain), (encapsulated, whole));
+        assert_eq!(
+            counter(&b, "ipsec_rx_csum_valid"),
+            0,
+            "nobody has verified it"
+        );
     }
 }
