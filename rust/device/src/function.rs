@@ -90,6 +90,7 @@ impl NicFunction {
                 Effect::QueueReset => {
                     device.net.unanswered.clear();
                     nic.stats.queue_resets.inc();
+                    net::rx::steer_again(nic, device);
                 }
                 Effect::QueueFailed(error) => nic.driver_error(device, error),
             },

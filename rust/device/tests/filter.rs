@@ -209,6 +209,36 @@ fn what_is_directed_to_a_queue_in_reset_is_dropped() {
     assert_eq!(b.receive_on(2).unwrap().1, packets::udp(10));
 }
 
+/// V97: nor does what waited before the reset come afterwards. What no rule has sent there still arrives.
+#[test]
+fn what_waits_for_a_queue_that_is_reset_is_dropped() {
+    let (mut a, mut b) = two_pairs();
+    rule(&mut b, CONTROL, 0, &build::udp(false, 53), to_queue(0, 2));
+    let others: Vec<_> = (0..8)
+        .map(|source| {
+            let mut frame = packets::udp(10);
+            (frame[35], frame[37]) = (source, 54);
+            frame
+        })
+        .collect();
+    for frame in others.iter().chain([&packets::udp(10)]) {
+        a.send(&NetHdr48::default(), frame);
+    }
+    pump(b.nic());
+    assert_eq!(counters(&b, ["filter_queue", "filter_drop_queue"]), [1, 0]);
+    b.select(2);
+    b.write(reg::QUEUE_RESET, 1, 2);
+    assert_eq!(counters(&b, ["filter_queue", "filter_drop_queue"]), [1, 1]);
+    b.enable(2);
+    b.post_rx_on(2, 200);
+    assert!(b.receive_on(2).is_none());
+    for _ in &others {
+        b.post_rx_on(0, 200);
+        let (_, frame) = b.receive_on(0).unwrap();
+        assert!(others.contains(&frame));
+    }
+}
+
 /// Nor does it go to another one when the number of pairs changes while it waits.
 #[test]
 fn what_waits_for_a_queue_stays_there_or_is_dropped() {

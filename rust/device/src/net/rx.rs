@@ -180,25 +180,22 @@ fn choose(virtio: &mut Virtio, active: u16, frame: &Frame) -> Option<u16> {
         .find(|pair| virtio.queue(2 * pair).is_some())
 }
 
-/// Steers the waiting frames again, because the number of active pairs has changed. Those that a rule has
-/// sent to a queue that is no longer in use are dropped.
+/// Steers the waiting frames again, because the number of active pairs has changed or a queue was reset. Those
+/// that a rule has sent to a queue that is no longer in use are dropped (V97).
 pub fn steer_again(nic: &Nic, device: &mut Device) {
     let Device { virtio, net } = device;
     let active = net.active_pairs();
-    let drain = |(pair, pending): (usize, &mut Pending)| {
+    let drain = |(pair, pending): (u16, &mut Pending)| {
         let waiting: Vec<_> = pending.drain().collect();
         waiting.into_iter().map(move |waiting| (pair, waiting))
     };
-    let all: Vec<_> = net.pending.iter_mut().enumerate().flat_map(drain).collect();
+    let all: Vec<_> = (0..).zip(&mut net.pending).flat_map(drain).collect();
     for (before, waiting) in all {
         let pair = match waiting.directed {
-            true => before,
-            false => choose(virtio, active, &waiting.received.1)
-                .unwrap_or(0)
-                .into(),
+            true => in_use(virtio, active, 2 * before),
+            false => Some(choose(virtio, active, &waiting.received.1).unwrap_or(0)),
         };
-        let of = net.pending.get_mut(pair);
-        match of.filter(|_| pair < usize::from(active)) {
+        match pair.and_then(|pair| net.pending.get_mut(usize::from(pair))) {
             Some(pending) => pending.push(waiting),
             None => nic.filter.stats().drop_queue.inc(),
         }
