@@ -162,9 +162,14 @@ def _crypto_works(cfg):
 
 
 def _no_packet_offload(cfg):
+    """Neither an SA nor a policy is taken, and nothing is left of them."""
     flow = packet.flows()[0]
-    packet.refused(cfg, flow.out.add(packet.offload(cfg, "out")), "packet offload is not supported")
-    packet.refused(cfg, packet.dut_policies(cfg, flow)[0], "packet offload is not supported")
+    before = cfg.dut.cmd("ip", "xfrm", "policy")
+    text = "packet offload is not supported by the NIC, use crypto offload"
+    packet.refused(cfg, flow.out.add(packet.offload(cfg, "out")), text)
+    packet.refused(cfg, packet.dut_policies(cfg, flow)[0], text)
+    ktap.check(xfrm.state_text(cfg.dut, flow.out) is None, "a refused SA exists")
+    ktap.equal(cfg.dut.cmd("ip", "xfrm", "policy"), before, "policies after a refusal")
 
 
 def filter_refused(cfg):
