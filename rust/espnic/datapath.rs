@@ -99,16 +99,21 @@ fn follow_policies(
     gso: Option<Gso>,
     header: &mut NetHdr48,
 ) -> bool {
-    let Some(known) = &mut tx.known else {
-        return true;
-    };
-    let changes = dev.data().ipsec.database.changes();
+    let database = &dev.data().ipsec.database;
     let outside = packet::tx::Outside {
         source: || dev.mac_address(),
         is_own: |frame: &[u8]| packet::own::is_made_by_stack(dev, frame),
     };
-    match packet::tx::describe(known, changes, skb, gso, outside, header) {
+    let protected = match &mut tx.known {
+        Some(known) => packet::tx::describe(known, database.changes(), skb, gso, outside, header),
+        None => Ok(false),
+    };
+    match protected {
         Ok(true) => tx.counters.packet.count(skb.len(), gso),
+        Ok(false) if database.has_signed(skb) => {
+            tx.counters.packet.count_drop(packet::tx::Drop::Late);
+            return false;
+        }
         Ok(false) => {}
         Err(reason) => {
             tx.counters.packet.count_drop(reason);

@@ -314,6 +314,7 @@ impl Ipsec {
                 if let (Direction::Out, Some(last)) = (handle.direction, copied) {
                     checked.not_before(last.saturating_add(COPY_MARGIN));
                 }
+                self.database.make_sign()?;
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
                 let number = checked.number();
                 let told = packet::object::create(control, x, handle, checked, number, &[])?;

@@ -9,7 +9,10 @@ use crate::{
         packet,
         Sa, //
     },
-    nic::Nic,
+    nic::{
+        packet::REFRESH_MS,
+        Nic, //
+    },
     recovery,
     stats, //
 };
@@ -35,10 +38,7 @@ use kernel_net::{
         },
         netlink::ExtAck,
         notifier,
-        skbuff::{
-            PeekSkb,
-            SkBuff, //
-        },
+        skbuff::SkBuff,
         xfrm, //
     },
     rtnl,
@@ -284,13 +284,13 @@ impl xfrm::Operations for Nic {
 
     fn offload_ok(
         dev: &Device<Self>,
-        skb: &PeekSkb<'_>,
+        skb: &mut xfrm::OutputSkb<'_>,
         x: &xfrm::State,
         handle: xfrm::Handle,
     ) -> bool {
         let nic = dev.data();
         if x.is_packet_offload() {
-            return !nic.ipsec.is_absent(handle);
+            return !nic.ipsec.is_absent(handle) && nic.ipsec.database.sign(skb);
         }
         // If the stack takes the wrong count of sequence numbers, a number, and so an IV, comes twice.
         // Software segments first and numbers each packet by itself. The count is wrong
@@ -346,8 +346,8 @@ impl xfrm::PolicyOperations for Nic {
 
     fn policy_delete(dev: &Device<Self>, handle: xfrm::PolicyHandle) {
         dev.data().ipsec.database.delete_policy(handle);
-        // In force at once. Until then it tells packets that were under way.
-        dev.schedule_work_in(packet::LATE_MS);
+        // In force at once. The snapshot is only rid of it then.
+        dev.schedule_work_in(REFRESH_MS);
     }
 
     /// Nothing is left: the next snapshot is without the policy.

@@ -2,7 +2,7 @@
 
 //! The driver's data of a NIC, its configuration and reset.
 
-mod packet;
+pub(crate) mod packet;
 
 use crate::{
     channel::Channel,
@@ -239,7 +239,6 @@ impl Nic {
 
     /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up.
     pub(crate) fn start(&self, dev: &Device<Self>) {
-        self.ipsec.database.traffic_begins();
         let active = self.active.load(Relaxed);
         for channel in self.channels.iter().take(active as usize) {
             channel.rx.lock().fill();

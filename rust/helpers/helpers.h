@@ -126,6 +126,7 @@ unsigned int espnic_helper_skb_dst_mtu(const struct sk_buff *skb);
 struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb);
 u32 espnic_helper_skb_mark(const struct sk_buff *skb);
 struct skb_ext *espnic_helper_skb_hold_extensions(const struct sk_buff *skb);
+void espnic_helper_skb_share_secpath(struct sk_buff *skb, struct skb_ext *ext);
 void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
 					u32 mark);
 bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len);
@@ -155,6 +156,8 @@ void espnic_helper_memzero_explicit(void *buf, size_t len);
 
 /* xfrm.c */
 struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb);
+void espnic_helper_secpath_reset(struct sk_buff *skb);
+struct xfrm_state *espnic_helper_skb_last_state(const struct sk_buff *skb);
 struct xfrm_state *espnic_helper_xfrm_input_state(struct sk_buff *skb);
 bool espnic_helper_xfrm_state_tryget(struct xfrm_state *x);
 void espnic_helper_xfrm_state_hold(struct xfrm_state *x);

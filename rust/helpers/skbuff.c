@@ -192,6 +192,15 @@ struct skb_ext *espnic_helper_skb_hold_extensions(const struct sk_buff *skb)
 	return skb->extensions;
 }
 
+/* The secpath among them, with an skb that has no extensions yet. */
+void espnic_helper_skb_share_secpath(struct sk_buff *skb, struct skb_ext *ext)
+{
+	refcount_inc(&ext->refcnt);
+	skb->extensions = ext;
+	skb->active_extensions = BIT(SKB_EXT_SEC_PATH);
+	skb->slow_gro = 1;
+}
+
 /* As a clone shares them, but with an skb that has none yet. */
 void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
 					u32 mark)

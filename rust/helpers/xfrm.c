@@ -5,6 +5,19 @@ struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb)
 	return xfrm_offload(skb);
 }
 
+void espnic_helper_secpath_reset(struct sk_buff *skb)
+{
+	secpath_reset(skb);
+}
+
+/* Null if the packet has no secpath. */
+struct xfrm_state *espnic_helper_skb_last_state(const struct sk_buff *skb)
+{
+	const struct sec_path *sp = skb_sec_path(skb);
+
+	return sp && sp->len ? sp->xvec[sp->len - 1] : NULL;
+}
+
 struct xfrm_state *espnic_helper_xfrm_input_state(struct sk_buff *skb)
 {
 	return xfrm_input_state(skb);

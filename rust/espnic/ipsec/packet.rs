@@ -23,6 +23,5 @@ pub(super) mod told;
 pub(crate) mod tx;
 mod update;
 
-pub(crate) use policy::LATE_MS;
 pub(super) use sa::Left;
 pub(crate) use sa::Sa;

@@ -19,15 +19,16 @@ use kernel_net::net::{
     xfrm::State, //
 };
 
-/// The delay before a new snapshot of the policies is made again, in milliseconds.
-const REFRESH_MS: u32 = 100;
+/// The delay before a new snapshot of the policies is made, after one was deleted or there was no memory, in
+/// milliseconds. Of many that are deleted together one snapshot is made.
+pub(crate) const REFRESH_MS: u32 = 100;
 
 impl Nic {
     /// Brings changes of the policies and SAs of packet offload to the channels. Sleeps.
     pub(crate) fn refresh_spd(&self, dev: &Device<Self>) {
         let refreshed = self.ipsec.refresh(|spd| self.publish(spd));
-        if refreshed.is_err() || self.ipsec.database.has_changed() {
-            // No memory now, or policies that died a moment ago are still in the snapshot.
+        if refreshed.is_err() {
+            // No memory now.
             dev.schedule_work_in(REFRESH_MS);
         }
     }

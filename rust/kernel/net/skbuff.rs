@@ -21,7 +21,7 @@ pub use receive::{
 };
 
 #[cfg(espnic_kunit)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::{
     bindings,
@@ -312,6 +312,10 @@ impl PeekSkb<'_> {
         let ptr = unsafe { NonNull::new_unchecked(ptr) };
         // INVARIANT: By the contract.
         Self(ptr, PhantomData)
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::sk_buff {
+        self.0.as_ptr()
     }
 
     /// Whether the packet is still to be segmented.

@@ -26,6 +26,7 @@ mod secpath;
 mod selector;
 #[cfg(xfrm_configure)]
 pub mod send;
+mod sign;
 pub mod state;
 pub mod table;
 
@@ -37,8 +38,7 @@ use crate::{
             Device,
             Operations as NetOperations, //
         },
-        netlink::ExtAck,
-        skbuff::PeekSkb, //
+        netlink::ExtAck, //
     }, //
 };
 use core::{
@@ -75,6 +75,10 @@ pub use secpath::{
 pub use selector::{
     PortMask,
     Selector, //
+};
+pub use sign::{
+    OutputSkb,
+    Sign, //
 };
 pub use state::State;
 pub use table::{
@@ -172,9 +176,9 @@ pub trait Operations: NetOperations + HasStates {
         extack: &mut ExtAck,
     ) -> Result<Committed<'a>>;
 
-    /// Whether the device can encrypt this packet, which is not encapsulated yet; if not, software does.
-    /// Per packet, no sleeping. A bond does not ask.
-    fn offload_ok(dev: &Device<Self>, skb: &PeekSkb<'_>, x: &State, handle: Handle) -> bool;
+    /// Whether the device can encrypt this packet, which is not encapsulated yet; if not, software does, or
+    /// under packet offload the stack drops it. Per packet, no sleeping. A bond does not ask.
+    fn offload_ok(dev: &Device<Self>, skb: &mut OutputSkb<'_>, x: &State, handle: Handle) -> bool;
 
     /// Adds what the device has counted since the last call to the counters of the state, by
     /// [`State::add_usage`] and [`State::add_failures`]. Only packet offload needs it: else the stack counts.
@@ -401,7 +405,7 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by XFRM in an RCU section, with an skb that it keeps and a state that some device took and
+    /// Called by XFRM in an RCU section, with an skb that only it has, and a state that some device took and
     /// to which the caller has a reference.
     unsafe extern "C" fn offload_ok(
         skb: *mut bindings::sk_buff,
@@ -414,15 +418,15 @@ impl<T: Operations> Callbacks<T> {
         let Some(dev) = (unsafe { Self::device_of(dev) }) else {
             return false;
         };
-        // SAFETY: The skb is valid during the call, and nobody changes it then.
-        let skb = unsafe { PeekSkb::from_raw(skb) };
+        // SAFETY: The skb is valid during the call, and only the caller has it.
+        let mut skb = unsafe { OutputSkb::from_raw(skb) };
         // SAFETY: The state is valid during the call.
         let Some(handle) = (unsafe { Self::handle_of(x) }) else {
             return false;
         };
         // SAFETY: A device took the state, and the caller's reference outlives the call.
         let x = unsafe { State::from_raw(x) };
-        T::offload_ok(dev, &skb, x, handle)
+        T::offload_ok(dev, &mut skb, x, handle)
     }
 
     /// # Safety

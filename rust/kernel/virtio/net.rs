@@ -32,10 +32,7 @@
 //!             Unregistered, //
 //!         },
 //!         netlink::ExtAck,
-//!         skbuff::{
-//!             PeekSkb,
-//!             SkBuff, //
-//!         },
+//!         skbuff::SkBuff,
 //!         xfrm, //
 //!     },
 //!     rtnl,
@@ -162,7 +159,7 @@
 //!
 //!     fn offload_ok(
 //!         _dev: &Device<Self>,
-//!         _skb: &PeekSkb<'_>,
+//!         _skb: &mut xfrm::OutputSkb<'_>,
 //!         _x: &xfrm::State,
 //!         _handle: xfrm::Handle,
 //!     ) -> bool {

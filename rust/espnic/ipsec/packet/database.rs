@@ -20,16 +20,22 @@ use kernel::{
             Release, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
     time::{
         Instant,
         Monotonic, //
     }, //
 };
-use kernel_net::net::xfrm::{
-    Direction,
-    PolicyHandle, //
+use kernel_net::net::{
+    skbuff::SkBuff,
+    xfrm::{
+        Direction,
+        OutputSkb,
+        PolicyHandle,
+        Sign, //
+    }, //
 };
 
 /// Reading all SAs takes at most one part of the time, and this many parts are left for other commands.
@@ -50,6 +56,8 @@ pub(crate) struct Database {
     pub(super) sas_changed: Atomic<bool>,
     /// The number of SAs so far.
     sas: Atomic<u64>,
+    /// What packets get that the stack leaves to the NIC. Set before the first outbound SA.
+    sign: SetOnce<Sign>,
     /// When the NIC's counters were last read, and how many milliseconds that took.
     #[pin]
     last_reading: Mutex<Option<(Instant<Monotonic>, i64)>>,
@@ -75,6 +83,7 @@ impl Database {
             policies_changed: Atomic::new(false),
             sas_changed: Atomic::new(false),
             sas: Atomic::new(0),
+            sign: SetOnce::new(),
             last_reading <- new_mutex!(None::<(Instant<Monotonic>, i64)>),
         })
     }
@@ -82,6 +91,30 @@ impl Database {
     /// The number of the next SA.
     pub(in crate::ipsec) fn next_sa(&self) -> u64 {
         self.sas.fetch_add(1, Relaxed)
+    }
+
+    /// Makes what [`Self::sign`] needs, once. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(in crate::ipsec) fn make_sign(&self) -> Result {
+        if self.sign.as_ref().is_none() {
+            self.sign.populate(Sign::new()?);
+        }
+        Ok(())
+    }
+
+    /// Signs a packet that the stack leaves to the NIC; false if it must not be sent. Per packet, no sleeping.
+    pub(crate) fn sign(&self, skb: &mut OutputSkb<'_>) -> bool {
+        self.sign
+            .as_ref()
+            .is_some_and(|sign| skb.sign(sign).is_ok())
+    }
+
+    /// Whether the stack has left a packet to the NIC. Per packet.
+    pub(crate) fn has_signed(&self, skb: &SkBuff) -> bool {
+        self.sign.as_ref().is_some_and(|sign| skb.has_sign(sign))
     }
 
     /// The highest number that a living outbound SA with this request id and SPI may have used. Sleeps.
@@ -117,14 +150,8 @@ impl Database {
         self.changes.load(Acquire)
     }
 
-    /// Notes that traffic begins, before it does. What the stack has kept meanwhile may be of policies that it
-    /// has deleted since. Does not sleep.
-    pub(crate) fn traffic_begins(&self) {
-        self.list.miss_again();
-    }
-
     pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {
-        let policies = Policies::new(self.list.kept(direction)?)?;
+        let policies = Policies::new(self.list.living(direction)?)?;
         Ok(Arc::new(policies, GFP_KERNEL)?)
     }
 

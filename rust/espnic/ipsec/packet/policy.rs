@@ -30,10 +30,6 @@ use kernel::{
             Release, //
         },
         Arc, //
-    },
-    time::{
-        Instant,
-        Monotonic, //
     }, //
 };
 use kernel_net::{
@@ -60,13 +56,6 @@ use kernel_net::{
 /// Room for so many policies at least.
 const ROOM_MIN: usize = 16;
 
-/// The time for which packets may still be under way from the stack to the driver that the stack has sent
-/// by a policy, in milliseconds.
-pub(crate) const LATE_MS: u32 = 100;
-
-/// See [`Policy::died`].
-const ALIVE: i64 = -1;
-
 /// A policy that was taken.
 pub(crate) struct Policy {
     pub(super) id: u64,
@@ -74,9 +63,7 @@ pub(crate) struct Policy {
     pub(super) selector: Selector,
     pub(super) priority: u32,
     pub(super) action: Action,
-    born: Instant<Monotonic>,
-    /// How old it was when it died, in milliseconds, or [`ALIVE`].
-    died: Atomic<i64>,
+    dead: Atomic<bool>,
 }
 
 /// What happens to the packets of a policy.
@@ -136,41 +123,18 @@ impl Policy {
             selector: checked.selector,
             priority: checked.priority,
             action: checked.action,
-            born: Instant::now(),
-            died: Atomic::new(ALIVE),
+            dead: Atomic::new(false),
         }
     }
 
     /// Stops the policy. Any context.
     fn kill(&self) {
-        self.died.store(self.age(), Release);
-    }
-
-    fn age(&self) -> i64 {
-        self.born.elapsed().as_millis()
+        self.dead.store(true, Release);
     }
 
     /// Whether it counts. Per packet.
     pub(super) fn is_alive(&self) -> bool {
-        self.died.load(Acquire) == ALIVE
-    }
-
-    /// Whether it has protected packets until a moment ago, so that some may still be under way, in clear.
-    pub(super) fn is_missed(&self) -> bool {
-        let died = self.died.load(Acquire);
-        died != ALIVE
-            && self.direction == Direction::Out
-            && matches!(self.action, Action::Protect(_))
-            && self.age().saturating_sub(died) < i64::from(LATE_MS)
-    }
-
-    /// Whether it wins over `other`.
-    pub(super) fn is_before(&self, other: &Self) -> bool {
-        (self.priority, self.id) < (other.priority, other.id)
-    }
-
-    fn is_kept(&self) -> bool {
-        self.is_alive() || self.is_missed()
+        !self.dead.load(Acquire)
     }
 }
 
@@ -357,13 +321,6 @@ impl List {
         Ok(())
     }
 
-    /// Lets those that are dead be missed for [`LATE_MS`] from now on. Any context.
-    pub(super) fn miss_again(&self) {
-        let policies = self.policies.lock();
-        let dead = policies.iter().filter(|policy| !policy.is_alive());
-        dead.for_each(|policy| policy.kill());
-    }
-
     /// Stops the policy `id`; false if there is none. Any context.
     pub(super) fn kill(&self, id: u64) -> bool {
         let policies = self.policies.lock();
@@ -374,29 +331,28 @@ impl List {
         found.inspect(|policy| policy.kill()).is_some()
     }
 
-    /// Removes those that are dead, unless packets of theirs may be under way; true if there are such.
-    pub(super) fn sweep(&self) -> bool {
-        let mut policies = self.policies.lock();
-        policies.retain(|policy| policy.is_kept());
-        !policies.iter().all(|policy| policy.is_alive())
+    /// Removes those that are dead.
+    pub(super) fn sweep(&self) {
+        self.policies.lock().retain(|policy| policy.is_alive());
     }
 
-    /// Those of a direction that [`Self::sweep`] keeps, the oldest first. Sleeps.
+    /// Those of a direction that live, the oldest first. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn kept(&self, direction: Direction) -> Result<KVVec<Arc<Policy>>> {
+    pub(super) fn living(&self, direction: Direction) -> Result<KVVec<Arc<Policy>>> {
         let len = self.policies.lock().len();
-        let mut kept = KVVec::with_capacity(len, GFP_KERNEL)?;
+        let mut living = KVVec::with_capacity(len, GFP_KERNEL)?;
         let policies = self.policies.lock();
         let found = policies
             .iter()
-            .filter(|policy| policy.direction == direction && policy.is_kept());
+            .filter(|policy| policy.direction == direction && policy.is_alive());
         for policy in found {
-            kept.push_within_capacity(policy.clone())
+            living
+                .push_within_capacity(policy.clone())
                 .map_err(|_| ENOMEM)?;
         }
-        Ok(kept)
+        Ok(living)
     }
 }

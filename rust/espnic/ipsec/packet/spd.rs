@@ -11,13 +11,11 @@ mod tests;
 
 use super::{
     policy::{
-        Action,
         Policy,
         Template, //
     },
     sa::Sa, //
 };
-use core::cell::Cell;
 use espnic_esp::{
     ip::Address,
     selector::Flow,
@@ -63,10 +61,6 @@ pub(super) enum Found<'a> {
     Policy(&'a Policy),
 }
 
-/// A packet came too late for its policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Late;
-
 impl Policies {
     /// Makes a snapshot of a list with the oldest first. Sleeps.
     ///
@@ -103,43 +97,11 @@ impl Policies {
 
     /// The policy for a packet of `flow`. Per packet.
     pub(super) fn find(&self, flow: &Flow) -> Found<'_> {
-        self.look(flow, |_| {})
-    }
-
-    /// The policy for an outgoing packet of `flow`. Per packet.
-    ///
-    /// # Errors
-    ///
-    /// It would go out in clear, but a policy that died a moment ago protected such packets: the stack may
-    /// have sent this one by it.
-    pub(super) fn find_out(&self, flow: &Flow) -> Result<Found<'_>, Late> {
-        let first = Cell::new(None::<&Policy>);
-        let found = self.look(flow, |dead| {
-            if dead.is_missed() && first.get().is_none_or(|first| dead.is_before(first)) {
-                first.set(Some(dead));
-            }
-        });
-        let is_late = match (&found, first.get()) {
-            (_, None) => false,
-            (Found::None, Some(_)) => true,
-            (Found::Policy(policy), Some(dead)) => {
-                policy.action == Action::Hole && dead.is_before(policy)
-            }
-            (Found::Unclear, Some(_)) => false,
-        };
-        if is_late {
-            return Err(Late);
-        }
-        Ok(found)
-    }
-
-    /// The policy for a packet of `flow`; `meets` hears of dead ones that would be before it.
-    fn look<'a>(&'a self, flow: &Flow, meets: impl Fn(&'a Policy)) -> Found<'a> {
-        let (priority, found) = self.old.find(flow, &meets);
+        let (priority, found) = self.old.find(flow);
         if self.young.list.is_empty() {
             return found;
         }
-        match (self.young.find(flow, &meets), &found) {
+        match (self.young.find(flow), &found) {
             ((_, Found::None), _) => found,
             ((_, young), Found::None) => young,
             // Among equals the older counts.
@@ -175,22 +137,13 @@ impl Sorted {
         self.list.get(number as usize).map(|policy| &**policy)
     }
 
-    /// The policy for a packet of `flow`, and its priority; `meets` hears of dead ones that would be before it.
-    fn find<'a>(&'a self, flow: &Flow, meets: impl Fn(&'a Policy)) -> (u32, Found<'a>) {
+    /// The policy for a packet of `flow`, and its priority.
+    fn find(&self, flow: &Flow) -> (u32, Found<'_>) {
         let index = Index {
             entries: &self.entries,
             groups: &self.groups,
         };
-        let is_alive = |number| {
-            let policy = self.get(number).filter(|policy| {
-                let is_alive = policy.is_alive();
-                if !is_alive {
-                    meets(policy);
-                }
-                is_alive
-            });
-            policy.is_some()
-        };
+        let is_alive = |number| self.get(number).is_some_and(Policy::is_alive);
         let (priority, verdict) = index.find_first(flow, is_alive);
         let found = match verdict {
             Verdict::None => Found::None,

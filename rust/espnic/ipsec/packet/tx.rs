@@ -2,8 +2,9 @@
 
 //! Outgoing packets: what the policies say of them, and the header for those that the NIC protects.
 //!
-//! The stack hands these packets over in clear and without a sign that they are to be protected (X85), so
-//! every packet is looked at. One that cannot be read is dropped rather than sent in clear.
+//! The stack hands these packets over in clear (X85), so every packet is looked at. One that cannot be read
+//! is dropped rather than sent in clear, and so is one that has the sign of packet offload when no policy is
+//! for it any more.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -18,7 +19,6 @@ use super::{
     sa::Sa,
     spd::{
         Found,
-        Late,
         Spd, //
     }, //
 };
@@ -93,7 +93,8 @@ pub(crate) enum Drop {
     NoHop,
     /// It must be protected, but the NIC cannot: a fragment in transport mode, or in a VLAN.
     Form,
-    /// Its policy was deleted while it was under way to the driver.
+    /// The stack has sent it by an offloaded policy, and now it would go out in clear: the policy was deleted
+    /// while the packet was under way to the driver.
     Late,
 }
 
@@ -255,11 +256,10 @@ fn ask(spd: &Spd, skb: &SkBuff, is_own: impl FnOnce(&[u8]) -> bool) -> Result<(W
 
 /// What the policies say of a packet of `flow`.
 fn plan(spd: &Spd, flow: &Flow, tagged: bool) -> Result<Way, Drop> {
-    match spd.out.find_out(flow) {
-        Err(Late) => Err(Drop::Late),
-        Ok(Found::None) => Ok(Way::Plain),
-        Ok(Found::Unclear) => Err(Drop::Unclear),
-        Ok(Found::Policy(policy)) => match &policy.action {
+    match spd.out.find(flow) {
+        Found::None => Ok(Way::Plain),
+        Found::Unclear => Err(Drop::Unclear),
+        Found::Policy(policy) => match &policy.action {
             Action::Hole => Ok(Way::Plain),
             Action::Block => Err(Drop::Blocked),
             Action::Protect(_) if tagged => Err(Drop::Form),

@@ -117,9 +117,8 @@ impl Ipsec {
         if !policies && !sas {
             return Ok(());
         }
-        if policies && database.list.sweep() {
-            // Those that packets may still be under way for go later.
-            database.policies_changed.store(true, Relaxed);
+        if policies {
+            database.list.sweep();
         }
         let new = self
             .next_snapshot(&current, policies, sas)

@@ -11,7 +11,7 @@ use crate::bindings;
 use kernel::prelude::*;
 
 /// A packet with these bytes in one piece.
-pub(super) fn packet(bytes: &[u8]) -> Result<SkBuff> {
+pub(crate) fn packet(bytes: &[u8]) -> Result<SkBuff> {
     let len = u32::try_from(bytes.len()).map_err(|_| EINVAL)?;
     // SAFETY: The caller may sleep. The buffer gets room for `len` bytes.
     let skb = unsafe {

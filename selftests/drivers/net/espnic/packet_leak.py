@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
-from ksft.frames import PROTO_UDP  # noqa: E402
+from ksft import env, esp, ktap, packet, proc, traffic, xfrm  # noqa: E402
 from ksft.pace import scaled  # noqa: E402
 from ksft.scene import MARKER, PACKETS, Clear, Scene, block  # noqa: E402
 
 ROUNDS = 2
+DELAY = 0.7  # seconds
 RESET_TIME = 10.0
 LIMIT = 40
 
@@ -177,26 +177,40 @@ def policies_come_and_go(cfg):
     _both(test)
 
 
+def _delay(cfg):
+    """All that the side under test sends waits in a queueing discipline."""
+    cfg.dut.ip(f"neigh replace {env.PEER4} lladdr {cfg.peer_mac} dev {cfg.netif}")
+    words = ("dev", cfg.netif, "root")
+    result = cfg.dut.run("tc", "qdisc", "add", *words, "netem", "delay", f"{scaled(DELAY)}s")
+    if result.returncode:
+        raise ktap.Skip(f"needs netem: {result.stderr.strip()}")
+    ktap.defer(cfg.dut.cmd, "tc", "qdisc", "del", *words)
+
+
 def under_way(cfg):
-    """A packet that comes to the driver right after its policy was deleted is dropped and counted:
-    the stack may have sent it by that policy. A moment later such packets pass."""
-    flow = esp.direct(outer=4, reqid=78)
-    ktap.defer(xfrm.flush, cfg.dut)
-    frames, line = packet.Frames(cfg), packet.dut_policies(cfg, flow)[0]
-    datagram = forge.ip(flow.dut, flow.peer, PROTO_UDP, forge.udp(1000, 2000, MARKER))
+    """Packets that wait in a queueing discipline while their policy is deleted do not get out in
+    clear, however long they wait: they are dropped and counted. Later ones pass, which no policy
+    is for."""
+    def late():
+        return cfg.driver_counters()["ipsec_packet_tx_drop_late"]
 
-    def dropped():
-        cfg.dut.ip(line, _deletion(line))
-        frames.send(datagram)
-        return cfg.driver_counters()["ipsec_packet_tx_drop_late"] > before
+    def test(flow):
+        packet.protect(cfg, flow)
+        pair = packet.link(cfg, flow)
+        packet.arrives(pair, MARKER)
+        before, line = late(), packet.dut_policies(cfg, flow)[0]
+        watch = cfg.watch()
+        for _ in range(PACKETS):
+            pair.send(MARKER)
+        cfg.dut.ip(_deletion(line))
+        proc.wait_until(lambda: late() - before == PACKETS, "the driver drops all of them")
+        ktap.equal(sum(MARKER in frame for _, frame in watch.stop().tap_frames), 0, "in clear")
+        xfrm.flush(cfg.dut, cfg.peer)
+        packet.arrives(pair, MARKER)
+        ktap.equal(late() - before, PACKETS, "drops")
 
-    def passes():
-        frames.send(datagram)
-        return any(MARKER in frame for _, frame in cfg.sniffer.frames())
-
-    before = cfg.driver_counters()["ipsec_packet_tx_drop_late"]
-    proc.wait_until(dropped, "a packet is dropped that may have been under way")
-    proc.wait_until(passes, "packets pass in clear")
+    _delay(cfg)
+    _both(test)
 
 
 def link_down(cfg):

@@ -19,7 +19,6 @@ use super::{
         }, //
     },
     Found,
-    Late,
     Policies,
     Sas, //
 };
@@ -106,44 +105,26 @@ mod cases {
     use super::*;
 
     #[test]
-    fn packets_under_way_when_their_policy_goes() -> Result {
+    fn what_counts_when_policies_die() -> Result {
         let policy = |priority, action| of(Direction::Out, priority, Selector::default(), action);
-        let protect = || Action::Protect(transport(7));
-        let (hole, first) = (policy(1, Action::Hole)?, policy(2, protect())?);
-        let (second, last) = (policy(3, protect())?, policy(4, Action::Hole)?);
-        let all = |list: &[&Arc<Policy>]| {
-            let mut policies = KVVec::new();
-            for &policy in list {
-                policies.push(policy.clone(), GFP_KERNEL)?;
-            }
-            Policies::new(policies)
-        };
-        let policies = all(&[&first, &second, &last])?;
-        let flow = flow(6);
-        let priority = || match policies.find_out(&flow) {
-            Ok(Found::Policy(policy)) => Ok(policy.priority),
-            Ok(_) => Ok(0),
-            Err(late) => Err(late),
-        };
-        assert_eq!(priority(), Ok(2));
-        // Another one protects.
-        kill(&first);
-        assert_eq!(priority(), Ok(3));
-        // They would go out in clear; received packets may go on.
-        kill(&second);
-        assert_eq!(priority(), Err(Late));
-        assert!(matches!(policies.find(&flow), Found::Policy(policy) if policy.priority == 4));
-        kill(&last);
-        assert_eq!(priority(), Err(Late));
-        // A hole in front has let them pass all the time.
-        let policies = all(&[&hole, &first])?;
-        assert!(
-            matches!(policies.find_out(&flow), Ok(Found::Policy(policy)) if policy.priority == 1)
+        let (first, last) = (
+            policy(2, Action::Protect(transport(7)))?,
+            policy(4, Action::Hole)?,
         );
-        // Nothing was protected by this one.
-        kill(&hole);
-        let policies = all(&[&hole, &last])?;
-        assert!(matches!(policies.find_out(&flow), Ok(Found::None)));
+        let mut list = KVVec::new();
+        list.push(first.clone(), GFP_KERNEL)?;
+        list.push(last.clone(), GFP_KERNEL)?;
+        let policies = Policies::new(list)?;
+        let flow = flow(6);
+        let priority = || match policies.find(&flow) {
+            Found::Policy(policy) => policy.priority,
+            _ => 0,
+        };
+        assert_eq!(priority(), 2);
+        kill(&first);
+        assert_eq!(priority(), 4);
+        kill(&last);
+        assert_eq!(priority(), 0);
         Ok(())
     }
 
