@@ -88,7 +88,7 @@ impl Tx {
     pub(crate) fn has_sent(&self, packets: u64) -> bool {
         self.queue
             .as_ref()
-            .is_none_or(|queue| queue.taken() >= packets)
+            .is_none_or(|queue| queue.done() >= packets)
     }
 
     /// Frees sent packets; true if the NIC has sent all. Polling is stopped.

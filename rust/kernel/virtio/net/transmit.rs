@@ -67,7 +67,6 @@ pub struct TxQueue {
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
     added: u64,
-    taken: u64,
 }
 
 // SAFETY: A queue may be sent, and by the invariant `sg` holds nothing between calls.
@@ -128,7 +127,6 @@ impl TxQueue {
             queue,
             sg: KBox::new([const { MaybeUninit::uninit() }; TX_PIECES], GFP_KERNEL)?,
             added: 0,
-            taken: 0,
         })
     }
 
@@ -176,16 +174,15 @@ impl TxQueue {
         self.added
     }
 
-    /// How many of them were taken back.
-    pub fn taken(&self) -> u64 {
-        self.taken
+    /// How many of them the device does not have any more: they were taken back, or lost in a
+    /// [`Virtqueue::resize`].
+    pub fn done(&self) -> u64 {
+        self.added.wrapping_sub(self.pending().into())
     }
 
     /// Takes the next packet that the device has sent.
     pub fn take(&mut self) -> Option<SkBuff> {
-        let (skb, _) = self.queue.get_buf()?;
-        self.taken = self.taken.wrapping_add(1);
-        Some(skb)
+        self.queue.get_buf().map(|(skb, _)| skb)
     }
 
     /// Asks for a report when most of the queued packets are sent; false if they are already.

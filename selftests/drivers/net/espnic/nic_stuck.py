@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, proc, traffic  # noqa: E402
+from ksft import env, esp, ktap, packet, proc, traffic  # noqa: E402
 
 RING = 64
 FLOOD = 4 * RING
 SILENT = 1 << 20  # more than a ring has packets
 WATCHDOG = 5.0
 GRACE = 15.0  # for a busy machine
+RENEWALS = 50
+WAIT = 0.02  # the driver's longest one
 
 
 class Flood:
@@ -111,7 +113,38 @@ def reset_counts_what_is_lost(cfg):
     traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56] * 3)
 
 
-CASES = [lost_interrupts, stalled, reset_counts_what_is_lost]
+def _renewals(cfg, flow):
+    """The seconds that it takes to add SAs, each after the one before was deleted."""
+    lines = []
+    for _ in range(RENEWALS):
+        sa = flow.new_sa(outbound=True)
+        lines += [sa.add(packet.offload(cfg, "out")), sa.delete()]
+    start = time.monotonic()
+    cfg.dut.ip(*lines)
+    return time.monotonic() - start
+
+
+def lost_packets_are_not_waited_for(cfg):
+    """The driver waits a moment for what was sent before it destroys an SA. What is lost when a
+    ring is resized is never sent, and not waited for."""
+    cfg.need_request("misbehave", "stall")
+    flow = esp.inner4(outer=4, reqid=77)
+    before, ring = _renewals(cfg, flow), Flood(cfg)
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 1)
+    pinger = traffic.Pinger(cfg.dut, env.DUT6, env.PEER6)
+    ktap.defer(pinger.close)
+    for _ in range(5):
+        pinger.send(b"espnic")
+    cfg.dut.cmd("ethtool", "-G", cfg.netif, "tx", str(2 * RING))
+    cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 0)
+    cfg.control.request("fault", cfg.nic, "clear")
+    after = _renewals(cfg, flow)
+    ktap.diag(f"{RENEWALS} renewals: {before:.2f} s before, {after:.2f} s after")
+    ktap.equal(ring.received(), 0, "datagrams received")
+    ktap.check(after < before + RENEWALS * WAIT / 2, "it waits for what is lost")
+
+
+CASES = [lost_interrupts, stalled, reset_counts_what_is_lost, lost_packets_are_not_waited_for]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
