@@ -228,7 +228,11 @@ impl Ipsec {
     /// Checks `x` by the rules of its mode, and what only a new state must fulfil.
     fn check_new<'a>(&self, x: &'a State) -> Result<Wanted<'a>, &'static CStr> {
         if x.is_packet_offload() {
-            return self.check_packet(x).map(Wanted::Packet);
+            let mut checked = self.check_packet(x)?;
+            checked
+                .use_up(x.usage())
+                .map_err(|_| c"espnic: a limit is used up already, take a new key")?;
+            return Ok(Wanted::Packet(checked));
         }
         if x.direction() == Some(Direction::Out) && x.has_last_high_half() {
             return Err(c"espnic: the sequence numbers are nearly used up, take a new key");

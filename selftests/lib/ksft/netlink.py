@@ -26,7 +26,7 @@ XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_SA, XFRMNLGRP_AEVENTS = 1, 2, 3, 
 MESSAGES = {XFRM_MSG_NEWSA: (72, 224), XFRM_MSG_DELSA: (16, 24), XFRM_MSG_NEWAE: (16, 48)}
 NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
 AUDIT_SET, AUDIT_STATUS_ENABLED, AUDIT_MAC_IPSEC_EVENT = 1001, 1, 1415
-ALG_CRYPT, ENCAP, ALG_AEAD, ALG_AUTH_TRUNC = 2, 4, 18, 20
+ALG_CRYPT, ENCAP, LTIME_VAL, ALG_AEAD, ALG_AUTH_TRUNC = 2, 4, 9, 18, 20
 REPLAY_ESN_VAL, OFFLOAD_DEV, SA_DIR = 23, 28, 33
 DIR_IN, DIR_OUT, OFFLOAD_INBOUND, OFFLOAD_PACKET = 1, 2, 2, 4
 STATE_ESN = 128
@@ -115,17 +115,19 @@ class Esn:
         return _attribute(REPLAY_ESN_VAL, data + bytes(4 * words))
 
 
-def add_sa(ns, sa, esn, direction, netif=None, packet=False):
+def add_sa(ns, sa, esn, direction, netif=None, packet=False, hard=INFINITE, used=0):
     """Add an ESN state for one direction, "in" or "out"; offloaded with netif, in packet mode if
-    told so."""
+    told so. It may have a hard limit of packets, of which some are used already."""
     family, source = _address(sa.src)
     _, target = _address(sa.dst)
     selector = struct.pack("=40xH14x", family)
-    lifetime = struct.pack("=8Q", *[INFINITE] * 4, *[0] * 4)
+    lifetime = struct.pack("=8Q", *[INFINITE] * 3, hard, *[0] * 4)
     body = selector + target + struct.pack("!IB3x", sa.spi, PROTO_ESP) + source + lifetime
     body += bytes(32 + 12) + struct.pack("=IIHBBB7x", 0, sa.reqid, family, MODES[sa.mode], 0,
                                          STATE_ESN)
     body += _algorithm(sa) + esn.attribute()
+    if used:
+        body += _attribute(LTIME_VAL, struct.pack("=4Q", 0, used, 0, 0))
     if sa.encap:
         body += _attribute(ENCAP, struct.pack("=H", UDP_ENCAP_ESPINUDP) +
                            struct.pack("!HH18x", sa.encap, sa.encap))

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the user changes about a living state: its limits, and the ports of ESP in UDP.
+//! What the user changes about a living state: its limits, what counts for them already, and the ports of ESP
+//! in UDP.
 //!
 //! XFRM tells nobody (X16). But it adds a second state and deletes it for that, which is when the driver looks.
+//! A migration fills in the counters of a new state after it was added, and then deletes the old one.
 
 use super::{
     super::{
@@ -37,7 +39,7 @@ impl Ipsec {
         let Some(told) = self.states.with_data(handle, |sa| sa.told).flatten() else {
             return;
         };
-        let news = Told::of(x, told.iv_xor, told.used);
+        let news = Told::of(x, told.iv_xor, self.used_before(handle, x, told.used));
         if news == told {
             return;
         }
@@ -55,9 +57,24 @@ impl Ipsec {
         }
     }
 
+    /// The packets and bytes that count for the limits of `x` and that the NIC does not count, at least
+    /// `known` ones.
+    fn used_before(&self, handle: Handle, x: &State, known: (u64, u64)) -> (u64, u64) {
+        // In this order: what is told to the stack meanwhile must not count twice.
+        let usage = x.usage();
+        let counted = self.states.with_data(handle, |sa| sa.counted.known());
+        let counted = counted.unwrap_or(usage);
+        (
+            usage.0.saturating_sub(counted.0).max(known.0),
+            usage.1.saturating_sub(counted.1).max(known.1),
+        )
+    }
+
     fn tell(&self, control: &Control, handle: Handle, x: &State, news: &Told) -> Result {
         let mut checked = self.check_packet(x).map_err(|_| EINVAL)?;
-        checked.use_up(news.used)?;
+        checked.use_up(news.used).inspect_err(|_| {
+            x.check_expire();
+        })?;
         let (obj_type, id) = object::name(handle);
         // The NIC goes on with its own number.
         let number = checked.number();

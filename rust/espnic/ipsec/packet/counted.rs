@@ -64,6 +64,11 @@ impl Counted {
         self.latest = Numbers::of(state);
     }
 
+    /// The packets and bytes that the stack knows.
+    pub(super) fn known(&self) -> (u64, u64) {
+        (self.told.packets, self.told.bytes)
+    }
+
     /// What the stack does not know yet; from now on it does.
     pub(super) fn take(&mut self) -> Numbers {
         let news = self.latest.since(&self.told);

@@ -126,6 +126,27 @@ def soft_once(cfg):
     ktap.contains(text, "hard 0", "ip xfrm monitor")
 
 
+def used_before(cfg):
+    """Of a limit of ten packets seven are used when the state is added: three go out. A state whose
+    limit is used up is refused."""
+    flow, expiries = _flow(cfg), netlink.Expiries(cfg.dut)
+    cfg.dut.ip(flow.out.delete())
+    flow.out = flow.new_sa(outbound=True)
+    watch = cfg.watch()
+    netlink.add_sa(cfg.dut, flow.out, netlink.Esn(), "out", cfg.netif, True, hard=10, used=7)
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    ktap.equal(len(_sent(cfg, watch)), 3, "ESP packets sent")
+    ktap.equal(_told(expiries, flow.out, hard=True).packets, 10, "packets at the hard limit")
+    try:
+        netlink.add_sa(cfg.dut, flow.new_sa(outbound=True), netlink.Esn(), "out", cfg.netif, True,
+                       hard=10, used=10)
+    except netlink.NetlinkError as error:
+        ktap.contains(error.text, "espnic: a limit is used up already", "the message")
+    else:
+        raise ktap.Failure("a state without anything left was taken")
+
+
 def bytes_out(cfg):
     """The packet that reaches a limit of bytes goes out, the next one does not."""
     flow = _flow(cfg, _limit("byte", 2 * IN_ESP + 1, 4 * IN_ESP + 1))
@@ -396,9 +417,9 @@ def limits_refused_later(cfg):
     ktap.equal(len(_sent(cfg, watch)), 5, "ESP packets sent")
 
 
-CASES = [packets_out, soft_at_hard, soft_once, bytes_out, packets_out_gso, bytes_out_gso,
-         packets_in, bytes_in_tcp, by_time, unused, shown, failures, esn_goes_on, numbers_end,
-         numbers_end_gso, no_numbers_left, added_again, limits_given_later, limits_moved,
+CASES = [packets_out, used_before, soft_at_hard, soft_once, bytes_out, packets_out_gso,
+         bytes_out_gso, packets_in, bytes_in_tcp, by_time, unused, shown, failures, esn_goes_on,
+         numbers_end, numbers_end_gso, no_numbers_left, added_again, limits_given_later, limits_moved,
          limits_refused_later]
 
 if __name__ == "__main__":
