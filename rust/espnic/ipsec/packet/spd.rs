@@ -34,13 +34,16 @@ use kernel::{
     sync::Arc, //
 };
 
-/// So many policies may be young: those that came since all were sorted.
-const YOUNG_MAX: usize = 64;
+/// So many policies may be young: those that came since others were last sorted.
+const YOUNG_MAX: usize = 32;
 
-/// The policies of one direction: the old ones, which many snapshots share, and those that are younger than
-/// all of them. So adding one sorts few of them.
+/// By so much a part is larger than the next one at least.
+const GROWTH: usize = 8;
+
+/// The policies of one direction: parts that many snapshots share, each older than the next one and much
+/// larger, and the youngest ones. So adding one sorts few of them, and a packet meets few parts.
 pub(super) struct Policies {
-    old: Arc<Sorted>,
+    parts: KVVec<Arc<Sorted>>,
     young: Sorted,
 }
 
@@ -68,50 +71,77 @@ impl Policies {
     ///
     /// `ENOMEM`.
     pub(super) fn new(list: KVVec<Arc<Policy>>) -> Result<Self> {
+        let mut parts = KVVec::new();
+        if !list.is_empty() {
+            parts.push(Arc::new(Sorted::new(list)?, GFP_KERNEL)?, GFP_KERNEL)?;
+        }
         Ok(Self {
-            old: Arc::new(Sorted::new(list)?, GFP_KERNEL)?,
+            parts,
             young: Sorted::new(KVVec::new())?,
         })
     }
 
-    /// Makes a snapshot with one more policy, the youngest; `None` if it is time to sort all. Sleeps.
+    /// Makes a snapshot with one more policy, the youngest. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn with(&self, policy: Arc<Policy>) -> Result<Option<Self>> {
-        let count = self.young.list.len();
-        if count >= YOUNG_MAX {
-            return Ok(None);
-        }
-        let mut list = KVVec::with_capacity(count.saturating_add(1), GFP_KERNEL)?;
-        for young in self.young.list.iter().cloned() {
-            list.push(young, GFP_KERNEL)?;
+    pub(super) fn with(&self, policy: Arc<Policy>) -> Result<Self> {
+        let count = self.young.list.len().saturating_add(1);
+        let stay = match count <= YOUNG_MAX {
+            true => self.parts.len(),
+            false => self.large_parts(count),
+        };
+        let (stay, join) = self.parts.split_at_checked(stay).ok_or(EINVAL)?;
+        let old = join.iter().flat_map(|part| part.list.iter());
+        let mut list = KVVec::new();
+        for policy in Iterator::chain(old, self.young.list.iter()) {
+            list.push(policy.clone(), GFP_KERNEL)?;
         }
         list.push(policy, GFP_KERNEL)?;
-        Ok(Some(Self {
-            old: self.old.clone(),
-            young: Sorted::new(list)?,
-        }))
+        let mut parts = KVVec::new();
+        for part in stay {
+            parts.push(part.clone(), GFP_KERNEL)?;
+        }
+        let mut young = Sorted::new(list)?;
+        if count > YOUNG_MAX {
+            parts.push(Arc::new(young, GFP_KERNEL)?, GFP_KERNEL)?;
+            young = Sorted::new(KVVec::new())?;
+        }
+        Ok(Self { parts, young })
+    }
+
+    /// How many parts are large enough to stay if `count` policies become a part. Each policy is sorted anew
+    /// only [`GROWTH`] times before its part has grown by that factor.
+    fn large_parts(&self, mut count: usize) -> usize {
+        let mut stay = self.parts.len();
+        for part in self.parts.iter().rev() {
+            if part.list.len() >= count.saturating_mul(GROWTH) {
+                break;
+            }
+            count = count.saturating_add(part.list.len());
+            stay = stay.saturating_sub(1);
+        }
+        stay
     }
 
     /// The policy for a packet of `flow`. Per packet.
     pub(super) fn find(&self, flow: &Flow) -> Found<'_> {
-        let (priority, found) = self.old.find(flow);
-        if self.young.list.is_empty() {
-            return found;
-        }
-        match (self.young.find(flow), &found) {
-            ((_, Found::None), _) => found,
-            ((_, young), Found::None) => young,
+        let mut best = (u32::MAX, Found::None);
+        let old = self.parts.iter().map(|part| &**part);
+        for part in Iterator::chain(old, [&self.young]) {
+            let new = part.find(flow);
             // Among equals the older counts.
-            ((other, young), _) if other < priority => young,
-            _ => found,
+            let is_better = matches!(best.1, Found::None) || new.0 < best.0;
+            if is_better && !matches!(new.1, Found::None) {
+                best = new;
+            }
         }
+        best.1
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.old.list.is_empty() && self.young.list.is_empty()
+        self.parts.is_empty() && self.young.list.is_empty()
     }
 }
 

@@ -73,10 +73,7 @@ impl Ipsec {
                 Direction::Out => &spd.out,
                 Direction::In => &spd.inbound,
             };
-            let policies = match before.with(policy)? {
-                Some(policies) => Arc::new(policies, GFP_KERNEL)?,
-                None => database.policies(checked.direction)?,
-            };
+            let policies = Arc::new(before.with(policy)?, GFP_KERNEL)?;
             Ok(match checked.direction {
                 Direction::Out => Spd {
                     out: policies,

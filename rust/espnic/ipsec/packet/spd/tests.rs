@@ -20,7 +20,8 @@ use super::{
     },
     Found,
     Policies,
-    Sas, //
+    Sas,
+    YOUNG_MAX, //
 };
 use espnic_esp::{
     ip::{
@@ -125,6 +126,35 @@ mod cases {
         assert_eq!(priority(), 4);
         kill(&last);
         assert_eq!(priority(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn parts_grow() -> Result {
+        const COUNT: u32 = 700;
+        let mut policies = Policies::new(KVVec::new())?;
+        for priority in 0..COUNT {
+            // Of two that are next to each other the younger one has the lower number.
+            let policy = of(
+                Direction::Out,
+                priority ^ 1,
+                Selector::default(),
+                Action::Hole,
+            )?;
+            policies = policies.with(policy)?;
+            assert!(policies.parts.len() <= 3);
+        }
+        let sizes = policies.parts.iter().map(|part| part.list.len());
+        let all = sizes.fold(policies.young.list.len(), |sum, len| sum + len);
+        assert_eq!(all, COUNT as usize);
+        assert!(policies.young.list.len() <= YOUNG_MAX);
+        for priority in 0..COUNT {
+            let found = policies.find(&flow(6));
+            assert!(matches!(found, Found::Policy(first) if first.priority == priority));
+            if let Found::Policy(first) = found {
+                kill(first);
+            }
+        }
         Ok(())
     }
 
