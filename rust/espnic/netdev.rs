@@ -6,7 +6,10 @@ use crate::{
     datapath,
     ipsec::{
         self,
-        packet,
+        packet::{
+            self,
+            policy, //
+        },
         Sa, //
     },
     nic::{
@@ -18,7 +21,10 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
 };
 use kernel_net::{
     net::{
@@ -337,11 +343,16 @@ impl xfrm::PolicyOperations for Nic {
     fn policy_add(
         dev: &Device<Self>,
         policy: &xfrm::Policy,
+        live: &Arc<xfrm::LivePolicy>,
         extack: &mut ExtAck,
     ) -> Result<xfrm::PolicyHandle> {
         let nic = dev.data();
-        nic.ipsec
-            .add_policy(policy, dev.index(), extack, |spd| nic.publish(spd))
+        let added = policy::Added {
+            policy,
+            live,
+            interface: dev.index(),
+        };
+        nic.ipsec.add_policy(added, extack, |spd| nic.publish(spd))
     }
 
     fn policy_delete(dev: &Device<Self>, handle: xfrm::PolicyHandle) {

@@ -171,6 +171,7 @@ u8 espnic_helper_xfrm_offload_type(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_offload_flags(const struct xfrm_state *x);
 u8 espnic_helper_xfrm_policy_offload_dir(const struct xfrm_policy *xp);
 u8 espnic_helper_xfrm_policy_offload_type(const struct xfrm_policy *xp);
+bool espnic_helper_xfrm_policy_first_template(struct xfrm_policy *xp, struct xfrm_tmpl *out);
 void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail,
 				   unsigned long format_fail, unsigned long replayed);
 struct xfrm_state *espnic_helper_xfrm_find_esp(struct net_device *dev, const xfrm_address_t *daddr,

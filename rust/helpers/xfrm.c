@@ -86,6 +86,15 @@ u8 espnic_helper_xfrm_policy_offload_type(const struct xfrm_policy *xp)
 	return xp->xdo.type;
 }
 
+/* A migration may change it meanwhile. */
+bool espnic_helper_xfrm_policy_first_template(struct xfrm_policy *xp, struct xfrm_tmpl *out)
+{
+	read_lock_bh(&xp->lock);
+	*out = xp->xfrm_vec[0];
+	read_unlock_bh(&xp->lock);
+	return xp->xfrm_nr > 0;
+}
+
 /* The counters of /proc/net/xfrm_stat for what software would have found. */
 void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail,
 				   unsigned long format_fail, unsigned long replayed)

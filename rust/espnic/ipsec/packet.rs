@@ -14,7 +14,7 @@ pub(super) mod filter;
 pub(crate) mod known;
 pub(super) mod object;
 pub(crate) mod own;
-mod policy;
+pub(crate) mod policy;
 pub(crate) mod rx;
 pub(super) mod sa;
 pub(crate) mod spd;

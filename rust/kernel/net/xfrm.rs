@@ -59,6 +59,7 @@ pub use lifetime::{
     Limits, //
 };
 pub use policy::{
+    LivePolicy,
     Policy,
     PolicyAction,
     PolicyDirection,

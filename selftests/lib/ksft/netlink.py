@@ -6,6 +6,7 @@ replay attribute out when the window is 0, as it must be for that direction. Str
 include/uapi/linux/xfrm.h.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -20,16 +21,17 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x100,
 NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSGERR_ATTR_MSG = 2, 1
 XFRM_MSG_NEWSA, XFRM_MSG_DELSA, XFRM_MSG_NEWAE = 0x10, 0x11, 0x1E
-XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE = 0x17, 0x18
+XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRM_MSG_MIGRATE = 0x17, 0x18, 0x21
 XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_SA, XFRMNLGRP_AEVENTS = 1, 2, 3, 5
 # Where the SPI is, and where the attributes begin: xfrm_usersa_info, _usersa_id, _aevent_id.
 MESSAGES = {XFRM_MSG_NEWSA: (72, 224), XFRM_MSG_DELSA: (16, 24), XFRM_MSG_NEWAE: (16, 48)}
 NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
 AUDIT_SET, AUDIT_STATUS_ENABLED, AUDIT_MAC_IPSEC_EVENT = 1001, 1, 1415
 ALG_CRYPT, ENCAP, LTIME_VAL, ALG_AEAD, ALG_AUTH_TRUNC = 2, 4, 9, 18, 20
-REPLAY_ESN_VAL, OFFLOAD_DEV, SA_DIR = 23, 28, 33
+MIGRATE, REPLAY_ESN_VAL, OFFLOAD_DEV, SA_DIR = 17, 23, 28, 33
 DIR_IN, DIR_OUT, OFFLOAD_INBOUND, OFFLOAD_PACKET = 1, 2, 2, 4
 STATE_ESN = 128
+DIRECTIONS = ("in", "out")  # of policies
 MODES = {"transport": 0, "tunnel": 1}
 PROTO_ESP, UDP_ENCAP_ESPINUDP = 50, 2
 INFINITE = 0xFFFFFFFFFFFFFFFF
@@ -115,6 +117,13 @@ class Esn:
         return _attribute(REPLAY_ESN_VAL, data + bytes(4 * words))
 
 
+def _offload(ns, netif, direction, packet):
+    with ns:
+        index = socket.if_nametoindex(netif)
+    flags = (OFFLOAD_INBOUND if direction == "in" else 0) | packet * OFFLOAD_PACKET
+    return _attribute(OFFLOAD_DEV, struct.pack("=iB3x", index, flags))
+
+
 def add_sa(ns, sa, esn, direction, netif=None, packet=False, hard=INFINITE, used=0):
     """Add an ESN state for one direction, "in" or "out"; offloaded with netif, in packet mode if
     told so. It may have a hard limit of packets, of which some are used already."""
@@ -132,21 +141,42 @@ def add_sa(ns, sa, esn, direction, netif=None, packet=False, hard=INFINITE, used
         body += _attribute(ENCAP, struct.pack("=H", UDP_ENCAP_ESPINUDP) +
                            struct.pack("!HH18x", sa.encap, sa.encap))
     if netif:
-        with ns:
-            index = socket.if_nametoindex(netif)
-        flags = (OFFLOAD_INBOUND if direction == "in" else 0) | packet * OFFLOAD_PACKET
-        body += _attribute(OFFLOAD_DEV, struct.pack("=iB3x", index, flags))
+        body += _offload(ns, netif, direction, packet)
     body += _attribute(SA_DIR, bytes([DIR_IN if direction == "in" else DIR_OUT]))
     _request(ns, XFRM_MSG_NEWSA, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
-def set_numbers(ns, sa, esn):
-    """Change the sequence numbers of an ESN state (XFRM_MSG_NEWAE); the window must be its own."""
+def set_numbers(ns, sa, esn, used=0):
+    """Change the sequence numbers of an ESN state (XFRM_MSG_NEWAE), and how many packets it has
+    used; the window must be its own."""
     family, source = _address(sa.src)
     _, target = _address(sa.dst)
     body = target + struct.pack("!I", sa.spi) + struct.pack("=HBx", family, PROTO_ESP)
     body += source + struct.pack("=II", 0, sa.reqid) + esn.attribute()
+    if used:
+        body += _attribute(LTIME_VAL, struct.pack("=4Q", 0, used, 0, 0))
     _request(ns, XFRM_MSG_NEWAE, NLM_F_REPLACE, body)
+
+
+def migrate(ns, sa, inner, direction, ends, netif=None):
+    """Give an SA in tunnel mode, and the policy for packets between the inner addresses, other
+    ends; under packet offload with netif."""
+    old, new = [[_address(one) for one in pair] for pair in ((sa.src, sa.dst), ends)]
+    (family, source), (_, target) = map(_address, inner)
+    length = len(socket.inet_pton(family, inner[0])) * 8
+    selector = target + source + struct.pack("=8xHBB12x", family, length, length)
+    body = selector + struct.pack("=IB3x", 0, DIRECTIONS.index(direction))
+    moves = b"".join(data for pair in (old, new) for _, data in reversed(pair))
+    moves += struct.pack("=BBHIHH", PROTO_ESP, MODES[sa.mode], 0, sa.reqid, old[0][0], new[0][0])
+    body += _attribute(MIGRATE, moves)
+    if netif:
+        body += _offload(ns, netif, direction, True)
+    try:
+        _request(ns, XFRM_MSG_MIGRATE, 0, body)
+    except NetlinkError as error:
+        if error.number == errno.ENOPROTOOPT:
+            raise Skip(f"needs migration of SAs: {error}") from error
+        raise
 
 
 class Monitor:

@@ -4,7 +4,7 @@
 //! in UDP.
 //!
 //! XFRM tells nobody (X16). But it adds a second state and deletes it for that, which is when the driver looks.
-//! A migration fills in the counters of a new state after it was added, and then deletes the old one.
+//! Counters may also be set at any time (X38), which shows at the next reading.
 
 use super::{
     super::{

@@ -45,6 +45,7 @@ use kernel_net::{
                 IPPROTO_ESP, //
             },
             Direction,
+            LivePolicy,
             PolicyAction,
             PolicyDirection, //
         }, //
@@ -56,6 +57,15 @@ use kernel_net::{
 /// Room for so many policies at least.
 const ROOM_MIN: usize = 16;
 
+/// A policy that is being added.
+pub(crate) struct Added<'a> {
+    pub(crate) policy: &'a xfrm::Policy,
+    /// What the stack makes of it later.
+    pub(crate) live: &'a Arc<LivePolicy>,
+    /// The index of the interface.
+    pub(crate) interface: i32,
+}
+
 /// A policy that was taken.
 pub(crate) struct Policy {
     pub(super) id: u64,
@@ -64,6 +74,8 @@ pub(crate) struct Policy {
     pub(super) priority: u32,
     pub(super) action: Action,
     dead: Atomic<bool>,
+    /// The stack's policy.
+    live: Option<Arc<LivePolicy>>,
 }
 
 /// What happens to the packets of a policy.
@@ -116,7 +128,7 @@ fn is_any(address: &Address) -> bool {
 
 impl Policy {
     /// The policy with this id, from now on.
-    fn new(id: u64, checked: &Checked) -> Self {
+    fn new(id: u64, checked: &Checked, live: Option<Arc<LivePolicy>>) -> Self {
         Self {
             id,
             direction: checked.direction,
@@ -124,7 +136,28 @@ impl Policy {
             priority: checked.priority,
             action: checked.action,
             dead: Atomic::new(false),
+            live,
         }
+    }
+
+    /// The same policy as a migration has changed it; `None` if none has.
+    fn migrated(&self) -> Option<Self> {
+        let Action::Protect(before) = self.action else {
+            return None;
+        };
+        let now = self.live.as_ref()?.first_template()?;
+        let action = match template(&now, self.direction) {
+            Ok(now) if now == before => return None,
+            Ok(now) => Action::Protect(now),
+            Err(_) => Action::Block,
+        };
+        let checked = Checked {
+            direction: self.direction,
+            selector: self.selector,
+            priority: self.priority,
+            action,
+        };
+        Some(Self::new(self.id, &checked, self.live.clone()))
     }
 
     /// Stops the policy. Any context.
@@ -289,8 +322,13 @@ impl List {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn add(&self, id: u64, checked: &Checked) -> Result<Arc<Policy>> {
-        let policy = Arc::new(Policy::new(id, checked), GFP_KERNEL)?;
+    pub(super) fn add(
+        &self,
+        id: u64,
+        checked: &Checked,
+        live: Option<Arc<LivePolicy>>,
+    ) -> Result<Arc<Policy>> {
+        let policy = Arc::new(Policy::new(id, checked, live), GFP_KERNEL)?;
         self.make_room()?;
         let mut policies = self.policies.lock();
         policies
@@ -329,6 +367,40 @@ impl List {
             .ok()
             .and_then(|at| policies.get(at));
         found.inspect(|policy| policy.kill()).is_some()
+    }
+
+    /// Replaces the policies that migrations have changed (X79); true if there are any. Those that they replace
+    /// count until there is a snapshot without them. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn follow_migrations(&self) -> Result<bool> {
+        let mut found = false;
+        let mut at = 0;
+        // Nobody else adds or removes any.
+        while let Some(policy) = self.at(at) {
+            if let Some(new) = policy.migrated() {
+                self.replace(at, Arc::new(new, GFP_KERNEL)?);
+                found = true;
+            }
+            at = at.saturating_add(1);
+        }
+        Ok(found)
+    }
+
+    fn at(&self, at: usize) -> Option<Arc<Policy>> {
+        self.policies.lock().get(at).cloned()
+    }
+
+    fn replace(&self, at: usize, new: Arc<Policy>) {
+        let mut policies = self.policies.lock();
+        let old = policies
+            .get_mut(at)
+            .filter(|policy| policy.is_alive())
+            .map(|policy| core::mem::replace(policy, new));
+        drop(policies);
+        drop(old);
     }
 
     /// Removes those that are dead.

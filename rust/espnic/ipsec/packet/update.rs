@@ -6,7 +6,10 @@ use super::{
     super::Ipsec,
     check::NONE,
     database::Current,
-    policy,
+    policy::{
+        self,
+        Added, //
+    },
     sa::Sa,
     spd::{
         Sas,
@@ -28,7 +31,6 @@ use kernel_net::net::{
     netlink::ExtAck,
     operation_not_supported,
     xfrm::{
-        self,
         Direction,
         PolicyHandle,
         State, //
@@ -36,7 +38,7 @@ use kernel_net::net::{
 };
 
 impl Ipsec {
-    /// Takes a policy for the interface of this index, which is in force when this returns, or refuses it
+    /// Takes a policy, which is in force when this returns, or refuses it
     /// with an extack message. Sleeps. `publish` hands a snapshot to the path of packets, or takes it away.
     ///
     /// # Errors
@@ -45,8 +47,7 @@ impl Ipsec {
     /// `ENOMEM`.
     pub(crate) fn add_policy(
         &self,
-        policy: &xfrm::Policy,
-        interface: i32,
+        added: Added<'_>,
         extack: &mut ExtAck,
         publish: impl Fn(Option<&Spd>),
     ) -> Result<PolicyHandle> {
@@ -54,7 +55,7 @@ impl Ipsec {
             extack.set(NONE);
             return Err(operation_not_supported());
         }
-        let checked = policy::check(policy, interface).map_err(|message| {
+        let checked = policy::check(added.policy, added.interface).map_err(|message| {
             extack.set(message);
             EINVAL
         })?;
@@ -62,7 +63,7 @@ impl Ipsec {
         let mut current = database.current.lock();
         let id = current.policies.checked_add(1).ok_or(ENOSPC)?;
         let handle = PolicyHandle::new(id).ok_or(ENOSPC)?;
-        let policy = database.list.add(id, &checked)?;
+        let policy = database.list.add(id, &checked, Some(added.live.clone()))?;
         current.policies = id;
         let current_spd = match &current.spd {
             Some(spd) => Ok(spd.clone()),
@@ -114,9 +115,6 @@ impl Ipsec {
         if !policies && !sas {
             return Ok(());
         }
-        if policies {
-            database.list.sweep();
-        }
         let new = self
             .next_snapshot(&current, policies, sas)
             .inspect_err(|_| {
@@ -133,7 +131,10 @@ impl Ipsec {
             Some(spd) => spd.clone(),
             None => Spd::empty()?,
         };
+        // A migration also adds and deletes states, and those last.
+        let policies = (sas && self.database.list.follow_migrations()?) || policies;
         if policies {
+            self.database.list.sweep();
             spd.out = self.database.policies(Direction::Out)?;
             spd.inbound = self.database.policies(Direction::In)?;
         }

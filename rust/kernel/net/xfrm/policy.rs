@@ -18,6 +18,8 @@ pub mod fixture;
 #[cfg(espnic_kunit)]
 mod tests;
 
+mod live;
+
 use super::{
     selector::Selector,
     state::{
@@ -42,12 +44,19 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    num::NonZero, //
+    num::NonZero,
+    ptr::NonNull, //
 };
 use kernel::{
     prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
     types::Opaque, //
 };
+
+pub use live::LivePolicy;
 
 /// The driver's name for a policy, which the stack keeps for it.
 ///
@@ -310,6 +319,7 @@ impl Policy {
 ///     netdevice::Device,
 ///     netlink::ExtAck,
 ///     xfrm::{
+///         LivePolicy,
 ///         Operations,
 ///         Policy,
 ///         PolicyHandle, //
@@ -320,6 +330,7 @@ impl Policy {
 /// fn refuse<T: Operations>(
 ///     _dev: &Device<T>,
 ///     _policy: &Policy,
+///     _live: &Arc<LivePolicy>,
 ///     extack: &mut ExtAck,
 /// ) -> Result<PolicyHandle> {
 ///     extack.set(c"null: policies cannot be offloaded");
@@ -328,13 +339,18 @@ impl Policy {
 /// ```
 pub trait PolicyOperations: Operations {
     /// Takes `policy`, which may have the same selector as one that was taken before. Process context, may
-    /// sleep; the mutex of XFRM configuration is held, RTNL is not.
+    /// sleep; the mutex of XFRM configuration is held, RTNL is not. A migration changes the templates later
+    /// (X79): `live` tells them.
     ///
     /// # Errors
     ///
     /// Any; the user's request fails.
-    fn policy_add(dev: &Device<Self>, policy: &Policy, extack: &mut ExtAck)
-        -> Result<PolicyHandle>;
+    fn policy_add(
+        dev: &Device<Self>,
+        policy: &Policy,
+        live: &Arc<LivePolicy>,
+        extack: &mut ExtAck,
+    ) -> Result<PolicyHandle>;
 
     /// Stops applying a policy. Packets may still have it. Any context, also softirq: must not sleep (X77).
     fn policy_delete(dev: &Device<Self>, handle: PolicyHandle);
@@ -394,13 +410,23 @@ impl<T: PolicyOperations> PolicyTable<T> {
         let policy = unsafe { Policy::from_raw(xp) };
         // SAFETY: Null or valid for writes during the call, which `extack` does not outlive.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
-        match T::policy_add(dev, policy, &mut extack) {
+        // SAFETY: The policy is complete, and it stays until it was deleted, or its addition has failed.
+        let live = match NonNull::new(xp).map(|xp| unsafe { LivePolicy::new(xp) }) {
+            Some(Ok(live)) => live,
+            _ => return ENOMEM.to_errno(),
+        };
+        match T::policy_add(dev, policy, &live, &mut extack) {
             Ok(handle) => {
-                // SAFETY: Nobody else knows the policy. CAST: Supported machines have 64 bits.
-                unsafe { (*xp).xdo.offload_handle = handle.get() as c_ulong };
+                live.handle.store(handle.get(), Relaxed);
+                // SAFETY: Nobody else knows the policy. The reference goes to it, until it is freed. CAST:
+                // Pointers have the size of the field.
+                unsafe { (*xp).xdo.offload_handle = Arc::into_raw(live) as c_ulong };
                 0
             }
-            Err(error) => error.to_errno(),
+            Err(error) => {
+                live.end();
+                error.to_errno()
+            }
         }
     }
 
@@ -409,7 +435,8 @@ impl<T: PolicyOperations> PolicyTable<T> {
     /// Called by XFRM, once, with a policy that [`Self::policy_add`] took, to which it holds a reference.
     unsafe extern "C" fn policy_delete(xp: *mut bindings::xfrm_policy) {
         // SAFETY: The policy names its device until it is freed, and keeps it.
-        if let Some((dev, handle)) = unsafe { Self::taken(xp) } {
+        if let Some((dev, live, handle)) = unsafe { Self::taken(xp) } {
+            live.end();
             T::policy_delete(dev, handle);
         }
     }
@@ -420,23 +447,31 @@ impl<T: PolicyOperations> PolicyTable<T> {
     /// more.
     unsafe extern "C" fn policy_free(xp: *mut bindings::xfrm_policy) {
         // SAFETY: XFRM drops the policy's reference to the device after this call.
-        if let Some((dev, handle)) = unsafe { Self::taken(xp) } {
-            T::policy_free(dev, handle);
-        }
+        let Some((dev, live, handle)) = (unsafe { Self::taken(xp) }) else {
+            return;
+        };
+        T::policy_free(dev, handle);
+        let live: *const LivePolicy = live;
+        // SAFETY: The policy's reference, which was made when it was added. Nobody uses the field any more.
+        drop(unsafe { Arc::from_raw(live) });
     }
 
-    /// Device and handle of a policy.
+    /// What belongs to a policy.
     ///
     /// # Safety
     ///
-    /// The policy was taken, and names its device during `'a`.
-    unsafe fn taken<'a>(xp: *mut bindings::xfrm_policy) -> Option<(&'a Device<T>, PolicyHandle)> {
+    /// The policy was taken and not freed, and names its device during `'a`.
+    unsafe fn taken<'a>(
+        xp: *mut bindings::xfrm_policy,
+    ) -> Option<(&'a Device<T>, &'a LivePolicy, PolicyHandle)> {
         // SAFETY: The policy is there by the contract; the field was written when it was added.
-        let handle = unsafe { (*xp).xdo.offload_handle };
-        // CAST: Supported machines have 64 bits.
-        let handle = PolicyHandle::new(handle as u64)?;
+        let live = unsafe { (*xp).xdo.offload_handle } as *const LivePolicy;
         // SAFETY: By the contract.
-        Some((unsafe { Self::device_of(xp) }?, handle))
+        let dev = unsafe { Self::device_of(xp) }?;
+        // SAFETY: Null, or the policy's reference. Only devices of `T` take policies with this table.
+        let live = unsafe { live.as_ref() }?;
+        let handle = PolicyHandle::new(live.handle())?;
+        Some((dev, live, handle))
     }
 
     /// The device of a policy, if it is one of `T` (X76).

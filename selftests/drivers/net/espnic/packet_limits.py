@@ -147,6 +147,21 @@ def used_before(cfg):
         raise ktap.Failure("a state without anything left was taken")
 
 
+def used_later(cfg):
+    """A key manager says that a living SA has used seven of ten packets: three go out."""
+    flow = _flow(cfg)
+    cfg.dut.ip(flow.out.delete())
+    flow.out = flow.new_sa(outbound=True)
+    watch, esn = cfg.watch(), netlink.Esn()
+    netlink.add_sa(cfg.dut, flow.out, esn, "out", cfg.netif, True, hard=10)
+    before = cfg.driver_counters()["ipsec_sa_changed"]
+    netlink.set_numbers(cfg.dut, flow.out, esn, used=7)
+    proc.wait_until(lambda: cfg.driver_counters()["ipsec_sa_changed"] > before, "the NIC knows")
+    _send(_pinger(cfg, flow), 9)
+    _gone(cfg, flow.out)
+    ktap.equal(len(_sent(cfg, watch)), 3, "ESP packets sent")
+
+
 def bytes_out(cfg):
     """The packet that reaches a limit of bytes goes out, the next one does not."""
     flow = _flow(cfg, _limit("byte", 2 * IN_ESP + 1, 4 * IN_ESP + 1))
@@ -417,10 +432,10 @@ def limits_refused_later(cfg):
     ktap.equal(len(_sent(cfg, watch)), 5, "ESP packets sent")
 
 
-CASES = [packets_out, used_before, soft_at_hard, soft_once, bytes_out, packets_out_gso,
+CASES = [packets_out, used_before, used_later, soft_at_hard, soft_once, bytes_out, packets_out_gso,
          bytes_out_gso, packets_in, bytes_in_tcp, by_time, unused, shown, failures, esn_goes_on,
-         numbers_end, numbers_end_gso, no_numbers_left, added_again, limits_given_later, limits_moved,
-         limits_refused_later]
+         numbers_end, numbers_end_gso, no_numbers_left, added_again, limits_given_later,
+         limits_moved, limits_refused_later]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

@@ -34,7 +34,7 @@ pub(in crate::ipsec::packet) fn of(
         action,
     };
     Ok(Arc::new(
-        Policy::new(priority.into(), &checked),
+        Policy::new(priority.into(), &checked, None),
         GFP_KERNEL,
     )?)
 }

@@ -245,7 +245,7 @@ mod cases {
         let checked = check(&policy, INTERFACE).map_err(|_| EINVAL)?;
         let list = KBox::pin_init(List::new(), GFP_KERNEL)?;
         for id in 1..=40 {
-            list.add(id, &checked)?;
+            list.add(id, &checked, None)?;
         }
         assert_eq!(list.living(Direction::Out)?.len(), 40);
         assert!(list.living(Direction::In)?.is_empty());
