@@ -19,3 +19,6 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <net/xfrm.h>
+
+/* What bindgen does not evaluate as a macro. */
+static const unsigned int ESPNIC_SHINFO_SIZE = SKB_DATA_ALIGN(sizeof(struct skb_shared_info));

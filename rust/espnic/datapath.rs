@@ -182,7 +182,7 @@ fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
         done = done.saturating_add(taken);
         let mut delta = rx::Counters::default();
         for (header, skb) in batch.drain() {
-            deliver(nic, channel, poll, &mut run, &header, skb, &mut delta);
+            deliver(nic, channel, poll, &mut run, header, skb, &mut delta);
         }
         channel.rx.lock().counters.add(&delta);
     }

@@ -62,19 +62,24 @@ pub(crate) struct Rx {
 
 /// Packets on their way from the queue to the stack.
 pub(crate) struct Batch {
-    packets: [Option<(NetHdr48, RxSkb)>; BATCH],
+    /// Apart from the packets, so that they need not be moved.
+    headers: [NetHdr48; BATCH],
+    packets: [Option<RxSkb>; BATCH],
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
         Self {
+            headers: [NetHdr48::default(); BATCH],
             packets: [const { None }; BATCH],
         }
     }
 
-    /// Takes the packets out, in their order.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (NetHdr48, RxSkb)> + '_ {
-        self.packets.iter_mut().filter_map(Option::take)
+    /// Takes the packets out, in their order, each with its header.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (&NetHdr48, RxSkb)> + '_ {
+        let packets = self.packets.iter_mut();
+        let taken = self.headers.iter().zip(packets);
+        taken.filter_map(|(header, packet)| Some((header, packet.take()?)))
     }
 }
 
@@ -145,7 +150,7 @@ impl Rx {
         };
         queue.disable_cb();
         let mut taken = 0;
-        for slot in batch.packets.iter_mut() {
+        for (place, slot) in batch.headers.iter_mut().zip(batch.packets.iter_mut()) {
             if taken >= limit {
                 break;
             }
@@ -153,13 +158,13 @@ impl Rx {
                 break;
             };
             taken = taken.wrapping_add(1);
-            *slot = self.assemble(poll, &mut queue, header, buffer, len);
+            *slot = self.assemble(poll, &mut queue, header, buffer, len, place);
         }
         self.queue = Some(queue);
         taken
     }
 
-    /// Makes a packet of the buffers that the NIC spread it over.
+    /// Makes a packet of the buffers that the NIC spread it over, and copies its header to `place`.
     fn assemble(
         &mut self,
         poll: &Poll<'_>,
@@ -167,7 +172,8 @@ impl Rx {
         header_len: HdrLen,
         buffer: RxBuffer,
         len: u32,
-    ) -> Option<(NetHdr48, RxSkb)> {
+        place: &mut NetHdr48,
+    ) -> Option<RxSkb> {
         let skip = header_len.bytes() as u32;
         let Ok(header) = NetHdr48::read(buffer.bytes(len), header_len) else {
             self.counters.malformed = self.counters.malformed.wrapping_add(1);
@@ -196,7 +202,8 @@ impl Rx {
                 return None;
             }
         }
-        Some((header, skb))
+        *place = header;
+        Some(skb)
     }
 }
 

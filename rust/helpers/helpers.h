@@ -67,6 +67,8 @@ bool espnic_helper_netdev_xmit_more(void);
 unsigned int espnic_helper_num_online_cpus(void);
 unsigned int espnic_helper_num_possible_cpus(void);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
+int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned int len,
+				     void *token);
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue);
 struct net *espnic_helper_current_net(void);
 void espnic_helper_get_net(struct net *net);
@@ -102,7 +104,8 @@ void espnic_helper_neigh_release(struct neighbour *neigh);
 
 /* skbuff.c */
 void *espnic_helper_netdev_alloc_frag(unsigned int size);
-unsigned int espnic_helper_skb_shinfo_size(void);
+struct sk_buff *espnic_helper_napi_build_packet(void *data, unsigned int truesize,
+						unsigned int reserve, unsigned int len);
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_size(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_segs(const struct sk_buff *skb);
@@ -137,8 +140,7 @@ bool espnic_helper_skb_is_for_us(const struct sk_buff *skb);
 void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *napi);
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize);
-void espnic_helper_skb_eth_type_trans(struct sk_buff *skb, struct net_device *dev);
-void espnic_helper_skb_record_rx_queue(struct sk_buff *skb, u16 queue);
+void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue);
 void espnic_helper_skb_tx_timestamp(struct sk_buff *skb);
 void espnic_helper_sg_set_buf(struct scatterlist *sg, const void *buf, unsigned int len);
 

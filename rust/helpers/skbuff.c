@@ -5,9 +5,17 @@ void *espnic_helper_netdev_alloc_frag(unsigned int size)
 	return netdev_alloc_frag(size);
 }
 
-unsigned int espnic_helper_skb_shinfo_size(void)
+/* Of memory that is a packet with something in front of it. In a run of NAPI. */
+struct sk_buff *espnic_helper_napi_build_packet(void *data, unsigned int truesize,
+						unsigned int reserve, unsigned int len)
 {
-	return SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+	struct sk_buff *skb = napi_build_skb(data, truesize);
+
+	if (likely(skb)) {
+		skb_reserve(skb, reserve);
+		__skb_put(skb, len);
+	}
+	return skb;
 }
 
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb)
@@ -114,13 +122,9 @@ void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned i
 			truesize);
 }
 
-void espnic_helper_skb_eth_type_trans(struct sk_buff *skb, struct net_device *dev)
+void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue)
 {
 	skb->protocol = eth_type_trans(skb, dev);
-}
-
-void espnic_helper_skb_record_rx_queue(struct sk_buff *skb, u16 queue)
-{
 	skb_record_rx_queue(skb, queue);
 }
 

@@ -52,6 +52,17 @@ void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth)
 		virtqueue_set_affinity(vq, cpumask_of(cpu));
 }
 
+/* One piece of memory for the device to write. */
+int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned int len,
+				     void *token)
+{
+	struct scatterlist sg = {};
+
+	sg_init_marker(&sg, 1);
+	sg_set_buf(&sg, room, len);
+	return virtqueue_add_inbuf(vq, &sg, 1, token, GFP_ATOMIC);
+}
+
 bool espnic_helper_virtio_has_config(struct virtio_device *vdev)
 {
 	return vdev->config->get;

@@ -131,21 +131,25 @@ unsafe impl Backend for SpinLockBhBackend {
         unsafe { kernel::bindings::__spin_lock_init(ptr, name, key) }
     }
 
+    #[inline]
     unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
         // SAFETY: The caller promises that the lock was initialised.
         unsafe { bindings::spin_lock_bh(ptr.cast()) }
     }
 
+    #[inline]
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<Self::GuardState> {
         // SAFETY: The caller promises that the lock was initialised.
         unsafe { bindings::spin_trylock_bh(ptr.cast()) }.then_some(())
     }
 
+    #[inline]
     unsafe fn unlock(ptr: *mut Self::State, _guard_state: &Self::GuardState) {
         // SAFETY: The caller promises to own the lock.
         unsafe { bindings::spin_unlock_bh(ptr.cast()) }
     }
 
+    #[inline]
     unsafe fn assert_is_held(ptr: *mut Self::State) {
         // SAFETY: The caller promises that the lock was initialised.
         unsafe { kernel::bindings::spin_assert_is_held(ptr) }

@@ -122,11 +122,13 @@ impl SkBuff {
     /// # Safety
     ///
     /// A non-null `ptr` is a valid skb that the caller gives away.
+    #[inline]
     pub(crate) unsafe fn from_raw(ptr: *mut bindings::sk_buff) -> Option<Self> {
         // INVARIANT: By the contract.
         NonNull::new(ptr).map(Self)
     }
 
+    #[inline]
     pub(crate) fn as_raw(&self) -> *mut bindings::sk_buff {
         self.0.as_ptr()
     }
@@ -136,22 +138,26 @@ impl SkBuff {
     /// # Safety
     ///
     /// As [`Self::from_raw`].
+    #[inline]
     pub(crate) unsafe fn from_non_null(ptr: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: By the contract.
         Self(ptr)
     }
 
+    #[inline]
     pub(crate) fn into_non_null(self) -> NonNull<bindings::sk_buff> {
         let ptr = self.0;
         core::mem::forget(self);
         ptr
     }
 
+    #[inline]
     pub(crate) fn into_raw(self) -> *mut bindings::sk_buff {
         self.into_non_null().as_ptr()
     }
 
     /// Bytes in the packet.
+    #[inline]
     pub fn len(&self) -> u32 {
         // SAFETY: The skb is valid and ours by the invariant, so nobody writes the field meanwhile.
         unsafe { (*self.as_raw()).len }
@@ -163,12 +169,14 @@ impl SkBuff {
     }
 
     /// The transmit queue that the stack chose.
+    #[inline]
     pub fn queue(&self) -> u16 {
         // SAFETY: The skb is valid and ours by the invariant, so nobody writes the field meanwhile.
         unsafe { (*self.as_raw()).queue_mapping }
     }
 
     /// The first bytes of the packet, as far as they are in one piece of memory.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         let skb = self.as_raw();
         // SAFETY: The skb is valid and ours by the invariant, so nobody writes the fields meanwhile.
@@ -202,6 +210,7 @@ impl SkBuff {
     /// The segmentation that the packet still needs, if any.
     ///
     /// `gso_size` alone counts: single packets may carry a GSO type (X54).
+    #[inline]
     pub fn gso(&self) -> Option<Gso> {
         // SAFETY: The skb is valid by the invariant, and so is the shared info behind its data.
         let size = unsafe { bindings::skb_gso_size(self.as_raw()) };
@@ -236,6 +245,7 @@ impl SkBuff {
     }
 
     /// The transport checksum of a packet to transmit.
+    #[inline]
     pub fn tx_checksum(&self) -> TxChecksum {
         // SAFETY: The skb is valid by the invariant.
         if unsafe { bindings::skb_ip_summed(self.as_raw()) } != bindings::CHECKSUM_PARTIAL as u8 {

@@ -14,10 +14,7 @@ use crate::{
         virtqueue::Virtqueue, //
     }, //
 };
-use core::{
-    mem::MaybeUninit,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::prelude::*;
 
 /// A buffer for one record.
@@ -104,25 +101,13 @@ impl EventQueue {
     pub fn post(&mut self, mut buffer: KBox<EventBuffer>) -> Result<(), KBox<EventBuffer>> {
         buffer.written = 0;
         buffer.bytes.fill(0);
-        let mut list = MaybeUninit::<bindings::scatterlist>::uninit();
-        let sg = list.as_mut_ptr();
-        // SAFETY: `sg` is a list of one entry.
-        unsafe { bindings::sg_init_table(sg, 1) };
-        // SAFETY: The entry is initialised; the vector has so many bytes, and is not empty.
-        unsafe {
-            bindings::sg_set_buf(
-                sg,
-                buffer.bytes.as_mut_ptr().cast(),
-                buffer.bytes.len() as u32,
-            )
-        };
+        let (room, len) = (buffer.bytes.as_mut_ptr().cast(), buffer.bytes.len() as u32);
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user, with the vector. The buffer owns it, and is not touched until the queue gives it
-        // back, so it stays where it is.
+        // other user, with the vector, which has so many bytes and is not empty. The buffer owns it, and is
+        // not touched until the queue gives it back, so it stays where it is.
         let given = unsafe {
             self.give(buffer, |vq, token| {
-                let flags = kernel::bindings::GFP_ATOMIC;
-                bindings::virtqueue_add_inbuf(vq, sg, 1, token.as_ptr(), flags)
+                bindings::virtqueue_add_room(vq, room, len, token.as_ptr())
             })
         };
         given.map_err(|(_, buffer)| buffer)

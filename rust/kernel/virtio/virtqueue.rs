@@ -85,6 +85,7 @@ impl<P: Payload> Virtqueue<P> {
         }
     }
 
+    #[inline]
     pub(super) fn as_raw(&self) -> *mut bindings::virtqueue {
         self.vq.as_ptr()
     }
@@ -127,17 +128,20 @@ impl<P: Payload> Virtqueue<P> {
 
     /// The number of payloads that the device has not given back. They are lost when the queue is dropped
     /// or resized.
+    #[inline]
     pub fn pending(&self) -> u32 {
         self.pending
     }
 
     /// Free descriptors.
+    #[inline]
     pub fn num_free(&self) -> u32 {
         // SAFETY: The queue is live by the invariant; the field changes by `&mut self` only.
         unsafe { addr_of!((*self.as_raw()).num_free).read() }
     }
 
     /// Notifies the device of new buffers, unless it has notifications off.
+    #[inline]
     pub fn kick(&mut self) {
         // SAFETY: The queue is live by the invariant and we are its only user.
         if unsafe { bindings::virtqueue_kick_prepare(self.as_raw()) } {
@@ -156,6 +160,7 @@ impl<P: Payload> Virtqueue<P> {
     ///
     /// `add` adds this token to this queue, or returns an error; what it tells the device to use is the
     /// payload's, and stays where it is.
+    #[inline]
     pub(super) unsafe fn give(
         &mut self,
         payload: P,
@@ -174,6 +179,7 @@ impl<P: Payload> Virtqueue<P> {
     }
 
     /// Returns the next payload and the number of bytes that the device wrote.
+    #[inline]
     pub(super) fn get_buf(&mut self) -> Option<(P, u32)> {
         let mut len = 0;
         // SAFETY: The queue is live by the invariant and we are its only user.
@@ -185,12 +191,14 @@ impl<P: Payload> Virtqueue<P> {
     }
 
     /// Asks the device not to report used buffers.
+    #[inline]
     pub fn disable_cb(&mut self) {
         // SAFETY: The queue is live by the invariant and we are its only user.
         unsafe { bindings::virtqueue_disable_cb(self.as_raw()) }
     }
 
     /// Asks for a report of the next used buffer; false if there is one already.
+    #[inline]
     pub fn enable_cb(&mut self) -> bool {
         // SAFETY: The queue is live by the invariant and we are its only user.
         let seen = unsafe { bindings::virtqueue_enable_cb_prepare(self.as_raw()) };

@@ -192,7 +192,15 @@ impl NetHdr48 {
     /// # Errors
     ///
     /// [`Error::Truncated`] if `data` is shorter than `len`.
+    #[inline]
     pub fn read(data: &[u8], len: HdrLen) -> Result<Self, Error> {
+        if len == HdrLen::XIpsec {
+            // The usual one: a copy of fixed length.
+            return match data.first_chunk::<{ size_of::<Self>() }>() {
+                Some(bytes) => Ok(zerocopy::transmute!(*bytes)),
+                None => Err(Error::Truncated),
+            };
+        }
         let data = data.get(..len.bytes()).ok_or(Error::Truncated)?;
         let mut hdr = Self::default();
         crate::put(hdr.as_mut_bytes(), 0, data)?;
@@ -200,6 +208,7 @@ impl NetHdr48 {
     }
 
     /// The first `len` bytes, as they go to the other side.
+    #[inline]
     pub fn prefix(&self, len: HdrLen) -> &[u8] {
         self.as_bytes().get(..len.bytes()).unwrap_or_default()
     }

@@ -58,12 +58,11 @@ impl RxBuffer {
     pub(crate) const HEADROOM: u32 = 64;
 
     /// Bytes that the device may write: what [`RxSkb::build`] leaves of the memory.
-    pub fn capacity() -> u32 {
-        // SAFETY: No preconditions; a compile-time constant of C.
-        let shared_info = unsafe { bindings::skb_shinfo_size() };
+    #[inline]
+    pub const fn capacity() -> u32 {
         Self::TRUESIZE
             .saturating_sub(Self::HEADROOM)
-            .saturating_sub(shared_info)
+            .saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
     }
 
     /// Allocates a buffer; `None` if memory is short. Any context.
@@ -74,16 +73,19 @@ impl RxBuffer {
         NonNull::new(ptr.cast()).map(Self)
     }
 
+    #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.0.as_ptr()
     }
 
     /// Where the device writes.
+    #[inline]
     pub(crate) fn data(&self) -> *mut u8 {
         self.as_ptr().wrapping_add(Self::HEADROOM as usize)
     }
 
     /// The first `len` bytes, at most the capacity.
+    #[inline]
     pub fn bytes(&self, len: u32) -> &[u8] {
         let len = len.min(Self::capacity()) as usize;
         // SAFETY: By the invariant there are `capacity` bytes from `data` on, which are ours: the device
@@ -157,28 +159,30 @@ impl RxSkb {
     /// # Errors
     ///
     /// `EINVAL` if the range does not lie in the buffer, `ENOMEM`; the buffer is freed.
+    #[inline]
     pub fn build(_poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
         let end = u32::from(skip).checked_add(len).ok_or(EINVAL)?;
         if end > RxBuffer::capacity() {
             return Err(EINVAL);
         }
+        let reserve = RxBuffer::HEADROOM.wrapping_add(u32::from(skip));
         // SAFETY: The buffer is a page fragment of `TRUESIZE` bytes, of which the capacity leaves room
-        // for the shared info. This is a run of NAPI, as the token says, so the cache of skbs is ours.
-        let skb = unsafe { bindings::napi_build_skb(buffer.as_ptr().cast(), RxBuffer::TRUESIZE) };
+        // for the shared info, and in front of that for `reserve` and `len` bytes: see `end`. This is a run
+        // of NAPI, as the token says, so the cache of skbs is ours.
+        let skb = unsafe {
+            let memory = buffer.as_ptr().cast();
+            bindings::napi_build_packet(memory, RxBuffer::TRUESIZE, reserve, len)
+        };
         // SAFETY: Null, or a new skb that is ours.
         let skb = unsafe { SkBuff::from_raw(skb) }.ok_or(ENOMEM)?;
         // The skb owns the memory now.
         core::mem::forget(buffer);
-        let reserve = RxBuffer::HEADROOM.wrapping_add(u32::from(skip));
-        // SAFETY: The new skb is empty, and `reserve` bytes lie within its room: see `end`.
-        unsafe { bindings::skb_reserve(skb.as_raw(), reserve) };
-        // SAFETY: Behind them there is room for `len` bytes: see `end`.
-        unsafe { bindings::skb_put(skb.as_raw(), len) };
         // INVARIANT: The skb is new, and its memory was the buffer's.
         Ok(Self(skb))
     }
 
     /// The largest number of bytes that [`Self::build`] and [`Self::append`] can put into one packet.
+    #[inline]
     pub fn capacity() -> u32 {
         RxBuffer::capacity().saturating_mul(MAX_FRAGS + 1)
     }
@@ -206,6 +210,7 @@ impl RxSkb {
     }
 
     /// Says that the device verified the innermost checksum.
+    #[inline]
     pub fn set_checksum_verified(&mut self) {
         // SAFETY: The skb is valid and ours alone.
         unsafe { bindings::skb_set_ip_summed(self.as_raw(), bindings::CHECKSUM_UNNECESSARY as u8) }
@@ -224,6 +229,7 @@ impl RxSkb {
     /// # Errors
     ///
     /// The packet, if its first piece is too short for the header.
+    #[inline]
     pub fn into_packet(self, poll: &Poll<'_>) -> Result<RxPacket, Self> {
         const ETH_HLEN: usize = 14;
         if self.head().len() < ETH_HLEN {
@@ -231,9 +237,7 @@ impl RxSkb {
         }
         // SAFETY: The skb is valid and ours alone, and its linear part has the bytes that are taken off.
         // The device of a running NAPI context is registered.
-        unsafe { bindings::skb_eth_type_trans(self.as_raw(), poll.netdev()) };
-        // SAFETY: The skb is valid and ours alone.
-        unsafe { bindings::skb_record_rx_queue(self.as_raw(), poll.index()) };
+        unsafe { bindings::skb_from_device(self.as_raw(), poll.netdev(), poll.index()) };
         // INVARIANT: Both are set.
         Ok(RxPacket(self.0))
     }
@@ -287,6 +291,7 @@ impl RxPacket {
 
 impl Poll<'_> {
     /// Delivers a received packet to the stack.
+    #[inline]
     pub fn receive(&self, packet: RxPacket) {
         // SAFETY: This is a run of the context by the invariant. The skb is ours and given away. By the
         // invariant of `RxPacket` it has a device and a protocol, and nobody shares its data.

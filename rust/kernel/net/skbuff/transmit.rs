@@ -18,6 +18,7 @@ const ETH_HLEN: usize = 14;
 impl SkBuff {
     /// The EtherType of the packet as the stack knows it, as a number. The frame's own need not be there
     /// yet, see [`Self::set_ethernet`].
+    #[inline]
     pub fn protocol(&self) -> u16 {
         // SAFETY: The skb is valid by the invariant, so nobody writes the field meanwhile.
         unsafe { bindings::skb_protocol(self.as_raw()) }
@@ -25,6 +26,7 @@ impl SkBuff {
 
     /// Offset of the IP header from the frame's start, in bytes. `None` if it is in front of that, or not
     /// where a `u16` reaches.
+    #[inline]
     pub fn network_offset(&self) -> Option<u16> {
         // SAFETY: The skb is valid by the invariant; the offset is a difference of two of its fields.
         unsafe { bindings::skb_network_offset(self.as_raw()) }

@@ -10,10 +10,7 @@ use crate::{
         virtqueue::Virtqueue, //
     }, //
 };
-use core::{
-    mem::MaybeUninit,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::ffi::c_void;
 
 impl Payload for RxBuffer {
@@ -43,6 +40,7 @@ pub type RxQueue = Virtqueue<RxBuffer>;
 
 impl RxQueue {
     /// Whether there is room for another buffer.
+    #[inline]
     pub fn has_room(&self) -> bool {
         self.num_free() > 0
     }
@@ -53,24 +51,20 @@ impl RxQueue {
     ///
     /// The buffer, if the queue is full or broken.
     pub fn add(&mut self, buffer: RxBuffer) -> Result<(), RxBuffer> {
-        let mut list = MaybeUninit::<bindings::scatterlist>::uninit();
-        let sg = list.as_mut_ptr();
-        // SAFETY: `sg` is a list of one entry.
-        unsafe { bindings::sg_init_table(sg, 1) };
-        // SAFETY: The entry is initialised; by its invariant the buffer has so many bytes from there on.
-        unsafe { bindings::sg_set_buf(sg, buffer.data().cast(), RxBuffer::capacity()) };
+        let room = buffer.data().cast();
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user by its invariant, with the buffer's memory, which stays where it is.
+        // other user by its invariant, with the buffer's memory: by its invariant so many bytes from there
+        // on, which stay where they are.
         let given = unsafe {
             self.give(buffer, |vq, token| {
-                let flags = kernel::bindings::GFP_ATOMIC;
-                bindings::virtqueue_add_inbuf(vq, sg, 1, token.as_ptr(), flags)
+                bindings::virtqueue_add_room(vq, room, RxBuffer::capacity(), token.as_ptr())
             })
         };
         given.map_err(|(_, buffer)| buffer)
     }
 
     /// Takes the next filled buffer and the number of bytes in it, at most the capacity.
+    #[inline]
     pub fn take(&mut self) -> Option<(RxBuffer, u32)> {
         let (buffer, len) = self.get_buf()?;
         Some((buffer, len.min(RxBuffer::capacity())))
