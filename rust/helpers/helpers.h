@@ -129,6 +129,8 @@ unsigned int espnic_helper_skb_dst_mtu(const struct sk_buff *skb);
 struct xfrm_state *espnic_helper_skb_dst_xfrm(const struct sk_buff *skb);
 u32 espnic_helper_skb_mark(const struct sk_buff *skb);
 struct skb_ext *espnic_helper_skb_hold_extensions(const struct sk_buff *skb);
+void espnic_helper_skb_spare_extensions(struct skb_ext *ext, unsigned int spare);
+void espnic_helper_skb_put_extensions(struct skb_ext *ext, unsigned int spare);
 void espnic_helper_skb_share_secpath(struct sk_buff *skb, struct skb_ext *ext);
 void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
 					u32 mark);

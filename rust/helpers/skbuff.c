@@ -196,6 +196,20 @@ struct skb_ext *espnic_helper_skb_hold_extensions(const struct sk_buff *skb)
 	return skb->extensions;
 }
 
+/* More references, by who has one. */
+void espnic_helper_skb_spare_extensions(struct skb_ext *ext, unsigned int spare)
+{
+	refcount_add(spare, &ext->refcnt);
+}
+
+/* One reference, and spare ones that no skb got. */
+void espnic_helper_skb_put_extensions(struct skb_ext *ext, unsigned int spare)
+{
+	if (spare)
+		WARN_ON_ONCE(refcount_sub_and_test(spare, &ext->refcnt));
+	__skb_ext_put(ext);
+}
+
 /* The secpath among them, with an skb that has no extensions yet. */
 void espnic_helper_skb_share_secpath(struct sk_buff *skb, struct skb_ext *ext)
 {
@@ -205,11 +219,10 @@ void espnic_helper_skb_share_secpath(struct sk_buff *skb, struct skb_ext *ext)
 	skb->slow_gro = 1;
 }
 
-/* As a clone shares them, but with an skb that has none yet. */
+/* As a clone shares them, but with an skb that has none yet. It gets a reference of the caller. */
 void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
 					u32 mark)
 {
-	refcount_inc(&ext->refcnt);
 	skb->extensions = ext;
 	skb->active_extensions = active;
 	skb->slow_gro = 1;

@@ -6,8 +6,9 @@
 //! read and compared in a fraction of the time that a [`Flow`] takes.
 
 use crate::ip::{
-    array, be16, be32, Address, Ports, IPPROTO_TCP, IPPROTO_UDP, IPV4_DST, IPV4_HLEN,
-    IPV4_PROTOCOL, IPV4_SRC, IPV6_DST, IPV6_HLEN, IPV6_LENGTH, IPV6_NEXT_HEADER, IPV6_SRC,
+    array, be16, be32, Address, Ports, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPPROTO_TCP,
+    IPPROTO_UDP, IPV4_DST, IPV4_HLEN, IPV4_PROTOCOL, IPV4_SRC, IPV6_DST, IPV6_HLEN, IPV6_LENGTH,
+    IPV6_NEXT_HEADER, IPV6_SRC,
 };
 use crate::selector::{Flow, Seen};
 use crate::upper::Fragment;
@@ -40,6 +41,17 @@ impl FlowKey {
         }
     }
 
+    /// That of the packet directly behind the Ethernet header of `frame`, if it has one.
+    #[inline]
+    pub fn of_frame(frame: &[u8]) -> Option<Self> {
+        let v6 = match be16(frame, ETH_HLEN.wrapping_sub(2))? {
+            ETHERTYPE_IPV4 => false,
+            ETHERTYPE_IPV6 => true,
+            _ => return None,
+        };
+        Self::of(frame.get(ETH_HLEN..)?).filter(|key| key.is_v6() == v6)
+    }
+
     #[inline(always)]
     fn ipv4(head: &[u8; IPV4_HLEN + PORTS_LEN]) -> Option<Self> {
         // In words, because a look at each byte takes three times as long.
@@ -47,7 +59,10 @@ impl FlowKey {
         let is_plain = start >> 24 == IPV4_PLAIN
             && start & 0xffff >= (IPV4_HLEN + PORTS_LEN) as u32
             && fragment & IPV4_FRAGMENT == 0;
-        let address = |at| Some([u32::from_ne_bytes(array(head, at)?).into(), 0]);
+        let address = |at| {
+            let [a, b, c, d] = array(head, at)?;
+            Some([u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), 0])
+        };
         let key = Self {
             upper: upper(4, *head.get(IPV4_PROTOCOL)?, array(head, IPV4_HLEN)?)?,
             src: address(IPV4_SRC)?,
@@ -74,6 +89,29 @@ impl FlowKey {
         self.upper & 0xff == 6
     }
 
+    /// TCP or UDP, as in the IP header.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        let [_, protocol, ..] = self.upper.to_le_bytes();
+        protocol
+    }
+
+    /// Source and destination port as in the packet.
+    pub(crate) fn ports(&self) -> [u8; PORTS_LEN] {
+        let [_, _, s0, s1, d0, d1, ..] = self.upper.to_le_bytes();
+        [s0, s1, d0, d1]
+    }
+
+    /// The source address as in the packet; of IPv4 in the first four bytes.
+    pub(crate) fn source(&self) -> [u8; 16] {
+        bytes(self.src)
+    }
+
+    /// The destination address, likewise.
+    pub(crate) fn destination(&self) -> [u8; 16] {
+        bytes(self.dst)
+    }
+
     /// Whether it is one of UDP from or to this port.
     #[inline(always)]
     pub fn is_udp_with(&self, port: u16) -> bool {
@@ -84,24 +122,13 @@ impl FlowKey {
 
     /// The flow that it is short for.
     pub fn flow(&self) -> Flow {
-        let [family, protocol, s0, s1, d0, d1, ..] = self.upper.to_le_bytes();
-        let address = |[first, second]: [u64; 2]| {
-            let mut bytes = [0; 16];
-            // Lossless: an IPv4 address.
-            let short = (first as u32).to_ne_bytes();
-            let (first, second) = (first.to_ne_bytes(), second.to_ne_bytes());
-            let (long, short) = (first.iter().chain(&second), short.iter());
-            let copy = |to: (&mut u8, &u8)| *to.0 = *to.1;
-            match family {
-                4 => bytes.iter_mut().zip(short).for_each(copy),
-                _ => bytes.iter_mut().zip(long).for_each(copy),
-            }
-            Address { family, bytes }
-        };
+        let [family, ..] = self.upper.to_le_bytes();
+        let [s0, s1, d0, d1] = self.ports();
+        let address = |bytes| Address { family, bytes };
         Flow {
-            src: address(self.src),
-            dst: address(self.dst),
-            protocol: Some(protocol),
+            src: address(self.source()),
+            dst: address(self.destination()),
+            protocol: Some(self.protocol()),
             ports: Seen::Ports(Ports {
                 src: u16::from_be_bytes([s0, s1]),
                 dst: u16::from_be_bytes([d0, d1]),
@@ -118,6 +145,13 @@ impl FlowKey {
         // Fibonacci hashing: the high bits depend on all bits below.
         (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
+}
+
+#[inline(always)]
+fn bytes([first, second]: [u64; 2]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = first.to_ne_bytes();
+    let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
 #[inline(always)]

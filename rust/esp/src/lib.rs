@@ -33,6 +33,7 @@ pub mod decap;
 pub mod ds;
 pub mod encap;
 pub mod engine;
+pub mod flow_frame;
 pub mod flow_key;
 pub mod inner;
 pub mod ip;

@@ -26,16 +26,13 @@ use super::{
 };
 use crate::counters::counters;
 use espnic_esp::{
+    flow_frame::FlowFrame,
     flow_key::FlowKey,
     ip::{
-        be16,
         be32,
         Address,
         Ip,
         Layers,
-        ETHERTYPE_IPV4,
-        ETHERTYPE_IPV6,
-        ETH_HLEN,
         IPPROTO_AH,
         IPPROTO_COMP,
         IPPROTO_ESP,
@@ -148,6 +145,17 @@ struct Last {
     sa: Arc<Sa>,
     /// That of its first packet.
     mark: Option<RxMark>,
+    /// The flow of the last packet that was allowed, if it has a short form.
+    flow: Option<FlowKey>,
+    /// Set when the flow has had two packets: most that come alone are not worth it.
+    allowed: Option<Allowed>,
+}
+
+/// The frames of a flow that is allowed.
+struct Allowed {
+    frame: FlowFrame,
+    /// The [`View::changes`] of the answer.
+    changes: u32,
 }
 
 impl Run {
@@ -190,13 +198,65 @@ impl View {
 }
 
 impl Last {
+    fn new(handle: Handle, sa: Arc<Sa>) -> Self {
+        Self {
+            handle,
+            sa,
+            mark: None,
+            flow: None,
+            allowed: None,
+        }
+    }
+
+    /// Whether a packet may pass; `None` without a snapshot.
+    #[inline(always)]
+    fn allow(
+        &mut self,
+        database: &Database,
+        view: &mut View,
+        renew: impl Fn(&mut View),
+        frame: &[u8],
+    ) -> Option<bool> {
+        // What held for the packet before holds for the flow, until policies change: the snapshot is the
+        // same, too, because a run takes another one for such a change only.
+        if let Some(allowed) = &self.allowed {
+            if allowed.frame.matches(frame) && allowed.changes == database.changes() {
+                return Some(true);
+            }
+        }
+        self.ask(database, view, renew, frame)
+    }
+
+    /// As [`Self::allow`], for another packet than the one before.
+    #[inline(never)]
+    fn ask(
+        &mut self,
+        database: &Database,
+        view: &mut View,
+        renew: impl Fn(&mut View),
+        frame: &[u8],
+    ) -> Option<bool> {
+        let key = key(frame);
+        let answer = view.ask(database, renew, |known, changes| {
+            allows(known, changes, &self.sa, frame, key)
+        });
+        let flow = key.filter(|_| answer == Some(true));
+        let again = flow.filter(|_| flow == self.flow);
+        self.flow = flow;
+        self.allowed = again.map(|key| Allowed {
+            frame: FlowFrame::of(&key),
+            changes: view.changes,
+        });
+        answer
+    }
+
     /// Marks a packet as one of the SA.
     ///
     /// # Errors
     ///
     /// `ENOENT` if the state is gone, `ENOMEM`.
     fn put_mark(&mut self, ipsec: &Ipsec, skb: &mut RxSkb) -> Result {
-        if let Some(mark) = &self.mark {
+        if let Some(mark) = &mut self.mark {
             return skb.share_rx_mark(mark);
         }
         let state = ipsec.states.get(self.handle).ok_or(ENOENT)?;
@@ -224,9 +284,7 @@ pub(crate) fn mark(
         count(&mut counters.stale);
         return None;
     };
-    let allowed = run.view.ask(&ipsec.database, renew, |known, changes| {
-        allows(known, changes, &last.sa, skb.head())
-    });
+    let allowed = last.allow(&ipsec.database, &mut run.view, renew, skb.head());
     if allowed != Some(true) {
         count(match allowed {
             Some(_) => &mut counters.mismatched,
@@ -255,8 +313,7 @@ pub(crate) fn mark(
 fn find<'a>(ipsec: &Ipsec, last: &'a mut Option<Last>, header: &NetHdr48) -> Option<&'a mut Last> {
     let handle = handle(header)?;
     if last.as_ref().is_none_or(|last| last.handle != handle) {
-        let mark = None;
-        *last = ipsec.packet_sa(handle).map(|sa| Last { handle, sa, mark });
+        *last = ipsec.packet_sa(handle).map(|sa| Last::new(handle, sa));
     }
     last.as_mut().filter(|last| last.sa.is_alive())
 }
@@ -271,10 +328,9 @@ fn handle(header: &NetHdr48) -> Option<Handle> {
     (header.out.resource_type.get() == wire::OBJ_INB_SA).then_some(handle)
 }
 
-/// As [`is_allowed`], for most packets from memory. `changes` is [`Database::changes`].
-fn allows(known: &mut Known, changes: u32, sa: &Sa, frame: &[u8]) -> bool {
-    // Only some packets of such a flow may be ESP.
-    let key = key(frame).filter(|key| !key.is_udp_with(NAT_T_PORT));
+/// As [`is_allowed`], for most packets from memory. `changes` is [`Database::changes`], `key` that of the
+/// frame.
+fn allows(known: &mut Known, changes: u32, sa: &Sa, frame: &[u8], key: Option<FlowKey>) -> bool {
     let from = From::Sa(sa.number);
     if key.is_some_and(|key| known.recall(changes, &key, from).is_some()) {
         return true;
@@ -286,14 +342,10 @@ fn allows(known: &mut Known, changes: u32, sa: &Sa, frame: &[u8]) -> bool {
     allowed
 }
 
-/// The short form of the flow of a frame without VLAN tags.
+/// The short form of the flow of a decrypted frame, if the policies say the same of all packets of the flow.
 fn key(frame: &[u8]) -> Option<FlowKey> {
-    let v6 = match be16(frame, ETH_HLEN.wrapping_sub(2))? {
-        ETHERTYPE_IPV4 => false,
-        ETHERTYPE_IPV6 => true,
-        _ => return None,
-    };
-    FlowKey::of(frame.get(ETH_HLEN..)?).filter(|key| key.is_v6() == v6)
+    // Only some packets of such a flow may be ESP.
+    FlowKey::of_frame(frame).filter(|key| !key.is_udp_with(NAT_T_PORT))
 }
 
 /// Whether a frame that `sa` has protected is one that the SA is for, and is protected as the policies
@@ -365,7 +417,7 @@ pub(crate) fn admits(
 /// As [`admit`], for most packets from memory. `changes` is [`Database::changes`].
 fn recall_or_admit(known: &mut Known, changes: u32, frame: &[u8]) -> Result<(), Refusal> {
     // A flow of UDP may have ESP in some of its packets.
-    let key = key(frame).filter(|key| key.flow().protocol == Some(IPPROTO_TCP));
+    let key = FlowKey::of_frame(frame).filter(|key| key.protocol() == IPPROTO_TCP);
     if key.is_some_and(|key| known.recall(changes, &key, From::Clear).is_some()) {
         return Ok(());
     }

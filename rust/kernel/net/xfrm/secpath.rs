@@ -90,8 +90,8 @@ impl RxStatus {
 ///
 /// # Invariants
 ///
-/// `extensions` is a reference of ours to the extensions of an skb, of which those in `active` are valid.
-/// There is a secpath with offload data among them. Who adds to the extensions of an skb makes a copy if they
+/// Of the references to `extensions`, those of an skb, one is ours, and `spare` more. Those in `active` are
+/// valid. There is a secpath with offload data among them. Who adds to the extensions of an skb makes a copy if they
 /// are shared (`skb_ext_add()`); what else the stack notes there is true of all packets of the state that
 /// are no IPsec themselves (X92).
 ///
@@ -105,10 +105,10 @@ impl RxStatus {
 ///
 /// /// Marks all packets as the first one, which is marked already.
 /// fn mark(first: &RxSkb, others: &mut [RxSkb]) -> Result {
-///     let mark = first.rx_mark().ok_or(EINVAL)?;
+///     let mut mark = first.rx_mark().ok_or(EINVAL)?;
 ///     others
 ///         .iter_mut()
-///         .try_for_each(|skb| skb.share_rx_mark(&mark))
+///         .try_for_each(|skb| skb.share_rx_mark(&mut mark))
 /// }
 /// ```
 pub struct RxMark {
@@ -116,12 +116,17 @@ pub struct RxMark {
     active: u8,
     /// The mark that the state gives its packets (`skb->mark`).
     mark: u32,
+    /// References for packets to come: taking many at a time costs less.
+    spare: u16,
 }
+
+/// How many references are taken at a time.
+const SPARE: u16 = 64;
 
 impl Drop for RxMark {
     fn drop(&mut self) {
-        // SAFETY: By the invariant the reference is ours; it ends here.
-        unsafe { bindings::__skb_ext_put(self.extensions.as_ptr()) }
+        // SAFETY: By the invariant the references are ours; they end here.
+        unsafe { bindings::skb_put_extensions(self.extensions.as_ptr(), self.spare.into()) }
     }
 }
 
@@ -214,6 +219,7 @@ impl RxSkb {
         // INVARIANT: The reference was just made, and goes to the result.
         Some(RxMark {
             extensions: NonNull::new(extensions)?,
+            spare: 0,
             // SAFETY: The skb is valid.
             active: unsafe { (*self.as_raw()).active_extensions },
             // SAFETY: As above.
@@ -226,13 +232,21 @@ impl RxSkb {
     /// # Errors
     ///
     /// `EBUSY` if it has a mark, or other extensions, already.
-    pub fn share_rx_mark(&mut self, mark: &RxMark) -> Result {
+    #[inline]
+    pub fn share_rx_mark(&mut self, mark: &mut RxMark) -> Result {
         // SAFETY: The skb is valid and ours alone.
         if unsafe { (*self.as_raw()).active_extensions } != 0 {
             return Err(EBUSY);
         }
+        if mark.spare == 0 {
+            // SAFETY: By the invariant of `mark` one of the references is ours.
+            unsafe { bindings::skb_spare_extensions(mark.extensions.as_ptr(), SPARE.into()) };
+            mark.spare = SPARE;
+        }
+        // INVARIANT: The skb gets the reference.
+        mark.spare = mark.spare.wrapping_sub(1);
         // SAFETY: The skb is valid and ours alone, and has no extensions that would be lost. By the
-        // invariant of `mark` there is a reference to its extensions, and those in `active` are valid.
+        // invariant of `mark` those in `active` are valid; the reference is one of the spare ones.
         unsafe {
             bindings::skb_share_extensions(
                 self.as_raw(),

@@ -25,6 +25,7 @@ use super::{
     is_allowed,
     is_processed,
     Counters,
+    Last,
     Refusal,
     Run,
     View, //
@@ -188,6 +189,29 @@ mod cases {
         database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
         assert!(!admits(&database, &mut run, renew, &clear, &mut counters));
         assert_eq!((counters.clear, counters.dropped()), (1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_allowed_until_policies_change() -> Result {
+        let sa = sa(false, Selector::default())?;
+        let protected = spd(Some(Action::Protect(fixture::transport(7))), &sa)?;
+        let database = KBox::pin_init(Database::new(), GFP_KERNEL)?;
+        let mut run = Run::new((Some(Known::new(protected)), 0), database.changes());
+        let mut last = Last::new(sa.handle, sa.clone());
+        let renew = |view: &mut View| view.known = spd(None, &sa).ok().map(Known::new);
+        // Long enough to be recognised without a look at the policies.
+        let long = |protocol| {
+            let mut long = [0; 60];
+            long[..46].copy_from_slice(&frame(protocol, 0, [0; 12]));
+            long
+        };
+        let mut allow = |protocol| last.allow(&database, &mut run.view, &renew, &long(protocol));
+        for protocol in [17, 17, 17, 6, 17, 17, 17] {
+            assert_eq!(allow(protocol), Some(protocol == 17));
+        }
+        database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
+        assert_eq!(allow(17), Some(false));
         Ok(())
     }
 
