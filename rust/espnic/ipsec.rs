@@ -312,12 +312,7 @@ impl Ipsec {
             }
             Wanted::Crypto(supported) => crypto::object::create(control, x, handle, supported)?,
             Wanted::Packet(checked) => {
-                // The state may be the copy of one in use, as a migration makes it, with numbers that are as old
-                // as the last reading.
-                let copied = self.database.last_possible(x.reqid(), x.spi());
-                if let (Direction::Out, Some(last)) = (handle.direction, copied) {
-                    checked.not_before(last.saturating_add(COPY_MARGIN));
-                }
+                self.follow_copied(x, handle.direction, checked);
                 self.database.make_sign()?;
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
                 let number = checked.number();
@@ -327,6 +322,24 @@ impl Ipsec {
             }
         }
         Ok(data)
+    }
+
+    /// Makes the NIC begin behind the numbers of the state of which `x` is a copy, if it is one, as a migration
+    /// makes it: those that the copy has are as old as the last reading.
+    fn follow_copied(&self, x: &State, direction: Direction, checked: &mut Checked<'_>) {
+        let (reqid, spi) = (x.reqid(), x.spi());
+        match direction {
+            Direction::Out => {
+                if let Some(last) = self.database.last_possible(reqid, spi) {
+                    checked.not_before(last.saturating_add(COPY_MARGIN));
+                }
+            }
+            Direction::In => {
+                if let Some(seen) = self.database.highest_seen(reqid, spi) {
+                    checked.nothing_up_to(seen);
+                }
+            }
+        }
     }
 
     /// Stores the data of an SA that was taken.

@@ -147,9 +147,9 @@ layout! {
         /// Offset of the ESP header, counted from the Ethernet header (behind the UDP header with
         /// NAT-T); 0 if unknown.
         pub esp_offset: U16,
-        /// High part of the 64-bit sequence number. Sent: of the first segment. Received: the part
-        /// that was used.
-        pub esn_hi: U32,
+        /// Half of the 64-bit sequence number. The high one: sent, of the first segment; received,
+        /// crypto-only, as it was used. Received, packet mode: the low one, of a packet without error.
+        pub seq_half: U32,
         /// Sent, crypto-only: padding + pad length + next header + ICV in bytes; 0 with a packet to
         /// be segmented, which has none of them yet.
         pub trailer_len: U16,
@@ -235,7 +235,7 @@ const _: () = {
     assert!(offset_of!(OutHdr, resource_type) == 30 - 12);
     assert!(offset_of!(SecExt, sec_status) == 33 - 32);
     assert!(offset_of!(SecExt, esp_offset) == 34 - 32);
-    assert!(offset_of!(SecExt, esn_hi) == 36 - 32);
+    assert!(offset_of!(SecExt, seq_half) == 36 - 32);
     assert!(offset_of!(SecExt, trailer_len) == 40 - 32);
     assert!(offset_of!(SecExt, generation) == 42 - 32);
     assert!(offset_of!(SecExt, ndis_flags) == 44 - 32);

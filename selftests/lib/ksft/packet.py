@@ -185,6 +185,13 @@ def replays(cfg, sa):
     return int(late) + int(again)
 
 
+def received(cfg, watch, flow):
+    """The frames of a flow's inbound SA in a record."""
+    frames = [frame for _, frame in watch.tap_frames]
+    return [frame for frame in frames if (one := parse(frame)) and one.esp
+            and one.smac == cfg.peer_mac and one.spi == flow.in_.spi]
+
+
 class Busy:
     """Flows under packet offload through whatever happens, and all ESP that was sent for them."""
 
@@ -206,9 +213,7 @@ class Busy:
 
     def received(self, watch, flow):
         """The last frame of the flow's inbound SA in a record."""
-        frames = [frame for _, frame in watch.tap_frames]
-        return [frame for frame in frames if (one := parse(frame)) and one.esp
-                and one.smac == self.cfg.peer_mac and one.spi == flow.in_.spi][-1]
+        return received(self.cfg, watch, flow)[-1]
 
     def renew_inbound(self, flow):
         """The peer sends under a new SA."""
@@ -283,13 +288,13 @@ class Target:
         ends = src or self.flow.peer_inner, self.flow.dut_inner
         return forge.ip(*ends, PROTO_UDP, forge.udp(1000, self.link.port, data, ends), **kwargs)
 
-    def send(self, inner, next_header=None, number=None, **kwargs):
-        """ESP with this in it, under the next number if none is given."""
+    def send(self, inner, next_header=None, number=None, sa=None, **kwargs):
+        """ESP with this in it, under the next number and the flow's SA if none is given."""
         if number is None:
             self.number += 1
             number = self.number
         next_header = next_header or (IPV6_IN_ESP if self._v6 else IPV4_IN_ESP)
-        self._injector.esp(self.flow.in_, forge.Esp(inner, next_header), number, **kwargs)
+        self._injector.esp(sa or self.flow.in_, forge.Esp(inner, next_header), number, **kwargs)
 
     def received(self):
         """The byte of DSCP and ECN of the next datagram; None without one."""

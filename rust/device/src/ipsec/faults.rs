@@ -162,7 +162,7 @@ impl Faults {
             let esn_hi = match &sa.mode {
                 // Of the first packet, as the driver says.
                 Mode::Crypto(_) => {
-                    let first = *first.get_or_insert(seq::join(hdr.sec.esn_hi.get(), esp.seq));
+                    let first = *first.get_or_insert(seq::join(hdr.sec.seq_half.get(), esp.seq));
                     seq::hi(first.saturating_add(index as u64))
                 }
                 Mode::Packet(mode) => mode.esn_hi_sent(esp.seq),

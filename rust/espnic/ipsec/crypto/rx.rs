@@ -157,7 +157,7 @@ fn other_high_half(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
         && low.is_some_and(|&low| {
             let window = state.replay_window().max(1);
             let high = seq::infer_hi(state.highest_seen(), window, u32::from_be_bytes(low));
-            high != header.sec.esn_hi.get()
+            high != header.sec.seq_half.get()
         })
 }
 

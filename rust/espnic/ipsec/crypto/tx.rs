@@ -106,7 +106,7 @@ pub(crate) fn describe(
     header.out.resource_type = U16::new(sa::OBJ_OUTB_SA);
     header.sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
     header.sec.esp_offset = U16::new(esp_offset);
-    header.sec.esn_hi = U32::new(seq::hi(number));
+    header.sec.seq_half = U32::new(seq::hi(number));
     match gso {
         None => header.sec.trailer_len = U16::new(trailer_len(skb, esp_offset, request)?),
         // The NIC builds the trailers; the packet has none yet.

@@ -61,6 +61,8 @@ pub(in crate::ipsec) struct Checked<'a> {
     pub(super) window: u32,
     /// The number that the NIC takes for the last one that was used or seen.
     pub(super) number: u64,
+    /// Inbound: the highest number that the stack has seen.
+    pub(super) seen: u64,
     /// The number behind which there is none.
     pub(super) last_number: u64,
     /// What is left of them for the NIC.
@@ -92,11 +94,16 @@ pub(in crate::ipsec) fn checked<'a>(
     if !capabilities.has_mode(supported.mode, options, window) {
         return Err(c"espnic: the NIC does not support this combination in packet offload");
     }
+    let seen = match direction {
+        Direction::In => x.highest_seen(),
+        Direction::Out => 0,
+    };
     Ok(Checked {
         options,
         direction,
         window,
-        number: number(x, direction, window)?,
+        number: number(x, direction, seen, window)?,
+        seen,
         last_number: last_number(x),
         limits,
         used: (0, 0),
@@ -213,20 +220,24 @@ pub(super) fn last_number(x: &State) -> u64 {
 }
 
 /// The number that the NIC begins with.
-fn number(x: &State, direction: Direction, window: u32) -> Result<u64, &'static CStr> {
+fn number(x: &State, direction: Direction, seen: u64, window: u32) -> Result<u64, &'static CStr> {
     let number = match direction {
         Direction::Out => x.last_sent(),
-        // The bitmap of the window is not handed on. A window that begins behind the highest number has
-        // nothing in it that may have come before.
-        Direction::In => match x.highest_seen() {
-            0 => 0,
-            seen => seen.saturating_add(window.into()),
-        },
+        Direction::In => behind(seen, window),
     };
     if number >= last_number(x) || x.has_last_high_half() {
         return Err(c"espnic: the sequence numbers are nearly used up, take a new key");
     }
     Ok(number)
+}
+
+/// The highest number for an SA that begins after `seen`. The bitmap of the window is not handed on. A window that
+/// begins behind what was seen has nothing in it that may have come before.
+pub(super) fn behind(seen: u64, window: u32) -> u64 {
+    match seen {
+        0 => 0,
+        seen => seen.saturating_add(window.into()),
+    }
 }
 
 /// What the stack would do to outer headers, and to inner ones on the way back.

@@ -123,6 +123,12 @@ impl Database {
         current.spd.as_ref()?.sas.last_possible(reqid, spi)
     }
 
+    /// The highest number that has come for a living inbound SA with this request id and SPI. Sleeps.
+    pub(in crate::ipsec) fn highest_seen(&self, reqid: u32, spi: u32) -> Option<u64> {
+        let current = self.current.lock();
+        current.spd.as_ref()?.sas.highest_seen(reqid, spi)
+    }
+
     /// Notes that an SA came or went; the next refresh makes a snapshot. Any context.
     pub(in crate::ipsec) fn sas_changed(&self) {
         self.sas_changed.store(true, Release);

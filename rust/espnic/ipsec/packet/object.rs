@@ -7,7 +7,10 @@ mod tests;
 
 use super::{
     super::object,
-    check::Checked,
+    check::{
+        self,
+        Checked, //
+    },
     policy,
     sa::{
         Parameters,
@@ -144,6 +147,12 @@ impl Checked<'_> {
         self.number = self.number.max(number);
     }
 
+    /// Makes the NIC take nothing up to `seen`.
+    pub(in crate::ipsec) fn nothing_up_to(&mut self, seen: u64) {
+        self.seen = self.seen.max(seen);
+        self.not_before(check::behind(self.seen, self.window));
+    }
+
     /// What the path of packets needs of the SA `age`, counted from the first one.
     ///
     /// # Errors
@@ -162,6 +171,7 @@ impl Checked<'_> {
             in_udp: self.supported.encapsulation.is_some(),
             selector: self.selector,
             first: self.number,
+            seen: self.seen,
         };
         Arc::pin_init(Sa::new(parameters), GFP_KERNEL)
     }

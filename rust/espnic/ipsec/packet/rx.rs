@@ -45,6 +45,7 @@ use espnic_esp::{
         Flow,
         Seen, //
     },
+    seq,
     upper::{
         Fragment,
         Upper, //
@@ -143,6 +144,8 @@ pub(crate) struct View {
 struct Last {
     handle: Handle,
     sa: Arc<Sa>,
+    /// The highest number of its packets so far.
+    seen: u64,
     /// That of its first packet.
     mark: Option<RxMark>,
     /// The flow of the last packet that was allowed, if it has a short form.
@@ -201,6 +204,7 @@ impl Last {
     fn new(handle: Handle, sa: Arc<Sa>) -> Self {
         Self {
             handle,
+            seen: sa.seen(),
             sa,
             mark: None,
             flow: None,
@@ -250,6 +254,18 @@ impl Last {
         answer
     }
 
+    /// Notes the number of a packet, of which the NIC tells the low half; false if the SA is dead. What was seen
+    /// is noted before the packet is taken, so that a state that goes on from there takes none of them again.
+    fn goes_on(&mut self, low: u32) -> bool {
+        let ahead = low.wrapping_sub(seq::lo(self.seen));
+        if ahead.wrapping_sub(1) < AHEAD_MAX {
+            let number = self.seen.wrapping_add(ahead.into());
+            self.sa.raise_seen(self.seen, number);
+            self.seen = number;
+        }
+        self.sa.is_alive()
+    }
+
     /// Marks a packet as one of the SA.
     ///
     /// # Errors
@@ -266,6 +282,9 @@ impl Last {
     }
 }
 
+/// So far may a number be ahead of the one before; what looks farther is behind it.
+const AHEAD_MAX: u32 = 1 << 31;
+
 /// Marks a packet that the NIC has decrypted; `None` if it had to be dropped. In a run of NAPI.
 pub(crate) fn mark(
     ipsec: &Ipsec,
@@ -280,7 +299,9 @@ pub(crate) fn mark(
         count(&mut counters.failed);
         return None;
     }
-    let Some(last) = find(ipsec, &mut run.last, header) else {
+    let low = header.sec.seq_half.get();
+    let found = find(ipsec, &mut run.last, header);
+    let Some(last) = found.and_then(|last| last.goes_on(low).then_some(last)) else {
         count(&mut counters.stale);
         return None;
     };
@@ -309,13 +330,13 @@ pub(crate) fn mark(
     Some(skb)
 }
 
-/// The SA that the NIC names, if it is alive, in `last`.
+/// The SA that the NIC names, in `last`.
 fn find<'a>(ipsec: &Ipsec, last: &'a mut Option<Last>, header: &NetHdr48) -> Option<&'a mut Last> {
     let handle = handle(header)?;
     if last.as_ref().is_none_or(|last| last.handle != handle) {
         *last = ipsec.packet_sa(handle).map(|sa| Last::new(handle, sa));
     }
-    last.as_mut().filter(|last| last.sa.is_alive())
+    last.as_mut()
 }
 
 /// The name of the SA that the NIC names.

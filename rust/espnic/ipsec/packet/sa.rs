@@ -16,6 +16,7 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         Mutex, //
@@ -56,8 +57,11 @@ pub(crate) struct Sa {
     /// Outbound, tunnel mode: where packets to the other end go first, if that is known.
     #[pin]
     next_hop: SpinLockBh<Option<Neighbour>>,
-    /// The last sequence number that the NIC was told to have used.
+    /// The last sequence number that the NIC was told to have used, or the highest one that it was told to have
+    /// seen.
     first: Atomic<u64>,
+    /// Inbound: the highest number that is known to have come.
+    seen: Atomic<u64>,
     /// Packets that the NIC got for it, at least as many as it has numbered.
     given: Atomic<u64>,
     /// What the NIC has left, if that was read before a reset.
@@ -112,6 +116,7 @@ pub(super) struct Parameters {
     pub(super) in_udp: bool,
     pub(super) selector: Selector,
     pub(super) first: u64,
+    pub(super) seen: u64,
 }
 
 impl Sa {
@@ -127,6 +132,7 @@ impl Sa {
             in_udp,
             selector,
             first,
+            seen,
         } = parameters;
         pin_init!(Self {
             handle,
@@ -140,6 +146,7 @@ impl Sa {
             selector,
             next_hop <- new_lock!(None::<Neighbour>),
             first: Atomic::new(first),
+            seen: Atomic::new(seen),
             given: Atomic::new(0),
             left <- new_mutex!(None::<Left>),
             dead: Atomic::new(false),
@@ -148,7 +155,8 @@ impl Sa {
 
     /// Stops its use. Any context but a hard interrupt.
     pub(in crate::ipsec) fn kill(&self) {
-        self.dead.store(true, Relaxed);
+        // Fully ordered: who reads what was seen after this misses no packet that was taken.
+        self.dead.xchg(true, Full);
         // Now, because an entry of the neighbour table keeps its device from going.
         let hop = self.next_hop.lock().take();
         drop(hop);
@@ -172,6 +180,9 @@ impl Sa {
     /// The NIC has the SA anew, and begins behind `number`. No traffic runs.
     pub(in crate::ipsec) fn restart(&self, number: u64) {
         self.first.store(number, Relaxed);
+        if self.is_inbound() {
+            self.raise_seen(self.seen(), number);
+        }
         self.given.store(0, Relaxed);
         *self.left.lock() = None;
     }
@@ -195,6 +206,27 @@ impl Sa {
     pub(in crate::ipsec) fn last_possible(&self) -> u64 {
         let first = self.first.load(Relaxed);
         first.saturating_add(self.given.load(Relaxed))
+    }
+
+    /// The highest number that is known to have come. Any context.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Relaxed)
+    }
+
+    /// Notes that `number` has come, and that `seen` had before. Per packet, before it is asked whether the SA
+    /// lives: see [`Self::kill`].
+    pub(super) fn raise_seen(&self, mut seen: u64, number: u64) {
+        while seen < number {
+            match self.seen.cmpxchg(seen, number, Full) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Whether `number` is only what the NIC was told to begin with: more than was seen, to be on the safe side.
+    pub(super) fn is_only_told(&self, number: u64) -> bool {
+        number == self.first.load(Relaxed) && number > self.seen()
     }
 
     /// The address of the next hop, if it is known. Per packet, no sleeping.

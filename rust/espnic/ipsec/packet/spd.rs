@@ -190,11 +190,17 @@ pub(super) struct Sas {
     out: KVVec<Arc<Sa>>,
     /// Inbound ones by destination and SPI.
     inbound: KVVec<Arc<Sa>>,
+    /// Request id, SPI and place of each inbound one, in that order.
+    inbound_named: KVVec<(u32, u32, u32)>,
 }
 
 impl Sas {
-    /// Makes a snapshot of SAs in any order.
-    pub(super) fn new(mut out: KVVec<Arc<Sa>>, mut inbound: KVVec<Arc<Sa>>) -> Self {
+    /// Makes a snapshot of SAs in any order. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(mut out: KVVec<Arc<Sa>>, mut inbound: KVVec<Arc<Sa>>) -> Result<Self> {
         // `ip xfrm state update` adds a copy of a state for a while (X16). The older one stays in use:
         // both would number their packets alike.
         sort::by_key(&mut out, |sa| (end(sa), sa.spi, sa.number));
@@ -205,7 +211,16 @@ impl Sas {
         });
         sort::by_key(&mut out, |sa| (sa.reqid, core::cmp::Reverse(sa.number)));
         sort::by_key(&mut inbound, |sa| (end(sa), sa.spi));
-        Self { out, inbound }
+        let mut inbound_named = KVVec::with_capacity(inbound.len(), GFP_KERNEL)?;
+        for (place, sa) in (0u32..).zip(inbound.iter()) {
+            inbound_named.push((sa.reqid, sa.spi, place), GFP_KERNEL)?;
+        }
+        sort::by_key(&mut inbound_named, |&name| name);
+        Ok(Self {
+            out,
+            inbound,
+            inbound_named,
+        })
     }
 
     /// The place of the SA for an outgoing packet of `flow`, whose policy has this template. Per packet.
@@ -227,6 +242,19 @@ impl Sas {
         self.named(reqid)
             .filter(|(_, sa)| sa.spi == spi && sa.is_alive())
             .map(|(_, sa)| sa.last_possible())
+            .max()
+    }
+
+    /// The highest number that has come for a living inbound SA with this request id and SPI.
+    pub(super) fn highest_seen(&self, reqid: u32, spi: u32) -> Option<u64> {
+        let name = (reqid, spi);
+        let names = &self.inbound_named;
+        let start = names.partition_point(|&(reqid, spi, _)| (reqid, spi) < name);
+        let same = names.get(start..).unwrap_or_default().iter();
+        same.take_while(|&&(reqid, spi, _)| (reqid, spi) == name)
+            .filter_map(|&(_, _, place)| self.inbound.get(place as usize))
+            .filter(|sa| sa.is_alive())
+            .map(|sa| sa.seen())
             .max()
     }
 
@@ -282,7 +310,7 @@ impl Spd {
         Ok(Self {
             out: none()?,
             inbound: none()?,
-            sas: Arc::new(Sas::new(KVVec::new(), KVVec::new()), GFP_KERNEL)?,
+            sas: Arc::new(Sas::new(KVVec::new(), KVVec::new())?, GFP_KERNEL)?,
         })
     }
 

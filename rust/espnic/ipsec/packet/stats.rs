@@ -49,11 +49,13 @@ impl Ipsec {
     /// Tells the stack what was counted for a state since the last call. In the callback of that name: no
     /// sleeping, and no lock of the state.
     pub(crate) fn update_stats(&self, x: &State, handle: Handle) {
-        if let Some(sa) = self.packet_sa(handle).filter(|sa| !sa.is_inbound()) {
+        if let Some(sa) = self.packet_sa(handle) {
             // Who reads the number may give it to the state that comes after this one, so it must not be
             // behind the NIC's.
-            let most = last_number(x);
-            x.try_set_last_sent(sa.last_possible().min(most));
+            match sa.is_inbound() {
+                false => x.try_set_last_sent(sa.last_possible().min(last_number(x))),
+                true => x.try_raise_received(sa.seen().min(last_number(x))),
+            }
         }
         let news = self.states.with_data(handle, |sa| sa.counted.take());
         let Some(news) = news.filter(|news| *news != Numbers::default()) else {
@@ -139,8 +141,7 @@ impl Ipsec {
                     return Ok(());
                 }
             }
-            // One of another length is not taken.
-            Direction::In => drop(x.set_received(state.seq.get(), bitmap)),
+            Direction::In => self.set_received(x, handle, state.seq.get(), bitmap),
         }
         if state.packets.get() != 0 {
             x.check_expire();
@@ -150,5 +151,16 @@ impl Ipsec {
             return Err(EIO);
         }
         keep(state.seq.get(), bitmap)
+    }
+
+    /// Tells the stack of the window of an inbound SA.
+    fn set_received(&self, x: &State, handle: Handle, top: u64, bitmap: &[u8]) {
+        let Some(sa) = self.packet_sa(handle).filter(|sa| !sa.is_only_told(top)) else {
+            return;
+        };
+        // A bitmap of another length is not taken, nor what is older than what the stack knows by now.
+        if x.set_received(top, bitmap).is_ok() {
+            sa.raise_seen(sa.seen(), top);
+        }
     }
 }

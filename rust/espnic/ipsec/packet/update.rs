@@ -142,7 +142,7 @@ impl Ipsec {
             let sas = Sas::new(
                 self.packet_sas(Direction::Out)?,
                 self.packet_sas(Direction::In)?,
-            );
+            )?;
             spd.sas = Arc::new(sas, GFP_KERNEL)?;
         }
         Ok(spd)

@@ -178,5 +178,5 @@ fn fill(hdr: &mut NetHdr48, sa: &Sa, offset: u32, esn_hi: u32, sec_status: u8) {
     sec.sec_op = hdr::SEC_OP_CRYPTO_ONLY;
     // At most 62.
     sec.esp_offset = (offset as u16).into();
-    sec.esn_hi = esn_hi.into();
+    sec.seq_half = esn_hi.into();
 }

@@ -47,7 +47,7 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
     if hdr.has(hdr::F_NEEDS_CSUM) {
         complete_checksum(sa, hdr, esp.offset, trailer_len, frame)?;
     }
-    let esn_hi = hdr.sec.esn_hi.get();
+    let esn_hi = hdr.sec.seq_half.get();
     let packet = frame.behind_headers(esp.offset).ok_or(TxDrop::Format)?;
     seal(sa, esn_hi, trailer_len, packet)
 }
@@ -97,7 +97,7 @@ fn segments(
         layout: sa.params.layout,
         tunnel: sa.tunnel,
         next_header: hdr.sec.next_header,
-        seq: seq::join(hdr.sec.esn_hi.get(), esp.seq),
+        seq: seq::join(hdr.sec.seq_half.get(), esp.seq),
         esn: sa.params.esn,
     };
     let segments = Segments::in_esp(frame, frame.layers(), &request, &esp)?;

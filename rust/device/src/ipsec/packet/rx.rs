@@ -106,7 +106,8 @@ impl Opened {
         if self.soft {
             hdr.net.flags |= hdr::F_SOFT_EXPIRY_WARN;
         }
-        hdr.sec.esn_hi = seq::hi(self.number).into();
+        // The driver knows the high one from the packets before.
+        hdr.sec.seq_half = seq::lo(self.number).into();
     }
 }
 

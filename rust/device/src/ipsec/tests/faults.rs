@@ -56,7 +56,7 @@ fn padding_is_broken_in_the_right_half_of_the_numbers() {
     assert_eq!(create(&b, OBJ_INB_SA, 2, &inb), DONE);
     a.faults.corrupt_padding(1);
     let (mut hdr, mut wire) = frame(1, 9, b"text");
-    hdr.sec.esn_hi = 3.into();
+    hdr.sec.seq_half = 3.into();
     send(&a, &hdr, &mut wire).unwrap();
     assert_eq!(received(&b, &mut wire), Some(hdr::SEC_FORMAT));
 }

@@ -35,7 +35,7 @@ fn receiver(window: u32, top: u64) -> Engine {
 
 fn packet(a: &Engine, seq: u64) -> Vec<u8> {
     let (mut hdr, mut wire) = frame(1, seq as u32, b"numbered");
-    hdr.sec.esn_hi = ((seq >> 32) as u32).into();
+    hdr.sec.seq_half = ((seq >> 32) as u32).into();
     send(a, &hdr, &mut wire).unwrap();
     wire
 }
@@ -45,7 +45,7 @@ fn receive(b: &Engine, mut wire: Vec<u8>) -> (u8, u32) {
     let mut hdr = NetHdr48::default();
     receive_bytes(b, &mut wire, &mut hdr);
     assert!(hdr.has(F_SECURITY | F_X_SEC));
-    (hdr.sec.sec_status, hdr.sec.esn_hi.get())
+    (hdr.sec.sec_status, hdr.sec.seq_half.get())
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_batch_goes_around_the_wrap() {
         .collect();
     b.receive_all(&mut batch);
     for (inbound, seq) in batch.iter().zip(WRAP - 9..) {
-        let got = (inbound.hdr.sec.sec_status, inbound.hdr.sec.esn_hi.get());
+        let got = (inbound.hdr.sec.sec_status, inbound.hdr.sec.seq_half.get());
         assert_eq!(got, (hdr::SEC_OK, (seq >> 32) as u32), "{seq:#x}");
     }
     assert_eq!(counter(&b, "ipsec_rx_packets"), 20);

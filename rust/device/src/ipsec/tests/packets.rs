@@ -59,7 +59,7 @@ fn frames_travel_between_all_backends() {
 fn the_wire_is_what_rfc_4106_says() {
     let (a, _) = default_pair();
     let (mut hdr, clear) = frame(1, 5, b"payload that nobody may read");
-    hdr.sec.esn_hi = 3.into();
+    hdr.sec.seq_half = 3.into();
     let mut wire = clear.clone();
     send(&a, &hdr, &mut wire).unwrap();
     // Opened by hand, with the other library.

@@ -86,7 +86,7 @@ fn the_high_half_is_carried() {
         assert_eq!(create(ipsec, obj_type, id, &esn), DONE);
     }
     let (mut hdr, frame) = big(u32::MAX - 1, 8000, 1000);
-    hdr.sec.esn_hi = 4.into();
+    hdr.sec.seq_half = 4.into();
     let mut out = Frames::default();
     assert_eq!(
         a.transmit(&hdr, &mut frame.into(), LONGEST, &mut out),
@@ -99,7 +99,7 @@ fn the_high_half_is_carried() {
             let mut hdr = NetHdr48::default();
             receive_bytes(&b, &mut wire, &mut hdr);
             assert_eq!(hdr.sec.sec_status, hdr::SEC_OK);
-            hdr.sec.esn_hi.get()
+            hdr.sec.seq_half.get()
         })
         .collect();
     assert_eq!(halves, [4, 4, 5, 5, 5, 5, 5, 5]);

@@ -91,6 +91,7 @@ fn sa(in_udp: bool, selector: Selector) -> Result<Arc<Sa>> {
         in_udp,
         selector,
         first: 0,
+        seen: 0,
     };
     Arc::pin_init(Sa::new(parameters), GFP_KERNEL)
 }
@@ -115,7 +116,7 @@ fn spd_for(protocol: u8, action: Option<Action>, sa: &Arc<Sa>) -> Result<Spd> {
     sas.push(sa.clone(), GFP_KERNEL)?;
     Ok(Spd {
         inbound: Arc::new(Policies::new(policies)?, GFP_KERNEL)?,
-        sas: Arc::new(Sas::new(KVVec::new(), sas), GFP_KERNEL)?,
+        sas: Arc::new(Sas::new(KVVec::new(), sas)?, GFP_KERNEL)?,
         ..Spd::empty()?
     })
 }
@@ -152,6 +153,32 @@ mod cases {
         let spd = spd(Some(protect), &sa)?;
         assert_eq!(admit(&spd, &frame(6, 0, [0; 12])), Ok(()));
         assert_eq!(admit(&spd, &[0; 60]), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_that_were_seen() -> Result {
+        let sa = sa(false, Selector::default())?;
+        let mut last = Last::new(sa.handle, sa.clone());
+        // In order, late, ahead, twice, and behind the end of 32 bits.
+        let numbers = [1, 3, 2, 0x7000_0000, 3, 0xe000_0000, 0xffff_ffff, 5, 4, 5];
+        let seen = numbers.map(|number| {
+            assert!(last.goes_on(number));
+            sa.seen()
+        });
+        let wrapped = (1 << 32) + 5;
+        let ahead = [0x7000_0000, 0x7000_0000, 0xe000_0000, 0xffff_ffff];
+        assert_eq!(seen[..3], [1, 3, 3]);
+        assert_eq!(seen[3..7], ahead);
+        assert_eq!(seen[7..], [wrapped; 3]);
+        // Another queue was farther.
+        sa.raise_seen(0, wrapped + 5);
+        assert!(last.goes_on(6));
+        assert_eq!(sa.seen(), wrapped + 5);
+        // What a dead SA sees is noted, and not taken.
+        sa.kill();
+        assert!(!last.goes_on(20));
+        assert_eq!(sa.seen(), (1 << 32) + 20);
         Ok(())
     }
 

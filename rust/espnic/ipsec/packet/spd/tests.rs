@@ -83,6 +83,7 @@ fn sa(number: u64, spi: u32, reqid: u32, protocol: u8) -> Result<Arc<Sa>> {
             ..Selector::default()
         },
         first: 0,
+        seen: number,
     };
     Arc::pin_init(Sa::new(parameters), GFP_KERNEL)
 }
@@ -92,7 +93,7 @@ fn sas(list: &[&Arc<Sa>]) -> Result<Sas> {
     for &sa in list {
         out.push(sa.clone(), GFP_KERNEL)?;
     }
-    Ok(Sas::new(out, KVVec::new()))
+    Sas::new(out, KVVec::new())
 }
 
 /// The SPI of the SA for a packet.
@@ -211,7 +212,7 @@ mod cases {
         let mut list = KVVec::new();
         list.push(one.clone(), GFP_KERNEL)?;
         list.push(other, GFP_KERNEL)?;
-        let sas = Sas::new(KVVec::new(), list);
+        let sas = Sas::new(KVVec::new(), list)?;
         let (here, there) = (address(2), address(3));
         assert_eq!(sas.inbound_to(&here, None).count(), 2);
         assert_eq!(sas.inbound_to(&there, None).count(), 0);
@@ -221,6 +222,28 @@ mod cases {
         }
         one.kill();
         assert_eq!(sas.inbound_to(&here, None).count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_seen_under_a_name() -> Result {
+        let mut list = KVVec::new();
+        let dead = sa(9, 11, 7, 0)?;
+        for one in [
+            sa(4, 12, 7, 0)?,
+            sa(3, 11, 8, 0)?,
+            sa(2, 11, 7, 0)?,
+            sa(1, 11, 7, 0)?,
+        ] {
+            list.push(one, GFP_KERNEL)?;
+        }
+        list.push(dead.clone(), GFP_KERNEL)?;
+        let sas = Sas::new(KVVec::new(), list)?;
+        assert_eq!(sas.highest_seen(7, 11), Some(9));
+        dead.kill();
+        let names = [(7, 11), (7, 12), (8, 11), (7, 10), (6, 11), (9, 11)];
+        let seen = names.map(|(reqid, spi)| sas.highest_seen(reqid, spi));
+        assert_eq!(seen, [Some(2), Some(4), Some(3), None, None, None]);
         Ok(())
     }
 }

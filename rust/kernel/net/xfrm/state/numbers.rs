@@ -113,6 +113,47 @@ impl State {
         })
     }
 
+    /// Tells the stack that under an inbound state nothing up to `top`, 32 bits without ESN, may be taken any
+    /// more, as far as it does not know that: what is above the highest number that it knows counts as received.
+    /// For callbacks that may hold the state's lock: then, or if others hold it for long, this does nothing.
+    pub fn try_raise_received(&self, top: u64) {
+        // SAFETY: The structure is there by the type invariant, and with it the initialised lock.
+        if !unsafe { bindings::xfrm_state_trylock(self.as_raw()) } {
+            return;
+        }
+        // SAFETY: The lock was taken above.
+        unsafe { self.raise_received_locked(top) };
+        // SAFETY: As above, on this CPU: softirqs are off since.
+        unsafe { bindings::xfrm_state_unlock(self.as_raw()) };
+    }
+
+    /// # Safety
+    ///
+    /// The caller holds the state's lock.
+    unsafe fn raise_received_locked(&self, top: u64) {
+        let by = top.saturating_sub(self.highest_seen_locked());
+        if self.direction() != Some(Direction::In) || by == 0 {
+            return;
+        }
+        match self.replay_esn() {
+            // SAFETY: The lock is held by the contract.
+            Some(esn) => unsafe { esn.raise_received(top, by, self.is_esn()) },
+            None => {
+                let moved = u32::try_from(by).ok().and_then(|by| 1u32.checked_shl(by));
+                let short = moved.map_or(u32::MAX, |moved| {
+                    let old = changing!(self, replay.bitmap);
+                    old.wrapping_mul(moved) | moved.wrapping_sub(1)
+                });
+                // SAFETY: The structure is there by the type invariant, and the lock keeps other writers out.
+                // Readers without it read with one access. CAST: Without ESN numbers have 32 bits.
+                unsafe {
+                    (&raw mut (*self.as_raw()).replay.seq).write_volatile(top as u32);
+                    (&raw mut (*self.as_raw()).replay.bitmap).write_volatile(short);
+                }
+            }
+        }
+    }
+
     /// [`Self::set_received`] for a state without the long form.
     ///
     /// # Safety

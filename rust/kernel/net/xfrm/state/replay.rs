@@ -20,6 +20,30 @@ pub(super) struct ReplayEsn<'a>(
     PhantomData<&'a ()>,
 );
 
+/// The `count` lowest bits, of 32.
+fn lowest(count: u32) -> u32 {
+    1u32.checked_shl(count)
+        .map_or(u32::MAX, |bit| bit.wrapping_sub(1))
+}
+
+/// The bits of the word that begins with the place `first` whose places are from `start` to before `end`.
+fn span(first: u32, start: u32, end: u32) -> u32 {
+    let count = |place: u32| place.saturating_sub(first).min(u32::BITS);
+    lowest(count(end)) & !lowest(count(start))
+}
+
+/// The bits of the word that begins with the place `first` that stand for the `by` highest numbers of a window
+/// that ends with `top`; `by` is at most the window.
+fn newest(first: u32, top: u32, by: u32, window: u32) -> u32 {
+    let Some(place) = top.wrapping_sub(1).checked_rem(window) else {
+        return 0;
+    };
+    let end = place.saturating_add(1);
+    // The numbers before the first place are at the end.
+    let around = by.saturating_sub(end);
+    span(first, end.saturating_sub(by), end) | span(first, window.saturating_sub(around), window)
+}
+
 impl ReplayEsn<'_> {
     /// # Safety
     ///
@@ -67,6 +91,46 @@ impl ReplayEsn<'_> {
     ///
     /// The caller holds the state's lock.
     pub(super) unsafe fn set_received(&self, top: u64, extended: bool, bitmap: &[u8]) {
+        // SAFETY: By the contract.
+        let words = unsafe {
+            self.set_top(top, extended);
+            self.words()
+        };
+        for (word, bytes) in words.zip(bitmap.chunks_exact(size_of::<u32>())) {
+            let bytes = bytes.first_chunk().copied().unwrap_or_default();
+            // SAFETY: Part of the bitmap, whose readers and writers have the lock.
+            unsafe { word.write_volatile(u32::from_le_bytes(bytes)) };
+        }
+    }
+
+    /// Sets the highest number that was received to `top`, which is `by` more than it was; those in between count
+    /// as received.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the state's lock.
+    pub(super) unsafe fn raise_received(&self, top: u64, by: u64, extended: bool) {
+        // SAFETY: By the contract.
+        let words = unsafe {
+            self.set_top(top, extended);
+            self.words()
+        };
+        let window = self.window();
+        // CAST: It fits, or all of the window counts as received. The low half of the number has its place.
+        let (by, top) = (by.min(window.into()) as u32, top as u32);
+        for (first, word) in (0..).step_by(u32::BITS as usize).zip(words) {
+            let mask = newest(first, top, by, window);
+            // SAFETY: Part of the bitmap, whose readers and writers have the lock.
+            unsafe { word.write_volatile(word.read_volatile() | mask) };
+        }
+    }
+
+    /// Sets the highest number that was received.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the state's lock.
+    unsafe fn set_top(&self, top: u64, extended: bool) {
         let esn = self.0.as_ptr();
         // SAFETY: The lock keeps other writers out; readers without it read with one access for each half.
         unsafe {
@@ -74,13 +138,6 @@ impl ReplayEsn<'_> {
             if extended {
                 (&raw mut (*esn).seq_hi).write_volatile((top >> 32) as u32);
             }
-        }
-        // SAFETY: By the contract.
-        let words = unsafe { self.words() };
-        for (word, bytes) in words.zip(bitmap.chunks_exact(size_of::<u32>())) {
-            let bytes = bytes.first_chunk().copied().unwrap_or_default();
-            // SAFETY: Part of the bitmap, whose readers and writers have the lock.
-            unsafe { word.write_volatile(u32::from_le_bytes(bytes)) };
         }
     }
 

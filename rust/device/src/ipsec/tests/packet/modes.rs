@@ -9,7 +9,7 @@ use super::*;
 fn round_trip(path: Path, change: fn(SaObject) -> SaObject) {
     let (outbound, inbound) = (sa(OBJ_OUTB_SA, path), sa(OBJ_INB_SA, path));
     let (a, b) = connect(&change(outbound), &change(inbound));
-    let mut count = 0;
+    let mut count = 0u32;
     for &v6 in path.inner() {
         for len in [0, 1, 2, 3, 100, 1300] {
             let (hdr, clear, whole) = udp(v6, &vec![0x5a; len]);
@@ -25,11 +25,12 @@ fn round_trip(path: Path, change: fn(SaObject) -> SaObject) {
             let sa = (hdr.out.resource_id.get(), hdr.out.resource_type.get());
             assert_eq!(sa, (2, OBJ_INB_SA));
             assert_eq!(hdr.sec.generation.get(), testing::GENERATION);
-            let result = (hdr.sec.sec_op, hdr.sec.sec_status, hdr.sec.esn_hi.get());
-            assert_eq!(result, (hdr::SEC_OP_STANDARD, hdr::SEC_OK, 0));
+            let result = (hdr.sec.sec_op, hdr.sec.sec_status, hdr.sec.seq_half.get());
             count += 1;
+            assert_eq!(result, (hdr::SEC_OP_STANDARD, hdr::SEC_OK, count));
         }
     }
+    let count = count.into();
     assert_eq!(counter(&a, "ipsec_tx_packets"), count);
     assert_eq!(counter(&a, "ipsec_tx_csum"), count);
     assert_eq!(counter(&b, "ipsec_rx_packets"), count);

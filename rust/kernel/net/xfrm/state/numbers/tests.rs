@@ -143,6 +143,61 @@ mod cases {
     }
 
     #[test]
+    fn what_was_passed_over_counts_as_received() -> Result {
+        let x = TestState::new(&INBOUND)?;
+        let mut bitmap = [0; 4];
+        let (byte, bit) = place(40, 3, 32).ok_or(EINVAL)?;
+        bitmap[byte] |= bit;
+        x.set_received(40, &bitmap)?;
+        for top in [39, 40] {
+            x.try_raise_received(top);
+            assert_eq!(x.received(&mut bitmap)?, 40);
+            assert!(received(&bitmap, 40, 32).eq([37]));
+        }
+        x.try_raise_received(43);
+        assert_eq!(x.received(&mut bitmap)?, 43);
+        assert!(received(&bitmap, 43, 32).eq([43, 42, 41, 37]));
+        for top in [74, 75, 76, 1000] {
+            x.try_raise_received(top);
+            assert_eq!(x.received(&mut bitmap)?, top);
+            assert_eq!(received(&bitmap, top as u32, 32).count(), 32);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_passed_over_in_the_long_form() -> Result {
+        // The window of 64 of the fixture, and one that ends within a word.
+        let odd = Parameters {
+            replay_window: 33,
+            ..INBOUND
+        };
+        for (parameters, window, start) in [(&IPV6, 64, 5 << 32), (&odd, 33, 0)] {
+            let x = TestState::new(parameters)?;
+            let mut bitmap = [0; 8];
+            x.set_received(start + 30, &bitmap)?;
+            // Within a word, into the next one, around the end, and farther than the window.
+            for (before, top) in [(30, 32), (32, 35), (35, 70), (70, 500)] {
+                x.set_received(start + before, &[0; 8])?;
+                x.try_raise_received(start + top);
+                assert_eq!(x.received(&mut bitmap)?, start + top);
+                let (before, top) = (before as u32, top as u32);
+                let all = (before + 1..=top).rev().take(window as usize);
+                assert!(received(&bitmap, top, window).eq(all));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn only_inbound_states_are_raised() -> Result {
+        let x = TestState::new(&IPV4)?;
+        x.try_raise_received(9);
+        assert_eq!((x.highest_seen(), x.last_sent()), (0, 0));
+        Ok(())
+    }
+
+    #[test]
     fn sent_numbers_do_not_go_back() -> Result {
         let esn = Parameters {
             esn: Some(3),
