@@ -294,6 +294,17 @@ impl Layers {
         })
     }
 
+    /// Whether there may be an IP packet in `frame` although [`Self::ip`] finds none: behind more tags, or with a
+    /// header that is damaged or not all there.
+    pub fn may_hide_ip(frame: &[u8]) -> bool {
+        link(frame).is_none_or(|(_, kind)| {
+            matches!(
+                kind,
+                ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | ETHERTYPE_VLAN | ETHERTYPE_QINQ
+            )
+        })
+    }
+
     /// The IP header if it has neither tags in front of it nor options, and is not of a fragment. Whether
     /// all of the packet is there is not known.
     #[inline(always)]

@@ -103,10 +103,10 @@ class Injector:
         self._socket.bind((cfg.peerif, 0))
         self._macs = bytes.fromhex((cfg.netif_mac + cfg.peer_mac).replace(":", ""))
 
-    def send(self, src, dst, proto, payload, **kwargs):
-        """An IP packet with this payload, and with what ip() can be told."""
+    def send(self, src, dst, proto, payload, tags=b"", **kwargs):
+        """An IP packet with this payload behind these tags, and with what ip() can be told."""
         kind = ETH_IPV6 if ":" in dst else ETH_IPV4
-        self._socket.send(self._macs + struct.pack("!H", kind) +
+        self._socket.send(self._macs + tags + struct.pack("!H", kind) +
                           ip(src, dst, proto, payload, **kwargs))
 
     def again(self, frame):

@@ -452,8 +452,12 @@ fn recall_or_admit(known: &mut Known, changes: u32, frame: &[u8]) -> Result<(), 
 /// Whether a packet that the NIC has not decrypted may go to the stack.
 fn admit(spd: &Spd, frame: &[u8]) -> Result<(), Refusal> {
     let Some((ip, flow)) = read(frame) else {
-        // No IP packet, or one that the stack does not take either.
-        return Ok(());
+        let is_doubtful = Layers::may_hide_ip(frame) && spd.is_for_received();
+        return match is_doubtful {
+            true => Err(Refusal::Clear),
+            // No IP packet.
+            false => Ok(()),
+        };
     };
     if is_unprocessed(&spd.sas, frame, &ip, &flow.dst) {
         // The stack would decrypt it with a replay window that has stood still.

@@ -318,4 +318,9 @@ impl Spd {
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty() && self.inbound.is_empty() && self.sas.is_empty()
     }
+
+    /// Whether there is something to look for in received packets.
+    pub(super) fn is_for_received(&self) -> bool {
+        !self.inbound.is_empty() || !self.sas.inbound.is_empty()
+    }
 }

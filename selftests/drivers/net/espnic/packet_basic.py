@@ -117,6 +117,26 @@ def frames_by_hand(cfg):
     packet.only(watch, tx_drop_no_sa=1)
 
 
+def behind_tags(cfg):
+    """A packet that came in clear is dropped behind any number of VLAN tags while a policy may be
+    for it, and passes the driver when there is none."""
+    flow = esp.direct(outer=4, reqid=REQID)
+    packet.protect(cfg, flow)
+    injector, datagram = forge.Injector(cfg), forge.udp(1000, 2000, MESSAGE)
+
+    def send():
+        watch = cfg.watch()
+        for count in range(5):
+            injector.send(flow.peer, flow.dut, PROTO_UDP, datagram, tags=VLAN_TAG * count)
+        return watch.stop()
+
+    packet.only(send(), rx_drop_clear=5)
+    xfrm.flush(cfg.dut)
+    watch = send()
+    packet.only(watch)
+    ktap.at_least(watch.driver.get("rx_packets", 0), 5, "packets received")
+
+
 def blocked(cfg):
     """What a policy blocks is dropped in either direction, also where the stack is not asked."""
     ktap.defer(xfrm.flush, cfg.dut)
@@ -253,8 +273,9 @@ def hard_limit(cfg):
 
 
 CASES = [tunnel_4_in_4, tunnel_6_in_6, tunnel_4_in_6, tunnel_6_in_4, transport_4, transport_6, cbc,
-         clear_is_dropped, nothing_leaves_in_clear, frames_by_hand, blocked, unclear_fragment,
-         esp_left_alone, clear_fragments, deleted_policy, holes, shown, hard_limit]
+         clear_is_dropped, nothing_leaves_in_clear, frames_by_hand, behind_tags, blocked,
+         unclear_fragment, esp_left_alone, clear_fragments, deleted_policy, holes, shown,
+         hard_limit]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

@@ -157,6 +157,42 @@ mod cases {
     }
 
     #[test]
+    fn frames_that_may_hide_a_packet() -> Result {
+        let sa = sa(false, Selector::default())?;
+        let with = |kind: &[u8]| {
+            let mut frame = [0; 60];
+            frame[12..12 + kind.len()].copy_from_slice(kind);
+            frame
+        };
+        let doubtful = [
+            // Three tags, of both kinds; an IPv4 header that is too short, or of IPv6, and the other way round.
+            with(&[0x81, 0, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3, 8, 0, 0x45]),
+            with(&[
+                0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x88, 0xa8, 0, 3, 8, 0, 0x45,
+            ]),
+            with(&[8, 0, 0x44]),
+            with(&[8, 0, 0x60]),
+            with(&[0x86, 0xdd, 0x45]),
+        ];
+        // ARP, PPPoE, MPLS, and a length in place of a type: IP behind these is for other devices, or for nobody.
+        let others = [[8, 6], [0x88, 0x64], [0x88, 0x47], [0, 46]].map(|kind| with(&kind));
+        let protect = Action::Protect(fixture::transport(7));
+        let none = Spd::empty()?;
+        for spd in [&spd(Some(protect), &sa)?, &spd(None, &sa)?] {
+            for frame in &doubtful {
+                assert_eq!(admit(spd, frame), Err(Refusal::Clear));
+                assert_eq!(admit(&none, frame), Ok(()));
+                // Cut off in the headers.
+                assert_eq!(admit(spd, &frame[..15]), Err(Refusal::Clear));
+            }
+            for frame in &others {
+                assert_eq!(admit(spd, frame), Ok(()));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn numbers_that_were_seen() -> Result {
         let sa = sa(false, Selector::default())?;
         let mut last = Last::new(sa.handle, sa.clone());
