@@ -63,7 +63,8 @@ use left::{
 };
 use life::{
     Doomed,
-    Life, //
+    Life,
+    OfPacket, //
 };
 use packet::{
     check::Checked,
@@ -222,7 +223,8 @@ impl Ipsec {
 
     /// The SA of packet offload behind `handle`, if it is one. No sleeping.
     pub(crate) fn packet_sa(&self, handle: Handle) -> Option<Arc<packet::Sa>> {
-        self.states.with_data(handle, |sa| sa.packet.clone())?
+        self.states
+            .with_data(handle, |sa| Some(sa.packet.as_ref()?.sa.clone()))?
     }
 
     /// Checks `x` by the rules of its mode, and what only a new state must fulfil.
@@ -303,8 +305,6 @@ impl Ipsec {
             absent: false,
             by_ndis: false,
             packet: None,
-            counted: Counted::default(),
-            told: None,
         };
         match wanted {
             Wanted::Crypto(_) if handle.direction == Direction::In && self.is_left(x, handle) => {
@@ -315,10 +315,11 @@ impl Ipsec {
                 self.follow_copied(x, handle.direction, checked);
                 self.database.make_sign()?;
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
+                let room = KBox::new_uninit(GFP_KERNEL)?;
                 let number = checked.number();
                 let told = packet::object::create(control, x, handle, checked, number, &[])?;
-                data.told = Some(told);
-                data.packet = Some(sa);
+                let counted = Counted::default();
+                data.packet = Some(room.write(OfPacket { sa, counted, told }));
             }
         }
         Ok(data)
@@ -428,7 +429,7 @@ impl Ipsec {
         };
         if let Some(packet) = &sa.packet {
             // Free may come without delete.
-            packet.kill();
+            packet.sa.kill();
             self.database.sas_changed();
             self.packet_sas.fetch_sub(1, Relaxed);
         }

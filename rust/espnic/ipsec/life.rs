@@ -30,12 +30,18 @@ pub(crate) struct Sa {
     pub(super) absent: bool,
     /// It was made through the NDIS layer.
     pub(super) by_ndis: bool,
-    /// Packet offload: what the path of packets needs.
-    pub(super) packet: Option<Arc<packet::Sa>>,
-    /// Packet offload: what the NIC has counted.
+    /// What only packet offload needs: every slot of the table has room for the rest.
+    pub(super) packet: Option<KBox<OfPacket>>,
+}
+
+/// The driver's data of an SA of packet offload.
+pub(super) struct OfPacket {
+    /// What the path of packets needs.
+    pub(super) sa: Arc<packet::Sa>,
+    /// What the NIC has counted.
     pub(super) counted: Counted,
-    /// Packet offload: what the NIC was told.
-    pub(super) told: Option<Told>,
+    /// What the NIC was told.
+    pub(super) told: Told,
 }
 
 /// How far the life of an SA's object has come.

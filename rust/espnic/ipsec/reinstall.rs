@@ -252,8 +252,10 @@ impl Ipsec {
         let told = packet::object::create(control, x, handle, &checked, number, bitmap)?;
         sa.restart(number);
         self.states.with_data(handle, |sa| {
-            sa.counted.restart();
-            sa.told = Some(told);
+            if let Some(packet) = &mut sa.packet {
+                packet.counted.restart();
+                packet.told = told;
+            }
         });
         Ok(())
     }

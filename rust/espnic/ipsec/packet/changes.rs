@@ -36,7 +36,10 @@ impl Ipsec {
     /// The same for one SA. If the NIC does not take it, this is tried again at the next reading; until then
     /// the stack follows the new limits by what the NIC counts.
     pub(super) fn follow_change(&self, control: &Control, handle: Handle, x: &State) {
-        let Some(told) = self.states.with_data(handle, |sa| sa.told).flatten() else {
+        let told = self
+            .states
+            .with_data(handle, |sa| Some(sa.packet.as_ref()?.told));
+        let Some(told) = told.flatten() else {
             return;
         };
         let news = Told::of(x, told.iv_xor, self.used_before(handle, x, told.used));
@@ -50,7 +53,11 @@ impl Ipsec {
         }
         match self.tell(control, handle, x, &news) {
             Ok(()) => {
-                self.states.with_data(handle, |sa| sa.told = Some(news));
+                self.states.with_data(handle, |sa| {
+                    if let Some(packet) = &mut sa.packet {
+                        packet.told = news;
+                    }
+                });
                 self.counters.changed.add(1);
             }
             Err(_) => self.counters.control_errors.add(1),
@@ -62,7 +69,10 @@ impl Ipsec {
     fn used_before(&self, handle: Handle, x: &State, known: (u64, u64)) -> (u64, u64) {
         // In this order: what is told to the stack meanwhile must not count twice.
         let usage = x.usage();
-        let counted = self.states.with_data(handle, |sa| sa.counted.known());
+        let counted = self
+            .states
+            .with_data(handle, |sa| Some(sa.packet.as_ref()?.counted.known()))
+            .flatten();
         let counted = counted.unwrap_or(usage);
         (
             usage.0.saturating_sub(counted.0).max(known.0),

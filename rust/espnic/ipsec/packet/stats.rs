@@ -57,8 +57,10 @@ impl Ipsec {
                 true => x.try_raise_received(sa.seen().min(last_number(x))),
             }
         }
-        let news = self.states.with_data(handle, |sa| sa.counted.take());
-        let Some(news) = news.filter(|news| *news != Numbers::default()) else {
+        let news = self
+            .states
+            .with_data(handle, |sa| Some(sa.packet.as_mut()?.counted.take()));
+        let Some(news) = news.flatten().filter(|news| *news != Numbers::default()) else {
             return;
         };
         x.add_usage(news.packets, news.bytes);
@@ -130,7 +132,11 @@ impl Ipsec {
         let query = Command::ObjQuery { obj_type, id };
         let answer = control.execute(&query, 0, SaState::LEN.saturating_add(room))?;
         let (state, bitmap) = SaState::parse(answer.result()?).map_err(|_| EIO)?;
-        self.states.with_data(handle, |sa| sa.counted.set(&state));
+        self.states.with_data(handle, |sa| {
+            if let Some(packet) = &mut sa.packet {
+                packet.counted.set(&state);
+            }
+        });
         drop(mode);
         match handle.direction {
             Direction::Out => {

@@ -18,7 +18,7 @@ RESET_TIME = 10.0
 PATIENCE = 0.3  # for a reply that will probably not come
 COUNT, WRONG = 8, 3
 ROUNDS = 2
-MEMORY = 160  # MiB
+MEMORY = 56  # MiB
 STALE = "ipsec_rx_drop_stale"
 MISMATCH = "ipsec_rx_drop_mismatch"
 

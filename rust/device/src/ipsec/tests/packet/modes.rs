@@ -30,7 +30,7 @@ fn round_trip(path: Path, change: fn(SaObject) -> SaObject) {
             assert_eq!(result, (hdr::SEC_OP_STANDARD, hdr::SEC_OK, count));
         }
     }
-    let count = count.into();
+    let count: u64 = count.into();
     assert_eq!(counter(&a, "ipsec_tx_packets"), count);
     assert_eq!(counter(&a, "ipsec_tx_csum"), count);
     assert_eq!(counter(&b, "ipsec_rx_packets"), count);
