@@ -234,7 +234,8 @@ fn deliver(
     let Some(marked) = mark(nic, channel, run, diverted, header, skb, counters) else {
         return;
     };
-    let Marked { skb, esp } = marked;
+    let alone = alone || marked.alone;
+    let Marked { skb, esp, .. } = marked;
     let len = u64::from(skb.len());
     let Ok(packet) = skb.into_packet(poll) else {
         counters.malformed = counters.malformed.wrapping_add(1);
@@ -268,8 +269,7 @@ fn mark(
     let renew = |view: &mut View| renew(channel, view);
     if packet::rx::is_processed(header) {
         let counters = &mut counters.packet;
-        return packet::rx::mark(&nic.ipsec, run, renew, diverted, header, skb, counters)
-            .map(Marked::from);
+        return packet::rx::mark(&nic.ipsec, run, renew, diverted, header, skb, counters);
     }
     let database = &nic.ipsec.database;
     if !packet::rx::admits(database, run, renew, skb.head(), &mut counters.packet) {

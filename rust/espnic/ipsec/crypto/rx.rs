@@ -56,11 +56,17 @@ counters! {
 pub(crate) struct Marked {
     pub(crate) skb: RxSkb,
     pub(crate) esp: Option<EspPlace>,
+    /// Receive offload must not see it.
+    pub(crate) alone: bool,
 }
 
 impl From<RxSkb> for Marked {
     fn from(skb: RxSkb) -> Self {
-        Self { skb, esp: None }
+        Self {
+            skb,
+            esp: None,
+            alone: false,
+        }
     }
 }
 
@@ -131,6 +137,7 @@ pub(crate) fn mark(
     Some(Marked {
         skb,
         esp: Some(place),
+        alone: false,
     })
 }
 

@@ -9,7 +9,10 @@
 mod tests;
 
 use super::{
-    super::Ipsec,
+    super::{
+        crypto::rx::Marked,
+        Ipsec, //
+    },
     database::Database,
     known::{
         From,
@@ -212,7 +215,7 @@ impl Last {
         }
     }
 
-    /// Whether a packet may pass; `None` without a snapshot.
+    /// What a packet is, if it may pass; the outer `None` without a snapshot.
     #[inline(always)]
     fn allow(
         &mut self,
@@ -220,12 +223,12 @@ impl Last {
         view: &mut View,
         renew: impl Fn(&mut View),
         frame: &[u8],
-    ) -> Option<bool> {
+    ) -> Option<Option<Form>> {
         // What held for the packet before holds for the flow, until policies change: the snapshot is the
         // same, too, because a run takes another one for such a change only.
         if let Some(allowed) = &self.allowed {
             if allowed.frame.matches(frame) && allowed.changes == database.changes() {
-                return Some(true);
+                return Some(Some(Form::Clear));
             }
         }
         self.ask(database, view, renew, frame)
@@ -239,12 +242,12 @@ impl Last {
         view: &mut View,
         renew: impl Fn(&mut View),
         frame: &[u8],
-    ) -> Option<bool> {
+    ) -> Option<Option<Form>> {
         let key = key(frame);
         let answer = view.ask(database, renew, |known, changes| {
             allows(known, changes, &self.sa, frame, key)
         });
-        let flow = key.filter(|_| answer == Some(true));
+        let flow = key.filter(|_| answer == Some(Some(Form::Clear)));
         let again = flow.filter(|_| flow == self.flow);
         self.flow = flow;
         self.allowed = again.map(|key| Allowed {
@@ -280,6 +283,24 @@ impl Last {
         self.mark = skb.rx_mark();
         Ok(())
     }
+
+    /// Notes of a packet that it came under the SA; the stack does the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::put_mark`].
+    fn put_state(&self, ipsec: &Ipsec, skb: &mut RxSkb) -> Result {
+        skb.set_rx_state(ipsec.states.get(self.handle).ok_or(ENOENT)?)
+    }
+}
+
+/// What a decrypted packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One that the stack takes as it is.
+    Clear,
+    /// ESP of an SA that is not for packet offload, which the stack is to decrypt.
+    Esp,
 }
 
 /// So far may a number be ahead of the one before; what looks farther is behind it.
@@ -294,7 +315,7 @@ pub(crate) fn mark(
     header: &NetHdr48,
     mut skb: RxSkb,
     counters: &mut Counters,
-) -> Option<RxSkb> {
+) -> Option<Marked> {
     if header.has(hdr::F_SECURITY_ERR) || header.sec.sec_status != hdr::SEC_OK {
         count(&mut counters.failed);
         return None;
@@ -306,19 +327,23 @@ pub(crate) fn mark(
         return None;
     };
     let allowed = last.allow(&ipsec.database, &mut run.view, renew, skb.head());
-    if allowed != Some(true) {
+    let Some(Some(form)) = allowed else {
         count(match allowed {
             Some(_) => &mut counters.mismatched,
             None => &mut counters.stale,
         });
         return None;
-    }
+    };
     if diverted {
         // It could leave the machine in clear.
         count(&mut counters.diverted);
         return None;
     }
-    if let Err(error) = last.put_mark(ipsec, &mut skb) {
+    let noted = match form {
+        Form::Clear => last.put_mark(ipsec, &mut skb),
+        Form::Esp => last.put_state(ipsec, &mut skb),
+    };
+    if let Err(error) = noted {
         count(match error {
             ENOENT => &mut counters.stale,
             _ => &mut counters.no_memory,
@@ -327,7 +352,11 @@ pub(crate) fn mark(
     }
     count(&mut counters.packets);
     counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
-    Some(skb)
+    let alone = form == Form::Esp;
+    Some(Marked {
+        alone,
+        ..Marked::from(skb)
+    })
 }
 
 /// The SA that the NIC names, in `last`.
@@ -349,18 +378,23 @@ fn handle(header: &NetHdr48) -> Option<Handle> {
     (header.out.resource_type.get() == wire::OBJ_INB_SA).then_some(handle)
 }
 
-/// As [`is_allowed`], for most packets from memory. `changes` is [`Database::changes`], `key` that of the
-/// frame.
-fn allows(known: &mut Known, changes: u32, sa: &Sa, frame: &[u8], key: Option<FlowKey>) -> bool {
+/// As [`allowed`], for most packets from memory. `changes` is [`Database::changes`], `key` that of the frame.
+fn allows(
+    known: &mut Known,
+    changes: u32,
+    sa: &Sa,
+    frame: &[u8],
+    key: Option<FlowKey>,
+) -> Option<Form> {
     let from = From::Sa(sa.number);
     if key.is_some_and(|key| known.recall(changes, &key, from).is_some()) {
-        return true;
+        return Some(Form::Clear);
     }
-    let allowed = is_allowed(&known.spd, sa, frame);
-    if let Some(key) = key.filter(|_| allowed) {
+    let form = allowed(&known.spd, sa, frame);
+    if let Some(key) = key.filter(|_| form == Some(Form::Clear)) {
         known.note(key, from, Way::Plain);
     }
-    allowed
+    form
 }
 
 /// The short form of the flow of a decrypted frame, if the policies say the same of all packets of the flow.
@@ -369,40 +403,43 @@ fn key(frame: &[u8]) -> Option<FlowKey> {
     FlowKey::of_frame(frame).filter(|key| !key.is_udp_with(NAT_T_PORT))
 }
 
-/// Whether a frame that `sa` has protected is one that the SA is for, and is protected as the policies
-/// demand.
-fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
-    let Some((ip, flow)) = read(frame) else {
-        return false;
-    };
-    if !sa.takes(&flow) || is_ipsec(frame, &ip, &flow) {
-        return false;
+/// What a frame that `sa` has protected is, if the SA is for it, and it is protected as the policies demand.
+fn allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> Option<Form> {
+    let (ip, flow) = read(frame)?;
+    if !sa.takes(&flow) {
+        return None;
     }
-    match spd.inbound.find(&flow) {
-        Found::Policy(policy) => match &policy.action {
-            Action::Protect(template) => template.takes_in(sa),
-            Action::Hole | Action::Block => false,
-        },
-        Found::None | Found::Unclear => false,
+    let form = form(&spd.sas, frame, &ip, &flow)?;
+    let Found::Policy(policy) = spd.inbound.find(&flow) else {
+        return None;
+    };
+    match &policy.action {
+        Action::Protect(template) => template.takes_in(sa).then_some(form),
+        Action::Hole | Action::Block => None,
     }
 }
 
-/// Whether a decrypted packet is protected once more, or may be. Because of the mark the stack would take what
-/// is inside for decrypted, too (X92).
-fn is_ipsec(frame: &[u8], ip: &Ip, flow: &Flow) -> bool {
-    match flow.protocol {
-        Some(IPPROTO_UDP) => {}
-        Some(protocol) => return matches!(protocol, IPPROTO_ESP | IPPROTO_AH | IPPROTO_COMP),
-        None => return true,
+/// What a decrypted packet is; `None` if it is protected once more, or may be, in a way that the stack cannot be
+/// told of. Marked as decrypted, such a packet would be taken for clear (X92).
+fn form(sas: &Sas, frame: &[u8], ip: &Ip, flow: &Flow) -> Option<Form> {
+    match flow.protocol? {
+        IPPROTO_UDP => {}
+        // As in clear, the stack must not decrypt for SAs whose windows stand still.
+        IPPROTO_ESP if flow.fragment == Fragment::No => {
+            return (!is_unprocessed(sas, frame, ip, &flow.dst)).then_some(Form::Esp);
+        }
+        IPPROTO_ESP | IPPROTO_AH | IPPROTO_COMP => return None,
+        _ => return Some(Form::Clear),
     }
     let Seen::Ports(ports) = flow.ports else {
-        return false;
+        return Some(Form::Clear);
     };
     // A marker of zeros says that it is IKE (RFC 3948, section 2.2), and a keepalive is shorter.
     let marker = Upper::find(frame, ip)
         .and_then(|upper| be32(frame, upper.at.checked_add(UDP_HLEN)?))
         .unwrap_or(0);
-    [ports.src, ports.dst].contains(&NAT_T_PORT) && marker != 0
+    let is_esp = [ports.src, ports.dst].contains(&NAT_T_PORT) && marker != 0;
+    (!is_esp).then_some(Form::Clear)
 }
 
 /// Why a packet that the NIC has not decrypted must be dropped.

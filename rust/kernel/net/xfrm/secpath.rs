@@ -174,11 +174,42 @@ impl RxSkb {
     /// `ENOMEM`; the caller must then drop the packet, because it may be decrypted (X63).
     pub fn set_rx_offload(&mut self, state: ARef<State>, status: RxStatus) -> Result {
         let flags = status.flags(state.is_tunnel());
+        let sp = self.push_rx_state(state)?;
+        // SAFETY: The skb's secpath, which no other skb shares.
+        unsafe { (*sp.as_ptr()).olen = (*sp.as_ptr()).olen.wrapping_add(1) };
         // SAFETY: The skb is valid and ours alone.
-        let sp = unsafe { bindings::secpath_set(self.as_raw()) };
-        if sp.is_null() {
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
+        if xo.is_null() {
+            // The secpath has states without offload data.
             return Err(ENOMEM);
         }
+        // SAFETY: Not null, so it is in the secpath that no other skb shares.
+        unsafe {
+            (*xo).flags = bindings::CRYPTO_DONE;
+            (*xo).status = flags;
+        }
+        Ok(())
+    }
+
+    /// Notes that the packet came under `state`, as software does: the stack asks its policies for it, and
+    /// decrypts what is ESP in it. So for ESP in a packet that the device has decrypted under packet offload,
+    /// of which [`Self::set_rx_offload`] would say that it is clear (X92). Receive offload forgets such a note:
+    /// the packet must not go through it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the caller must then drop the packet.
+    pub fn set_rx_state(&mut self, state: ARef<State>) -> Result {
+        self.push_rx_state(state).map(|_| ())
+    }
+
+    /// Puts a state on top of the packet's secpath, which no other skb then shares.
+    fn push_rx_state(&mut self, state: ARef<State>) -> Result<NonNull<bindings::sec_path>> {
+        // SAFETY: The skb is valid and ours alone.
+        let sp = unsafe { bindings::secpath_set(self.as_raw()) };
+        let Some(path) = NonNull::new(sp) else {
+            return Err(ENOMEM);
+        };
         // SAFETY: Not null, so `secpath_set()` has made a secpath that no other skb shares.
         let len = usize::from(unsafe { (*sp).len });
         if len >= bindings::XFRM_MAX_DEPTH as usize {
@@ -192,20 +223,8 @@ impl RxSkb {
         unsafe {
             (*sp).xvec[len] = ARef::into_raw(state).cast().as_ptr();
             (*sp).len = (*sp).len.wrapping_add(1);
-            (*sp).olen = (*sp).olen.wrapping_add(1);
         }
-        // SAFETY: The skb is valid and ours alone.
-        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
-        if xo.is_null() {
-            // The secpath has states without offload data.
-            return Err(ENOMEM);
-        }
-        // SAFETY: Not null, so it is in the secpath that no other skb shares.
-        unsafe {
-            (*xo).flags = bindings::CRYPTO_DONE;
-            (*xo).status = flags;
-        }
-        Ok(())
+        Ok(path)
     }
 
     /// The mark of [`Self::set_rx_offload`], to be shared; `None` without one.

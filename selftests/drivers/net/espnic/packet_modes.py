@@ -16,6 +16,7 @@ from ksft.packet import IPV4_IN_ESP, IPV6_IN_ESP, MESSAGE, REQID, SMALL  # noqa:
 OTHER_PORT = 4501
 IPV6_XFRM_POLICY = 35
 NO_OPERATIONS = bytes([1, 1, 1, 0])
+PROTO_AH = 51
 PADDING = bytes([1, 4, 0, 0, 0, 0])  # an option of IPv6 that fills six bytes
 MORE_FRAGMENTS = 0x2000
 NO_NEXT_HEADER = 59
@@ -352,22 +353,46 @@ def newest(cfg):
 
 
 def nested(cfg):
-    """ESP inside ESP, directly and in UDP, does not reach the stack, which would take it for
-    decrypted; IKE on the same port does."""
+    """AH, ESP in UDP, and ESP of an SA of packet offload inside ESP do not reach the stack, which
+    would take them for decrypted, or keeps no window for them; IKE on the same port does."""
     flow = packet.tunnel(cfg, 4, 4)
     packet.protect(cfg, flow)
+    other = xfrm.Flow(flow.dut_inner, flow.peer_inner, reqid=REQID + 1).in_
+    cfg.dut.ip(other.add(packet.offload(cfg, "in")))
     injector, watch = forge.Injector(cfg), cfg.watch()
     inner = bytes([0, 0, 0x12, 0x34]) + bytes(60)
     ike = bytes(64)
-    contents = [(PROTO_ESP, inner), (PROTO_UDP, forge.udp(4500, 4500, inner)),
+    known = other.spi.to_bytes(4, "big") + bytes(60)
+    contents = [(PROTO_ESP, known), (PROTO_AH, inner), (PROTO_UDP, forge.udp(4500, 4500, inner)),
                 (PROTO_UDP, forge.udp(4500, 4500, ike))]
     for number, (protocol, content) in enumerate(contents, 1):
         datagram = forge.ip(flow.peer_inner, flow.dut_inner, protocol, content)
         injector.esp(flow.in_, forge.Esp(datagram, IPV4_IN_ESP), number)
     watch.stop()
     watch.expect_counters({"ipsec_packet_rx_packets": 1})
-    packet.only(watch, rx_drop_policy=2)
+    packet.only(watch, rx_drop_policy=3)
     ktap.equal(watch.dut_errors, {}, "XFRM errors")
+
+
+def nested_in_software(cfg):
+    """ESP of an SA without offload inside ESP of the NIC: the stack decrypts what the NIC has
+    decrypted, asks its policies for it, and takes it once."""
+    flow = packet.tunnel(cfg, 4, 4)
+    packet.protect(cfg, flow)
+    inner = xfrm.Flow(flow.dut_inner, flow.peer_inner, reqid=REQID + 1).in_
+    cfg.dut.ip(inner.add("replay-window 32"))
+    link, injector = packet.link(cfg, flow, outbound=False), forge.Injector(cfg)
+    ends = flow.peer_inner, flow.dut_inner
+    watch = cfg.watch()
+    for number, again in enumerate((1, 2, 1, 3), 1):
+        text = forge.Esp(forge.udp(1000, link.port, b"%d" % again, ends))
+        nested_one = forge.ip(*ends, PROTO_ESP, text.seal(inner, again))
+        injector.esp(flow.in_, forge.Esp(nested_one, IPV4_IN_ESP), number)
+    ktap.equal([link.receive() for _ in range(3)], [b"1", b"2", b"3"], "datagrams")
+    watch.stop()
+    watch.expect_counters({"ipsec_packet_rx_packets": 4})
+    packet.only(watch)
+    ktap.equal(watch.dut_errors, {"XfrmInStateSeqError": 1}, "XFRM errors")
 
 
 def rekeyed_in_stream(cfg):
@@ -393,7 +418,7 @@ CASES = [udp_tunnel, udp_transport, udp_tunnel_6, udp_transport_6, udp_ports, ud
          udp_new_source,
          udp_other_socket, udp_ike, options_sent, options_received, inner_fragments,
          outer_fragments, unusual, malformed, selector_inbound, selectors_outbound, any_inner,
-         newest, nested, rekeyed_in_stream]
+         newest, nested, nested_in_software, rekeyed_in_stream]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

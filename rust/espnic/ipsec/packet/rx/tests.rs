@@ -22,9 +22,10 @@ use super::{
     },
     admit,
     admits,
-    is_allowed,
+    allowed,
     is_processed,
     Counters,
+    Form,
     Last,
     Refusal,
     Run,
@@ -119,6 +120,10 @@ fn spd_for(protocol: u8, action: Option<Action>, sa: &Arc<Sa>) -> Result<Spd> {
         sas: Arc::new(Sas::new(KVVec::new(), sas)?, GFP_KERNEL)?,
         ..Spd::empty()?
     })
+}
+
+fn is_allowed(spd: &Spd, sa: &Sa, frame: &[u8]) -> bool {
+    allowed(spd, sa, frame) == Some(Form::Clear)
 }
 
 #[kunit_tests(espnic_ipsec_packet_rx)]
@@ -297,9 +302,15 @@ mod cases {
             },
         )?;
         assert!(!is_allowed(&spd(protect(7), &only_tcp)?, &only_tcp, &udp));
-        // ESP inside, also in UDP; IKE is not.
+        // ESP inside is the stack's, but not that of an SA of packet offload, a fragment, AH, or in UDP; IKE is
+        // no ESP.
         let inner = |protocol| Ok::<_, Error>(spd_for(protocol, protect(7), &any)?);
-        assert!(!is_allowed(&inner(50)?, &any, &frame(50, 0, ESP)));
+        let other = frame(50, 0, [9; 12]);
+        assert_eq!(allowed(&inner(50)?, &any, &other), Some(Form::Esp));
+        assert_eq!(allowed(&inner(17)?, &any, &other), None);
+        for esp in [frame(50, 0, ESP), frame(50, 0x20, [9; 12])] {
+            assert_eq!(allowed(&inner(50)?, &any, &esp), None);
+        }
         assert!(!is_allowed(&inner(51)?, &any, &frame(51, 0, ESP)));
         assert!(!is_allowed(&inner(17)?, &any, &frame(17, 0, UDP_ESP)));
         let mut ike = UDP_ESP;
