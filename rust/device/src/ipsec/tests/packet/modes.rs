@@ -199,3 +199,17 @@ fn transport_mode_in_udp_does_not_ask_for_the_checksum() {
         );
     }
 }
+
+/// A NAT changes nothing inside a tunnel, and only TCP and UDP have the addresses in their checksums.
+#[test]
+fn other_packets_in_udp_have_no_valid_checksum() {
+    let (_, _, mut wrong) = udp(false, b"wrong checksum");
+    wrong[IP + 20 + 6] ^= 0x55;
+    let path = Path::Transport { v6: false };
+    for (path, clear) in [(OVER_V4, wrong), (path, ip(false, 1, &[8; 16]))] {
+        let (outbound, inbound) = (sa(OBJ_OUTB_SA, path), sa(OBJ_INB_SA, path));
+        let (a, b) = connect(&in_udp(outbound), &in_udp(inbound));
+        let (hdr, plain) = by_rule(&b, &one(&a, &plain_hdr(), &clear));
+        assert_eq!((hdr.has(hdr::F_DATA_VALID), plain), (false, clear));
+    }
+}

@@ -87,6 +87,7 @@ fn what_fails_is_delivered_as_it_came_on_request() {
         assert_eq!(frame, wire);
         assert_eq!(hdr.net.flags, F_SECURITY | F_SECURITY_ERR | F_X_SEC);
         assert_eq!(hdr.out.resource_id.get(), 2);
+        assert_eq!(usize::from(hdr.sec.esp_offset.get()), testing::ESP);
         hdr.sec.sec_status
     };
     let wire = next(&a);
@@ -102,6 +103,24 @@ fn what_fails_is_delivered_as_it_came_on_request() {
     assert_eq!(status_of(&short), hdr::SEC_LENGTH);
     assert_eq!(status_of(&sealed(3, b"no packet", 4)), hdr::SEC_FORMAT);
     assert_eq!(counter(&b, "ipsec_rx_dropped"), 0);
+    // Dummy packets are for nobody.
+    let dummy = sealed(4, b"nothing at all", 59);
+    assert_eq!(by_rule(&b, &dummy), (NetHdr48::default(), vec![]));
+}
+
+/// Also with ESN, where the high half is authenticated: what is wrong inside is encrypted again.
+#[test]
+fn what_was_decrypted_in_vain_is_as_it_came() {
+    let path = Path::Transport { v6: false };
+    let start = |object| behind(with_esn(object), 3 * WRAP);
+    let mut inbound = start(sa(OBJ_INB_SA, OVER_V4));
+    inbound.tail.dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+    set_flags(&mut inbound, super::super::wire::TAIL_DELIVER_ERR, 0);
+    let (a, b) = connect(&start(sa(OBJ_OUTB_SA, path)), &inbound);
+    let wire = next(&a);
+    // It is no tunnel.
+    let (hdr, frame) = by_rule(&b, &wire);
+    assert_eq!((hdr.sec.sec_status, frame), (hdr::SEC_FORMAT, wire));
 }
 
 /// An authentic ESP packet with this number, content and next header.

@@ -58,6 +58,35 @@ fn counters_and_window_are_readable_at_any_time() {
     );
 }
 
+/// What is too short, and what comes after a hard limit, in either direction.
+#[test]
+fn what_is_refused_for_its_form_or_a_limit_is_counted() {
+    let limited = |mut object: SaObject| {
+        add_option(&mut object, cap::OPT_SA_LIFETIME);
+        object.base.packets_hard_limit = 2.into();
+        object
+    };
+    let outbound = limited(sa(OBJ_OUTB_SA, OVER_V4));
+    let (a, b) = connect(&outbound, &limited(sa(OBJ_INB_SA, OVER_V4)));
+    let wires = [next(&a), next(&a)];
+    let (hdr, clear, _) = udp(false, b"beyond");
+    for _ in 0..3 {
+        assert_eq!(transmit(&a, &hdr, &clear), Err(TxDrop::Limit));
+    }
+    let (sent, _) = state(&a, OBJ_OUTB_STATE, 1);
+    assert_eq!((sent.packets.get(), sent.limit_drop.get()), (2, 3));
+    let mut short = wires[0].clone();
+    short.truncate(short.len() - 1);
+    short[17] -= 1;
+    testing::correct(&mut short);
+    assert!(!passes(&b, &short));
+    assert!(wires.iter().all(|wire| passes(&b, wire)));
+    assert!(!passes(&b, &wires[0]));
+    let (seen, _) = state(&b, OBJ_INB_STATE, 2);
+    let refused = [seen.auth_fail, seen.format_fail, seen.limit_drop];
+    assert_eq!(refused.map(|count| count.get()), [0, 1, 1]);
+}
+
 /// What was read goes into a new object, on the same NIC or another one.
 #[test]
 fn a_window_can_be_taken_over() {
