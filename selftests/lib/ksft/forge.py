@@ -78,9 +78,10 @@ def needed_padding(payload):
     return -(len(payload) + TRAILER_LEN) % ALIGNMENT
 
 
-def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT, options=b"", tos=0):
+def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT, options=b"", tos=0, damage=0):
     """An IP packet, with options (IPv6: hop by hop) and a byte of DSCP and ECN if told so; IPv4
-    with the flags and offset of a fragment, if told so."""
+    with the flags and offset of a fragment, and with these bits of the checksum wrong, if told
+    so."""
     ends = _address(src) + _address(dst)
     if ":" in dst:
         if options:
@@ -90,7 +91,7 @@ def ip(src, dst, proto, payload, fragment=DONT_FRAGMENT, options=b"", tos=0):
     words = struct.pack("!BBHHHBB", 0x45 + len(options) // 4, tos, 20 + len(options) + len(payload),
                         IDENT, fragment, TTL, proto)
     total = traffic.checksum(words + b"\0\0" + ends + options)
-    return words + struct.pack("!H", total) + ends + options + payload
+    return words + struct.pack("!H", total ^ damage) + ends + options + payload
 
 
 class Injector:

@@ -286,7 +286,12 @@ class Target:
     def inner(self, data=MESSAGE, src=None, **kwargs):
         """A packet for the socket."""
         ends = src or self.flow.peer_inner, self.flow.dut_inner
-        return forge.ip(*ends, PROTO_UDP, forge.udp(1000, self.link.port, data, ends), **kwargs)
+        return forge.ip(*ends, PROTO_UDP, self.datagram(data, src), **kwargs)
+
+    def datagram(self, data=MESSAGE, src=None):
+        """What is behind the IP header of such a packet."""
+        ends = src or self.flow.peer_inner, self.flow.dut_inner
+        return forge.udp(1000, self.link.port, data, ends)
 
     def send(self, inner, next_header=None, number=None, sa=None, **kwargs):
         """ESP with this in it, under the next number and the flow's SA if none is given."""

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, forge, ktap, packet, xfrm  # noqa: E402
+from ksft import env, esp, forge, ktap, packet, xfrm  # noqa: E402
 from ksft.frames import PROTO_UDP  # noqa: E402
 
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
@@ -205,9 +205,29 @@ def dscp_copied(cfg):
         _ecn(cfg, inner, outer, "flag noecn decap-dscp", lambda inside, _: 0xB8 | inside)
 
 
+def wrong_checksum(cfg):
+    """A wrong checksum in the outer header, which the ICV does not cover: nobody gets the packet,
+    also not with a header that is right again."""
+    flows = [(packet.tunnel(cfg, 4, 4), packet.Target.inner, None),
+             (esp.direct(outer=4, reqid=packet.REQID), packet.Target.datagram, PROTO_UDP)]
+    for flow, content, next_header in flows:
+        ktap.diag(flow.name)
+        target = packet.Target(cfg, flow)
+        inner = content(target)
+        watch = cfg.watch()
+        target.send(inner, next_header, damage=0x10)
+        ktap.equal(target.received(), None, "a packet with a wrong checksum")
+        target.send(inner, next_header)
+        ktap.equal(target.received(), 0, "the sound packet behind it")
+        packet.only(watch.stop())
+        watch.expect_counters({"ipsec_packet_rx_packets": 1})
+        if cfg.control:
+            ktap.equal(watch.nic.get("ipsec_rx_header_fail", 0), 1, "NIC's ipsec_rx_header_fail")
+
+
 CASES = [outer_4_in_4, outer_6_in_4, outer_4_in_6, outer_6_in_6, without_dscp, without_ecn,
          without_df, without_all, congestion, ecn_combined, ecn_combined_6, ecn_ignored,
-         dscp_copied]
+         dscp_copied, wrong_checksum]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
