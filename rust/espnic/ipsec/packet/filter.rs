@@ -134,7 +134,7 @@ pub(in crate::ipsec) fn is_possible(
         && limits.classifiers.get() >= rules
         && limits.rules.get() >= rules
         && limits.rules_per_group.get() >= rules
-        && limits.last_rule_priority > 0
+        && limits.last_rule_priority >= RULES
         && limits.selectors_per_classifier >= SELECTORS
         && kinds.iter().all(|&kind| selectors.get(kind).is_some())
         && actions.has(Action::Ipsec)
@@ -195,7 +195,8 @@ fn rule(number: u8, room: &mut [u8]) -> Option<&[u8]> {
     let hdr = RuleHdr {
         group_id: U32::new(GROUP),
         classifier_id: U32::new(number.into()),
-        rule_priority: 0,
+        // Each has its own (V104). Which is higher does not matter: no packet meets two of them.
+        rule_priority: number,
         key_length: u8::try_from(len).ok()?,
         action: Action::Ipsec as u8,
         ..RuleHdr::default()

@@ -35,7 +35,7 @@ fn limits() -> Limits {
         classifiers: U32::new(4),
         rules: U32::new(4),
         rules_per_group: U32::new(4),
-        last_rule_priority: 1,
+        last_rule_priority: 4,
         selectors_per_classifier: 3,
         ..Limits::default()
     }
@@ -80,6 +80,8 @@ mod cases {
             let rule = Rule::parse(object, &frame, |_| false).map_err(|_| EINVAL)?;
             assert_eq!(rule.action, Action::Ipsec);
             assert_eq!((rule.group_id, rule.classifier_id), (0, number.into()));
+            // V104: none has that of another.
+            assert_eq!(rule.priority, number);
         }
         Ok(())
     }
@@ -129,7 +131,7 @@ mod cases {
                 ..limits()
             },
             Limits {
-                last_rule_priority: 0,
+                last_rule_priority: 3,
                 ..limits()
             },
             Limits {
