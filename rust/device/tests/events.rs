@@ -11,8 +11,9 @@ use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_wire::event::{queue_index, Event, Kind};
 use espnic_wire::feature::{self, mask};
-use espnic_wire::sa::OBJ_OUTB_SA;
+use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use support::driver::{self, Driver, CTRL, EVENT, RX, TX, WRITE};
+use support::misbehaviour::{made, misbehave};
 use support::{config, pump, Rig};
 use zerocopy::IntoBytes;
 
@@ -176,4 +177,47 @@ fn a_driver_without_the_queue_is_left_alone() {
         pump(driver.nic());
         assert_eq!(driver.status() & status::DEVICE_NEEDS_RESET, 0);
     }
+}
+
+/// Each misbehaviour changes one record, and the next one is right.
+#[test]
+fn wrong_events_on_request() {
+    let mut driver = started();
+    let wrong: [(&str, fn(&mut Event)); 4] = [
+        ("sa-id", |event| event.id = (!7).into()),
+        ("direction", |event| event.res_type = OBJ_INB_SA.into()),
+        ("hard", |event| event.kind = (Kind::HardLimit as u16).into()),
+        ("moved", |event| {
+            event.kind = (Kind::NatMapping as u16).into()
+        }),
+    ];
+    let soft = Event {
+        kind: (Kind::SoftLimit as u16).into(),
+        ..event(7)
+    };
+    for (what, change) in wrong {
+        misbehave(&driver, &format!("event {what} 1"));
+        let mut spoiled = soft;
+        change(&mut spoiled);
+        for expected in [spoiled, soft] {
+            let at = post(&mut driver, EVENT, 32);
+            driver.nic().ipsec.events.push(soft);
+            driver.kick(EVENT);
+            assert!(driver.next_used(EVENT).is_some());
+            assert_eq!(driver.get(at, 32), expected.as_bytes(), "{what}");
+        }
+        assert_eq!(made(&driver, &format!("event {what}")), 1);
+    }
+    misbehave(&driver, "event again 3");
+    push(&driver, 7);
+    for _ in 0..6 {
+        post(&mut driver, EVENT, 32);
+    }
+    driver.kick(EVENT);
+    let count = (0..6).filter(|_| driver.next_used(EVENT).is_some()).count();
+    assert_eq!((count, made(&driver, "event again")), (4, 3));
+    misbehave(&driver, "event short 1");
+    push(&driver, 7);
+    driver.kick(EVENT);
+    assert_eq!(driver.next_used(EVENT).map(|(_, len)| len), Some(5));
 }

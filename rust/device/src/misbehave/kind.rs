@@ -30,6 +30,8 @@ words! {
         Tx = "tx",
         /// Control and administration queue.
         Ctrl = "ctrl",
+        /// Event queue.
+        Event = "event",
     }
 }
 
@@ -92,6 +94,16 @@ words! {
         OffsetOutside = "record offset-outside",
         /// A decrypted packet with its ESP header said to be four bytes behind where it is.
         OffsetInside = "record offset-inside",
+        /// An event names an SA that there is not.
+        EventId = "event sa-id",
+        /// An event names an SA of the other direction.
+        EventDirection = "event direction",
+        /// An event says that the hard limit is reached, whatever has happened.
+        EventHard = "event hard",
+        /// An event says that the peer has moved, which nobody has asked for.
+        EventMoved = "event moved",
+        /// An event comes once more.
+        EventAgain = "event again",
         /// After the driver's reset used indices move on, and interrupts come.
         Interrupts = "reset interrupts",
     }

@@ -6,8 +6,8 @@ use super::kind::{Deed, Kind, Queue, Used, NO_DEVICE_CONFIG};
 use crate::words::number;
 
 /// The forms of requests, one per line.
-pub const FORMS: [&str; 11] = [
-    "misbehave rx|tx|ctrl id-out-of-range|id-not-given|too-long|huge|empty|short|twice COUNT",
+pub const FORMS: [&str; 12] = [
+    "misbehave rx|tx|ctrl|event id-out-of-range|id-not-given|too-long|huge|empty|short|twice COUNT",
     "misbehave tx stall|silent COUNT",
     "misbehave rx num-buffers COUNT",
     "misbehave ctrl late MS COUNT",
@@ -17,6 +17,7 @@ pub const FORMS: [&str; 11] = [
     "misbehave sa limits|refuse-create|refuse-destroy COUNT",
     "misbehave filter refuse-create COUNT",
     "misbehave record sa-id|generation|spi|address|offset-outside|offset-inside COUNT",
+    "misbehave event sa-id|direction|hard|moved|again COUNT",
     "misbehave reset interrupts COUNT",
 ];
 

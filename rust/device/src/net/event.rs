@@ -2,14 +2,16 @@
 
 //! The event queue of the extension: what happens to SAs, one record in each of the driver's buffers.
 
-use espnic_wire::event::{queue_index, Event};
+use espnic_wire::event::{queue_index, Event, Kind};
 use espnic_wire::feature;
+use espnic_wire::sa;
 use zerocopy::IntoBytes;
 
 use super::state::Device;
+use super::used;
 use super::BATCH;
-use crate::ipsec::Events;
 use crate::memory::GuestMap;
+use crate::misbehave::{Deed, Misbehaviour, Queue};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
@@ -32,7 +34,7 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
         return Ok(false);
     };
     let mut chain = net.chains.pop().unwrap_or_default();
-    let count = drain(&nic.ipsec.events, queue, &mem, &mut chain);
+    let count = drain(nic, queue, &mem, &mut chain);
     net.chains.push(chain);
     let count = count?;
     if queue.publish(&mem)? {
@@ -43,11 +45,12 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
 
 /// Writes up to a batch of events; returns how many.
 fn drain(
-    events: &Events,
+    nic: &Nic,
     queue: &mut VirtQueue,
     mem: &GuestMap,
     chain: &mut Chain,
 ) -> Result<usize, RingError> {
+    let events = &nic.ipsec.events;
     queue.disable_kicks(mem)?;
     let mut count = 0;
     while count < BATCH && !events.is_empty() {
@@ -64,13 +67,39 @@ fn drain(
         if chain.writable_len() < Event::LEN as u64 {
             return Err(RingError::Size);
         }
-        let Some(event) = events.pop() else {
+        let Some(mut event) = events.pop() else {
             queue.unpop(1);
             break;
         };
+        if nic.misbehaviour.active() {
+            if nic.misbehaviour.takes(Deed::EventAgain) {
+                events.push(event);
+            }
+            spoil(&nic.misbehaviour, &mut event);
+        }
         chain.write(mem, 0, event.as_bytes())?;
-        queue.push_used(mem, chain.head(), Event::LEN as u32)?;
+        used::give_back(nic, Queue::Event, queue, mem, chain, Event::LEN as u32)?;
         count += 1;
     }
     Ok(count)
+}
+
+/// Applies the misbehaviours that are due.
+fn spoil(misbehaviour: &Misbehaviour, event: &mut Event) {
+    if misbehaviour.takes(Deed::EventId) {
+        event.id = (!event.id.get()).into();
+    }
+    if misbehaviour.takes(Deed::EventDirection) {
+        event.res_type = match event.res_type.get() {
+            sa::OBJ_OUTB_SA => sa::OBJ_INB_SA,
+            _ => sa::OBJ_OUTB_SA,
+        }
+        .into();
+    }
+    if misbehaviour.takes(Deed::EventHard) {
+        event.kind = (Kind::HardLimit as u16).into();
+    }
+    if misbehaviour.takes(Deed::EventMoved) {
+        event.kind = (Kind::NatMapping as u16).into();
+    }
 }
