@@ -20,14 +20,16 @@ use super::{
             Spd, //
         }, //
     },
-    admit,
     admits,
-    allowed,
     is_processed,
+    verdict::{
+        admit,
+        allowed,
+        Form,
+        Refusal, //
+    },
     Counters,
-    Form,
     Last,
-    Refusal,
     Run,
     View, //
 };
