@@ -278,10 +278,11 @@ mod cases {
         };
         let mut allow = |protocol| last.allow(&database, &mut run.view, &renew, &long(protocol));
         for protocol in [17, 17, 17, 6, 17, 17, 17] {
-            assert_eq!(allow(protocol), Some(protocol == 17));
+            let form = (protocol == 17).then_some(Form::Clear);
+            assert_eq!(allow(protocol), Some(form));
         }
         database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
-        assert_eq!(allow(17), Some(false));
+        assert_eq!(allow(17), Some(None));
         Ok(())
     }
 

@@ -10,8 +10,7 @@ use super::{
                 of,
                 transport, //
             },
-            Action,
-            Policy, //
+            Action, //
         },
         sa::{
             Parameters,
