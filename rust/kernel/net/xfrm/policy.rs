@@ -315,6 +315,7 @@ impl Policy {
 /// # Examples
 ///
 /// ```
+/// use kernel::sync::Arc;
 /// use kernel_net::net::{
 ///     netdevice::Device,
 ///     netlink::ExtAck,
