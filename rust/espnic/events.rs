@@ -2,9 +2,9 @@
 
 //! The event queue: what the NIC says of SAs without being asked.
 //!
-//! A record is only a hint. It names an SA, whose state the work then reads, as it also does from time to
+//! Most records are only hints. They name an SA, whose state the work then reads, as it also does from time to
 //! time: so a wrong record, or one too many, costs no more than a command, and one that is lost no more than
-//! time. The buffers are handed back at once, and a NIC that fills all of them has to pause.
+//! time. What a record says of a peer behind a NAT goes to the key managers, which check it by means of their own. The buffers are handed back at once, and a NIC that fills all of them has to pause.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -13,7 +13,8 @@ use crate::counters::counters;
 use espnic_wire::{
     event::{
         Event,
-        Kind, //
+        Kind,
+        Mapping, //
     },
     sa, //
 };
@@ -41,8 +42,10 @@ const BUFFERS: usize = 64;
 pub(crate) const PAUSE_MS: u32 = 10;
 
 /// The kinds of events that the driver wants to hear of, for an SA object.
-pub(crate) const MASK: u64 =
-    Kind::SoftLimit.mask() | Kind::HardLimit.mask() | Kind::Overflow.mask();
+pub(crate) const MASK: u64 = Kind::SoftLimit.mask()
+    | Kind::HardLimit.mask()
+    | Kind::Overflow.mask()
+    | Kind::NatMapping.mask();
 
 counters! {
     /// What came through the event queue.
@@ -68,10 +71,12 @@ pub(crate) struct Events {
 }
 
 /// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
     /// The SA object with this id.
     Sa(Direction, u32),
+    /// The peer of an inbound SA.
+    Peer(Mapping),
     /// Any SA: records were lost.
     All,
 }
@@ -108,9 +113,9 @@ impl Events {
         }
     }
 
-    /// Calls `act` for the SA of each record that has come, up to a number; true if there may be more,
+    /// Calls `act` for what each record that has come is about, up to a number; true if there may be more,
     /// which are to be looked at after [`PAUSE_MS`]. Sleeps if `act` does.
-    pub(crate) fn drain(&self, mut act: impl FnMut(Direction, u32)) -> bool {
+    pub(crate) fn drain(&self, mut act: impl FnMut(Subject)) -> bool {
         for _ in 0..BUFFERS {
             let Some(buffer) = self.take() else {
                 return self.rearm();
@@ -119,13 +124,13 @@ impl Events {
             // At once, because `act` may take long.
             self.post(buffer);
             match subject {
-                Some(Subject::Sa(direction, id)) => {
-                    self.counters.taken.add(1);
-                    act(direction, id);
-                }
                 Some(Subject::All) => {
                     self.counters.lost.add(1);
                     self.set_lost();
+                }
+                Some(subject) => {
+                    self.counters.taken.add(1);
+                    act(subject);
                 }
                 None => self.counters.malformed.add(1),
             }
@@ -193,6 +198,11 @@ fn subject(record: &[u8]) -> Option<Subject> {
     let event = Event::read(record).ok()?;
     match Kind::of(event.kind.get())? {
         Kind::Lost => return Some(Subject::All),
+        Kind::NatMapping => {
+            let mapping = Mapping::of(&event)?;
+            let is_inbound = mapping.res_type.get() == sa::OBJ_INB_SA;
+            return is_inbound.then_some(Subject::Peer(mapping));
+        }
         kind if !kind.is_in(MASK) => return None,
         _ => {}
     }

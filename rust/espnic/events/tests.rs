@@ -37,7 +37,20 @@ mod cases {
             let inbound = Some(Subject::Sa(Direction::In, u32::MAX));
             assert_eq!(subject(&record(kind, 0x0204, u32::MAX)), inbound);
         }
-        assert_eq!(MASK, 0b1110);
+        assert_eq!(MASK, 0b1_1110);
+    }
+
+    #[test]
+    fn a_peer_that_has_moved() -> Result {
+        let mut bytes = record(4, 0x0204, 9);
+        bytes[8..12].copy_from_slice(&[192, 0, 2, 7]);
+        bytes[24..27].copy_from_slice(&[0x94, 0x11, 4]);
+        let Some(Subject::Peer(peer)) = subject(&bytes) else {
+            return Err(EINVAL);
+        };
+        assert_eq!((peer.id.get(), peer.port.get(), peer.family), (9, 4500, 4));
+        assert_eq!(peer.src[..4], [192, 0, 2, 7]);
+        Ok(())
     }
 
     #[test]
@@ -47,7 +60,7 @@ mod cases {
 
     #[test]
     fn nonsense_says_nothing() {
-        // Kinds that do not exist, and one that was not asked for.
+        // Kinds that do not exist, and a peer of an outbound SA.
         for kind in [0, 4, 6, 255] {
             assert_eq!(subject(&record(kind, 0x0203, 1)), None);
         }
@@ -65,7 +78,7 @@ mod cases {
         let events = KBox::pin_init(Events::new(None), GFP_KERNEL)?;
         events.fill()?;
         events.interrupt();
-        assert!(!events.drain(|_, _| assert!(false)));
+        assert!(!events.drain(|_| assert!(false)));
         assert!(!events.take_lost());
         Ok(())
     }

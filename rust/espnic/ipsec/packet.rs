@@ -12,6 +12,7 @@ pub(super) mod counted;
 pub(super) mod database;
 pub(super) mod filter;
 pub(crate) mod known;
+mod mapping;
 pub(super) mod object;
 pub(crate) mod own;
 pub(crate) mod policy;

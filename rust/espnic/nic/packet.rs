@@ -5,7 +5,10 @@
 
 use super::Nic;
 use crate::{
-    events,
+    events::{
+        self,
+        Subject, //
+    },
     ipsec::packet::{
         self,
         known::Known,
@@ -45,10 +48,15 @@ impl Nic {
         }
     }
 
-    /// Reads what the NIC has counted for SAs of which it says that something has happened. Sleeps.
+    /// Reads what the NIC has counted for SAs of which it says that something has happened, and tells of peers
+    /// that have moved. Sleeps.
     pub(crate) fn follow_events(&self, dev: &Device<Self>) {
-        let read = |direction, id| self.ipsec.read_named(&self.control, direction, id);
-        if self.events.drain(read) {
+        let follow = |subject| match subject {
+            Subject::Sa(direction, id) => self.ipsec.read_named(&self.control, direction, id),
+            Subject::Peer(mapping) => self.ipsec.report_mapping(&mapping),
+            Subject::All => {}
+        };
+        if self.events.drain(follow) {
             dev.schedule_work_in(events::PAUSE_MS);
         }
     }

@@ -23,6 +23,7 @@ NLMSG_ERROR, NLMSGERR_ATTR_MSG = 2, 1
 XFRM_MSG_NEWSA, XFRM_MSG_DELSA, XFRM_MSG_NEWAE = 0x10, 0x11, 0x1E
 XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRM_MSG_MIGRATE = 0x17, 0x18, 0x21
 XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_SA, XFRMNLGRP_AEVENTS = 1, 2, 3, 5
+XFRMNLGRP_MAPPING = 8
 # Where the SPI is, and where the attributes begin: xfrm_usersa_info, _usersa_id, _aevent_id.
 MESSAGES = {XFRM_MSG_NEWSA: (72, 224), XFRM_MSG_DELSA: (16, 24), XFRM_MSG_NEWAE: (16, 48)}
 NETLINK_AUDIT, AUDIT_NLGRP_READLOG = 9, 1
@@ -203,6 +204,13 @@ class Monitor:
             spi = struct.unpack_from("!I", body, spi_at)[0]
             found.append((kind, spi, _attributes(body[size:])))
 
+    def _body(self):
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return None
+        return data[HEADER.size:]
+
 
 @dataclass(frozen=True)
 class Expiry:
@@ -231,12 +239,33 @@ class Expiries(Monitor):
             self._all.append(Expiry(spi, bool(body[self.HARD]), packets, size))
         return [one for one in self._all if (one.spi, one.hard) == (sa.spi, hard)]
 
-    def _body(self):
-        try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
+
+@dataclass(frozen=True)
+class Mapping:
+    """The stack says where the packets of an inbound SA come from now."""
+
+    spi: int
+    source: str
+    port: int
+
+
+class Mappings(Monitor):
+    """The notifications of peers behind a NAT that have moved."""
+
+    SOURCE, PORT = 44, 62  # new_saddr and new_sport in struct xfrm_user_mapping
+
+    def __init__(self, ns):
+        super().__init__(ns, XFRMNLGRP_MAPPING)
+
+    def next(self):
+        """The next one; None if there is none yet."""
+        body = self._body()
+        if body is None:
             return None
-        return data[HEADER.size:]
+        spi, family = struct.unpack_from("!I", body, 16)[0], struct.unpack_from("=H", body, 20)[0]
+        size = 4 if family == socket.AF_INET else 16
+        source = socket.inet_ntop(family, body[self.SOURCE:self.SOURCE + size])
+        return Mapping(spi, source, struct.unpack_from("!H", body, self.PORT)[0])
 
 
 class AuditLog:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, forge, ktap, netlink, packet, proc, traffic, xfrm  # noqa: E402
 from ksft.frames import PROTO_ESP, PROTO_FRAGMENT, PROTO_UDP  # noqa: E402
 from ksft.packet import IPV4_IN_ESP, IPV6_IN_ESP, MESSAGE, REQID, SMALL  # noqa: E402
 
@@ -127,11 +127,21 @@ def udp_ports_change(cfg):
 
 
 def udp_new_source(cfg):
-    """The peer's NAT takes another port meanwhile: what comes from there is still received."""
-    target = packet.Target(cfg, packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT))
-    for source in (xfrm.ENCAP_PORT, OTHER_PORT):
-        target.send(target.inner(), ports=(source, xfrm.ENCAP_PORT))
-        ktap.equal(target.received(), 0, f"datagram from port {source}")
+    """The peer's NAT takes another port meanwhile: what comes from there is still received, and the
+    key managers hear of it, as under software. They do not of a replayed packet."""
+    flow = packet.tunnel(cfg, 4, 4, encap=xfrm.ENCAP_PORT)
+    target, mappings = packet.Target(cfg, flow), netlink.Mappings(cfg.dut)
+    moved = netlink.Mapping(flow.in_.spi, env.PEER4, OTHER_PORT)
+
+    def send(source, **kwargs):
+        target.send(target.inner(), ports=(source, xfrm.ENCAP_PORT), **kwargs)
+        return target.received()
+    ktap.equal(send(xfrm.ENCAP_PORT), 0, f"datagram from port {xfrm.ENCAP_PORT}")
+    ktap.equal(mappings.next(), None, "mapping before")
+    ktap.equal(send(OTHER_PORT), 0, f"datagram from port {OTHER_PORT}")
+    ktap.equal(proc.wait_until(mappings.next, "a notification of the new port"), moved, "mapping")
+    ktap.equal(send(OTHER_PORT + 1, number=target.number), None, "replayed datagram")
+    ktap.equal(mappings.next(), None, "mapping after")
 
 
 def udp_other_socket(cfg):
