@@ -182,8 +182,9 @@ fn a_driver_without_the_queue_is_left_alone() {
 /// Each misbehaviour changes one record, and the next one is right.
 #[test]
 fn wrong_events_on_request() {
+    type Change = fn(&mut Event);
     let mut driver = started();
-    let wrong: [(&str, fn(&mut Event)); 4] = [
+    let wrong: [(&str, Change); 4] = [
         ("sa-id", |event| event.id = (!7).into()),
         ("direction", |event| event.res_type = OBJ_INB_SA.into()),
         ("hard", |event| event.kind = (Kind::HardLimit as u16).into()),
