@@ -325,8 +325,8 @@ impl Ipsec {
         Ok(data)
     }
 
-    /// Makes the NIC begin behind the numbers of the state of which `x` is a copy, if it is one, as a migration
-    /// makes it: those that the copy has are as old as the last reading.
+    /// Makes the NIC begin behind the numbers of the state of which `x` is a copy, if it is one, as a key manager
+    /// makes it that moves an SA: those that the copy has may be as old as the last reading.
     fn follow_copied(&self, x: &State, direction: Direction, checked: &mut Checked<'_>) {
         let (reqid, spi) = (x.reqid(), x.spi());
         match direction {
