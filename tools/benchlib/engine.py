@@ -6,10 +6,8 @@ espnic-bench-engine measures; this runs it, checks its answer and reports it.
 """
 
 import json
-import subprocess
 
-from vmlib import nic
-
+from . import program
 from .common import BenchError
 
 PROGRAM = "espnic-bench-engine"
@@ -67,16 +65,8 @@ def parse(text):
 
 def measure(deadline, milliseconds, sas):
     """Run the program; an Engine that says so if it was not built."""
-    program = nic.program().with_name(PROGRAM)
-    if not program.exists():
+    if not program.is_built(PROGRAM):
         return Engine(skipped=f"{PROGRAM} is not built")
     deadline.say(f"the NIC's engine, {sas} SAs")
-    seconds = min(START_SECONDS + milliseconds / 5, deadline.left())
-    try:
-        done = subprocess.run([program, "--json", "--time", str(milliseconds), "--sas", str(sas)],
-                              check=False, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired as error:
-        raise BenchError(f"{PROGRAM} did not end within {seconds:.0f} s") from error
-    if done.returncode:
-        raise BenchError(f"{PROGRAM} failed with status {done.returncode}:\n{done.stderr.strip()}")
-    return parse(done.stdout)
+    words = ["--json", "--time", str(milliseconds), "--sas", str(sas)]
+    return parse(program.run(PROGRAM, words, deadline, START_SECONDS + milliseconds / 5))

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from benchlib import common, engine, gateway, measure, profile, report, states
+from benchlib import common, engine, gateway, measure, nic, profile, program, report, states
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 MIB = measure.MIB
@@ -170,6 +170,51 @@ class Engine(unittest.TestCase):
         self.assertIsNone(skipped.memory_per_sa)
 
 
+class WholeNic(unittest.TestCase):
+    """The answer of espnic-bench-nic."""
+
+    ROW = {"name": "rings and copy TX 1448 B", "ns": 120.0, "copy_ns": 40.0, "target_ns": 120.0}
+
+    @staticmethod
+    def parse(*rows):
+        """An answer with these rows."""
+        return nic.parse(json.dumps({"crypto": "x", "batch": 64, "rows": rows}))
+
+    def test_figures(self):
+        """Met, missed, for the record."""
+        parsed = self.parse(self.ROW, {**self.ROW, "ns": 120.1}, {**self.ROW, "target_ns": None})
+        lines = parsed.text().splitlines()[-3:]
+        self.assertEqual([line.split("   ")[-1] for line in lines],
+                         ["<= 120 ns: met", "<= 120 ns: missed", "for the record"])
+        self.assertIn(" 3.0 ", lines[0])
+        self.assertEqual([row["reached"] for row in parsed.data()["rows"]], [True, False, None])
+
+    def test_wrong(self):
+        """No figures are no result."""
+        for text in ("", "[]", '{"rows": []}', '{"rows": [{"name": "a"}]}'):
+            with self.subTest(text=text), self.assertRaises(common.BenchError):
+                nic.parse(text)
+        with self.assertRaises(common.BenchError):
+            self.parse({**self.ROW, "copy_ns": None})
+
+    def test_skipped(self):
+        """A skip says why and has no figures."""
+        skipped = nic.Whole(skipped="it is not built")
+        self.assertIn("skipped, it is not built", skipped.text())
+        self.assertEqual(skipped.data(), {"skipped": "it is not built"})
+
+    def test_program(self):
+        """The program says what it has, and what is wrong."""
+        if not program.is_built(nic.PROGRAM):
+            self.skipTest(f"{nic.PROGRAM} is not built")
+        deadline = common.Deadline(60)
+        words = ["--json", "--time", "1", "--only", "rings and copy RX"]
+        parsed = nic.parse(program.run(nic.PROGRAM, words, deadline, 60))
+        self.assertEqual([row["target_ns"] for row in parsed.data()["rows"]], [None, 120])
+        with self.assertRaisesRegex(common.BenchError, "status 2"):
+            program.run(nic.PROGRAM, ["--bogus"], deadline, 60)
+
+
 class States(unittest.TestCase):
     """SAs in bulk."""
 
@@ -311,3 +356,4 @@ class Usage(unittest.TestCase):
                               capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 0)
         self.assertIn("--profile", done.stdout)
+        self.assertIn("nic: what a packet costs", done.stdout)

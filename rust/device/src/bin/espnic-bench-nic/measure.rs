@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The measurements. What is compared takes turns, a batch each; the median of all batches counts.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use espnic_device::crypto::Backend;
+use espnic_device::frames::Frames;
+use espnic_device::ipsec::{Ipsec, IpsecConfig};
+use espnic_device::net::NetConfig;
+use espnic_device::nic::Nic;
+use espnic_device::ports::{Attachment, Port, RxBacklog, Totals, Wakeup};
+use espnic_device::stats::PortStats;
+use espnic_device::testing;
+use espnic_device::virtio::chain::Chain;
+use espnic_device::virtio::error::RingError;
+use espnic_device::virtio::queue::VirtQueue;
+use espnic_device::worker::{process_step, Step};
+use espnic_wire::feature::{self, mask};
+use espnic_wire::hdr::{HdrLen, NetHdr48};
+
+use crate::guest::{Guest, RX, TX};
+use crate::memory::{Form, Memory, Shape};
+use crate::packets;
+
+/// Packets per batch, as the NIC takes them from a queue.
+pub const BATCH: u16 = 64;
+/// Packets that a large one becomes, and large ones per batch.
+const SEGMENTS: u16 = 40;
+const LARGE: u16 = 8;
+/// Length of a driver's buffer for a whole frame, and of one that several make up.
+const WHOLE: u32 = 1536;
+const PIECE: u32 = 512;
+/// The fragments of a large packet, as Linux has them.
+const PAGE: u32 = 4096;
+
+/// Nanoseconds per packet of a measurement, and of the bare copy of its bytes.
+pub type Times = [f64; 2];
+type Result<T> = std::result::Result<T, String>;
+/// Does a batch and says how long the measured part of it took.
+type Side<'a> = &'a mut dyn FnMut() -> Result<Duration>;
+
+/// What all measurements have in common.
+pub struct Plan {
+    pub backend: Backend,
+    pub time: Duration,
+}
+
+fn median(mut rounds: Vec<Duration>, packets: u16) -> f64 {
+    rounds.sort();
+    let middle = rounds.get(rounds.len() / 2).copied().unwrap_or_default();
+    middle.as_nanos() as f64 / f64::from(packets)
+}
+
+/// Lets both take turns until the time is over; a batch has this number of packets.
+fn compare(plan: &Plan, packets: u16, judged: Side<'_>, other: Side<'_>) -> Result<Times> {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    while start.elapsed() < plan.time || a.len() < 20 {
+        a.push(judged()?);
+        b.push(other()?);
+    }
+    Ok([median(a, packets), median(b, packets)])
+}
+
+/// Copies the bytes of a batch from guest memory into buffers or back.
+fn copy(memory: &Memory, queue: u16, shape: &Shape, buffers: &mut [Vec<u8>]) -> Result<Duration> {
+    let slices: Vec<_> = (0..)
+        .zip(buffers.iter())
+        .filter_map(|(chain, buffer)| memory.buffers(queue, shape, chain, buffer.len()))
+        .collect();
+    let start = Instant::now();
+    for (slice, buffer) in slices.iter().zip(&mut *buffers) {
+        match queue {
+            TX => _ = slice.copy_to(&mut buffer[..]),
+            _ => slice.copy_from(&buffer[..]),
+        }
+        black_box(buffer);
+    }
+    Ok(start.elapsed())
+}
+
+/// A wire that takes frames away, and remembers the last one if that is wanted.
+#[derive(Default)]
+struct Sink {
+    last: Option<Arc<Mutex<Vec<u8>>>>,
+}
+
+impl Port for Sink {
+    fn send(&self, frames: &mut Frames) -> Totals {
+        if let Some(Ok(mut last)) = self.last.as_ref().map(|last| last.lock()) {
+            *last = frames.iter().last().map_or(Vec::new(), |f| f.to_vec());
+        }
+        frames.truncate(0);
+        Totals::default()
+    }
+
+    fn link_up(&self) -> bool {
+        true
+    }
+}
+
+fn features(esp: bool) -> u128 {
+    let plain = [
+        feature::VERSION_1,
+        feature::INDIRECT_DESC,
+        feature::EVENT_IDX,
+        feature::CSUM,
+        feature::GUEST_CSUM,
+        feature::MRG_RXBUF,
+        feature::CTRL_VQ,
+        feature::HOST_TSO4,
+    ];
+    let ipsec = [feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC];
+    let more = if esp { &ipsec[..] } else { &[] };
+    let all = plain.iter().chain(more);
+    all.fold(0, |set, &bit| set | mask(bit))
+}
+
+/// A guest whose driver uses ESP or does not, with SAs if so.
+fn guest(plan: &Plan, esp: bool, sink: Sink) -> Result<Guest> {
+    let config = NetConfig {
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        pairs: 1,
+        ipsec: true,
+        x_ipsec: true,
+        admin_vq: false,
+        device_config: true,
+        speed: 25_000,
+        access_platform: true,
+    };
+    let (wakeup, stats) = (Arc::new(Wakeup::default()), Arc::new(PortStats::default()));
+    let backlog = Arc::new(RxBacklog::new(wakeup.clone(), stats.clone()));
+    let port = Attachment::new(Box::new(sink), None, stats);
+    let engine = Ipsec::new(IpsecConfig {
+        libraries: plan.backend.into(),
+        ..IpsecConfig::default()
+    });
+    let nic = Nic::new("bench", config, engine, port, backlog, wakeup);
+    let guest = Guest::new(Arc::new(nic), features(esp))?;
+    if esp {
+        guest.add_sas()?;
+    }
+    Ok(guest)
+}
+
+/// How a driver hands over header and frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// One descriptor.
+    Direct,
+    /// A descriptor each.
+    Pair,
+    /// The same in an indirect table.
+    Indirect,
+}
+
+/// What a frame asks of the NIC.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing.
+    Plain,
+    /// The TCP checksum.
+    Checksum,
+    /// ESP, and the checksum inside.
+    Esp,
+}
+
+impl Work {
+    fn frame(self, len: usize) -> (NetHdr48, Vec<u8>) {
+        match self {
+            Self::Plain => packets::plain(len),
+            Self::Checksum => packets::with_checksum(len),
+            Self::Esp => packets::protected(len),
+        }
+    }
+}
+
+fn shape(parts: Parts, hdr: usize, frame: usize) -> Shape {
+    let (hdr, frame) = (hdr as u32, frame as u32);
+    match parts {
+        Parts::Direct => Shape::new(Form::Direct, &[hdr + frame], BATCH),
+        Parts::Pair => Shape::new(Form::Direct, &[hdr, frame], BATCH),
+        Parts::Indirect => Shape::new(Form::Indirect, &[hdr, frame], BATCH),
+    }
+}
+
+fn all_done(memory: &Memory, queue: u16, before: u16, count: u16) -> Result<()> {
+    match memory.used(queue)?.wrapping_sub(before) {
+        done if done == count => Ok(()),
+        done => Err(format!("the NIC has used {done} chains instead of {count}")),
+    }
+}
+
+/// Lets the NIC send batches of `count` chains with `data`, each of which becomes `packets` packets.
+fn send(plan: &Plan, mut guest: Guest, shape: &Shape, data: &[u8], packets: u16) -> Result<Times> {
+    guest.memory.prepare(TX, shape, Some(data))?;
+    let count = shape.chains;
+    let len = data.len();
+    let mut buffers = vec![vec![0; len]; count.into()];
+    let guest = RefCell::new(&mut guest);
+    let mut judged = || {
+        let guest = &mut **guest.borrow_mut();
+        let before = guest.memory.used(TX)?;
+        guest.memory.offer(TX, shape, count)?;
+        let nic = &guest.nic;
+        let start = Instant::now();
+        nic.with_device(|device| process_step(nic, device, Step::Transmit(0)));
+        let time = start.elapsed();
+        all_done(&guest.memory, TX, before, count)?;
+        Ok(time)
+    };
+    let mut other = || copy(&guest.borrow().memory, TX, shape, &mut buffers);
+    let times = compare(plan, count * packets, &mut judged, &mut other)?;
+    let sent = guest.borrow().nic.port.stats.tx_frames.get();
+    match sent % u64::from(count * packets) {
+        0 if sent > 0 => Ok(times),
+        _ => Err(format!("{sent} frames were sent")),
+    }
+}
+
+/// Frames of `len` bytes from ring to wire; see [`Work`].
+pub fn transmit(plan: &Plan, work: Work, parts: Parts, len: usize) -> Result<Times> {
+    let esp = work == Work::Esp;
+    let hdr_len = HdrLen::of(features(esp));
+    let (hdr, frame) = work.frame(len);
+    let data = [hdr.prefix(hdr_len), &frame].concat();
+    let shape = shape(parts, hdr_len.bytes(), frame.len());
+    send(plan, guest(plan, esp, Sink::default())?, &shape, &data, 1)
+}
+
+/// Large packets that become frames of `len` bytes, ESP not counted; the times are per frame on the wire.
+pub fn segment(plan: &Plan, esp: bool, len: usize) -> Result<Times> {
+    let hdr_len = HdrLen::of(features(esp));
+    let (hdr, frame) = packets::large(len, SEGMENTS.into(), esp);
+    let data = [hdr.prefix(hdr_len), &frame].concat();
+    let headers = (frame.len() % PAGE as usize) as u32;
+    let mut parts = vec![hdr_len.bytes() as u32, headers];
+    parts.extend(vec![PAGE; frame.len() / PAGE as usize]);
+    let shape = Shape::new(Form::Indirect, &parts, LARGE);
+    let guest = guest(plan, esp, Sink::default())?;
+    send(plan, guest, &shape, &data, SEGMENTS)
+}
+
+/// A frame as a NIC sends it.
+fn on_wire(plan: &Plan, work: Work, len: usize) -> Result<Vec<u8>> {
+    let esp = work == Work::Esp;
+    let last = Arc::new(Mutex::new(Vec::new()));
+    let sink = Sink {
+        last: Some(last.clone()),
+    };
+    let mut guest = guest(plan, esp, sink)?;
+    let hdr_len = HdrLen::of(features(esp));
+    let (hdr, frame) = work.frame(len);
+    let data = [hdr.prefix(hdr_len), &frame].concat();
+    let shape = shape(Parts::Direct, hdr_len.bytes(), frame.len());
+    guest.memory.prepare(TX, &shape, Some(&data))?;
+    guest.memory.offer(TX, &shape, 1)?;
+    let nic = &guest.nic;
+    nic.with_device(|device| process_step(nic, device, Step::Transmit(0)));
+    let frame = last.lock().map(|mut last| std::mem::take(&mut *last));
+    frame
+        .ok()
+        .filter(|frame| !frame.is_empty())
+        .ok_or_else(|| "no frame was sent".to_owned())
+}
+
+/// Frames of `len` bytes, ESP not counted, from wire to ring. `small`: the driver gives mergeable buffers of
+/// which a long frame takes several.
+pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times> {
+    let frame = on_wire(plan, work, len)?;
+    let esp = work == Work::Esp;
+    let mut guest = guest(plan, esp, Sink::default())?;
+    let all = HdrLen::of(features(esp)).bytes() + frame.len();
+    let part = if small { PIECE } else { WHOLE + 48 };
+    let chains = BATCH * all.div_ceil(part as usize) as u16;
+    let shape = Shape::new(Form::Direct, &[part], chains);
+    guest.memory.prepare(RX, &shape, None)?;
+    let whole = Shape::new(Form::Direct, &[all as u32], BATCH);
+    let mut buffers = vec![vec![0; all]; BATCH.into()];
+    let mut frames = Frames::default();
+    let guest = RefCell::new(&mut guest);
+    let mut judged = || {
+        let guest = &mut **guest.borrow_mut();
+        let before = guest.memory.used(RX)?;
+        guest.memory.offer(RX, &shape, chains)?;
+        for _ in 0..BATCH {
+            let mut buffer = frames.spare();
+            buffer.extend_from_slice(&frame);
+            frames.push(buffer);
+        }
+        let nic = &guest.nic;
+        nic.backlog.push(&mut frames);
+        let start = Instant::now();
+        nic.with_device(|device| {
+            process_step(nic, device, Step::Arrive);
+            process_step(nic, device, Step::Deliver(0))
+        });
+        let time = start.elapsed();
+        all_done(&guest.memory, RX, before, chains)?;
+        Ok(time)
+    };
+    let mut other = || copy(&guest.borrow().memory, RX, &whole, &mut buffers);
+    let times = compare(plan, BATCH, &mut judged, &mut other)?;
+    let guest = guest.borrow();
+    let confirmed = match work {
+        Work::Plain => 0,
+        Work::Checksum => guest.nic.stats.rx_csum_valid.get(),
+        Work::Esp => testing::counter(&guest.nic, "ipsec_rx_csum_valid").unwrap_or(0),
+    };
+    match (guest.nic.stats.rx_frames.get(), work) {
+        (frames, Work::Plain) if frames > 0 && confirmed == 0 => Ok(times),
+        (frames, _) if frames > 0 && confirmed == frames => Ok(times),
+        (frames, _) => Err(format!(
+            "of {frames} frames {confirmed} had a right checksum"
+        )),
+    }
+}
+
+/// A queue by itself, without a NIC: chains are taken, their bytes copied, and given back. What the rings
+/// and the copy cost of a frame of `len` bytes.
+pub fn rings(plan: &Plan, queue: u16, parts: Parts, len: usize) -> Result<Times> {
+    let (hdr, frame) = packets::plain(len);
+    let hdr_len = HdrLen::of(features(false));
+    let data = [hdr.prefix(hdr_len), &frame].concat();
+    let shape = shape(parts, hdr_len.bytes(), frame.len());
+    let memory = Memory::new()?;
+    memory.prepare(queue, &shape, (queue == TX).then_some(&data[..]))?;
+    let ring = VirtQueue::start(&Memory::setup(queue), &memory.view);
+    let mut ring = ring.map_err(|error| error.to_string())?;
+    let mut chain = Chain::default();
+    let mut buffers = vec![data.clone(); BATCH.into()];
+    let mut others = vec![data.clone(); BATCH.into()];
+    let memory = RefCell::new(memory);
+    let mut judged = || {
+        let memory = &mut *memory.borrow_mut();
+        let before = memory.used(queue)?;
+        memory.offer(queue, &shape, BATCH)?;
+        let start = Instant::now();
+        let moved = pass(
+            &mut ring,
+            memory,
+            &mut chain,
+            queue,
+            hdr_len.bytes(),
+            &mut buffers,
+        );
+        let time = start.elapsed();
+        moved.map_err(|error| error.to_string())?;
+        all_done(memory, queue, before, BATCH)?;
+        Ok(time)
+    };
+    let mut other = || copy(&memory.borrow(), queue, &shape, &mut others);
+    compare(plan, BATCH, &mut judged, &mut other)
+}
+
+/// One batch, in the way of the NIC: the header apart from the frame.
+fn pass(
+    ring: &mut VirtQueue,
+    memory: &Memory,
+    chain: &mut Chain,
+    queue: u16,
+    hdr_len: usize,
+    buffers: &mut [Vec<u8>],
+) -> std::result::Result<(), RingError> {
+    let mem = &memory.view;
+    ring.disable_kicks(mem)?;
+    for buffer in buffers {
+        if !ring.pop(mem, chain)? {
+            break;
+        }
+        let len = buffer.len() as u32;
+        let (hdr, frame) = buffer.split_at_mut(hdr_len);
+        if queue == TX {
+            chain.read(mem, 0, hdr)?;
+            chain.read(mem, hdr_len as u64, frame)?;
+            ring.push_used(mem, chain.head(), 0)?;
+        } else {
+            chain.write(mem, 0, hdr)?;
+            chain.write(mem, hdr_len as u64, frame)?;
+            ring.push_used(mem, chain.head(), len)?;
+        }
+    }
+    ring.publish(mem)?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a packet costs in the whole NIC, from ring to wire and from wire to ring, without a guest.
+
+espnic-bench-nic measures; this runs it, checks its answer and reports it.
+"""
+
+import json
+
+from . import program
+from .common import BenchError
+
+PROGRAM = "espnic-bench-nic"
+START_SECONDS = 30
+FIELDS = {"name": str, "ns": (int, float), "copy_ns": (int, float)}
+
+
+class Whole:
+    """What the program measured, or why it did not."""
+
+    def __init__(self, measured=None, skipped=""):
+        self._measured, self._skipped = measured, skipped
+
+    def text(self):
+        """Table for people."""
+        if self._skipped:
+            return f"\nThe whole NIC: skipped, {self._skipped}"
+        lines = ["", f"The whole NIC, {self._measured['crypto']} "
+                 f"(median; batches of {self._measured['batch']} packets)", "",
+                 f"{'':<44} {'ns/packet':>9} {'bare copy':>9} {'times':>6}   target"]
+        for row in self._measured["rows"]:
+            verdict = "for the record"
+            if row["target_ns"] is not None:
+                verdict = f"<= {row['target_ns']:.0f} ns: {'met' if row['reached'] else 'missed'}"
+            lines.append(f"{row['name']:<44} {row['ns']:>9.1f} {row['copy_ns']:>9.1f} "
+                         f"{row['ns'] / max(row['copy_ns'], 0.1):>6.1f}   {verdict}")
+        return "\n".join(lines)
+
+    def data(self):
+        """For the result file."""
+        return {"skipped": self._skipped} if self._skipped else self._measured
+
+
+def parse(text):
+    """The program's answer, checked, with whether targets are reached."""
+    try:
+        data = json.loads(text)
+        rows = data["rows"]
+        wrong = [row for row in rows for name, kind in FIELDS.items()
+                 if not isinstance(row[name], kind)]
+        if not rows or wrong:
+            raise ValueError(f"rows that cannot be right: {wrong}")
+        for row in rows:
+            limit = row["target_ns"]
+            row["reached"] = None if limit is None else row["ns"] <= limit
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{PROGRAM} answered something else than its figures: {error!r}\n"
+                         f"{text[:500]}") from error
+    return Whole(data)
+
+
+def measure(deadline, milliseconds):
+    """Run the program; a Whole that says so if it was not built."""
+    if not program.is_built(PROGRAM):
+        return Whole(skipped=f"{PROGRAM} is not built")
+    deadline.say("the whole NIC")
+    words = ["--json", "--time", str(milliseconds)]
+    return parse(program.run(PROGRAM, words, deadline, START_SECONDS + milliseconds / 5))
