@@ -2,20 +2,19 @@
 
 //! AES-GCM.
 
-use super::super::arena::{Arena, Placed};
+mod key;
+
 use super::super::ct_eq::ct_eq;
 use super::super::prefetch::Region;
 use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
 use espnic_esp::engine::{CipherError, Progress};
+use key::{Expand, Key};
 use std::arch::x86_64::{__m128i, _mm_set_epi64x};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Expands a key: (key, expanded key).
-type Expand = unsafe extern "C" fn(*const std::ffi::c_void, *mut sys::gcm_key_data);
 /// Encrypts or decrypts a message: (key, context, out, in, length, nonce, AAD, its length, tag, its
 /// length).
 type Crypt = unsafe extern "C" fn(
@@ -34,7 +33,10 @@ type Crypt = unsafe extern "C" fn(
 /// The functions for one key length.
 #[derive(Clone, Copy)]
 struct Functions {
+    key_len: usize,
     expand: Expand,
+    /// See [`key::used`].
+    used: usize,
     encrypt: Crypt,
     decrypt: Crypt,
 }
@@ -44,41 +46,32 @@ impl Functions {
     fn load() -> Option<[Self; 3]> {
         let manager = Manager::new().ok()?;
         let all = manager.fields();
-        let functions = |expand, encrypt, decrypt| {
+        let functions = |key_len, expand: Option<Expand>, encrypt, decrypt| {
+            let expand = expand?;
             Some(Self {
-                expand: expand?,
+                key_len,
+                expand,
+                // SAFETY: the function is that for keys of this length.
+                used: unsafe { key::used(expand, key_len) },
                 encrypt: encrypt?,
                 decrypt: decrypt?,
             })
         };
         Some([
-            functions(all.gcm128_pre, all.gcm128_enc, all.gcm128_dec)?,
-            functions(all.gcm192_pre, all.gcm192_enc, all.gcm192_dec)?,
-            functions(all.gcm256_pre, all.gcm256_enc, all.gcm256_dec)?,
+            functions(16, all.gcm128_pre, all.gcm128_enc, all.gcm128_dec)?,
+            functions(24, all.gcm192_pre, all.gcm192_enc, all.gcm192_dec)?,
+            functions(32, all.gcm256_pre, all.gcm256_enc, all.gcm256_dec)?,
         ])
     }
 
-    fn for_key(key: &[u8]) -> Result<Self, KeyError> {
+    fn for_key(key: &[u8]) -> Result<&'static Self, KeyError> {
         static LOADED: OnceLock<Option<[Functions; 3]>> = OnceLock::new();
-        let index = match key.len() {
-            16 => 0,
-            24 => 1,
-            32 => 2,
-            _ => return Err(KeyError::Length),
-        };
-        let all = LOADED
-            .get_or_init(Self::load)
-            .ok_or(KeyError::Unavailable)?;
-        all.get(index).copied().ok_or(KeyError::Length)
+        let all = LOADED.get_or_init(Self::load).as_ref();
+        let all = all.ok_or(KeyError::Unavailable)?;
+        let fits = |functions: &&Self| functions.key_len == key.len();
+        all.iter().find(fits).ok_or(KeyError::Length)
     }
 }
-
-/// Memory for `struct gcm_key_data`, which the library wants aligned to 64 bytes.
-#[derive(Zeroize, ZeroizeOnDrop)]
-#[repr(C, align(64))]
-struct ExpandedKey([u8; size_of::<sys::gcm_key_data>()]);
-
-const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<ExpandedKey>());
 
 /// A nonce or AAD in one register's worth of memory.
 ///
@@ -109,8 +102,8 @@ impl Wide {
 
 /// A key, expanded once. Zeroised when it is dropped.
 pub struct AesGcm {
-    functions: Functions,
-    key: Placed<ExpandedKey>,
+    functions: &'static Functions,
+    key: Key,
     icv_len: usize,
 }
 
@@ -122,21 +115,15 @@ impl AesGcm {
     /// [`KeyError::Length`], [`KeyError::Icv`], or [`KeyError::Unavailable`] if the library fails its
     /// self-test.
     pub fn new(key: &[u8], icv_len: usize) -> Result<Self, KeyError> {
-        static KEYS: Arena<ExpandedKey> = Arena::new();
         if !matches!(icv_len, 8 | 12 | TAG_LEN) {
             return Err(KeyError::Icv);
         }
         let functions = Functions::for_key(key)?;
-        let mut expanded = KEYS
-            .put(ExpandedKey([0; size_of::<sys::gcm_key_data>()]))
-            .ok_or(KeyError::Unavailable)?;
-        let to: *mut ExpandedKey = &mut *expanded;
-        // SAFETY: `key` has the length that `for_key` chose the function for, and `to` points to
-        // memory with the size and alignment of `gcm_key_data` that nothing else uses.
-        unsafe { (functions.expand)(key.as_ptr().cast(), to.cast()) };
+        // SAFETY: `key` has the length that `for_key` chose the function for.
+        let expanded = unsafe { Key::expand(functions.expand, key, functions.used) };
         Ok(Self {
             functions,
-            key: expanded,
+            key: expanded.ok_or(KeyError::Unavailable)?,
             icv_len,
         })
     }
@@ -195,18 +182,18 @@ impl AesGcm {
         text: &mut [u8],
         tag: &mut [u8],
     ) {
-        let key: *const ExpandedKey = &*self.key;
         let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
         let text_ptr = text.as_mut_ptr();
         // SAFETY:
-        // - `key` was filled by `expand` of the same key length and is only read;
+        // - the key was expanded by the function of the same key length, is only read, and has all that
+        //   the functions of this processor read;
         // - `context` is private to this call and written before it is read;
         // - input and output are the same `text.len()` bytes, which the library allows, and both
         //   pointers come from one mutable borrow;
         // - the caller vouches for `nonce` and `aad`; `tag` has its length.
         unsafe {
             function(
-                key.cast(),
+                self.key.as_ptr(),
                 context.as_mut_ptr(),
                 text_ptr,
                 text_ptr,
@@ -240,7 +227,7 @@ impl AesGcm {
 
     /// Where the expanded key is.
     pub fn region(&self) -> Region {
-        Region::of(&*self.key)
+        self.key.region()
     }
 }
 

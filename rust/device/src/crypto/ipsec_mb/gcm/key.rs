@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Expanded keys of AES-GCM, in as little memory as this processor's functions need.
+//!
+//! `struct gcm_key_data` has room for the functions that use most of it, those for AVX-512. Others leave
+//! its end alone, which with many SAs would only take memory and time. The library tells which processor it
+//! works for, but not what its functions use, so that is tried out: they can use no more than was expanded.
+
+use super::super::super::arena::{Arena, Placed};
+use super::super::super::prefetch::Region;
+use super::super::sys;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Expands a key: (key, expanded key).
+pub(super) type Expand = unsafe extern "C" fn(*const std::ffi::c_void, *mut sys::gcm_key_data);
+
+const WHOLE: usize = size_of::<sys::gcm_key_data>();
+
+/// The beginning of a `struct gcm_key_data`, which the library wants aligned to 64 bytes.
+#[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(C, align(64))]
+pub(super) struct Memory<const LEN: usize>([u8; LEN]);
+
+const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<Memory<WHOLE>>());
+
+impl<const LEN: usize> Memory<LEN> {
+    /// Takes as much of `expanded` as there is room for.
+    fn place(arena: &'static Arena<Self>, expanded: &Memory<WHOLE>) -> Option<Placed<Self>> {
+        let mut placed = arena.put(Self([0; LEN]))?;
+        for (to, from) in placed.0.iter_mut().zip(&expanded.0) {
+            *to = *from;
+        }
+        Some(placed)
+    }
+}
+
+impl Memory<WHOLE> {
+    /// Expands `key` into memory that was filled with a byte.
+    ///
+    /// # Safety
+    ///
+    /// `expand` must be the library's function for keys of this length.
+    unsafe fn expanded(expand: Expand, key: &[u8], fill: u8) -> Self {
+        let mut memory = Self([fill; WHOLE]);
+        // SAFETY: the caller vouches for the key, and the memory has the size and alignment of
+        // `gcm_key_data`.
+        unsafe { expand(key.as_ptr().cast(), (&raw mut memory.0).cast()) };
+        memory
+    }
+}
+
+/// The number of bytes, from the first one, that `expand` writes; for keys of `key_len` bytes.
+///
+/// # Safety
+///
+/// `expand` must be the library's function for keys of this length.
+pub(super) unsafe fn used(expand: Expand, key_len: usize) -> usize {
+    let key = vec![0; key_len];
+    // SAFETY: the caller's promise.
+    let [zeroes, ones] = [0, 0xff].map(|fill| unsafe { Memory::expanded(expand, &key, fill) });
+    // What it has written is the same in both.
+    let same = |(a, b): (&u8, &u8)| a == b;
+    let last = zeroes.0.iter().zip(&ones.0).rposition(same);
+    last.map_or(0, |last| last + 1)
+}
+
+/// An expanded key. Zeroised when it is dropped.
+pub(super) enum Key {
+    /// SSE, AVX2, and AVX-512 without VAES: eight powers of the GHASH key and what belongs to them.
+    Small(Placed<Memory<512>>),
+    /// AVX2 with VAES: 16 powers.
+    Medium(Placed<Memory<768>>),
+    /// AVX-512 with VAES: 32 powers.
+    Large(Placed<Memory<WHOLE>>),
+}
+
+impl Key {
+    /// Expands `key`; `used` is what [`used()`] said. `None` if there is no memory.
+    ///
+    /// # Safety
+    ///
+    /// `expand` must be the library's function for keys of this length.
+    pub(super) unsafe fn expand(expand: Expand, key: &[u8], used: usize) -> Option<Self> {
+        static SMALL: Arena<Memory<512>> = Arena::new();
+        static MEDIUM: Arena<Memory<768>> = Arena::new();
+        static LARGE: Arena<Memory<WHOLE>> = Arena::new();
+        // SAFETY: the caller's promise.
+        let expanded = unsafe { Memory::expanded(expand, key, 0) };
+        match used {
+            0..=512 => Memory::place(&SMALL, &expanded).map(Self::Small),
+            513..=768 => Memory::place(&MEDIUM, &expanded).map(Self::Medium),
+            _ => Memory::place(&LARGE, &expanded).map(Self::Large),
+        }
+    }
+
+    /// For the functions of the processor that the key was expanded on. Behind what they use there may be
+    /// no memory.
+    #[inline(always)]
+    pub(super) fn as_ptr(&self) -> *const sys::gcm_key_data {
+        match self {
+            Self::Small(memory) => memory.0.as_ptr().cast(),
+            Self::Medium(memory) => memory.0.as_ptr().cast(),
+            Self::Large(memory) => memory.0.as_ptr().cast(),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn region(&self) -> Region {
+        match self {
+            Self::Small(memory) => Region::of(&**memory),
+            Self::Medium(memory) => Region::of(&**memory),
+            Self::Large(memory) => Region::of(&**memory),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Functions, Wide};
+    use super::*;
+    use std::mem::MaybeUninit;
+
+    /// Encrypts and decrypts `len` bytes with the library's functions; both texts and both tags.
+    fn both_ways(functions: &Functions, key: &Memory<WHOLE>, len: usize) -> Vec<u8> {
+        let mut text: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        let mut all = Vec::new();
+        let (nonce, aad) = (Wide::new(&[7; 12]).unwrap(), Wide::new(&[9; 8]).unwrap());
+        for function in [functions.encrypt, functions.decrypt] {
+            let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
+            let (mut tag, at) = ([0; 16], text.as_mut_ptr());
+            let (nonce, aad) = (nonce.as_ptr(), aad.as_ptr());
+            // SAFETY: as in `AesGcm::call`.
+            unsafe {
+                let (key, context) = (key.0.as_ptr().cast(), context.as_mut_ptr());
+                let tag = tag.as_mut_ptr();
+                function(key, context, at, at, len as u64, nonce, aad, 8, tag, 16);
+            }
+            all.extend_from_slice(&text);
+            all.extend_from_slice(&tag);
+        }
+        let decrypted = all.get(len + 16..2 * len + 16).unwrap();
+        assert!(decrypted
+            .iter()
+            .enumerate()
+            .all(|(n, &byte)| byte == n as u8));
+        all
+    }
+
+    /// For every length of a key, with text of all lengths up to some hundred bytes and of many up to 9000.
+    fn for_all_lengths(check: impl Fn(&Functions, &[u8], usize)) {
+        for (functions, key_len) in Functions::load().unwrap().iter().zip([16, 24, 32]) {
+            let key: Vec<u8> = (0..key_len).map(|n| n * 7 + 1).collect();
+            let lengths = (0..700).chain((700..9000).step_by(13)).chain([1400, 9000]);
+            lengths.for_each(|len| check(functions, &key, len));
+        }
+    }
+
+    #[test]
+    fn functions_read_no_more_than_is_kept() {
+        for_all_lengths(|functions, key, len| {
+            // SAFETY: the function is that for keys of this length.
+            let expanded = |fill| unsafe { Memory::expanded(functions.expand, key, fill) };
+            let (whole, poisoned) = (expanded(0), expanded(0xa5));
+            assert!(poisoned.0[functions.used..]
+                .iter()
+                .all(|&byte| byte == 0xa5));
+            let [right, other] = [&whole, &poisoned].map(|key| both_ways(functions, key, len));
+            assert!(right == other, "{len} bytes, key of {}", key.len());
+        });
+    }
+
+    /// The test above would notice.
+    #[test]
+    fn functions_read_what_is_kept() {
+        for functions in &Functions::load().unwrap() {
+            let key = vec![3; functions.key_len];
+            // SAFETY: as above.
+            let expanded = || unsafe { Memory::expanded(functions.expand, &key, 0) };
+            let (whole, mut less) = (expanded(), expanded());
+            less.0[functions.used - 1] ^= 1;
+            let differs =
+                |len| both_ways(functions, &whole, len) != both_ways(functions, &less, len);
+            assert!((0..1024).any(differs));
+        }
+    }
+
+    #[test]
+    fn keys_take_one_of_the_known_sizes() {
+        for functions in &Functions::load().unwrap() {
+            assert!(
+                [496, 752, 1264].contains(&functions.used),
+                "{}",
+                functions.used
+            );
+            let key = vec![5; functions.key_len];
+            // SAFETY: as above.
+            let (expanded, placed) = unsafe {
+                let placed = Key::expand(functions.expand, &key, functions.used).unwrap();
+                (Memory::expanded(functions.expand, &key, 0), placed)
+            };
+            // SAFETY: so many bytes are there.
+            let kept =
+                unsafe { std::slice::from_raw_parts(placed.as_ptr().cast::<u8>(), functions.used) };
+            assert!(kept == &expanded.0[..functions.used]);
+            assert!(placed.as_ptr().is_aligned());
+        }
+    }
+
+    /// Every size works, not only that of this processor.
+    #[test]
+    fn larger_memory_than_needed_works() {
+        for functions in &Functions::load().unwrap() {
+            let key = vec![5; functions.key_len];
+            for size in [512, 768, WHOLE]
+                .into_iter()
+                .filter(|&size| size >= functions.used)
+            {
+                // SAFETY: as above.
+                let placed = unsafe { Key::expand(functions.expand, &key, size) }.unwrap();
+                // SAFETY: so many bytes are there.
+                let kept =
+                    unsafe { std::slice::from_raw_parts(placed.as_ptr().cast::<u8>(), size) };
+                // SAFETY: as above.
+                let expanded = unsafe { Memory::expanded(functions.expand, &key, 0) };
+                assert!(kept == &expanded.0[..size]);
+            }
+        }
+    }
+}
