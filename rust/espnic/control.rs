@@ -22,6 +22,7 @@ use kernel::{
         Arc, //
     },
     time::{
+        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -47,6 +48,12 @@ const TIMEOUT_MS: u32 = 5000;
 /// The same after a command without an answer, until the NIC answers again. Link down flushes SAs
 /// one by one under RTNL, so that many of them would take five seconds each.
 const SILENT_TIMEOUT_MS: u32 = 0;
+
+/// Longest time for which a command is tried again that finds no memory, in milliseconds.
+const NO_MEMORY_MS: u32 = 1000;
+
+/// Milliseconds between such tries.
+const RETRY_MS: i64 = 10;
 
 /// How often a waiter checks whether the NIC is gone, in milliseconds.
 const SLEEP_MS: u32 = 50;
@@ -205,11 +212,51 @@ impl Control {
             if waiter.done.wait_timeout(SLEEP_MS) {
                 return Ok(true);
             }
-            if self.lost.load(Relaxed) || self.vdev.needs_reset() {
+            if self.is_gone() {
                 return Err(ENXIO);
             }
         }
         Ok(false)
+    }
+
+    /// Sends a command with `post`, and again while there is no memory or no room in the queue. Sleeps.
+    ///
+    /// A queue that stays full for the longest wait for an answer belongs to a NIC that does not answer, and
+    /// counts as such: else each of the commands that follow would wait as long.
+    ///
+    /// # Errors
+    ///
+    /// Those of `post`; `ENXIO` as in [`Self::wait`].
+    pub(crate) fn insist(
+        &self,
+        mut post: impl FnMut() -> Result<Arc<Waiter>>,
+    ) -> Result<Arc<Waiter>> {
+        let start = Instant::<Monotonic>::now();
+        loop {
+            let (error, limit) = match post() {
+                Err(EBUSY) => (EBUSY, TIMEOUT_MS),
+                Err(ENOMEM) => (ENOMEM, NO_MEMORY_MS),
+                result => return result,
+            };
+            if self.is_silent() {
+                return Err(error);
+            }
+            if start.elapsed().as_millis() >= i64::from(limit) {
+                if error == EBUSY {
+                    self.silent.store(true, Relaxed);
+                }
+                return Err(error);
+            }
+            if self.is_gone() {
+                return Err(ENXIO);
+            }
+            fsleep(Delta::from_millis(RETRY_MS));
+        }
+    }
+
+    /// Whether no answer can come: the NIC is about to be reset, or asks for it.
+    fn is_gone(&self) -> bool {
+        self.lost.load(Relaxed) || self.vdev.needs_reset()
     }
 
     /// Ends all waiting until [`Self::set_queue`], because the NIC is about to be reset and will not

@@ -14,8 +14,7 @@ use espnic_wire::{
 use kernel::{
     alloc::Flags,
     prelude::*,
-    sync::Arc,
-    time::Delta, //
+    sync::Arc, //
 };
 use kernel_net::{
     net::xfrm::{
@@ -26,11 +25,6 @@ use kernel_net::{
     virtio::control::Waiter, //
 };
 use zerocopy::FromBytes;
-
-/// Number of retries, and the milliseconds between them, of a command for which there was no memory or
-/// no room in the control queue.
-const SEND_RETRIES: u32 = 100;
-const SEND_RETRY_MS: i64 = 10;
 
 /// The NIC's name for `handle`: object type and id.
 pub(super) fn name(handle: Handle) -> (u16, u32) {
@@ -74,14 +68,7 @@ pub(super) fn post_destroy(control: &Control, handle: Handle, flags: Flags) -> L
     destroy(control, handle, flags).map_or(Life::Live, Life::Destroying)
 }
 
-/// Posts DESTROY like [`destroy`], and retries while the queue is full or memory is short. Sleeps.
+/// Posts DESTROY like [`destroy`], with the patience of [`Control::insist`]. Sleeps.
 pub(super) fn destroy_patiently(control: &Control, handle: Handle) -> Result<Arc<Waiter>> {
-    for _ in 0..SEND_RETRIES {
-        match destroy(control, handle, GFP_KERNEL) {
-            Err(EBUSY | ENOMEM) if !control.is_silent() => {}
-            result => return result,
-        }
-        kernel::time::delay::fsleep(Delta::from_millis(SEND_RETRY_MS));
-    }
-    destroy(control, handle, GFP_KERNEL)
+    control.insist(|| destroy(control, handle, GFP_KERNEL))
 }

@@ -215,6 +215,10 @@ class Setup:
         """`ethtool -S` of NETIF."""
         return netif.ethtool_stats(self.dut, self.netif)
 
+    def made(self, words):
+        """How often the NIC has misbehaved in this way."""
+        return self.control.request("stats", self.nic)["nics"][self.nic]["misbehaviour"][words]
+
     def resets(self):
         """Resets that the driver has mastered; -1 in the middle of one, when there are no
         counters."""

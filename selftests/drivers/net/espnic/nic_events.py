@@ -20,11 +20,6 @@ READING = 1.0  # the driver reads all counters more often than that
 RESET_TIME = 10.0
 
 
-def _made(cfg, words):
-    """How often the NIC has misbehaved in this way."""
-    return cfg.control.request("stats", cfg.nic)["nics"][cfg.nic]["misbehaviour"][words]
-
-
 @dataclass(frozen=True)
 class Case:
     """Events are wrong in one way while an SA passes its soft limit."""
@@ -44,10 +39,10 @@ class Case:
         flow = esp.inner4(outer=4, reqid=REQID)
         packet.protect(cfg, flow, f"limit packet-soft {SOFT}")
         expiries = netlink.Expiries(cfg.dut)
-        made, before = _made(cfg, words), cfg.driver_counters()
+        made, before = cfg.made(words), cfg.driver_counters()
         cfg.control.fault(cfg.nic, "misbehave", *words.split(), self.count)
         traffic.ping(cfg.dut, flow.dut_inner, flow.peer_inner, [56] * SOFT)
-        proc.wait_until(lambda: _made(cfg, words) - made == self.count,
+        proc.wait_until(lambda: cfg.made(words) - made == self.count,
                         f"the NIC does: {words}", RESET_TIME)
         proc.wait_until(lambda: expiries.of(flow.out, False), "the soft limit is reported")
         time.sleep(READING)

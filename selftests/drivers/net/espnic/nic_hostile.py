@@ -23,11 +23,6 @@ STALE = "ipsec_rx_drop_stale"
 MISMATCH = "ipsec_rx_drop_mismatch"
 
 
-def _made(cfg, words):
-    """How often the NIC has misbehaved in this way."""
-    return cfg.control.request("stats", cfg.nic)["nics"][cfg.nic]["misbehaviour"][words]
-
-
 def _misbehave(cfg, words, *numbers):
     """From now on the NIC misbehaves; the numbers are a value, if there is one, and how often."""
     cfg.need_request("misbehave").fault(cfg.nic, "misbehave", *words.split(), *numbers)
@@ -113,10 +108,10 @@ class Ring:
     def __call__(self, cfg):
         cfg.need_request("misbehave", "reset")
         flow = _start(cfg)
-        made, before = _made(cfg, self.words), cfg.driver_counters()
+        made, before = cfg.made(self.words), cfg.driver_counters()
         _misbehave(cfg, self.words, *self.numbers)
         self.do(cfg, flow)
-        ktap.at_least(_made(cfg, self.words) - made, 1, f"times that the NIC did: {self.words}")
+        ktap.at_least(cfg.made(self.words) - made, 1, f"times that the NIC did: {self.words}")
         _no_plaintext(cfg)
         after = cfg.driver_counters()
         for name, least in self.least.items():
@@ -174,11 +169,11 @@ class Record:
         flow = esp.direct(self.family)
         esp.protect(cfg, flow)
         ktap.equal(_burst(cfg, flow), COUNT, "control run: datagrams delivered")
-        made, watch = _made(cfg, words), cfg.watch()
+        made, watch = cfg.made(words), cfg.watch()
         _misbehave(cfg, words, WRONG)
         ktap.equal(_burst(cfg, flow), COUNT - WRONG, "datagrams delivered")
         watch.stop()
-        ktap.equal(_made(cfg, words) - made, WRONG, f"times that the NIC did: {words}")
+        ktap.equal(cfg.made(words) - made, WRONG, f"times that the NIC did: {words}")
         watch.expect_counters(self.driver, {"ipsec_rx_packets": COUNT})
         _behave(cfg)
         watch = cfg.watch()
@@ -210,11 +205,11 @@ class Probe:
     def __call__(self, cfg):
         cfg.need_request("misbehave")
         _start(cfg)
-        made = _made(cfg, self.words)
+        made = cfg.made(self.words)
         with cfg.driver_away():
             _misbehave(cfg, self.words, *self.numbers)
             self._bind(cfg)
-            ktap.at_least(_made(cfg, self.words) - made, 1,
+            ktap.at_least(cfg.made(self.words) - made, 1,
                           f"times that the NIC did: {self.words}")
             if netif.driver_of(cfg.device):
                 netif.unbind(cfg.device)
@@ -255,13 +250,13 @@ def sa_limits_in_use(cfg):
     cfg.need_request("misbehave")
     _start(cfg)
     with cfg.driver_away():
-        made, before = _made(cfg, words), memory.available()
+        made, before = cfg.made(words), memory.available()
         _misbehave(cfg, words, 1000)
     taken = (before - memory.available()) >> 20
     offload = cfg.features().get("esp-hw-offload")
     try:
         ktap.diag(f"the driver takes {taken} MiB")
-        ktap.at_least(_made(cfg, words) - made, 1, f"times that the NIC did: {words}")
+        ktap.at_least(cfg.made(words) - made, 1, f"times that the NIC did: {words}")
         ktap.check(taken <= MEMORY, f"the driver takes {taken} MiB of memory for one NIC")
         ktap.check(offload, "the driver offers no ESP offload")
         _works(cfg, _anew(cfg))
@@ -278,10 +273,10 @@ def create_refused(cfg):
     flow = _start(cfg)
     others = [xfrm.Flow(env.DUT4, env.PEER4, reqid=9) for _ in range(WRONG)]
     cfg.dut.ip(*[line for other in others for line in other.dut_states(cfg.netif)])
-    made, before = _made(cfg, "sa refuse-create"), cfg.driver_counters()
+    made, before = cfg.made("sa refuse-create"), cfg.driver_counters()
     _misbehave(cfg, "sa refuse-create", 1000)
     _reset(cfg)
-    ktap.at_least(_made(cfg, "sa refuse-create") - made, 1, "SAs refused by the NIC")
+    ktap.at_least(cfg.made("sa refuse-create") - made, 1, "SAs refused by the NIC")
     after = cfg.driver_counters()
     ktap.at_least(after["ipsec_control_errors"] - before["ipsec_control_errors"], 1,
                   "driver's ipsec_control_errors")
@@ -300,10 +295,10 @@ def interrupts_after_reset(cfg):
     cfg.need_request("misbehave", "reset")
     flow = _start(cfg)
     for _ in range(ROUNDS):
-        made = _made(cfg, "reset interrupts")
+        made = cfg.made("reset interrupts")
         _misbehave(cfg, "reset interrupts", 100)
         _reset(cfg)
-        ktap.at_least(_made(cfg, "reset interrupts") - made, 1, "rounds of interrupts")
+        ktap.at_least(cfg.made("reset interrupts") - made, 1, "rounds of interrupts")
         _behave(cfg)
         _works(cfg, flow)
     esp.expect_live(cfg, 2, "after the resets")
@@ -314,12 +309,12 @@ def interrupts_after_unbind(cfg):
     cfg.need_request("misbehave")
     _start(cfg)
     for _ in range(ROUNDS):
-        made = _made(cfg, "reset interrupts")
+        made = cfg.made("reset interrupts")
         _misbehave(cfg, "reset interrupts", 100)
         with traffic.Stream(cfg.peer, env.PEER6, cfg.dut, env.DUT6) as stream:
             stream.advance(20)
             with cfg.driver_away():
-                ktap.at_least(_made(cfg, "reset interrupts") - made, 1, "rounds of interrupts")
+                ktap.at_least(cfg.made("reset interrupts") - made, 1, "rounds of interrupts")
                 _behave(cfg)
         _works(cfg, _anew(cfg))
 
@@ -330,11 +325,11 @@ def answers_spoiled_in_a_reset(cfg):
     cfg.need_request("misbehave", "reset")
     for words in ("ctrl truncated", "ctrl empty", "ctrl id-out-of-range"):
         _start(cfg)
-        made, tap = _made(cfg, words), cfg.sniffer
+        made, tap = cfg.made(words), cfg.sniffer
         tap.frames()
         _misbehave(cfg, words, 1)
         cfg.control.request("reset", cfg.nic)
-        proc.wait_until(lambda before=made, what=words: _made(cfg, what) > before,
+        proc.wait_until(lambda before=made, what=words: cfg.made(what) > before,
                         f"the NIC does: {words}", RESET_TIME)
         traffic.reachable(cfg.dut, env.DUT4, env.PEER4, timeout=PATIENCE)
         clear = [packet for _, frame in tap.frames()
