@@ -379,3 +379,22 @@ fn judge(verdict: Verdict) -> Result<(), RxDrop> {
         Verdict::Late => Err(RxDrop::Late),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    /// Both find the number fresh before either has decrypted the packet.
+    #[test]
+    fn a_packet_that_two_queues_get_at_once_passes_once() {
+        let mut object = SaObject::new_zeroed();
+        object.base.replay_win_sz = 64.into();
+        let receiver = Receiver::new(&object, &[], Layout::aead(16)).unwrap_or_else(|_| panic!());
+        let numbers = [receiver.expect(7), receiver.expect(7)];
+        assert_eq!(numbers, [Ok(7), Ok(7)]);
+        assert!(receiver.accept(7, 100, None).is_ok());
+        assert_eq!(receiver.accept(7, 100, None).err(), Some(RxDrop::Replay));
+        assert_eq!(receiver.state().0.packets.get(), 1);
+    }
+}

@@ -4,6 +4,7 @@
 
 use super::*;
 use espnic_esp::engine::Transform;
+use espnic_wire::state::OBJ_INB_STATE;
 
 const WRAP: u64 = 1 << 32;
 
@@ -178,8 +179,11 @@ fn what_is_wrong_inside_is_dropped() {
     assert!(!passes(&b, &with_trailer(1, packet, &wrong)));
     assert!(!passes(&b, &with_trailer(1, &[0; 8], &[0, 0, 255, 4])));
     assert_eq!(counter(&b, "ipsec_rx_format_fail"), 2);
-    // A dummy packet is dropped without a complaint.
+    // A dummy packet is dropped without a complaint, also of the SA.
+    let complaints = || state::read(&b, OBJ_INB_STATE, 2).0.format_fail.get();
+    assert_eq!(complaints(), 7);
     assert!(!passes(&b, &sealed(1, b"nothing at all", 59)));
+    assert_eq!(complaints(), 7);
     assert_eq!(counter(&b, "ipsec_rx_dummy"), 1);
     assert_eq!(counter(&b, "ipsec_rx_dropped"), 8);
     // Padding against traffic analysis is left out.

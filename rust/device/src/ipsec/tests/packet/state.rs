@@ -10,7 +10,7 @@ const MISSING: (u16, u16) = (ENXIO, Q_INVALID_FIELD);
 const INVALID_OPCODE: (u16, u16) = (EINVAL, Q_INVALID_OPCODE);
 
 /// The state of an SA: its fixed part, and the bits that are set in the window.
-fn state(ipsec: &Engine, obj_type: u16, id: u32) -> (SaState, Vec<u16>) {
+pub(super) fn read(ipsec: &Engine, obj_type: u16, id: u32) -> (SaState, Vec<u16>) {
     let (got, object) = run(ipsec, Command::ObjQuery { obj_type, id });
     assert_eq!(got, DONE);
     let (state, bitmap) = SaState::parse(&object).unwrap();
@@ -24,9 +24,9 @@ fn counters_and_window_are_readable_at_any_time() {
     inbound.base.replay_win_sz = 40.into();
     let (a, b) = connect(&sa(OBJ_OUTB_SA, OVER_V4), &inbound);
     let empty = (SaState::default(), vec![]);
-    assert_eq!(state(&a, OBJ_OUTB_STATE, 1), empty);
+    assert_eq!(read(&a, OBJ_OUTB_STATE, 1), empty);
     let wires: Vec<_> = (0..100).map(|_| next(&a)).collect();
-    let (sent, _) = state(&a, OBJ_OUTB_STATE, 1);
+    let (sent, _) = read(&a, OBJ_OUTB_STATE, 1);
     // 28 bytes of headers, 15 of data.
     let counted = (sent.packets.get(), sent.bytes.get(), sent.seq.get());
     assert_eq!(counted, (100, 100 * 43, 100));
@@ -40,7 +40,7 @@ fn counters_and_window_are_readable_at_any_time() {
     for wire in [&wires[98], &wires[20], &wires[19], &forged] {
         assert!(!passes(&b, wire));
     }
-    let (seen, bits) = state(&b, OBJ_INB_STATE, 2);
+    let (seen, bits) = read(&b, OBJ_INB_STATE, 2);
     let counted = (seen.packets.get(), seen.bytes.get(), seen.seq.get());
     assert_eq!(counted, (3, 3 * 43, 99));
     let refused = [
@@ -73,7 +73,7 @@ fn what_is_refused_for_its_form_or_a_limit_is_counted() {
     for _ in 0..3 {
         assert_eq!(transmit(&a, &hdr, &clear), Err(TxDrop::Limit));
     }
-    let (sent, _) = state(&a, OBJ_OUTB_STATE, 1);
+    let (sent, _) = read(&a, OBJ_OUTB_STATE, 1);
     assert_eq!((sent.packets.get(), sent.limit_drop.get()), (2, 3));
     let mut short = wires[0].clone();
     short.truncate(short.len() - 1);
@@ -82,7 +82,7 @@ fn what_is_refused_for_its_form_or_a_limit_is_counted() {
     assert!(!passes(&b, &short));
     assert!(wires.iter().all(|wire| passes(&b, wire)));
     assert!(!passes(&b, &wires[0]));
-    let (seen, _) = state(&b, OBJ_INB_STATE, 2);
+    let (seen, _) = read(&b, OBJ_INB_STATE, 2);
     let refused = [seen.auth_fail, seen.format_fail, seen.limit_drop];
     assert_eq!(refused.map(|count| count.get()), [0, 1, 1]);
 }
@@ -176,7 +176,7 @@ fn modify_keeps_what_was_counted() {
     let (a, b) = connect(&outbound, &inbound);
     let wires: Vec<_> = (0..5).map(|_| next(&a)).collect();
     assert!(wires.iter().all(|wire| passes(&b, wire)));
-    let before = (state(&a, OBJ_OUTB_STATE, 1), state(&b, OBJ_INB_STATE, 2));
+    let before = (read(&a, OBJ_OUTB_STATE, 1), read(&b, OBJ_INB_STATE, 2));
     // Another tunnel, with other numbers, which do not count.
     let mut moved = behind(outbound, 1);
     tunnel(true).put(&mut moved.base);
@@ -185,11 +185,11 @@ fn modify_keeps_what_was_counted() {
     followed.tail.family = 6;
     followed.tail.dst = [0x22; 16];
     assert_eq!(modify(&b, OBJ_INB_SA, 2, &followed), DONE);
-    let after = (state(&a, OBJ_OUTB_STATE, 1), state(&b, OBJ_INB_STATE, 2));
+    let after = (read(&a, OBJ_OUTB_STATE, 1), read(&b, OBJ_INB_STATE, 2));
     assert_eq!(before, after);
     assert_eq!(by_rule(&b, &wires[0]).1, wires[0], "not to that address");
     assert!(passes(&b, &next(&a)));
-    let (seen, bits) = state(&b, OBJ_INB_STATE, 2);
+    let (seen, bits) = read(&b, OBJ_INB_STATE, 2);
     assert_eq!((seen.seq.get(), bits), (6, vec![0, 1, 2, 3, 4, 5]));
 }
 
