@@ -102,7 +102,9 @@ impl Ipsec {
     fn forget(&self) {
         let mut agreed = self.agreed();
         *agreed = Agreed::new(self.config.x_ipsec);
-        *self.write_tables() = Tables::default();
+        // Dropped outside the lock: with many SAs it takes long.
+        let old = std::mem::take(&mut *self.write_tables());
+        drop(old);
         self.events.clear();
         self.misbehaviour.reset();
     }

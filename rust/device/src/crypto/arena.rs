@@ -9,6 +9,7 @@ use std::alloc::{alloc, dealloc, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -84,6 +85,15 @@ impl<T> Arena<T> {
             make_huge(base);
         }
         Some(Placed { arena: self, at })
+    }
+
+    /// Drops a value.
+    ///
+    /// # Safety
+    ///
+    /// `at` must come from [`Placed::into_raw`] of a value of this arena, and be used by nobody from now on.
+    pub(crate) unsafe fn drop_raw(&'static self, at: NonNull<T>) {
+        drop(Placed { arena: self, at });
     }
 
     fn take_back(&self, at: NonNull<T>) {
@@ -205,6 +215,13 @@ fn make_huge(base: NonNull<u8>) {
     // SAFETY: the region is ours, and its content stays as it is.
     unsafe {
         libc::madvise(base.as_ptr().cast(), REGION, libc::MADV_COLLAPSE);
+    }
+}
+
+impl<T> Placed<T> {
+    /// Gives the value away, as one pointer. It is dropped by [`Arena::drop_raw`].
+    pub(crate) fn into_raw(self) -> NonNull<T> {
+        ManuallyDrop::new(self).at
     }
 }
 

@@ -123,6 +123,7 @@ pub enum AnyAead {
 
 impl AnyAead {
     /// Where the expanded key is, as far as it is worth knowing.
+    #[inline]
     pub fn region(&self) -> Region {
         match self {
             #[cfg(target_arch = "x86_64")]

@@ -41,30 +41,34 @@ impl Backend {
                 .chacha20_poly1305(keys.cipher)
                 .map(|aead| esp_aead(aead, TAG_LEN as u8)),
             Suite::AesGmac => self.aes_gcm(keys.auth, TAG_LEN).map(|gcm| {
-                Cipher::Gmac(EspGmac {
+                Cipher::Gmac(Box::new(EspGmac {
                     gcm,
                     salt: keys.salt,
-                })
+                }))
             }),
-            Suite::AesCbc(hash) => {
-                EspCbcHmac::new(self, keys.cipher, hash, keys.auth).map(Cipher::CbcHmac)
-            }
+            Suite::AesCbc(hash) => EspCbcHmac::new(self, keys.cipher, hash, keys.auth)
+                .map(|cbc| Cipher::CbcHmac(Box::new(cbc))),
         }
     }
 }
 
 /// The transform of an SA, with its keys, which are erased when it is dropped.
+///
+/// There are many, and each should take little of a cache line. So what is larger than the AEADs is apart.
 pub enum Cipher {
     /// AES-GCM or ChaCha20-Poly1305.
     Aead(EspAead<AnyAead>),
     /// AES-GMAC.
-    Gmac(EspGmac<AnyAead>),
+    Gmac(Box<EspGmac<AnyAead>>),
     /// AES-CBC with HMAC.
-    CbcHmac(EspCbcHmac),
+    CbcHmac(Box<EspCbcHmac>),
 }
+
+const _: () = assert!(size_of::<Cipher>() <= 32);
 
 impl Cipher {
     /// Where the expanded key is, as far as it is worth knowing.
+    #[inline]
     pub fn region(&self) -> Region {
         match self {
             Self::Aead(esp) => esp.aead.region(),

@@ -10,12 +10,27 @@ pub struct Region {
 }
 
 impl Region {
-    /// The memory of a value, not of what it points to.
-    pub fn of<T>(value: &T) -> Self {
+    /// Memory at `start`.
+    #[inline]
+    pub fn new(start: *const u8, len: usize) -> Self {
         Self {
-            start: std::ptr::from_ref(value) as usize,
-            len: size_of::<T>(),
+            start: start as usize,
+            len,
         }
+    }
+
+    /// The memory of a value, not of what it points to.
+    #[inline]
+    pub fn of<T>(value: &T) -> Self {
+        Self::new(std::ptr::from_ref(value).cast(), size_of::<T>())
+    }
+
+    /// The first `len` bytes of it, or less if it is shorter.
+    #[inline]
+    #[must_use]
+    pub fn up_to(self, len: usize) -> Self {
+        let len = self.len.min(len);
+        Self { len, ..self }
     }
 
     /// Asks the processor to load it.

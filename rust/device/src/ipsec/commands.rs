@@ -4,9 +4,8 @@
 
 use super::last::Last;
 use super::sa::Sa;
-use super::{capability, state_object, table, Ipsec};
+use super::{capability, state_object, Ipsec};
 use crate::admin::{Objects, Owner, Refused};
-use crate::crypto::Placed;
 use crate::misbehave::Deed;
 use espnic_wire::cap;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
@@ -119,10 +118,11 @@ fn refuse_state(obj_type: u16) -> Result<(), Refused> {
 
 /// The key is known before the first packet is captured.
 fn put(ipsec: &Ipsec, obj_type: u16, sa: Sa) -> Result<(), Refused> {
-    let sa: Placed<Sa> = table::place(sa).ok_or(Refused::RESOURCE)?;
+    let spare = ipsec.read_tables().spare(obj_type, sa.id);
+    let spare = spare.ok_or(Refused::RESOURCE)?;
     if let Some(keys) = &ipsec.key_table {
         keys.add(&sa);
     }
-    ipsec.write_tables().put(obj_type, sa);
+    ipsec.write_tables().put(obj_type, sa, spare);
     Ok(())
 }

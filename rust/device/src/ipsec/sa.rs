@@ -21,29 +21,41 @@ use subtle::ConstantTimeEq;
 use zerocopy::FromBytes;
 
 /// An SA. Its keys are erased when it is dropped.
+///
+/// With many SAs each packet waits for the memory of its own, so it is two cache lines, the first of which has
+/// all that an outbound packet of a crypto-only SA needs.
+#[repr(C, align(64))]
 pub(super) struct Sa {
-    /// Object id.
-    pub(super) id: u32,
-    /// SPI as a number.
-    pub(super) spi: u32,
-    /// The value that [`espnic_wire::hdr::SecExt::generation`] must have.
-    pub(super) generation: u16,
-    /// Tunnel mode, else transport mode.
-    pub(super) tunnel: bool,
-    /// Destination of inbound packets; of no family if any will do.
-    dst: Address,
-    udp: Option<Udp>,
     /// The expanded keys.
     pub(super) cipher: Cipher,
     /// The other parameters of the engine.
     pub(super) params: Params,
-    /// What differs between crypto-only SAs and those of the standard.
-    pub(super) mode: Mode,
+    /// SPI as a number.
+    pub(super) spi: u32,
+    /// The value that [`espnic_wire::hdr::SecExt::generation`] must have.
+    pub(super) generation: u16,
+    udp: Option<Udp>,
+    /// Tunnel mode, else transport mode.
+    pub(super) tunnel: bool,
+    /// What `mode` says.
+    pub(super) crypto_only: bool,
+    // From here on the second line.
     /// Its last use.
     pub(super) last: Last,
+    /// What differs between crypto-only SAs and those of the standard.
+    pub(super) mode: Mode,
     /// The object as it was created.
-    object: Sparse,
+    object: Box<Sparse>,
+    /// Object id.
+    pub(super) id: u32,
+    /// Destination of inbound packets; of no family if any will do.
+    dst: Address,
 }
+
+const LINE: usize = 64;
+const _: () = assert!(std::mem::offset_of!(Sa, last) == LINE && size_of::<Sa>() == 2 * LINE);
+// The same in a table with free places.
+const _: () = assert!(size_of::<Option<Sa>>() == size_of::<Sa>());
 
 /// What differs between crypto-only SAs and those of the standard.
 pub(super) enum Mode {
@@ -82,7 +94,8 @@ impl Sa {
             esn: object::has_option(view, cap::OPT_ESN),
             iv_xor: object::iv_xor(view, suite)?,
         };
-        let mode = match object::is_crypto_only(view) {
+        let crypto_only = object::is_crypto_only(view);
+        let mode = match crypto_only {
             true => Mode::Crypto(Numbers::of(view)),
             false => {
                 let bitmap = object.get(size_of::<SaObject>()..).unwrap_or_default();
@@ -92,17 +105,18 @@ impl Sa {
         };
         let check = !object::has_flag(view, sa::TAIL_NO_UDP_PORT_CHECK);
         Ok(Self {
-            id,
-            spi: view.base.spi.get(),
-            generation: view.tail.generation.get(),
-            tunnel: view.base.mode == cap::MODE_ESP_TUNNEL,
-            dst: object::destination(view),
-            udp: object::ports(view).map(|ports| Udp { ports, check }),
             cipher,
             params,
-            mode,
+            spi: view.base.spi.get(),
+            generation: view.tail.generation.get(),
+            udp: object::ports(view).map(|ports| Udp { ports, check }),
+            tunnel: view.base.mode == cap::MODE_ESP_TUNNEL,
+            crypto_only,
             last: Last::new(0),
-            object: Sparse::new(&stored),
+            mode,
+            object: Box::new(Sparse::new(&stored)),
+            id,
+            dst: object::destination(view),
         })
     }
 
@@ -117,8 +131,11 @@ impl Sa {
         };
         encapsulated
             && (esp.is_to(frame, &self.dst) || self.dst.family == 0)
-            && (by_rule || matches!(self.mode, Mode::Crypto(_)))
+            && (by_rule || self.crypto_only)
     }
+
+    /// As much of it an outbound packet of a crypto-only SA needs, in bytes.
+    pub(super) const FOR_OUTBOUND: usize = LINE;
 
     /// What [`Self::compared`] is at most.
     pub(super) const COMPARES_ALL: [bool; 2] = [true; 2];

@@ -10,6 +10,7 @@ use super::faults::Faults;
 use super::receiver::Receiver;
 use super::room::Room;
 use super::rx::Inbound;
+use super::sa::Sa;
 use super::table::{Slots, Tables};
 use super::{record, tx};
 use crate::frame::Frame;
@@ -198,8 +199,8 @@ fn touch_up(
     }
 }
 
-/// The prefetch window: the SAs that a chunk will probably need. Their places in the tables are loaded
-/// all at once, so that no packet waits for them. Their keys, which are much larger, are loaded shortly
+/// The prefetch window: the SAs that a chunk will probably need. They are loaded all at once, so that no
+/// packet waits for them. Their keys, which are much larger, are loaded shortly
 /// before they are needed.
 struct PrefetchWindow {
     /// [`NOTHING`] where the SA is that of the packet before, or unknown.
@@ -223,7 +224,7 @@ impl PrefetchWindow {
             return Self::EMPTY;
         }
         let window = Self::new(chunk, |(hdr, _)| hdr.out.resource_id.get());
-        window.load(&tables.outb);
+        window.load(&tables.outb, Sa::FOR_OUTBOUND);
         window
     }
 
@@ -240,7 +241,7 @@ impl PrefetchWindow {
         for name in window.ids.iter_mut().take(window.end) {
             *name = tables.by_spi.ids(*name).next().unwrap_or(NOTHING);
         }
-        window.load(&tables.inb);
+        window.load(&tables.inb, size_of::<Sa>());
         window
     }
 
@@ -263,22 +264,22 @@ impl PrefetchWindow {
         known.filter(|&id| id != NOTHING)
     }
 
-    /// Loads the places of all SAs, and what the first packets need.
+    /// Loads the first `len` bytes of all SAs, and the keys of the first packets.
     #[inline]
-    fn load(&self, slots: &Slots) {
-        self.ids().for_each(|id| slots.prefetch_place(id));
+    fn load(&self, slots: &Slots, len: usize) {
+        self.ids().for_each(|id| slots.prefetch(id, len));
         for id in self.ids.iter().take(NEAR.min(self.end)) {
-            slots.prefetch(*id);
+            slots.prefetch_key(*id);
         }
     }
 
-    /// Loads what is needed soon. Call it before the packet with this index.
+    /// Loads the key that is needed soon. Call it before the packet with this index.
     #[inline]
     fn prefetch(&self, slots: &Slots, index: usize) {
         let index = index + NEAR;
         if index < self.end {
             if let Some(&id) = self.ids.get(index) {
-                slots.prefetch(id);
+                slots.prefetch_key(id);
             }
         }
     }

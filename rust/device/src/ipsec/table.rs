@@ -13,75 +13,110 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// than decryption; there are few where SPIs are chosen as RFC 4301 says.
 const MOST_EQUAL_SPIS: usize = 16;
 
-/// An SA, and the place of the memory that its packets need.
-struct Slot {
-    sa: Placed<Sa>,
-    keys: Region,
+/// SAs of a part of a table: enough that the list of parts is short, few enough that a part is soon made.
+const PART: usize = 256;
+
+/// A part of a table. Parts stay where they are, so that a table grows without its SAs being moved.
+struct Part {
+    sas: Placed<[Option<Sa>; PART]>,
+    used: usize,
 }
 
-/// Puts an SA into the arena; `None` if there is no memory.
-pub(super) fn place(sa: Sa) -> Option<Placed<Sa>> {
-    static SAS: Arena<Sa> = Arena::new();
-    SAS.put(sa)
+impl Part {
+    /// `None` if there is no memory.
+    fn new() -> Option<Self> {
+        static PARTS: Arena<[Option<Sa>; PART]> = Arena::new();
+        let sas = PARTS.put([const { None }; PART])?;
+        Some(Self { sas, used: 0 })
+    }
 }
+
+/// What a table lacks for one more SA. It is made before the table is locked.
+pub(super) struct Spare(Option<Part>);
 
 /// SAs by object id.
 #[derive(Default)]
 pub(super) struct Slots {
-    /// Grows to the largest id that was used; ids are below the limit.
-    slots: Vec<Option<Slot>>,
+    /// Grows to the largest id that was used; ids are below the limit. Empty parts are not there.
+    parts: Vec<Option<Part>>,
     used: usize,
+}
+
+/// The part of an id, and the place there.
+#[inline]
+const fn place_of(id: u32) -> (usize, usize) {
+    (id as usize / PART, id as usize % PART)
 }
 
 impl Slots {
     #[inline]
-    fn place(&self, id: u32) -> Option<&Option<Slot>> {
-        self.slots.get(usize::try_from(id).ok()?)
-    }
-
-    #[inline]
     pub(super) fn get(&self, id: u32) -> Option<&Sa> {
-        self.place(id)?.as_ref().map(|slot| &*slot.sa)
+        let (part, place) = place_of(id);
+        let part = self.parts.get(part)?.as_ref()?;
+        part.sas.get(place)?.as_ref()
     }
 
     /// All SAs.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Sa> {
-        self.slots.iter().flatten().map(|slot| &*slot.sa)
+        let parts = self.parts.iter().flatten();
+        parts.flat_map(|part| part.sas.iter().flatten())
     }
 
-    /// Loads what a packet of SA `id` will need.
+    /// Loads the key of SA `id`.
     #[inline]
-    pub(super) fn prefetch(&self, id: u32) {
-        if let Some(Some(slot)) = self.place(id) {
-            Region::of(&*slot.sa).prefetch();
-            slot.keys.prefetch();
+    pub(super) fn prefetch_key(&self, id: u32) {
+        if let Some(sa) = self.get(id) {
+            sa.cipher.region().prefetch();
         }
     }
 
-    /// Loads what [`Self::prefetch`] will read.
+    /// Loads SA `id`, or its first `len` bytes if those are fewer.
     #[inline]
-    pub(super) fn prefetch_place(&self, id: u32) {
-        if let Some(place) = self.place(id) {
-            Region::of(place).prefetch();
+    pub(super) fn prefetch(&self, id: u32, len: usize) {
+        let (part, place) = place_of(id);
+        let part = self.parts.get(part).and_then(Option::as_ref);
+        if let Some(place) = part.and_then(|part| part.sas.get(place)) {
+            Region::of(place).up_to(len).prefetch();
         }
     }
 
-    /// Puts an SA at its id.
-    fn put(&mut self, sa: Placed<Sa>) -> Option<Slot> {
-        let index = sa.id as usize;
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, || None);
+    /// What is missing for an SA with this id; `None` if there is no memory.
+    fn spare(&self, id: u32) -> Option<Spare> {
+        match self.parts.get(place_of(id).0) {
+            Some(Some(_)) => Some(Spare(None)),
+            _ => Part::new().map(|part| Spare(Some(part))),
         }
-        let keys = sa.cipher.region();
-        let old = self.slots.get_mut(index)?.replace(Slot { sa, keys });
-        self.used += usize::from(old.is_none());
+    }
+
+    /// Puts an SA at its id. `spare` is what was missing for it.
+    fn put(&mut self, sa: Sa, spare: Spare) -> Option<Sa> {
+        let (index, place) = place_of(sa.id);
+        if self.parts.len() <= index {
+            self.parts.resize_with(index + 1, || None);
+        }
+        let part = self.parts.get_mut(index)?;
+        if part.is_none() {
+            *part = spare.0;
+        }
+        let part = part.as_mut()?;
+        let old = part.sas.get_mut(place)?.replace(sa);
+        let new = usize::from(old.is_none());
+        part.used += new;
+        self.used += new;
         old
     }
 
-    fn take(&mut self, id: u32) -> Option<Placed<Sa>> {
-        let old = self.slots.get_mut(usize::try_from(id).ok()?)?.take()?;
+    fn take(&mut self, id: u32) -> Option<Sa> {
+        let (index, place) = place_of(id);
+        let slot = self.parts.get_mut(index)?;
+        let part = slot.as_mut()?;
+        let old = part.sas.get_mut(place)?.take()?;
+        part.used -= 1;
         self.used -= 1;
-        Some(old.sa)
+        if part.used == 0 {
+            *slot = None;
+        }
+        Some(old)
     }
 }
 
@@ -146,17 +181,26 @@ impl Tables {
         }
     }
 
-    /// Adds an SA, or replaces the one with its id, which has its SPI and keeps its age.
-    pub(super) fn put(&mut self, obj_type: u16, sa: Placed<Sa>) {
+    /// What is missing for an SA with this id; `None` if there is no memory.
+    pub(super) fn spare(&self, obj_type: u16, id: u32) -> Option<Spare> {
+        match obj_type {
+            OBJ_OUTB_SA => self.outb.spare(id),
+            _ => self.inb.spare(id),
+        }
+    }
+
+    /// Adds an SA, or replaces the one with its id, which has its SPI and keeps its age. `spare` is what was
+    /// missing for it.
+    pub(super) fn put(&mut self, obj_type: u16, sa: Sa, spare: Spare) {
         let (id, spi) = (sa.id, sa.spi);
         if let Some(old) = self.get(obj_type, id) {
             sa.take_over(old);
         }
         if obj_type == OBJ_OUTB_SA {
-            self.outb.put(sa);
+            self.outb.put(sa, spare);
             return;
         }
-        if self.inb.put(sa).is_none() {
+        if self.inb.put(sa, spare).is_none() {
             self.by_spi.insert(spi, id);
         }
     }

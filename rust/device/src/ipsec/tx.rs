@@ -36,11 +36,12 @@ pub(super) fn protect(
     // Without the flag that part of the header is not there.
     let extended = hdr.has(hdr::F_X_SEC);
     let is_crypto_only = extended && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
+    // Not by the mode, which is not in the first line of the SA.
+    if sa.crypto_only && is_crypto_only {
+        check_generation(sa, hdr.sec.generation.get())?;
+        return crypto::tx::protect(sa, hdr, frame, longest, out);
+    }
     match &sa.mode {
-        Mode::Crypto(_) if is_crypto_only => {
-            check_generation(sa, hdr.sec.generation.get())?;
-            crypto::tx::protect(sa, hdr, frame, longest, out)
-        }
         Mode::Packet(mode) if mode.x_ipsec == extended => {
             packet::tx::protect(sa, mode, counters, events, hdr, frame, longest, out)
         }

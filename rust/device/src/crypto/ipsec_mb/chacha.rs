@@ -45,7 +45,7 @@ impl Functions {
 
 /// A key. Zeroised when it is dropped.
 pub struct ChaCha20Poly1305 {
-    functions: Functions,
+    functions: &'static Functions,
     key: Box<Zeroizing<[u8; KEY_LEN]>>,
 }
 
@@ -59,6 +59,7 @@ impl ChaCha20Poly1305 {
         static LOADED: OnceLock<Option<Functions>> = OnceLock::new();
         let functions = LOADED
             .get_or_init(Functions::load)
+            .as_ref()
             .ok_or(KeyError::Unavailable)?;
         if key.len() != KEY_LEN {
             return Err(KeyError::Length);

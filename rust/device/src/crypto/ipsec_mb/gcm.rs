@@ -10,7 +10,7 @@ use super::super::suite::KeyError;
 use super::{sys, Manager};
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
 use espnic_esp::engine::{CipherError, Progress};
-use key::{Expand, Key};
+use key::{Expand, Key, Size};
 use std::arch::x86_64::{__m128i, _mm_set_epi64x};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -37,6 +37,7 @@ struct Functions {
     expand: Expand,
     /// See [`key::used`].
     used: usize,
+    size: Size,
     encrypt: Crypt,
     decrypt: Crypt,
 }
@@ -48,11 +49,13 @@ impl Functions {
         let all = manager.fields();
         let functions = |key_len, expand: Option<Expand>, encrypt, decrypt| {
             let expand = expand?;
+            // SAFETY: the function is that for keys of this length.
+            let used = unsafe { key::used(expand, key_len) };
             Some(Self {
                 key_len,
                 expand,
-                // SAFETY: the function is that for keys of this length.
-                used: unsafe { key::used(expand, key_len) },
+                used,
+                size: Size::of(used),
                 encrypt: encrypt?,
                 decrypt: decrypt?,
             })
@@ -102,9 +105,28 @@ impl Wide {
 
 /// A key, expanded once. Zeroised when it is dropped.
 pub struct AesGcm {
-    functions: &'static Functions,
     key: Key,
-    icv_len: usize,
+    icv_len: IcvLen,
+}
+
+/// The length of an ICV (RFC 4106 section 6). Few values, so that the compiler can tell AES-GCM from the other
+/// ciphers of an SA without a word of its own.
+#[derive(Clone, Copy)]
+enum IcvLen {
+    Eight = 8,
+    Twelve = 12,
+    Sixteen = 16,
+}
+
+impl IcvLen {
+    const fn new(len: usize) -> Option<Self> {
+        match len {
+            8 => Some(Self::Eight),
+            12 => Some(Self::Twelve),
+            16 => Some(Self::Sixteen),
+            _ => None,
+        }
+    }
 }
 
 impl AesGcm {
@@ -115,15 +137,10 @@ impl AesGcm {
     /// [`KeyError::Length`], [`KeyError::Icv`], or [`KeyError::Unavailable`] if the library fails its
     /// self-test.
     pub fn new(key: &[u8], icv_len: usize) -> Result<Self, KeyError> {
-        if !matches!(icv_len, 8 | 12 | TAG_LEN) {
-            return Err(KeyError::Icv);
-        }
+        let icv_len = IcvLen::new(icv_len).ok_or(KeyError::Icv)?;
         let functions = Functions::for_key(key)?;
-        // SAFETY: `key` has the length that `for_key` chose the function for.
-        let expanded = unsafe { Key::expand(functions.expand, key, functions.used) };
         Ok(Self {
-            functions,
-            key: expanded.ok_or(KeyError::Unavailable)?,
+            key: Key::expand(functions, key).ok_or(KeyError::Unavailable)?,
             icv_len,
         })
     }
@@ -138,7 +155,7 @@ impl AesGcm {
         text: &mut [u8],
         tag: &mut [u8],
     ) -> Result<(), CipherError> {
-        if tag.len() != self.icv_len {
+        if tag.len() != self.icv_len as usize {
             return Err(CipherError::Unsupported);
         }
         // Not through options of pointers: then the options would be in memory, too, beside the bytes.
@@ -219,13 +236,14 @@ impl AesGcm {
         text: &mut [u8],
     ) -> Result<(), CipherError> {
         let mut unused = [0; TAG_LEN];
-        let unused = unused.get_mut(..self.icv_len);
+        let unused = unused.get_mut(..self.icv_len as usize);
         let unused = unused.ok_or(CipherError::Unsupported)?;
-        self.run(self.functions.encrypt, nonce, aad, text, unused)?;
+        self.run(self.key.functions.encrypt, nonce, aad, text, unused)?;
         Err(CipherError::Auth)
     }
 
     /// Where the expanded key is.
+    #[inline]
     pub fn region(&self) -> Region {
         self.key.region()
     }
@@ -240,7 +258,7 @@ impl Aead for AesGcm {
         text: &mut [u8],
         icv: &mut [u8],
     ) -> Result<(), CipherError> {
-        self.run(self.functions.encrypt, nonce, aad, text, icv)
+        self.run(self.key.functions.encrypt, nonce, aad, text, icv)
     }
 
     #[inline(always)]
@@ -270,7 +288,7 @@ impl Aead for AesGcm {
     ) -> Result<Progress, CipherError> {
         let computed = computed.get_mut(..icv.len());
         let computed = computed.ok_or(CipherError::Unsupported)?;
-        self.run(self.functions.decrypt, nonce, aad, text, computed)?;
+        self.run(self.key.functions.decrypt, nonce, aad, text, computed)?;
         Ok(Progress::Computed)
     }
 

@@ -24,17 +24,22 @@ const OPTIONS: u32 = cap::OPT_ESN | cap::OPT_UDP_ENCAP;
 
 /// Sequence numbers of an inbound SA, as far as the NIC has to know them.
 pub(in super::super) struct Numbers {
-    /// Inbound with ESN: replay window in packets, else 0.
-    window: u32,
-    /// Inbound with ESN: highest sequence number that was verified.
+    /// Highest sequence number that was verified.
     top: AtomicU64,
+    /// Replay window in packets.
+    window: u32,
+    /// Inbound with ESN; the others do not count.
+    needed: bool,
 }
 
 impl Numbers {
     pub(in super::super) fn of(object: &SaObject) -> Self {
+        let window = object.base.replay_win_sz.get();
         Self {
-            window: object.base.replay_win_sz.get(),
             top: AtomicU64::new(object::given_seq(object).unwrap_or(0)),
+            window,
+            // See `window_fits`.
+            needed: window != 0,
         }
     }
 
@@ -42,7 +47,7 @@ impl Numbers {
     /// counts as zero.
     #[inline]
     pub(super) fn infer_esn_hi(&self, lo: u32) -> u32 {
-        if self.window == 0 {
+        if !self.needed {
             return 0;
         }
         seq::infer_hi(self.top.load(Ordering::Relaxed), self.window, lo)
@@ -51,7 +56,7 @@ impl Numbers {
     /// Notes that an inbound packet with this sequence number has a right ICV.
     #[inline]
     pub(super) fn verified(&self, esn_hi: u32, lo: u32) {
-        if self.window == 0 {
+        if !self.needed {
             return;
         }
         let seq = seq::join(esn_hi, lo);

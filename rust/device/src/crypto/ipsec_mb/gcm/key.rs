@@ -9,6 +9,8 @@
 use super::super::super::arena::{Arena, Placed};
 use super::super::super::prefetch::Region;
 use super::super::sys;
+use super::Functions;
+use std::ptr::NonNull;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Expands a key: (key, expanded key).
@@ -19,7 +21,7 @@ const WHOLE: usize = size_of::<sys::gcm_key_data>();
 /// The beginning of a `struct gcm_key_data`, which the library wants aligned to 64 bytes.
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(C, align(64))]
-pub(super) struct Memory<const LEN: usize>([u8; LEN]);
+struct Memory<const LEN: usize>([u8; LEN]);
 
 const _: () = assert!(align_of::<sys::gcm_key_data>() <= align_of::<Memory<WHOLE>>());
 
@@ -64,59 +66,91 @@ pub(super) unsafe fn used(expand: Expand, key_len: usize) -> usize {
     last.map_or(0, |last| last + 1)
 }
 
-/// An expanded key. Zeroised when it is dropped.
-pub(super) enum Key {
+static SMALL: Arena<Memory<512>> = Arena::new();
+static MEDIUM: Arena<Memory<768>> = Arena::new();
+static LARGE: Arena<Memory<WHOLE>> = Arena::new();
+
+/// What a key takes.
+#[derive(Clone, Copy)]
+pub(super) enum Size {
     /// SSE, AVX2, and AVX-512 without VAES: eight powers of the GHASH key and what belongs to them.
-    Small(Placed<Memory<512>>),
+    Small,
     /// AVX2 with VAES: 16 powers.
-    Medium(Placed<Memory<768>>),
+    Medium,
     /// AVX-512 with VAES: 32 powers.
-    Large(Placed<Memory<WHOLE>>),
+    Large,
 }
 
-impl Key {
-    /// Expands `key`; `used` is what [`used()`] said. `None` if there is no memory.
-    ///
-    /// # Safety
-    ///
-    /// `expand` must be the library's function for keys of this length.
-    pub(super) unsafe fn expand(expand: Expand, key: &[u8], used: usize) -> Option<Self> {
-        static SMALL: Arena<Memory<512>> = Arena::new();
-        static MEDIUM: Arena<Memory<768>> = Arena::new();
-        static LARGE: Arena<Memory<WHOLE>> = Arena::new();
-        // SAFETY: the caller's promise.
-        let expanded = unsafe { Memory::expanded(expand, key, 0) };
+impl Size {
+    /// `used` is what [`used()`] said.
+    pub(super) const fn of(used: usize) -> Self {
         match used {
-            0..=512 => Memory::place(&SMALL, &expanded).map(Self::Small),
-            513..=768 => Memory::place(&MEDIUM, &expanded).map(Self::Medium),
-            _ => Memory::place(&LARGE, &expanded).map(Self::Large),
+            0..=512 => Self::Small,
+            513..=768 => Self::Medium,
+            _ => Self::Large,
         }
     }
+}
 
-    /// For the functions of the processor that the key was expanded on. Behind what they use there may be
-    /// no memory.
+/// The functions and the expanded key of an SA, in as little memory as SAs have. Zeroised when it is
+/// dropped.
+pub(super) struct Key {
+    pub(super) functions: &'static Functions,
+    /// In the arena of the size that the functions need, and ours.
+    at: NonNull<u8>,
+}
+
+// SAFETY: owns its memory, as a box does, and the functions belong to no thread.
+unsafe impl Send for Key {}
+// SAFETY: as above.
+unsafe impl Sync for Key {}
+
+impl Key {
+    /// Expands `key`, which must have the length of the `functions`. `None` if it has not, or if there is no
+    /// memory.
+    pub(super) fn expand(functions: &'static Functions, key: &[u8]) -> Option<Self> {
+        if key.len() != functions.key_len {
+            return None;
+        }
+        // SAFETY: as it must be, see above.
+        let expanded = unsafe { Memory::expanded(functions.expand, key, 0) };
+        let at = match functions.size {
+            Size::Small => Memory::place(&SMALL, &expanded)?.into_raw().cast(),
+            Size::Medium => Memory::place(&MEDIUM, &expanded)?.into_raw().cast(),
+            Size::Large => Memory::place(&LARGE, &expanded)?.into_raw().cast(),
+        };
+        Some(Self { functions, at })
+    }
+
+    /// For the functions. Behind what they use there may be no memory.
     #[inline(always)]
     pub(super) fn as_ptr(&self) -> *const sys::gcm_key_data {
-        match self {
-            Self::Small(memory) => memory.0.as_ptr().cast(),
-            Self::Medium(memory) => memory.0.as_ptr().cast(),
-            Self::Large(memory) => memory.0.as_ptr().cast(),
-        }
+        self.at.as_ptr().cast()
     }
 
-    /// Where it is.
+    /// What the functions use of it.
+    #[inline]
     pub(super) fn region(&self) -> Region {
-        match self {
-            Self::Small(memory) => Region::of(&**memory),
-            Self::Medium(memory) => Region::of(&**memory),
-            Self::Large(memory) => Region::of(&**memory),
+        Region::new(self.at.as_ptr(), self.functions.used)
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        // SAFETY: it was placed in the arena of this size, and nobody else has the pointer.
+        unsafe {
+            match self.functions.size {
+                Size::Small => SMALL.drop_raw(self.at.cast()),
+                Size::Medium => MEDIUM.drop_raw(self.at.cast()),
+                Size::Large => LARGE.drop_raw(self.at.cast()),
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Functions, Wide};
+    use super::super::Wide;
     use super::*;
     use std::mem::MaybeUninit;
 
@@ -192,38 +226,30 @@ mod tests {
                 "{}",
                 functions.used
             );
-            let key = vec![5; functions.key_len];
-            // SAFETY: as above.
-            let (expanded, placed) = unsafe {
-                let placed = Key::expand(functions.expand, &key, functions.used).unwrap();
-                (Memory::expanded(functions.expand, &key, 0), placed)
-            };
-            // SAFETY: so many bytes are there.
-            let kept =
-                unsafe { std::slice::from_raw_parts(placed.as_ptr().cast::<u8>(), functions.used) };
-            assert!(kept == &expanded.0[..functions.used]);
-            assert!(placed.as_ptr().is_aligned());
         }
     }
 
     /// Every size works, not only that of this processor.
     #[test]
     fn larger_memory_than_needed_works() {
-        for functions in &Functions::load().unwrap() {
+        for functions in Functions::load().unwrap() {
             let key = vec![5; functions.key_len];
-            for size in [512, 768, WHOLE]
+            // SAFETY: as above.
+            let expanded = unsafe { Memory::expanded(functions.expand, &key, 0) };
+            for len in [512, 768, WHOLE]
                 .into_iter()
-                .filter(|&size| size >= functions.used)
+                .filter(|&len| len >= functions.used)
             {
-                // SAFETY: as above.
-                let placed = unsafe { Key::expand(functions.expand, &key, size) }.unwrap();
+                let size = Size::of(len);
+                let functions = Box::leak(Box::new(Functions { size, ..functions }));
+                let placed = Key::expand(functions, &key).unwrap();
                 // SAFETY: so many bytes are there.
-                let kept =
-                    unsafe { std::slice::from_raw_parts(placed.as_ptr().cast::<u8>(), size) };
-                // SAFETY: as above.
-                let expanded = unsafe { Memory::expanded(functions.expand, &key, 0) };
-                assert!(kept == &expanded.0[..size]);
+                let kept = unsafe { std::slice::from_raw_parts(placed.as_ptr().cast::<u8>(), len) };
+                assert!(kept == &expanded.0[..len]);
+                assert!(placed.as_ptr().is_aligned());
             }
+            let static_functions = Box::leak(Box::new(functions));
+            assert!(Key::expand(static_functions, &[5; 17]).is_none());
         }
     }
 }
