@@ -23,6 +23,9 @@ const DEFAULT_PAIRS: u16 = 2;
 const SPEED_RANGE: std::ops::RangeInclusive<u32> = 1..=0x7fff_ffff;
 /// The speed of hardware NICs with inline IPsec.
 const DEFAULT_SPEED: u32 = 100_000;
+/// As many SAs as the tables of the NIC and the driver are made for. Ids are below it.
+const MOST_SAS: u32 = 1 << 20;
+const DEFAULT_SAS: u32 = 4096;
 /// An interface name has room for this many bytes (`IFNAMSIZ` with its zero byte).
 const MAX_IFNAME: usize = 15;
 
@@ -43,6 +46,7 @@ NIC keys:
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
   speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
+  sas=N             security associations of each direction, 1 to 1048576 [default: 4096]
   delete-above=N|none
                     with more than N inbound SAs, ask the driver for the deletion of the least
                     recently used one [default: none]
@@ -160,6 +164,8 @@ pub struct NicSpec {
     pub device_config: bool,
     /// Speed in Mbit/s.
     pub speed: u32,
+    /// `sas=N`
+    pub sas: u32,
     /// `delete-above=N`
     pub delete_above: Option<u32>,
     /// `antispoof=on`
@@ -202,6 +208,7 @@ impl FromStr for NicSpec {
             admin_vq: true,
             device_config: true,
             speed: DEFAULT_SPEED,
+            sas: DEFAULT_SAS,
             delete_above: None,
             antispoof: false,
             access_platform: true,
@@ -227,6 +234,7 @@ impl FromStr for NicSpec {
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
                 "speed" => spec.speed = parse_speed(value)?,
+                "sas" => spec.sas = parse_sas(value)?,
                 "delete-above" => spec.delete_above = parse_mark(value)?,
                 "antispoof" => spec.antispoof = parse_switch(key, value)?,
                 "access-platform" => spec.access_platform = parse_switch(key, value)?,
@@ -446,6 +454,12 @@ fn parse_mtu(text: &str) -> Result<u16, String> {
         .ok()
         .filter(|mtu| MTU_RANGE.contains(mtu))
         .ok_or_else(|| format!("`{text}` is not an MTU from 68 to 65535"))
+}
+
+fn parse_sas(text: &str) -> Result<u32, String> {
+    let sas = text.parse().ok();
+    sas.filter(|sas| (1..=MOST_SAS).contains(sas))
+        .ok_or_else(|| format!("`{text}` is not a number of SAs from 1 to {MOST_SAS}"))
 }
 
 fn parse_speed(text: &str) -> Result<u32, String> {

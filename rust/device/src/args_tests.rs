@@ -22,7 +22,7 @@ fn defaults() {
     assert_eq!(config.mtu, 1500);
     assert!(config.ipsec && config.x_ipsec && config.admin_vq);
     assert!(config.access_platform && !nic.antispoof);
-    assert_eq!(nic.delete_above, None);
+    assert_eq!((nic.sas, nic.delete_above), (4096, None));
     assert_eq!(config.speed, 100_000);
     assert_eq!(args.log_level, LevelFilter::Info);
 }
@@ -30,7 +30,7 @@ fn defaults() {
 #[test]
 fn everything_set() {
     let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off,\
-               speed=25000,delete-above=3600,antispoof=on,access-platform=off";
+               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off";
     let args = parse(&[
         "--nic",
         nic,
@@ -53,6 +53,7 @@ fn everything_set() {
     assert!(!config.access_platform && args.nics[0].antispoof);
     assert_eq!(config.speed, 25_000);
     assert_eq!(args.nics[0].delete_above, Some(3600));
+    assert_eq!(args.nics[0].sas, 1 << 20);
     assert_eq!(args.nics[0].port, Some(PortSpec::Tap("t0".into())));
     let fault = &args.faults[0];
     assert_eq!(
@@ -186,6 +187,11 @@ fn wrong_command_lines_say_what_to_do() {
         (
             &["--nic", "name=n0,socket=s,delete-above=few"],
             "not a number",
+        ),
+        (&["--nic", "name=n0,socket=s,sas=0"], "from 1 to 1048576"),
+        (
+            &["--nic", "name=n0,socket=s,sas=1048577"],
+            "from 1 to 1048576",
         ),
         (&["--nic", "name=n0,socket=s,speed=0"], "is not a speed"),
         (

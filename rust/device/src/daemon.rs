@@ -260,7 +260,8 @@ fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic
             libraries,
             x_ipsec: spec.ipsec && spec.x_ipsec,
             delete_above: spec.delete_above,
-            ..IpsecConfig::default()
+            inb_sa_limit: spec.sas,
+            outb_sa_limit: spec.sas,
         })
         .with_key_table(key_table.clone());
         nics.push(Arc::new(build_nic(
