@@ -19,6 +19,7 @@ pub mod gmac;
 #[allow(unsafe_code)]
 pub mod ipsec_mb;
 mod iv;
+pub mod joint;
 mod libraries;
 #[allow(unsafe_code)]
 mod prefetch;

@@ -241,15 +241,16 @@ fn listen<T>(
 
 fn build_nics(args: &Args, capture: Option<&Arc<Capture>>) -> Result<Vec<Arc<Nic>>, DaemonError> {
     let libraries = args.crypto.map_or_else(Libraries::default, Libraries::from);
-    for backend in [libraries.aead, libraries.cbc_hmac] {
+    for backend in libraries.all() {
         if !backend.is_available() {
             return Err(DaemonError::Crypto(backend.name()));
         }
     }
     log::info!(
-        "crypto library: {}, for AES-CBC with HMAC {}",
+        "crypto library: {}, for AES-CBC with HMAC {}, for several such packets {}",
         libraries.aead,
-        libraries.cbc_hmac
+        libraries.cbc_hmac,
+        libraries.cbc_hmac_many
     );
     let key_table = open_key_table(args)?;
     let mut networks = Networks::default();

@@ -65,6 +65,11 @@ impl Frames {
         self.frames.iter_mut()
     }
 
+    /// The frame with this index, to be changed.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Frame> {
+        self.frames.get_mut(index)
+    }
+
     /// Takes all frames out.
     pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
         self.frames.drain(..)

@@ -48,6 +48,7 @@ use crate::misbehave::Misbehaviour;
 use capability::Agreed;
 pub use counters::Stats;
 use counters::{Counters, Tally};
+use crypto::waiting::Waiting;
 use espnic_wire::hdr::NetHdr48;
 use faults::Faults;
 use room::Room;
@@ -178,6 +179,7 @@ impl Ipsec {
             room: &self.room,
             misbehaviour: &self.misbehaviour,
             tally: Tally::default(),
+            waiting: Waiting::default(),
         }
     }
 

@@ -330,7 +330,7 @@ mod tests {
     /// Every length around blocks and words, from every place in a word of memory, with the largest sums.
     #[test]
     fn length_and_place_do_not_matter() {
-        let bytes: Vec<u8> = (0..300u32).map(|n| !(n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..300u32).map(|n| !((n * n) >> 3) as u8).collect();
         for data in [bytes, vec![0xff; 300]] {
             for start in 0..16 {
                 for end in start..data.len() {

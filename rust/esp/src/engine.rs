@@ -205,6 +205,24 @@ pub fn seal<T: Transform + ?Sized>(
     trailer_len: usize,
     esp: &mut [u8],
 ) -> Result<(), Error> {
+    begin_seal(transform, params, esn_hi, trailer_len, esp)?;
+    Ok(transform.seal(params.esn.then_some(esn_hi), esp)?)
+}
+
+/// The first part of [`seal`]: checks the packet and writes the IV. It is in the clear afterwards;
+/// [`Transform::seal`] must follow before anybody sees it.
+///
+/// # Errors
+///
+/// Those of [`seal`].
+#[inline(always)]
+pub fn begin_seal<T: Transform + ?Sized>(
+    transform: &T,
+    params: &Params,
+    esn_hi: u32,
+    trailer_len: usize,
+    esp: &mut [u8],
+) -> Result<(), Error> {
     let layout = params.layout;
     let text = text(esp, &layout)?;
     let (payload, _) = take_apart(text)?;
@@ -222,7 +240,7 @@ pub fn seal<T: Transform + ?Sized>(
         let number = seq::join(esn_hi, u32::from_be_bytes(lo));
         *rest.first_chunk_mut().ok_or(Error::Length)? = seq::iv(number, params.iv_xor);
     }
-    Ok(transform.seal(params.esn.then_some(esn_hi), esp)?)
+    Ok(())
 }
 
 /// Verifies the packet `esp` and decrypts it in place; header, IV, padding and ICV stay.
@@ -252,6 +270,16 @@ pub fn open<'a, T: Transform + ?Sized>(
         return Err(error);
     }
     opened(&params.layout, esp)
+}
+
+/// Whether the packet has the length of one of this SA.
+///
+/// # Errors
+///
+/// [`Error::Length`].
+#[inline]
+pub fn check_length(params: &Params, esp: &[u8]) -> Result<(), Error> {
+    text(esp, &params.layout).map(drop)
 }
 
 /// The first part of [`open`]: decrypts; see [`Transform::begin_open`]. [`verify`] and [`opened`] must follow.

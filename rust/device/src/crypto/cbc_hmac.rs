@@ -39,6 +39,14 @@ impl Keys {
         }
     }
 
+    pub(super) fn backend(&self) -> Backend {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::IpsecMb(_) => Backend::IpsecMb,
+            Self::AwsLc(_) => Backend::AwsLc,
+        }
+    }
+
     /// Encrypts `esp` from the text to `end`, then writes the MAC of the first `hashed` bytes.
     fn encrypt(
         &self,
@@ -75,28 +83,42 @@ impl Keys {
 
 /// AES-CBC with HMAC as an ESP transform.
 pub struct EspCbcHmac {
+    /// Makes the IVs.
     backend: Backend,
+    /// For one packet.
     pub(super) keys: Keys,
-    icv_len: usize,
+    /// For several, if the library for one does not take them.
+    pub(super) many: Option<Keys>,
+    pub(super) mac: Mac,
+    pub(super) icv_len: usize,
 }
 
 impl EspCbcHmac {
-    /// See [`Keys::new`].
+    /// See [`Keys::new`]. `one` is the library for single packets, `many` that for several at once.
     pub(super) fn new(
-        backend: Backend,
+        [one, many]: [Backend; 2],
         cipher_key: &[u8],
         mac: Mac,
         mac_key: &[u8],
     ) -> Result<Self, KeyError> {
+        let keys = |backend| Keys::new(backend, cipher_key, mac, mac_key);
         Ok(Self {
-            backend,
-            keys: Keys::new(backend, cipher_key, mac, mac_key)?,
+            backend: many,
+            keys: keys(one)?,
+            many: (one != many).then(|| keys(many)).transpose()?,
+            mac,
             icv_len: mac.row().icv_len,
         })
     }
 
+    /// Whether there is a library that works on several packets at once.
+    pub fn is_joint(&self) -> bool {
+        cfg!(target_arch = "x86_64")
+            && self.many.as_ref().unwrap_or(&self.keys).backend() == Backend::IpsecMb
+    }
+
     /// The end of the text, if the packet has all parts.
-    fn end(&self, esp: &[u8]) -> Result<usize, CipherError> {
+    pub(super) fn end(&self, esp: &[u8]) -> Result<usize, CipherError> {
         let end = esp
             .len()
             .checked_sub(self.icv_len)
@@ -110,7 +132,7 @@ impl EspCbcHmac {
 
 /// With ESN the high half is authenticated behind the packet (RFC 4303 section 2.2.1). The room for the
 /// ICV is there, so it holds the half while the MAC is computed. Returns how much to authenticate.
-fn append_high_half(esp: &mut [u8], end: usize, esn_hi: Option<u32>) -> usize {
+pub(super) fn append_high_half(esp: &mut [u8], end: usize, esn_hi: Option<u32>) -> usize {
     let Some(hi) = esn_hi else {
         return end;
     };

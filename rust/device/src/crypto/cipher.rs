@@ -46,7 +46,7 @@ impl Backend {
                     salt: keys.salt,
                 }))
             }),
-            Suite::AesCbc(hash) => EspCbcHmac::new(self, keys.cipher, hash, keys.auth)
+            Suite::AesCbc(hash) => EspCbcHmac::new([self; 2], keys.cipher, hash, keys.auth)
                 .map(|cbc| Cipher::CbcHmac(Box::new(cbc))),
         }
     }
@@ -74,6 +74,15 @@ impl Cipher {
             Self::Aead(esp) => esp.aead.region(),
             Self::Gmac(esp) => esp.gcm.region(),
             Self::CbcHmac(_) => Region::default(),
+        }
+    }
+
+    /// The transform, if several packets are worked on together; see [`super::joint`].
+    #[inline(always)]
+    pub fn joint(&self) -> Option<&EspCbcHmac> {
+        match self {
+            Self::CbcHmac(cbc) if cbc.is_joint() => Some(cbc.as_ref()),
+            _ => None,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! the expanded key (read only), a context of the call and the caller's buffers, so a key can be used by
 //! several threads at once. AES-CBC with HMAC goes through jobs, which need a manager per thread.
 
-mod cbc_hmac;
+pub(super) mod cbc_hmac;
 mod chacha;
 mod gcm;
 

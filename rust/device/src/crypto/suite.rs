@@ -12,6 +12,10 @@ pub(super) const IV_START: usize = ESP_HLEN;
 /// Where the text starts.
 pub(super) const CBC_START: usize = IV_START + LONG_IV_LEN;
 
+/// The most packets that a library works on together. The processors with the widest registers hash as many
+/// at once.
+pub(super) const MOST_JOINT: usize = 16;
+
 /// Why a key was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {

@@ -2,6 +2,7 @@
 
 //! Every backend against published vectors and against the others.
 
+mod joint;
 mod suites;
 
 use super::*;

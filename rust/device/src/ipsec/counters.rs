@@ -169,6 +169,13 @@ impl Tally {
         }
     }
 
+    /// Takes back frames that could not be sent after all.
+    #[cold]
+    pub(super) fn failed(&mut self, sent: &Sent) {
+        self.tx_packets = self.tx_packets.wrapping_sub(sent.frames.into());
+        self.tx_bytes = self.tx_bytes.wrapping_sub(sent.bytes.into());
+    }
+
     /// Counts a frame from the wire that was decrypted, and whether it has a verified checksum.
     #[inline]
     pub(super) fn received(&mut self, checksum: bool, len: usize) {

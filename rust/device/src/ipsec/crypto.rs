@@ -5,4 +5,6 @@
 
 pub(super) mod rx;
 pub(super) mod sa;
+pub(super) mod together;
 pub(super) mod tx;
+pub(super) mod waiting;

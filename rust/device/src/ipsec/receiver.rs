@@ -4,6 +4,7 @@
 
 use super::counters::{Counters, Tally};
 use super::crypto::rx::Begun;
+use super::crypto::together::Together;
 use super::events::Events;
 use super::faults::Faults;
 use super::packet::sa::Packet;
@@ -86,6 +87,11 @@ impl<'a> Receiver<'a, '_> {
                 self.packet(sa, mode, &esp, inbound);
             }
         }
+    }
+
+    /// Ends with the packets of `chunk` that wait.
+    pub(super) fn finish(&mut self, together: &mut Together<'_>, chunk: &mut [Inbound]) {
+        together.finish(self.counters, self.tally, chunk, self.now);
     }
 
     /// A packet whose outer IPv4 header is not what was sent. The ICV does not cover it, and whoever takes ESP

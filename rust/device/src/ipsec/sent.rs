@@ -4,6 +4,7 @@
 
 /// What goes to the wire of a frame. Small, so that it is returned in registers: read back from memory it would
 /// cost each packet some nanoseconds.
+#[derive(Default)]
 pub(super) struct Sent {
     /// Frames on the wire.
     pub(super) frames: u32,

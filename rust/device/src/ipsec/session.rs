@@ -4,6 +4,8 @@
 
 use super::counters::{Counters, Tally};
 use super::crypto::rx::Begun;
+use super::crypto::together::Together;
+use super::crypto::waiting::Waiting;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::faults::Faults;
@@ -11,6 +13,7 @@ use super::receiver::Receiver;
 use super::room::Room;
 use super::rx::Inbound;
 use super::sa::Sa;
+use super::sent::Sent;
 use super::table::{Slots, Tables};
 use super::{record, tx};
 use crate::frame::Frame;
@@ -43,13 +46,46 @@ pub(super) struct Session<'a> {
     pub(super) room: &'a Room,
     pub(super) misbehaviour: &'a Misbehaviour,
     pub(super) tally: Tally,
+    pub(super) waiting: Waiting,
 }
 
 impl Session<'_> {
     /// See [`super::Ipsec::transmit`].
+    pub(super) fn transmit(
+        &mut self,
+        hdr: &NetHdr48,
+        frame: &mut Frame,
+        longest: usize,
+        out: &mut Frames,
+    ) -> Result<(), TxDrop> {
+        self.transmit_one(hdr, frame, longest, out)?;
+        match self.finish(out) {
+            0 => Ok(()),
+            _ => Err(TxDrop::Unsupported),
+        }
+    }
+
+    /// Encrypts the packets that wait; returns how many frames are gone because they could not be.
+    #[inline(always)]
+    fn finish(&mut self, out: &mut Frames) -> usize {
+        match self.waiting.finish(&self.tables.outb, out) {
+            None => 0,
+            Some(failed) => self.failed(&failed),
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, failed: &Sent) -> usize {
+        self.tally.failed(failed);
+        let frames = failed.frames;
+        self.counters.dropped(TxDrop::Unsupported, frames.into());
+        frames as usize
+    }
+
+    /// [`Self::transmit`], after which packets may wait.
     // Always: it is short for crypto-only packets.
     #[inline(always)]
-    pub(super) fn transmit(
+    fn transmit_one(
         &mut self,
         hdr: &NetHdr48,
         frame: &mut Frame,
@@ -58,10 +94,12 @@ impl Session<'_> {
     ) -> Result<(), TxDrop> {
         let before = out.len();
         let (counters, events) = (self.counters, self.events);
-        match tx::protect(&self.tables, counters, events, hdr, frame, longest, out) {
+        let (tables, waiting) = (&self.tables, &mut self.waiting);
+        match tx::protect(tables, counters, events, hdr, frame, longest, out, waiting) {
             Ok(sent) => {
                 self.tally.transmitted(hdr, sent);
                 if self.faults.spoil_padding() {
+                    self.finish(out);
                     let sent = out.iter_mut().skip(before);
                     self.faults.spoil(&self.tables, hdr, sent);
                 }
@@ -92,8 +130,9 @@ impl Session<'_> {
             let window = PrefetchWindow::outbound(&self.tables, chunk);
             for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
                 window.prefetch(&self.tables.outb, index);
-                dropped += usize::from(self.transmit(hdr, frame, longest, out).is_err());
+                dropped += usize::from(self.transmit_one(hdr, frame, longest, out).is_err());
             }
+            dropped += self.finish(out);
         }
         dropped
     }
@@ -125,18 +164,26 @@ impl Session<'_> {
             events: self.events,
             now,
         };
+        let mut together = Together::EMPTY;
         let mut computed = [[0; TAG_LEN]; TOGETHER];
-        let mut first = 0;
-        for group in chunk.chunks_mut(TOGETHER) {
+        for first in (0..chunk.len()).step_by(TOGETHER) {
+            let end_of_group = (first + TOGETHER).min(chunk.len());
+            let group = chunk.get_mut(first..end_of_group).unwrap_or_default();
             let mut begun = [const { None }; TOGETHER];
             let both = begun.iter_mut().zip(&mut computed);
             begin(&mut receiver, &window, first, group, both);
-            first += TOGETHER;
-            end(&mut receiver, group, begun.iter().zip(&computed));
-            if touch {
-                for inbound in group {
-                    touch_up(self.room, self.faults, self.misbehaviour, tables, inbound);
-                }
+            let both = begun.iter().zip(&computed);
+            end(&mut receiver, first, group, both, &mut together);
+            if together.room() < TOGETHER {
+                receiver.finish(&mut together, chunk);
+            }
+        }
+        if !together.is_empty() {
+            receiver.finish(&mut together, chunk);
+        }
+        if touch {
+            for inbound in chunk {
+                touch_up(self.room, self.faults, self.misbehaviour, tables, inbound);
             }
         }
     }
@@ -160,12 +207,14 @@ fn begin<'a, 'b>(
     }
 }
 
-/// Ends with the packets of a group.
+/// Ends with the packets of a group, or lets them wait in `together`.
 #[inline(always)]
 fn end<'a, 'b>(
     receiver: &mut Receiver<'_, '_>,
+    first: usize,
     group: &mut [Inbound],
     begun: impl Iterator<Item = (&'b Option<Begun<'a>>, &'b [u8; TAG_LEN])>,
+    together: &mut Together<'a>,
 ) where
     'a: 'b,
 {
@@ -175,9 +224,11 @@ fn end<'a, 'b>(
         now,
         ..
     } = receiver;
-    for (inbound, (begun, computed)) in group.iter_mut().zip(begun) {
-        if let Some(begun) = begun {
-            begun.end(counters, tally, inbound, computed, *now);
+    for ((index, inbound), (begun, computed)) in (first..).zip(group).zip(begun) {
+        match begun {
+            None => (),
+            Some(begun) if begun.waits() => together.add(index, begun),
+            Some(begun) => begun.end(counters, tally, inbound, computed, *now),
         }
     }
 }

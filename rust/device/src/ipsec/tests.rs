@@ -14,7 +14,7 @@ mod room;
 mod segments;
 
 use super::*;
-use crate::crypto::Backend;
+use crate::crypto::{Backend, Libraries};
 use crate::testing::{self, frame, object, Engine, SPI};
 use espnic_wire::admin::{Command, Reply, EINVAL, OK, OPS_ALL, Q_INVALID_FIELD};
 use espnic_wire::cap::{self, IpsecLimits, ListHdr};
@@ -28,8 +28,12 @@ const DONE: (u16, u16) = (OK, 0);
 const TYPES: [u16; 2] = [OBJ_OUTB_SA, OBJ_INB_SA];
 
 fn new(backend: Backend) -> Engine {
+    with_libraries(backend.into())
+}
+
+fn with_libraries(libraries: Libraries) -> Engine {
     Engine::new(IpsecConfig {
-        libraries: backend.into(),
+        libraries,
         inb_sa_limit: 64,
         outb_sa_limit: 64,
         x_ipsec: true,

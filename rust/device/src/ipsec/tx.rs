@@ -3,6 +3,8 @@
 //! Outbound packets: from the driver to the wire.
 
 use super::counters::Counters;
+use super::crypto::tx::Outgoing;
+use super::crypto::waiting::Waiting;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::sa::{Mode, Sa};
@@ -17,9 +19,11 @@ use espnic_wire::sa as wire;
 /// Encrypts `frame` and appends what goes to the wire to `out`: one frame, or all segments of it. A
 /// single frame is moved out of `frame`.
 ///
-/// After an error `out` is as it was.
+/// After an error `out` is as it was. Packets that are encrypted together with others are in `waiting`
+/// afterwards.
 // Always: it is short for crypto-only packets.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn protect(
     tables: &Tables,
     counters: &Counters,
@@ -28,6 +32,7 @@ pub(super) fn protect(
     frame: &mut Frame,
     longest: usize,
     out: &mut Frames,
+    waiting: &mut Waiting,
 ) -> Result<Sent, TxDrop> {
     if !hdr.has(hdr::F_SECURITY) {
         return Err(TxDrop::Unsupported);
@@ -39,7 +44,13 @@ pub(super) fn protect(
     // Not by the mode, which is not in the first line of the SA.
     if sa.crypto_only && is_crypto_only {
         check_generation(sa, hdr.sec.generation.get())?;
-        return crypto::tx::protect(sa, hdr, frame, longest, out);
+        let mut outgoing = Outgoing {
+            slots: &tables.outb,
+            longest,
+            out,
+            waiting,
+        };
+        return crypto::tx::protect(sa, hdr, frame, &mut outgoing);
     }
     match &sa.mode {
         Mode::Packet(mode) if mode.x_ipsec == extended => {

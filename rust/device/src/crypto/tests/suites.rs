@@ -400,6 +400,7 @@ fn each_algorithm_has_the_library_that_is_fast_at_it() {
         made(Libraries::default()),
         [fastest, fastest, Backend::AwsLc]
     );
+    assert_eq!(Libraries::default().all()[2], fastest);
     for &backend in Backend::ALL {
         assert_eq!(made(backend.into()), [backend; 3]);
     }

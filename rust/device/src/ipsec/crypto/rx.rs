@@ -8,6 +8,7 @@ use super::super::faults::Faults;
 use super::super::rx::{mark, Inbound};
 use super::super::sa::{Mode, Sa};
 use super::sa::Numbers;
+use crate::crypto::joint::Job;
 use crate::frame::Frame;
 use espnic_esp::aead::TAG_LEN;
 use espnic_esp::checksum::UDP_FIELD;
@@ -17,8 +18,10 @@ use espnic_esp::ip::UDP_HLEN;
 use espnic_esp::packet::{self, Esp};
 use espnic_wire::hdr::{self, NetHdr48};
 
-/// A packet that is decrypted, and of which nothing else has been done; see [`engine::begin_open`].
+/// A packet that is decrypted, and of which nothing else has been done; see [`engine::begin_open`]. One with
+/// [`Self::waits`] is not even decrypted.
 #[must_use]
+#[derive(Clone, Copy)]
 pub(in super::super) struct Begun<'a> {
     sa: &'a Sa,
     // Small, and no more than is needed, because it waits in memory.
@@ -53,6 +56,10 @@ pub(in super::super) fn begin<'a>(
     let packet = rest.and_then(|rest| rest.get_mut(..esp.end - esp.offset));
     let progress = match packet {
         Some(_) if faults.is_unsupported() => Err(Error::Unsupported),
+        // With others; until then it only has to look like one.
+        Some(packet) if sa.cipher.joint().is_some() => {
+            engine::check_length(&sa.params, packet).map(|()| Progress::Verified)
+        }
         Some(packet) => engine::begin_open(&sa.cipher, &sa.params, esn_hi, packet, computed),
         None => Err(Error::Length),
     };
@@ -92,6 +99,12 @@ fn refuse(
 }
 
 impl Begun<'_> {
+    /// Whether it is decrypted together with others; see [`crate::crypto::joint`].
+    #[inline(always)]
+    pub(in super::super) fn waits(&self) -> bool {
+        self.sa.cipher.joint().is_some()
+    }
+
     /// Does the rest. `now` is the time of [`super::super::room::Room`].
     #[inline(always)]
     pub(in super::super) fn end(
@@ -120,6 +133,23 @@ impl Begun<'_> {
         if checksum {
             hdr.net.flags |= hdr::F_DATA_VALID;
         }
+    }
+
+    /// What has to be done with others to the packet in `frame`.
+    pub(super) fn job<'a>(&'a self, frame: &'a mut Frame) -> Option<Job<'a>> {
+        let rest = frame.behind_headers(self.offset as usize)?;
+        Some(Job {
+            cipher: self.sa.cipher.joint()?,
+            esn_hi: self.sa.params.esn.then_some(self.esn_hi),
+            esp: rest.get_mut(..self.end.checked_sub(self.offset)? as usize)?,
+            result: Ok(()),
+        })
+    }
+
+    /// Refuses a packet that could not be opened. It is as it came.
+    #[cold]
+    pub(super) fn refuse(&self, counters: &Counters, inbound: &mut Inbound, error: Error) {
+        refuse(counters, self.sa, self.offset, self.esn_hi, error, inbound);
     }
 
     /// Verifies the packet and looks at what is in it; tells whether the checksum there is right.

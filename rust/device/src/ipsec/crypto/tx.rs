@@ -5,6 +5,8 @@
 use super::super::drop::TxDrop;
 use super::super::sa::Sa;
 use super::super::sent::Sent;
+use super::super::table::Slots;
+use super::waiting::Waiting;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use espnic_esp::engine;
@@ -13,31 +15,41 @@ use espnic_esp::segment::{EspRequest, Request, Segments};
 use espnic_esp::{checksum, seq};
 use espnic_wire::hdr::{self, NetHdr48};
 
+/// Where packets go.
+pub(in super::super) struct Outgoing<'a> {
+    /// All SAs.
+    pub(in super::super) slots: &'a Slots,
+    /// The most bytes of a frame on the wire.
+    pub(in super::super) longest: usize,
+    pub(in super::super) out: &'a mut Frames,
+    pub(in super::super) waiting: &'a mut Waiting,
+}
+
 /// See [`super::super::tx::protect`], of an SA whose generation is right.
 #[inline(always)]
 pub(in super::super) fn protect(
     sa: &Sa,
     hdr: &NetHdr48,
     frame: &mut Frame,
-    longest: usize,
-    out: &mut Frames,
+    outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
     if hdr.net.gso_type == hdr::GSO_NONE {
-        if frame.len() > longest {
+        if frame.len() > outgoing.longest {
             return Err(TxDrop::Long);
         }
-        single(sa, hdr, frame)?;
-        // At most the longest frame.
-        let bytes = frame.len() as u32;
-        out.push(std::mem::take(frame));
-        return Ok(Sent { frames: 1, bytes });
+        return single(sa, hdr, frame, outgoing);
     }
-    segmented(sa, hdr, frame, longest, out)
+    segmented(sa, hdr, frame, outgoing)
 }
 
 /// Encrypts a frame that is one packet.
 #[inline(always)]
-fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
+fn single(
+    sa: &Sa,
+    hdr: &NetHdr48,
+    frame: &mut Frame,
+    outgoing: &mut Outgoing<'_>,
+) -> Result<Sent, TxDrop> {
     let esp = packet::find(frame, frame.layers()).ok_or(TxDrop::Format)?;
     check(sa, hdr, &esp)?;
     let trailer_len = usize::from(hdr.sec.trailer_len.get());
@@ -49,7 +61,30 @@ fn single(sa: &Sa, hdr: &NetHdr48, frame: &mut Frame) -> Result<(), TxDrop> {
     }
     let esn_hi = hdr.sec.seq_half.get();
     let packet = frame.behind_headers(esp.offset).ok_or(TxDrop::Format)?;
-    seal(sa, esn_hi, trailer_len, packet)
+    // At most the longest frame.
+    let bytes = packet.len() as u32 + esp.offset as u32;
+    if sa.cipher.joint().is_some() {
+        begin_seal(sa, esn_hi, trailer_len, packet)?;
+        outgoing.wait(sa, esp.offset, esn_hi, std::mem::take(frame));
+    } else {
+        seal(sa, esn_hi, trailer_len, packet)?;
+        outgoing.out.push(std::mem::take(frame));
+    }
+    Ok(Sent { frames: 1, bytes })
+}
+
+impl Outgoing<'_> {
+    /// Lets a packet wait that has its IV.
+    #[inline(never)]
+    fn wait(&mut self, sa: &Sa, offset: usize, esn_hi: u32, frame: Frame) {
+        self.waiting
+            .add(sa.id, offset, esn_hi, frame, self.slots, self.out);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+        self.waiting.truncate(len);
+    }
 }
 
 /// Segments a frame and encrypts the segments.
@@ -58,11 +93,10 @@ fn segmented(
     sa: &Sa,
     hdr: &NetHdr48,
     frame: &Frame,
-    longest: usize,
-    out: &mut Frames,
+    outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
-    let before = out.len();
-    segments(sa, hdr, frame, longest, out).inspect_err(|_| out.truncate(before))
+    let before = outgoing.out.len();
+    segments(sa, hdr, frame, outgoing).inspect_err(|_| outgoing.truncate(before))
 }
 
 /// [`segmented`], which after an error may have sent some.
@@ -70,8 +104,7 @@ fn segments(
     sa: &Sa,
     hdr: &NetHdr48,
     frame: &Frame,
-    longest: usize,
-    out: &mut Frames,
+    outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
     let family = match hdr.net.gso_type {
         hdr::GSO_TCPV4 => 4,
@@ -101,25 +134,31 @@ fn segments(
         esn: sa.params.esn,
     };
     let segments = Segments::in_esp(frame, frame.layers(), &request, &esp)?;
-    if segments.longest() > longest {
+    if segments.longest() > outgoing.longest {
         return Err(TxDrop::Long);
     }
-    let mut sent = Sent {
-        frames: 0,
-        bytes: 0,
-    };
+    let joint = sa.cipher.joint().is_some();
+    let mut sent = Sent::default();
     for index in 0..segments.count() {
         let len = segments.len(index);
-        let mut segment = out.buffer(len);
+        let mut segment = outgoing.out.buffer(len);
         segments.write(index, &mut segment)?;
         let number = segments.seq(index).ok_or(TxDrop::Sequence)?;
         let trailer_len = segments.trailer_len(index);
         let packet = segment.get_mut(esp.offset..).ok_or(TxDrop::Format)?;
-        seal(sa, seq::hi(number), trailer_len, packet)?;
+        let esn_hi = seq::hi(number);
+        match joint {
+            true => begin_seal(sa, esn_hi, trailer_len, packet)?,
+            false => seal(sa, esn_hi, trailer_len, packet)?,
+        }
         sent.frames += 1;
         sent.bytes += len as u32;
         // All headers but the lengths are those of the frame.
-        out.push(Frame::with_layers(segment, frame.layers().ending_at(len)));
+        let segment = Frame::with_layers(segment, frame.layers().ending_at(len));
+        match joint {
+            true => outgoing.wait(sa, esp.offset, esn_hi, segment),
+            false => outgoing.out.push(segment),
+        }
     }
     Ok(sent)
 }
@@ -158,6 +197,12 @@ fn complete_checksum(
     };
     let done = frame.change(start, complete).flatten();
     done.ok_or(TxDrop::Format)
+}
+
+/// [`seal`], all but the cryptography.
+fn begin_seal(sa: &Sa, esn_hi: u32, trailer_len: usize, packet: &mut [u8]) -> Result<(), TxDrop> {
+    let begun = engine::begin_seal(&sa.cipher, &sa.params, esn_hi, trailer_len, packet);
+    Ok(begun?)
 }
 
 #[inline(always)]

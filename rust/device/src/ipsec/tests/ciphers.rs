@@ -2,6 +2,8 @@
 
 //! All algorithms, from the object of the driver to the packet on the wire.
 
+mod batches;
+
 use super::*;
 use espnic_wire::algorithm::Suite;
 use std::collections::HashSet;
