@@ -18,6 +18,13 @@ const MOST_SPARE: usize = 256;
 /// Most memory in buffers that are kept: enough for a batch of the longest frames.
 const MOST_SPARE_BYTES: usize = 4 << 20;
 
+/// Gives `buffer` this length. What was in it stays: clearing it would cost as much as the copy that fills it.
+pub fn fit(mut buffer: Vec<u8>, len: usize) -> Vec<u8> {
+    buffer.reserve_exact(len.saturating_sub(buffer.len()));
+    buffer.resize(len, 0);
+    buffer
+}
+
 impl Frames {
     /// Adds a frame.
     pub fn push(&mut self, frame: impl Into<Frame>) {
@@ -26,23 +33,9 @@ impl Frames {
 
     /// A buffer of `len` bytes, whose content is whatever a recycled buffer had.
     pub fn buffer(&mut self, len: usize) -> Vec<u8> {
-        let mut buffer = self.pop_spare();
-        buffer.reserve_exact(len.saturating_sub(buffer.len()));
-        buffer.resize(len, 0);
-        buffer
-    }
-
-    /// An empty buffer, which may have come from [`Self::recycle`].
-    pub fn spare(&mut self) -> Vec<u8> {
-        let mut buffer = self.pop_spare();
-        buffer.clear();
-        buffer
-    }
-
-    fn pop_spare(&mut self) -> Vec<u8> {
         let buffer = self.spare.pop().unwrap_or_default();
         self.spare_bytes = self.spare_bytes.saturating_sub(buffer.capacity());
-        buffer
+        fit(buffer, len)
     }
 
     /// Number of frames.
@@ -132,7 +125,7 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (at, 90));
         frames.push(again);
         frames.truncate(0);
-        let spare = frames.spare();
+        let spare = frames.buffer(0);
         assert_eq!((spare.as_ptr(), spare.len()), (at, 0));
         assert!(frames.is_empty());
         // Not without end.
@@ -161,7 +154,7 @@ mod tests {
         }
         let kept: usize = frames.spare.iter().map(Vec::capacity).sum();
         assert_eq!((kept, frames.spare_bytes), (MOST_SPARE_BYTES, kept));
-        while frames.spare().capacity() > 0 {}
+        while frames.buffer(0).capacity() > 0 {}
         assert_eq!(frames.spare_bytes, 0);
         // No more memory than the frame needs.
         assert_eq!(frames.buffer(1000).capacity(), 1000);

@@ -6,19 +6,19 @@
 //! an immutable view that the data plane holds while it works. Maps without a file descriptor (ROM,
 //! PAM areas during boot) are holes: known, but not accessible. Read-only maps are never written.
 
+mod guest_map;
+
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use nix::fcntl::{fcntl, FcntlArg, SealFlag};
 use thiserror::Error;
-use vm_memory::bitmap::BS;
-use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
-use vm_memory::{
-    FileOffset, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap,
-    GuestMemoryRegion, GuestRegionMmap, Permissions,
-};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
+
+use guest_map::Area;
+pub use guest_map::GuestMap;
 
 /// Most maps of one peer. Each is a mapping of the process, which can have only some ten thousand, and
 /// every change costs time in proportion to their number. A guest without IOMMU has about twenty.
@@ -55,50 +55,6 @@ impl MemoryId {
     /// The file with this inode number on this device (`stat(2)`).
     pub const fn new(device: u64, inode: u64) -> Self {
         Self { device, inode }
-    }
-}
-
-/// An immutable view of guest memory.
-#[derive(Default)]
-pub struct GuestMap {
-    ram: GuestMemoryMmap,
-    /// Ranges that the device may only read: first and last address.
-    read_only: Vec<(u64, u64)>,
-}
-
-impl GuestMap {
-    fn allows(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        if !access.has_write() || count == 0 {
-            return true;
-        }
-        let last = addr.0.saturating_add(count as u64 - 1);
-        !self
-            .read_only
-            .iter()
-            .any(|&(start, end)| addr.0 <= end && last >= start)
-    }
-}
-
-/// `vm-memory` ignores the kind of access for plain memory; here read-only maps are respected,
-/// because a write to one would be a fault of this process.
-impl GuestMemory for GuestMap {
-    type PhysicalMemory = GuestMemoryMmap;
-    type Bitmap = ();
-
-    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        self.allows(addr, count, access) && GuestMemoryBackend::check_range(&self.ram, addr, count)
-    }
-
-    fn get_slices(
-        &self,
-        addr: GuestAddress,
-        count: usize,
-        access: Permissions,
-    ) -> Result<impl GuestMemorySliceIterator<'_, BS<'_, Self::Bitmap>>, GuestMemoryError> {
-        if !self.allows(addr, count, access) {
-            return Err(GuestMemoryError::InvalidGuestAddress(addr));
-        }
-        Ok(GuestMemoryBackend::get_slices(&self.ram, addr, count))
     }
 }
 
@@ -174,16 +130,15 @@ impl MapTable {
 
     /// The present state as a view for the data plane.
     pub fn view(&self) -> GuestMap {
-        let regions: Vec<_> = self.maps.iter().filter_map(|m| m.region.clone()).collect();
-        let read_only = self
-            .maps
-            .iter()
-            .filter(|m| !m.writable && m.region.is_some())
-            .map(|m| (m.start, m.last))
-            .collect();
-        // `map` keeps the list sorted and free of overlaps, so only emptiness can fail here.
-        let ram = GuestMemoryMmap::from_arc_regions(regions).unwrap_or_default();
-        GuestMap { ram, read_only }
+        let area = |map: &Mapping| {
+            Some(Area {
+                start: map.start,
+                last: map.last,
+                writable: map.writable,
+                region: map.region.clone()?,
+            })
+        };
+        GuestMap::new(self.maps.iter().filter_map(area).collect())
     }
 }
 
@@ -223,7 +178,7 @@ fn map_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::Bytes;
+    use vm_memory::{Bytes, GuestMemory, Permissions};
 
     fn memory_file(size: u64) -> File {
         let file = vmm_sys_util::tempfile::TempFile::new().unwrap().into_file();
@@ -251,7 +206,7 @@ mod tests {
         assert_ne!(of(&[Some(&one)]), of(&[Some(&two)]));
     }
 
-    fn table() -> MapTable {
+    pub(super) fn table() -> MapTable {
         let file = memory_file(0x4000);
         let mut table = MapTable::default();
         let part = |offset| Some((file.try_clone().unwrap(), offset));

@@ -54,8 +54,13 @@ impl Totals {
 
     /// Adds a frame.
     pub fn add(&mut self, frame: &[u8]) {
-        self.frames += 1;
-        self.bytes += frame.len();
+        self.count(1, frame.len());
+    }
+
+    /// Adds frames with so many bytes in all.
+    pub fn count(&mut self, frames: usize, bytes: usize) {
+        self.frames += frames;
+        self.bytes += bytes;
     }
 }
 

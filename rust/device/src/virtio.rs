@@ -9,6 +9,8 @@ pub mod error;
 pub mod queue;
 mod slot;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -18,6 +18,7 @@ use crate::ipsec::Inbound;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
+use crate::ports::Totals;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
 use crate::virtio::queue::VirtQueue;
@@ -32,8 +33,10 @@ struct Rules {
 
 /// The result of a delivery.
 enum Delivery {
-    /// It is in the guest's buffers, or was dropped and counted.
+    /// It is in the guest's buffers.
     Done,
+    /// It was dropped and counted.
+    Dropped,
     /// There are too few buffers; it waits.
     NoBuffer,
 }
@@ -220,18 +223,27 @@ pub fn deliver(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingEr
         return Ok(false);
     };
     queue.disable_kicks(&mem)?;
-    let mut count = 0;
-    while let Some((hdr, frame)) = pending.first() {
-        match put(nic, chains, queue, &mem, &rules, *hdr, frame)? {
-            Delivery::Done => count += 1,
-            Delivery::NoBuffer => break,
+    let (mut taken, mut delivered) = (0, Totals::default());
+    let result = loop {
+        let Some((hdr, frame)) = pending.first() else {
+            break Ok(());
+        };
+        match put(nic, chains, queue, &mem, &rules, *hdr, frame) {
+            Ok(Delivery::Done) => delivered.add(frame),
+            Ok(Delivery::Dropped) => {}
+            Ok(Delivery::NoBuffer) => break Ok(()),
+            Err(error) => break Err(error),
         }
+        taken += 1;
         done.extend(pending.pop().map(|(_, frame)| frame.into()));
-    }
+    };
+    nic.stats.rx_frames.add(delivered.frames as u64);
+    nic.stats.rx_bytes.add(delivered.bytes as u64);
+    result?;
     if queue.publish(&mem)? {
         nic.interrupt_queue(vector);
     }
-    Ok(count > 0)
+    Ok(taken > 0)
 }
 
 /// Puts one frame into the queue.
@@ -250,7 +262,7 @@ fn put(
         Gathered::TooFew => return Ok(Delivery::NoBuffer),
         Gathered::NoRoom => {
             nic.stats.rx_drop_no_room.inc();
-            return Ok(Delivery::Done);
+            return Ok(Delivery::Dropped);
         }
     };
     if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame) {
@@ -271,8 +283,6 @@ fn put(
         frame,
         count,
     )?;
-    nic.stats.rx_frames.inc();
-    nic.stats.rx_bytes.add(frame.len() as u64);
     Ok(Delivery::Done)
 }
 

@@ -10,7 +10,7 @@ use crate::filter::Verdict;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::ipsec::Inbound;
-use crate::ports::RxBacklog;
+use crate::ports::{RxBacklog, Totals};
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::MAX_QUEUE_SIZE;
 use crate::virtio::Virtio;
@@ -42,6 +42,8 @@ pub struct NetState {
     pub tx_batch: Vec<(NetHdr48, Frame)>,
     /// Frames on their way to the port.
     pub wire: Frames,
+    /// Frames of the present batch that were accepted; counted at its end.
+    pub sent: Totals,
     /// A frame that is to be segmented.
     pub large: Vec<u8>,
     /// Commands whose answers are late on purpose.
@@ -64,6 +66,7 @@ impl NetState {
             chains: Vec::new(),
             tx_batch: Vec::new(),
             wire: Frames::default(),
+            sent: Totals::default(),
             large: Vec::new(),
             unanswered: Vec::new(),
             late: None,

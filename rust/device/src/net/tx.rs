@@ -11,7 +11,7 @@ use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 use super::state::{Device, NetState};
 use super::{used, BATCH, FRAMES};
 use crate::frame::Frame;
-use crate::frames::Frames;
+use crate::frames::{self, Frames};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -115,6 +115,9 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Tur
     net.chains.push(chain);
     // Also after an error, because complete frames must be sent.
     flush(nic, &rules, net);
+    let sent = std::mem::take(&mut net.sent);
+    nic.stats.tx_frames.add(sent.frames as u64);
+    nic.stats.tx_bytes.add(sent.bytes as u64);
     nic.port.send(&mut net.wire);
     let chains = batch?;
     let notify = queue.publish(&mem)?;
@@ -189,11 +192,9 @@ fn take(
     }
     // Frames that are segmented stay in the buffer, others move on with it.
     let mut buffer = match gso {
-        true => std::mem::take(&mut net.large),
-        false => net.wire.spare(),
+        true => frames::fit(std::mem::take(&mut net.large), len),
+        false => net.wire.buffer(len),
     };
-    buffer.reserve_exact(len.saturating_sub(buffer.len()));
-    buffer.resize(len, 0);
     let read = chain.read(mem, hdr_len as u64, &mut buffer);
     let mut frame = Frame::from(buffer);
     if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
@@ -204,10 +205,7 @@ fn take(
     flush(nic, rules, net);
     if read.is_ok() {
         match prepare(nic, rules, &hdr, &mut frame, &mut net.wire) {
-            Ok(()) => {
-                stats.tx_frames.inc();
-                stats.tx_bytes.add(len as u64);
-            }
+            Ok(()) => net.sent.count(1, len),
             Err(drop) => drop.inc(),
         }
     }
@@ -240,8 +238,7 @@ fn flush(nic: &Nic, rules: &Rules, net: &mut NetState) {
         .transmit_all(&mut net.tx_batch, longest, &mut net.wire);
     // Sent frames have been moved away, so dropped ones are left.
     let left = bytes(&net.tx_batch);
-    nic.stats.tx_frames.add((count - dropped) as u64);
-    nic.stats.tx_bytes.add((before - left) as u64);
+    net.sent.count(count - dropped, before - left);
     nic.stats.tx_drop_ipsec.add(dropped as u64);
     for (_, frame) in net.tx_batch.drain(..) {
         if frame.capacity() > 0 {

@@ -239,7 +239,7 @@ mod tests {
         let (mut sent, mut taken, mut done) = (frames(1), Frames::default(), Vec::new());
         let first = sent.iter().next().unwrap().as_ptr();
         backlog.push(&mut sent);
-        assert_eq!(sent.spare().capacity(), 0);
+        assert_eq!(sent.buffer(0).capacity(), 0);
         backlog.take(1, &mut taken, &mut done);
         done.extend(taken.drain().map(Vec::from));
         backlog.take(1, &mut taken, &mut done);
@@ -247,7 +247,7 @@ mod tests {
         // The next sender gets the buffer for its frame.
         let mut other = frames(1);
         backlog.push(&mut other);
-        let buffer = other.spare();
+        let buffer = other.buffer(0);
         assert_eq!(buffer.as_ptr(), first);
         backlog.take(1, &mut taken, &mut done);
         let second = taken.iter().next().unwrap().as_ptr();

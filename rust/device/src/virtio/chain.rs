@@ -4,7 +4,7 @@
 
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::desc::RawDescriptor;
-use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+use vm_memory::VolatileArrayRef;
 
 use super::error::RingError;
 use crate::memory::GuestMap;
@@ -27,9 +27,24 @@ pub struct Table {
     pub indirect: bool,
 }
 
+impl Table {
+    /// The descriptors; `None` if they do not lie in one map. That is allowed, and needs a look at each.
+    fn find<'a>(&self, mem: &'a GuestMap) -> Option<VolatileArrayRef<'a, RawDescriptor>> {
+        mem.table(self.addr, self.entries as usize)
+    }
+
+    /// The descriptor `index`.
+    #[cold]
+    fn read(&self, mem: &GuestMap, index: u32) -> Result<RawDescriptor, RingError> {
+        let offset = u64::from(index) * u64::from(DESCRIPTOR_SIZE);
+        let addr = self.addr.checked_add(offset).ok_or(RingError::Ring)?;
+        mem.get(addr).map_err(|_| RingError::Address)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Segment {
-    addr: GuestAddress,
+    addr: u64,
     len: u32,
 }
 
@@ -75,6 +90,7 @@ impl Chain {
         };
         self.segments.clear();
         let mut table = *table;
+        let mut entries = table.find(mem);
         let (mut index, mut visited) = (u32::from(head), 0);
         loop {
             if index >= table.entries {
@@ -84,9 +100,13 @@ impl Chain {
                 return Err(RingError::Loop);
             }
             visited += 1;
-            let desc = read_descriptor(mem, &table, index)?;
+            let desc = Descriptor::from(match &entries {
+                Some(entries) => entries.load(index as usize),
+                None => table.read(mem, index)?,
+            });
             if desc.refers_to_indirect_table() {
                 table = indirect_table(&table, &desc)?;
+                entries = table.find(mem);
                 (index, visited) = (0, 0);
                 continue;
             }
@@ -102,25 +122,24 @@ impl Chain {
         if desc.len() == 0 {
             return Err(RingError::Size);
         }
-        let (total, access) = if desc.is_write_only() {
-            (&mut self.writable_len, Permissions::Write)
+        let write = desc.is_write_only();
+        let total = if write {
+            &mut self.writable_len
         } else if self.writable_len > 0 {
             return Err(RingError::Direction);
         } else {
             self.readable += 1;
-            (&mut self.readable_len, Permissions::Read)
+            &mut self.readable_len
         };
         *total += u64::from(desc.len());
         if *total > MAX_BYTES {
             return Err(RingError::TooLong);
         }
-        if !mem.check_range(desc.addr(), desc.len() as usize, access) {
+        let (addr, len) = (desc.addr().0, desc.len());
+        if !mem.has(addr, len as usize, write) {
             return Err(RingError::Address);
         }
-        self.segments.push(Segment {
-            addr: desc.addr(),
-            len: desc.len(),
-        });
+        self.segments.push(Segment { addr, len });
         Ok(())
     }
 
@@ -130,7 +149,7 @@ impl Chain {
         let mut done = 0;
         for (addr, len) in pieces(readable, at, buf.len()) {
             let part = buf.get_mut(done..done + len).ok_or(RingError::Size)?;
-            mem.read_slice(part, addr).map_err(|_| RingError::Address)?;
+            mem.read(addr, part).map_err(|_| RingError::Address)?;
             done += len;
         }
         if done == buf.len() {
@@ -146,8 +165,7 @@ impl Chain {
         let mut done = 0;
         for (addr, len) in pieces(writable, at, data.len()) {
             let part = data.get(done..done + len).ok_or(RingError::Size)?;
-            mem.write_slice(part, addr)
-                .map_err(|_| RingError::Address)?;
+            mem.write(addr, part).map_err(|_| RingError::Address)?;
             done += len;
         }
         if done == data.len() {
@@ -156,17 +174,6 @@ impl Chain {
             Err(RingError::Size)
         }
     }
-}
-
-fn read_descriptor(mem: &GuestMap, table: &Table, index: u32) -> Result<Descriptor, RingError> {
-    let addr = table
-        .addr
-        .checked_add(u64::from(index) * u64::from(DESCRIPTOR_SIZE))
-        .ok_or(RingError::Ring)?;
-    let raw: RawDescriptor = mem
-        .read_obj(GuestAddress(addr))
-        .map_err(|_| RingError::Address)?;
-    Ok(Descriptor::from(raw))
 }
 
 /// The table that `desc` refers to; nesting and a further descriptor are not allowed (2.7.5.3).
@@ -190,7 +197,7 @@ fn pieces(
     segments: &[Segment],
     mut skip: u64,
     mut len: usize,
-) -> impl Iterator<Item = (GuestAddress, usize)> + '_ {
+) -> impl Iterator<Item = (u64, usize)> + '_ {
     segments.iter().filter_map(move |segment| {
         let size = u64::from(segment.len);
         if skip >= size {
@@ -198,7 +205,7 @@ fn pieces(
             return None;
         }
         let part = len.min((size - skip) as usize);
-        let addr = GuestAddress(segment.addr.0 + skip);
+        let addr = segment.addr + skip;
         (skip, len) = (0, len - part);
         (part > 0).then_some((addr, part))
     })

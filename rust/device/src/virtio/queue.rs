@@ -2,16 +2,16 @@
 
 //! A split virtqueue (VIRTIO 1.4 section 2.7) as the device sees it.
 //!
-//! `virtio-queue` keeps addresses, indices and the driver's notification suppression. The walk of a
-//! chain and the publication of used entries are here: a chain is checked to its end before any byte
-//! of it is used, and the used entries of a batch become visible together.
+//! `virtio-queue` checks addresses and asks for notifications. What is done for every chain is here: a chain
+//! is checked to its end before any byte of it is used, the driver's index is read again when all chains
+//! that were seen are taken, and the used entries of a batch become visible together.
 
 use std::num::Wrapping;
 use std::sync::atomic::{fence, Ordering};
 
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::chain::{self, Chain};
 use super::error::RingError;
@@ -40,8 +40,12 @@ pub struct QueueSetup {
 /// A running queue.
 pub struct VirtQueue {
     ring: Queue,
-    indirect: bool,
-    /// Used index that the driver can see.
+    setup: QueueSetup,
+    /// Available index of the next chain to be taken, and the driver's when it was last read.
+    next: Wrapping<u16>,
+    avail: Wrapping<u16>,
+    /// Used index of the next entry, and the one that the driver can see.
+    used: Wrapping<u16>,
     published: Wrapping<u16>,
     kicks_enabled: bool,
 }
@@ -64,7 +68,10 @@ impl VirtQueue {
         }
         Ok(Self {
             ring,
-            indirect: setup.indirect,
+            setup: *setup,
+            next: Wrapping(0),
+            avail: Wrapping(0),
+            used: Wrapping(0),
             published: Wrapping(0),
             kicks_enabled: true,
         })
@@ -77,47 +84,39 @@ impl VirtQueue {
 
     /// Takes the next available chain. `false` if there is none.
     pub fn pop(&mut self, mem: &GuestMap, chain: &mut Chain) -> Result<bool, RingError> {
-        let next = Wrapping(self.ring.next_avail());
-        let avail = self
-            .ring
-            .avail_idx(mem, Ordering::Acquire)
-            .map_err(|_| RingError::Ring)?;
-        if avail == next {
-            return Ok(false);
+        if self.avail == self.next {
+            self.avail = self.avail_idx(mem)?;
+            if self.avail == self.next {
+                return Ok(false);
+            }
         }
-        if (avail - next).0 > self.ring.size() {
+        if (self.avail - self.next).0 > self.setup.size {
             return Err(RingError::Index);
         }
-        let slot = u64::from(next.0 % self.ring.size());
-        let head = self.load(mem, self.ring.avail_ring(), 4 + 2 * slot)?;
+        let head = self.slot(mem, self.next)?;
         let table = chain::Table {
-            addr: self.ring.desc_table(),
-            entries: u32::from(self.ring.size()),
-            indirect: self.indirect,
+            addr: self.setup.desc,
+            entries: u32::from(self.setup.size),
+            indirect: self.setup.indirect,
         };
         chain.walk(mem, &table, head)?;
-        self.ring.set_next_avail((next + Wrapping(1)).0);
+        self.next += 1;
         Ok(true)
     }
 
     /// Number of descriptors.
     pub fn size(&self) -> u16 {
-        self.ring.size()
+        self.setup.size
     }
 
     /// Gives the last `count` popped chains back; they will be popped again.
     pub fn unpop(&mut self, count: u16) {
-        self.ring
-            .set_next_avail((Wrapping(self.ring.next_avail()) - Wrapping(count)).0);
+        self.next -= count;
     }
 
     /// Whether chains are available.
     pub fn has_work(&self, mem: &GuestMap) -> Result<bool, RingError> {
-        let avail = self
-            .ring
-            .avail_idx(mem, Ordering::Acquire)
-            .map_err(|_| RingError::Ring)?;
-        Ok(avail.0 != self.ring.next_avail())
+        Ok(self.avail_idx(mem)? != self.next)
     }
 
     /// Writes one used entry; the driver sees it after [`Self::publish`]. `len` counts bytes written
@@ -128,27 +127,25 @@ impl VirtQueue {
 
     /// Writes one used entry like [`Self::push_used`], with an id that may be wrong on purpose.
     pub fn push_entry(&mut self, mem: &GuestMap, id: u32, len: u32) -> Result<(), RingError> {
-        let slot = u64::from(self.ring.next_used() % self.ring.size());
-        let addr = offset(self.ring.used_ring(), 4 + 8 * slot)?;
+        let slot = u64::from(self.used.0 % self.setup.size);
+        let addr = offset(self.setup.device, 4 + 8 * slot)?;
         let element = u64::from(id) | (u64::from(len) << 32);
-        mem.write_slice(&element.to_le_bytes(), addr)
+        mem.put(addr, element.to_le())
             .map_err(|_| RingError::Ring)?;
-        self.ring
-            .set_next_used((Wrapping(self.ring.next_used()) + Wrapping(1)).0);
+        self.used += 1;
         Ok(())
     }
 
     /// Moves the used index that the driver sees by one, without an entry.
     pub fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
-        self.ring
-            .set_next_used((Wrapping(self.ring.next_used()) + Wrapping(1)).0);
+        self.used += 1;
         self.publish(mem).map(drop)
     }
 
     /// The id of a chain that the device does not have: neither `head`, which it has just popped, nor one
     /// that waits. `None` if the device has all ids.
     pub fn absent(&self, mem: &GuestMap, head: u16) -> Result<Option<u16>, RingError> {
-        let size = self.ring.size();
+        let size = self.setup.size;
         let mut present = vec![false; usize::from(size)];
         let mut mark = |id: u16| {
             if let Some(present) = present.get_mut(usize::from(id)) {
@@ -156,14 +153,9 @@ impl VirtQueue {
             }
         };
         mark(head);
-        let next = Wrapping(self.ring.next_avail());
-        let avail = self
-            .ring
-            .avail_idx(mem, Ordering::Acquire)
-            .map_err(|_| RingError::Ring)?;
-        for at in 0..(avail - next).0.min(size) {
-            let slot = (next + Wrapping(at)).0 % size;
-            mark(self.load(mem, self.ring.avail_ring(), 4 + 2 * u64::from(slot))?);
+        let avail = self.avail_idx(mem)?;
+        for at in 0..(avail - self.next).0.min(size) {
+            mark(self.slot(mem, self.next + Wrapping(at))?);
         }
         // The last one is least likely to be popped and not yet returned.
         Ok((0..size).rev().find(|&id| {
@@ -175,26 +167,22 @@ impl VirtQueue {
     /// Makes all used entries visible and says whether the driver wants an interrupt for them
     /// (2.7.7.1, 2.7.10).
     pub fn publish(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
-        let (old, new) = (self.published, Wrapping(self.ring.next_used()));
+        let (old, new) = (self.published, self.used);
         if old == new {
             return Ok(false);
         }
-        mem.store(
-            new.0.to_le(),
-            offset(self.ring.used_ring(), 2)?,
-            Ordering::Release,
-        )
-        .map_err(|_| RingError::Ring)?;
+        let index = offset(self.setup.device, 2)?;
+        mem.store_at(index, new.0.to_le(), Ordering::Release)
+            .map_err(|_| RingError::Ring)?;
         self.published = new;
         // The index must be visible before the event is read, or a driver that re-enables
         // interrupts in between would miss this one.
         fence(Ordering::SeqCst);
-        let avail = self.ring.avail_ring();
-        if self.ring.event_idx_enabled() {
-            let event = Wrapping(self.load(mem, avail, 4 + 2 * u64::from(self.ring.size()))?);
+        if self.setup.event_idx {
+            let event = Wrapping(self.load(mem, 4 + 2 * u64::from(self.setup.size))?);
             return Ok(new - event - Wrapping(1) < new - old);
         }
-        let flags = u32::from(self.load(mem, avail, 0)?);
+        let flags = u32::from(self.load(mem, 0)?);
         Ok(flags & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
 
@@ -202,6 +190,7 @@ impl VirtQueue {
     /// instead of waiting.
     pub fn enable_kicks(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
         self.kicks_enabled = true;
+        self.ring.set_next_avail(self.next.0);
         self.ring
             .enable_notification(mem)
             .map_err(|_| RingError::Ring)
@@ -218,15 +207,27 @@ impl VirtQueue {
         Ok(())
     }
 
-    fn load(&self, mem: &GuestMap, base: u64, at: u64) -> Result<u16, RingError> {
-        mem.load(offset(base, at)?, Ordering::Relaxed)
+    /// The index behind the last chain that the driver has made available.
+    fn avail_idx(&self, mem: &GuestMap) -> Result<Wrapping<u16>, RingError> {
+        let index = mem.load_at(offset(self.setup.driver, 2)?, Ordering::Acquire);
+        index
+            .map(|index| Wrapping(u16::from_le(index)))
+            .map_err(|_| RingError::Ring)
+    }
+
+    /// The entry of the available ring with this index.
+    fn slot(&self, mem: &GuestMap, index: Wrapping<u16>) -> Result<u16, RingError> {
+        self.load(mem, 4 + 2 * u64::from(index.0 % self.setup.size))
+    }
+
+    /// A word of the available ring.
+    fn load(&self, mem: &GuestMap, at: u64) -> Result<u16, RingError> {
+        mem.get(offset(self.setup.driver, at)?)
             .map(u16::from_le)
             .map_err(|_| RingError::Ring)
     }
 }
 
-fn offset(base: u64, at: u64) -> Result<GuestAddress, RingError> {
-    base.checked_add(at)
-        .map(GuestAddress)
-        .ok_or(RingError::Ring)
+fn offset(base: u64, at: u64) -> Result<u64, RingError> {
+    base.checked_add(at).ok_or(RingError::Ring)
 }

@@ -289,8 +289,8 @@ pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times
         let before = guest.memory.used(RX)?;
         guest.memory.offer(RX, &shape, chains)?;
         for _ in 0..BATCH {
-            let mut buffer = frames.spare();
-            buffer.extend_from_slice(&frame);
+            let mut buffer = frames.buffer(frame.len());
+            buffer.copy_from_slice(&frame);
             frames.push(buffer);
         }
         let nic = &guest.nic;
