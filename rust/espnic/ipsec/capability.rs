@@ -38,8 +38,9 @@ const OPCODES: u64 = admin::OPS_ALL & !QUERY;
 /// The one that it needs for packet offload, to read what the NIC has counted.
 const QUERY: u64 = admin::op_bit(admin::OP_OBJ_QUERY);
 
-/// Upper bound for the SAs of one direction, even if the NIC offers more: their table takes 16 MiB.
-const LIMIT_MAX: u32 = 1 << 18;
+/// Upper bound for the SAs of one direction, even if the NIC offers more. Their table takes 64 MiB then, but it
+/// grows with the SAs.
+const LIMIT_MAX: u32 = 1 << 20;
 
 /// Room for any capability that the driver reads, in bytes.
 const CAP_ROOM: usize = 512;

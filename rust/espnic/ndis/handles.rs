@@ -56,13 +56,38 @@ pub(super) struct Found {
     pub(super) delete_requested: bool,
 }
 
+/// The entries of one direction, [`PART`] to a part. A part is there once one of its slots was used.
+#[derive(Default)]
+struct Entries(KVVec<Option<KVVec<Entry>>>);
+
+/// The number of entries of a part, and of entries to look at before the lock is released for others.
+const PART: usize = 256;
+
+impl Entries {
+    fn get(&self, id: u32) -> Option<&Entry> {
+        let id = id as usize;
+        self.0.get(id / PART)?.as_ref()?.get(id % PART)
+    }
+
+    fn get_mut(&mut self, id: u32) -> Option<&mut Entry> {
+        let id = id as usize;
+        self.0.get_mut(id / PART)?.as_mut()?.get_mut(id % PART)
+    }
+
+    /// The entry of `state`, unless its slot has gone to another SA.
+    fn of(&mut self, state: xfrm::Handle) -> Option<&mut Entry> {
+        self.get_mut(state.id)
+            .filter(|entry| entry.generation == state.generation)
+    }
+}
+
 /// The numbers of a NIC.
 #[pin_data]
 pub(super) struct Handles {
     #[pin]
-    incoming: SpinLockBh<KVVec<Entry>>,
+    incoming: SpinLockBh<Entries>,
     #[pin]
-    outgoing: SpinLockBh<KVVec<Entry>>,
+    outgoing: SpinLockBh<Entries>,
     alive: Atomic<u32>,
     leaving: Atomic<u32>,
 }
@@ -70,24 +95,45 @@ pub(super) struct Handles {
 impl Handles {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            incoming <- new_lock!(KVVec::new()),
-            outgoing <- new_lock!(KVVec::new()),
+            incoming <- new_lock!(Entries::default()),
+            outgoing <- new_lock!(Entries::default()),
             alive: Atomic::new(0),
             leaving: Atomic::new(0),
         })
     }
 
-    /// Allocates an entry for each slot of the state table. Before the first SA. Sleeps.
+    /// Allows so many slots of the state table. The memory for them is allocated as they are used. Before the
+    /// first SA. Sleeps.
     pub(super) fn set_limit(&self, direction: Direction, limit: u32) -> Result {
-        let mut list = KVVec::new();
         let limit = usize::try_from(u64::from(limit).min(SLOT)).map_err(|_| EINVAL)?;
-        list.resize(limit, Entry::default(), GFP_KERNEL)?;
-        let old = core::mem::replace(&mut *self.list(direction).lock(), list);
+        let count = limit.div_ceil(PART);
+        let mut parts = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            parts.push(None, GFP_KERNEL)?;
+        }
+        let old = core::mem::replace(&mut *self.list(direction).lock(), Entries(parts));
         drop(old);
         Ok(())
     }
 
-    fn list(&self, direction: Direction) -> &SpinLockBh<KVVec<Entry>> {
+    /// Makes sure that a slot has an entry. Sleeps.
+    fn make_room(&self, state: xfrm::Handle) -> Result {
+        let list = self.list(state.direction);
+        if list.lock().get(state.id).is_some() {
+            return Ok(());
+        }
+        let mut part = KVVec::new();
+        part.resize(PART, Entry::default(), GFP_KERNEL)?;
+        let mut entries = list.lock();
+        let place = entries.0.get_mut(state.id as usize / PART).ok_or(EINVAL)?;
+        // Somebody else may have been faster.
+        if place.is_none() {
+            *place = Some(part);
+        }
+        Ok(())
+    }
+
+    fn list(&self, direction: Direction) -> &SpinLockBh<Entries> {
         match direction {
             Direction::In => &self.incoming,
             Direction::Out => &self.outgoing,
@@ -103,11 +149,15 @@ impl Handles {
         Handle::new((serial << SERIAL_SHIFT) | direction | slot)
     }
 
-    /// Gives a new SA its number. It has no owner yet.
+    /// Gives a new SA its number. It has no owner yet. If there is no memory it has no number, and NDIS does not
+    /// see it. Sleeps.
     pub(super) fn added(&self, state: xfrm::Handle) {
+        if self.make_room(state).is_err() {
+            return;
+        }
         let serial = SERIAL.fetch_add(1, Relaxed);
         let mut list = self.list(state.direction).lock();
-        if let Some(entry) = list.get_mut(state.id as usize) {
+        if let Some(entry) = list.get_mut(state.id) {
             let new = Entry {
                 serial,
                 generation: state.generation,
@@ -127,7 +177,7 @@ impl Handles {
     /// Ends the number of an SA that died.
     pub(super) fn deleted(&self, state: xfrm::Handle) {
         let mut list = self.list(state.direction).lock();
-        if let Some(entry) = entry(&mut list, state).filter(|entry| entry.serial != 0) {
+        if let Some(entry) = list.of(state).filter(|entry| entry.serial != 0) {
             entry.serial = 0;
             entry.leaving = true;
             self.alive.fetch_sub(1, Relaxed);
@@ -139,7 +189,7 @@ impl Handles {
     pub(super) fn freed(&self, state: xfrm::Handle) {
         self.deleted(state);
         let mut list = self.list(state.direction).lock();
-        if let Some(entry) = entry(&mut list, state).filter(|entry| entry.leaving) {
+        if let Some(entry) = list.of(state).filter(|entry| entry.leaving) {
             entry.leaving = false;
             self.leaving.fetch_sub(1, Relaxed);
         }
@@ -158,7 +208,7 @@ impl Handles {
     /// Makes the open file `owner` the owner of an SA.
     pub(super) fn set_owner(&self, state: xfrm::Handle, owner: u32) {
         let mut list = self.list(state.direction).lock();
-        if let Some(entry) = entry(&mut list, state) {
+        if let Some(entry) = list.of(state) {
             entry.owner = owner;
         }
     }
@@ -166,7 +216,7 @@ impl Handles {
     /// Notes that the NIC wants an SA deleted.
     pub(super) fn set_delete_requested(&self, state: xfrm::Handle) {
         let mut list = self.list(state.direction).lock();
-        if let Some(entry) = entry(&mut list, state) {
+        if let Some(entry) = list.of(state) {
             entry.delete_requested = true;
         }
     }
@@ -174,7 +224,7 @@ impl Handles {
     /// The number of a live SA.
     pub(super) fn number_of(&self, state: xfrm::Handle) -> Option<Handle> {
         let mut list = self.list(state.direction).lock();
-        let serial = entry(&mut list, state)?.serial;
+        let serial = list.of(state)?.serial;
         drop(list);
         if serial == 0 {
             return None;
@@ -191,7 +241,7 @@ impl Handles {
         };
         let id = u32::try_from((number & SLOT).checked_sub(1)?).ok()?;
         let list = self.list(direction).lock();
-        let entry = list.get(id as usize)?;
+        let entry = list.get(id)?;
         (entry.serial != 0 && entry.serial == number >> SERIAL_SHIFT).then_some(xfrm::Handle {
             id,
             direction,
@@ -206,13 +256,22 @@ impl Handles {
         from: u32,
         wanted: impl Fn(u32) -> bool,
     ) -> Option<Found> {
-        let list = self.list(direction).lock();
-        let (slot, entry) = list
-            .iter()
-            .enumerate()
-            .skip(from as usize)
-            .find(|(_, entry)| entry.serial != 0 && wanted(entry.owner))?;
-        let id = u32::try_from(slot).ok()?;
+        let mut from = from as usize;
+        loop {
+            let list = self.list(direction).lock();
+            let part = list.0.get(from / PART)?;
+            // Of a part that is not there, none.
+            let mut entries = part.iter().flatten().enumerate().skip(from % PART);
+            let fits = |entry: &Entry| entry.serial != 0 && wanted(entry.owner);
+            if let Some((place, entry)) = entries.find(|(_, entry)| fits(entry)) {
+                let id = u32::try_from(from - from % PART + place).ok()?;
+                return Self::found(direction, id, entry);
+            }
+            from = from - from % PART + PART;
+        }
+    }
+
+    fn found(direction: Direction, id: u32, entry: &Entry) -> Option<Found> {
         Some(Found {
             number: Self::number(direction, id, entry.serial)?,
             state: xfrm::Handle {
@@ -224,10 +283,4 @@ impl Handles {
             delete_requested: entry.delete_requested,
         })
     }
-}
-
-/// The entry of `state`, unless its slot has gone to another SA.
-fn entry(list: &mut KVVec<Entry>, state: xfrm::Handle) -> Option<&mut Entry> {
-    list.get_mut(state.id as usize)
-        .filter(|entry| entry.generation == state.generation)
 }

@@ -167,4 +167,32 @@ mod cases {
         assert!(handles.next(Out, 0, |_| true).is_none());
         Ok(())
     }
+
+    #[test]
+    fn memory_grows_with_the_slots() -> Result {
+        let handles = KBox::pin_init(Handles::new(), GFP_KERNEL)?;
+        handles.set_limit(In, 1 << 20)?;
+        let parts = || handles.incoming.lock().0.iter().flatten().count();
+        assert_eq!(parts(), 0);
+        let last = (1 << 20) - 1;
+        for id in [0, 1, 70_000, last] {
+            handles.added(sa(In, id, 1));
+        }
+        assert_eq!(parts(), 3);
+        // A walk passes the parts that are not there.
+        let mut from = 0;
+        for id in [0, 1, 70_000, last] {
+            let found = handles.next(In, from, |_| true).ok_or(ENOENT)?;
+            assert!(
+                found.state == sa(In, id, 1) && handles.find(found.number) == Some(found.state)
+            );
+            from = id.saturating_add(1);
+        }
+        assert!(handles.next(In, from, |_| true).is_none());
+        // There is no such slot, so it gets no number.
+        handles.added(sa(In, 1 << 20, 1));
+        assert!(handles.number_of(sa(In, 1 << 20, 1)).is_none());
+        assert_eq!(handles.alive(), 4);
+        Ok(())
+    }
 }

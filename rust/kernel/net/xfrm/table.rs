@@ -51,14 +51,37 @@ struct Slot<D> {
 /// Only reached under the table's lock, which is also held while a slot forgets its state. So what
 /// [`Slot`] promises is true as long as the lock is held.
 struct Slots<D> {
-    list: KVVec<Slot<D>>,
+    /// The slots, [`PART`] to a part. All parts but the last one are full. There is room for those that the
+    /// limit allows.
+    parts: KVVec<Part<D>>,
+    /// The number of slots that were used.
+    len: usize,
     limit: usize,
     /// The free slots that were released first and last.
     free: Option<(u32, u32)>,
+    /// The number of free slots that were used.
+    resting: usize,
 }
 
-/// The number of slots to look at before the lock is released for others.
-const CHUNK: usize = 256;
+/// A part of a table. Parts are added as they are needed and stay where they are, so that nothing is moved
+/// with softirqs off.
+type Part<D> = KVVec<Slot<D>>;
+
+/// The number of slots of a part, and of slots to look at before the lock is released for others.
+const PART: usize = 256;
+
+/// With so many free slots or more, those are used again. With fewer, new ones are used, so that a slot rests
+/// for a while: packets under way may still name the state before.
+const RESTING: usize = 4096;
+
+/// What [`Slots::take_free`] finds.
+enum Free<'a, D> {
+    Slot(u32, &'a mut Slot<D>),
+    /// A part must be added first.
+    NeedsPart,
+    /// All slots are taken.
+    Nothing,
+}
 
 // SAFETY: A state belongs to no thread. The pointers are compared, or used to take references, both
 // under the table's lock.
@@ -67,57 +90,99 @@ unsafe impl<D: Send> Send for Slots<D> {}
 impl<D> Slots<D> {
     fn new() -> Self {
         Self {
-            list: KVVec::new(),
+            parts: KVVec::new(),
+            len: 0,
             limit: 0,
             free: None,
+            resting: 0,
         }
     }
 
+    /// The slot with this id, if it was ever used.
+    fn at(&self, id: usize) -> Option<&Slot<D>> {
+        self.parts.get(id / PART)?.get(id % PART)
+    }
+
+    fn at_mut(&mut self, id: usize) -> Option<&mut Slot<D>> {
+        self.parts.get_mut(id / PART)?.get_mut(id % PART)
+    }
+
     /// Takes a free slot: a new one, or the one that was released first. Does not allocate.
-    fn take_free(&mut self) -> Option<(u32, &mut Slot<D>)> {
-        let len = self.list.len();
-        let id = if len < self.limit {
-            // INVARIANT: The slot names no state.
-            let slot = Slot {
-                state: None,
-                generation: 0,
-                taken: false,
-                next_free: None,
-                data: None,
-            };
-            self.list.push_within_capacity(slot).ok()?;
-            u32::try_from(len).ok()?
+    fn take_free(&mut self) -> Free<'_, D> {
+        let is_new = self.len < self.limit && self.resting < RESTING;
+        if is_new && self.parts.len() <= self.len / PART {
+            return Free::NeedsPart;
+        }
+        let id = if is_new {
+            self.push()
         } else {
-            let (first, last) = self.free?;
-            let next = self.list.get_mut(first as usize)?.next_free.take();
-            self.free = next.map(|next| (next, last));
-            first
+            self.pop_resting()
         };
-        let slot = self.list.get_mut(id as usize)?;
+        let slot = id.and_then(|id| Some((id, self.at_mut(id as usize)?)));
+        let Some((id, slot)) = slot else {
+            return Free::Nothing;
+        };
         slot.taken = true;
         slot.generation = slot.generation.wrapping_add(1);
-        Some((id, slot))
+        Free::Slot(id, slot)
+    }
+
+    /// Makes a new slot; the last part must have room.
+    fn push(&mut self) -> Option<u32> {
+        let id = u32::try_from(self.len).ok()?;
+        // INVARIANT: The slot names no state.
+        let slot = Slot {
+            state: None,
+            generation: 0,
+            taken: false,
+            next_free: None,
+            data: None,
+        };
+        let part = self.parts.get_mut(self.len / PART)?;
+        part.push_within_capacity(slot).ok()?;
+        self.len = self.len.saturating_add(1);
+        Some(id)
+    }
+
+    /// Takes the slot that was released first off the list.
+    fn pop_resting(&mut self) -> Option<u32> {
+        let (first, last) = self.free?;
+        let next = self.at_mut(first as usize)?.next_free.take();
+        self.free = next.map(|next| (next, last));
+        self.resting = self.resting.saturating_sub(1);
+        Some(first)
+    }
+
+    /// Adds a part without slots if it is still needed. Gives it back otherwise. Does not allocate.
+    fn add_part(&mut self, part: Part<D>) -> Option<Part<D>> {
+        if self.parts.len() > self.len / PART {
+            return Some(part);
+        }
+        self.parts
+            .push_within_capacity(part)
+            .err()
+            .map(|error| error.0)
     }
 
     /// Frees a taken slot and forgets its state.
     fn release(&mut self, id: u32) {
-        let Some(slot) = self.list.get_mut(id as usize) else {
+        let Some(slot) = self.at_mut(id as usize) else {
             return;
         };
         slot.state = None;
         slot.taken = false;
         let first = self.free.map_or(id, |(first, _)| first);
         if let Some((_, last)) = self.free {
-            if let Some(last) = self.list.get_mut(last as usize) {
+            if let Some(last) = self.at_mut(last as usize) {
                 last.next_free = Some(id);
             }
         }
         self.free = Some((first, id));
+        self.resting = self.resting.saturating_add(1);
     }
 
     fn get(&mut self, id: u32, generation: u16) -> Option<&mut Slot<D>> {
-        self.list
-            .get_mut(id as usize)
+        self.at_mut(id as usize)
             .filter(|s| s.taken && s.generation == generation)
     }
 }
@@ -157,19 +222,20 @@ impl<D> StateTable<D> {
         })
     }
 
-    /// Makes room for `limit` states of one direction; only while there are none. Sleeps.
+    /// Allows `limit` states of one direction; only while there are none. The memory for them is allocated as
+    /// they are added. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `EBUSY` if a slot was used already.
     pub fn set_limit(&self, direction: Direction, limit: u32) -> Result {
         let limit = limit as usize;
-        let list = KVVec::with_capacity(limit, GFP_KERNEL)?;
+        let parts = KVVec::with_capacity(limit.div_ceil(PART), GFP_KERNEL)?;
         let mut slots = self.slots(direction).lock();
-        if !slots.list.is_empty() {
+        if slots.len != 0 {
             return Err(EBUSY);
         }
-        let old = core::mem::replace(&mut slots.list, list);
+        let old = core::mem::replace(&mut slots.parts, parts);
         slots.limit = limit;
         drop(slots);
         drop(old);
@@ -188,7 +254,7 @@ impl<D> StateTable<D> {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if there is no free slot.
+    /// `ENOSPC` if there is no free slot, `ENOMEM`.
     pub(super) fn reserve(&self, x: &State, direction: Direction) -> Result<Reservation<'_, D>> {
         let handle = self.insert(x, direction)?;
         Ok(Reservation(Owned {
@@ -208,19 +274,35 @@ impl<D> StateTable<D> {
         Some((Retired(owned), data))
     }
 
-    /// Puts `x` into a free slot, see [`Self::reserve`].
+    /// Puts `x` into a free slot, see [`Self::reserve`]. Sleeps.
     fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
+        loop {
+            if let Some(handle) = self.try_insert(x, direction)? {
+                return Ok(handle);
+            }
+            let part = KVVec::with_capacity(PART, GFP_KERNEL)?;
+            // Somebody else may have been faster; what is too much is freed without the lock.
+            let _unused = self.slots(direction).lock().add_part(part);
+        }
+    }
+
+    /// Puts `x` into a free slot; `None` if the table needs a part for that.
+    fn try_insert(&self, x: &State, direction: Direction) -> Result<Option<Handle>> {
         let mut slots = self.slots(direction).lock();
-        let (id, slot) = slots.take_free().ok_or(ENOSPC)?;
+        let (id, slot) = match slots.take_free() {
+            Free::Slot(id, slot) => (id, slot),
+            Free::NeedsPart => return Ok(None),
+            Free::Nothing => return Err(ENOSPC),
+        };
         // INVARIANT: The caller has a reference to `x`, and its counterparts `state_delete` and
         // `state_free` detach it: XFRM calls one of them before it frees a state, or the add fails.
         // `HasStates` promises that they find this table.
         slot.state = NonNull::new(x.as_raw());
-        Ok(Handle {
+        Ok(Some(Handle {
             id,
             direction,
             generation: slot.generation,
-        })
+        }))
     }
 
     /// Forgets the state; the slot stays taken.
@@ -271,8 +353,8 @@ impl<D> StateTable<D> {
         let mut from = 0usize;
         loop {
             let mut slots = self.slots(direction).lock();
-            for id in from..from.saturating_add(CHUNK) {
-                let Some(slot) = slots.list.get(id) else {
+            for id in from..from.saturating_add(PART) {
+                let Some(slot) = slots.at(id) else {
                     return;
                 };
                 // CAST: The limit is a `u32`.
@@ -280,7 +362,7 @@ impl<D> StateTable<D> {
                     slots.release(id as u32);
                 }
             }
-            from = from.saturating_add(CHUNK);
+            from = from.saturating_add(PART);
         }
     }
 
@@ -303,7 +385,7 @@ impl<D> StateTable<D> {
     /// The live state in the slot `id`, whatever its generation, with its handle. No sleeping.
     pub fn live(&self, direction: Direction, id: u32) -> Option<(Handle, ARef<State>)> {
         let slots = self.slots(direction).lock();
-        let slot = slots.list.get(id as usize)?;
+        let slot = slots.at(id as usize)?;
         // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
         let state = unsafe { State::try_get(slot.state?) }?;
         let handle = Handle {
@@ -319,8 +401,8 @@ impl<D> StateTable<D> {
         let mut from = from as usize;
         loop {
             let slots = self.slots(direction).lock();
-            for index in from..from.saturating_add(CHUNK) {
-                let slot = slots.list.get(index)?;
+            for index in from..from.saturating_add(PART) {
+                let slot = slots.at(index)?;
                 let Some(state) = slot.state else {
                     continue;
                 };
@@ -334,7 +416,7 @@ impl<D> StateTable<D> {
                     return Some((handle, state));
                 }
             }
-            from = from.saturating_add(CHUNK);
+            from = from.saturating_add(PART);
         }
     }
 

@@ -9,13 +9,16 @@ use super::{
     },
     Handle,
     State,
-    StateTable, //
+    StateTable,
+    PART,
+    RESTING, //
 };
 use crate::net::xfrm::create::fixture::{
     TestState,
     IPV4, //
 };
 use kernel::{
+    alloc::KVVec,
     prelude::*,
     sync::aref::ARef, //
 };
@@ -331,6 +334,51 @@ mod cases {
         assert_eq!(table.reserve(&x, Out).err(), Some(ENOSPC));
         table.release_abandoned(Out);
         assert!(table.reserve(&x, Out).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn memory_grows_with_the_states() -> Result {
+        let x = TestState::new(&IPV4)?;
+        let table = KBox::pin_init(StateTable::<u32>::new(), GFP_KERNEL)?;
+        table.set_limit(In, 1 << 20)?;
+        let parts = || table.incoming.lock().parts.len();
+        assert_eq!(parts(), 0);
+        let first = table.insert(&x, In)?;
+        assert_eq!(parts(), 1);
+        for _ in 1..PART {
+            let _ = table.insert(&x, In)?;
+        }
+        assert_eq!(parts(), 1);
+        let next = table.insert(&x, In)?;
+        assert!(parts() == 2 && next.id as usize == PART);
+        assert!(is(&table.get(first), &x) && is(&table.get(next), &x));
+        // A part that is not needed is given back.
+        let part = KVVec::with_capacity(PART, GFP_KERNEL)?;
+        assert!(table.incoming.lock().add_part(part).is_some());
+        assert_eq!(parts(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn slots_rest_and_are_used_again() -> Result {
+        let x = TestState::new(&IPV4)?;
+        let table = KBox::pin_init(StateTable::<u32>::new(), GFP_KERNEL)?;
+        table.set_limit(In, 1 << 20)?;
+        let live = table.insert(&x, In)?;
+        for _ in 0..RESTING {
+            let handle = table.insert(&x, In)?;
+            assert_eq!(handle.generation, 1);
+            table.release(handle);
+        }
+        // From now on the table does not grow.
+        for _ in 0..RESTING {
+            let handle = table.insert(&x, In)?;
+            assert_eq!(handle.generation, 2);
+            table.release(handle);
+        }
+        assert_eq!(table.incoming.lock().len, RESTING + 1);
+        assert!(is(&table.get(live), &x));
         Ok(())
     }
 }
