@@ -12,8 +12,8 @@ use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{
     AtomicAccess, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryBackend,
-    GuestMemoryError, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
-    Permissions, VolatileArrayRef, VolatileMemory, VolatileSlice,
+    GuestMemoryError, GuestMemoryMmap, GuestRegionMmap, MmapRegion, Permissions, VolatileArrayRef,
+    VolatileMemory, VolatileRef, VolatileSlice,
 };
 
 /// One map of a view.
@@ -71,16 +71,28 @@ impl GuestMap {
         Some(area)
     }
 
-    /// The range, if it is not empty, lies in one map, and may be written if that is wanted.
+    /// The map that the range lies in, and where, if the range is not empty, does not cross a border, and may
+    /// be written if that is wanted.
     #[inline(always)]
-    fn slice(&self, addr: u64, len: usize, write: bool) -> Option<VolatileSlice<'_>> {
+    fn place(&self, addr: u64, len: usize, write: bool) -> Option<(&MmapRegion, usize)> {
         let last = addr.checked_add((len as u64).checked_sub(1)?)?;
         let area = self.area(addr, last)?;
         if write && !area.writable {
             return None;
         }
-        let at = MemoryRegionAddress(addr - area.start);
-        area.region.get_slice(at, len).ok()
+        Some((&area.region, (addr - area.start) as usize))
+    }
+
+    #[inline(always)]
+    fn slice(&self, addr: u64, len: usize, write: bool) -> Option<VolatileSlice<'_>> {
+        let (map, at) = self.place(addr, len, write)?;
+        map.get_slice(at, len).ok()
+    }
+
+    #[inline(always)]
+    fn value<T: ByteValued>(&self, addr: u64, write: bool) -> Option<VolatileRef<'_, T>> {
+        let (map, at) = self.place(addr, size_of::<T>(), write)?;
+        map.get_ref(at).ok()
     }
 
     /// Whether the guest has the whole range, and it may be written if that is wanted.
@@ -90,22 +102,15 @@ impl GuestMap {
             true => Permissions::Write,
             false => Permissions::Read,
         };
-        let last = (len as u64)
-            .checked_sub(1)
-            .and_then(|rest| addr.checked_add(rest));
-        let area = last.and_then(|last| self.area(addr, last));
-        area.is_some_and(|area| !write || area.writable)
-            || self.check_range(GuestAddress(addr), len, access)
+        self.place(addr, len, write).is_some() || self.check_range(GuestAddress(addr), len, access)
     }
 
     /// A table of `count` entries; `None` if it does not lie in one map. Then [`Self::get`] has to be asked
     /// for each.
     #[inline]
     pub fn table<T: ByteValued>(&self, addr: u64, count: usize) -> Option<VolatileArrayRef<'_, T>> {
-        let len = count.checked_mul(size_of::<T>())? as u64;
-        let area = self.area(addr, addr.checked_add(len.checked_sub(1)?)?)?;
-        let at = (addr - area.start) as usize;
-        area.region.get_array_ref(at, count).ok()
+        let (map, at) = self.place(addr, count.checked_mul(size_of::<T>())?, false)?;
+        map.get_array_ref(at, count).ok()
     }
 
     /// Copies guest memory to `to`.
@@ -148,10 +153,9 @@ impl GuestMap {
     /// If it is not mapped.
     #[inline]
     pub fn get<T: ByteValued>(&self, addr: u64) -> Result<T, GuestMemoryError> {
-        let slice = self.slice(addr, size_of::<T>(), false);
-        match slice.as_ref().map(|slice| slice.get_ref::<T>(0)) {
-            Some(Ok(place)) => Ok(place.load()),
-            _ => self.read_obj(GuestAddress(addr)),
+        match self.value::<T>(addr, false) {
+            Some(place) => Ok(place.load()),
+            None => self.read_obj(GuestAddress(addr)),
         }
     }
 
@@ -162,13 +166,12 @@ impl GuestMap {
     /// If it is not mapped, or only for reading.
     #[inline]
     pub fn put<T: ByteValued>(&self, addr: u64, value: T) -> Result<(), GuestMemoryError> {
-        let slice = self.slice(addr, size_of::<T>(), true);
-        match slice.as_ref().map(|slice| slice.get_ref::<T>(0)) {
-            Some(Ok(place)) => {
+        match self.value::<T>(addr, true) {
+            Some(place) => {
                 place.store(value);
                 Ok(())
             }
-            _ => self.write_obj(value, GuestAddress(addr)),
+            None => self.write_obj(value, GuestAddress(addr)),
         }
     }
 

@@ -2,6 +2,8 @@
 
 //! Descriptor chains, checked to their end before use.
 
+use std::ops::Range;
+
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::desc::RawDescriptor;
 use vm_memory::VolatileArrayRef;
@@ -146,33 +148,19 @@ impl Chain {
     /// Copies readable bytes from `at` on into `buf`. Fewer bytes in the chain are an error.
     pub fn read(&self, mem: &GuestMap, at: u64, buf: &mut [u8]) -> Result<(), RingError> {
         let (readable, _) = self.segments.split_at(self.readable);
-        let mut done = 0;
-        for (addr, len) in pieces(readable, at, buf.len()) {
-            let part = buf.get_mut(done..done + len).ok_or(RingError::Size)?;
-            mem.read(addr, part).map_err(|_| RingError::Address)?;
-            done += len;
-        }
-        if done == buf.len() {
-            Ok(())
-        } else {
-            Err(RingError::Size)
-        }
+        pieces(readable, at, buf.len(), |addr, range| {
+            let part = buf.get_mut(range).ok_or(RingError::Size)?;
+            mem.read(addr, part).map_err(|_| RingError::Address)
+        })
     }
 
     /// Copies `data` to the writable bytes from `at` on. Too little room is an error.
     pub fn write(&self, mem: &GuestMap, at: u64, data: &[u8]) -> Result<(), RingError> {
         let (_, writable) = self.segments.split_at(self.readable);
-        let mut done = 0;
-        for (addr, len) in pieces(writable, at, data.len()) {
-            let part = data.get(done..done + len).ok_or(RingError::Size)?;
-            mem.write(addr, part).map_err(|_| RingError::Address)?;
-            done += len;
-        }
-        if done == data.len() {
-            Ok(())
-        } else {
-            Err(RingError::Size)
-        }
+        pieces(writable, at, data.len(), |addr, range| {
+            let part = data.get(range).ok_or(RingError::Size)?;
+            mem.write(addr, part).map_err(|_| RingError::Address)
+        })
     }
 }
 
@@ -192,21 +180,31 @@ fn indirect_table(table: &Table, desc: &Descriptor) -> Result<Table, RingError> 
     })
 }
 
-/// The parts of `segments` that hold `len` bytes after the first `skip`.
+/// Goes through the parts of `segments` that hold `len` bytes after the first `skip`: `action` gets the address
+/// of each, and which of the bytes it holds. If the segments end before, that is an error.
+#[inline]
 fn pieces(
     segments: &[Segment],
     mut skip: u64,
-    mut len: usize,
-) -> impl Iterator<Item = (u64, usize)> + '_ {
-    segments.iter().filter_map(move |segment| {
+    len: usize,
+    mut action: impl FnMut(u64, Range<usize>) -> Result<(), RingError>,
+) -> Result<(), RingError> {
+    let mut done = 0;
+    for segment in segments {
+        if done == len {
+            break;
+        }
         let size = u64::from(segment.len);
         if skip >= size {
             skip -= size;
-            return None;
+            continue;
         }
-        let part = len.min((size - skip) as usize);
-        let addr = segment.addr + skip;
-        (skip, len) = (0, len - part);
-        (part > 0).then_some((addr, part))
-    })
+        let part = (len - done).min((size - skip) as usize);
+        action(segment.addr + skip, done..done + part)?;
+        (skip, done) = (0, done + part);
+    }
+    match done == len {
+        true => Ok(()),
+        false => Err(RingError::Size),
+    }
 }
