@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Memory for SAs and expanded keys, close together. With many SAs the TLB cannot hold all of their pages,
-//! and a TLB miss takes as long as a packet. So they lie in regions of the size of a huge page, and a full
-//! region becomes one. Regions stay out of core dumps and swap. This module has `unsafe` because it hands
+//! and a TLB miss takes as long as a packet. So they lie in regions of the size of a huge page. The first region
+//! becomes one when it is full, later ones from the beginning. Regions stay out of core dumps and swap. This module has `unsafe` because it hands
 //! out memory.
 
 use std::alloc::{alloc, dealloc, Layout};
@@ -132,9 +132,12 @@ impl Regions {
             base,
             fresh: 0,
             free: Vec::new(),
-            huge: false,
+            huge: !self.parts.is_empty(),
         };
         let address = base.as_ptr() as usize;
+        if part.huge {
+            begin_huge(base);
+        }
         self.parts.insert(address, part);
         self.open.insert(address);
         Some(address)
@@ -208,8 +211,19 @@ impl Part {
     }
 }
 
-/// Makes a region one huge page. Only when it is full, because a huge page takes all of its memory at
-/// once. Kernels that cannot do it leave the region as it is.
+/// Lets a region be one huge page from its first use on. It takes all of its memory at once, which is little
+/// beside what full regions take.
+fn begin_huge(base: NonNull<u8>) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the region is ours, and nothing is in it. A failure leaves it as it is.
+    unsafe {
+        libc::madvise(base.as_ptr().cast(), REGION, libc::MADV_HUGEPAGE);
+    }
+}
+
+/// Makes a region one huge page. Only the first one, when it is full: the kernel copies it, and waits for all
+/// processors meanwhile, which on a busy machine takes long. Kernels that cannot do it leave the region as it
+/// is.
 fn make_huge(base: NonNull<u8>) {
     #[cfg(target_os = "linux")]
     // SAFETY: the region is ours, and its content stays as it is.

@@ -6,6 +6,7 @@ mod admin;
 mod ciphers;
 mod faults;
 mod hostile;
+mod many;
 mod nat;
 mod numbers;
 mod packet;

@@ -7,74 +7,12 @@ mod key;
 use super::super::ct_eq::ct_eq;
 use super::super::prefetch::Region;
 use super::super::suite::KeyError;
-use super::{sys, Manager};
+use super::sys;
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
 use espnic_esp::engine::{CipherError, Progress};
-use key::{Expand, Key, Size};
+use key::{Crypt, Functions, Key};
 use std::arch::x86_64::{__m128i, _mm_set_epi64x};
 use std::mem::MaybeUninit;
-use std::sync::OnceLock;
-
-/// Encrypts or decrypts a message: (key, context, out, in, length, nonce, AAD, its length, tag, its
-/// length).
-type Crypt = unsafe extern "C" fn(
-    *const sys::gcm_key_data,
-    *mut sys::gcm_context_data,
-    *mut u8,
-    *const u8,
-    u64,
-    *const u8,
-    *const u8,
-    u64,
-    *mut u8,
-    u64,
-);
-
-/// The functions for one key length.
-#[derive(Clone, Copy)]
-struct Functions {
-    key_len: usize,
-    expand: Expand,
-    /// See [`key::used`].
-    used: usize,
-    size: Size,
-    encrypt: Crypt,
-    decrypt: Crypt,
-}
-
-impl Functions {
-    /// For AES-128, 192 and 256; `None` if the library does not work on this processor.
-    fn load() -> Option<[Self; 3]> {
-        let manager = Manager::new().ok()?;
-        let all = manager.fields();
-        let functions = |key_len, expand: Option<Expand>, encrypt, decrypt| {
-            let expand = expand?;
-            // SAFETY: the function is that for keys of this length.
-            let used = unsafe { key::used(expand, key_len) };
-            Some(Self {
-                key_len,
-                expand,
-                used,
-                size: Size::of(used),
-                encrypt: encrypt?,
-                decrypt: decrypt?,
-            })
-        };
-        Some([
-            functions(16, all.gcm128_pre, all.gcm128_enc, all.gcm128_dec)?,
-            functions(24, all.gcm192_pre, all.gcm192_enc, all.gcm192_dec)?,
-            functions(32, all.gcm256_pre, all.gcm256_enc, all.gcm256_dec)?,
-        ])
-    }
-
-    fn for_key(key: &[u8]) -> Result<&'static Self, KeyError> {
-        static LOADED: OnceLock<Option<[Functions; 3]>> = OnceLock::new();
-        let all = LOADED.get_or_init(Self::load).as_ref();
-        let all = all.ok_or(KeyError::Unavailable)?;
-        let fits = |functions: &&Self| functions.key_len == key.len();
-        all.iter().find(fits).ok_or(KeyError::Length)
-    }
-}
 
 /// A nonce or AAD in one register's worth of memory.
 ///

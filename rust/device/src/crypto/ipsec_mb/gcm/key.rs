@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Expanded keys of AES-GCM, in as little memory as this processor's functions need.
+//! The library's functions for AES-GCM, and expanded keys for them in as little memory as they need on this
+//! processor.
 //!
 //! `struct gcm_key_data` has room for the functions that use most of it, those for AVX-512. Others leave
 //! its end alone, which with many SAs would only take memory and time. The library tells which processor it
@@ -8,13 +9,14 @@
 
 use super::super::super::arena::{Arena, Placed};
 use super::super::super::prefetch::Region;
-use super::super::sys;
-use super::Functions;
+use super::super::super::suite::KeyError;
+use super::super::{sys, Manager};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Expands a key: (key, expanded key).
-pub(super) type Expand = unsafe extern "C" fn(*const std::ffi::c_void, *mut sys::gcm_key_data);
+type Expand = unsafe extern "C" fn(*const std::ffi::c_void, *mut sys::gcm_key_data);
 
 const WHOLE: usize = size_of::<sys::gcm_key_data>();
 
@@ -37,13 +39,13 @@ impl<const LEN: usize> Memory<LEN> {
 }
 
 impl Memory<WHOLE> {
-    /// Expands `key` into memory that was filled with a byte.
+    /// Expands `key` into memory that was filled with a byte. Boxed, so that no copies of it are left on the stack.
     ///
     /// # Safety
     ///
     /// `expand` must be the library's function for keys of this length.
-    unsafe fn expanded(expand: Expand, key: &[u8], fill: u8) -> Self {
-        let mut memory = Self([fill; WHOLE]);
+    unsafe fn expanded(expand: Expand, key: &[u8], fill: u8) -> Box<Self> {
+        let mut memory = Box::new(Self([fill; WHOLE]));
         // SAFETY: the caller vouches for the key, and the memory has the size and alignment of
         // `gcm_key_data`.
         unsafe { expand(key.as_ptr().cast(), (&raw mut memory.0).cast()) };
@@ -56,7 +58,7 @@ impl Memory<WHOLE> {
 /// # Safety
 ///
 /// `expand` must be the library's function for keys of this length.
-pub(super) unsafe fn used(expand: Expand, key_len: usize) -> usize {
+unsafe fn used(expand: Expand, key_len: usize) -> usize {
     let key = vec![0; key_len];
     // SAFETY: the caller's promise.
     let [zeroes, ones] = [0, 0xff].map(|fill| unsafe { Memory::expanded(expand, &key, fill) });
@@ -72,7 +74,7 @@ static LARGE: Arena<Memory<WHOLE>> = Arena::new();
 
 /// What a key takes.
 #[derive(Clone, Copy)]
-pub(super) enum Size {
+enum Size {
     /// SSE, AVX2, and AVX-512 without VAES: eight powers of the GHASH key and what belongs to them.
     Small,
     /// AVX2 with VAES: 16 powers.
@@ -83,12 +85,73 @@ pub(super) enum Size {
 
 impl Size {
     /// `used` is what [`used()`] said.
-    pub(super) const fn of(used: usize) -> Self {
+    const fn of(used: usize) -> Self {
         match used {
             0..=512 => Self::Small,
             513..=768 => Self::Medium,
             _ => Self::Large,
         }
+    }
+}
+
+/// Encrypts or decrypts a message: (key, context, out, in, length, nonce, AAD, its length, tag, its
+/// length).
+pub(super) type Crypt = unsafe extern "C" fn(
+    *const sys::gcm_key_data,
+    *mut sys::gcm_context_data,
+    *mut u8,
+    *const u8,
+    u64,
+    *const u8,
+    *const u8,
+    u64,
+    *mut u8,
+    u64,
+);
+
+/// The functions for one key length.
+#[derive(Clone, Copy)]
+pub(super) struct Functions {
+    key_len: usize,
+    expand: Expand,
+    /// See [`used()`].
+    used: usize,
+    size: Size,
+    pub(super) encrypt: Crypt,
+    pub(super) decrypt: Crypt,
+}
+
+impl Functions {
+    /// For AES-128, 192 and 256; `None` if the library does not work on this processor.
+    fn load() -> Option<[Self; 3]> {
+        let manager = Manager::new().ok()?;
+        let all = manager.fields();
+        let functions = |key_len, expand: Option<Expand>, encrypt, decrypt| {
+            let expand = expand?;
+            // SAFETY: the function is that for keys of this length.
+            let used = unsafe { used(expand, key_len) };
+            Some(Self {
+                key_len,
+                expand,
+                used,
+                size: Size::of(used),
+                encrypt: encrypt?,
+                decrypt: decrypt?,
+            })
+        };
+        Some([
+            functions(16, all.gcm128_pre, all.gcm128_enc, all.gcm128_dec)?,
+            functions(24, all.gcm192_pre, all.gcm192_enc, all.gcm192_dec)?,
+            functions(32, all.gcm256_pre, all.gcm256_enc, all.gcm256_dec)?,
+        ])
+    }
+
+    pub(super) fn for_key(key: &[u8]) -> Result<&'static Self, KeyError> {
+        static LOADED: OnceLock<Option<[Functions; 3]>> = OnceLock::new();
+        let all = LOADED.get_or_init(Self::load).as_ref();
+        let all = all.ok_or(KeyError::Unavailable)?;
+        let fits = |functions: &&Self| functions.key_len == key.len();
+        all.iter().find(fits).ok_or(KeyError::Length)
     }
 }
 
@@ -150,7 +213,6 @@ impl Drop for Key {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Wide;
     use super::*;
     use std::mem::MaybeUninit;
 
@@ -158,7 +220,8 @@ mod tests {
     fn both_ways(functions: &Functions, key: &Memory<WHOLE>, len: usize) -> Vec<u8> {
         let mut text: Vec<u8> = (0..len).map(|n| n as u8).collect();
         let mut all = Vec::new();
-        let (nonce, aad) = (Wide::new(&[7; 12]).unwrap(), Wide::new(&[9; 8]).unwrap());
+        // The library reads 16 bytes of both.
+        let (nonce, aad) = ([7; 16], [9; 16]);
         for function in [functions.encrypt, functions.decrypt] {
             let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
             let (mut tag, at) = ([0; 16], text.as_mut_ptr());
