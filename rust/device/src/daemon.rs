@@ -26,13 +26,13 @@ use crate::ports::capture::{Capture, Limits};
 use crate::ports::switch::Switch;
 use crate::ports::tap::TapPort;
 use crate::ports::wire::Wire;
-use crate::ports::{Attachment, Port, RxBacklog, Unplugged, Wakeup};
+use crate::ports::{Attachment, Port, RxBacklog, Unplugged, Wakeups};
 use crate::sandbox::{self, SandboxError};
 use crate::socket;
 use crate::stats::PortStats;
 use crate::transport::{Transport, TransportError};
 use crate::vfu::VfioUser;
-use crate::worker::Worker;
+use crate::worker::Workers;
 
 /// Why the process cannot start or go on.
 #[derive(Debug, Error)]
@@ -113,8 +113,8 @@ pub fn run(args: &Args) -> Result<(), DaemonError> {
     let nics = build_nics(args, capture.as_ref())?;
     let workers = nics
         .iter()
-        .map(Worker::spawn)
-        .collect::<Result<Vec<Worker>, _>>()?;
+        .map(Workers::spawn)
+        .collect::<Result<Vec<Workers>, _>>()?;
     for (nic, transport) in nics.iter().zip(transports) {
         spawn_transport(nic, transport, events.clone())?;
     }
@@ -295,10 +295,10 @@ fn build_nic(
     capture: Option<(Arc<Capture>, u32)>,
     networks: &mut Networks,
 ) -> Result<Nic, DaemonError> {
-    let wakeup = Arc::new(Wakeup::default());
     let stats = Arc::new(PortStats::default());
-    let backlog = Arc::new(RxBacklog::new(wakeup.clone(), stats.clone()));
     let config = spec.config(index);
+    let wakeups = Arc::new(Wakeups::new(config.pairs));
+    let backlog = Arc::new(RxBacklog::new(wakeups.clone(), stats.clone()));
     let port: Box<dyn Port> = match spec.port.as_ref().unwrap_or(&PortSpec::None) {
         PortSpec::None => Box::new(Unplugged),
         PortSpec::Wire(name) => Box::new(
@@ -324,7 +324,7 @@ fn build_nic(
     if spec.antispoof {
         port = port.only_from(config.mac);
     }
-    Ok(Nic::new(&spec.name, config, ipsec, port, backlog, wakeup))
+    Ok(Nic::new(&spec.name, config, ipsec, port, backlog, wakeups))
 }
 
 fn spawn_transport(

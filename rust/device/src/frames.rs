@@ -73,7 +73,7 @@ impl Frames {
     pub fn recycle(&mut self, buffer: impl Into<Vec<u8>>) {
         let frame = buffer.into();
         let bytes = self.spare_bytes.saturating_add(frame.capacity());
-        if self.spare.len() < MOST_SPARE && bytes <= MOST_SPARE_BYTES {
+        if frame.capacity() > 0 && self.spare.len() < MOST_SPARE && bytes <= MOST_SPARE_BYTES {
             self.spare_bytes = bytes;
             self.spare.push(frame);
         }

@@ -72,8 +72,8 @@ impl NicFunction {
         match offset {
             pci::COMMON..COMMON_END => self.write_common(offset, data),
             pci::NOTIFY..NOTIFY_END => {
-                self.nic.stats.kicks.inc();
-                self.nic.kick();
+                let queue = (offset - pci::NOTIFY) / pci::NOTIFY_MULTIPLIER;
+                self.nic.notify(queue as u16);
             }
             _ => {}
         }

@@ -6,6 +6,8 @@ pub mod config;
 pub mod csum;
 pub mod ctrl;
 pub mod event;
+pub mod inbox;
+pub mod lane;
 pub mod late;
 pub mod offer;
 pub mod pending;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! One NIC: the state that its PCI function, its worker and the control socket share.
+//! One NIC: the state that its PCI function, its workers and the control socket share.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 use std::time::Instant;
 
 use espnic_wire::feature;
@@ -17,7 +17,7 @@ use crate::limit::Limit;
 use crate::misbehave::{Deed, Misbehaviour};
 use crate::net::late::Late;
 use crate::net::{Device, NetConfig, NetState};
-use crate::ports::{Attachment, RxBacklog, Wakeup};
+use crate::ports::{Attachment, RxBacklog, Wakeups};
 use crate::priority_lock::PriorityLock;
 use crate::stats::VirtioStats;
 use crate::virtio::error::RingError;
@@ -53,9 +53,10 @@ pub struct Nic {
     /// MSI-X is on; else events of queues go to the ISR status.
     pub msix_enabled: AtomicBool,
     isr: AtomicU8,
-    wakeup: Arc<Wakeup>,
+    wakeups: Arc<Wakeups>,
     device: PriorityLock<Device>,
-    active_pairs: Arc<AtomicU16>,
+    /// Held by who sends packets with numbers of its own; see [`Self::sending_order`].
+    order: Mutex<()>,
     /// The rate limit for warnings about rules that the guest breaks.
     warnings: Limit,
 }
@@ -68,10 +69,10 @@ impl Nic {
         ipsec: Ipsec,
         port: Attachment,
         backlog: Arc<RxBacklog>,
-        wakeup: Arc<Wakeup>,
+        wakeups: Arc<Wakeups>,
     ) -> Self {
         let kind = config.device_type();
-        let net = NetState::new(config.pairs);
+        let net = NetState::new(config.pairs, backlog.active_pairs().clone());
         let terms = Terms {
             ipsec: config.offers_ipsec(),
             x_ipsec: config.offers_ipsec(),
@@ -90,12 +91,12 @@ impl Nic {
             msix: Msix::new(kind.vectors),
             msix_enabled: AtomicBool::new(false),
             isr: AtomicU8::new(0),
-            wakeup,
-            active_pairs: net.active_pairs_cell(),
+            wakeups,
             device: PriorityLock::new(Device {
                 virtio: Virtio::new(kind),
                 net,
             }),
+            order: Mutex::new(()),
             warnings: Limit::default(),
         }
     }
@@ -105,24 +106,44 @@ impl Nic {
         action(&mut self.device.control())
     }
 
-    /// The device for one step of the data plane.
-    pub(crate) fn data_plane(&self) -> MutexGuard<'_, Device> {
+    /// The device for one step of the data plane, which other workers may have, too.
+    pub(crate) fn data_plane(&self) -> RwLockReadGuard<'_, Device> {
         self.device.data()
     }
 
-    /// The wakeup of the worker.
-    pub(crate) fn wakeup(&self) -> &Wakeup {
-        &self.wakeup
+    /// The right to give numbers to packets, for as long as they are not on the wire. If two workers sent
+    /// packets of one SA at the same time, the numbers of one could arrive so late that they are behind the
+    /// receiver's window.
+    pub(crate) fn sending_order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wakeups of the workers.
+    pub(crate) fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
     }
 
     /// Queue pairs that the driver uses. Does not wait for the data plane.
     pub fn active_pairs(&self) -> u16 {
-        self.active_pairs.load(Ordering::Relaxed)
+        self.backlog.active_pairs().load(Ordering::Relaxed)
     }
 
-    /// Wakes the data plane, because there may be work.
+    /// Wakes the whole data plane, because there may be work.
     pub fn kick(&self) {
-        self.wakeup.wake();
+        self.wakeups.wake_all();
+    }
+
+    /// Wakes the worker of a queue pair.
+    pub(crate) fn wake(&self, pair: u16) {
+        self.wakeups.wake(pair);
+    }
+
+    /// The driver has made buffers of a queue available.
+    pub fn notify(&self, queue: u16) {
+        self.stats.kicks.inc();
+        // Other queues, and those of pairs that are not in use, are the first worker's.
+        let pair = queue / 2;
+        self.wake(if pair < self.active_pairs() { pair } else { 0 });
     }
 
     /// Starts the device, because the driver is ready.
@@ -177,8 +198,8 @@ impl Nic {
             return;
         }
         let mem = device.virtio.memory();
-        for queue in device.virtio.running_queues() {
-            if let Err(error) = queue.overrun(&mem) {
+        for mut queue in device.virtio.running_queues() {
+            if let Err(error) = queue.overrun(mem) {
                 log::debug!("{}: a used index stays as it is: {error}", self.name);
             }
         }
@@ -280,19 +301,20 @@ impl Nic {
         self.isr.swap(0, Ordering::SeqCst)
     }
 
-    /// The next time at which there is work without a wakeup.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    /// The next time at which there is work for a worker without a wakeup.
+    pub(crate) fn next_due(&self, worker: u16) -> Option<Instant> {
         let (put_off, memory) = {
             let device = self.device.data();
             (device.next_due(), device.virtio.waits_until())
         };
+        let put_off = put_off.filter(|_| worker == 0);
         let faults = self.port.faults.next_due();
         // Held frames may need the missing memory, too.
         let faults = faults.filter(|_| memory.is_none());
         [put_off, memory, faults].into_iter().flatten().min()
     }
 
-    /// Recovers from a failure of the data plane, whose work of that moment is lost.
+    /// Recovers from a failure of a worker, with which the work of that moment is lost, for all pairs.
     pub(crate) fn recover(&self) {
         self.stats.worker_restarts.inc();
         log::error!("{}: the worker failed and starts again", self.name);

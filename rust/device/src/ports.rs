@@ -19,7 +19,7 @@ use crate::memory::MemoryId;
 use crate::stats::PortStats;
 pub use backlog::RxBacklog;
 use capture::Capture;
-pub use wakeup::Wakeup;
+pub use wakeup::{Wakeup, Wakeups};
 
 /// The destination of a NIC's frames.
 pub trait Port: Send + Sync {

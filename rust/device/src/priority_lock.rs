@@ -2,16 +2,17 @@
 
 //! A priority lock between the data plane and the control side.
 //!
-//! The data plane takes it once per batch of packets, and lets the control side go first: a register
-//! access or an unmap waits for one batch at most, however busy the worker is. While the control side
-//! holds the lock, the data plane touches neither queues nor guest memory, as unmap and reset need.
+//! The workers of the data plane take it once per batch of packets, any number of them at a time, and let
+//! the control side go first: a register access or an unmap waits for one batch at most, however busy the
+//! workers are. While the control side holds the lock, the data plane touches neither queues nor guest
+//! memory, as unmap and reset need.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The lock.
 pub struct PriorityLock<T> {
-    inner: Mutex<T>,
+    inner: RwLock<T>,
     waiting: AtomicUsize,
 }
 
@@ -19,31 +20,26 @@ impl<T> PriorityLock<T> {
     /// A lock around `value`.
     pub fn new(value: T) -> Self {
         Self {
-            inner: Mutex::new(value),
+            inner: RwLock::new(value),
             waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Takes the lock for the control side.
-    pub fn control(&self) -> MutexGuard<'_, T> {
+    /// Takes the lock for the control side. It is taken even if a thread has panicked with it: every
+    /// operation keeps the device consistent enough for a reset.
+    pub fn control(&self) -> RwLockWriteGuard<'_, T> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let guard = self.lock();
+        let guard = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         guard
     }
 
     /// Takes the lock for the data plane, after all waiters of the control side.
-    pub fn data(&self) -> MutexGuard<'_, T> {
+    pub fn data(&self) -> RwLockReadGuard<'_, T> {
         while self.waiting.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
-        self.lock()
-    }
-
-    /// Takes the lock even if a thread has panicked with it: every operation keeps the device consistent
-    /// enough for a reset.
-    fn lock(&self) -> MutexGuard<'_, T> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,23 +54,36 @@ mod tests {
     fn control_gets_in_while_the_data_plane_is_busy() {
         let lock = Arc::new(PriorityLock::new(0u64));
         let stop = Arc::new(AtomicBool::new(false));
-        let worker = {
+        let workers = [(); 3].map(|()| {
             let (lock, stop) = (lock.clone(), stop.clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let mut value = lock.data();
-                    *value += 1;
+                    let value = lock.data();
+                    assert!(*value <= 20);
                     std::thread::sleep(Duration::from_micros(50));
                 }
             })
-        };
+        });
         let start = Instant::now();
         for _ in 0..20 {
             *lock.control() += 1;
         }
         let took = start.elapsed();
         stop.store(true, Ordering::Relaxed);
-        worker.join().unwrap();
+        workers.map(|worker| worker.join().unwrap());
         assert!(took < Duration::from_secs(5), "control waited {took:?}");
+    }
+
+    #[test]
+    fn workers_hold_it_together_and_control_alone() {
+        let lock = PriorityLock::new(0);
+        let (one, two) = (lock.data(), lock.data());
+        assert_eq!((*one, *two), (0, 0));
+        assert!(lock.inner.try_write().is_err());
+        drop((one, two));
+        let control = lock.control();
+        assert!(lock.inner.try_read().is_err());
+        drop(control);
+        assert_eq!(*lock.data(), 0);
     }
 }

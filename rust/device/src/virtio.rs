@@ -12,7 +12,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use espnic_wire::feature;
@@ -73,6 +73,8 @@ pub struct Virtio {
     /// The end of a wait for memory that was missing.
     waits_until: Option<Instant>,
     bus_master: bool,
+    /// Goes up when queues or memory go away.
+    epoch: u64,
 }
 
 impl Virtio {
@@ -93,17 +95,19 @@ impl Virtio {
             taken: None,
             waits_until: None,
             bus_master: false,
+            epoch: 0,
         }
     }
 
     /// Resets the device (2.4), except what belongs to the bus.
     pub fn reset(&mut self) {
         let (mem, bus_master) = (self.mem.clone(), self.bus_master);
-        let config_generation = self.config_generation;
+        let (config_generation, epoch) = (self.config_generation, self.epoch);
         *self = Self {
             mem,
             bus_master,
             config_generation,
+            epoch: epoch.wrapping_add(1),
             ..Self::new(self.kind)
         };
     }
@@ -155,6 +159,7 @@ impl Virtio {
     /// exclusively, so when this returns the old view is not used any more.
     pub fn set_memory(&mut self, mem: Arc<GuestMap>, taken: bool) {
         self.mem = mem;
+        self.epoch = self.epoch.wrapping_add(1);
         if taken {
             self.taken = Some(Instant::now());
         }
@@ -164,16 +169,32 @@ impl Virtio {
 
     fn look_for_rings(&mut self) {
         let mut queues = self.queues.iter().filter_map(|slot| slot.running.as_ref());
-        self.rings_present = queues.all(|queue| queue.is_in(&self.mem));
+        self.rings_present = queues.all(|queue| lock(queue).is_in(&self.mem));
     }
 
     /// Whether the rings of all running queues are in guest memory.
-    pub fn rings_present(&mut self) -> bool {
+    pub fn rings_present(&self) -> bool {
+        self.rings_present
+    }
+
+    /// Resets the selected queue.
+    fn reset_queue(&mut self) -> bool {
+        let Some(slot) = self.queues.get_mut(usize::from(self.selectors.queue)) else {
+            return false;
+        };
+        *slot = QueueSlot::default();
+        self.epoch = self.epoch.wrapping_add(1);
         if !self.rings_present {
-            // The queue may have been reset meanwhile.
+            // It may have been the one that was missing.
             self.look_for_rings();
         }
-        self.rings_present
+        true
+    }
+
+    /// A number that changes with every reset, of the device or of a queue, and with every change of memory.
+    /// What was found under another number may be no longer so.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Whether missing memory may come back, because it was unmapped only now. Then the device waits, until
@@ -207,8 +228,8 @@ impl Virtio {
     }
 
     /// Guest memory.
-    pub fn memory(&self) -> Arc<GuestMap> {
-        self.mem.clone()
+    pub fn memory(&self) -> &GuestMap {
+        &self.mem
     }
 
     /// Number of ordinary queues.
@@ -223,10 +244,18 @@ impl Virtio {
             || (index >= self.kind.admin_index() && usize::from(index) < self.queues.len())
     }
 
-    /// The running queue `index`, and its vector.
-    pub fn queue(&mut self, index: u16) -> Option<(&mut VirtQueue, u16)> {
-        let slot = self.queues.get_mut(usize::from(index))?;
-        slot.running.as_mut().map(|queue| (queue, slot.vector))
+    /// The running queue `index`, and its vector. One thread at a time can have it.
+    pub fn queue(&self, index: u16) -> Option<(MutexGuard<'_, VirtQueue>, u16)> {
+        let slot = self.queues.get(usize::from(index))?;
+        slot.running
+            .as_ref()
+            .map(|queue| (lock(queue), slot.vector))
+    }
+
+    /// Whether the queue `index` runs.
+    pub fn runs(&self, index: u16) -> bool {
+        let slot = self.queues.get(usize::from(index));
+        slot.is_some_and(|slot| slot.running.is_some())
     }
 
     /// The vectors of the configuration and of all running queues.
@@ -238,10 +267,9 @@ impl Virtio {
     }
 
     /// All running queues.
-    pub fn running_queues(&mut self) -> impl Iterator<Item = &mut VirtQueue> {
-        self.queues
-            .iter_mut()
-            .filter_map(|slot| slot.running.as_mut())
+    pub fn running_queues(&self) -> impl Iterator<Item = MutexGuard<'_, VirtQueue>> {
+        let running = self.queues.iter().filter_map(|slot| slot.running.as_ref());
+        running.map(lock)
     }
 
     fn enable_queue(&mut self, index: u16) -> Result<(), RingError> {
@@ -267,7 +295,7 @@ impl Virtio {
             indirect,
             event_idx,
         };
-        slot.running = Some(VirtQueue::start(&setup, &self.mem)?);
+        slot.running = Some(Mutex::new(VirtQueue::start(&setup, &self.mem)?));
         Ok(())
     }
 
@@ -284,4 +312,9 @@ impl Virtio {
         }
         ok
     }
+}
+
+/// Takes the lock even if a thread has panicked with it: the device is reset then.
+fn lock(queue: &Mutex<VirtQueue>) -> MutexGuard<'_, VirtQueue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

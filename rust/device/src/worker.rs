@@ -1,70 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The data plane of a NIC: its thread, and the steps that it goes through.
+//! The data plane of a NIC: its threads, one for each queue pair, and the steps that they go through.
 
 use crate::net::{ctrl, event, rx, tx, Device, BATCH};
 use crate::nic::Nic;
+use crate::ports::Wakeup;
 use crate::virtio::error::RingError;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 /// The running data plane of a NIC; stops when dropped.
-pub struct Worker {
+pub struct Workers {
     nic: Arc<Nic>,
     stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-impl Worker {
+impl Workers {
     /// Starts the data plane.
     pub fn spawn(nic: &Arc<Nic>) -> io::Result<Self> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let course = Course {
+        let mut workers = Self {
             nic: nic.clone(),
-            stopping: stopping.clone(),
+            stopping: Arc::default(),
+            threads: Vec::new(),
         };
-        let thread = thread::Builder::new()
-            .name(format!("nic {}", nic.name))
-            .spawn(move || course.run())?;
-        Ok(Self {
-            nic: nic.clone(),
-            stopping,
-            thread: Some(thread),
-        })
+        for pair in 0..nic.config.pairs {
+            let course = Course {
+                nic: nic.clone(),
+                pair,
+                stopping: workers.stopping.clone(),
+            };
+            let thread = thread::Builder::new()
+                .name(format!("nic {}.{pair}", nic.name))
+                .spawn(move || course.run())?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
     }
 }
 
-impl Drop for Worker {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.nic.kick();
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            log::error!("{}: the worker had failed for good", self.nic.name);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("{}: a worker had failed for good", self.nic.name);
+            }
         }
     }
 }
 
-/// The state of the thread.
+/// The state of a thread.
 struct Course {
     nic: Arc<Nic>,
+    pair: u16,
     stopping: Arc<AtomicBool>,
 }
 
 impl Course {
     /// Works until it is told to stop. A failure does not end the NIC: the driver has to reset the device.
     fn run(&self) {
+        let Some(wakeup) = self.nic.wakeups().of(self.pair) else {
+            return;
+        };
         while !self.is_stopping() {
-            if catch_unwind(AssertUnwindSafe(|| self.work_on())).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.work_on(wakeup))).is_err() {
                 self.nic.recover();
             }
         }
     }
 
-    fn work_on(&self) {
-        let wakeup = self.nic.wakeup();
+    fn work_on(&self, wakeup: &Wakeup) {
         while !self.is_stopping() {
             if self.batch() {
                 continue;
@@ -75,16 +86,12 @@ impl Course {
                 wakeup.cancel();
                 continue;
             }
-            wakeup.sleep(self.nic.next_due());
+            wakeup.sleep(self.nic.next_due(self.pair));
         }
     }
 
     fn batch(&self) -> bool {
-        let mut busy = false;
-        for step in Step::all(self.nic.config.pairs) {
-            busy |= process_step(&self.nic, &mut self.nic.data_plane(), step);
-        }
-        busy
+        Step::of(self.pair).fold(false, |busy, step| process_step(&self.nic, step) || busy)
     }
 
     fn is_stopping(&self) -> bool {
@@ -99,59 +106,87 @@ pub enum Step {
     Control,
     /// A batch of the transmit queue of this pair.
     Transmit(u16),
-    /// A batch from the wire.
-    Arrive,
+    /// A batch from the wire for the worker of this pair.
+    Arrive(u16),
     /// Frames that wait for the receive queue of this pair.
     Deliver(u16),
-    /// Events of SAs.
+    /// Events of SAs. They are for whoever comes first.
     Events,
 }
 
 impl Step {
+    /// The steps of the worker of `pair`.
+    fn of(pair: u16) -> impl Iterator<Item = Self> {
+        let first = (pair == 0).then_some(Self::Control);
+        let own = [
+            Self::Transmit(pair),
+            Self::Arrive(pair),
+            Self::Deliver(pair),
+        ];
+        first.into_iter().chain(own).chain([Self::Events])
+    }
+
     /// All steps of a NIC with `pairs` queue pairs.
     pub fn all(pairs: u16) -> impl Iterator<Item = Self> {
         std::iter::once(Self::Control)
             .chain((0..pairs).map(Self::Transmit))
-            .chain(std::iter::once(Self::Arrive))
+            .chain((0..pairs).map(Self::Arrive))
             .chain((0..pairs).map(Self::Deliver))
             .chain(std::iter::once(Self::Events))
     }
 }
 
 /// Processes a batch of all waiting work. `false` if there was none: then all queues notify.
-pub fn process(nic: &Nic, device: &mut Device) -> bool {
-    Step::all(nic.config.pairs).fold(false, |busy, step| process_step(nic, device, step) || busy)
+pub fn process(nic: &Nic) -> bool {
+    Step::all(nic.config.pairs).fold(false, |busy, step| process_step(nic, step) || busy)
 }
 
-/// Does one step of [`process`]. The caller may release the lock before the next one.
-pub fn process_step(nic: &Nic, device: &mut Device, step: Step) -> bool {
+/// Does one step of [`process`].
+pub fn process_step(nic: &Nic, step: Step) -> bool {
     if step == Step::Control {
-        // Even if the device does not run.
-        nic.interrupt_late(device);
-        device.virtio.end_wait();
-        if nic.backlog.take_link_change() {
-            nic.link_changed(device);
-        }
+        return control(nic);
     }
+    let device = nic.data_plane();
     if !device.virtio.running() {
-        if step == Step::Arrive {
-            nic.discard(device);
+        drop(device);
+        if matches!(step, Step::Arrive(_)) {
+            discard(nic);
         }
         return false;
     }
     let result = match device.virtio.rings_present() {
-        true => run(nic, device, step),
+        true => run(nic, &device, step),
         false => Err(RingError::Ring),
     };
-    match result {
-        Ok(busy) => busy,
-        // A chain that could not be read or written was not taken from its queue.
-        Err(RingError::Ring | RingError::Address) if wait_for_memory(nic, device) => false,
-        Err(error) => {
-            nic.driver_error(device, error);
-            false
+    let epoch = device.virtio.epoch();
+    drop(device);
+    result.unwrap_or_else(|error| {
+        nic.with_device(|device| match device.virtio.epoch() == epoch {
+            true => failed(nic, device, error),
+            // It may go now.
+            false => true,
+        })
+    })
+}
+
+/// Drops what has arrived, because the device does not run.
+fn discard(nic: &Nic) {
+    nic.with_device(|device| {
+        if !device.virtio.running() {
+            nic.discard(device);
         }
+    });
+}
+
+/// Acts on an error of a step, which has left its queue as it was: a chain that could not be read or written
+/// was not taken from it.
+fn failed(nic: &Nic, device: &mut Device, error: RingError) -> bool {
+    let missing = matches!(error, RingError::Ring | RingError::Address);
+    // Another worker may have found an error before.
+    if device.virtio.running() && !(missing && wait_for_memory(nic, device)) {
+        nic.driver_error(device, error);
     }
+    false
 }
 
 fn wait_for_memory(nic: &Nic, device: &mut Device) -> bool {
@@ -159,21 +194,61 @@ fn wait_for_memory(nic: &Nic, device: &mut Device) -> bool {
     let waits = device.virtio.wait_for_memory();
     if waits && first {
         nic.stats.memory_waits.inc();
+        // It ends the wait.
+        nic.wake(0);
     }
     waits
 }
 
-fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {
-    match step {
-        Step::Control => {
-            let busy = ctrl::run(nic, device)?;
-            Ok(ctrl::run_admin(nic, device)? || busy)
+/// Does what changes the device as a whole. The other workers wait, so it looks first whether there is
+/// anything.
+fn control(nic: &Nic) -> bool {
+    if nic.backlog.take_link_change() {
+        nic.with_device(|device| nic.link_changed(device));
+    }
+    if is_idle(nic, &nic.data_plane()) {
+        return false;
+    }
+    nic.with_device(|device| {
+        // Even if the device does not run.
+        nic.interrupt_late(device);
+        device.virtio.end_wait();
+        if !device.virtio.running() {
+            return false;
         }
+        let result = match device.virtio.rings_present() {
+            true => run_control(nic, device),
+            false => Err(RingError::Ring),
+        };
+        result.unwrap_or_else(|error| failed(nic, device, error))
+    })
+}
+
+/// Whether [`control`] has nothing to do.
+fn is_idle(nic: &Nic, device: &Device) -> bool {
+    let times = [device.next_due(), device.virtio.waits_until()];
+    let due = times.into_iter().flatten().min();
+    if due.is_some_and(|due| due <= Instant::now()) {
+        return false;
+    }
+    !device.virtio.running() || device.virtio.rings_present() && ctrl::is_idle(nic, device)
+}
+
+fn run_control(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
+    let busy = ctrl::run(nic, device)?;
+    Ok(ctrl::run_admin(nic, device)? || busy)
+}
+
+fn run(nic: &Nic, device: &Device, step: Step) -> Result<bool, RingError> {
+    match step {
+        Step::Control => Ok(false),
         Step::Transmit(pair) => transmit(nic, device, pair),
-        Step::Arrive => {
-            // Frames that were held back on purpose may be due.
-            nic.port.send(&mut device.net.wire);
-            Ok(rx::arrive(nic, device))
+        Step::Arrive(pair) => {
+            if let Some(mut lane) = device.net.lane(pair) {
+                // Frames that were held back on purpose may be due.
+                nic.port.send(&mut lane.wire);
+            }
+            Ok(rx::arrive(nic, device, pair))
         }
         Step::Deliver(pair) if pair < device.net.active_pairs() => rx::deliver(nic, device, pair),
         Step::Deliver(_) => Ok(false),
@@ -182,19 +257,21 @@ fn run(nic: &Nic, device: &mut Device, step: Step) -> Result<bool, RingError> {
 }
 
 /// Sends a batch of a pair in use, or of the rest in a pair that is no longer in use.
-fn transmit(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
+fn transmit(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError> {
+    let Some(mut lane) = device.net.lane(pair) else {
+        return Ok(false);
+    };
     if pair < device.net.active_pairs() {
-        return tx::run(nic, device, pair, BATCH).map(|turn| turn.busy);
+        return tx::run(nic, device, &mut lane, pair, BATCH).map(|turn| turn.busy);
     }
-    let leftover = device.net.leftover(pair);
+    let leftover = lane.leftover;
     if leftover == 0 {
         return Ok(false);
     }
-    let turn = tx::run(nic, device, pair, leftover.min(BATCH))?;
-    let left = match turn.busy {
+    let turn = tx::run(nic, device, &mut lane, pair, leftover.min(BATCH))?;
+    lane.leftover = match turn.busy {
         true => leftover.saturating_sub(turn.chains),
         false => 0,
     };
-    device.net.set_leftover(pair, left);
     Ok(turn.busy)
 }

@@ -18,7 +18,7 @@ use espnic_device::pci;
 use espnic_device::ports::{Port, Totals};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
-use espnic_device::worker::Worker;
+use espnic_device::worker::Workers;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, TX};
@@ -162,8 +162,8 @@ fn held_frames_come_without_anything_else() {
         let nic = if direction == "tx" { a.nic() } else { b.nic() }.clone();
         fault(&nic, &format!("{direction} delay 50 1"));
         let _workers = [
-            Worker::spawn(a.nic()).unwrap(),
-            Worker::spawn(b.nic()).unwrap(),
+            Workers::spawn(a.nic()).unwrap(),
+            Workers::spawn(b.nic()).unwrap(),
         ];
         let at = a.buffer(200);
         a.put(at + 12, &packets::esp(7, 1));
@@ -245,7 +245,7 @@ fn a_worker_that_fails_starts_again() {
     let armed = Arc::new(AtomicBool::new(true));
     let port = armed.clone();
     let mut a = Rig::default().build(config(1), |_| Box::new(Mine(port)));
-    let _worker = Worker::spawn(a.nic()).unwrap();
+    let _worker = Workers::spawn(a.nic()).unwrap();
     for round in 1..=3 {
         a.start(driver::plain());
         armed.store(true, Ordering::SeqCst);

@@ -9,7 +9,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use espnic_device::virtio::common::reg;
-use espnic_device::worker::Worker;
+use espnic_device::worker::Workers;
 use support::driver::{self, Driver, RX, TX};
 use support::{config, packets, pump, Rig, MAP_BORDER, MEM_END, MEM_START};
 
@@ -112,7 +112,7 @@ fn memory_that_stays_away_is_an_error() {
 fn the_worker_waits_without_the_lock() {
     let (mut a, _b) = pair();
     let at = a.buffer(200);
-    let worker = Worker::spawn(a.nic()).unwrap();
+    let worker = Workers::spawn(a.nic()).unwrap();
     offer(&mut a, at);
     take(&mut a, 0);
     a.notify(TX);

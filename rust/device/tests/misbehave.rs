@@ -13,7 +13,7 @@ use espnic_device::pci;
 use espnic_device::testing;
 use espnic_device::transport::Region;
 use espnic_device::virtio::common::reg;
-use espnic_device::worker::Worker;
+use espnic_device::worker::Workers;
 use espnic_wire::admin::Command;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;
@@ -178,7 +178,7 @@ fn answers_are_late() {
     let (head, got) = ask(&mut a);
     assert_eq!(got, [(head.into(), 1)]);
     clear(&a);
-    let _worker = Worker::spawn(a.nic()).unwrap();
+    let _worker = Workers::spawn(a.nic()).unwrap();
     while a.used_idx(CTRL) != 2 {
         assert!(start.elapsed() < Duration::from_secs(20), "no answer");
         std::thread::sleep(Duration::from_millis(1));
@@ -330,7 +330,7 @@ fn interrupts_come_after_a_reset() {
     // The configuration and each queue.
     let events = |a: &Driver| (0..4).map(|vector| a.events(vector)).collect::<Vec<_>>();
     assert_eq!(events(&a), [1; 4]);
-    let _worker = Worker::spawn(a.nic()).unwrap();
+    let _worker = Workers::spawn(a.nic()).unwrap();
     while made(&a, "reset interrupts") < 3 {
         assert!(start.elapsed() < Duration::from_secs(20), "no interrupts");
         std::thread::sleep(Duration::from_millis(1));

@@ -311,7 +311,7 @@ fn many_segments_are_a_turn_of_their_own() {
         a.chain(TX, &[(at, (hdr.len() + frame.len()) as u32, 0)]);
     }
     let nic = a.nic().clone();
-    let turn = || nic.with_device(|device| process_step(&nic, device, Step::Transmit(0)));
+    let turn = || process_step(&nic, Step::Transmit(0));
     assert!(turn());
     assert_eq!(a.counter("tx_segments"), 2 * 400);
     (0..8).for_each(|_| assert!(a.counter("tx_segments") == 16 * 400 || turn()));

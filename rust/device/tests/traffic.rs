@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use espnic_device::net::NetConfig;
 use espnic_device::ports::capture::{Capture, Limits};
-use espnic_device::worker::Worker;
+use espnic_device::worker::Workers;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use pcap_file::pcapng::{Block, PcapNgReader};
@@ -453,8 +453,8 @@ fn a_worker_thread_moves_frames_by_itself() {
     let mut rig = Rig::default();
     let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
     let _workers = [
-        Worker::spawn(a.nic()).unwrap(),
-        Worker::spawn(b.nic()).unwrap(),
+        Workers::spawn(a.nic()).unwrap(),
+        Workers::spawn(b.nic()).unwrap(),
     ];
     a.start(driver::plain());
     b.start(driver::plain());

@@ -43,8 +43,18 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
         log::debug!("{}: {active} active queue pairs", nic.name);
         device.net.set_active_pairs(active);
         rx::steer_again(nic, device);
+        nic.kick();
     }
     Ok(busy)
+}
+
+/// Whether [`run`] and [`run_admin`] have nothing to do. Late answers do not count.
+pub fn is_idle(nic: &Nic, device: &Device) -> bool {
+    let queues = [2 * device.pairs(&nic.config), nic.config.admin_queue()];
+    queues.into_iter().all(|index| {
+        let queue = device.virtio.queue(index);
+        queue.is_none_or(|(queue, _)| queue.is_idle(device.virtio.memory()) == Ok(true))
+    })
 }
 
 /// Answers a batch of administration commands. `false` if there was none.
@@ -61,28 +71,29 @@ fn run_queue(
     mut answer: impl FnMut(&GuestMap, &Chain) -> Result<u32, RingError>,
 ) -> Result<bool, RingError> {
     let mem = device.virtio.memory();
-    let Device { virtio, net } = device;
-    let Some((queue, vector)) = virtio.queue(index) else {
+    let net = &mut device.net;
+    let Some((mut queue, vector)) = device.virtio.queue(index) else {
         return Ok(false);
     };
-    let mut chain = net.chains.pop().unwrap_or_default();
-    queue.disable_kicks(&mem)?;
-    let mut count = answer_late(&mut net.unanswered, index, queue, &mem)?;
-    while count < BATCH && queue.pop(&mem, &mut chain)? {
+    let queue = &mut *queue;
+    let mut chain = std::mem::take(&mut net.chain);
+    queue.disable_kicks(mem)?;
+    let mut count = answer_late(&mut net.unanswered, index, queue, mem)?;
+    while count < BATCH && queue.pop(mem, &mut chain)? {
         count += 1;
         nic.stats.ctrl_commands.inc();
-        let written = answer(&mem, &chain)?;
+        let written = answer(mem, &chain)?;
         let answered = Unanswered {
             queue: index,
             head: chain.head(),
             written,
             due: Instant::now(),
         };
-        conclude(nic, &mut net.unanswered, answered, queue, &mem, &chain)?;
+        conclude(nic, &mut net.unanswered, answered, queue, mem, &chain)?;
     }
-    let notify = queue.publish(&mem)?;
-    let more = count == 0 && queue.enable_kicks(&mem)?;
-    net.chains.push(chain);
+    let notify = queue.publish(mem)?;
+    let more = count == 0 && queue.enable_kicks(mem)?;
+    net.chain = chain;
     if notify {
         nic.interrupt_queue(vector);
     }

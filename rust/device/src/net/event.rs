@@ -23,21 +23,17 @@ use crate::virtio::queue::VirtQueue;
 ///
 /// [`RingError::Size`] if a buffer has no room for a record, [`RingError::Direction`] if it can be read, and
 /// the errors of rings. The event still waits then.
-pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
+pub fn run(nic: &Nic, device: &Device) -> Result<bool, RingError> {
     if nic.ipsec.events.is_empty() || !device.virtio.has(feature::X_IPSEC) {
         return Ok(false);
     }
     let index = queue_index(device.virtio.has(feature::MQ), nic.config.pairs);
     let mem = device.virtio.memory();
-    let Device { virtio, net } = device;
-    let Some((queue, vector)) = virtio.queue(index) else {
+    let Some((mut queue, vector)) = device.virtio.queue(index) else {
         return Ok(false);
     };
-    let mut chain = net.chains.pop().unwrap_or_default();
-    let count = drain(nic, queue, &mem, &mut chain);
-    net.chains.push(chain);
-    let count = count?;
-    if queue.publish(&mem)? {
+    let count = drain(nic, &mut queue, mem, &mut Chain::default())?;
+    if queue.publish(mem)? {
         nic.interrupt_queue(vector);
     }
     Ok(count > 0)

@@ -41,9 +41,20 @@ impl Pending {
         self.frames.is_empty()
     }
 
+    /// Memory of all frames.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether one more frame may wait.
     pub fn has_room(&self) -> bool {
-        self.frames.len() < MAX_FRAMES && self.bytes < MAX_BYTES
+        self.has_room_beside(0, 0)
+    }
+
+    /// Whether one more frame may wait if this number of others, with this memory, waits elsewhere.
+    pub fn has_room_beside(&self, others: usize, other_bytes: usize) -> bool {
+        self.frames.len().saturating_add(others) < MAX_FRAMES
+            && self.bytes.saturating_add(other_bytes) < MAX_BYTES
     }
 
     /// Adds a frame, even if there is no room.

@@ -5,12 +5,16 @@
 //! Frames wait in the backlog until the driver gives buffers; when the backlog is full, it drops and counts
 //! them. With several active queue pairs frames wait for each queue separately, so that a queue without
 //! buffers does not stop the others.
+//!
+//! The worker of a queue pair takes the frames of its part of the backlog, in their order. A frame for the
+//! queue of another pair goes into the inbox of that pair: it was decrypted, or a rule has sent it there.
 
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
-use super::pending::{Pending, Received, Waiting};
-use super::state::{Device, NetState};
+use super::lane::Lane;
+use super::pending::{Received, Waiting};
+use super::state::Device;
 use super::{csum, steer, used, BATCH};
 use crate::filter::{Matcher, Verdict};
 use crate::frame::Frame;
@@ -22,7 +26,6 @@ use crate::ports::Totals;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
 use crate::virtio::queue::VirtQueue;
-use crate::virtio::Virtio;
 
 /// The rules of the negotiated features.
 struct Rules {
@@ -51,68 +54,98 @@ impl Rules {
     }
 }
 
-/// Takes a batch out of the backlog, drops frames that are too long for the driver, applies the flow filter,
-/// does IPsec and spreads the frames over the active queue pairs (V100). `false` if there were none.
-pub fn arrive(nic: &Nic, device: &mut Device) -> bool {
-    let ipsec = device.virtio.has(feature::IPSEC);
-    let active = device.net.active_pairs();
-    let Device { virtio, net } = device;
-    let waiting = net.pending.iter().any(|pending| !pending.is_empty());
+/// Takes a batch out of the part of the backlog for `pair`, drops frames that are too long for the driver,
+/// applies the flow filter, does IPsec and spreads the frames over the active queue pairs (V100). `false` if
+/// there were none.
+pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
+    let (virtio, net) = (&device.virtio, &device.net);
+    let Some(mut lane) = net.lane(pair) else {
+        return false;
+    };
+    let lane = &mut *lane;
     // With one queue, frames without a buffer stay in the backlog.
-    let count = if active == 1 && waiting { 0 } else { BATCH };
-    nic.backlog.take(count, &mut net.arrived, &mut net.done);
-    let some = !net.arrived.is_empty();
-    nic.port.received(&mut net.arrived);
+    let count = match net.active_pairs() {
+        1 if !lane.pending.is_empty() => 0,
+        _ => BATCH,
+    };
+    nic.backlog
+        .take(pair, count, &mut lane.arrived, &mut lane.done);
+    let some = !lane.arrived.is_empty();
+    nic.port.received(&mut lane.arrived);
     let rules = nic.filter.current();
-    filter(nic, rules.as_deref(), net);
-    if ipsec {
-        nic.ipsec.receive_all(&mut net.received);
+    filter(nic, rules.as_deref(), lane);
+    if virtio.has(feature::IPSEC) {
+        nic.ipsec.receive_all(&mut lane.received);
     }
-    let NetState {
-        received,
-        verdicts,
-        pending,
-        done,
-        ..
-    } = net;
+    let mut received = std::mem::take(&mut lane.received);
+    let mut verdicts = std::mem::take(&mut lane.verdicts);
     for (inbound, verdict) in received.drain(..).zip(verdicts.drain(..)) {
         if inbound.frame.is_empty() {
             // IPsec has dropped and counted it.
-            done.push(inbound.frame.into());
+            lane.done.push(inbound.frame.into());
             continue;
         }
         let received = (inbound.hdr, inbound.frame);
         let verdict = again(nic, rules.as_deref(), &received, verdict);
-        let left = enqueue(nic, virtio, active, pending, received, verdict);
-        done.extend(left.map(Vec::from));
+        let left = enqueue(nic, device, pair, lane, received, verdict);
+        lane.done.extend(left.map(Vec::from));
+    }
+    (lane.received, lane.verdicts) = (received, verdicts);
+    hand_over(nic, device, lane);
+    if let Some(inbox) = net.inbox(pair) {
+        inbox.note(&lane.pending);
     }
     some
 }
 
+/// Gives frames for the queues of other pairs to their workers.
+fn hand_over(nic: &Nic, device: &Device, lane: &mut Lane) {
+    let mut last = None;
+    for (pair, waiting) in lane.strays.drain(..) {
+        if let Some(before) = last.replace(pair).filter(|&before| before != pair) {
+            nic.wake(before);
+        }
+        let directed = waiting.directed;
+        let left = match device.net.inbox(pair) {
+            Some(inbox) => inbox.push(waiting),
+            None => Some(waiting),
+        };
+        if let Some(waiting) = left {
+            nic.stats.rx_drop_no_buffers.inc();
+            lane.done.push(waiting.received.1.into());
+        } else if directed {
+            nic.filter.stats().queue.inc();
+        }
+    }
+    if let Some(last) = last {
+        nic.wake(last);
+    }
+}
+
 /// Drops what is too long for the driver, and what a rule drops. Every frame that stays has a verdict.
-fn filter(nic: &Nic, rules: Option<&Matcher>, net: &mut NetState) {
+fn filter(nic: &Nic, rules: Option<&Matcher>, lane: &mut Lane) {
     let mut ipsec = 0;
-    for frame in net.arrived.drain() {
+    for frame in lane.arrived.drain() {
         if frame.len() > frame.longest(nic.config.mtu) {
             nic.stats.rx_drop_long.inc();
-            net.done.push(frame.into());
+            lane.done.push(frame.into());
             continue;
         }
         let verdict = rules.map_or(Verdict::Pass, |rules| rules.verdict(&frame, None));
         match verdict {
             Verdict::Drop => {
                 nic.filter.stats().drop.inc();
-                net.done.push(frame.into());
+                lane.done.push(frame.into());
                 continue;
             }
             Verdict::Ipsec | Verdict::IpsecAgain => ipsec += 1,
             Verdict::Pass | Verdict::Queue(_) => {}
         }
-        net.received.push(Inbound {
+        lane.received.push(Inbound {
             by_rule: matches!(verdict, Verdict::Ipsec | Verdict::IpsecAgain),
             ..frame.into()
         });
-        net.verdicts.push(verdict);
+        lane.verdicts.push(verdict);
     }
     if ipsec > 0 {
         nic.filter.stats().ipsec.add(ipsec);
@@ -132,30 +165,34 @@ fn again(nic: &Nic, rules: Option<&Matcher>, (hdr, frame): &Received, first: Ver
     }
 }
 
-/// Lets a frame wait for the queue that a rule or its hash names. A frame that is dropped comes back.
+/// Lets a frame that the worker of `own` has received wait for the queue that a rule or its hash names. A
+/// frame that is dropped comes back.
 fn enqueue(
     nic: &Nic,
-    virtio: &mut Virtio,
-    active: u16,
-    pending: &mut [Pending],
+    device: &Device,
+    own: u16,
+    lane: &mut Lane,
     received: Received,
     verdict: Verdict,
 ) -> Option<Frame> {
     let (pair, directed) = match verdict {
-        Verdict::Queue(queue) => (in_use(virtio, active, queue), true),
+        Verdict::Queue(queue) => (in_use(device, queue), true),
         Verdict::Drop => (None, true),
-        _ => (choose(virtio, active, &received.1), false),
+        _ => (choose(device, &received.1), false),
     };
-    let pending = pair.and_then(|pair| pending.get_mut(usize::from(pair)));
     let filter = nic.filter.stats();
-    let counter = match (pending, verdict) {
+    let counter = match (pair, verdict) {
         (_, Verdict::Drop) => &filter.drop,
         (None, Verdict::Queue(_)) => &filter.drop_queue,
-        (Some(pending), _) if pending.has_room() => {
+        (Some(pair), _) if pair != own => {
+            lane.strays.push((pair, Waiting { received, directed }));
+            return None;
+        }
+        (Some(_), _) if lane.pending.has_room() => {
             if directed {
                 filter.queue.inc();
             }
-            pending.push(Waiting { received, directed });
+            lane.pending.push(Waiting { received, directed });
             return None;
         }
         _ => &nic.stats.rx_drop_no_buffers,
@@ -166,69 +203,66 @@ fn enqueue(
 
 /// The pair of a receive queue that a rule names; `None` if the queue is in reset, or the driver does not use
 /// it (V97).
-fn in_use(virtio: &mut Virtio, active: u16, queue: u16) -> Option<u16> {
+fn in_use(device: &Device, queue: u16) -> Option<u16> {
     let pair = queue / 2;
-    (pair < active && virtio.queue(queue).is_some()).then_some(pair)
+    (pair < device.net.active_pairs() && device.virtio.runs(queue)).then_some(pair)
 }
 
-/// The pair for `frame`: the one of the `active` pairs that its hash names, or the next one with a
-/// running receive queue (V51). `None` if no queue runs.
-fn choose(virtio: &mut Virtio, active: u16, frame: &Frame) -> Option<u16> {
-    let first = match active {
-        1 => 0,
-        _ => (steer::hash(frame) % u64::from(active)) as u16,
-    };
+/// The pair for `frame`: the one of the active pairs that its hash names, or the next one with a running
+/// receive queue (V51). `None` if no queue runs.
+fn choose(device: &Device, frame: &Frame) -> Option<u16> {
+    let active = device.net.active_pairs();
+    let first = steer::place(frame, active);
     (first..active)
         .chain(0..first)
-        .find(|pair| virtio.queue(2 * pair).is_some())
+        .find(|pair| device.virtio.runs(2 * pair))
 }
 
 /// Steers the waiting frames again, because the number of active pairs has changed or a queue was reset. Those
 /// that a rule has sent to a queue that is no longer in use are dropped (V97).
 pub fn steer_again(nic: &Nic, device: &mut Device) {
-    let Device { virtio, net } = device;
-    let active = net.active_pairs();
-    let drain = |(pair, pending): (u16, &mut Pending)| {
-        let waiting: Vec<_> = pending.drain().collect();
-        waiting.into_iter().map(move |waiting| (pair, waiting))
-    };
-    let all: Vec<_> = (0..).zip(&mut net.pending).flat_map(drain).collect();
+    let mut all = Vec::new();
+    for (pair, (lane, inbox)) in (0..).zip(device.net.all_lanes()) {
+        inbox.take(&mut lane.pending);
+        all.extend(lane.pending.drain().map(|waiting| (pair, waiting)));
+        inbox.note(&lane.pending);
+    }
     for (before, waiting) in all {
         let pair = match waiting.directed {
-            true => in_use(virtio, active, 2 * before),
-            false => Some(choose(virtio, active, &waiting.received.1).unwrap_or(0)),
+            true => in_use(device, 2 * before),
+            false => Some(choose(device, &waiting.received.1).unwrap_or(0)),
         };
-        match pair.and_then(|pair| net.pending.get_mut(usize::from(pair))) {
-            Some(pending) => pending.push(waiting),
+        match pair.and_then(|pair| device.net.lane(pair)) {
+            Some(mut lane) => lane.pending.push(waiting),
             None => nic.filter.stats().drop_queue.inc(),
         }
     }
 }
 
 /// Delivers the frames that wait for the queue of `pair`. `false` if none could be delivered.
-pub fn deliver(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingError> {
+pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError> {
     let rules = Rules::of(device);
     let mem = device.virtio.memory();
-    let Device { virtio, net } = device;
-    let Some((queue, vector)) = virtio.queue(2 * pair) else {
+    let (Some(mut lane), Some(inbox)) = (device.net.lane(pair), device.net.inbox(pair)) else {
         return Ok(false);
     };
-    let NetState {
+    let Lane {
         pending,
         chains,
         done,
         ..
-    } = net;
-    let Some(pending) = pending.get_mut(usize::from(pair)) else {
+    } = &mut *lane;
+    inbox.take(pending);
+    let Some((mut queue, vector)) = device.virtio.queue(2 * pair) else {
         return Ok(false);
     };
-    queue.disable_kicks(&mem)?;
+    queue.disable_kicks(mem)?;
     let (mut taken, mut delivered) = (0, Totals::default());
     let result = loop {
         let Some((hdr, frame)) = pending.first() else {
             break Ok(());
         };
-        match put(nic, chains, queue, &mem, &rules, *hdr, frame) {
+        match put(nic, chains, &mut queue, mem, &rules, *hdr, frame) {
             Ok(Delivery::Done) => delivered.add(frame),
             Ok(Delivery::Dropped) => {}
             Ok(Delivery::NoBuffer) => break Ok(()),
@@ -239,8 +273,9 @@ pub fn deliver(nic: &Nic, device: &mut Device, pair: u16) -> Result<bool, RingEr
     };
     nic.stats.rx_frames.add(delivered.frames as u64);
     nic.stats.rx_bytes.add(delivered.bytes as u64);
+    inbox.note(pending);
     result?;
-    if queue.publish(&mem)? {
+    if queue.publish(mem)? {
         nic.interrupt_queue(vector);
     }
     Ok(taken > 0)

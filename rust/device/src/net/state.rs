@@ -1,51 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The state of the network device between two steps of its worker.
+//! The state of the network device between two steps of its workers.
+//!
+//! The device has a lock that the data plane takes for reading, and the control side for writing
+//! ([`crate::priority_lock`]). Under it a worker takes what belongs to its queue pair. The order of locks is:
+//! device, lane, queue, inbox or port. A thread has one lane and one inbox at a time.
 
+use super::inbox::Inbox;
+use super::lane::Lane;
 use super::late::Late;
 use super::offer::NetConfig;
-use super::pending::Pending;
 use super::unanswered::Unanswered;
-use crate::filter::Verdict;
-use crate::frame::Frame;
-use crate::frames::Frames;
-use crate::ipsec::Inbound;
-use crate::ports::{RxBacklog, Totals};
+use crate::ports::RxBacklog;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::MAX_QUEUE_SIZE;
 use crate::virtio::Virtio;
 use espnic_wire::feature;
-use espnic_wire::hdr::{HdrLen, NetHdr48};
+use espnic_wire::hdr::HdrLen;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Working state of the data plane.
 pub struct NetState {
     /// Queue pairs that the driver uses: 1 after a reset. Also read without the lock.
     active_pairs: Arc<AtomicU16>,
-    /// For each pair that is no longer in use: the chains given before that may still be sent.
-    leftover: Vec<usize>,
-    /// Frames that wait for receive buffers, by queue pair.
-    pub pending: Vec<Pending>,
-    /// Frames that came out of the backlog.
-    pub arrived: Frames,
-    /// Frames on their way through IPsec to a queue.
-    pub received: Vec<Inbound>,
-    /// What the flow filter says to each of them.
-    pub verdicts: Vec<Verdict>,
-    /// Buffers of frames that were delivered.
-    pub done: Vec<Vec<u8>>,
-    /// Scratch space, kept so that nothing is allocated per packet.
-    pub chains: Vec<Chain>,
-    /// Frames that wait to go through IPsec together.
-    pub tx_batch: Vec<(NetHdr48, Frame)>,
-    /// Frames on their way to the port.
-    pub wire: Frames,
-    /// Frames of the present batch that were accepted; counted at its end.
-    pub sent: Totals,
-    /// A frame that is to be segmented.
-    pub large: Vec<u8>,
+    /// The state of each queue pair.
+    lanes: Vec<Mutex<Lane>>,
+    /// Frames for each queue pair that others have received.
+    inboxes: Vec<Inbox>,
+    /// Scratch space for commands.
+    pub chain: Chain,
     /// Commands whose answers are late on purpose.
     pub unanswered: Vec<Unanswered>,
     /// Interrupts that go on after a reset on purpose.
@@ -53,21 +38,15 @@ pub struct NetState {
 }
 
 impl NetState {
-    /// The state of a NIC with `pairs` queue pairs after a reset.
-    pub fn new(pairs: u16) -> Self {
+    /// The state of a NIC with `pairs` queue pairs after a reset; the number of those in use is kept in
+    /// `active_pairs`, too.
+    pub fn new(pairs: u16, active_pairs: Arc<AtomicU16>) -> Self {
+        active_pairs.store(1, Ordering::Relaxed);
         Self {
-            active_pairs: Arc::new(AtomicU16::new(1)),
-            leftover: vec![0; pairs.into()],
-            pending: (0..pairs).map(|_| Pending::default()).collect(),
-            arrived: Frames::default(),
-            received: Vec::new(),
-            verdicts: Vec::new(),
-            done: Vec::new(),
-            chains: Vec::new(),
-            tx_batch: Vec::new(),
-            wire: Frames::default(),
-            sent: Totals::default(),
-            large: Vec::new(),
+            active_pairs,
+            lanes: (0..pairs).map(|_| Mutex::default()).collect(),
+            inboxes: (0..pairs).map(|_| Inbox::default()).collect(),
+            chain: Chain::default(),
             unanswered: Vec::new(),
             late: None,
         }
@@ -78,63 +57,65 @@ impl NetState {
         self.active_pairs.load(Ordering::Relaxed)
     }
 
-    /// The number of [`Self::active_pairs`] for reading without the lock. It follows [`Self::reset`], too.
-    pub fn active_pairs_cell(&self) -> Arc<AtomicU16> {
-        self.active_pairs.clone()
-    }
-
     /// Changes the number of queue pairs in use. Chains that are already in the transmit queues of the
     /// other pairs are still sent, but no more: a driver that refills such a queue cannot occupy the device.
     pub fn set_active_pairs(&mut self, active: u16) {
         let before = self.active_pairs.swap(active, Ordering::Relaxed);
-        for pair in active..before {
-            if let Some(leftover) = self.leftover.get_mut(usize::from(pair)) {
-                *leftover = MAX_QUEUE_SIZE.into();
-            }
+        let range = usize::from(active)..usize::from(before).max(active.into());
+        let unused = self.lanes.get_mut(range).unwrap_or_default();
+        for lane in unused {
+            exclusive(lane).leftover = MAX_QUEUE_SIZE.into();
         }
     }
 
-    /// The number of chains that are still taken from a transmit queue that is no longer active.
-    pub fn leftover(&self, pair: u16) -> usize {
-        self.leftover.get(usize::from(pair)).copied().unwrap_or(0)
+    /// The state of a queue pair, for its worker. No thread has two of them at a time.
+    pub fn lane(&self, pair: u16) -> Option<MutexGuard<'_, Lane>> {
+        let lane = self.lanes.get(usize::from(pair))?;
+        Some(lane.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sets that number.
-    pub fn set_leftover(&mut self, pair: u16, left: usize) {
-        if let Some(leftover) = self.leftover.get_mut(usize::from(pair)) {
-            *leftover = left;
-        }
+    /// The inbox of a queue pair.
+    pub fn inbox(&self, pair: u16) -> Option<&Inbox> {
+        self.inboxes.get(usize::from(pair))
+    }
+
+    /// The states of all queue pairs, and their inboxes.
+    pub fn all_lanes(&mut self) -> impl Iterator<Item = (&mut Lane, &Inbox)> {
+        self.lanes.iter_mut().map(exclusive).zip(&self.inboxes)
     }
 
     /// Drops all frames that wait for the driver, those in `backlog` included; returns how many.
     pub fn discard(&mut self, backlog: &RxBacklog) -> usize {
-        backlog.take(usize::MAX, &mut self.arrived, &mut self.done);
-        let waiting: usize = self.pending.iter().map(Pending::len).sum();
-        let count = waiting + self.arrived.len();
-        self.arrived.truncate(0);
-        self.pending.iter_mut().for_each(Pending::clear);
+        let mut count = 0;
+        for (part, (lane, inbox)) in (0..).zip(self.all_lanes()) {
+            backlog.take(part, usize::MAX, &mut lane.arrived, &mut lane.done);
+            count += lane.discard() + inbox.discard();
+        }
         count
     }
 
     /// Resets the state, with the device.
     pub fn reset(&mut self) {
         self.active_pairs.store(1, Ordering::Relaxed);
-        self.leftover.fill(0);
+        self.all_lanes().for_each(|(lane, _)| lane.leftover = 0);
     }
 
     /// Makes the state new after a failure, except for the parts that others hold.
     pub fn renew(&mut self) {
-        let active_pairs = self.active_pairs.clone();
-        *self = Self::new(self.leftover.len() as u16);
-        self.active_pairs = active_pairs;
-        self.reset();
+        *self = Self::new(self.lanes.len() as u16, self.active_pairs.clone());
     }
 
     /// Number of frames that are on their way.
-    pub fn frames(&self) -> usize {
-        let pending: usize = self.pending.iter().map(Pending::len).sum();
-        pending + self.arrived.len() + self.received.len() + self.tx_batch.len() + self.wire.len()
+    pub fn frames(&mut self) -> usize {
+        self.all_lanes()
+            .map(|(lane, inbox)| lane.frames() + inbox.waiting())
+            .sum()
     }
+}
+
+/// What is in a lock that nobody can have.
+fn exclusive(lane: &mut Mutex<Lane>) -> &mut Lane {
+    lane.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Virtio device and network device together, behind the lock.

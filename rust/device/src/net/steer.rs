@@ -7,18 +7,31 @@
 //! same hash; packets without ports, and fragments, go by their addresses.
 
 use crate::frame::Frame;
-use espnic_esp::ip::{be32, Address, IPPROTO_TCP, IPPROTO_UDP};
+use espnic_esp::ip::{be32, Address, Layers, IPPROTO_TCP, IPPROTO_UDP};
 use espnic_esp::packet;
+
+/// The one of `active` queue pairs that the hash of a frame names.
+pub fn place(frame: &Frame, active: u16) -> u16 {
+    match active {
+        0 | 1 => 0,
+        _ => (hash(frame) % u64::from(active)) as u16,
+    }
+}
 
 /// The hash of a frame; zero if it is not IP.
 pub fn hash(frame: &Frame) -> u64 {
-    let Some(ip) = frame.layers().packet(frame.len()) else {
+    hash_of(frame, frame.layers())
+}
+
+/// The hash of a frame with these headers.
+pub fn hash_of(frame: &[u8], layers: &Layers) -> u64 {
+    let Some(ip) = layers.packet(frame.len()) else {
         return 0;
     };
     let Some([src, dst]) = ip.addresses(frame) else {
         return 0;
     };
-    if let Some(spi) = packet::range(frame, frame.layers()).and_then(|esp| be32(frame, esp.start)) {
+    if let Some(spi) = packet::range(frame, layers).and_then(|esp| be32(frame, esp.start)) {
         return mix(end(&dst, 0) ^ u64::from(spi));
     }
     let ports = match ip.protocol {

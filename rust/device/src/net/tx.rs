@@ -7,8 +7,11 @@ use espnic_esp::ip::{ETH_HLEN, MAX_LINK_HLEN};
 use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
+use std::cell::OnceCell;
+use std::sync::MutexGuard;
 
-use super::state::{Device, NetState};
+use super::lane::Lane;
+use super::state::Device;
 use super::{used, BATCH, FRAMES};
 use crate::frame::Frame;
 use crate::frames::{self, Frames};
@@ -31,7 +34,7 @@ const MIN_GSO_SIZE: usize = 8;
 const MAX_SEGMENTS: usize = 2048;
 
 /// The rules by which frames are checked and changed; they stay until the next reset.
-struct Rules {
+struct Rules<'a> {
     hdr_len: HdrLen,
     mtu: u16,
     csum: bool,
@@ -39,9 +42,11 @@ struct Rules {
     x_ipsec: bool,
     tso4: bool,
     tso6: bool,
+    /// While other pairs may send, too: the right to send packets whose numbers the NIC gives.
+    order: OnceCell<MutexGuard<'a, ()>>,
 }
 
-impl Rules {
+impl<'a> Rules<'a> {
     fn new(virtio: &Virtio, mtu: u16) -> Self {
         Self {
             hdr_len: HdrLen::of(virtio.negotiated()),
@@ -51,6 +56,7 @@ impl Rules {
             x_ipsec: virtio.has(feature::X_IPSEC),
             tso4: virtio.has(feature::HOST_TSO4),
             tso6: virtio.has(feature::HOST_TSO6),
+            order: OnceCell::new(),
         }
     }
 
@@ -71,6 +77,15 @@ impl Rules {
     /// it, so it never goes out in the clear.
     fn protected(&self, hdr: &NetHdr48) -> bool {
         self.ipsec && hdr.has(hdr::F_SECURITY) || self.x_ipsec && hdr.has(hdr::F_X_SEC)
+    }
+
+    /// Lets packets for SAs of the standard leave in the order of their numbers, which the NIC gives: until
+    /// those of this step are on the wire no other pair may give any.
+    fn keep_order(&self, nic: &'a Nic, hdr: &NetHdr48) {
+        let numbered = hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
+        if !numbered {
+            self.order.get_or_init(|| nic.sending_order());
+        }
     }
 
     /// IP version of the packets that `hdr` wants segmented; `None` if that was not negotiated or
@@ -99,29 +114,35 @@ pub struct Turn {
 }
 
 /// Sends a batch of queue pair `pair`, up to `most` chains, and fewer if they become many frames.
-pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Turn, RingError> {
+pub fn run(
+    nic: &Nic,
+    device: &Device,
+    lane: &mut Lane,
+    pair: u16,
+    most: usize,
+) -> Result<Turn, RingError> {
     if nic.misbehaviour.stalls() {
         return Ok(Turn::default());
     }
     let rules = Rules::new(&device.virtio, nic.config.mtu);
     let mem = device.virtio.memory();
-    let Device { virtio, net } = device;
-    let Some((queue, vector)) = virtio.queue(2 * pair + 1) else {
+    let Some((mut queue, vector)) = device.virtio.queue(2 * pair + 1) else {
         return Ok(Turn::default());
     };
-    queue.disable_kicks(&mem)?;
-    let mut chain = net.chains.pop().unwrap_or_default();
-    let batch = take_batch(nic, net, queue, &mem, &rules, &mut chain, most);
-    net.chains.push(chain);
+    queue.disable_kicks(mem)?;
+    let mut chain = lane.chains.pop().unwrap_or_default();
+    let batch = take_batch(nic, lane, &mut queue, mem, &rules, &mut chain, most);
+    lane.chains.push(chain);
     // Also after an error, because complete frames must be sent.
-    flush(nic, &rules, net);
-    let sent = std::mem::take(&mut net.sent);
+    flush(nic, &rules, lane);
+    let sent = std::mem::take(&mut lane.sent);
     nic.stats.tx_frames.add(sent.frames as u64);
     nic.stats.tx_bytes.add(sent.bytes as u64);
-    nic.port.send(&mut net.wire);
+    nic.port.send(&mut lane.wire);
+    drop(rules);
     let chains = batch?;
-    let notify = queue.publish(&mem)?;
-    let more = chains == 0 && queue.enable_kicks(&mem)?;
+    let notify = queue.publish(mem)?;
+    let more = chains == 0 && queue.enable_kicks(mem)?;
     if notify && !nic.misbehaviour.takes(Deed::Silent) {
         nic.interrupt_queue(vector);
     }
@@ -131,14 +152,14 @@ pub fn run(nic: &Nic, device: &mut Device, pair: u16, most: usize) -> Result<Tur
     })
 }
 
-/// Moves the frames of up to `most` chains to `net.wire`, or on to the port; returns how many chains
+/// Moves the frames of up to `most` chains to `lane.wire`, or on to the port; returns how many chains
 /// there were.
-fn take_batch(
-    nic: &Nic,
-    net: &mut NetState,
+fn take_batch<'a>(
+    nic: &'a Nic,
+    lane: &mut Lane,
     queue: &mut VirtQueue,
     mem: &GuestMap,
-    rules: &Rules,
+    rules: &Rules<'a>,
     chain: &mut Chain,
     most: usize,
 ) -> Result<usize, RingError> {
@@ -148,24 +169,24 @@ fn take_batch(
         if chain.writable_len() > 0 {
             return Err(RingError::Direction);
         }
-        let before = net.wire.len();
-        take(nic, mem, chain, rules, net)?;
-        frames += net.wire.len().saturating_sub(before);
-        if net.wire.len() >= BATCH {
-            nic.port.send(&mut net.wire);
+        let before = lane.wire.len();
+        take(nic, mem, chain, rules, lane)?;
+        frames += lane.wire.len().saturating_sub(before);
+        if lane.wire.len() >= BATCH {
+            nic.port.send(&mut lane.wire);
         }
         used::give_back(nic, Queue::Tx, queue, mem, chain, 0)?;
     }
     Ok(count)
 }
 
-/// Appends the frame in `chain`, ready for the wire, to `net.wire`, unless it must not go there.
-fn take(
-    nic: &Nic,
+/// Appends the frame in `chain`, ready for the wire, to `lane.wire`, unless it must not go there.
+fn take<'a>(
+    nic: &'a Nic,
     mem: &GuestMap,
     chain: &Chain,
-    rules: &Rules,
-    net: &mut NetState,
+    rules: &Rules<'a>,
+    lane: &mut Lane,
 ) -> Result<(), RingError> {
     let stats = &nic.stats;
     let hdr_len = rules.hdr_len.bytes();
@@ -192,57 +213,60 @@ fn take(
     }
     // Frames that are segmented stay in the buffer, others move on with it.
     let mut buffer = match gso {
-        true => frames::fit(std::mem::take(&mut net.large), len),
-        false => net.wire.buffer(len),
+        true => frames::fit(std::mem::take(&mut lane.large), len),
+        false => lane.wire.buffer(len),
     };
     let read = chain.read(mem, hdr_len as u64, &mut buffer);
     let mut frame = Frame::from(buffer);
     if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
-        net.tx_batch.push((hdr, frame));
+        lane.tx_batch.push((hdr, frame));
         return Ok(());
     }
     // Frames stay in their order.
-    flush(nic, rules, net);
+    flush(nic, rules, lane);
     if read.is_ok() {
-        match prepare(nic, rules, &hdr, &mut frame, &mut net.wire) {
-            Ok(()) => net.sent.count(1, len),
+        match prepare(nic, rules, &hdr, &mut frame, &mut lane.wire) {
+            Ok(()) => lane.sent.count(1, len),
             Err(drop) => drop.inc(),
         }
     }
     if gso {
-        net.large = frame.into();
+        lane.large = frame.into();
     } else if frame.capacity() > 0 {
-        net.wire.recycle(frame);
+        lane.wire.recycle(frame);
     }
     read
 }
 
 /// Whether the frame is for an SA and becomes one packet. Such frames cost less in a batch.
-fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &Frame) -> bool {
+fn waits_for_others(rules: &Rules<'_>, hdr: &NetHdr48, frame: &Frame) -> bool {
     rules.protected(hdr)
         && hdr.net.gso_type == hdr::GSO_NONE
         && frame.len() <= frame.longest(rules.mtu)
 }
 
-/// Moves the waiting batch through IPsec to `net.wire`.
-fn flush(nic: &Nic, rules: &Rules, net: &mut NetState) {
-    if net.tx_batch.is_empty() {
+/// Moves the waiting batch through IPsec to `lane.wire`.
+fn flush<'a>(nic: &'a Nic, rules: &Rules<'a>, lane: &mut Lane) {
+    if lane.tx_batch.is_empty() {
         return;
     }
     let bytes = |batch: &[(NetHdr48, Frame)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
-    let (count, before) = (net.tx_batch.len(), bytes(&net.tx_batch));
+    for (hdr, _) in &lane.tx_batch {
+        rules.keep_order(nic, hdr);
+    }
+    let (count, before) = (lane.tx_batch.len(), bytes(&lane.tx_batch));
     // IPsec sends frames without tags only.
     let longest = ETH_HLEN + usize::from(rules.mtu);
     let dropped = nic
         .ipsec
-        .transmit_all(&mut net.tx_batch, longest, &mut net.wire);
+        .transmit_all(&mut lane.tx_batch, longest, &mut lane.wire);
     // Sent frames have been moved away, so dropped ones are left.
-    let left = bytes(&net.tx_batch);
-    net.sent.count(count - dropped, before - left);
+    let left = bytes(&lane.tx_batch);
+    lane.sent.count(count - dropped, before - left);
     nic.stats.tx_drop_ipsec.add(dropped as u64);
-    for (_, frame) in net.tx_batch.drain(..) {
+    for (_, frame) in lane.tx_batch.drain(..) {
         if frame.capacity() > 0 {
-            net.wire.recycle(frame);
+            lane.wire.recycle(frame);
         }
     }
 }
@@ -251,7 +275,7 @@ fn flush(nic: &Nic, rules: &Rules, net: &mut NetState) {
 /// appends nothing and returns the counter of the reason.
 fn prepare<'a>(
     nic: &'a Nic,
-    rules: &Rules,
+    rules: &Rules<'a>,
     hdr: &NetHdr48,
     frame: &mut Frame,
     out: &mut Frames,
@@ -268,6 +292,7 @@ fn prepare<'a>(
         ),
     };
     if rules.protected(hdr) {
+        rules.keep_order(nic, hdr);
         return nic
             .ipsec
             .transmit(hdr, frame, longest, out)

@@ -1,32 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Frames between the wire and a NIC.
+//!
+//! There is a part for each queue pair in use, so that its worker shares nothing with others. The sender
+//! chooses it by the frame's flow or SA ([`steer`]): such frames stay in their order.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Wakeup;
+use super::Wakeups;
 use crate::frame::Frame;
 use crate::frames::Frames;
+use crate::net::steer;
 use crate::stats::PortStats;
 use espnic_esp::ip::Layers;
 
-/// Most frames, and most bytes of memory, that wait in a backlog: more than the TCP receive window of one
-/// connection, because a sender at the speed of memory can send the whole window at once.
+/// Most frames, and most bytes of memory, that wait in a backlog, in all its parts: more than the TCP receive
+/// window of one connection, because a sender at the speed of memory can send the whole window at once.
+/// Senders that fill several parts at the same time may exceed it by a batch each.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
-/// Most empty buffers, and most bytes of memory in them, that wait for the next sender.
+/// Most empty buffers, and most bytes of memory in them, that wait for the next sender. Each part has its share.
 const MAX_EMPTY: usize = 1024;
 const MAX_EMPTY_BYTES: usize = 16 << 20;
 /// The size of a buffer up to which frames of any length may keep it.
 const SMALL: usize = 2048;
+/// Frames that are given to the parts together.
+const CHUNK: usize = 64;
+
+/// A number of frames, and the memory of their buffers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amount {
+    frames: usize,
+    bytes: usize,
+}
+
+/// What is in all parts.
+#[derive(Default)]
+struct Total {
+    frames: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Total {
+    fn get(&self) -> Amount {
+        Amount {
+            frames: self.frames.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn add(&self, amount: Amount) {
+        self.frames.fetch_add(amount.frames, Ordering::Relaxed);
+        self.bytes.fetch_add(amount.bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, amount: Amount) {
+        self.frames.fetch_sub(amount.frames, Ordering::Relaxed);
+        self.bytes.fetch_sub(amount.bytes, Ordering::Relaxed);
+    }
+}
 
 #[derive(Default)]
 struct Waiting {
     frames: VecDeque<Frame>,
-    /// Memory of all buffers in `frames`.
-    bytes: usize,
     /// Buffers of frames that the NIC has finished. The senders take them, so that in the long run nothing
     /// is allocated.
     empty: Vec<Vec<u8>>,
@@ -35,25 +73,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Puts a frame in; `false` if it does not fit. The memory of its buffer counts, so a small frame does
-    /// not keep a large buffer.
-    fn push(&mut self, mut frame: Frame) -> bool {
-        if frame.capacity() > 2 * frame.len().max(SMALL) {
-            frame.shrink_to(SMALL);
-        }
-        let bytes = self.bytes.saturating_add(frame.capacity());
-        let fits = self.frames.len() < MAX_FRAMES && bytes <= MAX_BYTES;
-        if fits {
-            self.bytes = bytes;
-            self.frames.push_back(frame);
-        }
-        fits
-    }
-
-    /// Takes a buffer back, if there is room.
-    fn keep(&mut self, buffer: Vec<u8>) {
+    /// Takes a buffer back, if there is room in a share of one in `parts`.
+    fn keep(&mut self, buffer: Vec<u8>, parts: usize) {
         let bytes = self.empty_bytes.saturating_add(buffer.capacity());
-        if self.empty.len() < MAX_EMPTY && bytes <= MAX_EMPTY_BYTES {
+        if self.empty.len() < MAX_EMPTY / parts && bytes <= MAX_EMPTY_BYTES / parts {
             self.empty_bytes = bytes;
             self.empty.push(buffer);
         }
@@ -67,20 +90,68 @@ impl Waiting {
     }
 }
 
+/// The frames for one worker.
+// Aligned, so that no two parts share a cache line, or a pair of them that is loaded together.
+#[derive(Default)]
+#[repr(align(128))]
+struct Part(Mutex<Waiting>);
+
+impl Part {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part that a sender fills.
+struct Filling<'a> {
+    waiting: MutexGuard<'a, Waiting>,
+    /// What was in all parts.
+    before: Amount,
+    taken: Amount,
+    len: usize,
+    lost: usize,
+}
+
+impl Filling<'_> {
+    /// Puts a frame in. It is dropped if it does not fit. The memory of its buffer counts, so a small frame
+    /// does not keep a large buffer.
+    fn push(&mut self, mut frame: Frame) {
+        if frame.capacity() > 2 * frame.len().max(SMALL) {
+            frame.shrink_to(SMALL);
+        }
+        let bytes = self.taken.bytes.saturating_add(frame.capacity());
+        let fits = self.before.frames + self.taken.frames < MAX_FRAMES
+            && self.before.bytes.saturating_add(bytes) <= MAX_BYTES;
+        if fits {
+            self.taken.frames += 1;
+            self.taken.bytes = bytes;
+            self.len += frame.len();
+            self.waiting.frames.push_back(frame);
+        } else {
+            self.lost += 1;
+        }
+    }
+}
+
 /// The receive backlog of one NIC. It is bounded: frames that do not fit are dropped and counted.
 pub struct RxBacklog {
-    waiting: Mutex<Waiting>,
-    wakeup: Arc<Wakeup>,
+    parts: Vec<Part>,
+    total: Total,
+    /// The number of parts that senders fill: one for each queue pair in use.
+    used: Arc<AtomicU16>,
+    wakeups: Arc<Wakeups>,
     stats: Arc<PortStats>,
     link_changed: AtomicBool,
 }
 
 impl RxBacklog {
-    /// An empty backlog whose owner `wakeup` wakes.
-    pub fn new(wakeup: Arc<Wakeup>, stats: Arc<PortStats>) -> Self {
+    /// An empty backlog whose owner `wakeups` wakes; it has a part for each worker, and uses one.
+    pub fn new(wakeups: Arc<Wakeups>, stats: Arc<PortStats>) -> Self {
         Self {
-            waiting: Mutex::default(),
-            wakeup,
+            parts: (0..wakeups.count()).map(|_| Part::default()).collect(),
+            total: Total::default(),
+            used: Arc::new(AtomicU16::new(1)),
+            wakeups,
             stats,
             link_changed: AtomicBool::new(false),
         }
@@ -91,10 +162,15 @@ impl RxBacklog {
         &self.stats
     }
 
+    /// The number of queue pairs in use, for the NIC to set.
+    pub fn active_pairs(&self) -> &Arc<AtomicU16> {
+        &self.used
+    }
+
     /// Notes that the port's link has changed, and wakes the NIC, which tells its driver.
     pub fn link_changed(&self) {
         self.link_changed.store(true, Ordering::SeqCst);
-        self.wakeup.wake();
+        self.wakeups.wake(0);
     }
 
     /// Whether the link has changed since the last call.
@@ -104,59 +180,103 @@ impl RxBacklog {
 
     /// Puts all frames in, or drops them, and gives empty buffers in exchange.
     pub fn push(&self, frames: &mut Frames) {
-        let mut waiting = self.lock();
-        let (mut taken, mut bytes, mut lost) = (0, 0, 0);
-        for frame in frames.drain() {
-            let len = frame.len();
-            match waiting.push(frame) {
-                true => (taken, bytes) = (taken + 1, bytes + len),
-                false => lost += 1,
+        let used = self.used();
+        let mut places = [0; CHUNK];
+        for start in (0..frames.len()).step_by(CHUNK) {
+            let chunk = frames.iter().skip(start);
+            let count = places
+                .iter_mut()
+                .zip(chunk)
+                .map(|(place, frame)| *place = steer::place(frame, used))
+                .count();
+            self.push_chunk(frames, start, places.get(..count).unwrap_or_default());
+        }
+        frames.truncate(0);
+    }
+
+    /// Puts the frames from `start` on into the parts `places`.
+    fn push_chunk(&self, frames: &mut Frames, start: usize, places: &[u16]) {
+        for (index, part) in (0..).zip(&self.parts) {
+            if !places.contains(&index) {
+                continue;
             }
+            self.fill(index, part, |filling| {
+                for (at, _) in (start..).zip(places).filter(|(_, place)| **place == index) {
+                    let Some(frame) = frames.get_mut(at) else {
+                        return;
+                    };
+                    filling.push(std::mem::take(frame));
+                    if let Some(buffer) = filling.waiting.pop_empty() {
+                        frames.recycle(buffer);
+                    }
+                }
+            });
         }
-        self.stats.rx_frames.add(taken);
-        self.stats.rx_bytes.add(bytes as u64);
-        self.stats.rx_drop_overflow.add(lost);
-        for _ in 0..taken {
-            let Some(buffer) = waiting.pop_empty() else {
-                break;
-            };
-            frames.recycle(buffer);
-        }
-        drop(waiting);
-        self.wakeup.wake();
     }
 
     /// Puts a copy of a frame with these headers in, or drops it.
     pub fn copy(&self, frame: &[u8], layers: Layers) {
-        let mut waiting = self.lock();
-        let mut buffer = waiting.pop_empty().unwrap_or_default();
-        buffer.clear();
-        buffer.reserve_exact(frame.len());
-        buffer.extend_from_slice(frame);
-        if waiting.push(Frame::with_layers(buffer, layers)) {
-            self.stats.rx_frames.inc();
-            self.stats.rx_bytes.add(frame.len() as u64);
-        } else {
-            self.stats.rx_drop_overflow.inc();
-        }
-        drop(waiting);
-        self.wakeup.wake();
+        let index = match self.used() {
+            1 => 0,
+            used => (steer::hash_of(frame, &layers) % u64::from(used)) as u16,
+        };
+        let Some(part) = self.parts.get(usize::from(index)) else {
+            return;
+        };
+        self.fill(index, part, |filling| {
+            let mut buffer = filling.waiting.pop_empty().unwrap_or_default();
+            buffer.clear();
+            buffer.reserve_exact(frame.len());
+            buffer.extend_from_slice(frame);
+            filling.push(Frame::with_layers(buffer, layers));
+        });
     }
 
-    /// Moves up to `count` frames to the end of `to`, and takes the buffers in `done` back.
-    pub fn take(&self, count: usize, to: &mut Frames, done: &mut Vec<Vec<u8>>) {
-        let mut waiting = self.lock();
+    /// Lets `action` put frames into a part, counts them and wakes its worker.
+    fn fill(&self, index: u16, part: &Part, action: impl FnOnce(&mut Filling<'_>)) {
+        let mut filling = Filling {
+            waiting: part.lock(),
+            before: self.total.get(),
+            taken: Amount::default(),
+            len: 0,
+            lost: 0,
+        };
+        action(&mut filling);
+        self.total.add(filling.taken);
+        self.stats.rx_frames.add(filling.taken.frames as u64);
+        self.stats.rx_bytes.add(filling.len as u64);
+        if filling.lost > 0 {
+            self.stats.rx_drop_overflow.add(filling.lost as u64);
+        }
+        drop(filling);
+        self.wakeups.wake(index);
+    }
+
+    /// Moves up to `count` frames of a part to the end of `to`, and takes the buffers in `done` back.
+    pub fn take(&self, part: u16, count: usize, to: &mut Frames, done: &mut Vec<Vec<u8>>) {
+        let Some(part) = self.parts.get(usize::from(part)) else {
+            return;
+        };
+        let mut waiting = part.lock();
         let count = count.min(waiting.frames.len());
+        let mut taken = Amount::default();
         for frame in waiting.frames.drain(..count) {
+            taken.frames += 1;
+            taken.bytes += frame.capacity();
             to.push(frame);
         }
-        let taken: usize = to.iter().rev().take(count).map(Frame::capacity).sum();
-        waiting.bytes = waiting.bytes.saturating_sub(taken);
-        done.drain(..).for_each(|buffer| waiting.keep(buffer));
+        done.drain(..)
+            .for_each(|buffer| waiting.keep(buffer, self.parts.len()));
+        drop(waiting);
+        if taken.frames > 0 {
+            self.total.subtract(taken);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The parts to which frames go.
+    fn used(&self) -> u16 {
+        let used = self.used.load(Ordering::Relaxed);
+        used.clamp(1, self.wakeups.count().max(1))
     }
 }
 
@@ -179,13 +299,13 @@ mod tests {
         assert_eq!(stats.rx_bytes.get(), 60 * MAX_FRAMES as u64);
         assert_eq!(stats.rx_drop_overflow.get(), 3);
         let (mut taken, mut done) = (Frames::default(), Vec::new());
-        backlog.take(10, &mut taken, &mut done);
+        backlog.take(0, 10, &mut taken, &mut done);
         assert_eq!(taken.len(), 10);
         backlog.copy(&[0; 60], Layers::default());
         assert_eq!(stats.rx_drop_overflow.get(), 3);
-        backlog.take(usize::MAX, &mut taken, &mut done);
+        backlog.take(0, usize::MAX, &mut taken, &mut done);
         assert_eq!(taken.len(), MAX_FRAMES + 1);
-        assert_eq!(backlog.lock().bytes, 0);
+        assert_eq!(backlog.total.get(), Amount::default());
         backlog.copy(&[0; MAX_BYTES], Layers::default());
         backlog.copy(&[0], Layers::default());
         assert_eq!(stats.rx_drop_overflow.get(), 4);
@@ -204,9 +324,9 @@ mod tests {
         backlog.push(&mut sent);
         assert_eq!(stats.rx_frames.get(), MAX_FRAMES as u64);
         assert_eq!(stats.rx_bytes.get(), 60 * MAX_FRAMES as u64);
-        let waiting = backlog.lock();
+        let waiting = backlog.parts[0].lock();
         let memory: usize = waiting.frames.iter().map(Frame::capacity).sum();
-        assert_eq!(memory, waiting.bytes);
+        assert_eq!(memory, backlog.total.get().bytes);
         assert!(memory <= MAX_FRAMES * SMALL);
     }
 
@@ -227,9 +347,10 @@ mod tests {
         let counts = (stats.rx_frames.get(), stats.rx_drop_overflow.get());
         assert_eq!(counts, (fit as u64, 5));
         (0..kept + 5).for_each(|_| done.push(large()));
-        backlog.take(usize::MAX, &mut taken, &mut done);
-        let waiting = backlog.lock();
-        assert_eq!((waiting.bytes, waiting.empty.len()), (0, kept));
+        backlog.take(0, usize::MAX, &mut taken, &mut done);
+        let waiting = backlog.parts[0].lock();
+        assert_eq!(backlog.total.get(), Amount::default());
+        assert_eq!(waiting.empty.len(), kept);
         assert_eq!((waiting.empty_bytes, done.len()), (MAX_EMPTY_BYTES, 0));
     }
 
@@ -240,22 +361,109 @@ mod tests {
         let first = sent.iter().next().unwrap().as_ptr();
         backlog.push(&mut sent);
         assert_eq!(sent.buffer(0).capacity(), 0);
-        backlog.take(1, &mut taken, &mut done);
+        backlog.take(0, 1, &mut taken, &mut done);
         done.extend(taken.drain().map(Vec::from));
-        backlog.take(1, &mut taken, &mut done);
+        backlog.take(0, 1, &mut taken, &mut done);
         assert!(taken.is_empty() && done.is_empty());
         // The next sender gets the buffer for its frame.
         let mut other = frames(1);
         backlog.push(&mut other);
         let buffer = other.buffer(0);
         assert_eq!(buffer.as_ptr(), first);
-        backlog.take(1, &mut taken, &mut done);
+        backlog.take(0, 1, &mut taken, &mut done);
         let second = taken.iter().next().unwrap().as_ptr();
         done.extend(taken.drain().map(Vec::from));
-        backlog.take(1, &mut taken, &mut done);
+        backlog.take(0, 1, &mut taken, &mut done);
         backlog.copy(&[1; 40], Layers::default());
-        backlog.take(1, &mut taken, &mut done);
+        backlog.take(0, 1, &mut taken, &mut done);
         let copy = taken.iter().next().unwrap();
         assert_eq!((copy.as_ptr(), &copy[..]), (second, &[1; 40][..]));
+    }
+
+    /// A packet of ESP for this SPI.
+    fn esp(spi: u8, number: u8) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        frame.extend([8, 0, 0x45, 0, 0, 60, 0, 0, 0, 0, 64, 50, 0, 0]);
+        frame.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 0, 1, spi, 0, 0, 0, number]);
+        frame.resize(74, 0);
+        frame
+    }
+
+    fn with_parts(count: u16) -> RxBacklog {
+        let backlog = RxBacklog::new(Arc::new(Wakeups::new(count)), Arc::default());
+        backlog.active_pairs().store(count, Ordering::Relaxed);
+        backlog
+    }
+
+    #[test]
+    fn packets_of_an_sa_stay_in_one_part_in_their_order() {
+        let backlog = with_parts(4);
+        let mut sent = Frames::default();
+        for number in 0..100 {
+            (0..32).for_each(|spi| sent.push(esp(spi, number)));
+        }
+        backlog.push(&mut sent);
+        let frame = Frame::from(esp(0, 100));
+        backlog.copy(&frame, *frame.layers());
+        let (mut seen, mut done) = ([0; 32], Vec::new());
+        for part in 0..4 {
+            let mut taken = Frames::default();
+            backlog.take(part, usize::MAX, &mut taken, &mut done);
+            assert!(taken.len() > 100);
+            for frame in taken.drain() {
+                assert_eq!(steer::place(&frame, 4), part);
+                let (spi, number) = (usize::from(frame[37]), frame[41]);
+                assert_eq!(number, seen[spi]);
+                seen[spi] += 1;
+                done.push(frame.into());
+            }
+        }
+        assert_eq!((seen[0], &seen[1..]), (101, &[100; 31][..]));
+        assert_eq!(backlog.total.get(), Amount::default());
+    }
+
+    #[test]
+    fn all_parts_have_one_limit() {
+        let backlog = with_parts(8);
+        let mut sent = Frames::default();
+        for number in 0..MAX_FRAMES + 8 * CHUNK {
+            sent.push(esp(number as u8, 0));
+        }
+        backlog.push(&mut sent);
+        let counts = (
+            backlog.stats.rx_frames.get(),
+            backlog.stats.rx_drop_overflow.get(),
+        );
+        assert_eq!(counts, (MAX_FRAMES as u64, 8 * CHUNK as u64));
+        // Buffers that come back, too.
+        let mut done = Vec::new();
+        for part in 0..8 {
+            (0..MAX_EMPTY).for_each(|_| done.push(vec![0; 60]));
+            backlog.take(part, 0, &mut Frames::default(), &mut done);
+        }
+        let kept = backlog.parts.iter().map(|part| part.lock().empty.len());
+        assert_eq!(kept.sum::<usize>(), MAX_EMPTY);
+    }
+
+    #[test]
+    fn a_part_that_is_no_longer_used_can_still_be_emptied() {
+        let backlog = with_parts(2);
+        let in_second = (0..)
+            .find(|&spi| steer::place(&esp(spi, 0).into(), 2) == 1)
+            .unwrap();
+        let mut sent = Frames::default();
+        sent.push(esp(in_second, 0));
+        backlog.push(&mut sent);
+        for wrong in [0, 1, 9] {
+            // More than there are workers is as many.
+            backlog.active_pairs().store(wrong, Ordering::Relaxed);
+            sent.push(esp(in_second, 1));
+            backlog.push(&mut sent);
+        }
+        let mut taken = Frames::default();
+        backlog.take(1, usize::MAX, &mut taken, &mut Vec::new());
+        assert_eq!(taken.len(), 2);
+        backlog.take(0, usize::MAX, &mut taken, &mut Vec::new());
+        assert_eq!(taken.len(), 4);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The wakeup of a worker.
+//! The wakeups of a NIC's workers.
 
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,9 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 /// Wakes a worker that sleeps, and costs next to nothing while it works.
+// Aligned, so that no two workers share a cache line, or a pair of them that is loaded together.
 #[derive(Default)]
+#[repr(align(128))]
 pub struct Wakeup {
     asleep: AtomicBool,
     sleeper: Mutex<Option<Thread>>,
@@ -51,6 +53,45 @@ impl Wakeup {
     /// Ends [`Self::prepare`] without sleeping, because there was work.
     pub fn cancel(&self) {
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The wakeups of all workers of a NIC.
+pub struct Wakeups(Vec<Wakeup>);
+
+impl Default for Wakeups {
+    /// Of one worker.
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
+impl Wakeups {
+    /// Of `count` workers.
+    pub fn new(count: u16) -> Self {
+        Self((0..count).map(|_| Wakeup::default()).collect())
+    }
+
+    /// Number of workers.
+    pub fn count(&self) -> u16 {
+        self.0.len() as u16
+    }
+
+    /// The wakeup of a worker.
+    pub fn of(&self, worker: u16) -> Option<&Wakeup> {
+        self.0.get(usize::from(worker))
+    }
+
+    /// Wakes a worker.
+    pub fn wake(&self, worker: u16) {
+        if let Some(wakeup) = self.of(worker) {
+            wakeup.wake();
+        }
+    }
+
+    /// Wakes all workers.
+    pub fn wake_all(&self) {
+        self.0.iter().for_each(Wakeup::wake);
     }
 }
 

@@ -189,8 +189,7 @@ fn write16(virtio: &mut Virtio, offset: u64, value: u16) -> Effect {
         }
         reg::QUEUE_ENABLE if value == 1 => return enable(virtio),
         reg::QUEUE_RESET if value == 1 && virtio.has(feature::RING_RESET) => {
-            if let Some(slot) = virtio.queues.get_mut(usize::from(virtio.selectors.queue)) {
-                *slot = QueueSlot::default();
+            if virtio.reset_queue() {
                 return Effect::QueueReset;
             }
         }

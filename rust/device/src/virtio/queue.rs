@@ -119,6 +119,11 @@ impl VirtQueue {
         Ok(self.avail_idx(mem)? != self.next)
     }
 
+    /// Whether there is nothing to do before the driver's next notification.
+    pub fn is_idle(&self, mem: &GuestMap) -> Result<bool, RingError> {
+        Ok(self.kicks_enabled && !self.has_work(mem)?)
+    }
+
     /// Writes one used entry; the driver sees it after [`Self::publish`]. `len` counts bytes written
     /// to the writable part from its start.
     pub fn push_used(&mut self, mem: &GuestMap, head: u16, len: u32) -> Result<(), RingError> {

@@ -3,6 +3,7 @@
 //! What the driver configures of a queue, and which one it means.
 
 use super::queue::{VirtQueue, MAX_QUEUE_SIZE};
+use std::sync::Mutex;
 
 /// `queue_msix_vector` and `config_msix_vector`: no interrupt.
 pub const NO_VECTOR: u16 = 0xffff;
@@ -23,8 +24,8 @@ pub struct QueueSlot {
     pub vector: u16,
     /// Guest addresses of descriptor table, driver area and device area.
     pub areas: [u64; 3],
-    /// `Some` after `queue_enable`.
-    pub running: Option<VirtQueue>,
+    /// `Some` after `queue_enable`. Whoever processes the queue has the lock.
+    pub running: Option<Mutex<VirtQueue>>,
 }
 
 impl Default for QueueSlot {

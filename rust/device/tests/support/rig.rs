@@ -14,7 +14,7 @@ use espnic_device::net::NetConfig;
 use espnic_device::nic::Nic;
 use espnic_device::ports::capture::Capture;
 use espnic_device::ports::wire::Wire;
-use espnic_device::ports::{Attachment, Port, RxBacklog, Unplugged, Wakeup};
+use espnic_device::ports::{Attachment, Port, RxBacklog, Unplugged, Wakeups};
 use espnic_device::stats::PortStats;
 use espnic_device::transport::{DmaMap, Function};
 use espnic_device::worker;
@@ -130,9 +130,9 @@ impl Rig {
         config: NetConfig,
         port: impl FnOnce(Arc<RxBacklog>) -> Box<dyn Port>,
     ) -> driver::Driver {
-        let wakeup = Arc::new(Wakeup::default());
+        let wakeups = Arc::new(Wakeups::new(config.pairs));
         let stats = Arc::new(PortStats::default());
-        let backlog = Arc::new(RxBacklog::new(wakeup.clone(), stats.clone()));
+        let backlog = Arc::new(RxBacklog::new(wakeups.clone(), stats.clone()));
         let capture = self.capture.clone().map(|capture| (capture, self.count));
         let port = Attachment::new(port(backlog.clone()), capture, stats);
         let ipsec = Ipsec::new(IpsecConfig {
@@ -143,7 +143,7 @@ impl Rig {
         .with_key_table(self.keys.clone());
         let name = format!("n{}", self.count);
         self.count += 1;
-        let nic = Arc::new(Nic::new(&name, config, ipsec, port, backlog, wakeup));
+        let nic = Arc::new(Nic::new(&name, config, ipsec, port, backlog, wakeups));
         driver::Driver::local(nic)
     }
 }
@@ -151,7 +151,7 @@ impl Rig {
 /// Lets the data plane of `nic` work until nothing is left to do. Panics if that never happens.
 pub fn pump(nic: &Nic) {
     for _ in 0..10_000 {
-        if !nic.with_device(|device| worker::process(nic, device)) {
+        if !worker::process(nic) {
             return;
         }
     }

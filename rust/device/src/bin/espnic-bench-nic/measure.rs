@@ -12,7 +12,7 @@ use espnic_device::frames::Frames;
 use espnic_device::ipsec::{Ipsec, IpsecConfig};
 use espnic_device::net::NetConfig;
 use espnic_device::nic::Nic;
-use espnic_device::ports::{Attachment, Port, RxBacklog, Totals, Wakeup};
+use espnic_device::ports::{Attachment, Port, RxBacklog, Totals, Wakeups};
 use espnic_device::stats::PortStats;
 use espnic_device::testing;
 use espnic_device::virtio::chain::Chain;
@@ -133,14 +133,15 @@ fn guest(plan: &Plan, esp: bool, sink: Sink) -> Result<Guest> {
         speed: 25_000,
         access_platform: true,
     };
-    let (wakeup, stats) = (Arc::new(Wakeup::default()), Arc::new(PortStats::default()));
-    let backlog = Arc::new(RxBacklog::new(wakeup.clone(), stats.clone()));
+    let wakeups = Arc::new(Wakeups::new(config.pairs));
+    let stats = Arc::new(PortStats::default());
+    let backlog = Arc::new(RxBacklog::new(wakeups.clone(), stats.clone()));
     let port = Attachment::new(Box::new(sink), None, stats);
     let engine = Ipsec::new(IpsecConfig {
         libraries: plan.backend.into(),
         ..IpsecConfig::default()
     });
-    let nic = Nic::new("bench", config, engine, port, backlog, wakeup);
+    let nic = Nic::new("bench", config, engine, port, backlog, wakeups);
     let guest = Guest::new(Arc::new(nic), features(esp))?;
     if esp {
         guest.add_sas()?;
@@ -209,7 +210,7 @@ fn send(plan: &Plan, mut guest: Guest, shape: &Shape, data: &[u8], packets: u16)
         guest.memory.offer(TX, shape, count)?;
         let nic = &guest.nic;
         let start = Instant::now();
-        nic.with_device(|device| process_step(nic, device, Step::Transmit(0)));
+        process_step(nic, Step::Transmit(0));
         let time = start.elapsed();
         all_done(&guest.memory, TX, before, count)?;
         Ok(time)
@@ -261,7 +262,7 @@ fn on_wire(plan: &Plan, work: Work, len: usize) -> Result<Vec<u8>> {
     guest.memory.prepare(TX, &shape, Some(&data))?;
     guest.memory.offer(TX, &shape, 1)?;
     let nic = &guest.nic;
-    nic.with_device(|device| process_step(nic, device, Step::Transmit(0)));
+    process_step(nic, Step::Transmit(0));
     let frame = last.lock().map(|mut last| std::mem::take(&mut *last));
     frame
         .ok()
@@ -296,10 +297,8 @@ pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times
         let nic = &guest.nic;
         nic.backlog.push(&mut frames);
         let start = Instant::now();
-        nic.with_device(|device| {
-            process_step(nic, device, Step::Arrive);
-            process_step(nic, device, Step::Deliver(0))
-        });
+        process_step(nic, Step::Arrive(0));
+        process_step(nic, Step::Deliver(0));
         let time = start.elapsed();
         all_done(&guest.memory, RX, before, chains)?;
         Ok(time)

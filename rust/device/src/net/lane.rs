@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the worker of a queue pair has to itself.
+
+use super::pending::{Pending, Waiting};
+use crate::filter::Verdict;
+use crate::frame::Frame;
+use crate::frames::Frames;
+use crate::ipsec::Inbound;
+use crate::ports::Totals;
+use crate::virtio::chain::Chain;
+use espnic_wire::hdr::NetHdr48;
+
+/// Working state of one queue pair.
+#[derive(Default)]
+pub struct Lane {
+    /// If the pair is no longer in use: the chains given before that may still be sent.
+    pub leftover: usize,
+    /// Frames that wait for receive buffers.
+    pub pending: Pending,
+    /// Frames that came out of the backlog.
+    pub arrived: Frames,
+    /// Frames on their way through IPsec to a queue.
+    pub received: Vec<Inbound>,
+    /// What the flow filter says to each of them.
+    pub verdicts: Vec<Verdict>,
+    /// Frames for the queues of other pairs.
+    pub strays: Vec<(u16, Waiting)>,
+    /// Buffers of frames that were delivered.
+    pub done: Vec<Vec<u8>>,
+    /// Scratch space, kept so that nothing is allocated per packet.
+    pub chains: Vec<Chain>,
+    /// Frames that wait to go through IPsec together.
+    pub tx_batch: Vec<(NetHdr48, Frame)>,
+    /// Frames on their way to the port.
+    pub wire: Frames,
+    /// Frames of the present batch that were accepted; counted at its end.
+    pub sent: Totals,
+    /// A frame that is to be segmented.
+    pub large: Vec<u8>,
+}
+
+impl Lane {
+    /// Number of frames that are on their way.
+    pub fn frames(&self) -> usize {
+        let received = self.pending.len() + self.arrived.len() + self.received.len();
+        received + self.strays.len() + self.tx_batch.len() + self.wire.len()
+    }
+
+    /// Drops all frames that wait for the driver; returns how many.
+    pub fn discard(&mut self) -> usize {
+        let count = self.pending.len() + self.arrived.len();
+        self.arrived.truncate(0);
+        self.pending.clear();
+        count
+    }
+}
