@@ -2,7 +2,7 @@
 
 //! Internet checksums (RFC 1071): of IPv4 headers, and of TCP and UDP.
 
-use crate::ip::{put_be16, Address, IPPROTO_TCP, IPPROTO_UDP, IPV4_HLEN};
+use crate::ip::{put_be16, IPPROTO_TCP, IPPROTO_UDP, IPV4_HLEN};
 
 /// Offset of the checksum in a TCP header.
 pub const TCP_FIELD: usize = 16;
@@ -155,8 +155,8 @@ pub fn ipv4_is_right(header: &[u8; IPV4_HLEN]) -> bool {
 }
 
 /// Whether `segment`, from its header to its end, is TCP or UDP with a right checksum. False for UDP
-/// without a checksum.
-pub fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> bool {
+/// without a checksum. `addresses` gives the sum of both addresses.
+pub fn is_right(protocol: u8, addresses: impl FnOnce() -> Option<Sum>, segment: &[u8]) -> bool {
     let field = match protocol {
         IPPROTO_TCP => TCP_FIELD,
         IPPROTO_UDP => UDP_FIELD,
@@ -171,11 +171,10 @@ pub fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> b
     if protocol == IPPROTO_UDP && !udp_is_whole(segment, *value) {
         return false;
     }
-    let Ok(len) = u32::try_from(segment.len()) else {
+    let (Ok(len), Some(addresses)) = (u32::try_from(segment.len()), addresses()) else {
         return false;
     };
-    let pseudo = Sum::of(&src.bytes).and(Sum::of(&dst.bytes));
-    let sum = pseudo.plus(protocol.into()).plus(len);
+    let sum = addresses.plus(protocol.into()).plus(len);
     sum.and(Sum::of(segment)).folded() == 0xffff
 }
 
@@ -189,7 +188,13 @@ fn udp_is_whole(segment: &[u8], checksum: [u8; 2]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ip::Address;
     use proptest::prelude::*;
+
+    fn is_right(protocol: u8, src: &Address, dst: &Address, segment: &[u8]) -> bool {
+        let addresses = || Some(Sum::of(&src.bytes).and(Sum::of(&dst.bytes)));
+        super::is_right(protocol, addresses, segment)
+    }
 
     /// Word by word, as RFC 1071 section 1 describes it.
     fn slow(data: &[u8]) -> u16 {

@@ -2,24 +2,24 @@
 
 //! The checksum inside a decrypted packet.
 
-use crate::checksum;
+use crate::checksum::{self, Sum};
 use crate::engine::Opened;
-use crate::ip::{Address, Ip, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
+use crate::ip::{Ip, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 
 /// Whether the payload is TCP or UDP with a right checksum.
 ///
 /// In tunnel mode the payload is an IP packet; false for fragments and for extension headers. In transport
-/// mode the addresses are those of the ESP packet, which `addresses` gives.
+/// mode the addresses are those of the ESP packet, whose sum `addresses` gives.
 #[inline]
 pub fn checksum_is_right(
     opened: &Opened<'_>,
     tunnel: bool,
-    addresses: impl FnOnce() -> Option<[Address; 2]>,
+    addresses: impl FnOnce() -> Option<Sum>,
 ) -> bool {
     let payload = opened.payload;
     match (tunnel, opened.next_header) {
         (false, protocol @ (IPPROTO_TCP | IPPROTO_UDP)) => {
-            addresses().is_some_and(|[src, dst]| checksum::is_right(protocol, &src, &dst, payload))
+            checksum::is_right(protocol, addresses, payload)
         }
         (true, IPPROTO_IPIP) => in_tunnel(payload, false).unwrap_or(false),
         (true, IPPROTO_IPV6) => in_tunnel(payload, true).unwrap_or(false),
@@ -29,11 +29,10 @@ pub fn checksum_is_right(
 
 fn in_tunnel(packet: &[u8], v6: bool) -> Option<bool> {
     let ip = Ip::at(packet, 0).filter(|ip| ip.v6 == v6 && !ip.fragment)?;
-    let [src, dst] = ip.addresses(packet)?;
+    let addresses = || ip.address_bytes(packet).map(Sum::of);
     Some(checksum::is_right(
         ip.protocol,
-        &src,
-        &dst,
+        addresses,
         ip.payload(packet)?,
     ))
 }

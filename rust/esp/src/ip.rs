@@ -195,6 +195,12 @@ impl Ip {
     pub fn addresses(&self, bytes: &[u8]) -> Option<[Address; 2]> {
         addresses(bytes.get(self.network..)?, self.v6)
     }
+
+    /// Source and destination, one behind the other as in the header.
+    #[inline]
+    pub fn address_bytes<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        address_bytes(bytes.get(self.network..)?, self.v6)
+    }
 }
 
 /// What the link layer of a frame leads to.
@@ -367,6 +373,15 @@ pub(crate) fn addresses(ip: &[u8], v6: bool) -> Option<[Address; 2]> {
             address::<16>(ip, IPV6_SRC, 6)?,
             address::<16>(ip, IPV6_DST, 6)?,
         ]),
+    }
+}
+
+/// [`addresses`], one behind the other as in the header.
+#[inline(always)]
+pub(crate) fn address_bytes(ip: &[u8], v6: bool) -> Option<&[u8]> {
+    match v6 {
+        false => ip.get(IPV4_SRC..IPV4_HLEN),
+        true => ip.get(IPV6_SRC..IPV6_HLEN),
     }
 }
 

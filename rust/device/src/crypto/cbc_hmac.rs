@@ -39,14 +39,6 @@ impl Keys {
         }
     }
 
-    pub(super) fn backend(&self) -> Backend {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::IpsecMb(_) => Backend::IpsecMb,
-            Self::AwsLc(_) => Backend::AwsLc,
-        }
-    }
-
     /// Encrypts `esp` from the text to `end`, then writes the MAC of the first `hashed` bytes.
     fn encrypt(
         &self,
@@ -83,7 +75,7 @@ impl Keys {
 
 /// AES-CBC with HMAC as an ESP transform.
 pub struct EspCbcHmac {
-    /// Makes the IVs.
+    /// The library for several packets, which makes the IVs, too.
     backend: Backend,
     /// For one packet.
     pub(super) keys: Keys,
@@ -91,6 +83,8 @@ pub struct EspCbcHmac {
     pub(super) many: Option<Keys>,
     pub(super) mac: Mac,
     pub(super) icv_len: usize,
+    /// See [`Self::opens_joint`].
+    opens_joint: bool,
 }
 
 impl EspCbcHmac {
@@ -102,7 +96,9 @@ impl EspCbcHmac {
         mac_key: &[u8],
     ) -> Result<Self, KeyError> {
         let keys = |backend| Keys::new(backend, cipher_key, mac, mac_key);
+        let pays = one == many || mac != Mac::HmacSha256 || !has_sha();
         Ok(Self {
+            opens_joint: is_joint(many) && pays,
             backend: many,
             keys: keys(one)?,
             many: (one != many).then(|| keys(many)).transpose()?,
@@ -113,8 +109,13 @@ impl EspCbcHmac {
 
     /// Whether there is a library that works on several packets at once.
     pub fn is_joint(&self) -> bool {
-        cfg!(target_arch = "x86_64")
-            && self.many.as_ref().unwrap_or(&self.keys).backend() == Backend::IpsecMb
+        is_joint(self.backend)
+    }
+
+    /// Whether it pays to let received packets wait for others.
+    #[inline(always)]
+    pub fn opens_joint(&self) -> bool {
+        self.opens_joint
     }
 
     /// The end of the text, if the packet has all parts.
@@ -128,6 +129,22 @@ impl EspCbcHmac {
             _ => Err(CipherError::Unsupported),
         }
     }
+}
+
+/// Whether this library works on several packets at once.
+fn is_joint(library: Backend) -> bool {
+    library == Backend::IpsecMb
+}
+
+/// Whether the processor has instructions for SHA-256, and no registers for sixteen packets. The instructions,
+/// which the library for one packet uses, are as fast as registers for eight; and decryption of one packet is
+/// parallel as it is.
+fn has_sha() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("sha")
+        && !std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// With ESN the high half is authenticated behind the packet (RFC 4303 section 2.2.1). The room for the

@@ -77,6 +77,12 @@ impl Cipher {
         }
     }
 
+    /// Whether received packets wait for others; then [`Self::joint`] is some.
+    #[inline(always)]
+    pub fn opens_joint(&self) -> bool {
+        matches!(self, Self::CbcHmac(cbc) if cbc.opens_joint())
+    }
+
     /// The transform, if several packets are worked on together; see [`super::joint`].
     #[inline(always)]
     pub fn joint(&self) -> Option<&EspCbcHmac> {

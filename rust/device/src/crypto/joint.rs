@@ -77,7 +77,7 @@ fn run(way: Way, jobs: &mut Jobs<'_>) {
 
 #[cfg(target_arch = "x86_64")]
 fn run(way: Way, jobs: &mut Jobs<'_>) {
-    let together = are_together(way, jobs);
+    let together = are_together(jobs);
     for (job, together) in jobs.iter_mut().zip(together) {
         if let Some(job) = job.as_mut().filter(|_| !together) {
             job.alone(way);
@@ -91,34 +91,25 @@ fn run(way: Way, jobs: &mut Jobs<'_>) {
 
 /// How many packets it takes until working on them together is faster (measured, see the benchmark).
 #[cfg(target_arch = "x86_64")]
-fn least(way: Way, mac: Mac) -> usize {
-    match (mac, way) {
-        (Mac::HmacSha1, _) => 4,
-        // Processors have instructions for it, which the other library uses. They are as fast as registers for
-        // eight packets, and decryption of one packet is parallel as it is.
-        (Mac::HmacSha256, Way::Open) if has_sha() => usize::MAX,
-        (Mac::HmacSha256, _) => 8,
-        (Mac::HmacSha384 | Mac::HmacSha512, _) => 2,
+const fn least(mac: Mac) -> usize {
+    match mac {
+        Mac::HmacSha1 => 4,
+        // Processors have instructions for it, which the other library uses.
+        Mac::HmacSha256 => 8,
+        Mac::HmacSha384 | Mac::HmacSha512 => 2,
     }
-}
-
-/// Whether the processor has instructions for SHA-256, and no registers for sixteen packets.
-#[cfg(target_arch = "x86_64")]
-fn has_sha() -> bool {
-    use std::arch::is_x86_feature_detected;
-    is_x86_feature_detected!("sha") && !is_x86_feature_detected!("avx512f")
 }
 
 /// Which packets are worked on together.
 #[cfg(target_arch = "x86_64")]
-fn are_together(way: Way, jobs: &Jobs<'_>) -> [bool; MOST] {
+fn are_together(jobs: &Jobs<'_>) -> [bool; MOST] {
     let enough = |cipher: &EspCbcHmac| {
         let same = |job: &&Job<'_>| job.cipher.is_joint() && job.cipher.mac == cipher.mac;
         if cipher.many.is_none() {
             // One library for everything.
             return cipher.is_joint();
         }
-        cipher.is_joint() && jobs.iter().flatten().filter(same).count() >= least(way, cipher.mac)
+        cipher.is_joint() && jobs.iter().flatten().filter(same).count() >= least(cipher.mac)
     };
     let mut together = [false; MOST];
     for (together, job) in together.iter_mut().zip(jobs) {

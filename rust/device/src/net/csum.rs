@@ -11,10 +11,9 @@ pub fn validated(frame: &Frame) -> bool {
     let Some(ip) = frame.layers().packet(frame.len()).filter(|ip| !ip.fragment) else {
         return false;
     };
-    match (ip.addresses(frame), ip.payload(frame)) {
-        (Some([src, dst]), Some(segment)) => checksum::is_right(ip.protocol, &src, &dst, segment),
-        _ => false,
-    }
+    let addresses = || ip.address_bytes(frame).map(checksum::Sum::of);
+    ip.payload(frame)
+        .is_some_and(|segment| checksum::is_right(ip.protocol, addresses, segment))
 }
 
 #[cfg(test)]

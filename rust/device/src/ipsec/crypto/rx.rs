@@ -57,7 +57,7 @@ pub(in super::super) fn begin<'a>(
     let progress = match packet {
         Some(_) if faults.is_unsupported() => Err(Error::Unsupported),
         // With others; until then it only has to look like one.
-        Some(packet) if sa.cipher.joint().is_some() => {
+        Some(packet) if sa.cipher.opens_joint() => {
             engine::check_length(&sa.params, packet).map(|()| Progress::Verified)
         }
         Some(packet) => engine::begin_open(&sa.cipher, &sa.params, esn_hi, packet, computed),
@@ -102,7 +102,7 @@ impl Begun<'_> {
     /// Whether it is decrypted together with others; see [`crate::crypto::joint`].
     #[inline(always)]
     pub(in super::super) fn waits(&self) -> bool {
-        self.sa.cipher.joint().is_some()
+        self.sa.cipher.opens_joint()
     }
 
     /// Does the rest. `now` is the time of [`super::super::room::Room`].
@@ -160,7 +160,7 @@ impl Begun<'_> {
         let packet = packet.ok_or(Error::Length)?;
         engine::verify(&sa.cipher, packet, self.progress, computed)?;
         let opened = engine::opened(&sa.params.layout, packet)?;
-        let addresses = || packet::addresses(frame, self.v6);
+        let addresses = || packet::address_sum(frame, self.v6);
         Ok(inner::checksum_is_right(&opened, sa.tunnel, addresses))
     }
 

@@ -20,7 +20,7 @@ use espnic_esp::inner;
 use espnic_esp::ip::{
     put_be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP,
 };
-use espnic_esp::packet::Esp;
+use espnic_esp::packet::{self, Esp};
 use espnic_esp::seq;
 use espnic_wire::hdr::{self, NetHdr48};
 
@@ -141,7 +141,8 @@ fn open(
     let decrypt = |head: &[u8], rest: &mut [u8]| {
         let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
         let opened = engine::open(&sa.cipher, &sa.params, seq::hi(number), packet)?;
-        let is_right = inner::checksum_is_right(&opened, sa.tunnel, || esp.addresses(head));
+        let is_right =
+            inner::checksum_is_right(&opened, sa.tunnel, || packet::address_sum(head, esp.v6));
         let natted = !sa.tunnel
             && esp.udp.is_some()
             && matches!(opened.next_header, IPPROTO_TCP | IPPROTO_UDP);
