@@ -11,6 +11,7 @@ FOLDER = CHECKOUT / "build/bench"
 PLUGIN = FOLDER / "count.so"
 TRAFFIC = FOLDER / "bench-traffic"
 PORT = 5001  # of the traffic program
+SAS = 1 << 20  # what each NIC takes in each direction
 CFLAGS = ["-O2", "-Wall", "-Wextra", "-Werror"]
 
 

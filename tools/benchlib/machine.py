@@ -15,7 +15,7 @@ import time
 from cachelib import TOOLS
 from vmlib import image, initramfs, kernels, nic, qemu, run
 
-from .common import FOLDER, PLUGIN, TRAFFIC, BenchError
+from .common import FOLDER, PLUGIN, SAS, TRAFFIC, BenchError
 
 BOOT_SECONDS = 90
 COMMAND_SECONDS = 130
@@ -190,7 +190,8 @@ class Machine:
         files = argparse.Namespace(
             kernel=kernel, sockets=short, image=guest / "root.erofs", guest=guest,
             control=short / "control")
-        cards = nic.parse([f"name={name},mac=02:00:00:00:00:{number},mtu={MTU},port=wire:{wire}"
+        cards = nic.parse([f"name={name},mac=02:00:00:00:00:{number},mtu={MTU},port=wire:{wire},"
+                           f"sas={SAS}"
                            for name, number, wire in CARDS], short)
         self._device = Device(cards, files.control)
         self._stack.callback(self._device.stop)

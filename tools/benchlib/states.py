@@ -9,10 +9,10 @@ import re
 import statistics
 import time
 
-from .common import BenchError
+from .common import SAS, BenchError
 from .measure import NETIF, OFFLOAD, env, policy_lines, xfrm
 
-MOST = 8192  # the NIC takes 4096 SAs in each direction
+MOST = 2 * SAS
 PAGE = 4096
 SETTLE_SECONDS = 1.0
 EMPTY_SECONDS = 30

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 /// More than the longest frame.
 const LONGEST: usize = 16384;
 
-/// An engine with `count` SAs of this type.
-pub fn engine(plan: &Plan, kind: Kind, obj_type: u16, count: u32) -> Result<Engine, String> {
-    let refused =
-        |(status, qualifier)| format!("command is refused: status {status}, qualifier {qualifier}");
+fn refused((status, qualifier): (u16, u16)) -> String {
+    format!("command is refused: status {status}, qualifier {qualifier}")
+}
+
+/// An engine with room for `count` SAs of each direction.
+pub fn new_engine(plan: &Plan, count: u32) -> Result<Engine, String> {
     let engine = Engine::new(IpsecConfig {
         libraries: plan.libraries,
         inb_sa_limit: count,
@@ -27,6 +29,12 @@ pub fn engine(plan: &Plan, kind: Kind, obj_type: u16, count: u32) -> Result<Engi
         delete_above: None,
     });
     testing::set_up(|command| engine.execute(command)).map_err(refused)?;
+    Ok(engine)
+}
+
+/// An engine with `count` SAs of this type.
+pub fn engine(plan: &Plan, kind: Kind, obj_type: u16, count: u32) -> Result<Engine, String> {
+    let engine = new_engine(plan, count)?;
     for id in 0..count {
         let object = packets::object(kind, obj_type, id);
         engine.create(obj_type, id, &object).map_err(refused)?;

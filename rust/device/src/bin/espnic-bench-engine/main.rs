@@ -13,6 +13,7 @@ mod bare;
 mod compare;
 mod engines;
 mod few;
+mod life;
 mod many;
 #[allow(unsafe_code)]
 mod openssl;
@@ -106,6 +107,7 @@ fn run(args: &Args) -> Result<(), String> {
     rows.extend(few::cbc_hmac(&plan)?);
     rows.extend(many);
     rows.extend(many::many_keys(&plan)?);
+    rows.extend(life::come_and_go(&plan)?);
     if args.json {
         print_json(plan.backend, &rows, memory);
     } else {
