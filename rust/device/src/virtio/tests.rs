@@ -119,7 +119,7 @@ fn rings_may_cross_maps() {
             queue.push_used(&mem, head, number.into()).unwrap();
             assert_eq!(driver.used(&mem).0, number, "not yet");
             assert!(queue.publish(&mem).unwrap());
-            let entry = u64::from(head) | u64::from(number) << 32;
+            let entry = u64::from(head) | (u64::from(number) << 32);
             assert_eq!(driver.used(&mem), (number + 1, entry.to_le_bytes()));
         }
     }
