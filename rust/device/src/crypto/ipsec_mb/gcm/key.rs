@@ -39,17 +39,15 @@ impl<const LEN: usize> Memory<LEN> {
 }
 
 impl Memory<WHOLE> {
-    /// Expands `key` into memory that was filled with a byte. Boxed, so that no copies of it are left on the stack.
+    /// Expands `key` where the memory is: to return it would leave copies of the key on the stack.
     ///
     /// # Safety
     ///
     /// `expand` must be the library's function for keys of this length.
-    unsafe fn expanded(expand: Expand, key: &[u8], fill: u8) -> Box<Self> {
-        let mut memory = Box::new(Self([fill; WHOLE]));
+    unsafe fn fill(&mut self, expand: Expand, key: &[u8]) {
         // SAFETY: the caller vouches for the key, and the memory has the size and alignment of
         // `gcm_key_data`.
-        unsafe { expand(key.as_ptr().cast(), (&raw mut memory.0).cast()) };
-        memory
+        unsafe { expand(key.as_ptr().cast(), (&raw mut self.0).cast()) };
     }
 }
 
@@ -60,8 +58,12 @@ impl Memory<WHOLE> {
 /// `expand` must be the library's function for keys of this length.
 unsafe fn used(expand: Expand, key_len: usize) -> usize {
     let key = vec![0; key_len];
-    // SAFETY: the caller's promise.
-    let [zeroes, ones] = [0, 0xff].map(|fill| unsafe { Memory::expanded(expand, &key, fill) });
+    let [zeroes, ones] = [0, 0xff].map(|byte| {
+        let mut memory = Memory([byte; WHOLE]);
+        // SAFETY: the caller's promise.
+        unsafe { memory.fill(expand, &key) };
+        memory
+    });
     // What it has written is the same in both.
     let same = |(a, b): (&u8, &u8)| a == b;
     let last = zeroes.0.iter().zip(&ones.0).rposition(same);
@@ -175,8 +177,9 @@ impl Key {
         if key.len() != functions.key_len {
             return None;
         }
+        let mut expanded = Memory([0; WHOLE]);
         // SAFETY: as it must be, see above.
-        let expanded = unsafe { Memory::expanded(functions.expand, key, 0) };
+        unsafe { expanded.fill(functions.expand, key) };
         let at = match functions.size {
             Size::Small => Memory::place(&SMALL, &expanded)?.into_raw().cast(),
             Size::Medium => Memory::place(&MEDIUM, &expanded)?.into_raw().cast(),
@@ -215,6 +218,15 @@ impl Drop for Key {
 mod tests {
     use super::*;
     use std::mem::MaybeUninit;
+
+    /// `key`, which has the length that it must have, expanded into memory full of `byte`.
+    fn expanded(functions: &Functions, key: &[u8], byte: u8) -> Memory<WHOLE> {
+        assert_eq!(key.len(), functions.key_len);
+        let mut memory = Memory([byte; WHOLE]);
+        // SAFETY: the function is that for keys of this length.
+        unsafe { memory.fill(functions.expand, key) };
+        memory
+    }
 
     /// Encrypts and decrypts `len` bytes with the library's functions; both texts and both tags.
     fn both_ways(functions: &Functions, key: &Memory<WHOLE>, len: usize) -> Vec<u8> {
@@ -255,9 +267,7 @@ mod tests {
     #[test]
     fn functions_read_no_more_than_is_kept() {
         for_all_lengths(|functions, key, len| {
-            // SAFETY: the function is that for keys of this length.
-            let expanded = |fill| unsafe { Memory::expanded(functions.expand, key, fill) };
-            let (whole, poisoned) = (expanded(0), expanded(0xa5));
+            let [whole, poisoned] = [0, 0xa5].map(|byte| expanded(functions, key, byte));
             assert!(poisoned.0[functions.used..]
                 .iter()
                 .all(|&byte| byte == 0xa5));
@@ -271,9 +281,7 @@ mod tests {
     fn functions_read_what_is_kept() {
         for functions in &Functions::load().unwrap() {
             let key = vec![3; functions.key_len];
-            // SAFETY: as above.
-            let expanded = || unsafe { Memory::expanded(functions.expand, &key, 0) };
-            let (whole, mut less) = (expanded(), expanded());
+            let [whole, mut less] = [0, 0].map(|byte| expanded(functions, &key, byte));
             less.0[functions.used - 1] ^= 1;
             let differs =
                 |len| both_ways(functions, &whole, len) != both_ways(functions, &less, len);
@@ -297,8 +305,7 @@ mod tests {
     fn larger_memory_than_needed_works() {
         for functions in Functions::load().unwrap() {
             let key = vec![5; functions.key_len];
-            // SAFETY: as above.
-            let expanded = unsafe { Memory::expanded(functions.expand, &key, 0) };
+            let expanded = expanded(&functions, &key, 0);
             for len in [512, 768, WHOLE]
                 .into_iter()
                 .filter(|&len| len >= functions.used)
