@@ -33,6 +33,12 @@ class Whole:
                 verdict = f"<= {row['target_ns']:.0f} ns: {'met' if row['reached'] else 'missed'}"
             lines.append(f"{row['name']:<44} {row['ns']:>9.1f} {row['copy_ns']:>9.1f} "
                          f"{row['ns'] / max(row['copy_ns'], 0.1):>6.1f}   {verdict}")
+        for row in self._measured["pairs"]:
+            counts = ", ".join(str(count) for count in row["pairs"])
+            rates = ", ".join(f"{rate / 1e6:.2f}" for rate in row["packets_per_second"])
+            verdict = f">= {row['target_times']:.1f}: {'met' if row['reached'] else 'missed'}"
+            lines.append(f"{row['name']}: {rates} million packets per second with {counts}; "
+                         f"two carry {row['times']:.2f} times as many as one   {verdict}")
         return "\n".join(lines)
 
     def data(self):
@@ -52,7 +58,11 @@ def parse(text):
         for row in rows:
             limit = row["target_ns"]
             row["reached"] = None if limit is None else row["ns"] <= limit
-    except (ValueError, KeyError, TypeError) as error:
+        for row in data["pairs"]:
+            one, two = row["packets_per_second"][:2]
+            row["times"] = two / one
+            row["reached"] = row["times"] >= row["target_times"]
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise BenchError(f"{PROGRAM} answered something else than its figures: {error!r}\n"
                          f"{text[:500]}") from error
     return Whole(data)

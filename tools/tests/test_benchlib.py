@@ -175,10 +175,14 @@ class WholeNic(unittest.TestCase):
 
     ROW = {"name": "rings and copy TX 1448 B", "ns": 120.0, "copy_ns": 40.0, "target_ns": 120.0}
 
+    PAIRS = {"name": "queue pairs RX", "pairs": [1, 2, 4], "target_times": 1.7,
+             "packets_per_second": [1e6, 1.7e6, 3e6]}
+
     @staticmethod
-    def parse(*rows):
+    def parse(*rows, pairs=()):
         """An answer with these rows."""
-        return nic.parse(json.dumps({"crypto": "x", "batch": 64, "rows": rows}))
+        answer = {"crypto": "x", "batch": 64, "rows": rows, "pairs": pairs}
+        return nic.parse(json.dumps(answer))
 
     def test_figures(self):
         """Met, missed, for the record."""
@@ -188,6 +192,18 @@ class WholeNic(unittest.TestCase):
                          ["<= 120 ns: met", "<= 120 ns: missed", "for the record"])
         self.assertIn(" 3.0 ", lines[0])
         self.assertEqual([row["reached"] for row in parsed.data()["rows"]], [True, False, None])
+
+    def test_pairs(self):
+        """Two pairs are compared with one."""
+        slow = {**self.PAIRS, "packets_per_second": [1e6, 1.6e6, 3e6]}
+        parsed = self.parse(self.ROW, pairs=(self.PAIRS, slow))
+        lines = parsed.text().splitlines()[-2:]
+        self.assertEqual([line.split("   ")[-1] for line in lines],
+                         [">= 1.7: met", ">= 1.7: missed"])
+        self.assertIn("1.00, 1.70, 3.00 million", lines[0])
+        for rates in ([], [0, 1, 2], None):
+            with self.subTest(rates=rates), self.assertRaises(common.BenchError):
+                self.parse(self.ROW, pairs=({**self.PAIRS, "packets_per_second": rates},))
 
     def test_wrong(self):
         """No figures are no result."""

@@ -94,7 +94,7 @@ impl Guest {
         }
         steps |= status::FEATURES_OK;
         self.set_status(steps)?;
-        for queue in [RX, TX] {
+        for queue in 0..2 * self.nic.config.pairs {
             let setup = Memory::setup(queue);
             self.write(reg::QUEUE_SELECT, queue.into(), 2);
             self.write(reg::QUEUE_SIZE, setup.size.into(), 2);

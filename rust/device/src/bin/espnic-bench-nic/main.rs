@@ -10,6 +10,7 @@ mod guest;
 mod measure;
 mod memory;
 mod packets;
+mod pairs;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use clap::Parser;
 use espnic_device::crypto::Backend;
 use guest::{RX, TX};
 use measure::{Parts, Plan, Times, Work, BATCH};
+use pairs::{Way, PAIRS};
 
 /// Most nanoseconds per packet that rings and copy may cost for a frame of [`LONG`] bytes.
 const TARGET: f64 = 120.0;
@@ -41,6 +43,15 @@ struct Args {
     /// Crypto library: ipsec-mb (x86-64) or aws-lc [default: the fastest]
     #[arg(long, value_name = "NAME")]
     crypto: Option<Backend>,
+}
+
+/// Two queue pairs shall carry this many times what one carries.
+const PAIRS_TARGET: f64 = 1.7;
+
+/// Packets per second with several queue pairs.
+struct PairsRow {
+    name: String,
+    rates: [f64; PAIRS.len()],
 }
 
 /// One line of the result.
@@ -120,6 +131,37 @@ fn all(plan: &Plan, only: &str) -> Result<Vec<Row>, String> {
     Ok(rows.rows)
 }
 
+fn beside(plan: &Plan, only: &str) -> Result<Vec<PairsRow>, String> {
+    let ways = [
+        (Way::Send(Work::Plain), "TX plain"),
+        (Way::Send(Work::Esp), "TX ESP"),
+        (Way::Receive, "RX plain"),
+    ];
+    let mut rows = Vec::new();
+    for (way, what) in ways {
+        let name = format!("queue pairs {what} {LONG} B");
+        if name.contains(only) {
+            let rates =
+                pairs::rates(plan, way, LONG).map_err(|error| format!("{name}: {error}"))?;
+            rows.push(PairsRow { name, rates });
+        }
+    }
+    Ok(rows)
+}
+
+fn print_pairs(rows: &[PairsRow]) {
+    if rows.is_empty() {
+        return;
+    }
+    println!("Millions of packets per second with {PAIRS:?} queue pairs, and times that of one");
+    for PairsRow { name, rates } in rows {
+        let [one, two, four] = rates.map(|rate| rate / 1e6);
+        let (twice, fourfold) = (two / one, four / one);
+        let verdict = if twice < PAIRS_TARGET { "missed" } else { "" };
+        println!("{name:42} {one:6.2} {two:6.2} {four:6.2} {twice:6.2} {fourfold:6.2} {PAIRS_TARGET:5} {verdict}");
+    }
+}
+
 fn print_table(rows: &[Row]) {
     println!(
         "{:42} {:>10} {:>10} {:>6} {:>7}",
@@ -140,7 +182,7 @@ fn print_table(rows: &[Row]) {
     }
 }
 
-fn print_json(backend: Backend, rows: &[Row]) {
+fn print_json(backend: Backend, rows: &[Row], pairs: &[PairsRow]) {
     let row = |row: &Row| {
         let [ns, copy] = row.times;
         serde_json::json!({
@@ -151,10 +193,20 @@ fn print_json(backend: Backend, rows: &[Row]) {
         })
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
+    let row = |PairsRow { name, rates }: &PairsRow| {
+        serde_json::json!({
+            "name": name,
+            "pairs": PAIRS,
+            "packets_per_second": rates,
+            "target_times": PAIRS_TARGET,
+        })
+    };
+    let pairs: Vec<_> = pairs.iter().map(row).collect();
     let object = serde_json::json!({
         "crypto": backend.name(),
         "batch": BATCH,
         "rows": rows,
+        "pairs": pairs,
     });
     println!("{object}");
 }
@@ -165,9 +217,12 @@ fn run(args: &Args) -> Result<(), String> {
         time: Duration::from_millis(args.time),
     };
     let rows = all(&plan, &args.only)?;
-    match args.json {
-        true => print_json(plan.backend, &rows),
-        false => print_table(&rows),
+    let pairs = beside(&plan, &args.only)?;
+    if args.json {
+        print_json(plan.backend, &rows, &pairs);
+    } else {
+        print_table(&rows);
+        print_pairs(&pairs);
     }
     Ok(())
 }

@@ -32,14 +32,14 @@ pub const BATCH: u16 = 64;
 const SEGMENTS: u16 = 40;
 const LARGE: u16 = 8;
 /// Length of a driver's buffer for a whole frame, and of one that several make up.
-const WHOLE: u32 = 1536;
+pub const WHOLE: u32 = 1536;
 const PIECE: u32 = 512;
 /// The fragments of a large packet, as Linux has them.
 const PAGE: u32 = 4096;
 
 /// Nanoseconds per packet of a measurement, and of the bare copy of its bytes.
 pub type Times = [f64; 2];
-type Result<T> = std::result::Result<T, String>;
+pub type Result<T> = std::result::Result<T, String>;
 /// Does a batch and says how long the measured part of it took.
 type Side<'a> = &'a mut dyn FnMut() -> Result<Duration>;
 
@@ -85,7 +85,7 @@ fn copy(memory: &Memory, queue: u16, shape: &Shape, buffers: &mut [Vec<u8>]) -> 
 
 /// A wire that takes frames away, and remembers the last one if that is wanted.
 #[derive(Default)]
-struct Sink {
+pub struct Sink {
     last: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
@@ -103,7 +103,7 @@ impl Port for Sink {
     }
 }
 
-fn features(esp: bool) -> u128 {
+pub fn features(esp: bool) -> u128 {
     let plain = [
         feature::VERSION_1,
         feature::INDIRECT_DESC,
@@ -122,10 +122,15 @@ fn features(esp: bool) -> u128 {
 
 /// A guest whose driver uses ESP or does not, with SAs if so.
 fn guest(plan: &Plan, esp: bool, sink: Sink) -> Result<Guest> {
+    wide_guest(plan, esp, sink, 1)
+}
+
+/// The same with several queue pairs, all of them in use.
+pub fn wide_guest(plan: &Plan, esp: bool, sink: Sink, pairs: u16) -> Result<Guest> {
     let config = NetConfig {
         mac: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
-        pairs: 1,
+        pairs,
         ipsec: true,
         x_ipsec: true,
         admin_vq: false,
@@ -146,6 +151,8 @@ fn guest(plan: &Plan, esp: bool, sink: Sink) -> Result<Guest> {
     if esp {
         guest.add_sas()?;
     }
+    let nic = &guest.nic;
+    nic.with_device(|device| device.net.set_active_pairs(pairs));
     Ok(guest)
 }
 
@@ -172,7 +179,7 @@ pub enum Work {
 }
 
 impl Work {
-    fn frame(self, len: usize) -> (NetHdr48, Vec<u8>) {
+    pub fn frame(self, len: usize) -> (NetHdr48, Vec<u8>) {
         match self {
             Self::Plain => packets::plain(len),
             Self::Checksum => packets::with_checksum(len),
@@ -181,7 +188,7 @@ impl Work {
     }
 }
 
-fn shape(parts: Parts, hdr: usize, frame: usize) -> Shape {
+pub fn shape(parts: Parts, hdr: usize, frame: usize) -> Shape {
     let (hdr, frame) = (hdr as u32, frame as u32);
     match parts {
         Parts::Direct => Shape::new(Form::Direct, &[hdr + frame], BATCH),
@@ -190,7 +197,7 @@ fn shape(parts: Parts, hdr: usize, frame: usize) -> Shape {
     }
 }
 
-fn all_done(memory: &Memory, queue: u16, before: u16, count: u16) -> Result<()> {
+pub fn all_done(memory: &Memory, queue: u16, before: u16, count: u16) -> Result<()> {
     match memory.used(queue)?.wrapping_sub(before) {
         done if done == count => Ok(()),
         done => Err(format!("the NIC has used {done} chains instead of {count}")),
@@ -254,7 +261,7 @@ fn on_wire(plan: &Plan, work: Work, len: usize) -> Result<Vec<u8>> {
     let sink = Sink {
         last: Some(last.clone()),
     };
-    let mut guest = guest(plan, esp, sink)?;
+    let guest = guest(plan, esp, sink)?;
     let hdr_len = HdrLen::of(features(esp));
     let (hdr, frame) = work.frame(len);
     let data = [hdr.prefix(hdr_len), &frame].concat();

@@ -3,7 +3,7 @@
 //! Guest memory as QEMU maps it, with rings that are filled as fast as possible.
 
 use std::fs::File;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use espnic_device::memory::{GuestMap, MapTable};
 use espnic_device::transport::DmaMap;
@@ -27,7 +27,9 @@ const RINGS: u64 = 0x100_0000;
 const RINGS_ROOM: u64 = 0x4_0000;
 /// Where buffers begin, and the room for those of one queue.
 const BUFFERS: u64 = 0x140_0000;
-const BUFFERS_ROOM: u64 = 0x100_0000;
+const BUFFERS_ROOM: u64 = 0x40_0000;
+/// Queues that there is room for.
+const QUEUES: usize = 8;
 /// Where the areas of a queue begin in its room.
 const AVAIL: u64 = 0x2000;
 const USED: u64 = 0x3000;
@@ -91,7 +93,7 @@ pub struct Memory {
     file: File,
     pub view: GuestMap,
     /// Available index of each queue.
-    avail: [u16; 2],
+    avail: [AtomicU16; QUEUES],
 }
 
 impl Memory {
@@ -100,7 +102,7 @@ impl Memory {
         let mut memory = Self {
             file: file.into(),
             view: GuestMap::default(),
-            avail: [0; 2],
+            avail: Default::default(),
         };
         let long = memory.file.set_len(END);
         long.map_err(|error| error.to_string())?;
@@ -190,10 +192,11 @@ impl Memory {
     }
 
     /// Makes `count` prepared chains available, one after the other round the ring.
-    pub fn offer(&mut self, queue: u16, shape: &Shape, count: u16) -> Result<(), String> {
-        let Some(index) = self.avail.get(usize::from(queue)).copied() else {
+    pub fn offer(&self, queue: u16, shape: &Shape, count: u16) -> Result<(), String> {
+        let Some(avail) = self.avail.get(usize::from(queue)) else {
             return Err("there is no such queue".to_owned());
         };
+        let index = avail.load(Ordering::Relaxed);
         let base = ring(queue) + AVAIL;
         for index in (0..count).map(|number| index.wrapping_add(number)) {
             let head = index % shape.chains * shape.descriptors();
@@ -201,9 +204,7 @@ impl Memory {
             self.put(slot, &head.to_le_bytes())?;
         }
         let index = index.wrapping_add(count);
-        if let Some(avail) = self.avail.get_mut(usize::from(queue)) {
-            *avail = index;
-        }
+        avail.store(index, Ordering::Relaxed);
         let at = GuestAddress(base + 2);
         let stored = self.view.store(index.to_le(), at, Ordering::Release);
         stored.map_err(|error| error.to_string())
