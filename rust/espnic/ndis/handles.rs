@@ -56,9 +56,14 @@ pub(super) struct Found {
     pub(super) delete_requested: bool,
 }
 
-/// The entries of one direction, [`PART`] to a part. A part is there once one of its slots was used.
+/// The entries of one direction.
 #[derive(Default)]
-struct Entries(KVVec<Option<KVVec<Entry>>>);
+struct Entries {
+    /// Has [`PART`] entries each. A part is there once one of its slots was used.
+    parts: KVVec<Option<KVVec<Entry>>>,
+    /// The number of slots; the last part may have entries for more.
+    limit: u32,
+}
 
 /// The number of entries of a part, and of entries to look at before the lock is released for others.
 const PART: usize = 256;
@@ -66,12 +71,12 @@ const PART: usize = 256;
 impl Entries {
     fn get(&self, id: u32) -> Option<&Entry> {
         let id = id as usize;
-        self.0.get(id / PART)?.as_ref()?.get(id % PART)
+        self.parts.get(id / PART)?.as_ref()?.get(id % PART)
     }
 
     fn get_mut(&mut self, id: u32) -> Option<&mut Entry> {
         let id = id as usize;
-        self.0.get_mut(id / PART)?.as_mut()?.get_mut(id % PART)
+        self.parts.get_mut(id / PART)?.as_mut()?.get_mut(id % PART)
     }
 
     /// The entry of `state`, unless its slot has gone to another SA.
@@ -105,27 +110,40 @@ impl Handles {
     /// Allows so many slots of the state table. The memory for them is allocated as they are used. Before the
     /// first SA. Sleeps.
     pub(super) fn set_limit(&self, direction: Direction, limit: u32) -> Result {
-        let limit = usize::try_from(u64::from(limit).min(SLOT)).map_err(|_| EINVAL)?;
-        let count = limit.div_ceil(PART);
+        let limit = u32::try_from(u64::from(limit).min(SLOT)).map_err(|_| EINVAL)?;
+        let count = (limit as usize).div_ceil(PART);
         let mut parts = KVVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             parts.push(None, GFP_KERNEL)?;
         }
-        let old = core::mem::replace(&mut *self.list(direction).lock(), Entries(parts));
+        let new = Entries { parts, limit };
+        let old = core::mem::replace(&mut *self.list(direction).lock(), new);
         drop(old);
         Ok(())
     }
 
     /// Makes sure that a slot has an entry. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a slot beyond the limit; `ENOMEM`.
     fn make_room(&self, state: xfrm::Handle) -> Result {
         let list = self.list(state.direction);
-        if list.lock().get(state.id).is_some() {
+        let entries = list.lock();
+        if state.id >= entries.limit {
+            return Err(EINVAL);
+        }
+        if entries.get(state.id).is_some() {
             return Ok(());
         }
+        drop(entries);
         let mut part = KVVec::new();
         part.resize(PART, Entry::default(), GFP_KERNEL)?;
         let mut entries = list.lock();
-        let place = entries.0.get_mut(state.id as usize / PART).ok_or(EINVAL)?;
+        let place = entries
+            .parts
+            .get_mut(state.id as usize / PART)
+            .ok_or(EINVAL)?;
         // Somebody else may have been faster.
         if place.is_none() {
             *place = Some(part);
@@ -259,7 +277,7 @@ impl Handles {
         let mut from = from as usize;
         loop {
             let list = self.list(direction).lock();
-            let part = list.0.get(from / PART)?;
+            let part = list.parts.get(from / PART)?;
             // Of a part that is not there, none.
             let mut entries = part.iter().flatten().enumerate().skip(from % PART);
             let fits = |entry: &Entry| entry.serial != 0 && wanted(entry.owner);

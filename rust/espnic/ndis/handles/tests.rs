@@ -172,7 +172,7 @@ mod cases {
     fn memory_grows_with_the_slots() -> Result {
         let handles = KBox::pin_init(Handles::new(), GFP_KERNEL)?;
         handles.set_limit(In, 1 << 20)?;
-        let parts = || handles.incoming.lock().0.iter().flatten().count();
+        let parts = || handles.incoming.lock().parts.iter().flatten().count();
         assert_eq!(parts(), 0);
         let last = (1 << 20) - 1;
         for id in [0, 1, 70_000, last] {
