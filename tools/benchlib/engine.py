@@ -5,21 +5,15 @@ offload, and many SAs against one.
 espnic-bench-engine measures; this runs it, checks its answer and reports it.
 """
 
-import json
-
 from . import program
-from .common import BenchError
 
 PROGRAM = "espnic-bench-engine"
 START_SECONDS = 60  # to make hundred thousand SAs, twice, and the shortest measurements
 FIELDS = {"name": str, "ns": (int, float), "against_ns": (int, float), "ratio": (int, float)}
 
 
-class Engine:
+class Engine(program.Measured):
     """What the program measured, or why it did not."""
-
-    def __init__(self, measured=None, skipped=""):
-        self._measured, self._skipped = measured, skipped
 
     @property
     def memory_per_sa(self):
@@ -41,26 +35,15 @@ class Engine:
                          f"{row['ratio']:>6.3f}   {verdict}")
         return "\n".join(lines)
 
-    def data(self):
-        """For the result file."""
-        return {"skipped": self._skipped} if self._skipped else self._measured
+
+def _judge(data):
+    for row in data["rows"]:
+        row["reached"] = None if row["target"] is None else row["ratio"] >= row["target"]
 
 
 def parse(text):
     """The program's answer, checked; whether targets are reached is computed anew."""
-    try:
-        data = json.loads(text)
-        rows = data["rows"]
-        wrong = [row for row in rows for name, kind in FIELDS.items()
-                 if not isinstance(row[name], kind)]
-        if not rows or wrong:
-            raise ValueError(f"rows that cannot be right: {wrong}")
-        for row in rows:
-            row["reached"] = None if row["target"] is None else row["ratio"] >= row["target"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"{PROGRAM} answered something else than its figures: {error!r}\n"
-                         f"{text[:500]}") from error
-    return Engine(data)
+    return Engine(program.parse(PROGRAM, text, FIELDS, _judge))
 
 
 def measure(deadline, milliseconds, sas):

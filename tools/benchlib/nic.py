@@ -4,21 +4,15 @@
 espnic-bench-nic measures; this runs it, checks its answer and reports it.
 """
 
-import json
-
 from . import program
-from .common import BenchError
 
 PROGRAM = "espnic-bench-nic"
 START_SECONDS = 30
 FIELDS = {"name": str, "ns": (int, float), "copy_ns": (int, float)}
 
 
-class Whole:
+class Whole(program.Measured):
     """What the program measured, or why it did not."""
-
-    def __init__(self, measured=None, skipped=""):
-        self._measured, self._skipped = measured, skipped
 
     def text(self):
         """Table for people."""
@@ -41,31 +35,20 @@ class Whole:
                          f"two carry {row['times']:.2f} times as many as one   {verdict}")
         return "\n".join(lines)
 
-    def data(self):
-        """For the result file."""
-        return {"skipped": self._skipped} if self._skipped else self._measured
+
+def _judge(data):
+    for row in data["rows"]:
+        limit = row["target_ns"]
+        row["reached"] = None if limit is None else row["ns"] <= limit
+    for row in data["pairs"]:
+        one, two = row["packets_per_second"][:2]
+        row["times"] = two / one
+        row["reached"] = row["times"] >= row["target_times"]
 
 
 def parse(text):
     """The program's answer, checked, with whether targets are reached."""
-    try:
-        data = json.loads(text)
-        rows = data["rows"]
-        wrong = [row for row in rows for name, kind in FIELDS.items()
-                 if not isinstance(row[name], kind)]
-        if not rows or wrong:
-            raise ValueError(f"rows that cannot be right: {wrong}")
-        for row in rows:
-            limit = row["target_ns"]
-            row["reached"] = None if limit is None else row["ns"] <= limit
-        for row in data["pairs"]:
-            one, two = row["packets_per_second"][:2]
-            row["times"] = two / one
-            row["reached"] = row["times"] >= row["target_times"]
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise BenchError(f"{PROGRAM} answered something else than its figures: {error!r}\n"
-                         f"{text[:500]}") from error
-    return Whole(data)
+    return Whole(program.parse(PROGRAM, text, FIELDS, _judge))
 
 
 def measure(deadline, milliseconds):

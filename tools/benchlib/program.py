@@ -1,11 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0
 """The programs that are built with the NIC and measure parts of it."""
 
+import json
 import subprocess
 
 from vmlib import nic
 
 from .common import BenchError
+
+
+class Measured:
+    """What a program measured, or why it did not."""
+
+    def __init__(self, measured=None, skipped=""):
+        self._measured, self._skipped = measured, skipped
+
+    def data(self):
+        """For the result file."""
+        return {"skipped": self._skipped} if self._skipped else self._measured
+
+
+def parse(name, text, fields, judge):
+    """The answer of program `name`: its rows have `fields`, and `judge` adds whether targets are
+    reached."""
+    try:
+        data = json.loads(text)
+        rows = data["rows"]
+        wrong = [row for row in rows for field, kind in fields.items()
+                 if not isinstance(row[field], kind)]
+        if not rows or wrong:
+            raise ValueError(f"rows that cannot be right: {wrong}")
+        judge(data)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise BenchError(f"{name} answered something else than its figures: {error!r}\n"
+                         f"{text[:500]}") from error
+    return data
 
 
 def _path(name):

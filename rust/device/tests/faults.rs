@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 
 use espnic_device::fault::request::Request;
 use espnic_device::fault::MAX_HELD;
-use espnic_device::frames::Frames;
 use espnic_device::nic::Nic;
 use espnic_device::pci;
-use espnic_device::ports::{Port, Totals};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_device::worker::Workers;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, TX};
+use support::failure::{wait, Mine};
 use support::{config, packets, pump, sas, Rig};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn pair() -> (Driver, Driver) {
     let mut rig = Rig::default();
@@ -145,15 +146,6 @@ fn faults_of_sas_reach_the_driver() {
     assert_eq!(b.counter("ipsec_faults"), 2);
 }
 
-/// Waits until `what` is true.
-fn wait(what: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !what() {
-        assert!(Instant::now() < end, "nothing happens");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn held_frames_come_without_anything_else() {
     for direction in ["tx", "rx"] {
@@ -170,7 +162,7 @@ fn held_frames_come_without_anything_else() {
         let start = Instant::now();
         a.chain(TX, &[(at, 12 + 106, 0)]);
         a.notify(TX);
-        wait(|| b.used_idx(0) == 1);
+        wait(PATIENCE, || b.used_idx(0) == 1);
         assert!(start.elapsed() >= Duration::from_millis(50));
     }
 }
@@ -225,21 +217,6 @@ fn the_link_goes_and_comes() {
     assert_eq!((link(&mut a), a.events(0)), (0, 0));
 }
 
-/// Panics at the first frame after it was armed.
-struct Mine(Arc<AtomicBool>);
-
-impl Port for Mine {
-    fn send(&self, frames: &mut Frames) -> Totals {
-        assert!(!self.0.swap(false, Ordering::SeqCst), "armed");
-        frames.truncate(0);
-        Totals::default()
-    }
-
-    fn link_up(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_worker_that_fails_starts_again() {
     let armed = Arc::new(AtomicBool::new(true));
@@ -252,8 +229,8 @@ fn a_worker_that_fails_starts_again() {
         let at = a.buffer(200);
         a.chain(TX, &[(at, 100, 0)]);
         a.notify(TX);
-        wait(|| a.nic().stats.worker_restarts.get() == round);
-        wait(|| a.nic().stats.needs_reset.get() == round);
+        wait(PATIENCE, || a.nic().stats.worker_restarts.get() == round);
+        wait(PATIENCE, || a.nic().stats.needs_reset.get() == round);
         assert_eq!(a.counter("worker_drops"), round);
         assert_ne!(a.status() & status::DEVICE_NEEDS_RESET, 0);
         assert_eq!(a.events(0), 1);
@@ -262,6 +239,6 @@ fn a_worker_that_fails_starts_again() {
     let at = a.buffer(200);
     a.chain(TX, &[(at, 100, 0)]);
     a.notify(TX);
-    wait(|| a.used_idx(TX) == 1);
+    wait(PATIENCE, || a.used_idx(TX) == 1);
     pump(a.nic());
 }

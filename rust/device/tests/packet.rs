@@ -8,40 +8,17 @@
 mod support;
 
 use espnic_device::testing::filter::{self as build, Part};
-use espnic_device::testing::{self, GENERATION, SPI};
+use espnic_device::testing::{GENERATION, SPI};
 use espnic_wire::admin::Command;
 use espnic_wire::cap;
 use espnic_wire::event::{self, Event};
 use espnic_wire::filter::selector::Kind;
 use espnic_wire::filter::{Action, OBJ_CLASSIFIER, OBJ_RULE};
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
-use espnic_wire::tunnel::Tunnel;
+use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use support::driver::{self, Driver, CTRL, EVENT, RX, TX, WRITE};
 use support::{config, packets, pump, sas, Rig};
 use zerocopy::IntoBytes;
-
-/// An IPv4 tunnel with AES-GCM-128 from 192.0.2.1 to 192.0.2.2.
-fn object(obj_type: u16) -> SaObject {
-    let mut object = testing::object(obj_type);
-    let flags = object.tail.tail_flags.get() & !(sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR);
-    object.tail.tail_flags = flags.into();
-    object.base.mode = cap::MODE_ESP_TUNNEL;
-    if obj_type == OBJ_INB_SA {
-        object.base.replay_win_sz = 64.into();
-        object.tail.dst[..4].copy_from_slice(&[192, 0, 2, 2]);
-    } else {
-        let tunnel = Tunnel::V4 {
-            src: [192, 0, 2, 1],
-            dst: [192, 0, 2, 2],
-            dscp: 0,
-            df: true,
-            ttl: 64,
-        };
-        tunnel.put(&mut object.base);
-    }
-    object
-}
 
 fn create(driver: &mut Driver, obj_type: u16, id: u32, object: &[u8]) {
     let create = Command::ObjCreate {
@@ -60,8 +37,8 @@ fn rig() -> [Driver; 3] {
         driver.start(driver::ipsec());
         sas::set_up(driver, CTRL);
     }
-    create(&mut a, OBJ_OUTB_SA, 3, object(OBJ_OUTB_SA).as_bytes());
-    create(&mut b, OBJ_INB_SA, 4, object(OBJ_INB_SA).as_bytes());
+    create(&mut a, OBJ_OUTB_SA, 3, sas::tunnel(OBJ_OUTB_SA).as_bytes());
+    create(&mut b, OBJ_INB_SA, 4, sas::tunnel(OBJ_INB_SA).as_bytes());
     [a, b, spy]
 }
 
@@ -203,7 +180,7 @@ fn a_limit_ends_the_sa_and_the_driver_is_told() {
     let [mut a, _b, mut spy] = rig();
     a.start_with(driver::ipsec(), [RX, TX, CTRL, EVENT]);
     sas::set_up(&mut a, CTRL);
-    let mut limited = object(OBJ_OUTB_SA);
+    let mut limited = sas::tunnel(OBJ_OUTB_SA);
     limited.base.options = u64::from(cap::OPT_SA_LIFETIME).into();
     limited.base.packets_hard_limit = 2.into();
     limited.tail.event_mask = event::Kind::HardLimit.mask().into();

@@ -13,33 +13,10 @@ use espnic_wire::cap;
 use espnic_wire::event::{Event, Kind};
 use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
-use espnic_wire::tunnel::Tunnel;
+use espnic_wire::sa::{SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
 use support::driver::{self, Driver, CTRL, EVENT, RX, TX, WRITE};
 use support::{config, packets, pump, sas, Rig};
 use zerocopy::IntoBytes;
-
-/// An SA of a tunnel over IPv4 with AES-GCM-128.
-fn object(obj_type: u16) -> SaObject {
-    let mut object = testing::object(obj_type);
-    let not = sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR;
-    object.tail.tail_flags = (object.tail.tail_flags.get() & !not).into();
-    object.base.mode = cap::MODE_ESP_TUNNEL;
-    if obj_type == OBJ_OUTB_SA {
-        let header = Tunnel::V4 {
-            src: [192, 0, 2, 1],
-            dst: [192, 0, 2, 2],
-            dscp: 0,
-            df: true,
-            ttl: 64,
-        };
-        header.put(&mut object.base);
-    } else {
-        object.tail.dst[..4].copy_from_slice(&[192, 0, 2, 2]);
-        object.base.replay_win_sz = 64.into();
-    }
-    object
-}
 
 fn create(driver: &mut Driver, obj_type: u16, id: u32, object: &SaObject) {
     let create = Command::ObjCreate {
@@ -64,7 +41,7 @@ fn connect(outbound: &SaObject, inbound: &SaObject) -> (Driver, Driver) {
 }
 
 fn pair() -> (Driver, Driver) {
-    connect(&object(OBJ_OUTB_SA), &object(OBJ_INB_SA))
+    connect(&sas::tunnel(OBJ_OUTB_SA), &sas::tunnel(OBJ_INB_SA))
 }
 
 /// The header of a plain frame for SA 3, whose checksum is left to the NIC.
@@ -121,11 +98,11 @@ fn big_frames_go_through_a_tunnel() {
 /// What IPsec drops takes no buffer, and the limit is reported (V85, V166).
 #[test]
 fn what_is_beyond_a_limit_does_not_arrive() {
-    let mut inbound = object(OBJ_INB_SA);
+    let mut inbound = sas::tunnel(OBJ_INB_SA);
     inbound.base.options = u64::from(cap::OPT_SA_LIFETIME).into();
     inbound.base.packets_hard_limit = 2.into();
     inbound.tail.event_mask = Kind::HardLimit.mask().into();
-    let (mut a, mut b) = connect(&object(OBJ_OUTB_SA), &inbound);
+    let (mut a, mut b) = connect(&sas::tunnel(OBJ_OUTB_SA), &inbound);
     sas::make_rules(&mut b, CTRL, Action::Ipsec);
     let at = b.buffer(32);
     b.chain(EVENT, &[(at, 32, WRITE)]);

@@ -157,7 +157,7 @@ fn flows_stay_on_their_pair_and_spread() {
     assert_eq!(receivers(&mut a, &mut b, 4, &flows), first);
     let expected: Vec<_> = flows
         .iter()
-        .map(|frame| (steer::hash(&frame.clone().into()) % 4) as u16)
+        .map(|frame| steer::place(&frame.clone().into(), 4))
         .collect();
     assert_eq!(first, expected);
     assert_eq!(first.iter().collect::<HashSet<_>>().len(), 4);
@@ -240,7 +240,7 @@ fn a_queue_without_buffers_does_not_stop_the_others() {
     set_pairs(&mut b, 4, 2);
     let port_of = |pair| {
         (1..)
-            .find(|&port| steer::hash(&flow(port).into()) % 2 == pair)
+            .find(|&port| steer::place(&flow(port).into(), 2) == pair)
             .unwrap()
     };
     let (stuck, free) = (flow(port_of(0)), flow(port_of(1)));

@@ -19,14 +19,14 @@ use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_device::worker::{process_step, Step, Workers};
 use espnic_wire::admin::{Command, Reply};
+use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
-use espnic_wire::tunnel::Tunnel;
-use espnic_wire::{cap, ctrl};
+use espnic_wire::sa::{SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
 use support::driver::{self, Driver, QUEUE_SIZE, WRITE};
-use support::{config, packets, Rig, MAP_BORDER, MEM_START};
+use support::failure::{wait, Mine};
+use support::{config, packets, sas, Rig, MAP_BORDER, MEM_START};
 use zerocopy::IntoBytes;
 
 const PAIRS: u16 = 4;
@@ -62,26 +62,10 @@ fn execute(driver: &Driver, command: Command<'_>) -> Result<Vec<u8>, u16> {
     }
 }
 
-/// SAs of the standard, one for each pair, for a tunnel from 192.0.2.1 to 192.0.2.2.
+/// SAs of the standard, one for each pair.
 fn object(obj_type: u16, id: u16) -> SaObject {
-    let mut object = testing::object(obj_type);
-    let flags = object.tail.tail_flags.get() & !(sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR);
-    object.tail.tail_flags = flags.into();
-    object.base.mode = cap::MODE_ESP_TUNNEL;
+    let mut object = sas::tunnel(obj_type);
     object.base.spi = (0x2000 + u32::from(id)).into();
-    if obj_type == OBJ_INB_SA {
-        object.base.replay_win_sz = 64.into();
-        object.tail.dst[..4].copy_from_slice(&[192, 0, 2, 2]);
-    } else {
-        let tunnel = Tunnel::V4 {
-            src: [192, 0, 2, 1],
-            dst: [192, 0, 2, 2],
-            dscp: 0,
-            df: true,
-            ttl: 64,
-        };
-        tunnel.put(&mut object.base);
-    }
     object
 }
 
@@ -408,29 +392,6 @@ fn changes_in_the_middle_of_traffic() {
     exchange(&mut a, &mut b, false, 2_000);
 }
 
-/// Panics at the first frame after it was armed.
-struct Mine(Arc<AtomicBool>);
-
-impl Port for Mine {
-    fn send(&self, frames: &mut Frames) -> Totals {
-        assert!(!self.0.swap(false, Ordering::SeqCst), "armed");
-        frames.truncate(0);
-        Totals::default()
-    }
-
-    fn link_up(&self) -> bool {
-        true
-    }
-}
-
-fn wait(what: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !what() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert!(what());
-}
-
 #[test]
 fn a_worker_that_fails_stops_the_device_and_no_other_worker() {
     let armed = Arc::new(AtomicBool::new(false));
@@ -445,10 +406,12 @@ fn a_worker_that_fails_stops_the_device_and_no_other_worker() {
         for other in 0..PAIRS {
             assert!(a.send(other, &hdr, &frame));
         }
-        wait(|| nic.stats.tx_frames.get() == before + u64::from(PAIRS));
+        wait(PATIENCE, || {
+            nic.stats.tx_frames.get() == before + u64::from(PAIRS)
+        });
         armed.store(true, Ordering::SeqCst);
         assert!(a.send(pair, &hdr, &frame));
-        wait(|| nic.stats.worker_restarts.get() == round);
+        wait(PATIENCE, || nic.stats.worker_restarts.get() == round);
         assert_ne!(a.driver.status() & status::DEVICE_NEEDS_RESET, 0);
         a.restart();
     }

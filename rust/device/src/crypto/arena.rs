@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Memory for SAs and expanded keys, close together. With many SAs the TLB cannot hold all of their pages,
-//! and a TLB miss takes as long as a packet. So they lie in regions of the size of a huge page. The first region
-//! becomes one when it is full, later ones from the beginning. Regions stay out of core dumps and swap. This module has `unsafe` because it hands
-//! out memory.
+//! and a TLB miss takes as long as a packet. So they lie in regions of the size of a huge page. The first
+//! region becomes one when it is full, later ones from the beginning. Regions stay out of core dumps and
+//! swap. This module has `unsafe` because it hands out memory.
 
 use std::alloc::{alloc, dealloc, Layout};
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,19 +12,19 @@ use espnic_esp::packet;
 
 /// The one of `active` queue pairs that the hash of a frame names.
 pub fn place(frame: &Frame, active: u16) -> u16 {
+    place_of(frame, frame.layers(), active)
+}
+
+/// The same for a frame with these headers.
+pub fn place_of(frame: &[u8], layers: &Layers, active: u16) -> u16 {
     match active {
         0 | 1 => 0,
-        _ => (hash(frame) % u64::from(active)) as u16,
+        _ => (hash(frame, layers) % u64::from(active)) as u16,
     }
 }
 
-/// The hash of a frame; zero if it is not IP.
-pub fn hash(frame: &Frame) -> u64 {
-    hash_of(frame, frame.layers())
-}
-
-/// The hash of a frame with these headers.
-pub fn hash_of(frame: &[u8], layers: &Layers) -> u64 {
+/// The hash of a frame with these headers; zero if it is not IP.
+fn hash(frame: &[u8], layers: &Layers) -> u64 {
     let Some(ip) = layers.packet(frame.len()) else {
         return 0;
     };
@@ -64,11 +64,12 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{IPPROTO_TCP as TCP, IPPROTO_UDP as UDP};
+    use super::{Frame, IPPROTO_TCP as TCP, IPPROTO_UDP as UDP};
     use proptest::prelude::*;
 
     fn hash(frame: &[u8]) -> u64 {
-        super::hash(&frame.to_vec().into())
+        let frame = Frame::from(frame.to_vec());
+        super::hash(&frame, frame.layers())
     }
 
     fn frame(v6: bool, src: u8, dst: u8, protocol: u8, payload: &[u8]) -> Vec<u8> {

@@ -82,8 +82,8 @@ impl<'a> Rules<'a> {
     /// Lets packets for SAs of the standard leave in the order of their numbers, which the NIC gives: until
     /// those of this step are on the wire no other pair may give any.
     fn keep_order(&self, nic: &'a Nic, hdr: &NetHdr48) {
-        let numbered = hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
-        if !numbered {
+        let by_driver = hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
+        if !by_driver {
             self.order.get_or_init(|| nic.sending_order());
         }
     }
@@ -232,7 +232,7 @@ fn take<'a>(
     }
     if gso {
         lane.large = frame.into();
-    } else if frame.capacity() > 0 {
+    } else {
         lane.wire.recycle(frame);
     }
     read
@@ -265,9 +265,7 @@ fn flush<'a>(nic: &'a Nic, rules: &Rules<'a>, lane: &mut Lane) {
     lane.sent.count(count - dropped, before - left);
     nic.stats.tx_drop_ipsec.add(dropped as u64);
     for (_, frame) in lane.tx_batch.drain(..) {
-        if frame.capacity() > 0 {
-            lane.wire.recycle(frame);
-        }
+        lane.wire.recycle(frame);
     }
 }
 

@@ -216,10 +216,7 @@ impl RxBacklog {
 
     /// Puts a copy of a frame with these headers in, or drops it.
     pub fn copy(&self, frame: &[u8], layers: Layers) {
-        let index = match self.used() {
-            1 => 0,
-            used => (steer::hash_of(frame, &layers) % u64::from(used)) as u16,
-        };
+        let index = steer::place_of(frame, &layers, self.used());
         let Some(part) = self.parts.get(usize::from(index)) else {
             return;
         };

@@ -12,7 +12,6 @@ use espnic_wire::feature::{self, mask};
 use espnic_wire::filter::OBJ_GROUP;
 use espnic_wire::sa::{self, SaObject, OBJ_INB_SA};
 use espnic_wire::state::{OBJ_INB_STATE, OBJ_OUTB_STATE};
-use espnic_wire::tunnel::Tunnel;
 use zerocopy::FromBytes;
 
 use super::driver::{self, Driver};
@@ -291,14 +290,7 @@ pub fn sa(obj_type: u16, mode: u8) -> SaObject {
         base.replay_win_sz = 64.into();
     }
     base.options = u64::from(options).into();
-    let header = Tunnel::V4 {
-        src: [192, 0, 2, 1],
-        dst: [192, 0, 2, 2],
-        dscp: 0,
-        df: true,
-        ttl: 64,
-    };
-    header.put(base);
+    sas::OUTER.put(base);
     base.udp_sport = 4500.into();
     base.udp_dport = 4500.into();
     base.packets_soft_limit = 500.into();

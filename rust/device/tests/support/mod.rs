@@ -11,6 +11,7 @@
 )]
 
 pub mod driver;
+pub mod failure;
 pub mod features;
 pub mod fields;
 pub mod misbehaviour;

@@ -6,9 +6,12 @@ use std::convert::Infallible;
 
 use espnic_device::testing::{self, SPI};
 use espnic_wire::admin::{self, Command, Reply};
+use espnic_wire::cap;
 use espnic_wire::ctrl::{self, CtrlHdr};
 use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::sa::{self, SaObject, OBJ_INB_SA};
+use espnic_wire::tunnel::Tunnel;
 use zerocopy::IntoBytes;
 
 use super::driver::{Driver, ADMIN, CTRL};
@@ -55,6 +58,30 @@ pub fn make_rules(driver: &mut Driver, queue: u16, action: Action) {
     assert_eq!(testing::filter::set_up(&mut execute), Ok(()));
     let made = testing::filter::protect(action as u8, &mut execute);
     assert_eq!(made, Ok(()));
+}
+
+/// The outer header of tunnels.
+pub const OUTER: Tunnel = Tunnel::V4 {
+    src: [192, 0, 2, 1],
+    dst: [192, 0, 2, 2],
+    dscp: 0,
+    df: true,
+    ttl: 64,
+};
+
+/// An SA of the standard with AES-GCM-128, for a tunnel with that header.
+pub fn tunnel(obj_type: u16) -> SaObject {
+    let mut object = testing::object(obj_type);
+    let flags = object.tail.tail_flags.get() & !(sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR);
+    object.tail.tail_flags = flags.into();
+    object.base.mode = cap::MODE_ESP_TUNNEL;
+    if obj_type == OBJ_INB_SA {
+        object.base.replay_win_sz = 64.into();
+        object.tail.dst[..4].copy_from_slice(&[192, 0, 2, 2]);
+    } else {
+        OUTER.put(&mut object.base);
+    }
+    object
 }
 
 pub fn create(driver: &mut Driver, obj_type: u16, id: u32) {
