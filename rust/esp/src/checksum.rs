@@ -14,6 +14,10 @@ const IPV4_FIELD: usize = 10;
 /// A number of bytes that whole registers of all processors divide.
 const BLOCK: usize = 64;
 
+/// Below so many bytes a choice among processors costs what wide registers gain.
+#[cfg(feature = "wide")]
+const WORTH_A_CHOICE: usize = 192;
+
 /// A ones' complement sum of big-endian 16-bit words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
@@ -21,9 +25,20 @@ pub struct Sum(u64);
 impl Sum {
     /// The sum of `data`, which starts with the first byte of a word. An odd last byte is the high half of
     /// a word.
-    // Always: a caller may be compiled for more than the least processor, and this with it.
-    #[inline(always)]
+    #[inline]
     pub fn of(data: &[u8]) -> Self {
+        // A program is compiled for the least of all processors. Where it may choose at run time, the same
+        // code is there for wider registers, too.
+        #[cfg(feature = "wide")]
+        if data.len() >= WORTH_A_CHOICE {
+            return pulp::Arch::new().dispatch(|| Self::of_words(data));
+        }
+        Self::of_words(data)
+    }
+
+    // Always: it is compiled with what it is called from, for the same processors.
+    #[inline(always)]
+    fn of_words(data: &[u8]) -> Self {
         // Neither the order of words nor that of bytes matters, if the result is swapped in the end. So the
         // sum is made of 64-bit words: of all of them, modulo 2^64, and of their high halves. What the first
         // has more than the second is the sum of the low halves. This needs fewer operations than adding
@@ -335,8 +350,8 @@ mod tests {
     /// Every length around blocks and words, from every place in a word of memory, with the largest sums.
     #[test]
     fn length_and_place_do_not_matter() {
-        let bytes: Vec<u8> = (0..300u32).map(|n| !((n * n) >> 3) as u8).collect();
-        for data in [bytes, vec![0xff; 300]] {
+        let bytes: Vec<u8> = (0..420u32).map(|n| !((n * n) >> 3) as u8).collect();
+        for data in [bytes, vec![0xff; 420]] {
             for start in 0..16 {
                 for end in start..data.len() {
                     let data = &data[start..end];
