@@ -8,7 +8,7 @@ import sys
 
 from vmlib import kernels, kunit, nic
 
-from . import fidelity
+from . import fidelity, shares
 from .report import FAIL, PASS, SKIP, Result
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
@@ -188,32 +188,52 @@ def guest_command(folder, seconds, only):
     return command
 
 
+def _in_guests(log, parts, command, title, **options):
+    """Results of guests that run at the same time, one for each of PARTS.
+
+    COMMAND(folder, part, number) makes a guest's command line. Each has a log and a folder of its
+    own, which have the group's name if there is only one.
+    """
+    def run(number, part):
+        name = log.stem if len(parts) == 1 else f"{log.stem}-{number}"
+        return program(command(log.parent / name, part, number), log.with_stem(name),
+                       f"{title}, {number} of {len(parts)}", **options)
+
+    print(f"# {len(parts)} guests at the same time", flush=True)
+    yield from shares.together(run(number, part) for number, part in enumerate(parts, 1))
+
+
 def guest(log, only):
-    """The selftests, in one boot of a VM."""
-    yield from program(guest_command(log.parent / "guest", GUEST_SECONDS, only), log, "the guest")
+    """The selftests, shared among a few VMs."""
+    parts = shares.split(only or shares.programs(), shares.guests())
+    yield from _in_guests(log, parts, lambda folder, part, _: guest_command(
+        folder, GUEST_SECONDS, part), "the guest")
 
 
-def _debug_vm(log, folder, seconds, copies, words):
+def _debug_vm(folder, seconds, copies, words):
     """Command line of debug-tests in a guest with the debug kernel."""
     # With an administration queue, virtio's core allocates under its lock at every probe, the
     # stock driver's included: a splat that is not ours and switches lockdep off.
     command = [str(TOOLS / "vm"), "--debug", "--ndis", *_nics(",admin-vq=off"),
-               "--run-dir", str(log.parent / folder), "--timeout", str(seconds)]
+               "--run-dir", str(folder), "--timeout", str(seconds)]
     for copy in (TOOLS / "guest/debug-tests", TOOLS / "vmlib/trouble.py", TOOLS / "vmlib/kunit.py",
                  *copies):
         command += ["--copy", str(copy)]
     return [*command, "--", "/espnic/debug-tests", *words]
 
 
-def debug_command(log, only):
-    """The command that boots a VM with the debug kernel for KUnit's tests and the selftests."""
-    words = [word for test in only if test != KUNIT for word in ("-t", test)]
-    if only and not words:
-        words = ["--no-programs"]
+def debug_command(folder, part, number):
+    """The command that boots a VM with the debug kernel for a part of the selftests.
+
+    The first one has KUnit's tests, too.
+    """
+    words = [word for test in part for word in ("-t", test)] or ["--no-programs"]
+    command = _debug_vm(folder, DEBUG_SECONDS, (), words)
+    if number != 1:
+        return command
     # They run when the module is loaded, if they are enabled; the kernel's own ones are not ours.
     boot = [word for option in ("enable=1", "autorun=1", "filter_glob=espnic_*")
             for word in ("--append", f"{KUNIT}.{option}")]
-    command = _debug_vm(log, "debug", DEBUG_SECONDS, (), words)
     return [command[0], *boot, *command[1:]]
 
 
@@ -229,8 +249,9 @@ def all_of_kunit(results, names):
 
 def debug(log, only):
     """The selftests on the debug kernel; its complaints are failures of the test they came in."""
-    results = program(debug_command(log, only), log, "the guest with the debug kernel",
-                      lines=DEBUG_LINES)
+    tests = [test for test in only if test != KUNIT] if only else shares.programs()
+    results = _in_guests(log, shares.split(tests, shares.guests()) or [[]], debug_command,
+                         "the guest with the debug kernel", lines=DEBUG_LINES)
     yield from all_of_kunit(results, kunit.in_sources(CHECKOUT / "rust"))
 
 
@@ -264,7 +285,7 @@ def control(log, _only):
     """Complaints on purpose: each must fail the test that it came in, and no other."""
     release = kernels.find(debug=True).release
     module = CHECKOUT / "build/provoke" / release / "provoke.ko"
-    command = _debug_vm(log, "control", CONTROL_SECONDS,
+    command = _debug_vm(log.parent / "control", CONTROL_SECONDS,
                         (module, f"{TOOLS / 'guest/control'}:selftests/control"), ("-c", "control"))
     results = program(command, log, "the provoked debug kernel", lines=DEBUG_LINES)
     yield from blamed(results, PROVOKED)

@@ -161,11 +161,9 @@ class Host(unittest.TestCase):
 
     def test_command(self):
         """KUnit is enabled; alone it needs no program."""
-        log = pathlib.Path("/nowhere/debug.log")
-        words = groups.debug_command(log, ["kunit"])
+        folder = pathlib.Path("/nowhere/debug")
+        words = groups.debug_command(folder, [], 1)
         self.assertIn("kunit.filter_glob=espnic_*", words)
         self.assertEqual(words[words.index("--") + 1:], ["/espnic/debug-tests", "--no-programs"])
-        words = groups.debug_command(log, ["kunit", "plain"])
+        words = groups.debug_command(folder, ["plain"], 1)
         self.assertEqual(words[words.index("--") + 2:], ["-t", "plain"])
-        words = groups.debug_command(log, [])
-        self.assertEqual(words[words.index("--") + 2:], [])
