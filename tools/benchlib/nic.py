@@ -8,7 +8,7 @@ from . import program
 
 PROGRAM = "espnic-bench-nic"
 START_SECONDS = 30
-FIELDS = {"name": str, "ns": (int, float), "copy_ns": (int, float)}
+FIELDS = {"name": str, "ns": (int, float), "packed_ns": (int, float), "copy_ns": (int, float)}
 
 
 class Whole(program.Measured):
@@ -20,12 +20,13 @@ class Whole(program.Measured):
             return f"\nThe whole NIC: skipped, {self._skipped}"
         lines = ["", f"The whole NIC, {self._measured['crypto']} "
                  f"(median; batches of {self._measured['batch']} packets)", "",
-                 f"{'':<44} {'ns/packet':>9} {'bare copy':>9} {'times':>6}   target"]
+                 f"{'':<44} {'split':>8} {'packed':>8} {'bare copy':>9} {'times':>6}   target"]
         for row in self._measured["rows"]:
             verdict = "for the record"
             if row["target_ns"] is not None:
                 verdict = f"<= {row['target_ns']:.0f} ns: {'met' if row['reached'] else 'missed'}"
-            lines.append(f"{row['name']:<44} {row['ns']:>9.1f} {row['copy_ns']:>9.1f} "
+            lines.append(f"{row['name']:<44} {row['ns']:>8.1f} {row['packed_ns']:>8.1f} "
+                         f"{row['copy_ns']:>9.1f} "
                          f"{row['ns'] / max(row['copy_ns'], 0.1):>6.1f}   {verdict}")
         for row in self._measured["pairs"]:
             counts = ", ".join(str(count) for count in row["pairs"])

@@ -173,7 +173,8 @@ class Engine(unittest.TestCase):
 class WholeNic(unittest.TestCase):
     """The answer of espnic-bench-nic."""
 
-    ROW = {"name": "rings and copy TX 1448 B", "ns": 120.0, "copy_ns": 40.0, "target_ns": 120.0}
+    ROW = {"name": "rings and copy TX 1448 B", "ns": 120.0, "packed_ns": 130.5, "copy_ns": 40.0,
+           "target_ns": 120.0}
 
     PAIRS = {"name": "queue pairs RX", "pairs": [1, 2, 4], "target_times": 1.7,
              "packets_per_second": [1e6, 1.7e6, 3e6]}
@@ -191,6 +192,7 @@ class WholeNic(unittest.TestCase):
         self.assertEqual([line.split("   ")[-1] for line in lines],
                          ["<= 120 ns: met", "<= 120 ns: missed", "for the record"])
         self.assertIn(" 3.0 ", lines[0])
+        self.assertIn(" 120.0    130.5 ", lines[0])
         self.assertEqual([row["reached"] for row in parsed.data()["rows"]], [True, False, None])
 
     def test_pairs(self):

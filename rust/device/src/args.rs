@@ -43,6 +43,7 @@ NIC keys:
   x-ipsec=on|off    offer the experimental extension, which crypto and packet offload need, without which
                     inline IPsec is not offered, either [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
+  packed=on|off     offer packed queues [default: off]
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
   speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
@@ -160,6 +161,8 @@ pub struct NicSpec {
     pub x_ipsec: bool,
     /// `admin-vq=on`
     pub admin_vq: bool,
+    /// `packed=on`
+    pub packed: bool,
     /// `device-config=on`
     pub device_config: bool,
     /// Speed in Mbit/s.
@@ -206,6 +209,7 @@ impl FromStr for NicSpec {
             ipsec: true,
             x_ipsec: true,
             admin_vq: true,
+            packed: false,
             device_config: true,
             speed: DEFAULT_SPEED,
             sas: DEFAULT_SAS,
@@ -232,6 +236,7 @@ impl FromStr for NicSpec {
                 "ipsec" => spec.ipsec = parse_switch(key, value)?,
                 "x-ipsec" => spec.x_ipsec = parse_switch(key, value)?,
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
+                "packed" => spec.packed = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
                 "speed" => spec.speed = parse_speed(value)?,
                 "sas" => spec.sas = parse_sas(value)?,
@@ -259,6 +264,7 @@ impl NicSpec {
             ipsec: self.ipsec,
             x_ipsec: self.x_ipsec,
             admin_vq: self.admin_vq,
+            packed: self.packed,
             device_config: self.device_config,
             speed: self.speed,
             access_platform: self.access_platform,

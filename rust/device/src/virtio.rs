@@ -273,10 +273,12 @@ impl Virtio {
     }
 
     fn enable_queue(&mut self, index: u16) -> Result<(), RingError> {
-        let (indirect, event_idx) = (
-            self.has(feature::INDIRECT_DESC),
-            self.has(feature::EVENT_IDX),
-        );
+        let [packed, indirect, event_idx] = [
+            feature::RING_PACKED,
+            feature::INDIRECT_DESC,
+            feature::EVENT_IDX,
+        ]
+        .map(|bit| self.has(bit));
         if !self.has_queue(index) {
             return Ok(());
         }
@@ -292,6 +294,7 @@ impl Virtio {
             desc,
             driver,
             device,
+            packed,
             indirect,
             event_idx,
         };

@@ -131,7 +131,7 @@ fn lost_events_are_flagged() {
     }
     pump(driver.nic());
     let mut seen = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..17 {
         let buffers: Vec<_> = (0..16).map(|_| post(&mut driver, EVENT, 32)).collect();
         driver.kick(EVENT);
         for at in buffers {

@@ -15,42 +15,9 @@ use espnic_device::virtio::status;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;
 use proptest::prelude::*;
+use support::breach::{broken, tx};
 use support::driver::{self, Driver, CTRL, INDIRECT, NEXT, RX, TX, WRITE};
 use support::{config, packets, pump, Rig, MEM_END, MEM_START};
-
-/// Runs `break_rules` on a fresh NIC, expects `counter` to tell, and the NIC to recover.
-fn broken(counter: &str, queue: u16, features: u128, break_rules: impl FnOnce(&mut Driver)) {
-    let mut rig = Rig::default();
-    let (mut driver, mut peer) = (rig.nic(config(1)), rig.nic(config(2)));
-    driver.start(features);
-    peer.start(driver::plain());
-    break_rules(&mut driver);
-    if queue == RX {
-        peer.send(&NetHdr48::default(), &packets::udp(100));
-    }
-    driver.kick(queue);
-    assert_eq!(driver.counter(counter), 1, "{counter}");
-    assert_eq!(driver.counter("needs_reset"), 1);
-    assert_ne!(driver.status() & status::DEVICE_NEEDS_RESET, 0);
-    assert_eq!(driver.events(0), 1, "configuration interrupt");
-    // Nothing is processed until the reset, and the error is not counted again.
-    driver.kick(queue);
-    assert_eq!(driver.counter("needs_reset"), 1);
-    driver.set_status(status::ACKNOWLEDGE);
-    assert_ne!(driver.status() & status::DEVICE_NEEDS_RESET, 0);
-
-    driver.start(driver::plain());
-    driver.post_rx(1600);
-    peer.send(&NetHdr48::default(), &packets::udp(60));
-    assert_eq!(driver.receive().unwrap().1, packets::udp(60));
-    peer.post_rx(1600);
-    driver.send(&NetHdr48::default(), &packets::udp(61));
-    assert_eq!(peer.receive().unwrap().1, packets::udp(61));
-}
-
-fn tx(counter: &str, break_rules: impl FnOnce(&mut Driver)) {
-    broken(counter, TX, driver::plain(), break_rules);
-}
 
 #[test]
 fn every_error_counts_but_the_device_gives_up_once() {
@@ -64,32 +31,6 @@ fn every_error_counts_but_the_device_gives_up_once() {
     assert!(driver.negotiate(driver::plain()));
     driver.enable_nowhere(TX);
     assert_eq!(driver.counter("needs_reset"), 2);
-}
-
-#[test]
-fn circular_chains() {
-    tx("chain_loop", |driver| {
-        let (table, data) = (driver.rings[1].desc(), driver.buffer(100));
-        driver.desc(table, 0, data, 100, NEXT, 1);
-        driver.desc(table, 1, data, 100, NEXT, 0);
-        driver.offer(TX, 0);
-    });
-    tx("chain_loop", |driver| {
-        let (table, data) = (driver.rings[1].desc(), driver.buffer(100));
-        driver.desc(table, 5, data, 100, NEXT, 5);
-        driver.offer(TX, 5);
-    });
-}
-
-#[test]
-fn circular_indirect_tables() {
-    tx("chain_loop", |driver| {
-        let (table, data) = (driver.buffer(64), driver.buffer(100));
-        driver.desc(table, 0, data, 100, NEXT, 1);
-        driver.desc(table, 1, data, 100, NEXT, 0);
-        driver.desc(driver.rings[1].desc(), 0, table, 32, INDIRECT, 0);
-        driver.offer(TX, 0);
-    });
 }
 
 #[test]
@@ -173,13 +114,6 @@ fn bad_indirect_tables() {
             driver.offer(TX, 0);
         });
     }
-    // Nested.
-    tx("chain_indirect", |driver| {
-        let table = driver.buffer(64);
-        driver.desc(table, 0, table, 16, INDIRECT, 0);
-        driver.desc(driver.rings[1].desc(), 0, table, 16, INDIRECT, 0);
-        driver.offer(TX, 0);
-    });
     // Not negotiated.
     let direct = driver::plain() & !mask(feature::INDIRECT_DESC);
     broken("chain_indirect", TX, direct, |driver| {
@@ -187,27 +121,6 @@ fn bad_indirect_tables() {
         driver.desc(table, 0, table, 16, 0, 0);
         driver.desc(driver.rings[1].desc(), 0, table, 16, INDIRECT, 0);
         driver.offer(TX, 0);
-    });
-}
-
-#[test]
-fn indices_out_of_range() {
-    tx("chain_index", |driver| driver.offer(TX, driver::QUEUE_SIZE));
-    tx("chain_index", |driver| {
-        let (table, data) = (driver.rings[1].desc(), driver.buffer(100));
-        driver.desc(table, 0, data, 100, NEXT, 999);
-        driver.offer(TX, 0);
-    });
-    tx("chain_index", |driver| {
-        let table = driver.buffer(64);
-        driver.desc(table, 0, table, 16, NEXT, 4);
-        driver.desc(driver.rings[1].desc(), 0, table, 64, INDIRECT, 0);
-        driver.offer(TX, 0);
-    });
-    // More chains than the queue can hold.
-    tx("chain_index", |driver| {
-        let avail = driver.rings[1].avail();
-        driver.put(avail + 2, &(driver::QUEUE_SIZE + 1).to_le_bytes());
     });
 }
 

@@ -24,18 +24,7 @@ use support::{config, packets, pump, Rig};
 
 /// The used entries since the last look: whole ids and lengths.
 fn entries(driver: &mut Driver, queue: u16) -> Vec<(u32, u32)> {
-    let ring = driver.rings[usize::from(queue)];
-    let end = driver.used_idx(queue);
-    let mut seen = ring.used_seen;
-    let mut list = Vec::new();
-    while seen != end {
-        let at = ring.used() + 4 + 8 * u64::from(seen % ring.size);
-        let word = |at| u32::from_le_bytes(driver.get(at, 4).try_into().unwrap());
-        list.push((word(at), word(at + 4)));
-        seen = seen.wrapping_add(1);
-    }
-    driver.rings[usize::from(queue)].used_seen = seen;
-    list
+    std::iter::from_fn(|| driver.next_entry(queue)).collect()
 }
 
 /// A frame of 102 bytes for `b`, which has one buffer of 1600 bytes for it.

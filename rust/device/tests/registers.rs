@@ -53,6 +53,7 @@ fn all_128_feature_bits_are_shown_and_none_beyond() {
     let all = driver::ipsec()
         | driver::tso()
         | mask(feature::ADMIN_VQ)
+        | mask(feature::RING_PACKED)
         | mask(feature::ACCESS_PLATFORM)
         | mask(feature::SPEED_DUPLEX);
     assert_eq!(driver.offered(), all);
@@ -93,7 +94,7 @@ fn bad_subsets_are_refused() {
         0,
         driver::plain() & !mask(feature::VERSION_1),
         driver::plain() | mask(feature::MQ),
-        driver::plain() | mask(34),
+        driver::plain() | mask(35),
         driver::plain() | mask(126),
     ];
     bad.extend(
@@ -465,6 +466,7 @@ fn plain_nics_hide_ipsec() {
     let plain = espnic_device::net::NetConfig {
         ipsec: false,
         admin_vq: false,
+        packed: false,
         access_platform: false,
         ..config(1)
     };
@@ -475,4 +477,5 @@ fn plain_nics_hide_ipsec() {
     driver.select(3);
     assert_eq!(driver.read(reg::QUEUE_SIZE, 2), 0);
     assert!(!driver.negotiate(driver::ipsec()));
+    assert!(!driver.negotiate(driver::plain() | mask(feature::RING_PACKED)));
 }

@@ -15,7 +15,7 @@ use espnic_device::worker::Workers;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use pcap_file::pcapng::{Block, PcapNgReader};
-use support::driver::{self, Driver, NEXT, RX, TX, WRITE};
+use support::driver::{self, Driver, Notice, RX, TX, WRITE};
 use support::{config, packets, pump, Rig, MAP_BORDER};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::tempdir::TempDir;
@@ -107,26 +107,25 @@ fn without_mergeable_buffers_a_frame_must_fit_one() {
 fn a_frame_waits_for_buffers_and_the_driver_is_asked_for_them() {
     for features in [driver::plain(), driver::plain() & !mask(feature::EVENT_IDX)] {
         let (mut a, mut b) = pair(features, features);
-        let event_idx = features & mask(feature::EVENT_IDX) != 0;
+        // The event lies behind the buffers that were seen but do not suffice.
+        let wanted = match features & mask(feature::EVENT_IDX) {
+            0 => Notice::All,
+            _ => Notice::At(2),
+        };
         b.post_rx(200);
         b.post_rx(200);
         for len in [500, 20] {
             a.send(&plain_hdr(), &packets::udp(len));
         }
         assert!(b.receive().is_none());
-        let used = b.rings[usize::from(RX)].used();
-        match event_idx {
-            // The event lies behind the buffers that were seen but do not suffice.
-            true => assert_eq!(b.get16(used + 4 + 8 * u64::from(driver::QUEUE_SIZE)), 2),
-            false => assert_eq!(b.get16(used), 0),
-        }
+        assert_eq!(b.wanted_kicks(RX), wanted);
         b.post_rx(200);
         b.post_rx(200);
         b.notify(RX);
         assert_eq!(b.receive().unwrap().1, packets::udp(500));
         assert_eq!(b.receive().unwrap().1, packets::udp(20));
-        if !event_idx {
-            assert_eq!(b.get16(used), 1);
+        if wanted == Notice::All {
+            assert_eq!(b.wanted_kicks(RX), Notice::None);
         }
     }
 }
@@ -289,31 +288,6 @@ fn header_and_data_may_be_split_anywhere() {
 }
 
 #[test]
-fn indirect_chains_work_alone_and_after_direct_ones() {
-    let (mut a, mut b) = pair(driver::plain(), driver::plain());
-    let frame = packets::udp(64);
-    let (hdr, data, table) = (a.buffer(12), a.buffer(200), a.buffer(64));
-    a.put(hdr, &[0; 12]);
-    a.put(data, &frame);
-    let (len, ring) = (frame.len() as u32, a.rings[usize::from(TX)].desc());
-    a.desc(table, 0, hdr, 12, NEXT, 2);
-    a.desc(table, 2, data, len, 0, 0);
-    // The referring descriptor's WRITE flag is to be ignored.
-    a.desc(ring, 0, table, 48, driver::INDIRECT | WRITE, 0);
-    a.offer(TX, 0);
-    a.desc(table, 3, data, len, 0, 0);
-    a.desc(ring, 1, hdr, 12, NEXT, 2);
-    a.desc(ring, 2, table + 48, 16, driver::INDIRECT, 0);
-    a.offer(TX, 1);
-    b.post_rx(1600);
-    b.post_rx(1600);
-    a.kick(TX);
-    assert_eq!(b.receive().unwrap().1, frame);
-    assert_eq!(b.receive().unwrap().1, frame);
-    assert_eq!(a.used_idx(TX), 2);
-}
-
-#[test]
 fn the_ring_wraps_many_times() {
     let (mut a, mut b) = pair(driver::plain(), driver::plain());
     let (tx, rx) = (a.buffer(200), b.buffer(400));
@@ -337,8 +311,6 @@ fn the_ring_wraps_many_times() {
 #[test]
 fn event_idx_suppresses_interrupts_until_asked() {
     let (mut a, _b) = pair(driver::plain(), driver::plain());
-    let ring = a.rings[usize::from(TX)];
-    let used_event = ring.avail() + 4 + 2 * u64::from(ring.size);
     let send = |a: &mut Driver| {
         let data = a.buffer(100);
         a.chain(TX, &[(data, 100, 0)]);
@@ -348,36 +320,34 @@ fn event_idx_suppresses_interrupts_until_asked() {
     // The event is 0 at first: the first used entry interrupts, the following do not.
     assert_eq!(send(&mut a), 1);
     assert_eq!(send(&mut a), 0);
-    a.put(used_event, &4u16.to_le_bytes());
+    a.want_interrupts(TX, &Notice::At(4));
     assert_eq!(
         [send(&mut a), send(&mut a), send(&mut a), send(&mut a)],
         [0, 0, 1, 0]
     );
     // A batch that crosses the event interrupts once.
-    a.put(used_event, &8u16.to_le_bytes());
+    a.want_interrupts(TX, &Notice::At(8));
     for _ in 0..6 {
         let data = a.buffer(100);
         a.chain(TX, &[(data, 100, 0)]);
     }
     a.kick(TX);
     assert_eq!((a.used_idx(TX), a.events(TX + 1)), (12, 1));
-    // The flags word is not looked at, and the device tells where it stands.
-    assert_eq!(a.get16(ring.used() + 4 + 8 * u64::from(ring.size)), 12);
-    assert_eq!(a.get16(ring.used()), 0);
+    // The device tells where it stands.
+    assert_eq!(a.wanted_kicks(TX), Notice::At(12));
 }
 
 #[test]
 fn without_event_idx_the_flags_count() {
     let features = driver::plain() & !mask(feature::EVENT_IDX);
     let (mut a, _b) = pair(features, features);
-    let ring = a.rings[usize::from(TX)];
-    for (flags, expected) in [(0u16, 1), (1, 0), (0, 1)] {
-        a.put(ring.avail(), &flags.to_le_bytes());
+    for (wanted, expected) in [(Notice::All, 1), (Notice::None, 0), (Notice::All, 1)] {
+        a.want_interrupts(TX, &wanted);
         let data = a.buffer(100);
         a.chain(TX, &[(data, 100, 0)]);
         a.kick(TX);
         assert_eq!(a.events(TX + 1), expected);
-        assert_eq!(a.get16(ring.used()), 0);
+        assert_eq!(a.wanted_kicks(TX), Notice::All);
     }
 }
 
@@ -475,7 +445,8 @@ fn a_worker_thread_moves_frames_by_itself() {
         a.put(tx + 12, &packets::udp(40));
         a.chain(TX, &[(tx, 12 + 82, 0)]);
         a.notify(TX);
-        wait(&|| b.used_idx(RX) == round);
+        wait(&|| b.used_idx(RX) == round && a.used_idx(TX) == round);
+        assert!(b.next_used(RX).is_some() && a.next_used(TX).is_some());
         let mut frame = vec![0; 82];
         b.memory
             .view

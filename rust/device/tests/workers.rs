@@ -136,13 +136,16 @@ impl Busy {
     }
 
     fn fill_queue(&mut self, queue: u16) {
-        let table = self.driver.rings[usize::from(queue)].desc();
         for slot in 0..QUEUE_SIZE {
-            let at = self.buffer(queue, slot);
-            self.driver.desc(table, slot, at, ROOM, WRITE, 0);
-            self.driver.offer(queue, slot);
+            self.give(queue, slot);
         }
         self.driver.notify(queue);
+    }
+
+    /// Gives a buffer to a queue, which has it at this place.
+    fn give(&mut self, queue: u16, slot: u16) {
+        let at = self.buffer(queue, slot);
+        assert_eq!(self.driver.chain(queue, &[(at, ROOM, WRITE)]), slot);
     }
 
     /// Resets the device and starts it again, as a driver that forgets everything.
@@ -157,8 +160,9 @@ impl Busy {
     /// Sends if the queue has room.
     fn send(&mut self, pair: u16, hdr: &NetHdr48, frame: &[u8]) -> bool {
         let queue = 2 * pair + 1;
+        while self.driver.next_entry(queue).is_some() {}
         let ring = self.driver.rings[usize::from(queue)];
-        if ring.avail_idx.wrapping_sub(self.driver.used_idx(queue)) >= QUEUE_SIZE {
+        if ring.avail_idx.wrapping_sub(ring.used_seen) >= QUEUE_SIZE {
             return false;
         }
         let slot = ring.avail_idx % QUEUE_SIZE;
@@ -166,8 +170,7 @@ impl Busy {
         let at = self.buffer(queue, slot);
         self.driver.put(at, &bytes);
         let len = bytes.len() as u32;
-        self.driver.desc(ring.desc(), slot, at, len, 0, 0);
-        self.driver.offer(queue, slot);
+        assert_eq!(self.driver.chain(queue, &[(at, len, 0)]), slot);
         self.driver.notify(queue);
         true
     }
@@ -177,7 +180,7 @@ impl Busy {
         let queue = 2 * pair;
         let (head, len) = self.driver.next_used(queue)?;
         let bytes = self.driver.get(self.buffer(queue, head), len as usize);
-        self.driver.offer(queue, head);
+        self.give(queue, head);
         self.driver.notify(queue);
         Some(bytes[self.driver.hdr_len().bytes()..].to_vec())
     }

@@ -86,6 +86,7 @@ fn setup(bytes: &mut Bytes<'_>) -> QueueSetup {
         desc,
         driver,
         device,
+        packed: flags & 4 != 0,
         indirect: flags & 1 != 0,
         event_idx: flags & 2 != 0,
     }
@@ -122,7 +123,7 @@ fn run(mem: &GuestMap, setup: &QueueSetup, bytes: &mut Bytes<'_>) -> Result<(), 
                 use_chain(mem, &chain);
                 queue.push_used(mem, chain.head(), bytes.u8().into())?;
             }
-            5 => queue.unpop(1),
+            5 => queue.unpop(chain.head().slots),
             6 => {
                 queue.publish(mem)?;
                 queue.disable_kicks(mem)?;

@@ -46,6 +46,9 @@ fn features(bytes: &mut Bytes<'_>) -> u128 {
     if choice & 16 != 0 {
         set &= !mask(feature::EVENT_IDX);
     }
+    if choice & 32 != 0 {
+        set |= mask(feature::RING_PACKED);
+    }
     set
 }
 

@@ -34,6 +34,8 @@ pub const EVENT_IDX: u32 = 29;
 pub const VERSION_1: u32 = 32;
 /// Memory is reached through the platform's address translation.
 pub const ACCESS_PLATFORM: u32 = 33;
+/// Queues are packed: one ring has available and used descriptors.
+pub const RING_PACKED: u32 = 34;
 /// A single queue can be reset.
 pub const RING_RESET: u32 = 40;
 /// Administration queues exist.

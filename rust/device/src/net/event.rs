@@ -64,7 +64,7 @@ fn drain(
             return Err(RingError::Size);
         }
         let Some(mut event) = events.pop() else {
-            queue.unpop(1);
+            queue.unpop(chain.head().slots);
             break;
         };
         if nic.misbehaviour.active() {

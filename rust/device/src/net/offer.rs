@@ -23,6 +23,8 @@ pub struct NetConfig {
     pub x_ipsec: bool,
     /// The administration queue is offered.
     pub admin_vq: bool,
+    /// Packed queues are offered (`VIRTIO_F_RING_PACKED`); a driver that takes them has no others.
+    pub packed: bool,
     /// Configuration space has the capability that says where the device configuration is. A device
     /// without it breaks the rules.
     pub device_config: bool,
@@ -77,6 +79,9 @@ impl NetConfig {
         if self.access_platform {
             bits.push(feature::ACCESS_PLATFORM);
         }
+        if self.packed {
+            bits.push(feature::RING_PACKED);
+        }
         if self.admin_vq {
             bits.push(feature::ADMIN_VQ);
         }
@@ -121,6 +126,7 @@ mod tests {
             ipsec: true,
             x_ipsec: true,
             admin_vq: true,
+            packed: true,
             device_config: true,
             speed: 100_000,
             access_platform: true,
@@ -152,6 +158,11 @@ mod tests {
         for config in [plain, standard] {
             assert_eq!(all & !config.features(), ipsec);
         }
+        let split = NetConfig {
+            packed: false,
+            ..config()
+        };
+        assert_eq!(all & !split.features(), mask(feature::RING_PACKED));
         let physical = NetConfig {
             access_platform: false,
             ..config()

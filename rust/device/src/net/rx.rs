@@ -345,10 +345,10 @@ fn gather(
     rules: &Rules,
     need: u64,
 ) -> Result<Gathered, RingError> {
-    let (mut room, mut count) = (0, 0);
+    let (mut room, mut count, mut slots) = (0, 0, 0);
     while room < need {
         if count > 0 && (!rules.mergeable || count >= usize::from(queue.size())) {
-            queue.unpop(count as u16);
+            queue.unpop(slots);
             return Ok(Gathered::NoRoom);
         }
         if chains.len() <= count {
@@ -360,7 +360,7 @@ fn gather(
         let popped = queue.pop(mem, chain);
         if popped.is_err() {
             // The memory may come back, and the frame needs all chains.
-            queue.unpop(count as u16);
+            queue.unpop(slots);
         }
         if !popped? {
             // Asks for notifications after all chains that were seen, because the driver would not
@@ -368,7 +368,7 @@ fn gather(
             if queue.enable_kicks(mem)? {
                 continue;
             }
-            queue.unpop(count as u16);
+            queue.unpop(slots);
             return Ok(Gathered::TooFew);
         }
         if chain.readable_len() > 0 {
@@ -378,6 +378,7 @@ fn gather(
             return Err(RingError::Size);
         }
         room += chain.writable_len();
+        slots += chain.head().slots;
         count += 1;
     }
     Ok(Gathered::Chains(count))

@@ -39,10 +39,11 @@ fn lie(
     len: u32,
 ) -> Result<(), RingError> {
     let head = chain.head();
+    let own = u32::from(head.id);
     let id = match wrong {
-        Used::IdOutOfRange => u32::from(head) + u32::from(queue.size()),
-        Used::IdNotGiven => queue.absent(mem, head)?.unwrap_or(head).into(),
-        _ => head.into(),
+        Used::IdOutOfRange => own + u32::from(queue.size()),
+        Used::IdNotGiven => queue.absent(mem, head)?.unwrap_or(head.id).into(),
+        _ => own,
     };
     let len = match wrong {
         Used::TooLong => u32::try_from(chain.writable_len() + 1).unwrap_or(u32::MAX),
@@ -51,10 +52,10 @@ fn lie(
         Used::Short => SHORT,
         _ => len,
     };
-    queue.push_entry(mem, id, len)?;
-    let again = wrong == Used::Twice || (wrong == Used::IdNotGiven && id == u32::from(head));
+    queue.push_entry(mem, head, id, len)?;
+    let again = wrong == Used::Twice || (wrong == Used::IdNotGiven && id == own);
     if again {
-        queue.push_entry(mem, id, len)?;
+        queue.push_entry(mem, head, id, len)?;
     }
     Ok(())
 }

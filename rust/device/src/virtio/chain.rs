@@ -3,44 +3,157 @@
 //! Descriptor chains, checked to their end before use.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
-use virtio_queue::desc::split::Descriptor;
+use virtio_bindings::bindings::virtio_ring::{
+    VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
+};
 use virtio_queue::desc::RawDescriptor;
-use vm_memory::VolatileArrayRef;
+use vm_memory::{Bytes, VolatileArrayRef};
 
 use super::error::RingError;
 use crate::memory::GuestMap;
+
+/// Flag of a descriptor: the chain goes on.
+pub(super) const NEXT: u16 = VRING_DESC_F_NEXT as u16;
+/// Flag of a descriptor: the device writes to the buffer.
+pub(super) const WRITE: u16 = VRING_DESC_F_WRITE as u16;
+/// Flag of a descriptor: the buffer is a table of descriptors.
+pub(super) const INDIRECT: u16 = VRING_DESC_F_INDIRECT as u16;
 
 /// Most entries of an indirect table. The standard bounds a chain by the queue size, Linux does not
 /// keep to that for indirect tables on small rings.
 const MAX_INDIRECT: u32 = 1024;
 /// Most bytes of a chain (2.7.5.3.1 asks for at most 2^32).
 const MAX_BYTES: u64 = 1 << 32;
-const DESCRIPTOR_SIZE: u32 = size_of::<Descriptor>() as u32;
+const DESCRIPTOR_SIZE: u32 = size_of::<RawDescriptor>() as u32;
+/// Where the second half of a descriptor begins, which has its flags.
+const SECOND_HALF: usize = 8;
+
+/// A descriptor, copied from the guest once.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Descriptor {
+    pub(super) addr: u64,
+    pub(super) len: u32,
+    pub(super) flags: u16,
+    /// Split: the index of the next descriptor. Packed: the id of the buffer.
+    pub(super) word: u16,
+}
+
+impl Descriptor {
+    /// Whether all of `flags` are set.
+    pub(super) fn has(&self, flags: u16) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+/// What the descriptors of split and packed rings do not have in common.
+pub(super) trait Form {
+    /// Whether the last descriptor of a chain of several may name an indirect table.
+    const MIXES: bool;
+
+    /// Takes a descriptor apart.
+    fn read(raw: RawDescriptor) -> Descriptor;
+
+    /// Whether `desc` of `table` names an indirect table.
+    fn is_indirect(table: &Table<'_>, desc: &Descriptor) -> bool;
+
+    /// The index of the descriptor that follows `desc`, which has `index` in `table`; `None` if it is the
+    /// last one of its chain.
+    fn next(table: &Table<'_>, index: u32, desc: &Descriptor) -> Option<u32>;
+}
+
+/// What a table of descriptors is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// That of a queue.
+    Queue {
+        /// Its descriptors may name indirect tables.
+        indirect: bool,
+    },
+    /// An indirect one.
+    Indirect,
+}
 
 /// A table of descriptors.
 #[derive(Clone, Copy)]
-pub struct Table {
-    /// Guest address.
-    pub addr: u64,
+pub(super) struct Table<'a> {
+    mem: &'a GuestMap,
+    addr: u64,
     /// Number of descriptors.
-    pub entries: u32,
-    /// Whether a descriptor of it may refer to an indirect table.
-    pub indirect: bool,
+    pub(super) entries: u32,
+    pub(super) kind: Kind,
+    /// The descriptors; `None` if they do not lie in one map. That is allowed, and needs a look at each.
+    found: Option<VolatileArrayRef<'a, RawDescriptor>>,
 }
 
-impl Table {
-    /// The descriptors; `None` if they do not lie in one map. That is allowed, and needs a look at each.
-    fn find<'a>(&self, mem: &'a GuestMap) -> Option<VolatileArrayRef<'a, RawDescriptor>> {
-        mem.table(self.addr, self.entries as usize)
+impl<'a> Table<'a> {
+    /// The table of `entries` descriptors at the guest's address `addr`.
+    #[inline]
+    pub(super) fn new(mem: &'a GuestMap, addr: u64, entries: u32, kind: Kind) -> Self {
+        Self {
+            mem,
+            addr,
+            entries,
+            kind,
+            found: mem.table(addr, entries as usize),
+        }
     }
 
     /// The descriptor `index`.
+    #[inline]
+    pub(super) fn load(&self, index: u32) -> Result<RawDescriptor, RingError> {
+        if index >= self.entries {
+            return Err(RingError::Index);
+        }
+        match &self.found {
+            Some(found) => Ok(found.load(index as usize)),
+            None => self.load_far(index),
+        }
+    }
+
     #[cold]
-    fn read(&self, mem: &GuestMap, index: u32) -> Result<RawDescriptor, RingError> {
-        let offset = u64::from(index) * u64::from(DESCRIPTOR_SIZE);
-        let addr = self.addr.checked_add(offset).ok_or(RingError::Ring)?;
-        mem.get(addr).map_err(|_| RingError::Address)
+    fn load_far(&self, index: u32) -> Result<RawDescriptor, RingError> {
+        let addr = self.at(index, 0)?;
+        self.mem.get(addr).map_err(|_| RingError::Address)
+    }
+
+    /// The second half of the descriptor `index`, in one go, before all that is read afterwards.
+    #[inline]
+    pub(super) fn acquire(&self, index: u32) -> Result<u64, RingError> {
+        if index >= self.entries {
+            return Err(RingError::Index);
+        }
+        let half = match &self.found {
+            Some(found) => {
+                let place = found.ref_at(index as usize).to_slice();
+                place.load(SECOND_HALF, Ordering::Acquire).ok()
+            }
+            None => {
+                let addr = self.at(index, SECOND_HALF)?;
+                self.mem.load_at(addr, Ordering::Acquire).ok()
+            }
+        };
+        half.map(u64::from_le).ok_or(RingError::Ring)
+    }
+
+    fn at(&self, index: u32, within: usize) -> Result<u64, RingError> {
+        let offset = u64::from(index) * u64::from(DESCRIPTOR_SIZE) + within as u64;
+        self.addr.checked_add(offset).ok_or(RingError::Ring)
+    }
+
+    /// The table that `desc` of this one refers to; nesting and a further descriptor are not allowed
+    /// (2.7.5.3, 2.8.7).
+    fn indirect(&self, desc: &Descriptor) -> Result<Self, RingError> {
+        let entries = desc.len / DESCRIPTOR_SIZE;
+        let allowed = self.kind == Kind::Queue { indirect: true } && !desc.has(NEXT);
+        if !allowed || entries == 0 || desc.len % DESCRIPTOR_SIZE != 0 {
+            return Err(RingError::Indirect);
+        }
+        if entries > MAX_INDIRECT {
+            return Err(RingError::TooLong);
+        }
+        Ok(Self::new(self.mem, desc.addr, entries, Kind::Indirect))
     }
 }
 
@@ -50,11 +163,28 @@ struct Segment {
     len: u32,
 }
 
+/// What names a chain to the driver, and the room that it has in the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Split: the index of its first descriptor. Packed: the id that the driver has given to the buffer.
+    pub id: u16,
+    /// Split: 1, for the entry of the available ring. Packed: the number of descriptors in the ring.
+    pub slots: u16,
+}
+
+/// The part of a chain that is in the ring itself.
+pub(super) struct InRing {
+    /// Number of descriptors.
+    pub(super) count: u32,
+    /// The last one.
+    pub(super) last: Descriptor,
+}
+
 /// One chain: addresses and lengths, copied from the guest once. Reused, so that the data path does
 /// not allocate.
 #[derive(Default)]
 pub struct Chain {
-    head: u16,
+    head: Head,
     segments: Vec<Segment>,
     /// How many of `segments` are readable; the rest is writable.
     readable: usize,
@@ -63,9 +193,14 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Index of the first descriptor, which names the chain in the used ring.
-    pub fn head(&self) -> u16 {
+    /// What names the chain to the driver.
+    pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// Says what names the chain to the driver.
+    pub(super) fn set_head(&mut self, head: Head) {
+        self.head = head;
     }
 
     /// Bytes that the driver wrote for the device.
@@ -78,53 +213,60 @@ impl Chain {
         self.writable_len
     }
 
-    /// Follows the chain that starts at `head` in `table`, and checks all of it.
-    pub(super) fn walk(
+    /// Follows the chain that starts with `first`, which has `index` in `queue`, and checks all of it.
+    pub(super) fn walk<F: Form>(
         &mut self,
-        mem: &GuestMap,
-        table: &Table,
-        head: u16,
-    ) -> Result<(), RingError> {
+        queue: &Table<'_>,
+        index: u32,
+        first: Descriptor,
+    ) -> Result<InRing, RingError> {
+        let mut segments = std::mem::take(&mut self.segments);
+        segments.clear();
         *self = Self {
-            head,
-            segments: std::mem::take(&mut self.segments),
+            segments,
             ..Self::default()
         };
-        self.segments.clear();
-        let mut table = *table;
-        let mut entries = table.find(mem);
-        let (mut index, mut visited) = (u32::from(head), 0);
+        let (mut table, mut index, mut visited) = (*queue, index, 1);
+        let mut desc = first;
+        let mut in_ring = InRing {
+            count: 1,
+            last: first,
+        };
         loop {
-            if index >= table.entries {
-                return Err(RingError::Index);
+            if F::is_indirect(&table, &desc) {
+                if visited > 1 && !F::MIXES {
+                    return Err(RingError::Indirect);
+                }
+                table = table.indirect(&desc)?;
+                (index, visited) = (0, 0);
+            } else {
+                self.add(table.mem, &desc)?;
+                match F::next(&table, index, &desc) {
+                    Some(next) => index = next,
+                    None => return Ok(in_ring),
+                }
             }
+            let raw = table.load(index)?;
             if visited >= table.entries {
                 return Err(RingError::Loop);
             }
             visited += 1;
-            let desc = Descriptor::from(match &entries {
-                Some(entries) => entries.load(index as usize),
-                None => table.read(mem, index)?,
-            });
-            if desc.refers_to_indirect_table() {
-                table = indirect_table(&table, &desc)?;
-                entries = table.find(mem);
-                (index, visited) = (0, 0);
-                continue;
+            desc = F::read(raw);
+            if table.kind != Kind::Indirect {
+                in_ring = InRing {
+                    count: visited,
+                    last: desc,
+                };
             }
-            self.add(mem, &desc)?;
-            if !desc.has_next() {
-                return Ok(());
-            }
-            index = desc.next().into();
         }
     }
 
     fn add(&mut self, mem: &GuestMap, desc: &Descriptor) -> Result<(), RingError> {
-        if desc.len() == 0 {
+        let &Descriptor { addr, len, .. } = desc;
+        if len == 0 {
             return Err(RingError::Size);
         }
-        let write = desc.is_write_only();
+        let write = desc.has(WRITE);
         let total = if write {
             &mut self.writable_len
         } else if self.writable_len > 0 {
@@ -133,11 +275,10 @@ impl Chain {
             self.readable += 1;
             &mut self.readable_len
         };
-        *total += u64::from(desc.len());
+        *total += u64::from(len);
         if *total > MAX_BYTES {
             return Err(RingError::TooLong);
         }
-        let (addr, len) = (desc.addr().0, desc.len());
         if !mem.has(addr, len as usize, write) {
             return Err(RingError::Address);
         }
@@ -162,22 +303,6 @@ impl Chain {
             mem.write(addr, part).map_err(|_| RingError::Address)
         })
     }
-}
-
-/// The table that `desc` refers to; nesting and a further descriptor are not allowed (2.7.5.3).
-fn indirect_table(table: &Table, desc: &Descriptor) -> Result<Table, RingError> {
-    let entries = desc.len() / DESCRIPTOR_SIZE;
-    if !table.indirect || desc.has_next() || entries == 0 || desc.len() % DESCRIPTOR_SIZE != 0 {
-        return Err(RingError::Indirect);
-    }
-    if entries > MAX_INDIRECT {
-        return Err(RingError::TooLong);
-    }
-    Ok(Table {
-        addr: desc.addr().0,
-        entries,
-        indirect: false,
-    })
 }
 
 /// Goes through the parts of `segments` that hold `len` bytes after the first `skip`: `action` gets the address

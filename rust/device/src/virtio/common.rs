@@ -3,7 +3,7 @@
 //! The common configuration structure (VIRTIO 1.4 section 4.1.4.3), little endian.
 
 use super::error::RingError;
-use super::queue::MAX_QUEUE_SIZE;
+use super::queue::is_valid_size;
 use super::slot::{QueueSlot, NO_VECTOR};
 use super::{status, Virtio};
 use espnic_wire::feature;
@@ -177,7 +177,8 @@ fn write16(virtio: &mut Virtio, offset: u64, value: u16) -> Effect {
         reg::CONFIG_VECTOR => virtio.config_vector = virtio.valid_vector(value),
         reg::QUEUE_SELECT => virtio.selectors.queue = value,
         reg::QUEUE_SIZE => {
-            if let Some(slot) = virtio.idle_queue().filter(|_| valid_size(value)) {
+            let valid = is_valid_size(value, virtio.has(feature::RING_PACKED));
+            if let Some(slot) = virtio.idle_queue().filter(|_| valid) {
                 slot.size = value;
             }
         }
@@ -237,10 +238,6 @@ fn write32(virtio: &mut Virtio, offset: u64, value: u32) {
 
 /// End of the three 64-bit addresses.
 const LEN_OF_AREAS: u64 = reg::QUEUE_DEVICE + 8;
-
-fn valid_size(size: u16) -> bool {
-    size.is_power_of_two() && size <= MAX_QUEUE_SIZE
-}
 
 impl Virtio {
     /// The selected queue, unless it is enabled: then its parameters are fixed.

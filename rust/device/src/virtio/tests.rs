@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! A queue by itself, with rings at places where no driver would put them.
+//! A queue by itself, with rings at places where no driver would put them. Here are split ones.
+
+mod packed;
 
 use std::fs::File;
 
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::tempfile::TempFile;
 
-use super::chain::Chain;
+use super::chain::{Chain, Head};
 use super::error::RingError;
 use super::queue::{QueueSetup, VirtQueue};
 use crate::memory::{GuestMap, MapTable};
@@ -38,6 +40,14 @@ const ACROSS: [u64; 3] = [0x1f80, 0x2ff0, 0x3fc0];
 /// Every ring lies in one map.
 const INSIDE: [u64; 3] = [0x1800, 0x2800, 0x3800];
 
+/// A descriptor, whose last two words depend on the form of the ring.
+fn descriptor(addr: u64, len: u32, words: [u16; 2]) -> Vec<u8> {
+    let mut bytes = addr.to_le_bytes().to_vec();
+    bytes.extend(len.to_le_bytes());
+    bytes.extend(words.map(u16::to_le_bytes).as_flattened());
+    bytes
+}
+
 /// The driver's side.
 struct Driver {
     setup: QueueSetup,
@@ -51,6 +61,7 @@ impl Driver {
             desc,
             driver,
             device,
+            packed: false,
             indirect: true,
             event_idx: false,
         };
@@ -62,11 +73,7 @@ impl Driver {
     }
 
     fn describe(&self, mem: &GuestMap, at: u64, addr: u64, len: u32, flags: u16, next: u16) {
-        let mut bytes = addr.to_le_bytes().to_vec();
-        bytes.extend(len.to_le_bytes());
-        bytes.extend(flags.to_le_bytes());
-        bytes.extend(next.to_le_bytes());
-        self.put(mem, at, &bytes);
+        self.put(mem, at, &descriptor(addr, len, [flags, next]));
     }
 
     /// Makes the chain at `head` available.
@@ -115,8 +122,8 @@ fn rings_may_cross_maps() {
             assert!(queue.pop(&mem, &mut chain).unwrap(), "{number}");
             let mut read = [0; 8];
             chain.read(&mem, 0, &mut read).unwrap();
-            assert_eq!((chain.head(), read), (head, text));
-            queue.push_used(&mem, head, number.into()).unwrap();
+            assert_eq!((chain.head().id, read), (head, text));
+            queue.push_used(&mem, chain.head(), number.into()).unwrap();
             assert_eq!(driver.used(&mem).0, number, "not yet");
             assert!(queue.publish(&mem).unwrap());
             let entry = u64::from(head) | (u64::from(number) << 32);
@@ -163,17 +170,36 @@ fn memory_that_goes_takes_no_chain_along() {
         let less = table.view();
         assert!(!queue.is_in(&less));
         let failed = match page {
-            2 => queue.push_used(&less, 0, 0).err(),
+            2 => queue.push_used(&less, chain.head(), 0).err(),
             _ => queue.pop(&less, &mut chain).err(),
         };
         assert_eq!(failed, Some(error), "{page}");
         map(&mut table, &file, page);
         let mem = table.view();
         assert!(queue.pop(&mem, &mut chain).unwrap(), "{page}");
-        queue.push_used(&mem, 0, 7).unwrap();
+        queue.push_used(&mem, chain.head(), 7).unwrap();
         queue.publish(&mem).unwrap();
         assert_eq!(driver.used(&mem).0, 1);
         assert!(!queue.pop(&mem, &mut chain).unwrap());
+    }
+}
+
+#[test]
+fn an_interrupt_is_not_lost_with_the_event() {
+    for event_idx in [false, true] {
+        let (mut table, _file) = memory();
+        let mem = table.view();
+        let mut driver = Driver::new(INSIDE);
+        driver.setup.event_idx = event_idx;
+        let mut queue = VirtQueue::start(&driver.setup, &mem).unwrap();
+        let mut chain = Chain::default();
+        driver.describe(&mem, driver.setup.desc, DATA, 8, 0, 0);
+        driver.offer(&mem, 0);
+        assert!(queue.pop(&mem, &mut chain).unwrap());
+        queue.push_used(&mem, chain.head(), 0).unwrap();
+        table.unmap(2 * PAGE, PAGE);
+        assert_eq!(queue.publish(&table.view()), Ok(true));
+        assert_eq!(driver.used(&mem).0, 1);
     }
 }
 
@@ -216,7 +242,7 @@ fn chains_that_were_given_back_come_again() {
     for _ in 0..2 {
         for head in 0..3u16 {
             assert!(queue.pop(&mem, &mut chain).unwrap());
-            assert_eq!(chain.head(), head);
+            assert_eq!(chain.head(), Head { id: head, slots: 1 });
         }
         assert!(!queue.pop(&mem, &mut chain).unwrap());
         assert!(!queue.enable_kicks(&mem).unwrap());

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use espnic_device::function::NicFunction;
 use espnic_device::nic::Nic;
@@ -24,7 +24,7 @@ use super::{pump, Memory, MAP_BORDER, MEM_END, MEM_START};
 // No test uses all of them.
 #[allow(unused_imports)]
 pub use super::features::{ipsec, plain, tso};
-pub use super::ring::Ring;
+pub use super::ring::{Lent, Notice, Ring};
 
 pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
@@ -55,6 +55,8 @@ pub struct Driver {
     pub function: Box<dyn Function>,
     pub memory: Memory,
     pub rings: Vec<Ring>,
+    /// The chains of packed rings that the device has.
+    pub lent: Vec<Lent>,
     /// Interrupt receivers: every signal writes eight bytes.
     pub vectors: Vec<UnixStream>,
     pub features: u128,
@@ -90,6 +92,7 @@ impl Driver {
             function,
             memory: Memory::new(),
             rings: (0..MAX_RINGS).map(ring).collect(),
+            lent: Vec::new(),
             vectors: Vec::new(),
             features: 0,
             patience: PATIENCE,
@@ -103,6 +106,11 @@ impl Driver {
 
     pub fn nic(&self) -> &Arc<Nic> {
         self.nic.as_ref().expect("the NIC is in another process")
+    }
+
+    /// Whether the NIC is in this process.
+    pub fn is_local(&self) -> bool {
+        self.nic.is_some()
     }
 
     /// Lets a NIC of this process work; one elsewhere does by itself.
@@ -155,6 +163,7 @@ impl Driver {
             *ring = Ring::new(ring.base, QUEUE_SIZE);
         }
         self.next_buffer = BUFFERS;
+        self.lent.clear();
         self.rx_buffers.clear();
     }
 
@@ -197,6 +206,10 @@ impl Driver {
             .view
             .write_slice(&vec![0; RING_ROOM as usize], GuestAddress(ring.base))
             .unwrap();
+        self.lent.retain(|lent| lent.queue != queue);
+        if self.features & mask(feature::EVENT_IDX) != 0 {
+            self.want_interrupts(queue, &Notice::At(0));
+        }
         self.select(queue);
         self.write(reg::QUEUE_SIZE, ring.size.into(), 2);
         self.write(reg::QUEUE_VECTOR, u64::from(queue) + 1, 2);
@@ -288,40 +301,6 @@ impl Driver {
         u16::from_le_bytes(self.get(address, 2).try_into().unwrap())
     }
 
-    /// Writes descriptor `index` of a table.
-    pub fn desc(&self, table: u64, index: u16, address: u64, len: u32, flags: u16, next: u16) {
-        let mut bytes = address.to_le_bytes().to_vec();
-        bytes.extend(len.to_le_bytes());
-        bytes.extend(flags.to_le_bytes());
-        bytes.extend(next.to_le_bytes());
-        self.put(table + 16 * u64::from(index), &bytes);
-    }
-
-    /// Makes the chain at `head` available; the device is not told.
-    pub fn offer(&mut self, queue: u16, head: u16) {
-        let ring = &mut self.rings[usize::from(queue)];
-        let (slot, avail) = (ring.avail_idx % ring.size, ring.avail());
-        ring.avail_idx = ring.avail_idx.wrapping_add(1);
-        let index = ring.avail_idx;
-        self.put(avail + 4 + 2 * u64::from(slot), &head.to_le_bytes());
-        self.put(avail + 2, &index.to_le_bytes());
-    }
-
-    /// Builds a direct chain of (address, length, flags) in free descriptors and offers it.
-    pub fn chain(&mut self, queue: u16, parts: &[(u64, u32, u16)]) -> u16 {
-        let ring = self.rings[usize::from(queue)];
-        let head = ring.next_desc;
-        for (number, &(address, len, flags)) in parts.iter().enumerate() {
-            let index = (head + number as u16) % ring.size;
-            let next = (index + 1) % ring.size;
-            let more = if number + 1 < parts.len() { NEXT } else { 0 };
-            self.desc(ring.desc(), index, address, len, flags | more, next);
-        }
-        self.rings[usize::from(queue)].next_desc = (head + parts.len() as u16) % ring.size;
-        self.offer(queue, head);
-        head
-    }
-
     pub fn notify(&mut self, queue: u16) {
         let offset = pci::NOTIFY + u64::from(queue) * pci::NOTIFY_MULTIPLIER;
         self.write(offset, queue.into(), 2);
@@ -330,32 +309,6 @@ impl Driver {
     pub fn kick(&mut self, queue: u16) {
         self.notify(queue);
         self.settle();
-    }
-
-    pub fn used_idx(&self, queue: u16) -> u16 {
-        self.get16(self.rings[usize::from(queue)].used() + 2)
-    }
-
-    /// The next used entry: descriptor and length.
-    pub fn next_used(&mut self, queue: u16) -> Option<(u16, u32)> {
-        let seen = self.rings[usize::from(queue)].used_seen;
-        let end = Instant::now() + self.patience;
-        while self.nic.is_none() && self.used_idx(queue) == seen && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let index = self.used_idx(queue);
-        let ring = &mut self.rings[usize::from(queue)];
-        if index == ring.used_seen {
-            return None;
-        }
-        let at = ring.used() + 4 + 8 * u64::from(ring.used_seen % ring.size);
-        ring.used_seen = ring.used_seen.wrapping_add(1);
-        let entry = self.get(at, 8);
-        let id = u32::from_le_bytes(entry[..4].try_into().unwrap());
-        Some((
-            id as u16,
-            u32::from_le_bytes(entry[4..].try_into().unwrap()),
-        ))
     }
 
     pub fn hdr_len(&self) -> HdrLen {

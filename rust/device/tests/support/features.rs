@@ -4,6 +4,14 @@
 
 use espnic_wire::feature::{self, mask};
 
+/// Packed queues in the test program `packed`, split ones everywhere else.
+fn form() -> u128 {
+    match env!("CARGO_CRATE_NAME") {
+        "packed" => mask(feature::RING_PACKED),
+        _ => 0,
+    }
+}
+
 /// What stock virtio_net takes.
 pub fn plain() -> u128 {
     [
@@ -20,7 +28,7 @@ pub fn plain() -> u128 {
         feature::RING_RESET,
     ]
     .into_iter()
-    .fold(0, |set, bit| set | mask(bit))
+    .fold(form(), |set, bit| set | mask(bit))
 }
 
 /// Segmentation by the device.

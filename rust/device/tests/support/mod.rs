@@ -10,6 +10,7 @@
     clippy::panic
 )]
 
+pub mod breach;
 pub mod driver;
 pub mod failure;
 pub mod features;

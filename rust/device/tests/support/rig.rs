@@ -35,6 +35,7 @@ pub fn config(last: u8) -> NetConfig {
         ipsec: true,
         x_ipsec: true,
         admin_vq: true,
+        packed: true,
         device_config: true,
         speed: 25_000,
         access_platform: true,

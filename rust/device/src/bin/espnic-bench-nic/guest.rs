@@ -14,6 +14,7 @@ use espnic_device::transport::{Function, Region};
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_wire::admin::{Command, Reply};
+use espnic_wire::feature::{self, mask};
 use espnic_wire::sa;
 use zerocopy::IntoBytes;
 
@@ -36,7 +37,7 @@ impl Guest {
     /// Powers a guest on that drives `nic` with these features.
     pub fn new(nic: Arc<Nic>, features: u128) -> Result<Self, String> {
         let mut guest = Self {
-            memory: Memory::new()?,
+            memory: Memory::new(features & mask(feature::RING_PACKED) != 0)?,
             function: NicFunction::new(nic.clone()),
             nic,
             vectors: Vec::new(),
@@ -95,7 +96,7 @@ impl Guest {
         steps |= status::FEATURES_OK;
         self.set_status(steps)?;
         for queue in 0..2 * self.nic.config.pairs {
-            let setup = Memory::setup(queue);
+            let setup = self.memory.setup(queue);
             self.write(reg::QUEUE_SELECT, queue.into(), 2);
             self.write(reg::QUEUE_SIZE, setup.size.into(), 2);
             self.write(reg::QUEUE_VECTOR, u64::from(queue) + 1, 2);

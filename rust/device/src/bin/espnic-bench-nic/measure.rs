@@ -2,7 +2,6 @@
 
 //! The measurements. What is compared takes turns, a batch each; the median of all batches counts.
 
-use std::cell::RefCell;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -37,8 +36,10 @@ const PIECE: u32 = 512;
 /// The fragments of a large packet, as Linux has them.
 const PAGE: u32 = 4096;
 
-/// Nanoseconds per packet of a measurement, and of the bare copy of its bytes.
-pub type Times = [f64; 2];
+/// Nanoseconds per packet with split queues, with packed queues, and of the bare copy of the bytes.
+pub type Times = [f64; 3];
+/// Whether queues are packed, in this order.
+const FORMS: [bool; 2] = [false, true];
 pub type Result<T> = std::result::Result<T, String>;
 /// Does a batch and says how long the measured part of it took.
 type Side<'a> = &'a mut dyn FnMut() -> Result<Duration>;
@@ -55,15 +56,17 @@ fn median(mut rounds: Vec<Duration>, packets: u16) -> f64 {
     middle.as_nanos() as f64 / f64::from(packets)
 }
 
-/// Lets both take turns until the time is over; a batch has this number of packets.
-fn compare(plan: &Plan, packets: u16, judged: Side<'_>, other: Side<'_>) -> Result<Times> {
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    let start = Instant::now();
-    while start.elapsed() < plan.time || a.len() < 20 {
-        a.push(judged()?);
-        b.push(other()?);
+/// Lets all take turns until the time is over; a batch has this number of packets.
+fn compare(plan: &Plan, packets: u16, mut sides: [Side<'_>; 3]) -> Result<Times> {
+    let mut rounds = [(); 3].map(|()| Vec::new());
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < plan.time || count < 20 {
+        for (side, rounds) in sides.iter_mut().zip(&mut rounds) {
+            rounds.push(side()?);
+        }
+        count += 1;
     }
-    Ok([median(a, packets), median(b, packets)])
+    Ok(rounds.map(|rounds| median(rounds, packets)))
 }
 
 /// Copies the bytes of a batch from guest memory into buffers or back.
@@ -103,7 +106,7 @@ impl Port for Sink {
     }
 }
 
-pub fn features(esp: bool) -> u128 {
+pub fn features(esp: bool, packed: bool) -> u128 {
     let plain = [
         feature::VERSION_1,
         feature::INDIRECT_DESC,
@@ -116,17 +119,24 @@ pub fn features(esp: bool) -> u128 {
     ];
     let ipsec = [feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC];
     let more = if esp { &ipsec[..] } else { &[] };
-    let all = plain.iter().chain(more);
+    let form = packed.then_some(&feature::RING_PACKED);
+    let all = plain.iter().chain(more).chain(form);
     all.fold(0, |set, &bit| set | mask(bit))
 }
 
 /// A guest whose driver uses ESP or does not, with SAs if so.
-fn guest(plan: &Plan, esp: bool, sink: Sink) -> Result<Guest> {
-    wide_guest(plan, esp, sink, 1)
+fn guest(plan: &Plan, esp: bool, packed: bool, sink: Sink) -> Result<Guest> {
+    wide_guest(plan, esp, packed, sink, 1)
+}
+
+/// A guest with split queues, and one with packed queues.
+fn guests(plan: &Plan, esp: bool) -> Result<[Guest; 2]> {
+    let [split, packed] = FORMS.map(|packed| guest(plan, esp, packed, Sink::default()));
+    Ok([split?, packed?])
 }
 
 /// The same with several queue pairs, all of them in use.
-pub fn wide_guest(plan: &Plan, esp: bool, sink: Sink, pairs: u16) -> Result<Guest> {
+pub fn wide_guest(plan: &Plan, esp: bool, packed: bool, sink: Sink, pairs: u16) -> Result<Guest> {
     let config = NetConfig {
         mac: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
@@ -134,6 +144,7 @@ pub fn wide_guest(plan: &Plan, esp: bool, sink: Sink, pairs: u16) -> Result<Gues
         ipsec: true,
         x_ipsec: true,
         admin_vq: false,
+        packed: true,
         device_config: true,
         speed: 25_000,
         access_platform: true,
@@ -147,7 +158,7 @@ pub fn wide_guest(plan: &Plan, esp: bool, sink: Sink, pairs: u16) -> Result<Gues
         ..IpsecConfig::default()
     });
     let nic = Nic::new("bench", config, engine, port, backlog, wakeups);
-    let guest = Guest::new(Arc::new(nic), features(esp))?;
+    let guest = Guest::new(Arc::new(nic), features(esp, packed))?;
     if esp {
         guest.add_sas()?;
     }
@@ -197,61 +208,68 @@ pub fn shape(parts: Parts, hdr: usize, frame: usize) -> Shape {
     }
 }
 
-pub fn all_done(memory: &Memory, queue: u16, before: u16, count: u16) -> Result<()> {
-    match memory.used(queue)?.wrapping_sub(before) {
+pub fn all_done(memory: &Memory, queue: u16, shape: &Shape, before: u16, count: u16) -> Result<()> {
+    match memory.used(queue, shape)?.wrapping_sub(before) {
         done if done == count => Ok(()),
         done => Err(format!("the NIC has used {done} chains instead of {count}")),
     }
 }
 
-/// Lets the NIC send batches of `count` chains with `data`, each of which becomes `packets` packets.
-fn send(plan: &Plan, mut guest: Guest, shape: &Shape, data: &[u8], packets: u16) -> Result<Times> {
-    guest.memory.prepare(TX, shape, Some(data))?;
-    let count = shape.chains;
-    let len = data.len();
-    let mut buffers = vec![vec![0; len]; count.into()];
-    let guest = RefCell::new(&mut guest);
-    let mut judged = || {
-        let guest = &mut **guest.borrow_mut();
-        let before = guest.memory.used(TX)?;
-        guest.memory.offer(TX, shape, count)?;
-        let nic = &guest.nic;
-        let start = Instant::now();
-        process_step(nic, Step::Transmit(0));
-        let time = start.elapsed();
-        all_done(&guest.memory, TX, before, count)?;
-        Ok(time)
-    };
-    let mut other = || copy(&guest.borrow().memory, TX, shape, &mut buffers);
-    let times = compare(plan, count * packets, &mut judged, &mut other)?;
-    let sent = guest.borrow().nic.port.stats.tx_frames.get();
-    match sent % u64::from(count * packets) {
-        0 if sent > 0 => Ok(times),
-        _ => Err(format!("{sent} frames were sent")),
+/// Lets the NIC send a batch of all chains; returns how long that took.
+fn send_batch(guest: &Guest, shape: &Shape) -> Result<Duration> {
+    let before = guest.memory.used(TX, shape)?;
+    guest.memory.offer(TX, shape, shape.chains)?;
+    let start = Instant::now();
+    process_step(&guest.nic, Step::Transmit(0));
+    let time = start.elapsed();
+    all_done(&guest.memory, TX, shape, before, shape.chains)?;
+    Ok(time)
+}
+
+/// Lets NICs send batches of chains with `data`, each of which becomes `packets` packets.
+fn send(plan: &Plan, esp: bool, shape: &Shape, data: &[u8], packets: u16) -> Result<Times> {
+    let guests = guests(plan, esp)?;
+    for guest in &guests {
+        guest.memory.prepare(TX, shape, Some(data))?;
     }
+    let [split, packed] = &guests;
+    let mut buffers = vec![vec![0; data.len()]; shape.chains.into()];
+    let sides: [Side<'_>; 3] = [
+        &mut || send_batch(split, shape),
+        &mut || send_batch(packed, shape),
+        &mut || copy(&split.memory, TX, shape, &mut buffers),
+    ];
+    let batch = shape.chains * packets;
+    let times = compare(plan, batch, sides)?;
+    for guest in &guests {
+        let sent = guest.nic.port.stats.tx_frames.get();
+        if sent == 0 || sent % u64::from(batch) != 0 {
+            return Err(format!("{sent} frames were sent"));
+        }
+    }
+    Ok(times)
 }
 
 /// Frames of `len` bytes from ring to wire; see [`Work`].
 pub fn transmit(plan: &Plan, work: Work, parts: Parts, len: usize) -> Result<Times> {
     let esp = work == Work::Esp;
-    let hdr_len = HdrLen::of(features(esp));
+    let hdr_len = HdrLen::of(features(esp, false));
     let (hdr, frame) = work.frame(len);
     let data = [hdr.prefix(hdr_len), &frame].concat();
     let shape = shape(parts, hdr_len.bytes(), frame.len());
-    send(plan, guest(plan, esp, Sink::default())?, &shape, &data, 1)
+    send(plan, esp, &shape, &data, 1)
 }
 
 /// Large packets that become frames of `len` bytes, ESP not counted; the times are per frame on the wire.
 pub fn segment(plan: &Plan, esp: bool, len: usize) -> Result<Times> {
-    let hdr_len = HdrLen::of(features(esp));
+    let hdr_len = HdrLen::of(features(esp, false));
     let (hdr, frame) = packets::large(len, SEGMENTS.into(), esp);
     let data = [hdr.prefix(hdr_len), &frame].concat();
     let headers = (frame.len() % PAGE as usize) as u32;
     let mut parts = vec![hdr_len.bytes() as u32, headers];
     parts.extend(vec![PAGE; frame.len() / PAGE as usize]);
     let shape = Shape::new(Form::Indirect, &parts, LARGE);
-    let guest = guest(plan, esp, Sink::default())?;
-    send(plan, guest, &shape, &data, SEGMENTS)
+    send(plan, esp, &shape, &data, SEGMENTS)
 }
 
 /// A frame as a NIC sends it.
@@ -261,8 +279,8 @@ fn on_wire(plan: &Plan, work: Work, len: usize) -> Result<Vec<u8>> {
     let sink = Sink {
         last: Some(last.clone()),
     };
-    let guest = guest(plan, esp, sink)?;
-    let hdr_len = HdrLen::of(features(esp));
+    let guest = guest(plan, esp, false, sink)?;
+    let hdr_len = HdrLen::of(features(esp, false));
     let (hdr, frame) = work.frame(len);
     let data = [hdr.prefix(hdr_len), &frame].concat();
     let shape = shape(Parts::Direct, hdr_len.bytes(), frame.len());
@@ -277,53 +295,129 @@ fn on_wire(plan: &Plan, work: Work, len: usize) -> Result<Vec<u8>> {
         .ok_or_else(|| "no frame was sent".to_owned())
 }
 
-/// Frames of `len` bytes, ESP not counted, from wire to ring. `small`: the driver gives mergeable buffers of
-/// which a long frame takes several.
-pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times> {
-    let frame = on_wire(plan, work, len)?;
-    let esp = work == Work::Esp;
-    let mut guest = guest(plan, esp, Sink::default())?;
-    let all = HdrLen::of(features(esp)).bytes() + frame.len();
-    let part = if small { PIECE } else { WHOLE + 48 };
-    let chains = BATCH * all.div_ceil(part as usize) as u16;
-    let shape = Shape::new(Form::Direct, &[part], chains);
-    guest.memory.prepare(RX, &shape, None)?;
-    let whole = Shape::new(Form::Direct, &[all as u32], BATCH);
-    let mut buffers = vec![vec![0; all]; BATCH.into()];
-    let mut frames = Frames::default();
-    let guest = RefCell::new(&mut guest);
-    let mut judged = || {
-        let guest = &mut **guest.borrow_mut();
-        let before = guest.memory.used(RX)?;
-        guest.memory.offer(RX, &shape, chains)?;
-        for _ in 0..BATCH {
-            let mut buffer = frames.buffer(frame.len());
-            buffer.copy_from_slice(&frame);
-            frames.push(buffer);
-        }
-        let nic = &guest.nic;
-        nic.backlog.push(&mut frames);
-        let start = Instant::now();
-        process_step(nic, Step::Arrive(0));
-        process_step(nic, Step::Deliver(0));
-        let time = start.elapsed();
-        all_done(&guest.memory, RX, before, chains)?;
-        Ok(time)
-    };
-    let mut other = || copy(&guest.borrow().memory, RX, &whole, &mut buffers);
-    let times = compare(plan, BATCH, &mut judged, &mut other)?;
-    let guest = guest.borrow();
+/// Lets a NIC receive a batch of this frame in the chains of `shape`; returns how long that took.
+fn receive_batch(
+    guest: &Guest,
+    shape: &Shape,
+    frame: &[u8],
+    frames: &mut Frames,
+) -> Result<Duration> {
+    let before = guest.memory.used(RX, shape)?;
+    guest.memory.offer(RX, shape, shape.chains)?;
+    for _ in 0..BATCH {
+        let mut buffer = frames.buffer(frame.len());
+        buffer.copy_from_slice(frame);
+        frames.push(buffer);
+    }
+    let nic = &guest.nic;
+    nic.backlog.push(frames);
+    let start = Instant::now();
+    process_step(nic, Step::Arrive(0));
+    process_step(nic, Step::Deliver(0));
+    let time = start.elapsed();
+    all_done(&guest.memory, RX, shape, before, shape.chains)?;
+    Ok(time)
+}
+
+/// Checks that a NIC has received frames, and confirmed their checksums if they have any.
+fn check_received(guest: &Guest, work: Work) -> Result<()> {
     let confirmed = match work {
         Work::Plain => 0,
         Work::Checksum => guest.nic.stats.rx_csum_valid.get(),
         Work::Esp => testing::counter(&guest.nic, "ipsec_rx_csum_valid").unwrap_or(0),
     };
     match (guest.nic.stats.rx_frames.get(), work) {
-        (frames, Work::Plain) if frames > 0 && confirmed == 0 => Ok(times),
-        (frames, _) if frames > 0 && confirmed == frames => Ok(times),
+        (frames, Work::Plain) if frames > 0 && confirmed == 0 => Ok(()),
+        (frames, _) if frames > 0 && confirmed == frames => Ok(()),
         (frames, _) => Err(format!(
             "of {frames} frames {confirmed} had a right checksum"
         )),
+    }
+}
+
+/// Frames of `len` bytes, ESP not counted, from wire to ring. `small`: the driver gives mergeable buffers of
+/// which a long frame takes several.
+pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times> {
+    let frame = on_wire(plan, work, len)?;
+    let esp = work == Work::Esp;
+    let guests = guests(plan, esp)?;
+    let all = HdrLen::of(features(esp, false)).bytes() + frame.len();
+    let part = if small { PIECE } else { WHOLE + 48 };
+    let chains = BATCH * all.div_ceil(part as usize) as u16;
+    let shape = Shape::new(Form::Direct, &[part], chains);
+    for guest in &guests {
+        guest.memory.prepare(RX, &shape, None)?;
+    }
+    let [split, packed] = &guests;
+    let whole = Shape::new(Form::Direct, &[all as u32], BATCH);
+    let mut buffers = vec![vec![0; all]; BATCH.into()];
+    let [mut one, mut other] = [(); 2].map(|()| Frames::default());
+    let sides: [Side<'_>; 3] = [
+        &mut || receive_batch(split, &shape, &frame, &mut one),
+        &mut || receive_batch(packed, &shape, &frame, &mut other),
+        &mut || copy(&split.memory, RX, &whole, &mut buffers),
+    ];
+    let times = compare(plan, BATCH, sides)?;
+    for guest in &guests {
+        check_received(guest, work)?;
+    }
+    Ok(times)
+}
+
+/// A queue without a NIC.
+struct Bare {
+    memory: Memory,
+    ring: VirtQueue,
+    chain: Chain,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Bare {
+    fn new(queue: u16, packed: bool, shape: &Shape, data: &[u8]) -> Result<Self> {
+        let memory = Memory::new(packed)?;
+        memory.prepare(queue, shape, (queue == TX).then_some(data))?;
+        let ring = VirtQueue::start(&memory.setup(queue), &memory.view);
+        Ok(Self {
+            ring: ring.map_err(|error| error.to_string())?,
+            memory,
+            chain: Chain::default(),
+            buffers: vec![data.to_vec(); BATCH.into()],
+        })
+    }
+
+    fn batch(&mut self, queue: u16, shape: &Shape, hdr_len: usize) -> Result<Duration> {
+        let before = self.memory.used(queue, shape)?;
+        self.memory.offer(queue, shape, BATCH)?;
+        let start = Instant::now();
+        let moved = self.pass(queue, hdr_len);
+        let time = start.elapsed();
+        moved.map_err(|error| error.to_string())?;
+        all_done(&self.memory, queue, shape, before, BATCH)?;
+        Ok(time)
+    }
+
+    /// In the way of the NIC: the header apart from the frame.
+    fn pass(&mut self, queue: u16, hdr_len: usize) -> std::result::Result<(), RingError> {
+        let (mem, ring, chain) = (&self.memory.view, &mut self.ring, &mut self.chain);
+        ring.disable_kicks(mem)?;
+        for buffer in &mut self.buffers {
+            if !ring.pop(mem, chain)? {
+                break;
+            }
+            let len = buffer.len() as u32;
+            let (hdr, frame) = buffer.split_at_mut(hdr_len);
+            if queue == TX {
+                chain.read(mem, 0, hdr)?;
+                chain.read(mem, hdr_len as u64, frame)?;
+                ring.push_used(mem, chain.head(), 0)?;
+            } else {
+                chain.write(mem, 0, hdr)?;
+                chain.write(mem, hdr_len as u64, frame)?;
+                ring.push_used(mem, chain.head(), len)?;
+            }
+        }
+        ring.publish(mem)?;
+        Ok(())
     }
 }
 
@@ -331,66 +425,18 @@ pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times
 /// and the copy cost of a frame of `len` bytes.
 pub fn rings(plan: &Plan, queue: u16, parts: Parts, len: usize) -> Result<Times> {
     let (hdr, frame) = packets::plain(len);
-    let hdr_len = HdrLen::of(features(false));
+    let hdr_len = HdrLen::of(features(false, false));
     let data = [hdr.prefix(hdr_len), &frame].concat();
     let shape = shape(parts, hdr_len.bytes(), frame.len());
-    let memory = Memory::new()?;
-    memory.prepare(queue, &shape, (queue == TX).then_some(&data[..]))?;
-    let ring = VirtQueue::start(&Memory::setup(queue), &memory.view);
-    let mut ring = ring.map_err(|error| error.to_string())?;
-    let mut chain = Chain::default();
-    let mut buffers = vec![data.clone(); BATCH.into()];
+    let hdr_len = hdr_len.bytes();
+    let mut split = Bare::new(queue, false, &shape, &data)?;
+    let mut packed = Bare::new(queue, true, &shape, &data)?;
+    let copied = Memory::new(false)?;
     let mut others = vec![data.clone(); BATCH.into()];
-    let memory = RefCell::new(memory);
-    let mut judged = || {
-        let memory = &mut *memory.borrow_mut();
-        let before = memory.used(queue)?;
-        memory.offer(queue, &shape, BATCH)?;
-        let start = Instant::now();
-        let moved = pass(
-            &mut ring,
-            memory,
-            &mut chain,
-            queue,
-            hdr_len.bytes(),
-            &mut buffers,
-        );
-        let time = start.elapsed();
-        moved.map_err(|error| error.to_string())?;
-        all_done(memory, queue, before, BATCH)?;
-        Ok(time)
-    };
-    let mut other = || copy(&memory.borrow(), queue, &shape, &mut others);
-    compare(plan, BATCH, &mut judged, &mut other)
-}
-
-/// One batch, in the way of the NIC: the header apart from the frame.
-fn pass(
-    ring: &mut VirtQueue,
-    memory: &Memory,
-    chain: &mut Chain,
-    queue: u16,
-    hdr_len: usize,
-    buffers: &mut [Vec<u8>],
-) -> std::result::Result<(), RingError> {
-    let mem = &memory.view;
-    ring.disable_kicks(mem)?;
-    for buffer in buffers {
-        if !ring.pop(mem, chain)? {
-            break;
-        }
-        let len = buffer.len() as u32;
-        let (hdr, frame) = buffer.split_at_mut(hdr_len);
-        if queue == TX {
-            chain.read(mem, 0, hdr)?;
-            chain.read(mem, hdr_len as u64, frame)?;
-            ring.push_used(mem, chain.head(), 0)?;
-        } else {
-            chain.write(mem, 0, hdr)?;
-            chain.write(mem, hdr_len as u64, frame)?;
-            ring.push_used(mem, chain.head(), len)?;
-        }
-    }
-    ring.publish(mem)?;
-    Ok(())
+    let sides: [Side<'_>; 3] = [
+        &mut || split.batch(queue, &shape, hdr_len),
+        &mut || packed.batch(queue, &shape, hdr_len),
+        &mut || copy(&copied, queue, &shape, &mut others),
+    ];
+    compare(plan, BATCH, sides)
 }

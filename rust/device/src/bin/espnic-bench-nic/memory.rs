@@ -3,7 +3,8 @@
 //! Guest memory as QEMU maps it, with rings that are filled as fast as possible.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
 
 use espnic_device::memory::{GuestMap, MapTable};
 use espnic_device::transport::DmaMap;
@@ -43,6 +44,9 @@ const SIZE: u16 = 256;
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
+/// Of packed rings.
+const IS_AVAIL: u16 = 1 << 7;
+const IS_USED: u16 = 1 << 15;
 
 /// How the driver hands over a buffer, or buffers that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,16 @@ impl Shape {
         }
     }
 
+    /// Length of an indirect table.
+    fn table_len(&self) -> u64 {
+        DESCRIPTOR * self.parts.len() as u64
+    }
+
+    /// The buffers of a chain.
+    fn address(&self, queue: u16, chain: u16) -> u64 {
+        buffers(queue) + self.room * u64::from(chain)
+    }
+
     /// As many chains as the queue has room for, up to `most`.
     pub fn new(form: Form, parts: &[u32], most: u16) -> Self {
         let len: u32 = parts.iter().sum();
@@ -88,21 +102,34 @@ impl Shape {
     }
 }
 
+/// What the driver knows of a queue.
+#[derive(Default)]
+struct Progress {
+    /// Chains that were made available, and those whose use was seen.
+    offered: u16,
+    used: u16,
+    /// Packed: the next descriptor to be made available, and to be used, both on the way twice around.
+    next: u16,
+    back: u16,
+}
+
 /// The memory of a guest.
 pub struct Memory {
     file: File,
     pub view: GuestMap,
-    /// Available index of each queue.
-    avail: [AtomicU16; QUEUES],
+    /// Queues are packed.
+    packed: bool,
+    progress: [Mutex<Progress>; QUEUES],
 }
 
 impl Memory {
-    pub fn new() -> Result<Self, String> {
+    pub fn new(packed: bool) -> Result<Self, String> {
         let file = memfd_create(c"guest", MFdFlags::empty()).map_err(|error| error.to_string())?;
         let mut memory = Self {
             file: file.into(),
             view: GuestMap::default(),
-            avail: Default::default(),
+            packed,
+            progress: Default::default(),
         };
         let long = memory.file.set_len(END);
         long.map_err(|error| error.to_string())?;
@@ -128,13 +155,14 @@ impl Memory {
     }
 
     /// What the driver tells the device of a queue.
-    pub fn setup(queue: u16) -> QueueSetup {
+    pub fn setup(&self, queue: u16) -> QueueSetup {
         let base = ring(queue);
         QueueSetup {
             size: SIZE,
             desc: base,
             driver: base + AVAIL,
             device: base + USED,
+            packed: self.packed,
             indirect: true,
             event_idx: true,
         }
@@ -145,76 +173,159 @@ impl Memory {
         put.map_err(|error| error.to_string())
     }
 
+    fn get<const N: usize>(&self, address: u64) -> Result<[u8; N], String> {
+        let mut data = [0; N];
+        let got = self.view.read_slice(&mut data, GuestAddress(address));
+        got.map(|()| data).map_err(|error| error.to_string())
+    }
+
+    /// Writes a descriptor. The next one, or the id, is `word`. Its flags come last.
     fn describe(
         &self,
         at: u64,
         [address, len]: [u64; 2],
         flags: u16,
-        next: u16,
+        word: u16,
     ) -> Result<(), String> {
         let mut bytes = address.to_le_bytes().to_vec();
         bytes.extend((len as u32).to_le_bytes());
-        bytes.extend(flags.to_le_bytes());
-        bytes.extend(next.to_le_bytes());
-        self.put(at, &bytes)
+        if !self.packed {
+            bytes.extend(flags.to_le_bytes());
+        }
+        bytes.extend(word.to_le_bytes());
+        self.put(at, &bytes)?;
+        if self.packed {
+            let at = GuestAddress(at + 14);
+            let stored = self.view.store(flags.to_le(), at, Ordering::Release);
+            stored.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Prepares all chains of a queue, with the content of `data`, or with room that the device may write.
     pub fn prepare(&self, queue: u16, shape: &Shape, data: Option<&[u8]>) -> Result<(), String> {
+        let write = if data.is_some() { 0 } else { WRITE };
         for chain in 0..shape.chains {
-            let mut address = buffers(queue) + shape.room * u64::from(chain);
             if let Some(data) = data {
-                self.put(address, data)?;
+                self.put(shape.address(queue, chain), data)?;
             }
-            let first = chain * shape.descriptors();
-            let table = match shape.form {
-                Form::Direct => ring(queue) + DESCRIPTOR * u64::from(first),
+            match shape.form {
+                // Written when it is offered, because the device overwrites it.
+                Form::Direct if self.packed => {}
+                Form::Direct => {
+                    let first = chain * shape.descriptors();
+                    self.fill(queue, shape, chain, ring(queue), first, write)?;
+                }
                 Form::Indirect => {
-                    let table = ring(queue) + TABLES + TABLE_ROOM * u64::from(chain);
-                    let len = DESCRIPTOR * shape.parts.len() as u64;
-                    let at = ring(queue) + DESCRIPTOR * u64::from(first);
-                    self.describe(at, [table, len], INDIRECT, 0)?;
-                    table
+                    let table = table(queue, chain);
+                    self.fill(queue, shape, chain, table, 0, write)?;
+                    if !self.packed {
+                        let at = ring(queue) + DESCRIPTOR * u64::from(chain);
+                        self.describe(at, [table, shape.table_len()], INDIRECT, 0)?;
+                    }
                 }
-            };
-            let from = if shape.form == Form::Direct { first } else { 0 };
-            for (index, &len) in (1..).zip(&shape.parts) {
-                let mut flags = if data.is_some() { 0 } else { WRITE };
-                if usize::from(index) < shape.parts.len() {
-                    flags |= NEXT;
-                }
-                let at = table + DESCRIPTOR * u64::from(index - 1);
-                self.describe(at, [address, len.into()], flags, from + index)?;
-                address += u64::from(len);
             }
         }
         Ok(())
     }
 
+    /// Writes the descriptors of a chain's buffers to a table, from `first` on.
+    fn fill(
+        &self,
+        queue: u16,
+        shape: &Shape,
+        chain: u16,
+        table: u64,
+        first: u16,
+        write: u16,
+    ) -> Result<(), String> {
+        let mut address = shape.address(queue, chain);
+        for (index, &len) in (1..).zip(&shape.parts) {
+            let more = usize::from(index) < shape.parts.len();
+            let flags = write | if more { NEXT } else { 0 };
+            let at = table + DESCRIPTOR * u64::from(first + index - 1);
+            self.describe(at, [address, len.into()], flags, first + index)?;
+            address += u64::from(len);
+        }
+        Ok(())
+    }
+
+    fn progress(&self, queue: u16) -> Result<MutexGuard<'_, Progress>, String> {
+        let progress = self.progress.get(usize::from(queue));
+        progress
+            .and_then(|progress| progress.lock().ok())
+            .ok_or_else(|| "there is no such queue".to_owned())
+    }
+
     /// Makes `count` prepared chains available, one after the other round the ring.
     pub fn offer(&self, queue: u16, shape: &Shape, count: u16) -> Result<(), String> {
-        let Some(avail) = self.avail.get(usize::from(queue)) else {
-            return Err("there is no such queue".to_owned());
-        };
-        let index = avail.load(Ordering::Relaxed);
+        let mut progress = self.progress(queue)?;
+        let index = progress.offered;
+        progress.offered = index.wrapping_add(count);
+        if self.packed {
+            for index in (0..count).map(|number| index.wrapping_add(number)) {
+                self.give(queue, shape, index % shape.chains, &mut progress.next)?;
+            }
+            return Ok(());
+        }
         let base = ring(queue) + AVAIL;
         for index in (0..count).map(|number| index.wrapping_add(number)) {
             let head = index % shape.chains * shape.descriptors();
             let slot = base + 4 + 2 * u64::from(index % SIZE);
             self.put(slot, &head.to_le_bytes())?;
         }
-        let index = index.wrapping_add(count);
-        avail.store(index, Ordering::Relaxed);
         let at = GuestAddress(base + 2);
-        let stored = self.view.store(index.to_le(), at, Ordering::Release);
+        let index = progress.offered.to_le();
+        let stored = self.view.store(index, at, Ordering::Release);
         stored.map_err(|error| error.to_string())
     }
 
-    /// The used index of a queue.
-    pub fn used(&self, queue: u16) -> Result<u16, String> {
-        let at = GuestAddress(ring(queue) + USED + 2);
-        let index = self.view.load(at, Ordering::Acquire);
-        index.map(u16::from_le).map_err(|error| error.to_string())
+    /// Writes a chain to a packed ring, its first descriptor last.
+    fn give(&self, queue: u16, shape: &Shape, chain: u16, next: &mut u16) -> Result<(), String> {
+        let write = if queue % 2 == 0 { WRITE } else { 0 };
+        let (mut address, mut descriptors) = (shape.address(queue, chain), Vec::new());
+        match shape.form {
+            Form::Indirect => {
+                let table = table(queue, chain);
+                descriptors.push(([table, shape.table_len()], INDIRECT));
+            }
+            Form::Direct => {
+                for &len in &shape.parts {
+                    descriptors.push(([address, len.into()], write));
+                    address += u64::from(len);
+                }
+            }
+        }
+        let count = descriptors.len();
+        for (number, (buffer, flags)) in descriptors.into_iter().enumerate().rev() {
+            let place = (*next + number as u16) % (2 * SIZE);
+            let more = if number + 1 < count { NEXT } else { 0 };
+            let owner = if place < SIZE { IS_AVAIL } else { IS_USED };
+            let at = ring(queue) + DESCRIPTOR * u64::from(place % SIZE);
+            self.describe(at, buffer, flags | more | owner, chain)?;
+        }
+        *next = (*next + count as u16) % (2 * SIZE);
+        Ok(())
+    }
+
+    /// Chains of a queue that the device has used.
+    pub fn used(&self, queue: u16, shape: &Shape) -> Result<u16, String> {
+        if !self.packed {
+            let at = GuestAddress(ring(queue) + USED + 2);
+            let index = self.view.load(at, Ordering::Acquire);
+            return index.map(u16::from_le).map_err(|error| error.to_string());
+        }
+        let mut progress = self.progress(queue)?;
+        loop {
+            let at = ring(queue) + DESCRIPTOR * u64::from(progress.back % SIZE) + 14;
+            let flags = u16::from_le_bytes(self.get(at)?) & (IS_AVAIL | IS_USED);
+            let first = progress.back < SIZE;
+            if flags != if first { IS_AVAIL | IS_USED } else { 0 } {
+                return Ok(progress.used);
+            }
+            progress.back = (progress.back + shape.descriptors()) % (2 * SIZE);
+            progress.used = progress.used.wrapping_add(1);
+        }
     }
 
     /// The buffers of a chain, for a copy that looks at no ring.
@@ -225,7 +336,7 @@ impl Memory {
         chain: u16,
         len: usize,
     ) -> Option<VolatileSlice<'_>> {
-        let address = buffers(queue) + shape.room * u64::from(chain % shape.chains);
+        let address = shape.address(queue, chain % shape.chains);
         let access = Permissions::ReadWrite;
         let mut slices = self
             .view
@@ -237,6 +348,10 @@ impl Memory {
 
 fn ring(queue: u16) -> u64 {
     RINGS + u64::from(queue) * RINGS_ROOM
+}
+
+fn table(queue: u16, chain: u16) -> u64 {
+    ring(queue) + TABLES + TABLE_ROOM * u64::from(chain)
 }
 
 fn buffers(queue: u16) -> u64 {

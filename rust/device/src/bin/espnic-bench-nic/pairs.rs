@@ -50,7 +50,7 @@ pub fn rates(plan: &Plan, way: Way, len: usize) -> Result<[f64; PAIRS.len()]> {
 
 fn rate(plan: &Plan, way: Way, len: usize, pairs: u16) -> Result<f64> {
     let esp = way == Way::Send(Work::Esp);
-    let guest = measure::wide_guest(plan, esp, Sink::default(), pairs)?;
+    let guest = measure::wide_guest(plan, esp, false, Sink::default(), pairs)?;
     let start = Barrier::new(pairs.into());
     let rates = thread::scope(|scope| {
         let threads: Vec<_> = (0..pairs)
@@ -102,17 +102,17 @@ fn send(
     pair: u16,
     len: usize,
 ) -> Result<f64> {
-    let hdr_len = HdrLen::of(measure::features(work == Work::Esp));
+    let hdr_len = HdrLen::of(measure::features(work == Work::Esp, false));
     let (hdr, frame) = work.frame(len);
     let data = [hdr.prefix(hdr_len), &frame].concat();
     let shape = measure::shape(Parts::Direct, hdr_len.bytes(), frame.len());
     let (memory, queue) = (&guest.memory, 2 * pair + 1);
     memory.prepare(queue, &shape, Some(&data))?;
     repeat(start, time, || {
-        let before = memory.used(queue)?;
+        let before = memory.used(queue, &shape)?;
         memory.offer(queue, &shape, BATCH)?;
         process_step(&guest.nic, Step::Transmit(pair));
-        all_done(memory, queue, before, BATCH)
+        all_done(memory, queue, &shape, before, BATCH)
     })
 }
 
@@ -123,7 +123,7 @@ fn receive(guest: &Guest, start: &Barrier, time: Duration, pair: u16, len: usize
     let frame = of_pair(pair, guest.nic.active_pairs(), len);
     let mut frames = Frames::default();
     repeat(start, time, || {
-        let before = memory.used(queue)?;
+        let before = memory.used(queue, &shape)?;
         memory.offer(queue, &shape, BATCH)?;
         for _ in 0..BATCH {
             let mut buffer = frames.buffer(frame.len());
@@ -133,7 +133,7 @@ fn receive(guest: &Guest, start: &Barrier, time: Duration, pair: u16, len: usize
         guest.nic.backlog.push(&mut frames);
         process_step(&guest.nic, Step::Arrive(pair));
         process_step(&guest.nic, Step::Deliver(pair));
-        all_done(memory, queue, before, BATCH)
+        all_done(memory, queue, &shape, before, BATCH)
     })
 }
 

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The rings of a split virtqueue (VIRTIO 1.4 section 2.7): descriptor table, available ring, used ring.
+//!
+//! `virtio-queue` checks addresses and asks for notifications; what is done for every chain is here. The
+//! driver's index is read again when all chains that were seen are taken, and the used entries of a batch
+//! become visible together.
+
+use std::num::Wrapping;
+use std::sync::atomic::{fence, Ordering};
+
+use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_queue::desc::{split, RawDescriptor};
+use virtio_queue::{Queue, QueueT};
+use vm_memory::GuestAddress;
+
+use super::super::chain::{self, Chain, Descriptor, Head, Kind, Table};
+use super::super::error::RingError;
+use super::{offset, QueueSetup, MAX_QUEUE_SIZE};
+use crate::memory::GuestMap;
+
+/// The rings.
+pub(super) struct Rings {
+    ring: Queue,
+    setup: QueueSetup,
+    /// Available index of the next chain to be taken, and the driver's when it was last read.
+    next: Wrapping<u16>,
+    avail: Wrapping<u16>,
+    /// Used index of the next entry, and the one that the driver can see.
+    used: Wrapping<u16>,
+    published: Wrapping<u16>,
+}
+
+/// Descriptors refer to each other by their index.
+struct Form;
+
+impl chain::Form for Form {
+    const MIXES: bool = true;
+
+    #[inline]
+    fn read(raw: RawDescriptor) -> Descriptor {
+        let desc = split::Descriptor::from(raw);
+        Descriptor {
+            addr: desc.addr().0,
+            len: desc.len(),
+            flags: desc.flags(),
+            word: desc.next(),
+        }
+    }
+
+    #[inline]
+    fn is_indirect(_table: &Table<'_>, desc: &Descriptor) -> bool {
+        desc.has(chain::INDIRECT)
+    }
+
+    #[inline]
+    fn next(_table: &Table<'_>, _index: u32, desc: &Descriptor) -> Option<u32> {
+        desc.has(chain::NEXT).then_some(desc.word.into())
+    }
+}
+
+impl Rings {
+    /// Fails if the rings are misaligned or not in `mem`.
+    pub(super) fn new(setup: &QueueSetup, mem: &GuestMap) -> Result<Self, RingError> {
+        let mut ring = Queue::new(MAX_QUEUE_SIZE).map_err(|_| RingError::Ring)?;
+        ring.try_set_size(setup.size).map_err(|_| RingError::Ring)?;
+        ring.try_set_desc_table_address(GuestAddress(setup.desc))
+            .map_err(|_| RingError::Ring)?;
+        ring.try_set_avail_ring_address(GuestAddress(setup.driver))
+            .map_err(|_| RingError::Ring)?;
+        ring.try_set_used_ring_address(GuestAddress(setup.device))
+            .map_err(|_| RingError::Ring)?;
+        ring.set_event_idx(setup.event_idx);
+        ring.set_ready(true);
+        if !ring.is_valid(mem) {
+            return Err(RingError::Ring);
+        }
+        Ok(Self {
+            ring,
+            setup: *setup,
+            next: Wrapping(0),
+            avail: Wrapping(0),
+            used: Wrapping(0),
+            published: Wrapping(0),
+        })
+    }
+
+    pub(super) fn is_in(&self, mem: &GuestMap) -> bool {
+        self.ring.is_valid(mem)
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self, mem: &GuestMap, chain: &mut Chain) -> Result<bool, RingError> {
+        if self.avail == self.next {
+            self.avail = self.avail_idx(mem)?;
+            if self.avail == self.next {
+                return Ok(false);
+            }
+        }
+        if (self.avail - self.next).0 > self.setup.size {
+            return Err(RingError::Index);
+        }
+        let id = self.slot(mem, self.next)?;
+        let indirect = self.setup.indirect;
+        let size = u32::from(self.setup.size);
+        let table = Table::new(mem, self.setup.desc, size, Kind::Queue { indirect });
+        let first = <Form as chain::Form>::read(table.load(id.into())?);
+        chain.walk::<Form>(&table, id.into(), first)?;
+        chain.set_head(Head { id, slots: 1 });
+        self.next += 1;
+        Ok(true)
+    }
+
+    pub(super) fn unpop(&mut self, slots: u16) {
+        self.next -= slots;
+    }
+
+    pub(super) fn has_work(&self, mem: &GuestMap) -> Result<bool, RingError> {
+        Ok(self.avail_idx(mem)? != self.next)
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, mem: &GuestMap, id: u32, len: u32) -> Result<(), RingError> {
+        let slot = u64::from(self.used.0 % self.setup.size);
+        let addr = offset(self.setup.device, 4 + 8 * slot)?;
+        let element = u64::from(id) | (u64::from(len) << 32);
+        mem.put(addr, element.to_le())
+            .map_err(|_| RingError::Ring)?;
+        self.used += 1;
+        Ok(())
+    }
+
+    pub(super) fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
+        self.used += 1;
+        self.publish(mem).map(drop)
+    }
+
+    pub(super) fn waiting(
+        &self,
+        mem: &GuestMap,
+        mut action: impl FnMut(u16),
+    ) -> Result<(), RingError> {
+        let avail = self.avail_idx(mem)?;
+        for at in 0..(avail - self.next).0.min(self.setup.size) {
+            action(self.slot(mem, self.next + Wrapping(at))?);
+        }
+        Ok(())
+    }
+
+    /// The rules are those of 2.7.7.1 and 2.7.10.
+    pub(super) fn publish(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
+        let (old, new) = (self.published, self.used);
+        if old == new {
+            return Ok(false);
+        }
+        let index = offset(self.setup.device, 2)?;
+        mem.store_at(index, new.0.to_le(), Ordering::Release)
+            .map_err(|_| RingError::Ring)?;
+        self.published = new;
+        // The index must be visible before the event is read, or a driver that re-enables
+        // interrupts in between would miss this one.
+        fence(Ordering::SeqCst);
+        let at = match self.setup.event_idx {
+            true => 4 + 2 * u64::from(self.setup.size),
+            false => 0,
+        };
+        let Ok(wanted) = self.load(mem, at) else {
+            // What is visible must not be told of never; the next access finds the error.
+            return Ok(true);
+        };
+        Ok(match self.setup.event_idx {
+            true => new - Wrapping(wanted) - Wrapping(1) < new - old,
+            false => u32::from(wanted) & VRING_AVAIL_F_NO_INTERRUPT == 0,
+        })
+    }
+
+    pub(super) fn enable_kicks(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
+        self.ring.set_next_avail(self.next.0);
+        self.ring
+            .enable_notification(mem)
+            .map_err(|_| RingError::Ring)
+    }
+
+    pub(super) fn disable_kicks(&mut self, mem: &GuestMap) -> Result<(), RingError> {
+        self.ring
+            .disable_notification(mem)
+            .map_err(|_| RingError::Ring)
+    }
+
+    /// The index behind the last chain that the driver has made available.
+    fn avail_idx(&self, mem: &GuestMap) -> Result<Wrapping<u16>, RingError> {
+        let index = mem.load_at(offset(self.setup.driver, 2)?, Ordering::Acquire);
+        index
+            .map(|index| Wrapping(u16::from_le(index)))
+            .map_err(|_| RingError::Ring)
+    }
+
+    /// The entry of the available ring with this index.
+    fn slot(&self, mem: &GuestMap, index: Wrapping<u16>) -> Result<u16, RingError> {
+        self.load(mem, 4 + 2 * u64::from(index.0 % self.setup.size))
+    }
+
+    /// A word of the available ring.
+    fn load(&self, mem: &GuestMap, at: u64) -> Result<u16, RingError> {
+        mem.get(offset(self.setup.driver, at)?)
+            .map(u16::from_le)
+            .map_err(|_| RingError::Ring)
+    }
+}
