@@ -181,6 +181,7 @@ void espnic_helper_xfrm_add_errors(struct xfrm_state *x, unsigned long auth_fail
 struct xfrm_state *espnic_helper_xfrm_find_esp(struct net_device *dev, const xfrm_address_t *daddr,
 					       __be32 spi, unsigned short family);
 struct net *espnic_helper_xs_net(struct xfrm_state *x);
+int espnic_helper_xfrm_hop_limit(struct xfrm_state *x);
 void espnic_helper_xfrm_cfg_lock(struct net *net);
 void espnic_helper_xfrm_cfg_unlock(struct net *net);
 void espnic_helper_xfrm_replay_notify_defaults(struct xfrm_state *x);

@@ -115,6 +115,25 @@ struct net *espnic_helper_xs_net(struct xfrm_state *x)
 	return xs_net(x);
 }
 
+/* What the stack gives packets of the state's (outer) family whose route has no value of its own. */
+int espnic_helper_xfrm_hop_limit(struct xfrm_state *x)
+{
+	struct inet6_dev *idev = NULL;
+	struct net_device *dev;
+	int limit;
+
+	if (x->props.family == AF_INET)
+		return READ_ONCE(xs_net(x)->ipv4.sysctl_ip_default_ttl);
+
+	rcu_read_lock();
+	dev = READ_ONCE(x->xso.dev);
+	if (dev)
+		idev = __in6_dev_get(dev);
+	limit = idev ? READ_ONCE(idev->cnf.hop_limit) : IPV6_DEFAULT_HOPLIMIT;
+	rcu_read_unlock();
+	return limit;
+}
+
 void espnic_helper_xfrm_cfg_lock(struct net *net)
 {
 	mutex_lock(&net->xfrm.xfrm_cfg_mutex);

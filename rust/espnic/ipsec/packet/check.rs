@@ -18,6 +18,7 @@ use super::{
     },
     policy, //
 };
+use core::num::NonZero;
 use espnic_esp::{
     ip::NAT_T_PORT,
     selector::Selector, //
@@ -47,7 +48,7 @@ pub(in crate::ipsec) const NONE: &CStr =
 /// States are not known to come with an interface in their selectors.
 const NO_INTERFACE: i32 = 0;
 
-/// Time to live and hop limit of outer headers, the stack's usual ones.
+/// Time to live or hop limit of outer headers if that of the stack cannot be taken: the usual one (RFC 1700).
 const HOP_LIMIT: u8 = 64;
 
 /// The parameters of an SA that passed.
@@ -262,6 +263,7 @@ fn tunnel(x: &State, direction: Direction) -> Result<Option<Tunnel>, &'static CS
         return Ok(None);
     }
     let (src, dst) = (x.source(), x.destination());
+    let hop_limit = x.hop_limit().map_or(HOP_LIMIT, NonZero::get);
     Ok(Some(match x.family() {
         Some(Family::V4) => {
             let [s0, s1, s2, s3, ..] = src;
@@ -271,14 +273,14 @@ fn tunnel(x: &State, direction: Direction) -> Result<Option<Tunnel>, &'static CS
                 dst: [d0, d1, d2, d3],
                 dscp: 0,
                 df: false,
-                ttl: HOP_LIMIT,
+                ttl: hop_limit,
             }
         }
         _ => Tunnel::V6 {
             src,
             dst,
             flow_label: 0,
-            hop_limit: HOP_LIMIT,
+            hop_limit,
             dscp: 0,
         },
     }))

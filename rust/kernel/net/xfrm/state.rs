@@ -27,7 +27,10 @@ use crate::{
         }, //
     }, //
 };
-use core::ptr::NonNull;
+use core::{
+    num::NonZero,
+    ptr::NonNull, //
+};
 use kernel::{
     sync::{
         aref::{
@@ -294,6 +297,15 @@ impl State {
     /// Whether the mode is tunnel.
     pub fn is_tunnel(&self) -> bool {
         self.mode() == Mode::Tunnel
+    }
+
+    /// Time to live or hop limit of packets of the (outer) family, as the stack sends them: the sysctls
+    /// `net.ipv4.ip_default_ttl` of the namespace and `net.ipv6.conf.DEVICE.hop_limit`. `None` if it is set to
+    /// what no packet can have. Routes may have others.
+    pub fn hop_limit(&self) -> Option<NonZero<u8>> {
+        // SAFETY: The state is valid, and its namespace lives as long; the function sees to the device.
+        let limit = unsafe { bindings::xfrm_hop_limit(self.as_raw()) };
+        u8::try_from(limit).ok().and_then(NonZero::new)
     }
 
     /// The (outer) destination address.

@@ -142,6 +142,17 @@ def without_all(cfg):
     _compare(cfg, 6, 6, ("flag noecn extra-flag dont-encap-dscp", ""))
 
 
+def other_hop_limit(cfg):
+    """Time to live and hop limit are those that the host is told to use."""
+    settings = (("net.ipv4.ip_default_ttl", 65),
+                (f"net.ipv6.conf.{cfg.netif}.hop_limit", 66))
+    for name, value in settings:
+        ktap.defer(cfg.dut.sysctl, name, 64)
+        cfg.dut.sysctl(name, value)
+    _compare(cfg, 4, 4)
+    _compare(cfg, 6, 6)
+
+
 def congestion(cfg):
     """A packet that already tells of congestion tells so outside, too (RFC 6040 section 4.1). The
     stack would only say there that it can be told (RFC 3168)."""
@@ -226,8 +237,8 @@ def wrong_checksum(cfg):
 
 
 CASES = [outer_4_in_4, outer_6_in_4, outer_4_in_6, outer_6_in_6, without_dscp, without_ecn,
-         without_df, without_all, congestion, ecn_combined, ecn_combined_6, ecn_ignored,
-         dscp_copied, wrong_checksum]
+         without_df, without_all, other_hop_limit, congestion, ecn_combined, ecn_combined_6,
+         ecn_ignored, dscp_copied, wrong_checksum]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())
