@@ -34,7 +34,9 @@ mod sparse;
 mod spi;
 mod state_object;
 mod table;
+mod together;
 mod tx;
+mod waiting;
 
 pub use config::IpsecConfig;
 pub use drop::TxDrop;
@@ -48,13 +50,13 @@ use crate::misbehave::Misbehaviour;
 use capability::Agreed;
 pub use counters::Stats;
 use counters::{Counters, Tally};
-use crypto::waiting::Waiting;
 use espnic_wire::hdr::NetHdr48;
 use faults::Faults;
 use room::Room;
 use session::Session;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use table::Tables;
+use waiting::Waiting;
 
 /// Inline IPsec of one NIC.
 pub struct Ipsec {

@@ -358,6 +358,11 @@ impl Template {
         Some(())
     }
 
+    /// Whether [`Self::finish`] has anything to do.
+    pub fn has_checksum(&self, plan: &Plan) -> bool {
+        self.udp.is_some() && plan.v6
+    }
+
     /// To be called when the packet in `buffer` is sealed: over IPv6 the UDP header needs a checksum, which
     /// over IPv4 is zero (RFC 3948 section 2.1).
     ///
@@ -368,7 +373,7 @@ impl Template {
         if buffer.len() != plan.len {
             return Err(Error::Buffer);
         }
-        if self.udp.is_none() || !plan.v6 {
+        if !self.has_checksum(plan) {
             return Ok(());
         }
         let addresses = buffer.get(8..IPV6_HLEN).ok_or(Error::Buffer)?;

@@ -261,6 +261,22 @@ pub fn open<'a, T: Transform + ?Sized>(
 ) -> Result<Opened<'a>, Error> {
     text(esp, &params.layout)?;
     transform.open(params.esn.then_some(esn_hi), esp)?;
+    end_open(transform, params, esn_hi, esp)
+}
+
+/// The part of [`open`] behind [`Transform::open`], for a packet whose length [`check_length`] has found right:
+/// what is in it.
+///
+/// # Errors
+///
+/// Those of [`open`].
+#[inline(always)]
+pub fn end_open<'a, T: Transform + ?Sized>(
+    transform: &T,
+    params: &Params,
+    esn_hi: u32,
+    esp: &'a mut [u8],
+) -> Result<Opened<'a>, Error> {
     if let Err(error) = opened(&params.layout, esp) {
         if let Err(error) = hide(transform, params, esn_hi, esp) {
             // It cannot happen, as the packet was opened; a text must not be seen even so.

@@ -5,6 +5,4 @@
 
 pub(super) mod rx;
 pub(super) mod sa;
-pub(super) mod together;
 pub(super) mod tx;
-pub(super) mod waiting;

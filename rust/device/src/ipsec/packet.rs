@@ -5,6 +5,7 @@
 
 pub(super) mod check;
 mod ident;
+pub(super) mod joint;
 mod news;
 pub(super) mod rx;
 pub(super) mod sa;

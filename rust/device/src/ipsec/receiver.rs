@@ -3,15 +3,16 @@
 //! Inbound packets: from the wire to the driver.
 
 use super::counters::{Counters, Tally};
-use super::crypto::rx::Begun;
-use super::crypto::together::Together;
+use super::crypto::{self, rx::Begun};
 use super::events::Events;
 use super::faults::Faults;
+use super::packet::joint;
+use super::packet::rx::{Found, Told};
 use super::packet::sa::Packet;
 use super::rx::Inbound;
 use super::sa::{Mode, Sa};
 use super::table::Tables;
-use super::{crypto, packet};
+use super::together::Together;
 use espnic_esp::aead::TAG_LEN;
 use espnic_esp::packet::{self as esp, Esp};
 
@@ -24,21 +25,25 @@ pub(super) struct Receiver<'a, 'b> {
     pub(super) events: &'b Events,
     /// The time of [`super::room::Room`].
     pub(super) now: u64,
+    /// Packets of SAs of the standard that wait for others.
+    pub(super) waiting: Together<joint::Begun<'a>>,
 }
 
 impl<'a> Receiver<'a, '_> {
-    /// Finds a packet and its SA. One of a crypto-only SA is decrypted, and what is left to do is written to
-    /// `begun`; all others are done. `computed` must be kept for [`Begun::end`].
+    /// Finds a packet, which has this index in the chunk, and its SA. One of a crypto-only SA is decrypted, and
+    /// what is left to do is written to `begun`; all others are done, or wait. `computed` must be kept for
+    /// [`Begun::end`].
     #[inline(always)]
     pub(super) fn begin(
         &mut self,
+        index: usize,
         inbound: &mut Inbound,
         begun: &mut Option<Begun<'a>>,
         computed: &mut [u8; TAG_LEN],
     ) {
         match esp::find(&inbound.frame, inbound.frame.layers()) {
-            Some(esp) => self.begin_with(&esp, inbound, begun, computed),
-            None if inbound.by_rule => self.in_udp6(inbound),
+            Some(esp) => self.begin_with(&esp, index, inbound, begun, computed),
+            None if inbound.by_rule => self.in_udp6(index, inbound),
             None => (),
         }
     }
@@ -47,6 +52,7 @@ impl<'a> Receiver<'a, '_> {
     fn begin_with(
         &mut self,
         esp: &Esp,
+        index: usize,
         inbound: &mut Inbound,
         begun: &mut Option<Begun<'a>>,
         computed: &mut [u8; TAG_LEN],
@@ -84,14 +90,32 @@ impl<'a> Receiver<'a, '_> {
                     udp,
                     v6,
                 };
-                self.packet(sa, mode, &esp, inbound);
+                self.packet(sa, mode, &esp, index, inbound);
             }
         }
     }
 
-    /// Ends with the packets of `chunk` that wait.
-    pub(super) fn finish(&mut self, together: &mut Together<'_>, chunk: &mut [Inbound]) {
-        together.finish(self.counters, self.tally, chunk, self.now);
+    /// Ends with the packets of `chunk` that wait in `together`.
+    pub(super) fn finish(&mut self, together: &mut Together<Begun<'_>>, chunk: &mut [Inbound]) {
+        let (counters, tally, now) = (self.counters, &mut *self.tally, self.now);
+        together.finish(chunk, |begun, inbound, result| match result {
+            Ok(()) => begun.end(counters, tally, inbound, &[0; TAG_LEN], now),
+            Err(error) => begun.refuse(counters, inbound, error.into()),
+        });
+    }
+
+    /// Ends with the packets of `chunk` that wait in `waiting`.
+    #[cold]
+    pub(super) fn finish_waiting(&mut self, chunk: &mut [Inbound]) {
+        let mut told = Told {
+            counters: self.counters,
+            tally: self.tally,
+            events: self.events,
+            now: self.now,
+        };
+        self.waiting.finish(chunk, |begun, inbound, result| {
+            begun.end(&mut told, inbound, result);
+        });
     }
 
     /// A packet whose outer IPv4 header is not what was sent. The ICV does not cover it, and whoever takes ESP
@@ -108,31 +132,40 @@ impl<'a> Receiver<'a, '_> {
     /// ESP in UDP in IPv6, which only SAs of the standard have, and which only a rule of the flow filter sends
     /// to IPsec.
     #[cold]
-    fn in_udp6(&mut self, inbound: &mut Inbound) {
+    fn in_udp6(&mut self, index: usize, inbound: &mut Inbound) {
         let Some(esp) = esp::find_in_udp6(&inbound.frame, inbound.frame.layers()) else {
             return;
         };
         let sa = self.tables.inbound(&esp, &inbound.frame, true);
         if let Some((sa, Mode::Packet(mode))) = sa.map(|sa| (sa, &sa.mode)) {
-            self.packet(sa, mode, &esp, inbound);
+            self.packet(sa, mode, &esp, index, inbound);
         }
     }
 
     /// A packet of an SA of the standard.
     #[inline(never)]
-    fn packet(&mut self, sa: &Sa, mode: &Packet, esp: &Esp, inbound: &mut Inbound) {
-        let Inbound { hdr, frame, .. } = inbound;
-        packet::rx::process(
-            self.counters,
-            self.tally,
-            self.faults,
-            self.events,
-            sa,
-            mode,
-            esp,
-            frame,
-            hdr,
-            self.now,
-        );
+    fn packet(
+        &mut self,
+        sa: &'a Sa,
+        mode: &'a Packet,
+        esp: &Esp,
+        index: usize,
+        inbound: &mut Inbound,
+    ) {
+        let Some(found) = Found::new(sa, mode, *esp) else {
+            return;
+        };
+        let unsupported = self.faults.is_unsupported();
+        if sa.cipher.opens_joint() {
+            let begun = joint::Begun::new(found, unsupported);
+            return self.waiting.add(index, &begun);
+        }
+        let mut told = Told {
+            counters: self.counters,
+            tally: self.tally,
+            events: self.events,
+            now: self.now,
+        };
+        found.process(&mut told, inbound, unsupported);
     }
 }

@@ -4,8 +4,6 @@
 
 use super::counters::{Counters, Tally};
 use super::crypto::rx::Begun;
-use super::crypto::together::Together;
-use super::crypto::waiting::Waiting;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::faults::Faults;
@@ -15,6 +13,8 @@ use super::rx::Inbound;
 use super::sa::Sa;
 use super::sent::Sent;
 use super::table::{Slots, Tables};
+use super::together::Together;
+use super::waiting::Waiting;
 use super::{record, tx};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -163,6 +163,7 @@ impl Session<'_> {
             faults: self.faults,
             events: self.events,
             now,
+            waiting: Together::EMPTY,
         };
         let mut together = Together::EMPTY;
         let mut computed = [[0; TAG_LEN]; TOGETHER];
@@ -177,9 +178,15 @@ impl Session<'_> {
             if together.room() < TOGETHER {
                 receiver.finish(&mut together, chunk);
             }
+            if receiver.waiting.room() < TOGETHER {
+                receiver.finish_waiting(chunk);
+            }
         }
         if !together.is_empty() {
             receiver.finish(&mut together, chunk);
+        }
+        if !receiver.waiting.is_empty() {
+            receiver.finish_waiting(chunk);
         }
         if touch {
             for inbound in chunk {
@@ -203,7 +210,7 @@ fn begin<'a, 'b>(
 {
     for ((index, inbound), (begun, computed)) in (first..).zip(group).zip(begun) {
         window.prefetch(&receiver.tables.inb, index);
-        receiver.begin(inbound, begun, computed);
+        receiver.begin(index, inbound, begun, computed);
     }
 }
 
@@ -214,7 +221,7 @@ fn end<'a, 'b>(
     first: usize,
     group: &mut [Inbound],
     begun: impl Iterator<Item = (&'b Option<Begun<'a>>, &'b [u8; TAG_LEN])>,
-    together: &mut Together<'a>,
+    together: &mut Together<Begun<'a>>,
 ) where
     'a: 'b,
 {

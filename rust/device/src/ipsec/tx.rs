@@ -3,13 +3,12 @@
 //! Outbound packets: from the driver to the wire.
 
 use super::counters::Counters;
-use super::crypto::tx::Outgoing;
-use super::crypto::waiting::Waiting;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::sa::{Mode, Sa};
 use super::sent::Sent;
 use super::table::Tables;
+use super::waiting::{Outgoing, Waiting};
 use super::{crypto, packet};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -41,20 +40,20 @@ pub(super) fn protect(
     // Without the flag that part of the header is not there.
     let extended = hdr.has(hdr::F_X_SEC);
     let is_crypto_only = extended && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
+    let mut outgoing = Outgoing {
+        slots: &tables.outb,
+        longest,
+        out,
+        waiting,
+    };
     // Not by the mode, which is not in the first line of the SA.
     if sa.crypto_only && is_crypto_only {
         check_generation(sa, hdr.sec.generation.get())?;
-        let mut outgoing = Outgoing {
-            slots: &tables.outb,
-            longest,
-            out,
-            waiting,
-        };
         return crypto::tx::protect(sa, hdr, frame, &mut outgoing);
     }
     match &sa.mode {
         Mode::Packet(mode) if mode.x_ipsec == extended => {
-            packet::tx::protect(sa, mode, counters, events, hdr, frame, longest, out)
+            packet::tx::protect(sa, mode, counters, events, hdr, frame, &mut outgoing)
         }
         _ => Err(TxDrop::Unsupported),
     }

@@ -7,6 +7,7 @@ use super::super::drop::RxDrop;
 use super::super::faults::Faults;
 use super::super::rx::{mark, Inbound};
 use super::super::sa::{Mode, Sa};
+use super::super::together;
 use super::sa::Numbers;
 use crate::crypto::joint::Job;
 use crate::frame::Frame;
@@ -135,20 +136,14 @@ impl Begun<'_> {
         }
     }
 
-    /// What has to be done with others to the packet in `frame`.
-    pub(super) fn job<'a>(&'a self, frame: &'a mut Frame) -> Option<Job<'a>> {
-        let rest = frame.behind_headers(self.offset as usize)?;
-        Some(Job {
-            cipher: self.sa.cipher.joint()?,
-            esn_hi: self.sa.params.esn.then_some(self.esn_hi),
-            esp: rest.get_mut(..self.end.checked_sub(self.offset)? as usize)?,
-            result: Ok(()),
-        })
-    }
-
     /// Refuses a packet that could not be opened. It is as it came.
     #[cold]
-    pub(super) fn refuse(&self, counters: &Counters, inbound: &mut Inbound, error: Error) {
+    pub(in super::super) fn refuse(
+        &self,
+        counters: &Counters,
+        inbound: &mut Inbound,
+        error: Error,
+    ) {
         refuse(counters, self.sa, self.offset, self.esn_hi, error, inbound);
     }
 
@@ -186,6 +181,18 @@ impl Begun<'_> {
             }
         };
         refuse(counters, sa, self.offset, esn_hi, error, inbound);
+    }
+}
+
+impl together::Begun for Begun<'_> {
+    fn job<'a>(&'a self, frame: &'a mut Frame) -> Option<Job<'a>> {
+        let rest = frame.behind_headers(self.offset as usize)?;
+        Some(Job {
+            cipher: self.sa.cipher.joint()?,
+            esn_hi: self.sa.params.esn.then_some(self.esn_hi),
+            esp: rest.get_mut(..self.end.checked_sub(self.offset)? as usize)?,
+            result: Ok(()),
+        })
     }
 }
 

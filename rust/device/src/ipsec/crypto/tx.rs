@@ -5,25 +5,13 @@
 use super::super::drop::TxDrop;
 use super::super::sa::Sa;
 use super::super::sent::Sent;
-use super::super::table::Slots;
-use super::waiting::Waiting;
+use super::super::waiting::Outgoing;
 use crate::frame::Frame;
-use crate::frames::Frames;
 use espnic_esp::engine;
 use espnic_esp::packet::{self, Esp, ESP_HLEN};
 use espnic_esp::segment::{EspRequest, Request, Segments};
 use espnic_esp::{checksum, seq};
 use espnic_wire::hdr::{self, NetHdr48};
-
-/// Where packets go.
-pub(in super::super) struct Outgoing<'a> {
-    /// All SAs.
-    pub(in super::super) slots: &'a Slots,
-    /// The most bytes of a frame on the wire.
-    pub(in super::super) longest: usize,
-    pub(in super::super) out: &'a mut Frames,
-    pub(in super::super) waiting: &'a mut Waiting,
-}
 
 /// See [`super::super::tx::protect`], of an SA whose generation is right.
 #[inline(always)]
@@ -71,20 +59,6 @@ fn single(
         outgoing.out.push(std::mem::take(frame));
     }
     Ok(Sent { frames: 1, bytes })
-}
-
-impl Outgoing<'_> {
-    /// Lets a packet wait that has its IV.
-    #[inline(never)]
-    fn wait(&mut self, sa: &Sa, offset: usize, esn_hi: u32, frame: Frame) {
-        self.waiting
-            .add(sa.id, offset, esn_hi, frame, self.slots, self.out);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.out.truncate(len);
-        self.waiting.truncate(len);
-    }
 }
 
 /// Segments a frame and encrypts the segments.

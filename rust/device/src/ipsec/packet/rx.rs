@@ -8,8 +8,7 @@
 use super::super::counters::{Counters, Tally};
 use super::super::drop::RxDrop;
 use super::super::events::Events;
-use super::super::faults::Faults;
-use super::super::rx::mark;
+use super::super::rx::{mark, Inbound};
 use super::super::sa::Sa;
 use super::news::{News, Peer};
 use super::sa::{Packet, Receiver, Way};
@@ -39,8 +38,16 @@ enum Checksum {
     Right,
 }
 
+/// What is known of the content of an authentic packet.
+#[derive(Clone, Copy)]
+pub(super) struct Content {
+    /// Its length.
+    bytes: u32,
+    checksum: Checksum,
+}
+
 /// An authentic packet that has become a plain one.
-struct Opened {
+pub(super) struct Opened {
     /// 64-bit sequence number.
     number: u64,
     checksum: Checksum,
@@ -48,51 +55,209 @@ struct Opened {
     soft: bool,
 }
 
-/// See [`super::super::Ipsec::receive`], of a packet with its SA. `now` is the time of
-/// [`super::super::room::Room`].
-#[inline(never)]
-#[allow(clippy::too_many_arguments)]
-pub(in super::super) fn process(
-    counters: &Counters,
-    tally: &mut Tally,
-    faults: &Faults,
-    events: &Events,
-    sa: &Sa,
-    mode: &Packet,
-    esp: &Esp,
-    frame: &mut Frame,
-    hdr: &mut NetHdr48,
-    now: u64,
-) {
-    let Way::In(receiver) = &mode.way else {
-        return;
-    };
-    let len = frame.len();
-    let extension = if mode.x_ipsec { hdr::F_X_SEC } else { 0 };
-    let result = match faults.is_unsupported() {
-        true => Err(Error::Unsupported.into()),
-        false => open(sa, receiver, esp, frame, |news| {
-            mode.report(sa.id, news, events)
-        }),
-    };
-    match result {
-        Ok(opened) => {
-            sa.last.set(now);
-            tally.received(opened.checksum == Checksum::Right, len);
-            mark(hdr, sa, hdr::SEC_OK, extension);
-            opened.describe(hdr);
-        }
-        Err(drop) => {
-            counters.refused(drop);
-            receiver.refuse(drop);
-            if mode.delivers(drop) {
-                mark(hdr, sa, drop.status(), extension);
-                // At most 62.
-                hdr.sec.esp_offset = (esp.offset as u16).into();
-            } else {
-                counters.rx_dropped.inc();
-                frame.truncate(0);
+/// Who is told of packets.
+pub(in super::super) struct Told<'a> {
+    pub(in super::super) counters: &'a Counters,
+    pub(in super::super) tally: &'a mut Tally,
+    pub(in super::super) events: &'a Events,
+    /// The time of [`super::super::room::Room`].
+    pub(in super::super) now: u64,
+}
+
+/// A packet that was found, with its SA.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Found<'a> {
+    pub(super) sa: &'a Sa,
+    mode: &'a Packet,
+    pub(super) receiver: &'a Receiver,
+    pub(super) esp: Esp,
+}
+
+impl<'a> Found<'a> {
+    /// `None` if `mode`, which is that of `sa`, is not inbound.
+    pub(in super::super) fn new(sa: &'a Sa, mode: &'a Packet, esp: Esp) -> Option<Self> {
+        let Way::In(receiver) = &mode.way else {
+            return None;
+        };
+        Some(Self {
+            sa,
+            mode,
+            receiver,
+            esp,
+        })
+    }
+
+    /// See [`super::super::Ipsec::receive`]. `unsupported`: on purpose the NIC cannot.
+    #[inline(never)]
+    pub(in super::super) fn process(
+        &self,
+        told: &mut Told<'_>,
+        inbound: &mut Inbound,
+        unsupported: bool,
+    ) {
+        let len = inbound.frame.len();
+        let result = match unsupported {
+            true => Err(Error::Unsupported.into()),
+            false => self.open(told.events, &mut inbound.frame),
+        };
+        self.conclude(told, inbound, len, result);
+    }
+
+    /// Tells what has become of a packet, whose frame had `len` bytes.
+    pub(super) fn conclude(
+        &self,
+        told: &mut Told<'_>,
+        inbound: &mut Inbound,
+        len: usize,
+        result: Result<Opened, RxDrop>,
+    ) {
+        let (sa, mode, hdr) = (self.sa, self.mode, &mut inbound.hdr);
+        let extension = if mode.x_ipsec { hdr::F_X_SEC } else { 0 };
+        match result {
+            Ok(opened) => {
+                sa.last.set(told.now);
+                told.tally.received(opened.checksum == Checksum::Right, len);
+                mark(hdr, sa, hdr::SEC_OK, extension);
+                opened.describe(hdr);
             }
+            Err(drop) => {
+                told.counters.refused(drop);
+                self.receiver.refuse(drop);
+                if mode.delivers(drop) {
+                    mark(hdr, sa, drop.status(), extension);
+                    // At most 62.
+                    hdr.sec.esp_offset = (self.esp.offset as u16).into();
+                } else {
+                    told.counters.rx_dropped.inc();
+                    inbound.frame.truncate(0);
+                }
+            }
+        }
+    }
+
+    fn open(&self, events: &Events, frame: &mut Frame) -> Result<Opened, RxDrop> {
+        let number = match self.receiver.expect(self.esp.seq) {
+            Err(RxDrop::Limit) => {
+                // MODIFY may have set a limit that was reached already: nobody has been told.
+                self.report(&self.receiver.recount(), events);
+                return Err(RxDrop::Limit);
+            }
+            expected => expected?,
+        };
+        let (cipher, params) = (&self.sa.cipher, &self.sa.params);
+        let looked = self.change(frame, |head, packet| {
+            let opened = engine::open(cipher, params, seq::hi(number), packet)?;
+            Ok(self.look(head, &opened))
+        });
+        self.take(events, number, looked, frame)
+    }
+
+    /// Changes the packet in a frame: `action` gets what is in front of it, and the packet.
+    pub(super) fn change<R>(
+        &self,
+        frame: &mut Frame,
+        action: impl FnOnce(&[u8], &mut [u8]) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let Esp { offset, end, .. } = self.esp;
+        let changed = frame.change(offset, |head, rest| {
+            action(head, rest.get_mut(..end - offset).ok_or(Error::Length)?)
+        });
+        changed.unwrap_or(Err(Error::Length))
+    }
+
+    /// Looks at the content of a packet.
+    pub(super) fn look(&self, head: &[u8], opened: &engine::Opened<'_>) -> Content {
+        let (sa, esp) = (self.sa, &self.esp);
+        let is_right =
+            inner::checksum_is_right(opened, sa.tunnel, || packet::address_sum(head, esp.v6));
+        let natted = !sa.tunnel
+            && esp.udp.is_some()
+            && matches!(opened.next_header, IPPROTO_TCP | IPPROTO_UDP);
+        let checksum = match (is_right, natted) {
+            (true, _) => Checksum::Right,
+            (false, true) => Checksum::Needless,
+            (false, false) => Checksum::Unknown,
+        };
+        Content {
+            // At most an IP packet.
+            bytes: opened.payload.len() as u32,
+            checksum,
+        }
+    }
+
+    /// Takes a packet with this number that was opened or refused by the engine, and makes a plain one of it.
+    pub(super) fn take(
+        &self,
+        events: &Events,
+        number: u64,
+        looked: Result<Content, Error>,
+        frame: &mut Frame,
+    ) -> Result<Opened, RxDrop> {
+        let receiver = self.receiver;
+        if looked.is_err_and(|error| error == Error::Format) {
+            // Its ICV is right, so it is in the window from now on (RFC 4303, section 3.4.3).
+            self.report(&receiver.accept(number, 0, None)?.news, events);
+        }
+        let Content { bytes, checksum } = looked?;
+        let peer = match receiver.watches_peer {
+            true => Peer::of_packet(&self.esp, frame),
+            false => None,
+        };
+        let accepted = receiver.accept(number, bytes, peer);
+        if let Ok(accepted) = &accepted {
+            self.report(&accepted.news, events);
+        }
+        let taken = accepted.and_then(|accepted| self.strip(frame).map(|()| accepted.soft));
+        if taken.is_err() {
+            self.close(number, frame);
+        }
+        taken.map(|soft| Opened {
+            number,
+            checksum,
+            soft,
+        })
+    }
+
+    fn report(&self, news: &News, events: &Events) {
+        self.mode.report(self.sa.id, news, events);
+    }
+
+    /// Makes a plain frame of one whose packet is decrypted: Ethernet addresses, the EtherType of what comes
+    /// out, and that.
+    fn strip(&self, frame: &mut Frame) -> Result<(), RxDrop> {
+        let mut bytes = Vec::from(std::mem::take(frame));
+        let result = match bytes.get_mut(ETH_HLEN..self.esp.end) {
+            Some(packet) => {
+                let offset = self.esp.offset - ETH_HLEN;
+                self.receiver.rules.strip(packet, offset)
+            }
+            None => Err(decap::Error::Headers),
+        };
+        if let Ok(packet) = &result {
+            // What was in front of the packet has room for the Ethernet header.
+            let start = packet.range.start;
+            bytes.truncate(ETH_HLEN + packet.range.end);
+            bytes.copy_within(..ADDRESSES, start);
+            let kind = match packet.v6 {
+                true => ETHERTYPE_IPV6,
+                false => ETHERTYPE_IPV4,
+            };
+            put_be16(&mut bytes, start + ADDRESSES, kind);
+            bytes.drain(..start);
+        }
+        *frame = bytes.into();
+        Ok(result.map(drop)?)
+    }
+
+    /// Makes the packet again what came from the wire: under its IV there is only one ciphertext.
+    pub(super) fn close(&self, number: u64, frame: &mut Frame) {
+        let esn_hi = self.sa.params.esn.then_some(seq::hi(number));
+        let closed = self.change(frame, |_, packet| {
+            Ok(self.sa.cipher.seal(esn_hi, packet)?)
+        });
+        if closed.is_err() {
+            // It cannot happen, as the packet was opened; a text must not be seen even so.
+            frame.truncate(0);
         }
     }
 }
@@ -115,101 +280,5 @@ impl Packet {
     /// Whether the driver gets a packet that fails like this. Dummy packets are for nobody.
     fn delivers(&self, drop: RxDrop) -> bool {
         self.delivers_errors && drop != RxDrop::Content(decap::Error::Dummy)
-    }
-}
-
-/// `report` gets what is to be reported when the packet is authentic.
-fn open(
-    sa: &Sa,
-    receiver: &Receiver,
-    esp: &Esp,
-    frame: &mut Frame,
-    report: impl Fn(&News),
-) -> Result<Opened, RxDrop> {
-    let number = match receiver.expect(esp.seq) {
-        Err(RxDrop::Limit) => {
-            // MODIFY may have set a limit that was reached already: nobody has been told.
-            report(&receiver.recount());
-            return Err(RxDrop::Limit);
-        }
-        expected => expected?,
-    };
-    let peer = match receiver.watches_peer {
-        true => Peer::of_packet(esp, frame),
-        false => None,
-    };
-    let decrypt = |head: &[u8], rest: &mut [u8]| {
-        let packet = rest.get_mut(..esp.end - esp.offset).ok_or(Error::Length)?;
-        let opened = engine::open(&sa.cipher, &sa.params, seq::hi(number), packet)?;
-        let is_right =
-            inner::checksum_is_right(&opened, sa.tunnel, || packet::address_sum(head, esp.v6));
-        let natted = !sa.tunnel
-            && esp.udp.is_some()
-            && matches!(opened.next_header, IPPROTO_TCP | IPPROTO_UDP);
-        let checksum = match (is_right, natted) {
-            (true, _) => Checksum::Right,
-            (false, true) => Checksum::Needless,
-            (false, false) => Checksum::Unknown,
-        };
-        // At most an IP packet.
-        Ok((opened.payload.len() as u32, checksum))
-    };
-    let opened: Result<_, Error> = frame
-        .change(esp.offset, decrypt)
-        .unwrap_or(Err(Error::Length));
-    if opened == Err(Error::Format) {
-        // Its ICV is right, so it is in the window from now on (RFC 4303, section 3.4.3).
-        report(&receiver.accept(number, 0, None)?.news);
-    }
-    let (bytes, checksum) = opened?;
-    let accepted = receiver.accept(number, bytes, peer);
-    if let Ok(accepted) = &accepted {
-        report(&accepted.news);
-    }
-    let taken = accepted.and_then(|accepted| strip(receiver, esp, frame).map(|()| accepted.soft));
-    if taken.is_err() {
-        close(sa, esp, number, frame);
-    }
-    taken.map(|soft| Opened {
-        number,
-        checksum,
-        soft,
-    })
-}
-
-/// Makes a plain frame of one whose packet is decrypted: Ethernet addresses, the EtherType of what comes
-/// out, and that.
-fn strip(receiver: &Receiver, esp: &Esp, frame: &mut Frame) -> Result<(), RxDrop> {
-    let mut bytes = Vec::from(std::mem::take(frame));
-    let result = match bytes.get_mut(ETH_HLEN..esp.end) {
-        Some(packet) => receiver.rules.strip(packet, esp.offset - ETH_HLEN),
-        None => Err(decap::Error::Headers),
-    };
-    if let Ok(packet) = &result {
-        // What was in front of the packet has room for the Ethernet header.
-        let start = packet.range.start;
-        bytes.truncate(ETH_HLEN + packet.range.end);
-        bytes.copy_within(..ADDRESSES, start);
-        let kind = match packet.v6 {
-            true => ETHERTYPE_IPV6,
-            false => ETHERTYPE_IPV4,
-        };
-        put_be16(&mut bytes, start + ADDRESSES, kind);
-        bytes.drain(..start);
-    }
-    *frame = bytes.into();
-    Ok(result.map(drop)?)
-}
-
-/// Makes the packet again what came from the wire: under its IV there is only one ciphertext.
-fn close(sa: &Sa, esp: &Esp, number: u64, frame: &mut Frame) {
-    let esn_hi = sa.params.esn.then_some(seq::hi(number));
-    let encrypt = |_: &[u8], rest: &mut [u8]| {
-        let packet = rest.get_mut(..esp.end - esp.offset)?;
-        sa.cipher.seal(esn_hi, packet).ok()
-    };
-    if frame.change(esp.offset, encrypt).flatten().is_none() {
-        // It cannot happen, as the packet was opened; a text must not be seen even so.
-        frame.truncate(0);
     }
 }

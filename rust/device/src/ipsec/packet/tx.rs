@@ -11,6 +11,7 @@ use super::super::events::Events;
 use super::super::sa::Sa;
 use super::super::sent::Sent;
 use super::super::tx::check_generation;
+use super::super::waiting::Outgoing;
 use super::sa::{Numbers, Packet, Sender, Way};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -37,27 +38,26 @@ pub(in super::super) fn protect(
     events: &Events,
     hdr: &NetHdr48,
     frame: &mut Frame,
-    longest: usize,
-    out: &mut Frames,
+    outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
     let Way::Out(sender) = &mode.way else {
         return Err(TxDrop::NoSa);
     };
     check_mark(sa, mode, hdr)?;
-    let before = out.len();
+    let before = outgoing.out.len();
     let way = Transmission {
         sa,
         mode,
         sender,
         counters,
         events,
-        longest,
+        longest: outgoing.longest,
     };
     let sent = match hdr.net.gso_type {
-        hdr::GSO_NONE => way.single(hdr, frame, out),
-        _ => way.segmented(hdr, frame, out),
+        hdr::GSO_NONE => way.single(hdr, frame, outgoing),
+        _ => way.segmented(hdr, frame, outgoing),
     };
-    sent.inspect_err(|_| out.truncate(before))
+    sent.inspect_err(|_| outgoing.truncate(before))
 }
 
 /// Whether the header names this kind of SA, and this generation; without the extension it cannot.
@@ -83,7 +83,12 @@ struct Transmission<'a> {
 }
 
 impl Transmission<'_> {
-    fn single(&self, hdr: &NetHdr48, frame: &mut Frame, out: &mut Frames) -> Result<Sent, TxDrop> {
+    fn single(
+        &self,
+        hdr: &NetHdr48,
+        frame: &mut Frame,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<Sent, TxDrop> {
         let ip = frame.layers().packet(frame.len());
         let ip = ip.filter(is_untagged).ok_or(TxDrop::Format)?;
         if hdr.has(hdr::F_NEEDS_CSUM) {
@@ -93,26 +98,30 @@ impl Transmission<'_> {
         let plan = self.plan(clear)?;
         let batch = Batch::one(payload_len(&plan, self.sa));
         let numbers = self.number(&batch, plan.needs_id)?;
-        let mut buffer = out.buffer(ETH_HLEN + plan.len);
+        let mut buffer = outgoing.out.buffer(ETH_HLEN + plan.len);
         let room = buffer
             .get_mut(plan.room..)
             .and_then(|room| room.get_mut(..clear.len()));
         room.ok_or(TxDrop::Format)?.copy_from_slice(clear);
-        self.finish(&plan, &numbers.nth(0), clear, &mut buffer)?;
         let bytes = buffer.len() as u32;
-        out.push(buffer);
-        out.recycle(std::mem::take(frame));
+        self.finish(&plan, &numbers.nth(0), clear, buffer, outgoing)?;
+        outgoing.out.recycle(std::mem::take(frame));
         Ok(Sent { frames: 1, bytes })
     }
 
-    fn segmented(&self, hdr: &NetHdr48, frame: &Frame, out: &mut Frames) -> Result<Sent, TxDrop> {
+    fn segmented(
+        &self,
+        hdr: &NetHdr48,
+        frame: &Frame,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<Sent, TxDrop> {
         let segments = cut(hdr, frame)?;
         let count = u32::try_from(segments.count()).map_err(|_| TxDrop::Format)?;
         let end = segments.count().saturating_sub(1);
         // All others are like the first.
         let [first, last] = [
-            self.plan_segment(&segments, 0, out)?,
-            self.plan_segment(&segments, end, out)?,
+            self.plan_segment(&segments, 0, outgoing.out)?,
+            self.plan_segment(&segments, end, outgoing.out)?,
         ];
         let batch = Batch {
             packets: count,
@@ -129,15 +138,14 @@ impl Transmission<'_> {
             let index = index as usize;
             let plan = if index == end { &last } else { &first };
             let len = segments.len(index);
-            let mut buffer = out.buffer(ETH_HLEN + plan.len);
+            let mut buffer = outgoing.out.buffer(ETH_HLEN + plan.len);
             let room = buffer
                 .get_mut(plan.room..)
                 .and_then(|room| room.get_mut(..len));
             segments.write(index, room.ok_or(TxDrop::Format)?)?;
-            self.finish(plan, &number, frame, &mut buffer)?;
-            sent.frames += 1;
             sent.bytes += buffer.len() as u32;
-            out.push(buffer);
+            self.finish(plan, &number, frame, buffer, outgoing)?;
+            sent.frames += 1;
         }
         Ok(sent)
     }
@@ -183,16 +191,17 @@ impl Transmission<'_> {
         plan
     }
 
-    /// Writes everything around the packet in `buffer`, and encrypts it. `clear` starts with the Ethernet
-    /// header.
+    /// Writes everything around the packet in `buffer`, and sends it encrypted, or lets it wait for that.
+    /// `clear` starts with the Ethernet header.
     fn finish(
         &self,
         plan: &Plan,
         number: &Number,
         clear: &[u8],
-        buffer: &mut [u8],
+        mut buffer: Vec<u8>,
+        outgoing: &mut Outgoing<'_>,
     ) -> Result<(), TxDrop> {
-        let template = &self.sender.template;
+        let (sa, template) = (self.sa, &self.sender.template);
         let (link, packet) = buffer
             .split_at_mut_checked(ETH_HLEN)
             .ok_or(TxDrop::Format)?;
@@ -206,15 +215,16 @@ impl Transmission<'_> {
         }
         put_be16(link, ADDRESSES, kind);
         let esp = packet.get_mut(plan.esp..).ok_or(TxDrop::Format)?;
-        let esn_hi = seq::hi(number.seq);
-        engine::seal(
-            &self.sa.cipher,
-            &self.sa.params,
-            esn_hi,
-            plan.trailer_len,
-            esp,
-        )?;
+        let (esn_hi, trailer_len) = (seq::hi(number.seq), plan.trailer_len);
+        // A checksum of ciphertext has to be made when that is there.
+        if sa.cipher.joint().is_some() && !template.has_checksum(plan) {
+            engine::begin_seal(&sa.cipher, &sa.params, esn_hi, trailer_len, esp)?;
+            outgoing.wait(sa, ETH_HLEN + plan.esp, esn_hi, buffer.into());
+            return Ok(());
+        }
+        engine::seal(&sa.cipher, &sa.params, esn_hi, trailer_len, esp)?;
         template.finish(plan, packet)?;
+        outgoing.out.push(buffer);
         Ok(())
     }
 }

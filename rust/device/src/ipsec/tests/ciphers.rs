@@ -47,7 +47,7 @@ impl Algorithms {
         all
     }
 
-    fn is_cbc(&self) -> bool {
+    pub(super) fn is_cbc(&self) -> bool {
         self.cipher != 0
     }
 

@@ -11,6 +11,7 @@ mod refused;
 mod replay;
 mod segments;
 mod state;
+mod together;
 mod wire;
 
 use super::*;

@@ -5,11 +5,37 @@
 //! A packet that waits is in the clear, so it is kept here. Among the frames for the wire there is an empty
 //! one in its place.
 
-use super::super::sent::Sent;
-use super::super::table::Slots;
+use super::sa::Sa;
+use super::sent::Sent;
+use super::table::Slots;
 use crate::crypto::joint::{self, Job, Jobs, MOST};
 use crate::frame::Frame;
 use crate::frames::Frames;
+
+/// Where packets go.
+pub(super) struct Outgoing<'a> {
+    /// All SAs.
+    pub(super) slots: &'a Slots,
+    /// The most bytes of a frame on the wire.
+    pub(super) longest: usize,
+    pub(super) out: &'a mut Frames,
+    pub(super) waiting: &'a mut Waiting,
+}
+
+impl Outgoing<'_> {
+    /// Lets a packet wait that has its IV, and whose ESP header is at `offset`, behind all others.
+    #[inline(never)]
+    pub(super) fn wait(&mut self, sa: &Sa, offset: usize, esn_hi: u32, frame: Frame) {
+        self.waiting
+            .add(sa.id, offset, esn_hi, frame, self.slots, self.out);
+    }
+
+    /// Leaves the first `len` frames for the wire.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+        self.waiting.truncate(len);
+    }
+}
 
 /// A packet whose IV is written.
 struct Packet {
@@ -25,7 +51,7 @@ struct Packet {
 
 /// Packets that wait, in the order of their places.
 #[derive(Default)]
-pub(in super::super) struct Waiting {
+pub(super) struct Waiting {
     packets: [Option<Packet>; MOST],
     count: usize,
     /// Those that could not be encrypted.
@@ -34,7 +60,7 @@ pub(in super::super) struct Waiting {
 
 impl Waiting {
     /// Takes a packet of the SA `sa`, which has its IV. `slots` have all SAs.
-    pub(super) fn add(
+    fn add(
         &mut self,
         sa: u32,
         offset: usize,
@@ -60,7 +86,7 @@ impl Waiting {
     }
 
     /// Drops the packets whose places are not among the first `len`.
-    pub(super) fn truncate(&mut self, len: usize) {
+    fn truncate(&mut self, len: usize) {
         for packet in &mut self.packets {
             if packet.as_ref().is_some_and(|packet| packet.place >= len) {
                 *packet = None;
@@ -72,7 +98,7 @@ impl Waiting {
     /// Encrypts all packets, and puts them in their places. Returns those that could not be encrypted, now and
     /// before; they are gone.
     #[inline(always)]
-    pub(in super::super) fn finish(&mut self, slots: &Slots, out: &mut Frames) -> Option<Sent> {
+    pub(super) fn finish(&mut self, slots: &Slots, out: &mut Frames) -> Option<Sent> {
         if self.count > 0 {
             self.encrypt(slots, out);
         }

@@ -2,74 +2,72 @@
 
 //! Received packets that wait to be decrypted together; see [`crate::crypto::joint`].
 
-use super::super::counters::{Counters, Tally};
-use super::super::rx::Inbound;
-use super::rx::Begun;
-use crate::crypto::joint::{self, Jobs, MOST};
-use espnic_esp::aead::TAG_LEN;
+use super::rx::Inbound;
+use crate::crypto::joint::{self, Job, Jobs, MOST};
+use crate::frame::Frame;
 use espnic_esp::engine::CipherError;
 
+/// A packet that waits.
+pub(super) trait Begun: Copy {
+    /// What has to be done with others to the packet in `frame`; `None` if nothing.
+    fn job<'a>(&'a self, frame: &'a mut Frame) -> Option<Job<'a>>;
+}
+
 /// Packets that wait, in their order.
-pub(in super::super) struct Together<'a> {
+pub(super) struct Together<B> {
     /// Each with its index in the chunk.
-    packets: [Option<(usize, Begun<'a>)>; MOST],
+    packets: [Option<(usize, B)>; MOST],
     count: usize,
 }
 
-impl<'a> Together<'a> {
-    pub(in super::super) const EMPTY: Self = Self {
+impl<B: Begun> Together<B> {
+    pub(super) const EMPTY: Self = Self {
         packets: [const { None }; MOST],
         count: 0,
     };
 
     /// The number of packets for which there is room.
     #[inline(always)]
-    pub(in super::super) fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         MOST - self.count
     }
 
     /// Whether none waits.
     #[inline(always)]
-    pub(in super::super) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Takes the packet with this index. There must be room.
+    /// Takes the packet with this index, which is higher than those of the others. There must be room.
     #[inline(never)]
-    pub(in super::super) fn add(&mut self, index: usize, begun: &Begun<'a>) {
+    pub(super) fn add(&mut self, index: usize, begun: &B) {
         if let Some(free) = self.packets.get_mut(self.count) {
             *free = Some((index, *begun));
             self.count += 1;
         }
     }
 
-    /// Decrypts the packets, which are in `chunk`, and does the rest. `now` is the time of
-    /// [`super::super::room::Room`].
+    /// Decrypts the packets, which are in `chunk`, and calls `end` for each of them. No packet waits any more.
+    /// One without a job has the result [`CipherError::Unsupported`].
     #[inline(never)]
-    pub(in super::super) fn finish(
+    pub(super) fn finish(
         &mut self,
-        counters: &Counters,
-        tally: &mut Tally,
         chunk: &mut [Inbound],
-        now: u64,
+        mut end: impl FnMut(&B, &mut Inbound, Result<(), CipherError>),
     ) {
         let packets = std::mem::replace(self, Self::EMPTY).packets;
         let results = open(&packets, chunk);
         for ((index, begun), result) in packets.iter().flatten().zip(results) {
-            let Some(inbound) = chunk.get_mut(*index) else {
-                continue;
-            };
-            match result {
-                Ok(()) => begun.end(counters, tally, inbound, &[0; TAG_LEN], now),
-                Err(error) => begun.refuse(counters, inbound, error.into()),
+            if let Some(inbound) = chunk.get_mut(*index) {
+                end(begun, inbound, result);
             }
         }
     }
 }
 
 /// Decrypts the packets.
-fn open(
-    packets: &[Option<(usize, Begun<'_>)>; MOST],
+fn open<B: Begun>(
+    packets: &[Option<(usize, B)>; MOST],
     chunk: &mut [Inbound],
 ) -> [Result<(), CipherError>; MOST] {
     let mut jobs: Jobs<'_> = [const { None }; MOST];
