@@ -22,6 +22,7 @@ pub mod faults;
 mod key_table;
 mod last;
 mod object;
+mod oldest;
 mod packet;
 mod receiver;
 mod record;

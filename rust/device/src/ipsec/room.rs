@@ -6,7 +6,7 @@
 //! recently used first. A request travels in the header of a packet of its SA, so the NIC cannot ask for
 //! an SA that receives nothing; after [`PATIENCE`] it chooses the next one.
 
-use super::sa::Sa;
+use super::oldest::{Found, Oldest, Use, Uses};
 use super::table::Tables;
 use espnic_wire::hdr::{self, NetHdr48};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -30,9 +30,17 @@ struct Choice {
 impl Choice {
     /// Whether the SA still exists, unused since it was chosen.
     fn holds(&self, tables: &Tables) -> bool {
-        let sa = tables.inb.get(self.id);
-        sa.is_some_and(|sa| sa.last.at() == self.at && !sa.last.asked())
+        tables.is_last((self.at, self.id))
     }
+}
+
+/// The choice, and how it is made.
+#[derive(Default)]
+struct Choosing {
+    choice: Option<Choice>,
+    oldest: Oldest,
+    /// The next choice comes after this one.
+    after: Use,
 }
 
 /// The policy.
@@ -43,7 +51,7 @@ pub(super) struct Room {
     now: AtomicU64,
     /// The id of the choice, for packets.
     chosen: AtomicU32,
-    choice: Mutex<Option<Choice>>,
+    choosing: Mutex<Choosing>,
     made: AtomicU64,
 }
 
@@ -54,7 +62,7 @@ impl Room {
             mark: AtomicU32::new(mark.unwrap_or(NOTHING)),
             now: AtomicU64::new(0),
             chosen: AtomicU32::new(NOTHING),
-            choice: Mutex::new(None),
+            choosing: Mutex::default(),
             made: AtomicU64::new(0),
         }
     }
@@ -93,23 +101,46 @@ impl Room {
         mark != NOTHING && tables.len().0 > tables.asked() + mark as usize
     }
 
-    /// Chooses the SA that was used least recently. After some time without a packet of it, chooses the
-    /// next one, and in the end the first again.
+    /// Chooses the SA that was used least recently, which may take several calls if there are many. After some
+    /// time without a packet of it, chooses the next one, and in the end the first again.
     #[cold]
     pub(super) fn choose(&self, tables: &Tables, now: Instant) {
         // Another thread is choosing already.
-        let Ok(mut choice) = self.choice.try_lock() else {
+        let Ok(mut choosing) = self.choosing.try_lock() else {
             return;
         };
+        let Choosing {
+            choice,
+            oldest,
+            after,
+        } = &mut *choosing;
         let old = choice.take().filter(|old| old.holds(tables));
         *choice = match old {
             Some(old) if now.duration_since(old.since) < PATIENCE => Some(old),
-            Some(old) => oldest(tables, (old.at, old.id), now),
-            None => None,
-        }
-        .or_else(|| oldest(tables, (0, 0), now));
+            old => {
+                let passed = old.map_or(std::mem::take(after), |old| (old.at, old.id));
+                let (found, from) = self.find(oldest, tables, passed);
+                *after = from;
+                found.map(|(at, id)| Choice { id, at, since: now })
+            }
+        };
         let id = choice.as_ref().map_or(NOTHING, |choice| choice.id);
         self.chosen.store(id, Ordering::Relaxed);
+    }
+
+    /// The SA that was used least recently after `passed`, or else of all; and from where to go on if that is not
+    /// known yet.
+    fn find(&self, oldest: &mut Oldest, tables: &Tables, passed: Use) -> (Option<Use>, Use) {
+        let time = self.now.load(Ordering::Relaxed);
+        let (mut from, mut found) = (passed, oldest.next(tables, time, passed));
+        if found == Found::Nothing && passed != Use::default() {
+            (from, found) = (Use::default(), oldest.next(tables, time, Use::default()));
+        }
+        match found {
+            Found::Oldest(one) => (Some(one), Use::default()),
+            Found::Nothing => (None, Use::default()),
+            Found::Later => (None, from),
+        }
     }
 
     /// Whether [`Self::mark`] may have something to do.
@@ -142,16 +173,15 @@ impl Room {
     }
 }
 
-/// The SA with the earliest last use after `passed`, not counting those that the NIC has asked for. Of
-/// several the one with the lowest id.
-fn oldest(tables: &Tables, passed: (u64, u32), now: Instant) -> Option<Choice> {
-    let key = |sa: &Sa| (sa.last.at(), sa.id);
-    let (at, id) = tables
-        .inb
-        .iter()
-        .filter(|sa| !sa.last.asked())
-        .map(key)
-        .filter(|&key| key > passed)
-        .min()?;
-    Some(Choice { id, at, since: now })
+impl Uses for Tables {
+    /// Those that the NIC has asked for do not count.
+    fn part(&self, index: usize) -> Option<impl Iterator<Item = Use>> {
+        let sas = self.inb.part(index)?.filter(|sa| !sa.last.asked());
+        Some(sas.map(|sa| (sa.last.at(), sa.id)))
+    }
+
+    fn is_last(&self, (at, id): Use) -> bool {
+        let sa = self.inb.get(id);
+        sa.is_some_and(|sa| sa.last.at() == at && !sa.last.asked())
+    }
 }

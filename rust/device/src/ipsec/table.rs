@@ -56,10 +56,10 @@ impl Slots {
         part.sas.get(place)?.as_ref()
     }
 
-    /// All SAs.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Sa> {
-        let parts = self.parts.iter().flatten();
-        parts.flat_map(|part| part.sas.iter().flatten())
+    /// The SAs in a part of the table; `None` behind the last one.
+    pub(super) fn part(&self, index: usize) -> Option<impl Iterator<Item = &Sa>> {
+        let part = self.parts.get(index)?.iter();
+        Some(part.flat_map(|part| part.sas.iter().flatten()))
     }
 
     /// Loads the key of SA `id`.
