@@ -314,6 +314,7 @@ impl Ipsec {
             Wanted::Packet(checked) => {
                 self.follow_copied(x, handle.direction, checked);
                 self.database.make_sign()?;
+                self.database.expect_sa()?;
                 let sa = checked.sa(x, handle, self.database.next_sa())?;
                 let room = KBox::new_uninit(GFP_KERNEL)?;
                 let number = checked.number();
@@ -348,11 +349,11 @@ impl Ipsec {
         if data.absent {
             self.counters.left.add(1);
         }
-        let is_packet = data.packet.is_some();
+        let packet = data.packet.as_ref().map(|packet| packet.sa.clone());
         let committed = slot.commit(data);
-        if is_packet {
+        if let Some(sa) = packet {
             self.packet_sas.fetch_add(1, Relaxed);
-            self.database.sas_changed();
+            self.database.sa_added(sa);
         }
         committed
     }
@@ -363,7 +364,7 @@ impl Ipsec {
         self.counters.deleted.add(1);
         if let Some(sa) = self.packet_sa(handle) {
             sa.kill();
-            self.database.sas_changed();
+            self.database.sa_gone(sa);
         }
         // A slot without data is free for the next SA after a reset, so the data stays.
         let life = self.states.with_data(handle, |sa| {
@@ -430,8 +431,8 @@ impl Ipsec {
         if let Some(packet) = &sa.packet {
             // Free may come without delete.
             packet.sa.kill();
-            self.database.sas_changed();
             self.packet_sas.fetch_sub(1, Relaxed);
+            self.database.sa_gone(packet.sa.clone());
         }
         let destroyed = match sa.life {
             // The reset has destroyed it.

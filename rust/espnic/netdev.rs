@@ -112,8 +112,8 @@ impl netdevice::Operations for Nic {
         nic.ipsec.tell_sequence(&nic.control);
         if nic.ipsec.database.has_changed() {
             nic.refresh_spd(dev);
-            nic.ipsec.follow_changes(&nic.control);
         }
+        nic.ipsec.follow_changes(&nic.control);
         nic.ipsec.bury(&nic.control, || nic.wait_for_sent(dev));
         nic.follow_events(dev);
         nic.tend_packet_sas(dev);

@@ -29,9 +29,9 @@ pub(crate) const REFRESH_MS: u32 = 100;
 impl Nic {
     /// Brings changes of the policies and SAs of packet offload to the channels. Sleeps.
     pub(crate) fn refresh_spd(&self, dev: &Device<Self>) {
-        let refreshed = self.ipsec.refresh(|spd| self.publish(spd));
-        if refreshed.is_err() {
-            // No memory now.
+        // Without memory it is tried again, too.
+        let is_left = self.ipsec.refresh(|spd| self.publish(spd)).unwrap_or(true);
+        if is_left {
             dev.schedule_work_in(REFRESH_MS);
         }
     }

@@ -18,18 +18,18 @@ use crate::control::Control;
 use espnic_wire::admin::Command;
 use kernel::prelude::*;
 use kernel_net::net::xfrm::{
-    Direction,
     Handle,
     State, //
 };
 
 impl Ipsec {
-    /// Tells the NIC what the user has changed about SAs of packet offload. Sleeps.
+    /// Tells the NIC what the user has changed about SAs of packet offload of which a copy has gone. Sleeps.
     pub(crate) fn follow_changes(&self, control: &Control) {
-        for direction in [Direction::Out, Direction::In] {
-            self.for_each_live(direction, |handle, x| {
-                self.follow_change(control, handle, x)
-            });
+        // Without memory the next reading makes up for it.
+        for handle in self.database.take_copied().unwrap_or_default() {
+            if let Some(x) = self.states.get(handle) {
+                self.follow_change(control, handle, &x);
+            }
         }
     }
 

@@ -4,12 +4,14 @@
 
 use super::{
     policy::List,
+    sa::Sa,
     spd::{
         Policies,
         Spd, //
     }, //
 };
 use kernel::{
+    alloc::KVVec,
     new_mutex,
     prelude::*,
     sync::{
@@ -25,21 +27,49 @@ use kernel::{
     },
     time::{
         Instant,
-        Monotonic, //
+        Monotonic,
+        NSEC_PER_MSEC, //
     }, //
 };
-use kernel_net::net::{
-    skbuff::SkBuff,
-    xfrm::{
-        Direction,
-        OutputSkb,
-        PolicyHandle,
-        Sign, //
-    }, //
+use kernel_net::{
+    net::{
+        skbuff::SkBuff,
+        xfrm::{
+            Direction,
+            Handle,
+            OutputSkb,
+            PolicyHandle,
+            Sign, //
+        }, //
+    },
+    new_lock,
+    sync::SpinLockBh, //
 };
 
-/// Reading all SAs takes at most one part of the time, and this many parts are left for other commands.
+/// Looking at all SAs or policies takes at most one part of the time, and this many parts are left for other work.
 const RESTS: i64 = 4;
+
+/// When something was last done, if ever, and how many nanoseconds that took.
+#[derive(Default)]
+pub(super) struct Pace(Option<(Instant<Monotonic>, i64)>);
+
+impl Pace {
+    /// Runs `work` if `interval` milliseconds have passed since it last ended, and [`RESTS`] times as many as it
+    /// then took; `None` if not.
+    pub(super) fn run_if_due<R>(&mut self, interval: u32, work: impl FnOnce() -> R) -> Option<R> {
+        let is_early = self.0.as_ref().is_some_and(|(ended, took)| {
+            let interval = i64::from(interval).saturating_mul(NSEC_PER_MSEC);
+            ended.elapsed().as_nanos() < interval.max(took.saturating_mul(RESTS))
+        });
+        if is_early {
+            return None;
+        }
+        let start = Instant::<Monotonic>::now();
+        let result = work();
+        self.0 = Some((Instant::now(), start.elapsed().as_nanos()));
+        Some(result)
+    }
+}
 
 /// The policies, and the snapshot that is in use.
 #[pin_data]
@@ -52,15 +82,20 @@ pub(crate) struct Database {
     changes: Atomic<u32>,
     /// A policy was deleted since the last snapshot.
     pub(super) policies_changed: Atomic<bool>,
-    /// An SA came or went since the last snapshot.
-    pub(super) sas_changed: Atomic<bool>,
+    /// An SA came since the last snapshot.
+    pub(super) sas_added: Atomic<bool>,
+    /// An SA went since it was last looked whether the snapshot is to be rid of some.
+    pub(super) sas_gone: Atomic<bool>,
+    /// Copies of SAs that went.
+    #[pin]
+    copies: SpinLockBh<KVec<Arc<Sa>>>,
     /// The number of SAs so far.
     sas: Atomic<u64>,
     /// What packets get that the stack leaves to the NIC. Set before the first outbound SA.
     sign: SetOnce<Sign>,
-    /// When the NIC's counters were last read, and how many milliseconds that took.
+    /// When the NIC's counters were last read.
     #[pin]
-    last_reading: Mutex<Option<(Instant<Monotonic>, i64)>>,
+    last_reading: Mutex<Pace>,
 }
 
 /// What changes with the policies.
@@ -69,6 +104,10 @@ pub(super) struct Current {
     pub(super) spd: Option<Spd>,
     /// The number of policies so far.
     pub(super) policies: u64,
+    /// SAs that the snapshot does not have yet, the oldest first.
+    pub(super) new_sas: KVVec<Arc<Sa>>,
+    /// When it was last looked for policies that a migration has changed.
+    pub(super) last_look: Pace,
 }
 
 impl Database {
@@ -78,13 +117,17 @@ impl Database {
             current <- new_mutex!(Current {
                 spd: None,
                 policies: 0,
+                new_sas: KVVec::new(),
+                last_look: Pace::default(),
             }),
             changes: Atomic::new(0),
             policies_changed: Atomic::new(false),
-            sas_changed: Atomic::new(false),
+            sas_added: Atomic::new(false),
+            sas_gone: Atomic::new(false),
+            copies <- new_lock!(KVec::new()),
             sas: Atomic::new(0),
             sign: SetOnce::new(),
-            last_reading <- new_mutex!(None::<(Instant<Monotonic>, i64)>),
+            last_reading <- new_mutex!(Pace::default()),
         })
     }
 
@@ -129,9 +172,57 @@ impl Database {
         current.spd.as_ref()?.sas.highest_seen(reqid, spi)
     }
 
-    /// Notes that an SA came or went; the next refresh makes a snapshot. Any context.
-    pub(in crate::ipsec) fn sas_changed(&self) {
-        self.sas_changed.store(true, Release);
+    /// Makes room for one more SA. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(in crate::ipsec) fn expect_sa(&self) -> Result {
+        Ok(self.current.lock().new_sas.reserve(1, GFP_KERNEL)?)
+    }
+
+    /// Takes an SA after [`Self::expect_sa`], without another one in between; the next refresh brings it into the
+    /// snapshot. Sleeps.
+    pub(in crate::ipsec) fn sa_added(&self, sa: Arc<Sa>) {
+        let mut current = self.current.lock();
+        let spd = current.spd.as_ref();
+        if spd.is_some_and(|spd| spd.sas.any_alike(&sa, |_| true)) {
+            sa.note_copy();
+        }
+        // There is room, which is not given back.
+        let _ = current.new_sas.push_within_capacity(sa);
+        drop(current);
+        self.sas_added.store(true, Release);
+    }
+
+    /// Notes that an SA has died. Any context.
+    pub(in crate::ipsec) fn sa_gone(&self, sa: Arc<Sa>) {
+        if sa.is_copy() {
+            // Without memory the next reading of all SAs makes up for it.
+            let _ = self.copies.lock().push(sa, GFP_ATOMIC);
+        }
+        self.sas_gone.store(true, Release);
+    }
+
+    /// The living SAs of which copies have gone since the last call. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn take_copied(&self) -> Result<KVec<Handle>> {
+        let copies = core::mem::take(&mut *self.copies.lock());
+        let mut handles = KVec::new();
+        let current = self.current.lock();
+        let Some(spd) = &current.spd else {
+            return Ok(handles);
+        };
+        for copy in &copies {
+            let is_lost = |sa: &Sa| handles.push(sa.handle, GFP_KERNEL).is_err();
+            if spd.sas.any_alike(copy, is_lost) {
+                return Err(ENOMEM);
+            }
+        }
+        Ok(handles)
     }
 
     /// Stops a policy; false if it is not known. The next refresh removes it. Any context.
@@ -157,28 +248,20 @@ impl Database {
     }
 
     pub(super) fn policies(&self, direction: Direction) -> Result<Arc<Policies>> {
-        let policies = Policies::new(self.list.living(direction)?)?;
+        let policies = Policies::new(&self.list.living(direction)?)?;
         Ok(Arc::new(policies, GFP_KERNEL)?)
     }
 
     /// Whether policies or SAs have changed since the last snapshot. Any context.
     pub(crate) fn has_changed(&self) -> bool {
-        self.policies_changed.load(Relaxed) || self.sas_changed.load(Relaxed)
+        let flags = [&self.policies_changed, &self.sas_added, &self.sas_gone];
+        flags.iter().any(|flag| flag.load(Relaxed))
     }
 
     /// Runs `read` if `interval` milliseconds have passed since it last ended, and [`RESTS`] times as many
     /// as it then took; false if not. Sleeps.
     pub(super) fn read_if_due(&self, interval: u32, read: impl FnOnce()) -> bool {
         let mut last = self.last_reading.lock();
-        let is_early = last.as_ref().is_some_and(|(ended, took)| {
-            let pause = i64::from(interval).max(took.saturating_mul(RESTS));
-            ended.elapsed().as_millis() < pause
-        });
-        if !is_early {
-            let start = Instant::<Monotonic>::now();
-            read();
-            *last = Some((Instant::now(), start.elapsed().as_millis()));
-        }
-        !is_early
+        last.run_if_due(interval, read).is_some()
     }
 }

@@ -117,6 +117,14 @@ impl Template {
         (self.reqid == 0 || self.reqid == sa.reqid) && self.has_mode_and_spi(sa) && ends
     }
 
+    /// Where the packets of `flow` are sent under it.
+    pub(super) fn destination<'a>(&'a self, flow: &'a Flow) -> &'a Address {
+        match &self.tunnel {
+            Some([_, dst]) => dst,
+            None => &flow.dst,
+        }
+    }
+
     fn has_mode_and_spi(&self, sa: &Sa) -> bool {
         self.tunnel.is_some() == sa.tunnel && (self.spi == 0 || self.spi == sa.spi)
     }

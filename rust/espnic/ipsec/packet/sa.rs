@@ -68,6 +68,8 @@ pub(crate) struct Sa {
     #[pin]
     left: Mutex<Option<Left>>,
     dead: Atomic<bool>,
+    /// When it came there was another one with its destination and SPI.
+    copy: Atomic<bool>,
 }
 
 /// What a NIC has left of an SA, when no traffic ran any more. The stack knows its counters.
@@ -150,6 +152,7 @@ impl Sa {
             given: Atomic::new(0),
             left <- new_mutex!(None::<Left>),
             dead: Atomic::new(false),
+            copy: Atomic::new(false),
         })
     }
 
@@ -165,6 +168,16 @@ impl Sa {
     /// Whether it may be used. Per packet.
     pub(crate) fn is_alive(&self) -> bool {
         !self.dead.load(Relaxed)
+    }
+
+    /// Notes that there was another one with its destination and SPI when it came.
+    pub(super) fn note_copy(&self) {
+        self.copy.store(true, Relaxed);
+    }
+
+    /// Whether there was.
+    pub(super) fn is_copy(&self) -> bool {
+        self.copy.load(Relaxed)
     }
 
     /// Whether it is for packets that are received.

@@ -11,13 +11,9 @@ use super::{
         Added, //
     },
     sa::Sa,
-    spd::{
-        Sas,
-        Spd, //
-    }, //
+    spd::Spd, //
 };
 use kernel::{
-    alloc::KVVec,
     prelude::*,
     sync::{
         atomic::{
@@ -101,51 +97,71 @@ impl Ipsec {
         }
     }
 
-    /// Makes a new snapshot if policies or SAs have changed, and hands it to `publish`. Sleeps.
+    /// Makes a new snapshot if policies or SAs have changed, and hands it to `publish`. True if something is left
+    /// for another call, some time later. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; the old snapshot stays, and the next call tries again.
-    pub(crate) fn refresh(&self, publish: impl Fn(Option<&Spd>)) -> Result {
+    pub(crate) fn refresh(&self, publish: impl Fn(Option<&Spd>)) -> Result<bool> {
         let database = &self.database;
         let mut current = database.current.lock();
         // Who sees a change noted sees the change.
         let policies = database.policies_changed.xchg(false, Acquire);
-        let sas = database.sas_changed.xchg(false, Acquire);
-        if !policies && !sas {
-            return Ok(());
+        let gone = database.sas_gone.xchg(false, Acquire);
+        let added = database.sas_added.xchg(false, Relaxed);
+        let (looked, changed) = match added || gone {
+            // A migration also adds and deletes states, and those last.
+            true => self.look_for_migrations(&mut current),
+            false => (true, Ok(false)),
+        };
+        if !looked {
+            database.sas_gone.store(true, Relaxed);
         }
-        let new = self
-            .next_snapshot(&current, policies, sas)
-            .inspect_err(|_| {
-                database.policies_changed.store(true, Relaxed);
-                database.sas_changed.store(true, Relaxed);
-            })?;
-        current.spd = (!new.is_empty()).then_some(new);
-        publish(current.spd.as_ref());
-        Ok(())
+        let made =
+            changed.and_then(|changed| self.next_snapshot(&current, policies || changed, gone));
+        let new = made.inspect_err(|_| {
+            database.policies_changed.store(true, Relaxed);
+            database.sas_added.store(true, Relaxed);
+            database.sas_gone.store(true, Relaxed);
+        })?;
+        current.new_sas.clear();
+        if let Some(new) = new {
+            current.spd = (!new.is_empty()).then_some(new);
+            publish(current.spd.as_ref());
+        }
+        Ok(!looked)
     }
 
-    fn next_snapshot(&self, current: &Current, policies: bool, sas: bool) -> Result<Spd> {
+    /// Takes over what migrations have changed about policies, if that was not done a short time ago; whether it
+    /// was done, and whether there was anything.
+    fn look_for_migrations(&self, current: &mut Current) -> (bool, Result<bool>) {
+        let list = &self.database.list;
+        match current.last_look.run_if_due(0, || list.follow_migrations()) {
+            Some(changed) => (true, changed),
+            None => (false, Ok(false)),
+        }
+    }
+
+    /// The snapshot with all new SAs; `None` if it is the present one. `policies` have changed, and SAs have
+    /// `gone`.
+    fn next_snapshot(&self, current: &Current, policies: bool, gone: bool) -> Result<Option<Spd>> {
         let mut spd = match &current.spd {
             Some(spd) => spd.clone(),
             None => Spd::empty()?,
         };
-        // A migration also adds and deletes states, and those last.
-        let policies = (sas && self.database.list.follow_migrations()?) || policies;
+        // CAST: A `u32` fits.
+        let living = self.packet_sas.load(Relaxed) as usize;
+        let sas = !current.new_sas.is_empty() || gone && spd.sas.is_mostly_dead(living);
+        if sas {
+            spd.sas = Arc::new(spd.sas.with(&current.new_sas, living)?, GFP_KERNEL)?;
+        }
         if policies {
             self.database.list.sweep();
             spd.out = self.database.policies(Direction::Out)?;
             spd.inbound = self.database.policies(Direction::In)?;
         }
-        if sas {
-            let sas = Sas::new(
-                self.packet_sas(Direction::Out)?,
-                self.packet_sas(Direction::In)?,
-            )?;
-            spd.sas = Arc::new(sas, GFP_KERNEL)?;
-        }
-        Ok(spd)
+        Ok((sas || policies).then_some(spd))
     }
 
     /// Runs `action` for each living outbound SA of packet offload.
@@ -155,20 +171,5 @@ impl Ipsec {
                 action(x, &sa);
             }
         });
-    }
-
-    /// The SAs of packet offload of one direction.
-    fn packet_sas(&self, direction: Direction) -> Result<KVVec<Arc<Sa>>> {
-        let mut list = KVVec::new();
-        let mut result = Ok(());
-        self.for_each_live(direction, |handle, _| {
-            let sa = self.packet_sa(handle);
-            if let Some(sa) = sa.filter(|sa| sa.is_alive()) {
-                if list.push(sa, GFP_KERNEL).is_err() {
-                    result = Err(ENOMEM);
-                }
-            }
-        });
-        result.map(|()| list)
     }
 }

@@ -14,9 +14,9 @@ use super::{
             Parameters,
             Sa, //
         },
+        sas::Sas,
         spd::{
             Policies,
-            Sas,
             Spd, //
         }, //
     },
@@ -115,11 +115,9 @@ fn spd_for(protocol: u8, action: Option<Action>, sa: &Arc<Sa>) -> Result<Spd> {
         };
         policies.push(fixture::policy(selector, action)?, GFP_KERNEL)?;
     }
-    let mut sas = KVVec::new();
-    sas.push(sa.clone(), GFP_KERNEL)?;
     Ok(Spd {
-        inbound: Arc::new(Policies::new(policies)?, GFP_KERNEL)?,
-        sas: Arc::new(Sas::new(KVVec::new(), sas)?, GFP_KERNEL)?,
+        inbound: Arc::new(Policies::new(&policies)?, GFP_KERNEL)?,
+        sas: Arc::new(Sas::empty()?.with(&[sa.clone()], 1)?, GFP_KERNEL)?,
         ..Spd::empty()?
     })
 }

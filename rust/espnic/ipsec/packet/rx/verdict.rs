@@ -5,9 +5,9 @@
 use super::super::{
     policy::Action,
     sa::Sa,
+    sas::Sas,
     spd::{
         Found,
-        Sas,
         Spd, //
     }, //
 };
@@ -141,5 +141,5 @@ fn is_unprocessed(sas: &Sas, frame: &[u8], ip: &Ip, dst: &Address) -> bool {
         Fragment::First => true,
         Fragment::Later => false,
     };
-    is_shown && sas.inbound_to(dst, spi).any(|sa| sa.in_udp == in_udp)
+    is_shown && sas.any_inbound_to(dst, spi, |sa| sa.in_udp == in_udp)
 }
