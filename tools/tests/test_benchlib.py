@@ -155,6 +155,18 @@ class Engine(unittest.TestCase):
         self.assertEqual([row["reached"] for row in parsed.data()["rows"]], [True, False, None])
         self.assertEqual(parsed.memory_per_sa, 1000)
 
+    def test_scale(self):
+        """Very many SAs are reported only if they were measured."""
+        self.assertNotIn("of each direction", self.parse(self.ROW).text())
+        scale = {"mode": "packet", "sas": 1000000, "create_seconds": 12.0, "bytes_per_sa": 900.0,
+                 "packets": 64000, "encrypt_ns": 700.0, "decrypt_ns": 800.0,
+                 "destroy_seconds": 3.0, "left": 0.25}
+        parsed = engine.parse(json.dumps({"crypto": "x", "batch": 64, "rows": [self.ROW],
+                                          "memory_per_sa": None, "scale": [scale]}))
+        for words in ("1000000 SAs of each direction, packet", "12.0 s, 6.0 us each",
+                      "3.0 s, 1.5 us each", "1800 MB, 900 bytes each; 25%", "700 ns to encrypt"):
+            self.assertIn(words, parsed.text())
+
     def test_wrong(self):
         """No figures are no result."""
         for text in ("", "[]", '{"rows": []}', '{"rows": [{"name": "a"}]}'):

@@ -8,6 +8,7 @@ use espnic_device::frame::Frame;
 use espnic_device::frames::Frames;
 use espnic_device::ipsec::{Inbound, IpsecConfig};
 use espnic_device::testing::{self, Engine};
+use espnic_wire::admin::Command;
 use espnic_wire::hdr::NetHdr48;
 use espnic_wire::sa;
 use std::time::{Duration, Instant};
@@ -42,6 +43,19 @@ pub fn engine(plan: &Plan, kind: Kind, obj_type: u16, count: u32) -> Result<Engi
     Ok(engine)
 }
 
+/// Destroys the SAs of [`engine`], the oldest first; none must be left.
+pub fn destroy(engine: &Engine, obj_type: u16, count: u32) -> Result<(), String> {
+    for id in 0..count {
+        let command = Command::ObjDestroy { obj_type, id };
+        engine.execute(command).map_err(refused)?;
+    }
+    let left = ["ipsec_sa_in", "ipsec_sa_out"].map(|name| engine.counter(name));
+    match left {
+        [Some(0), Some(0)] => Ok(()),
+        _ => Err(format!("SAs are left: {left:?}")),
+    }
+}
+
 /// A sender and a receiver.
 pub struct Pair {
     kind: Kind,
@@ -73,6 +87,16 @@ impl Pair {
             receiver,
             out: Frames::default(),
         })
+    }
+
+    /// Has the outbound SAs.
+    pub fn sender(&self) -> &Engine {
+        &self.sender
+    }
+
+    /// Has the inbound SAs.
+    pub fn receiver(&self) -> &Engine {
+        &self.receiver
     }
 
     /// A batch for outbound SAs.

@@ -85,15 +85,25 @@ pub fn cbc_hmac(plan: &Plan) -> Result<Vec<Row>, String> {
         return Ok(Vec::new());
     };
     let mut rows = Vec::new();
-    for (mac, name) in [
+    let macs = [
         (Mac::HmacSha1, "SHA-1"),
         (Mac::HmacSha256, "SHA-256"),
         (Mac::HmacSha512, "SHA-512"),
-    ] {
-        let kind = Kind {
+    ];
+    // OpenSSL has the packets of crypto offload. Those of packet offload look the same.
+    let forms = [
+        ("", Form::Transport, Form::Transport, Some(1.0)),
+        (", packet", Form::PacketTunnel, Form::Tunnel, None),
+    ];
+    for ((what, form, other, target), (mac, name)) in forms
+        .into_iter()
+        .flat_map(|form| macs.map(|mac| (form, mac)))
+    {
+        let [kind, other] = [form, other].map(|form| Kind {
             suite: Suite::AesCbc(mac),
-            ..Kind::gcm(Content::Udp)
-        };
+            form,
+            content: Content::Udp,
+        });
         let mut pair = Pair::new(plan, kind, 1)?;
         let mut keys = library.keys(mac).ok_or("OpenSSL does not take the keys")?;
         // Whole blocks.
@@ -101,10 +111,10 @@ pub fn cbc_hmac(plan: &Plan) -> Result<Vec<Row>, String> {
             for way in Way::BOTH {
                 rows.extend(compare(
                     plan,
-                    format!("{} {len} B, CBC+HMAC-{name} / OpenSSL", way.name()),
-                    Some(1.0),
+                    format!("{} {len} B, CBC+HMAC-{name}{what} / OpenSSL", way.name()),
+                    target,
                     &mut || pair.run(way, len, &mut || 0),
-                    &mut || openssl::batch(&mut keys, kind, way, len),
+                    &mut || openssl::batch(&mut keys, other, way, len),
                 ));
             }
         }

@@ -18,10 +18,12 @@ mod many;
 #[allow(unsafe_code)]
 mod openssl;
 mod packets;
+mod scale;
 
 use clap::Parser;
 use compare::{Plan, Row, BATCH};
 use espnic_device::crypto::Backend;
+use scale::Scale;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,6 +40,9 @@ struct Args {
     /// SAs of the measurement with many SAs
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     sas: u32,
+    /// Also let N SAs of each direction come, carry packets and go, in packet and in crypto offload
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    scale: u32,
     /// Only measurements whose name contains this
     #[arg(long, default_value = "", value_name = "TEXT")]
     only: String,
@@ -46,7 +51,7 @@ struct Args {
     crypto: Option<Backend>,
 }
 
-fn print_table(rows: &[Row], memory: Option<f64>) {
+fn print_table(rows: &[Row], memory: Option<f64>, scales: &[Scale]) {
     println!(
         "{:48} {:>10} {:>10} {:>7} {:>7}",
         "", "ns/packet", "against", "ratio", "target"
@@ -67,9 +72,12 @@ fn print_table(rows: &[Row], memory: Option<f64>) {
     if let Some(memory) = memory {
         println!("memory per SA: {memory:.0} bytes");
     }
+    for scale in scales {
+        println!("{scale}");
+    }
 }
 
-fn print_json(backend: Backend, rows: &[Row], memory: Option<f64>) {
+fn print_json(backend: Backend, rows: &[Row], memory: Option<f64>, scales: &[Scale]) {
     let rows: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -88,6 +96,7 @@ fn print_json(backend: Backend, rows: &[Row], memory: Option<f64>) {
         "batch": BATCH,
         "rows": rows,
         "memory_per_sa": memory,
+        "scale": scales,
     });
     println!("{object}");
 }
@@ -101,6 +110,7 @@ fn run(args: &Args) -> Result<(), String> {
         only: args.only.clone(),
     };
     // First, before there is freed memory that could be used again.
+    let scales = scale::come_carry_and_go(&plan, args.scale)?;
     let (many, memory) = many::against_one_sa(&plan)?;
     let mut rows = few::against_libraries(&plan)?;
     rows.extend(few::packet_offload(&plan)?);
@@ -109,9 +119,9 @@ fn run(args: &Args) -> Result<(), String> {
     rows.extend(many::many_keys(&plan)?);
     rows.extend(life::come_and_go(&plan)?);
     if args.json {
-        print_json(plan.backend, &rows, memory);
+        print_json(plan.backend, &rows, memory, &scales);
     } else {
-        print_table(&rows, memory);
+        print_table(&rows, memory, &scales);
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ pub fn many_keys(plan: &Plan) -> Result<Vec<Row>, String> {
 }
 
 /// Resident bytes of this process; zero if they cannot be read.
-fn resident() -> usize {
+pub fn resident() -> usize {
     let page = 4096;
     std::fs::read_to_string("/proc/self/statm")
         .ok()
