@@ -7,8 +7,12 @@
 //! only then, and only if headers may have changed, they are looked at again. Encryption and decryption
 //! of crypto-only ESP leave all headers as they are.
 
+pub mod unfinished;
+
 use espnic_esp::ip::Layers;
 use std::ops::Deref;
+
+pub use unfinished::{Cut, Unfinished};
 
 /// A frame. Its bytes can be read like a slice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub struct Frame {
     bytes: Vec<u8>,
     /// Those of `bytes`, always.
     layers: Layers,
+    /// What its sender has left to do. The bytes stay as they are meanwhile.
+    unfinished: Option<Unfinished>,
 }
 
 impl Deref for Frame {
@@ -32,7 +38,11 @@ impl From<Vec<u8>> for Frame {
     #[inline]
     fn from(bytes: Vec<u8>) -> Self {
         let layers = Layers::find(&bytes);
-        Self { bytes, layers }
+        Self {
+            bytes,
+            layers,
+            unfinished: None,
+        }
     }
 }
 
@@ -48,13 +58,52 @@ impl Frame {
     #[inline]
     pub fn with_layers(bytes: Vec<u8>, layers: Layers) -> Self {
         debug_assert_eq!(layers, Layers::find(&bytes));
-        Self { bytes, layers }
+        Self {
+            bytes,
+            layers,
+            unfinished: None,
+        }
     }
 
     /// Its headers.
     #[inline(always)]
     pub fn layers(&self) -> &Layers {
         &self.layers
+    }
+
+    /// What its sender has left to do.
+    #[inline(always)]
+    pub fn unfinished(&self) -> Option<&Unfinished> {
+        self.unfinished.as_ref()
+    }
+
+    /// Leaves this to whoever receives the frame.
+    pub fn leave(&mut self, unfinished: Option<Unfinished>) {
+        self.unfinished = unfinished;
+    }
+
+    /// Takes over what its sender has left to do.
+    pub fn take_unfinished(&mut self) -> Option<Unfinished> {
+        self.unfinished.take()
+    }
+
+    fn cut(&self) -> Option<&Cut> {
+        self.unfinished()?.cut.as_ref()
+    }
+
+    /// The number of frames, and of bytes, that a wire would carry in place of this frame.
+    #[inline]
+    pub fn on_wire(&self) -> (usize, usize) {
+        let whole = (1, self.bytes.len());
+        self.cut()
+            .map_or(whole, |cut| cut.on_wire(self.bytes.len()))
+    }
+
+    /// Length of the longest of them.
+    #[inline]
+    pub fn longest_on_wire(&self) -> usize {
+        let len = self.bytes.len();
+        self.cut().map_or(len, |cut| cut.longest(len))
     }
 
     /// Memory that the frame occupies.
@@ -84,6 +133,7 @@ impl Frame {
         from: usize,
         action: impl FnOnce(&[u8], &mut [u8]) -> R,
     ) -> Option<R> {
+        debug_assert_eq!(self.unfinished, None);
         // Asked before, while the compiler may know what the answer is.
         let in_headers = from < self.layers.end_of_headers();
         let (front, rest) = self.bytes.split_at_mut_checked(from)?;

@@ -3,14 +3,13 @@
 //! Frames on their way to the wire.
 
 use crate::frame::Frame;
+use crate::spare::Spare;
 
 /// A list of frames that keeps the buffers of finished ones.
 #[derive(Debug, Default)]
 pub struct Frames {
     frames: Vec<Frame>,
-    spare: Vec<Vec<u8>>,
-    /// Memory of all buffers in `spare`.
-    spare_bytes: usize,
+    spare: Spare,
 }
 
 /// Most buffers that are kept.
@@ -19,7 +18,7 @@ const MOST_SPARE: usize = 256;
 const MOST_SPARE_BYTES: usize = 4 << 20;
 
 /// Gives `buffer` this length. What was in it stays: clearing it would cost as much as the copy that fills it.
-pub fn fit(mut buffer: Vec<u8>, len: usize) -> Vec<u8> {
+fn fit(mut buffer: Vec<u8>, len: usize) -> Vec<u8> {
     buffer.reserve_exact(len.saturating_sub(buffer.len()));
     buffer.resize(len, 0);
     buffer
@@ -33,9 +32,7 @@ impl Frames {
 
     /// A buffer of `len` bytes, whose content is whatever a recycled buffer had.
     pub fn buffer(&mut self, len: usize) -> Vec<u8> {
-        let buffer = self.spare.pop().unwrap_or_default();
-        self.spare_bytes = self.spare_bytes.saturating_sub(buffer.capacity());
-        fit(buffer, len)
+        fit(self.spare.pop(len).unwrap_or_default(), len)
     }
 
     /// Number of frames.
@@ -64,32 +61,35 @@ impl Frames {
     }
 
     /// Takes all frames out.
-    pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
+    pub fn drain(&mut self) -> impl DoubleEndedIterator<Item = Frame> + '_ {
         self.frames.drain(..)
     }
 
-    /// Gives back the buffer of a frame that is done with. It is kept if there is room; what counts is
-    /// its memory, not what was in it.
+    /// Gives back the buffer of a frame that is done with. It is kept if there is room.
     pub fn recycle(&mut self, buffer: impl Into<Vec<u8>>) {
-        let frame = buffer.into();
-        let bytes = self.spare_bytes.saturating_add(frame.capacity());
-        if frame.capacity() > 0 && self.spare.len() < MOST_SPARE && bytes <= MOST_SPARE_BYTES {
-            self.spare_bytes = bytes;
-            self.spare.push(frame);
-        }
+        self.spare.keep(buffer.into(), MOST_SPARE, MOST_SPARE_BYTES);
     }
 
-    /// Removes the frames for which `keep` is false and returns how many. The others keep their order.
+    /// Number of buffers that are kept.
+    pub fn spare(&self) -> usize {
+        self.spare.count()
+    }
+
+    /// Removes the frames for which `keep` is false and returns how many a wire would have carried. The
+    /// others keep their order.
     pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) -> usize {
-        let (mut kept, all) = (0, self.frames.len());
-        for index in 0..all {
-            if self.frames.get(index).is_some_and(|frame| keep(frame)) {
-                self.frames.swap(kept, index);
-                kept += 1;
+        let (mut kept, mut removed) = (0, 0);
+        for index in 0..self.frames.len() {
+            match self.frames.get(index) {
+                Some(frame) if !keep(frame) => removed += frame.on_wire().0,
+                _ => {
+                    self.frames.swap(kept, index);
+                    kept += 1;
+                }
             }
         }
         self.truncate(kept);
-        all - kept
+        removed
     }
 
     /// Removes all but the first `count` frames.
@@ -132,7 +132,7 @@ mod tests {
         for _ in 0..2 * MOST_SPARE {
             frames.recycle(Vec::new());
         }
-        assert!(frames.spare.len() <= MOST_SPARE);
+        assert!(frames.spare.count() <= MOST_SPARE);
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         (1..=9).for_each(|len| frames.push(vec![0; len]));
         assert_eq!(frames.retain(|frame| frame.len() % 3 != 0), 3);
         let left: Vec<_> = frames.iter().map(|frame| frame.len()).collect();
-        assert_eq!((left, frames.spare.len()), (vec![1, 2, 4, 5, 7, 8], 3));
+        assert_eq!((left, frames.spare.count()), (vec![1, 2, 4, 5, 7, 8], 3));
     }
 
     #[test]
@@ -152,10 +152,11 @@ mod tests {
             frame.truncate(60);
             frames.recycle(frame);
         }
-        let kept: usize = frames.spare.iter().map(Vec::capacity).sum();
-        assert_eq!((kept, frames.spare_bytes), (MOST_SPARE_BYTES, kept));
-        while frames.buffer(0).capacity() > 0 {}
-        assert_eq!(frames.spare_bytes, 0);
+        assert_eq!(frames.spare.bytes(), MOST_SPARE_BYTES);
+        for _ in 0..frames.spare.count() {
+            frames.buffer(1 << 16);
+        }
+        assert_eq!(frames.spare.bytes(), 0);
         // No more memory than the frame needs.
         assert_eq!(frames.buffer(1000).capacity(), 1000);
     }

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::fault::{Direction, Faults};
+use crate::finish::finish;
+use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::memory::MemoryId;
 use crate::stats::PortStats;
@@ -28,13 +30,17 @@ pub trait Port: Send + Sync {
     fn send(&self, frames: &mut Frames) -> Totals;
     /// Whether anything is connected.
     fn link_up(&self) -> bool;
+    /// Whether frames may be unfinished, because only NICs of this process receive them.
+    fn takes_unfinished(&self) -> bool {
+        false
+    }
     /// The NIC was reset.
     fn reset(&self) {}
     /// The NIC now belongs to the guest with this memory, or to none.
     fn set_guest(&self, _guest: Option<MemoryId>) {}
 }
 
-/// A number of frames, and their bytes.
+/// A number of frames, and their bytes, as a wire would carry them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Frames.
@@ -46,15 +52,15 @@ pub struct Totals {
 impl Totals {
     /// Counts all `frames`.
     pub fn of(frames: &Frames) -> Self {
-        Self {
-            frames: frames.len(),
-            bytes: frames.iter().map(|frame| frame.len()).sum(),
-        }
+        let mut all = Self::default();
+        frames.iter().for_each(|frame| all.add(frame));
+        all
     }
 
-    /// Adds a frame.
-    pub fn add(&mut self, frame: &[u8]) {
-        self.count(1, frame.len());
+    /// Adds a frame, or those for which it stands.
+    pub fn add(&mut self, frame: &Frame) {
+        let (frames, bytes) = frame.on_wire();
+        self.count(frames, bytes);
     }
 
     /// Adds frames with so many bytes in all.
@@ -128,6 +134,11 @@ impl Attachment {
         self.port.set_guest(guest);
     }
 
+    /// Whether frames may be unfinished; see [`Port::takes_unfinished`].
+    pub fn takes_unfinished(&self) -> bool {
+        self.port.takes_unfinished()
+    }
+
     /// Whether the NIC has link.
     pub fn link_up(&self) -> bool {
         !self.unplugged.load(Ordering::Relaxed) && self.port.link_up()
@@ -154,12 +165,13 @@ impl Attachment {
             return;
         }
         if !self.link_up() {
-            self.stats.tx_drop_no_link.add(frames.len() as u64);
+            let lost = Totals::of(frames).frames;
+            self.stats.tx_drop_no_link.add(lost as u64);
             frames.truncate(0);
             return;
         }
         if let Some((capture, interface)) = &self.capture {
-            capture.write(*interface, frames.iter().map(|frame| &**frame));
+            show(capture, *interface, frames);
         }
         let all = Totals::of(frames);
         let lost = self.port.send(frames);
@@ -172,13 +184,27 @@ impl Attachment {
     /// Applies faults to frames that have arrived from the wire, and adds held frames that are due.
     pub fn received(&self, frames: &mut Frames) {
         if !frames.is_empty() && !self.link_up() {
-            self.stats.rx_drop_no_link.add(frames.len() as u64);
+            let lost = Totals::of(frames).frames;
+            self.stats.rx_drop_no_link.add(lost as u64);
             frames.truncate(0);
         }
         let outcome = self.faults.apply(Direction::Rx, frames);
         self.stats.rx_faults.add(outcome.faults);
         self.stats.rx_drop_held.add(outcome.dropped);
     }
+}
+
+/// Captures frames as a wire would carry them: what is unfinished is finished in a copy.
+fn show(capture: &Capture, interface: u32, frames: &Frames) {
+    if frames.iter().all(|frame| frame.unfinished().is_none()) {
+        capture.write(interface, frames.iter().map(|frame| &**frame));
+        return;
+    }
+    let mut wire = Frames::default();
+    for frame in frames.iter() {
+        finish(&mut frame.clone(), &mut wire);
+    }
+    capture.write(interface, wire.iter().map(|frame| &**frame));
 }
 
 #[cfg(test)]

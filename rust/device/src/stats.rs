@@ -56,7 +56,7 @@ counters! {
         tx_frames,
         /// See `tx_frames`.
         tx_bytes,
-        /// Frames that plain frames were cut into.
+        /// Frames that plain frames were cut into, or are still to be cut into by the NIC that receives them.
         tx_segments,
         /// Frames and bytes put into the guest's buffers.
         rx_frames,
@@ -82,6 +82,10 @@ counters! {
         rx_drop_no_buffers,
         /// Frames for which the IP checksums were found right.
         rx_csum_valid,
+        /// Frames put into the guest's buffers with a checksum that is still to be completed.
+        rx_csum_partial,
+        /// Those among them that stand for several segments.
+        rx_gso,
         /// Control and administration commands.
         ctrl_commands,
         /// Control and administration commands refused as malformed or unknown.

@@ -16,7 +16,7 @@ use espnic_device::virtio::common::reg;
 use espnic_device::worker::Workers;
 use espnic_wire::admin::Command;
 use espnic_wire::feature::{self, mask};
-use espnic_wire::hdr::NetHdr48;
+use espnic_wire::hdr::{self, NetHdr48};
 use support::driver::{self, Driver, CTRL, QUEUE_SIZE, RX, TX};
 use support::misbehaviour::{clear, made, misbehave, pair};
 use support::sas::framed;
@@ -154,6 +154,37 @@ fn a_packet_claims_all_buffers() {
         assert_eq!(b.get16(address + 10), wanted);
     }
     assert_eq!(made(&b, "rx num-buffers"), 1);
+}
+
+#[test]
+fn headers_are_wrong() {
+    let (mut a, mut b) = pair(driver::plain());
+    for (what, flags, kind, start) in [
+        ("gso-type", hdr::F_NEEDS_CSUM, 0x77, 0),
+        ("gso-size", hdr::F_NEEDS_CSUM, hdr::GSO_TCPV4, 0),
+        ("csum-start", hdr::F_NEEDS_CSUM, hdr::GSO_NONE, u16::MAX),
+    ] {
+        let words = format!("rx {what}");
+        misbehave(&b, &format!("{words} 1"));
+        for wrong in [true, false] {
+            b.post_rx(1600);
+            a.send(&NetHdr48::default(), &packets::udp(60));
+            let (hdr, frame) = b.receive().unwrap();
+            let got = (
+                hdr.net.flags & flags,
+                hdr.net.gso_type,
+                hdr.net.csum_start.get(),
+            );
+            let wanted = if wrong {
+                (flags, kind, start)
+            } else {
+                (0, 0, 0)
+            };
+            assert_eq!((got, hdr.net.gso_size.get()), (wanted, 0), "{what}");
+            assert_eq!(frame, packets::udp(60));
+        }
+        assert_eq!(made(&b, &words), 1);
+    }
 }
 
 #[test]

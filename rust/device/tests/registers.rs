@@ -52,6 +52,7 @@ fn all_128_feature_bits_are_shown_and_none_beyond() {
     let mut driver = nic();
     let all = driver::ipsec()
         | driver::tso()
+        | driver::large_receive()
         | mask(feature::ADMIN_VQ)
         | mask(feature::RING_PACKED)
         | mask(feature::ACCESS_PLATFORM)
@@ -471,7 +472,8 @@ fn plain_nics_hide_ipsec() {
         ..config(1)
     };
     let mut driver = Rig::default().nic(plain);
-    let all = driver::plain() | driver::tso() | mask(feature::SPEED_DUPLEX);
+    let all = driver::plain() | driver::tso() | driver::large_receive();
+    let all = all | mask(feature::SPEED_DUPLEX);
     assert_eq!(driver.offered(), all);
     assert_eq!(driver.read(reg::ADMIN_QUEUE_NUM, 2), 0);
     driver.select(3);

@@ -18,7 +18,8 @@ use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::{self, NetHdr48};
 use proptest::prelude::*;
 use support::driver::{self, Driver, TX};
-use support::{config, packets, Rig};
+use support::packets::{self, gso};
+use support::{config, Rig};
 
 const SIZE: usize = 1000;
 
@@ -32,16 +33,6 @@ fn pair(features: u128) -> (Driver, Driver) {
     a.start(features);
     b.start(driver::plain());
     (a, b)
-}
-
-fn gso(v6: bool, size: usize) -> NetHdr48 {
-    let mut hdr = NetHdr48::default();
-    hdr.net.flags = hdr::F_NEEDS_CSUM;
-    hdr.net.gso_type = if v6 { hdr::GSO_TCPV6 } else { hdr::GSO_TCPV4 };
-    hdr.net.gso_size = (size as u16).into();
-    hdr.net.csum_start = if v6 { 54 } else { 34 }.into();
-    hdr.net.csum_offset = 16.into();
-    hdr
 }
 
 #[test]
@@ -263,6 +254,7 @@ proptest! {
     #[test]
     fn nothing_longer_than_the_mtu_is_sent(
         v6: bool,
+        large: bool,
         len in 0usize..9000,
         hdr in prop_oneof![3 => Just(None), 1 => any::<[u8; 12]>().prop_map(Some)],
         size in 1usize..2000,
@@ -271,7 +263,7 @@ proptest! {
         let mut rig = Rig::default();
         let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
         a.start(tso());
-        b.start(driver::plain());
+        b.start(driver::plain() | if large { driver::large_receive() } else { 0 });
         let mut request = gso(v6, size);
         if let Some(bytes) = hdr {
             let random = NetHdr48::read(&bytes, a.hdr_len()).unwrap();
@@ -290,8 +282,12 @@ proptest! {
         for _ in 0..driver::QUEUE_SIZE {
             b.post_rx(1600);
         }
-        while let Some((_, frame)) = b.receive() {
-            prop_assert!(frame.len() <= 1522);
+        while let Some((hdr, frame)) = b.receive() {
+            let one = hdr.net.gso_type == hdr::GSO_NONE;
+            prop_assert!(one || large);
+            let longest = hdr.net.hdr_len.get() + hdr.net.gso_size.get();
+            let longest = if one { frame.len() } else { longest.into() };
+            prop_assert!(longest <= 1522);
         }
         prop_assert_eq!(b.counter("rx_drop_long"), 0);
     }

@@ -184,6 +184,11 @@ impl<'a> Segments<'a> {
         self.count
     }
 
+    /// Length in bytes of all headers, with which every segment begins.
+    pub fn head_len(&self) -> usize {
+        self.head.len()
+    }
+
     /// Length in bytes of the first and longest segment.
     pub fn longest(&self) -> usize {
         self.len(0)

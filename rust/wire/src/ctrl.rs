@@ -34,6 +34,11 @@ pub const CLASS_MQ: u8 = 4;
 /// In [`CLASS_MQ`]: use this many queue pairs (le16).
 pub const MQ_VQ_PAIRS_SET: u8 = 0;
 
+/// Class of what the driver can receive; needs [`crate::feature::CTRL_GUEST_OFFLOADS`].
+pub const CLASS_GUEST_OFFLOADS: u8 = 5;
+/// In [`CLASS_GUEST_OFFLOADS`]: receive this only. The data is a set of feature bits below 64 (le64).
+pub const GUEST_OFFLOADS_SET: u8 = 0;
+
 /// Experimental class: administration commands.
 pub const CLASS_X_ADMIN: u8 = 0xe0;
 /// In [`CLASS_X_ADMIN`]: execute one administration command.

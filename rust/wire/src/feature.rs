@@ -6,13 +6,15 @@
 pub const CSUM: u32 = 0;
 /// The driver handles packets with a partial checksum.
 pub const GUEST_CSUM: u32 = 1;
+/// The driver can change what it receives; requires [`CTRL_VQ`].
+pub const CTRL_GUEST_OFFLOADS: u32 = 2;
 /// The device config has a maximum MTU.
 pub const MTU: u32 = 3;
 /// The device config has a MAC address.
 pub const MAC: u32 = 5;
-/// The driver can receive TSOv4.
+/// The driver can receive TSOv4; requires [`GUEST_CSUM`].
 pub const GUEST_TSO4: u32 = 7;
-/// The driver can receive TSOv6.
+/// The driver can receive TSOv6; requires [`GUEST_CSUM`].
 pub const GUEST_TSO6: u32 = 8;
 /// The device can receive TSOv4.
 pub const HOST_TSO4: u32 = 11;

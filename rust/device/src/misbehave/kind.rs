@@ -64,6 +64,12 @@ words! {
         Silent = "tx silent",
         /// The header of a received packet says that it has 65535 buffers.
         NumBuffers = "rx num-buffers",
+        /// The header of a received packet has a segmentation of no known type.
+        GsoType = "rx gso-type",
+        /// The header of a received packet asks for segments without data.
+        GsoSize = "rx gso-size",
+        /// The header of a received packet has a checksum to be completed far behind its end.
+        CsumStart = "rx csum-start",
         /// A command is carried out, and its answer comes later than the next ones.
         Late = "ctrl late",
         /// Half of an answer is missing; there is something else in its place.

@@ -9,7 +9,7 @@ use crate::words::number;
 pub const FORMS: [&str; 12] = [
     "misbehave rx|tx|ctrl|event id-out-of-range|id-not-given|too-long|huge|empty|short|twice COUNT",
     "misbehave tx stall|silent COUNT",
-    "misbehave rx num-buffers COUNT",
+    "misbehave rx num-buffers|gso-type|gso-size|csum-start COUNT",
     "misbehave ctrl late MS COUNT",
     "misbehave ctrl truncated|never COUNT",
     "misbehave config max-pairs COUNT",

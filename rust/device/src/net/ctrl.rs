@@ -5,7 +5,8 @@
 
 use std::time::Instant;
 
-use espnic_wire::{admin, ctrl, feature};
+use espnic_wire::feature::{self, mask};
+use espnic_wire::{admin, ctrl};
 use zeroize::Zeroizing;
 
 use super::state::Device;
@@ -20,6 +21,12 @@ use crate::virtio::queue::{VirtQueue, MAX_QUEUE_SIZE};
 
 const CTRL_HDR: usize = size_of::<ctrl::CtrlHdr>();
 const ACK: usize = 1;
+/// What a driver can switch on and off, of that which is offered.
+const OFFLOADS: [u32; 3] = [
+    feature::GUEST_CSUM,
+    feature::GUEST_TSO4,
+    feature::GUEST_TSO6,
+];
 /// Start of the readable and of the writable part of an administration command.
 const MIN_READABLE: usize = size_of::<admin::CmdHdr>();
 const MIN_WRITABLE: usize = size_of::<admin::ReplyHdr>();
@@ -31,15 +38,14 @@ const RUBBISH: u8 = 0xa5;
 
 /// Answers a batch of control commands. `false` if there was none.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
-    let x_admin = device.virtio.has(feature::X_IPSEC);
-    let mq = device.virtio.has(feature::MQ);
+    let mut settings = Settings::of(device);
     let index = 2 * device.pairs(&nic.config);
-    let before = device.net.active_pairs();
-    let mut active = before;
     let busy = run_queue(nic, device, index, |mem, chain| {
-        command(nic, mem, chain, x_admin, mq.then_some(&mut active))
+        command(nic, mem, chain, &mut settings)
     })?;
-    if active != before {
+    device.net.set_guest_offloads(settings.offloads);
+    let active = settings.pairs;
+    if active != device.net.active_pairs() {
         log::debug!("{}: {active} active queue pairs", nic.name);
         device.net.set_active_pairs(active);
         rx::steer_again(nic, device);
@@ -155,14 +161,61 @@ fn truncate(mem: &GuestMap, chain: &Chain, written: u32) -> Result<u32, RingErro
     Ok(half)
 }
 
-/// Carries out one control command; returns the bytes written. `active` is `Some` if the driver may set
-/// the number of active queue pairs.
+/// What the driver can change.
+struct Settings {
+    negotiated: u128,
+    /// Active queue pairs.
+    pairs: u16,
+    /// What it can receive, as a set of features.
+    offloads: u128,
+}
+
+impl Settings {
+    fn of(device: &Device) -> Self {
+        Self {
+            negotiated: device.virtio.negotiated(),
+            pairs: device.net.active_pairs(),
+            offloads: device.net.guest_offloads(),
+        }
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.negotiated & mask(bit) != 0
+    }
+
+    /// `None`, and nothing changes, if a feature is among them that is not one of receiving or was not
+    /// negotiated (5.1.6.5, "Setting Offloads State").
+    fn set_offloads(&mut self, offloads: u64) -> Option<()> {
+        let known = OFFLOADS.iter().fold(0, |set, &bit| set | mask(bit));
+        let offloads = u128::from(offloads);
+        if offloads & !(known & self.negotiated) != 0 {
+            return None;
+        }
+        self.offloads = offloads;
+        Some(())
+    }
+}
+
+/// The argument of a command with `len` bytes of data; `None` if they are too few.
+fn argument<const LEN: usize>(
+    mem: &GuestMap,
+    chain: &Chain,
+    len: usize,
+) -> Result<Option<[u8; LEN]>, RingError> {
+    let mut argument = [0; LEN];
+    if len < LEN {
+        return Ok(None);
+    }
+    chain.read(mem, CTRL_HDR as u64, &mut argument)?;
+    Ok(Some(argument))
+}
+
+/// Carries out one control command; returns the bytes written.
 fn command(
     nic: &Nic,
     mem: &GuestMap,
     chain: &Chain,
-    x_admin: bool,
-    active: Option<&mut u16>,
+    settings: &mut Settings,
 ) -> Result<u32, RingError> {
     let (readable, writable) = lengths(chain);
     if writable < ACK {
@@ -175,21 +228,24 @@ fn command(
         chain.read(mem, 0, &mut hdr)?;
     }
     let data = readable.saturating_sub(CTRL_HDR);
-    let written = match (hdr, active) {
-        ([ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC], _) if x_admin => {
+    let written = match hdr {
+        [ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC] if settings.has(feature::X_IPSEC) => {
             x_admin_command(nic, mem, chain, data, writable - ACK)?
         }
-        ([ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET], Some(active)) => {
-            let mut pairs = [0; 2];
-            let len = data.min(pairs.len());
-            chain.read(
-                mem,
-                CTRL_HDR as u64,
-                pairs.get_mut(..len).unwrap_or_default(),
-            )?;
-            let pairs = u16::from_le_bytes(pairs);
-            let valid = data >= 2 && (1..=nic.config.pairs).contains(&pairs);
-            valid.then(|| *active = pairs).map(|()| 0)
+        [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET] if settings.has(feature::MQ) => {
+            let pairs = argument(mem, chain, data)?.map(u16::from_le_bytes);
+            pairs
+                .filter(|pairs| (1..=nic.config.pairs).contains(pairs))
+                .map(|pairs| settings.pairs = pairs)
+                .map(|()| 0)
+        }
+        [ctrl::CLASS_GUEST_OFFLOADS, ctrl::GUEST_OFFLOADS_SET]
+            if settings.has(feature::CTRL_GUEST_OFFLOADS) =>
+        {
+            let offloads = argument(mem, chain, data)?.map(u64::from_le_bytes);
+            offloads
+                .and_then(|offloads| settings.set_offloads(offloads))
+                .map(|()| 0)
         }
         _ => None,
     };

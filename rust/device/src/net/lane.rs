@@ -28,6 +28,10 @@ pub struct Lane {
     pub strays: Vec<(u16, Waiting)>,
     /// Buffers of frames that were delivered.
     pub done: Vec<Vec<u8>>,
+    /// Frames that their senders have not finished, while they become what the driver can receive.
+    pub finished: Frames,
+    /// Buffers that stay for the segments of the next one of them: as many as the last one had.
+    pub segments: usize,
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
     /// Frames that wait to go through IPsec together.
@@ -36,8 +40,6 @@ pub struct Lane {
     pub wire: Frames,
     /// Frames of the present batch that were accepted; counted at its end.
     pub sent: Totals,
-    /// A frame that is to be segmented.
-    pub large: Vec<u8>,
 }
 
 impl Lane {

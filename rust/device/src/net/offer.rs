@@ -60,12 +60,15 @@ impl NetConfig {
             feature::EVENT_IDX,
             feature::CSUM,
             feature::GUEST_CSUM,
+            feature::CTRL_GUEST_OFFLOADS,
             feature::MAC,
             feature::MTU,
             feature::MRG_RXBUF,
             feature::STATUS,
             feature::CTRL_VQ,
             feature::RING_RESET,
+            feature::GUEST_TSO4,
+            feature::GUEST_TSO6,
             feature::HOST_TSO4,
             feature::HOST_TSO6,
             feature::SPEED_DUPLEX,
@@ -109,6 +112,9 @@ fn acceptable(features: u128) -> bool {
         |bit, required: &[u32]| features & mask(bit) == 0 || feature::has_all(features, required);
     requires(feature::HOST_TSO4, &[feature::CSUM])
         && requires(feature::HOST_TSO6, &[feature::CSUM])
+        && requires(feature::GUEST_TSO4, &[feature::GUEST_CSUM])
+        && requires(feature::GUEST_TSO6, &[feature::GUEST_CSUM])
+        && requires(feature::CTRL_GUEST_OFFLOADS, &[feature::CTRL_VQ])
         && requires(feature::MQ, &[feature::CTRL_VQ])
         && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
@@ -183,21 +189,35 @@ mod tests {
         let plain = mask(feature::VERSION_1) | mask(feature::MQ);
         assert!(!acceptable(plain));
         assert!(acceptable(plain | mask(feature::CTRL_VQ)));
+        let offloads = mask(feature::VERSION_1) | mask(feature::CTRL_GUEST_OFFLOADS);
+        assert!(!acceptable(offloads));
+        assert!(acceptable(offloads | mask(feature::CTRL_VQ)));
     }
 
     #[test]
     fn segmentation_needs_checksums() {
-        for bit in [feature::HOST_TSO4, feature::HOST_TSO6] {
+        for (bit, checksums) in [
+            (feature::HOST_TSO4, feature::CSUM),
+            (feature::HOST_TSO6, feature::CSUM),
+            (feature::GUEST_TSO4, feature::GUEST_CSUM),
+            (feature::GUEST_TSO6, feature::GUEST_CSUM),
+        ] {
             let plain = mask(feature::VERSION_1) | mask(bit);
             assert!(!acceptable(plain));
-            assert!(acceptable(plain | mask(feature::CSUM)));
+            assert!(acceptable(plain | mask(checksums)));
         }
     }
 
     #[test]
     fn ipsec_needs_its_requirements() {
         let all = config().features();
-        let tso = mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6);
+        let tso = [
+            feature::HOST_TSO4,
+            feature::HOST_TSO6,
+            feature::GUEST_TSO4,
+            feature::GUEST_TSO6,
+        ];
+        let tso = tso.into_iter().fold(0, |set, bit| set | mask(bit));
         assert!(acceptable(all));
         assert!(acceptable(mask(feature::VERSION_1)));
         for bit in [feature::CSUM, feature::GUEST_CSUM] {
@@ -210,7 +230,9 @@ mod tests {
             assert!(!acceptable(all & !mask(bit)), "{bit}");
         }
         assert!(acceptable(
-            all & !mask(feature::X_IPSEC) & !mask(feature::CTRL_VQ)
+            all & !mask(feature::X_IPSEC)
+                & !mask(feature::CTRL_VQ)
+                & !mask(feature::CTRL_GUEST_OFFLOADS)
         ));
     }
 

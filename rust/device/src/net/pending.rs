@@ -70,9 +70,20 @@ impl Pending {
 
     /// Takes the oldest frame out.
     pub fn pop(&mut self) -> Option<Received> {
-        let received = self.frames.pop_front()?.received;
-        self.bytes = self.bytes.saturating_sub(received.1.capacity());
-        Some(received)
+        self.pop_waiting().map(|waiting| waiting.received)
+    }
+
+    /// The same, with what is known of it.
+    pub fn pop_waiting(&mut self) -> Option<Waiting> {
+        let waiting = self.frames.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(waiting.received.1.capacity());
+        Some(waiting)
+    }
+
+    /// Puts a frame in front of the oldest one, even if there is no room.
+    pub fn push_front(&mut self, waiting: Waiting) {
+        self.bytes = self.bytes.saturating_add(waiting.received.1.capacity());
+        self.frames.push_front(waiting);
     }
 
     /// Takes all frames out.

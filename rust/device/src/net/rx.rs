@@ -13,35 +13,43 @@ use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
 use super::lane::Lane;
-use super::pending::{Received, Waiting};
+use super::pending::{Pending, Received, Waiting};
 use super::state::Device;
 use super::{csum, steer, used, BATCH};
 use crate::filter::{Matcher, Verdict};
-use crate::frame::Frame;
+use crate::finish::finish;
+use crate::frame::{Frame, Unfinished};
+use crate::frames::Frames;
 use crate::ipsec::Inbound;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::ports::Totals;
+use crate::spare;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
 use crate::virtio::queue::VirtQueue;
+
+/// A `gso_type` that the standard does not have.
+const UNKNOWN_GSO: u8 = 0x77;
 
 /// The rules of the negotiated features.
 struct Rules {
     hdr_len: HdrLen,
     mergeable: bool,
     csum: bool,
+    tso4: bool,
+    tso6: bool,
 }
 
 /// The result of a delivery.
 enum Delivery {
     /// It is in the guest's buffers.
     Done,
-    /// It was dropped and counted.
-    Dropped,
     /// There are too few buffers; it waits.
     NoBuffer,
+    /// Not even all buffers that the queue can hold have room for it.
+    NoRoom,
 }
 
 impl Rules {
@@ -49,8 +57,19 @@ impl Rules {
         Self {
             hdr_len: device.hdr_len(),
             mergeable: device.virtio.has(feature::MRG_RXBUF),
-            csum: device.virtio.has(feature::GUEST_CSUM),
+            csum: device.receives(feature::GUEST_CSUM),
+            tso4: device.receives(feature::GUEST_TSO4),
+            tso6: device.receives(feature::GUEST_TSO6),
         }
+    }
+
+    /// Whether the driver receives a frame of which so much is left to do.
+    fn allow(&self, left: &Unfinished) -> bool {
+        self.csum
+            && left.cut.is_none_or(|cut| match cut.family {
+                4 => self.tso4,
+                _ => self.tso6,
+            })
     }
 }
 
@@ -125,9 +144,10 @@ fn hand_over(nic: &Nic, device: &Device, lane: &mut Lane) {
 /// Drops what is too long for the driver, and what a rule drops. Every frame that stays has a verdict.
 fn filter(nic: &Nic, rules: Option<&Matcher>, lane: &mut Lane) {
     let mut ipsec = 0;
-    for frame in lane.arrived.drain() {
-        if frame.len() > frame.longest(nic.config.mtu) {
-            nic.stats.rx_drop_long.inc();
+    let mut arrived = std::mem::take(&mut lane.arrived);
+    for frame in arrived.drain() {
+        if frame.longest_on_wire() > frame.longest(nic.config.mtu) {
+            nic.stats.rx_drop_long.add(frame.on_wire().0 as u64);
             lane.done.push(frame.into());
             continue;
         }
@@ -138,17 +158,34 @@ fn filter(nic: &Nic, rules: Option<&Matcher>, lane: &mut Lane) {
                 lane.done.push(frame.into());
                 continue;
             }
-            Verdict::Ipsec | Verdict::IpsecAgain => ipsec += 1,
-            Verdict::Pass | Verdict::Queue(_) => {}
+            Verdict::Ipsec | Verdict::IpsecAgain => {
+                ipsec += 1;
+                for_ipsec(nic, lane, frame, verdict);
+            }
+            Verdict::Pass | Verdict::Queue(_) => {
+                lane.received.push(frame.into());
+                lane.verdicts.push(verdict);
+            }
         }
+    }
+    lane.arrived = arrived;
+    if ipsec > 0 {
+        nic.filter.stats().ipsec.add(ipsec);
+    }
+}
+
+/// Passes a frame that a rule has chosen to IPsec, which takes what is finished.
+fn for_ipsec(nic: &Nic, lane: &mut Lane, mut frame: Frame, verdict: Verdict) {
+    if !finish(&mut frame, &mut lane.finished) {
+        nic.stats.rx_drop_long.inc();
+    }
+    lane.done.push(frame.into());
+    for frame in lane.finished.drain() {
         lane.received.push(Inbound {
-            by_rule: matches!(verdict, Verdict::Ipsec | Verdict::IpsecAgain),
+            by_rule: true,
             ..frame.into()
         });
         lane.verdicts.push(verdict);
-    }
-    if ipsec > 0 {
-        nic.filter.stats().ipsec.add(ipsec);
     }
 }
 
@@ -257,6 +294,8 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         pending,
         chains,
         done,
+        finished,
+        segments,
         ..
     } = &mut *lane;
     inbox.take(pending);
@@ -269,14 +308,32 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         let Some((hdr, frame)) = pending.first() else {
             break Ok(());
         };
-        match put(nic, chains, &mut queue, mem, &rules, *hdr, frame) {
-            Ok(Delivery::Done) => delivered.add(frame),
-            Ok(Delivery::Dropped) => {}
+        let left = frame.unfinished();
+        let delivery = match left.is_none_or(|left| rules.allow(left)) {
+            true => put(nic, chains, &mut queue, mem, &rules, *hdr, frame),
+            // It is not one frame for this driver.
+            false => Ok(Delivery::NoRoom),
+        };
+        match delivery {
+            Ok(Delivery::Done) => delivered.count(1, frame.len()),
+            Ok(Delivery::NoRoom) if left.is_some() => {
+                *segments = frame.on_wire().0;
+                finish_first(nic, pending, finished, done);
+                taken += 1;
+                continue;
+            }
+            Ok(Delivery::NoRoom) => nic.stats.rx_drop_no_room.inc(),
             Ok(Delivery::NoBuffer) => break Ok(()),
             Err(error) => break Err(error),
         }
         taken += 1;
-        done.extend(pending.pop().map(|(_, frame)| frame.into()));
+        let Some((_, frame)) = pending.pop() else {
+            break Ok(());
+        };
+        match finished.spare() < *segments && !spare::is_large(frame.capacity()) {
+            true => finished.recycle(frame),
+            false => done.push(frame.into()),
+        }
     };
     nic.stats.rx_frames.add(delivered.frames as u64);
     nic.stats.rx_bytes.add(delivered.bytes as u64);
@@ -286,6 +343,22 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         nic.interrupt_queue(vector);
     }
     Ok(taken > 0)
+}
+
+/// Does what the sender of the oldest frame has left to do. The segments take its place.
+fn finish_first(nic: &Nic, pending: &mut Pending, finished: &mut Frames, done: &mut Vec<Vec<u8>>) {
+    let Some(Waiting { received, directed }) = pending.pop_waiting() else {
+        return;
+    };
+    let (hdr, mut frame) = received;
+    if !finish(&mut frame, finished) {
+        nic.stats.rx_drop_no_room.inc();
+    }
+    done.push(frame.into());
+    for frame in finished.drain().rev() {
+        let received = (hdr, frame);
+        pending.push_front(Waiting { received, directed });
+    }
 }
 
 /// Puts one frame into the queue.
@@ -302,14 +375,16 @@ fn put(
     let count = match gather(chains, queue, mem, rules, need)? {
         Gathered::Chains(count) => count,
         Gathered::TooFew => return Ok(Delivery::NoBuffer),
-        Gathered::NoRoom => {
-            nic.stats.rx_drop_no_room.inc();
-            return Ok(Delivery::Dropped);
-        }
+        Gathered::NoRoom => return Ok(Delivery::NoRoom),
     };
-    if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame) {
+    if let Some(left) = frame.unfinished() {
+        pass_on(nic, left, &mut hdr);
+    } else if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame) {
         nic.stats.rx_csum_valid.inc();
         hdr.net.flags |= hdr::F_DATA_VALID;
+    }
+    if nic.misbehaviour.active() {
+        spoil(nic, &mut hdr);
     }
     let buffers = match nic.misbehaviour.takes(Deed::NumBuffers) {
         true => u16::MAX,
@@ -326,6 +401,41 @@ fn put(
         count,
     )?;
     Ok(Delivery::Done)
+}
+
+/// Applies the misbehaviours of the header that are due.
+#[inline(never)]
+fn spoil(nic: &Nic, hdr: &mut NetHdr48) {
+    if nic.misbehaviour.takes(Deed::GsoType) {
+        hdr.net.flags |= hdr::F_NEEDS_CSUM;
+        hdr.net.gso_type = UNKNOWN_GSO;
+    }
+    if nic.misbehaviour.takes(Deed::GsoSize) {
+        hdr.net.flags |= hdr::F_NEEDS_CSUM;
+        hdr.net.gso_type = hdr::GSO_TCPV4;
+        hdr.net.gso_size = 0.into();
+    }
+    if nic.misbehaviour.takes(Deed::CsumStart) {
+        hdr.net.flags |= hdr::F_NEEDS_CSUM;
+        hdr.net.csum_start = u16::MAX.into();
+    }
+}
+
+/// Tells the driver what is left to do (5.1.6.4).
+fn pass_on(nic: &Nic, left: &Unfinished, hdr: &mut NetHdr48) {
+    nic.stats.rx_csum_partial.inc();
+    hdr.net.flags |= hdr::F_NEEDS_CSUM;
+    hdr.net.csum_start = left.start.into();
+    hdr.net.csum_offset = left.offset.into();
+    if let Some(cut) = left.cut {
+        nic.stats.rx_gso.inc();
+        hdr.net.gso_type = match cut.family {
+            4 => hdr::GSO_TCPV4,
+            _ => hdr::GSO_TCPV6,
+        };
+        hdr.net.gso_size = cut.size.into();
+        hdr.net.hdr_len = cut.head.into();
+    }
 }
 
 enum Gathered {

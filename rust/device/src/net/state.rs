@@ -15,7 +15,7 @@ use crate::ports::RxBacklog;
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::MAX_QUEUE_SIZE;
 use crate::virtio::Virtio;
-use espnic_wire::feature;
+use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::HdrLen;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,9 @@ use std::time::Instant;
 pub struct NetState {
     /// Queue pairs that the driver uses: 1 after a reset. Also read without the lock.
     active_pairs: Arc<AtomicU16>,
+    /// The driver's last choice of what it can receive: a set of features, of which those count that are
+    /// negotiated.
+    guest_offloads: u128,
     /// The state of each queue pair.
     lanes: Vec<Mutex<Lane>>,
     /// Frames for each queue pair that others have received.
@@ -44,6 +47,7 @@ impl NetState {
         active_pairs.store(1, Ordering::Relaxed);
         Self {
             active_pairs,
+            guest_offloads: u128::MAX,
             lanes: (0..pairs).map(|_| Mutex::default()).collect(),
             inboxes: (0..pairs).map(|_| Inbox::default()).collect(),
             chain: Chain::default(),
@@ -66,6 +70,16 @@ impl NetState {
         for lane in unused {
             exclusive(lane).leftover = MAX_QUEUE_SIZE.into();
         }
+    }
+
+    /// What the driver can receive, of that which is negotiated: a set of features.
+    pub fn guest_offloads(&self) -> u128 {
+        self.guest_offloads
+    }
+
+    /// Changes that.
+    pub fn set_guest_offloads(&mut self, offloads: u128) {
+        self.guest_offloads = offloads;
     }
 
     /// The state of a queue pair, for its worker. No thread has two of them at a time.
@@ -97,6 +111,7 @@ impl NetState {
     /// Resets the state, with the device.
     pub fn reset(&mut self) {
         self.active_pairs.store(1, Ordering::Relaxed);
+        self.guest_offloads = u128::MAX;
         self.all_lanes().for_each(|(lane, _)| lane.leftover = 0);
     }
 
@@ -134,6 +149,12 @@ impl Device {
         let answers =
             answers.filter(|_| self.virtio.running() && self.virtio.waits_until().is_none());
         answers.chain(self.net.late.iter().map(Late::due)).min()
+    }
+
+    /// Whether the driver can receive what this feature stands for: it was negotiated and not switched off
+    /// since.
+    pub fn receives(&self, feature: u32) -> bool {
+        self.virtio.has(feature) && self.net.guest_offloads & mask(feature) != 0
     }
 
     /// Length of the packet header.

@@ -3,7 +3,8 @@
 //! Transmission: from the guest's queue to the wire.
 
 use espnic_esp::checksum;
-use espnic_esp::ip::{ETH_HLEN, MAX_LINK_HLEN};
+use espnic_esp::ip::{ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP, MAX_LINK_HLEN, UDP_HLEN};
+use espnic_esp::packet;
 use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
@@ -13,8 +14,9 @@ use std::sync::MutexGuard;
 use super::lane::Lane;
 use super::state::Device;
 use super::{used, BATCH, FRAMES};
-use crate::frame::Frame;
-use crate::frames::{self, Frames};
+use crate::finish;
+use crate::frame::{Cut, Frame, Unfinished};
+use crate::frames::Frames;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -29,9 +31,16 @@ const MAX_GSO_FRAME: usize = 65535 + 255;
 /// Least data of a segment, in bytes, Linux's `TCP_MIN_GSO_SIZE`: the smallest MSS that Linux allows,
 /// 48 (`TCP_MIN_SND_MSS`), less the 40 bytes that TCP has for options.
 const MIN_GSO_SIZE: usize = 8;
+/// Length of a TCP header without options, in bytes.
+const TCP_HLEN: usize = 20;
 /// Most segments of one frame: 64 KiB in segments of 32 bytes. It keeps a guest from burning this
 /// process's time with tiny segments.
 const MAX_SEGMENTS: usize = 2048;
+
+/// Most segments of a frame that the NIC at the other end of a wire may have to cut: 64 KiB in those of the
+/// smallest MTU that IPv4 hosts must accept (RFC 1122 section 3.3.2), 576 bytes. Smaller ones cost the sender's
+/// time.
+const MAX_LEFT: usize = 128;
 
 /// The rules by which frames are checked and changed; they stay until the next reset.
 struct Rules<'a> {
@@ -42,12 +51,14 @@ struct Rules<'a> {
     x_ipsec: bool,
     tso4: bool,
     tso6: bool,
+    /// The other end of the wire is a NIC of this process, which takes unfinished frames.
+    leaves: bool,
     /// While other pairs may send, too: the right to send packets whose numbers the NIC gives.
     order: OnceCell<MutexGuard<'a, ()>>,
 }
 
 impl<'a> Rules<'a> {
-    fn new(virtio: &Virtio, mtu: u16) -> Self {
+    fn new(virtio: &Virtio, mtu: u16, leaves: bool) -> Self {
         Self {
             hdr_len: HdrLen::of(virtio.negotiated()),
             mtu,
@@ -56,6 +67,7 @@ impl<'a> Rules<'a> {
             x_ipsec: virtio.has(feature::X_IPSEC),
             tso4: virtio.has(feature::HOST_TSO4),
             tso6: virtio.has(feature::HOST_TSO6),
+            leaves,
             order: OnceCell::new(),
         }
     }
@@ -124,7 +136,7 @@ pub fn run(
     if nic.misbehaviour.stalls() {
         return Ok(Turn::default());
     }
-    let rules = Rules::new(&device.virtio, nic.config.mtu);
+    let rules = Rules::new(&device.virtio, nic.config.mtu, nic.port.takes_unfinished());
     let mem = device.virtio.memory();
     let Some((mut queue, vector)) = device.virtio.queue(2 * pair + 1) else {
         return Ok(Turn::default());
@@ -211,11 +223,7 @@ fn take<'a>(
         stats.tx_drop_long.inc();
         return Ok(());
     }
-    // Frames that are segmented stay in the buffer, others move on with it.
-    let mut buffer = match gso {
-        true => frames::fit(std::mem::take(&mut lane.large), len),
-        false => lane.wire.buffer(len),
-    };
+    let mut buffer = lane.wire.buffer(len);
     let read = chain.read(mem, hdr_len as u64, &mut buffer);
     let mut frame = Frame::from(buffer);
     if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
@@ -230,11 +238,7 @@ fn take<'a>(
             Err(drop) => drop.inc(),
         }
     }
-    if gso {
-        lane.large = frame.into();
-    } else {
-        lane.wire.recycle(frame);
-    }
+    lane.wire.recycle(frame);
     read
 }
 
@@ -297,22 +301,24 @@ fn prepare<'a>(
             .map_err(|_| &stats.tx_drop_ipsec);
     }
     if let Some(family) = family {
-        let count = segment(hdr, frame, family, longest, out).ok_or(&stats.tx_drop_gso)?;
+        let count = segment(rules, hdr, frame, family, longest, out).ok_or(&stats.tx_drop_gso)?;
         stats.tx_segments.add(count as u64);
         return Ok(());
     }
-    if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !complete_csum(hdr, frame) {
+    if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !checksum(rules, hdr, frame) {
         return Err(&stats.tx_drop_csum);
     }
     out.push(std::mem::take(frame));
     Ok(())
 }
 
-/// Appends the segments of `frame` to `out` and returns their number. `None`, and nothing is appended,
-/// if the headers are not what `hdr` says or a segment would be longer than `longest`.
+/// Appends the segments of `frame` to `out`, or leaves them to who receives it; returns their number.
+/// `None`, and nothing is appended, if the headers are not what `hdr` says or a segment would be longer than
+/// `longest`.
 fn segment(
+    rules: &Rules<'_>,
     hdr: &NetHdr48,
-    frame: &Frame,
+    frame: &mut Frame,
     family: u8,
     longest: usize,
     out: &mut Frames,
@@ -326,26 +332,54 @@ fn segment(
     if segments.longest() > longest {
         return None;
     }
-    let before = out.len();
-    for index in 0..segments.count() {
-        let len = segments.len(index);
-        let mut segment = out.buffer(len);
-        if segments.write(index, &mut segment).is_err() {
-            out.truncate(before);
-            return None;
-        }
-        // All headers but the lengths are those of the frame.
-        out.push(Frame::with_layers(segment, frame.layers().ending_at(len)));
+    let (count, head) = (segments.count(), segments.head_len());
+    if !rules.leaves || count > MAX_LEFT || !is_common(hdr, frame) {
+        finish::write(frame, &segments, out)?;
+        return Some(count);
     }
-    Some(segments.count())
+    let cut = Cut {
+        family,
+        size: hdr.net.gso_size.get(),
+        head: u16::try_from(head).ok()?,
+    };
+    // What fits one packet needs its checksum only.
+    frame.leave(Some(unfinished(hdr, (count > 1).then_some(cut))));
+    out.push(std::mem::take(frame));
+    Some(count)
 }
 
-/// Completes the checksum, which reaches to the end of the frame.
-fn complete_csum(hdr: &NetHdr48, frame: &mut Frame) -> bool {
+/// Completes the checksum, or leaves that to who receives the frame. `false` if it is outside the frame.
+fn checksum(rules: &Rules<'_>, hdr: &NetHdr48, frame: &mut Frame) -> bool {
+    if rules.leaves && is_common(hdr, frame) {
+        frame.leave(Some(unfinished(hdr, None)));
+        return true;
+    }
     let (start, offset) = (hdr.net.csum_start.get(), hdr.net.csum_offset.get());
-    let complete = |_: &[u8], rest: &mut [u8]| {
-        let end = rest.len();
-        checksum::complete(rest, 0, offset.into(), end)
+    finish::complete(frame, start, offset)
+}
+
+/// Whether the checksum is that of TCP or UDP right in an IP packet that is all of the frame. Others are
+/// completed at once, and so is ESP in UDP: IPsec of the receiving NIC takes what is complete.
+fn is_common(hdr: &NetHdr48, frame: &Frame) -> bool {
+    let Some(ip) = frame.layers().packet(frame.len()) else {
+        return false;
     };
-    frame.change(start.into(), complete).unwrap_or(false)
+    let (start, field) = (hdr.net.csum_start.get(), hdr.net.csum_offset.get());
+    let (header, own) = match ip.protocol {
+        IPPROTO_TCP => (TCP_HLEN, checksum::TCP_FIELD),
+        IPPROTO_UDP => (UDP_HLEN, checksum::UDP_FIELD),
+        _ => return false,
+    };
+    let whole = !ip.fragment && ip.end == frame.len() && ip.transport + header <= ip.end;
+    let meant = ip.transport == usize::from(start) && own == usize::from(field);
+    whole && meant && packet::range(frame, frame.layers()).is_none()
+}
+
+/// What `hdr` asks for and is left to the receiver.
+fn unfinished(hdr: &NetHdr48, cut: Option<Cut>) -> Unfinished {
+    Unfinished {
+        start: hdr.net.csum_start.get(),
+        offset: hdr.net.csum_offset.get(),
+        cut,
+    }
 }

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Wakeups;
-use crate::frame::Frame;
+use super::{Totals, Wakeups};
+use crate::frame::{Frame, Unfinished};
 use crate::frames::Frames;
 use crate::net::steer;
+use crate::spare::Spare;
 use crate::stats::PortStats;
 use espnic_esp::ip::Layers;
 
@@ -67,26 +68,14 @@ struct Waiting {
     frames: VecDeque<Frame>,
     /// Buffers of frames that the NIC has finished. The senders take them, so that in the long run nothing
     /// is allocated.
-    empty: Vec<Vec<u8>>,
-    /// Memory of all buffers in `empty`.
-    empty_bytes: usize,
+    empty: Spare,
 }
 
 impl Waiting {
     /// Takes a buffer back, if there is room in a share of one in `parts`.
     fn keep(&mut self, buffer: Vec<u8>, parts: usize) {
-        let bytes = self.empty_bytes.saturating_add(buffer.capacity());
-        if self.empty.len() < MAX_EMPTY / parts && bytes <= MAX_EMPTY_BYTES / parts {
-            self.empty_bytes = bytes;
-            self.empty.push(buffer);
-        }
-    }
-
-    /// A buffer with whatever is in it.
-    fn pop_empty(&mut self) -> Option<Vec<u8>> {
-        let buffer = self.empty.pop()?;
-        self.empty_bytes = self.empty_bytes.saturating_sub(buffer.capacity());
-        Some(buffer)
+        self.empty
+            .keep(buffer, MAX_EMPTY / parts, MAX_EMPTY_BYTES / parts);
     }
 }
 
@@ -108,8 +97,9 @@ struct Filling<'a> {
     /// What was in all parts.
     before: Amount,
     taken: Amount,
-    len: usize,
-    lost: usize,
+    /// What a wire would have carried of them, and of those that did not fit.
+    arrived: Totals,
+    lost: Totals,
 }
 
 impl Filling<'_> {
@@ -125,10 +115,10 @@ impl Filling<'_> {
         if fits {
             self.taken.frames += 1;
             self.taken.bytes = bytes;
-            self.len += frame.len();
+            self.arrived.add(&frame);
             self.waiting.frames.push_back(frame);
         } else {
-            self.lost += 1;
+            self.lost.add(&frame);
         }
     }
 }
@@ -205,8 +195,9 @@ impl RxBacklog {
                     let Some(frame) = frames.get_mut(at) else {
                         return;
                     };
+                    let len = frame.len();
                     filling.push(std::mem::take(frame));
-                    if let Some(buffer) = filling.waiting.pop_empty() {
+                    if let Some(buffer) = filling.waiting.empty.pop(len) {
                         frames.recycle(buffer);
                     }
                 }
@@ -214,18 +205,25 @@ impl RxBacklog {
         }
     }
 
-    /// Puts a copy of a frame with these headers in, or drops it.
-    pub fn copy(&self, frame: &[u8], layers: Layers) {
+    /// Puts a copy of a frame in, or drops it.
+    pub fn copy(&self, frame: &Frame) {
+        self.copy_bytes(frame, *frame.layers(), frame.unfinished());
+    }
+
+    /// Puts a copy of a frame with these headers in, or drops it. Its sender has left so much to do.
+    pub fn copy_bytes(&self, frame: &[u8], layers: Layers, left: Option<&Unfinished>) {
         let index = steer::place_of(frame, &layers, self.used());
         let Some(part) = self.parts.get(usize::from(index)) else {
             return;
         };
         self.fill(index, part, |filling| {
-            let mut buffer = filling.waiting.pop_empty().unwrap_or_default();
+            let mut buffer = filling.waiting.empty.pop(frame.len()).unwrap_or_default();
             buffer.clear();
             buffer.reserve_exact(frame.len());
             buffer.extend_from_slice(frame);
-            filling.push(Frame::with_layers(buffer, layers));
+            let mut frame = Frame::with_layers(buffer, layers);
+            frame.leave(left.copied());
+            filling.push(frame);
         });
     }
 
@@ -235,15 +233,15 @@ impl RxBacklog {
             waiting: part.lock(),
             before: self.total.get(),
             taken: Amount::default(),
-            len: 0,
-            lost: 0,
+            arrived: Totals::default(),
+            lost: Totals::default(),
         };
         action(&mut filling);
         self.total.add(filling.taken);
-        self.stats.rx_frames.add(filling.taken.frames as u64);
-        self.stats.rx_bytes.add(filling.len as u64);
-        if filling.lost > 0 {
-            self.stats.rx_drop_overflow.add(filling.lost as u64);
+        self.stats.rx_frames.add(filling.arrived.frames as u64);
+        self.stats.rx_bytes.add(filling.arrived.bytes as u64);
+        if filling.lost.frames > 0 {
+            self.stats.rx_drop_overflow.add(filling.lost.frames as u64);
         }
         drop(filling);
         self.wakeups.wake(index);
@@ -298,13 +296,13 @@ mod tests {
         let (mut taken, mut done) = (Frames::default(), Vec::new());
         backlog.take(0, 10, &mut taken, &mut done);
         assert_eq!(taken.len(), 10);
-        backlog.copy(&[0; 60], Layers::default());
+        backlog.copy(&vec![0; 60].into());
         assert_eq!(stats.rx_drop_overflow.get(), 3);
         backlog.take(0, usize::MAX, &mut taken, &mut done);
         assert_eq!(taken.len(), MAX_FRAMES + 1);
         assert_eq!(backlog.total.get(), Amount::default());
-        backlog.copy(&[0; MAX_BYTES], Layers::default());
-        backlog.copy(&[0], Layers::default());
+        backlog.copy(&vec![0; MAX_BYTES].into());
+        backlog.copy(&vec![0].into());
         assert_eq!(stats.rx_drop_overflow.get(), 4);
     }
 
@@ -347,8 +345,8 @@ mod tests {
         backlog.take(0, usize::MAX, &mut taken, &mut done);
         let waiting = backlog.parts[0].lock();
         assert_eq!(backlog.total.get(), Amount::default());
-        assert_eq!(waiting.empty.len(), kept);
-        assert_eq!((waiting.empty_bytes, done.len()), (MAX_EMPTY_BYTES, 0));
+        assert_eq!(waiting.empty.count(), kept);
+        assert_eq!((waiting.empty.bytes(), done.len()), (MAX_EMPTY_BYTES, 0));
     }
 
     #[test]
@@ -371,7 +369,7 @@ mod tests {
         let second = taken.iter().next().unwrap().as_ptr();
         done.extend(taken.drain().map(Vec::from));
         backlog.take(0, 1, &mut taken, &mut done);
-        backlog.copy(&[1; 40], Layers::default());
+        backlog.copy(&vec![1; 40].into());
         backlog.take(0, 1, &mut taken, &mut done);
         let copy = taken.iter().next().unwrap();
         assert_eq!((copy.as_ptr(), &copy[..]), (second, &[1; 40][..]));
@@ -401,7 +399,7 @@ mod tests {
         }
         backlog.push(&mut sent);
         let frame = Frame::from(esp(0, 100));
-        backlog.copy(&frame, *frame.layers());
+        backlog.copy(&frame);
         let (mut seen, mut done) = ([0; 32], Vec::new());
         for part in 0..4 {
             let mut taken = Frames::default();
@@ -438,7 +436,7 @@ mod tests {
             (0..MAX_EMPTY).for_each(|_| done.push(vec![0; 60]));
             backlog.take(part, 0, &mut Frames::default(), &mut done);
         }
-        let kept = backlog.parts.iter().map(|part| part.lock().empty.len());
+        let kept = backlog.parts.iter().map(|part| part.lock().empty.count());
         assert_eq!(kept.sum::<usize>(), MAX_EMPTY);
     }
 

@@ -68,7 +68,7 @@ impl SwitchPort {
         for (frame, target) in frames.iter().zip(targets) {
             let takes = |end: usize| end != self.own && target.is_none_or(|target| target == end);
             let takers = endpoints.iter().enumerate().filter(|(end, _)| takes(*end));
-            takers.for_each(|(_, backlog)| backlog.copy(frame, *frame.layers()));
+            takers.for_each(|(_, backlog)| backlog.copy(frame));
         }
         None
     }
@@ -103,6 +103,10 @@ impl Port for SwitchPort {
 
     fn link_up(&self) -> bool {
         self.switch.endpoints.linked()
+    }
+
+    fn takes_unfinished(&self) -> bool {
+        true
     }
 
     fn reset(&self) {

@@ -145,7 +145,7 @@ impl Reader {
                     if let Some((capture, interface)) = &self.capture {
                         capture.write(*interface, [frame]);
                     }
-                    self.backlog.copy(frame, Layers::find(frame));
+                    self.backlog.copy_bytes(frame, Layers::find(frame), None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error,

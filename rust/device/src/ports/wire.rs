@@ -43,9 +43,7 @@ impl Port for WirePort {
             return all;
         };
         for (_, backlog) in others {
-            frames
-                .iter()
-                .for_each(|frame| backlog.copy(frame, *frame.layers()));
+            frames.iter().for_each(|frame| backlog.copy(frame));
         }
         first.push(frames);
         Totals::default()
@@ -53,6 +51,10 @@ impl Port for WirePort {
 
     fn link_up(&self) -> bool {
         self.wire.endpoints.linked()
+    }
+
+    fn takes_unfinished(&self) -> bool {
+        true
     }
 }
 

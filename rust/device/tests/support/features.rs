@@ -36,6 +36,17 @@ pub fn tso() -> u128 {
     mask(feature::HOST_TSO4) | mask(feature::HOST_TSO6)
 }
 
+/// Segments that stay together for the driver, which can switch that.
+pub fn large_receive() -> u128 {
+    [
+        feature::GUEST_TSO4,
+        feature::GUEST_TSO6,
+        feature::CTRL_GUEST_OFFLOADS,
+    ]
+    .into_iter()
+    .fold(0, |set, bit| set | mask(bit))
+}
+
 /// Everything for IPsec.
 pub fn ipsec() -> u128 {
     plain() | mask(feature::OUT_NET_HEADER) | mask(feature::IPSEC) | mask(feature::X_IPSEC)

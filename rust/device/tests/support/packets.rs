@@ -4,6 +4,7 @@
 
 use espnic_device::testing;
 use espnic_esp::checksum::{self, Sum};
+use espnic_wire::hdr::{self, NetHdr48};
 
 /// UDP over IPv4 with a payload of `len` bytes; the checksum field holds the pseudo header's sum.
 pub fn udp_partial(len: usize) -> Vec<u8> {
@@ -24,6 +25,15 @@ pub fn udp_partial(len: usize) -> Vec<u8> {
 /// Where the checksum of [`udp_partial`] starts and where it is stored.
 pub const UDP_START: u16 = 34;
 pub const UDP_FIELD: u16 = 6;
+
+/// What [`udp_partial`] asks for.
+pub fn udp_request() -> NetHdr48 {
+    let mut hdr = NetHdr48::default();
+    hdr.net.flags = hdr::F_NEEDS_CSUM;
+    hdr.net.csum_start = UDP_START.into();
+    hdr.net.csum_offset = UDP_FIELD.into();
+    hdr
+}
 
 /// The same with a complete checksum.
 pub fn udp(len: usize) -> Vec<u8> {
@@ -62,6 +72,17 @@ pub fn tcp_partial(v6: bool, port: u16, len: usize) -> Vec<u8> {
     frame.extend([0, 0]);
     frame.extend((0..len).map(|byte| byte as u8));
     frame
+}
+
+/// What [`tcp_partial`] asks for if it is to be cut into segments with `size` bytes of data.
+pub fn gso(v6: bool, size: usize) -> NetHdr48 {
+    let mut hdr = NetHdr48::default();
+    hdr.net.flags = hdr::F_NEEDS_CSUM;
+    hdr.net.gso_type = if v6 { hdr::GSO_TCPV6 } else { hdr::GSO_TCPV4 };
+    hdr.net.gso_size = (size as u16).into();
+    hdr.net.csum_start = if v6 { 54 } else { 34 }.into();
+    hdr.net.csum_offset = 16.into();
+    hdr
 }
 
 /// ESP over IPv4 with this SPI and sequence number, for which there is no SA.
