@@ -313,7 +313,9 @@ def bounce(log, _only):
     """A guest whose NICs reach little of its memory, and need more buffers than there are."""
     command = [str(TOOLS / "vm"), "--run-dir", str(log.parent / "bounce"),
                "--timeout", str(REBOOT_SECONDS), "--append", "swiotlb=512,force"]
-    for spec in nic.TESTS:  # the peer's driver must not take buffers, too
+    # With packed queues, virtio's core does not say that it was memory that was short.
+    for spec in (spec.replace(",packed=on", "") for spec in nic.TESTS):
+        # The peer's driver must not take buffers, too.
         command += ["--nic", spec if "ipsec=on" in spec else f"{spec},access-platform=off"]
     command += ["--copy", str(TOOLS / "guest/bounce-test"), "--", "/espnic/bounce-test"]
     yield from program(command, log, "the guest")

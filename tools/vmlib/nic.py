@@ -11,9 +11,10 @@ import cachelib
 DEFAULT = ("name=n0,mac=02:00:00:00:00:10,mtu=9000,ipsec=on,port=wire:w0",
            "name=n1,mac=02:00:00:00:00:11,mtu=9000,ipsec=off,port=wire:w0")
 # For the selftests: a second NIC with IPsec to bond with the first. On a wire, where all receive
-# all, the stack would decrypt ESP of the inactive one, too, and take one copy for a replay.
-TESTS = ("name=n0,mac=02:00:00:00:00:10,mtu=9000,ipsec=on,port=switch:s0",
-         "name=n1,mac=02:00:00:00:00:11,mtu=9000,ipsec=off,port=switch:s0",
+# all, the stack would decrypt ESP of the inactive one, too, and take one copy for a replay. It has
+# split queues, the others have packed ones.
+TESTS = ("name=n0,mac=02:00:00:00:00:10,mtu=9000,ipsec=on,port=switch:s0,packed=on",
+         "name=n1,mac=02:00:00:00:00:11,mtu=9000,ipsec=off,port=switch:s0,packed=on",
          "name=n2,mac=02:00:00:00:00:12,mtu=9000,ipsec=on,port=switch:s0")
 START_SECONDS = 15
 

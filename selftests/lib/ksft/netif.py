@@ -31,6 +31,11 @@ def driver_of(device):
     return os.path.basename(os.readlink(link)) if os.path.islink(link) else None
 
 
+def has_feature(device, bit):
+    """Whether the driver of DEVICE and the device have agreed on the feature with this number."""
+    return proc.read_file(f"{BUS}/devices/{device}/features")[bit] == "1"
+
+
 def status(device):
     """The device's status register (VIRTIO section 2.1)."""
     return int(proc.read_file(f"{BUS}/devices/{device}/status"), 16)

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, netif, proc, traffic, xfrm  # noqa: E402
 
 STEP = 25
 SMALL_RING = 64
+RING_PACKED = 34
 PER_SA = 40
+STREAM = 512 * 1024
 FEATURES = ["esp-hw-offload", "esp-tx-csum-hw-offload", "tx-esp-segmentation",
             "tx-tcp-segmentation", "tx-checksum-ip-generic", "tx-scatter-gather"]
 NEEDED = {"esp-tx-csum-hw-offload": "esp-hw-offload"}
@@ -125,21 +127,39 @@ def channels_while_down(cfg):
         traffic.ping(cfg.dut, env.DUT4, env.PEER4)
 
 
-def rings(cfg):
-    """`ethtool -G` to small rings and back while SAs are in use."""
+def _resize(cfg, rx_size, tx_size):
+    if [size for _, size in _numbers(cfg, "-g", "RX", "TX")] != [rx_size, tx_size]:
+        cfg.dut.cmd("ethtool", "-G", cfg.netif, "rx", str(rx_size), "tx", str(tx_size))
+
+
+def _need_rings(cfg):
+    """Most and present sizes of the rings, which are put back with the case."""
     (rx_most, rx), (tx_most, tx) = _numbers(cfg, "-g", "RX", "TX")
     if min(rx_most, tx_most) <= SMALL_RING:
         raise ktap.Skip(f"rings of at most {rx_most} and {tx_most}")
+    ktap.defer(_resize, cfg, rx, tx)
+    return rx_most, rx, tx_most, tx
 
-    def resize(rx_size, tx_size):
-        if [size for _, size in _numbers(cfg, "-g", "RX", "TX")] != [rx_size, tx_size]:
-            cfg.dut.cmd("ethtool", "-G", cfg.netif, "rx", str(rx_size), "tx", str(tx_size))
 
-    ktap.defer(resize, rx, tx)
+def packed(cfg):
+    """Packed queues, which the driver takes where they are offered: small rings, often round."""
+    if not netif.has_feature(cfg.device, RING_PACKED):
+        raise ktap.Skip(f"{cfg.netif} offers no packed queues")
+    _need_rings(cfg)
+    _resize(cfg, SMALL_RING, SMALL_RING)
+    for dut, peer in ((env.DUT4, env.PEER4), (env.DUT6, env.PEER6)):
+        traffic.ping(cfg.dut, dut, peer, [56] * (3 * SMALL_RING))
+        traffic.tcp(cfg.dut, dut, cfg.peer, peer, STREAM)
+        traffic.tcp(cfg.peer, peer, cfg.dut, dut, STREAM)
+
+
+def rings(cfg):
+    """`ethtool -G` to small rings and back while SAs are in use."""
+    rx_most, rx, tx_most, tx = _need_rings(cfg)
     with Busy(cfg) as busy:
         for sizes in ((SMALL_RING, SMALL_RING), (rx_most, SMALL_RING), (SMALL_RING, tx_most),
                       (rx, tx)):
-            resize(*sizes)
+            _resize(cfg, *sizes)
             now = [size for _, size in _numbers(cfg, "-g", "RX", "TX")]
             ktap.equal(now, list(sizes), "ethtool -g")
             busy.advance()
@@ -241,7 +261,7 @@ def added_while_offload_off(cfg):
     watch.stop().prove_offload(5)
 
 
-CASES = [channels, channels_refused, channels_while_down, rings, rings_refused,
+CASES = [channels, channels_refused, channels_while_down, packed, rings, rings_refused,
          sa_stays_on_one_queue, features_toggled, offload_off_then_link_down,
          added_while_offload_off]
 
