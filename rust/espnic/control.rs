@@ -331,9 +331,24 @@ impl Control {
     /// As [`Self::execute`]; `EIO` if the NIC refused.
     pub(crate) fn set_queue_pairs(&self, count: u16) -> Result {
         let [low, high] = count.to_le_bytes();
-        let request = [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET, low, high];
+        self.order(&[ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET, low, high])
+    }
+
+    /// Tells the NIC what to give: a set of features. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_guest_offloads(&self, offloads: u64) -> Result {
+        let [a, b, c, d, e, f, g, h] = offloads.to_le_bytes();
+        let (class, command) = (ctrl::CLASS_GUEST_OFFLOADS, ctrl::GUEST_OFFLOADS_SET);
+        self.order(&[class, command, a, b, c, d, e, f, g, h])
+    }
+
+    /// Sends a command that has no result. Sleeps.
+    fn order(&self, request: &[u8]) -> Result {
         let mut prepared = Prepared::new(request.len(), ACK, GFP_KERNEL)?;
-        prepared.exchange.request.copy_from_slice(&request);
+        prepared.exchange.request.copy_from_slice(request);
         let waiter = self.send(prepared)?;
         match self.wait(&waiter)?.0.answered() {
             Some((ctrl::OK, _)) => Ok(()),

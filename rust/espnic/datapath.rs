@@ -218,15 +218,10 @@ fn deliver(
     mut skb: RxSkb,
     counters: &mut rx::Counters,
 ) {
-    if header.has(hdr::F_NEEDS_CSUM) {
-        let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
-        if !skb.set_checksum_partial(start, offset) {
-            counters.malformed = counters.malformed.wrapping_add(1);
-            return;
-        }
-    } else if header.has(hdr::F_DATA_VALID) {
-        skb.set_checksum_verified();
-    }
+    let Some(segments) = rx::offload::apply(&nic.vdev, header, &mut skb) else {
+        counters.malformed = counters.malformed.wrapping_add(1);
+        return;
+    };
     nic.ndis.received(&nic.ipsec, header, &skb);
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.
@@ -241,7 +236,8 @@ fn deliver(
         counters.malformed = counters.malformed.wrapping_add(1);
         return;
     };
-    counters.packets = counters.packets.wrapping_add(1);
+    counters.packets = counters.packets.wrapping_add(segments.into());
+    counters.large = counters.large.wrapping_add((segments > 1).into());
     counters.bytes = counters.bytes.wrapping_add(len);
     // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
     // before the socket sees it (X73).

@@ -69,8 +69,11 @@ impl virtio::net::Driver for Driver {
     const FEATURES: &'static [u32] = &[
         feature::CSUM,
         feature::GUEST_CSUM,
+        feature::CTRL_GUEST_OFFLOADS,
         feature::MTU,
         feature::MAC,
+        feature::GUEST_TSO4,
+        feature::GUEST_TSO6,
         feature::HOST_TSO4,
         feature::HOST_TSO6,
         feature::MRG_RXBUF,
@@ -95,6 +98,9 @@ impl virtio::net::Driver for Driver {
         // Administration commands travel in the control queue. The virtio core would use the admin
         // queue for groups that the NIC does not have, and log the errors.
         dev.clear_feature(feature::ADMIN_VQ);
+        if missing(&[feature::CTRL_VQ]) {
+            dev.clear_feature(feature::CTRL_GUEST_OFFLOADS);
+        }
         if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
             dev.clear_feature(feature::X_IPSEC);
         }

@@ -145,6 +145,13 @@ impl netdevice::Operations for Nic {
         }
     }
 
+    fn set_features(dev: &Device<Self>, features: u64) -> Result {
+        match (dev.features() ^ features) & netif::GRO_HW {
+            0 => Ok(()),
+            _ => dev.data().offer_large(features & netif::GRO_HW != 0),
+        }
+    }
+
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
         stats::interface(dev.data(), stats);
     }
@@ -301,7 +308,7 @@ impl xfrm::Operations for Nic {
         // If the stack takes the wrong count of sequence numbers, a number, and so an IV, comes twice.
         // Software segments first and numbers each packet by itself. The count is wrong
         // - with ESP in UDP: one trailer for the whole GSO packet may add a segment (X55);
-        // - if the count is not known yet: packets from a TAP or a VM have it filled in later (X56);
+        // - if the count is not known yet: packets from a TAP, a VM or a NIC have it filled in later (X56);
         // - with the last high half of ESN (X57).
         let miscounted = x.encapsulation().is_some() || skb.is_untrusted_gso();
         !(skb.is_gso() && miscounted

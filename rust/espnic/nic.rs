@@ -46,7 +46,10 @@ use kernel_net::{
             Device,
             Unregistered, //
         },
-        skbuff::RxSkb,
+        skbuff::{
+            RxSize,
+            RxSkb, //
+        },
         xfrm::State, //
     },
     rtnl,
@@ -215,6 +218,27 @@ impl Nic {
         Ok(())
     }
 
+    /// Tells the NIC whether received packets may stand for several segments. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the control command.
+    pub(crate) fn offer_large(&self, on: bool) -> Result {
+        let wanted = match on {
+            true => &[
+                feature::GUEST_CSUM,
+                feature::GUEST_TSO4,
+                feature::GUEST_TSO6,
+            ][..],
+            false => &[feature::GUEST_CSUM],
+        };
+        let offloads = wanted
+            .iter()
+            .filter(|&&bit| self.vdev.has_feature(bit))
+            .fold(0, |set, &bit| set | feature::mask(bit));
+        self.control.set_guest_offloads(offloads as u64)
+    }
+
     /// Tells the stack how many channels to use, after [`Self::offer_active`].
     ///
     /// # Errors
@@ -363,6 +387,9 @@ impl Nic {
         self.tell(&not_taken);
         self.ndis.set_resetting(false);
         self.recovery.reset_done();
+        if receives_large(&self.vdev) && dev.features() & netif::GRO_HW == 0 {
+            self.offer_large(false)?;
+        }
         let rtnl = rtnl::lock();
         self.set_active(dev, self.active.load(Relaxed), &rtnl)?;
         if dev.is_running() {
@@ -399,6 +426,11 @@ impl Nic {
         }
         result
     }
+}
+
+/// Whether a received packet may stand for several segments.
+fn receives_large(dev: &virtio::Device) -> bool {
+    dev.has_feature(feature::GUEST_TSO4) || dev.has_feature(feature::GUEST_TSO6)
 }
 
 fn header_length(dev: &virtio::Device) -> HdrLen {
@@ -438,7 +470,7 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
     let config = read_config(dev);
     net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
     let header = header_length(dev).bytes() as u32;
-    let room = RxSkb::capacity().saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
+    let room = RxSkb::capacity(RxSize::Small).saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
     let max = match u32::from(config.mtu.get()) {
         0 => MTU_MAX,
         mtu => mtu,
@@ -451,9 +483,11 @@ pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offlo
     let switchable = netif::SG | netif::HW_CSUM | netif::RXCSUM | tso;
     let esp = when(offload, netif::HW_ESP | netif::HW_ESP_TX_CSUM)
         | when(offload && tso == netif::TSO | netif::TSO6, netif::GSO_ESP);
+    let large = when(receives_large(dev), netif::GRO_HW);
+    let offloads = when(dev.has_feature(feature::CTRL_GUEST_OFFLOADS), large);
     net.set_features(
-        switchable | netif::HIGHDMA | esp,
-        switchable | esp,
+        switchable | netif::HIGHDMA | esp | large,
+        switchable | esp | offloads,
         // A feature that is missing here is missing for every packet inside ESP (X1).
         netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
     );

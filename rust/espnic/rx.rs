@@ -2,6 +2,8 @@
 
 //! Receive queues.
 
+pub(crate) mod offload;
+
 use crate::{
     counters::counters,
     ipsec::{
@@ -9,7 +11,10 @@ use crate::{
         packet::known::Shelf, //
     }, //
 };
-use espnic_esp::ip::ETH_HLEN;
+use espnic_esp::ip::{
+    ETH_HLEN,
+    MAX_LINK_HLEN, //
+};
 use espnic_wire::hdr::{
     HdrLen,
     NetHdr48, //
@@ -20,11 +25,19 @@ use kernel_net::{
         napi::Poll,
         skbuff::{
             RxBuffer,
+            RxSize,
             RxSkb, //
         }, //
     },
     virtio::net::RxQueue, //
 };
+
+/// The longest frame: the largest IP packet, and the longest header of Ethernet.
+const FRAME_MAX: u32 = 0xffff + MAX_LINK_HLEN as u32;
+/// From which length on, on average, frames get large buffers.
+const LARGE: u32 = 4096;
+/// How slowly the average follows.
+const WEIGHT: u32 = 64;
 
 /// How many packets are taken from the queue before they are delivered.
 const BATCH: usize = 16;
@@ -32,10 +45,12 @@ const BATCH: usize = 16;
 counters! {
     /// What happened on the receive side since the start.
     struct Counters {
-        /// Packets for the stack.
+        /// Packets for the stack; a large one counts as its segments.
         packets: c"rx_packets",
         /// Bytes of these packets.
         bytes: c"rx_bytes",
+        /// Large packets, each of which stands for segments of TCP.
+        large: c"rx_gso_packets",
         /// No memory for a packet, or it waited in the queue at a reset.
         dropped: c"rx_dropped",
         /// The NIC reported an impossible frame.
@@ -56,6 +71,8 @@ pub(crate) struct Rx {
     /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
     starved: bool,
     pub(crate) counters: Counters,
+    /// The average length of frames, times [`WEIGHT`].
+    length: u32,
     /// The policies and SAs of packet offload, if there are any.
     pub(crate) shelf: Shelf,
 }
@@ -89,6 +106,7 @@ impl Rx {
             queue: Some(queue),
             starved: false,
             counters: Counters::default(),
+            length: 0,
             shelf: Shelf::new(),
         }
     }
@@ -100,7 +118,7 @@ impl Rx {
         };
         self.starved = false;
         while queue.has_room() {
-            let Some(buffer) = RxBuffer::new() else {
+            let Some(buffer) = new_buffer(self.length) else {
                 self.starved = true;
                 self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 break;
@@ -164,6 +182,12 @@ impl Rx {
         taken
     }
 
+    /// Notes the length of a frame, for the choice of buffers.
+    fn note(&mut self, len: u32) {
+        let rest = self.length.saturating_sub(self.length / WEIGHT);
+        self.length = rest.saturating_add(len);
+    }
+
     /// Makes a packet of the buffers that the NIC spread it over, and copies its header to `place`.
     fn assemble(
         &mut self,
@@ -191,19 +215,84 @@ impl Rx {
             discard(queue, more);
             return None;
         };
-        for left in (0..more).rev() {
-            let appended = match queue.take() {
-                Some((buffer, len)) => skb.append(buffer, len),
-                None => Err(EINVAL),
+        let mut left = more;
+        let appended = match u32::from(more) > RxSkb::PIECES {
+            true => append_copies(&mut skb, queue, &mut left),
+            false => append(&mut skb, queue, &mut left),
+        };
+        if let Err(error) = appended.and_then(|()| check_length(&skb)) {
+            let counter = match error {
+                ENOMEM => &mut self.counters.dropped,
+                _ => &mut self.counters.malformed,
             };
-            if appended.is_err() {
-                self.counters.malformed = self.counters.malformed.wrapping_add(1);
-                discard(queue, left);
-                return None;
-            }
+            *counter = counter.wrapping_add(1);
+            discard(queue, left);
+            return None;
         }
+        self.note(skb.len());
         *place = header;
         Some(skb)
+    }
+}
+
+/// A buffer for frames of this average length, times [`WEIGHT`].
+fn new_buffer(length: u32) -> Option<RxBuffer> {
+    let large = length > LARGE.saturating_mul(WEIGHT);
+    // The memory of a large one may be in pieces.
+    large
+        .then(|| RxBuffer::new(RxSize::Large))
+        .flatten()
+        .or_else(|| RxBuffer::new(RxSize::Small))
+}
+
+/// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
+fn append(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
+    while *left > 0 {
+        let (buffer, len) = queue.take().ok_or(EINVAL)?;
+        *left = left.saturating_sub(1);
+        skb.append(buffer, len)?;
+    }
+    Ok(())
+}
+
+/// The same by copying to large buffers, because a packet cannot have so many pieces. This happens while
+/// the queue still has the small buffers from before the first large packets.
+fn append_copies(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
+    let (mut large, mut used) = (None, 0usize);
+    while *left > 0 {
+        let (buffer, len) = queue.take().ok_or(EINVAL)?;
+        *left = left.saturating_sub(1);
+        let mut bytes = buffer.bytes(len);
+        while !bytes.is_empty() {
+            let mut to = match large.take() {
+                Some(to) => to,
+                None => RxBuffer::new(RxSize::Large).ok_or(ENOMEM)?,
+            };
+            let size = to.memory().len();
+            let room = to.memory().get_mut(used..).unwrap_or_default();
+            let count = room.len().min(bytes.len());
+            let (part, rest) = bytes.split_at(count);
+            room.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            (bytes, used) = (rest, used.saturating_add(count));
+            if used >= size {
+                skb.append_memory(to, used as u32)?;
+                check_length(skb)?;
+                used = 0;
+            } else {
+                large = Some(to);
+            }
+        }
+    }
+    match large {
+        Some(to) => skb.append_memory(to, used as u32),
+        None => Ok(()),
+    }
+}
+
+fn check_length(skb: &RxSkb) -> Result {
+    match skb.len() <= FRAME_MAX {
+        true => Ok(()),
+        false => Err(EINVAL),
     }
 }
 

@@ -142,6 +142,7 @@ bool espnic_helper_skb_is_for_us(const struct sk_buff *skb);
 void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *napi);
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize);
+void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments);
 void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue);
 void espnic_helper_skb_tx_timestamp(struct sk_buff *skb);
 void espnic_helper_sg_set_buf(struct scatterlist *sg, const void *buf, unsigned int len);

@@ -2,7 +2,7 @@
 
 void *espnic_helper_netdev_alloc_frag(unsigned int size)
 {
-	return netdev_alloc_frag(size);
+	return netdev_alloc_frag_align(size, SMP_CACHE_BYTES);
 }
 
 /* Of memory that is a packet with something in front of it. In a run of NAPI. */
@@ -120,6 +120,16 @@ void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned i
 
 	skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, data - page_address(page), len,
 			truesize);
+}
+
+/* Segments of TCP in one packet. Who gets it must not trust the number. */
+void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments)
+{
+	struct skb_shared_info *info = skb_shinfo(skb);
+
+	info->gso_type = type | SKB_GSO_DODGY;
+	info->gso_size = size;
+	info->gso_segs = segments;
 }
 
 void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue)

@@ -36,6 +36,7 @@ class Row:
     driver: str = "espnic"
     sa: str | None = None  # who does ESP on the side under test: a key of OFFLOAD
     policies: int = 0  # offloaded ones of other flows, in each direction, beside the flow's own
+    large: bool = False  # segments of TCP come together, at both ends
     gateway: bool = False  # the side under test forwards, in a tunnel if there is ESP
 
     @property
@@ -50,6 +51,7 @@ class Row:
 
 ROWS = (
     Row("plain", "plain, espnic"),
+    Row("plain_large", "plain, large receives", large=True),
     Row("crypto", "ESP crypto offload, espnic", sa="crypto"),
     Row("packet", "ESP packet offload, espnic", sa="packet"),
     Row("packet_1000", "the same, 1,000 policies", sa="packet", policies=1000),
@@ -151,6 +153,9 @@ class Bench:
             guest.run("modprobe -a aesni_intel esp4 esp4_offload && "
                       "sysctl -qw net.ipv4.tcp_no_metrics_save=1 net.ipv6.conf.all.disable_ipv6=1 "
                       f"&& {{ {QUIET}; }}")
+        for guest in (m.dut, m.peer):
+            guest.run("for path in /sys/class/net/espnic*; do "
+                      "ethtool -K ${path##*/} rx-gro-hw off || exit; done")
         self._device = m.dut.run(f"basename $(readlink -f /sys/class/net/{NETIF}/device)")
         _configure(m.peer, PEERIF, env.PEER4, env.DUT4, m.dut_mac)
         _configure(m.dut, NETIF, env.DUT4, env.PEER4, m.peer_mac)
@@ -178,6 +183,7 @@ class Bench:
     def measure(self, row, size, repeats):
         """Results of a row, one per direction."""
         self._use_driver(row.driver)
+        self._receive_large(row.large)
         if row.gateway and not self._gateway:
             self._gateway = gateway.Gateway(self._m)
         flow = self._protect(row)
@@ -212,6 +218,12 @@ class Bench:
         driver = re.search(r"^driver: (\S+)", self._m.dut.run(f"ethtool -i {NETIF}"), re.M)
         if not driver or driver[1] != wanted:
             raise BenchError(f"{NETIF} is driven by {driver and driver[1]}, not by {wanted}")
+
+    def _receive_large(self, wanted):
+        """Whether segments of TCP come together. Those in ESP cannot, so only rows of one kind can
+        be compared."""
+        for guest, netif in ((self._m.dut, NETIF), (self._m.peer, PEERIF)):
+            guest.run(f"ethtool -K {netif} rx-gro-hw {'on' if wanted else 'off'}")
 
     def _protect(self, row):
         """SAs of the row; the peer's are always offloaded, so that it is as quick in all rows."""

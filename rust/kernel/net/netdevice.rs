@@ -119,6 +119,16 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// Removes features from `features` that depend on missing ones. RTNL held.
     fn fix_features(features: u64) -> u64;
 
+    /// Makes the device work with these features; those that are on now are [`Device::features`]. RTNL held,
+    /// may sleep.
+    ///
+    /// # Errors
+    ///
+    /// If the device refuses; then the features stay as they are.
+    fn set_features(_dev: &Device<Self>, _features: u64) -> Result {
+        Ok(())
+    }
+
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
 }

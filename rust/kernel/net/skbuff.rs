@@ -17,6 +17,7 @@ mod transmit;
 pub use receive::{
     RxBuffer,
     RxPacket,
+    RxSize,
     RxSkb, //
 };
 

@@ -32,6 +32,7 @@ impl<T: Operations> Callbacks<T> {
         ndo_tx_timeout: Some(Self::tx_timeout),
         ndo_get_stats64: Some(Self::get_stats64),
         ndo_fix_features: Some(Self::fix_features),
+        ndo_set_features: Some(Self::set_features),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         // SAFETY: All fields are optional functions.
@@ -102,6 +103,18 @@ impl<T: Operations> Callbacks<T> {
         features: bindings::netdev_features_t,
     ) -> bindings::netdev_features_t {
         T::fix_features(features)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a device of `T` that it registers, or that is registered.
+    unsafe extern "C" fn set_features(
+        dev: *mut bindings::net_device,
+        features: bindings::netdev_features_t,
+    ) -> c_int {
+        // SAFETY: By the contract; such devices have initialised data and a bound parent.
+        let dev = unsafe { Device::from_raw(dev) };
+        from_result(|| T::set_features(dev, features).map(|()| 0))
     }
 
     /// # Safety

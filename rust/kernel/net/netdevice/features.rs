@@ -24,6 +24,8 @@ pub const GSO_ESP: u64 = bit(bindings::NETIF_F_GSO_ESP_BIT);
 pub const HW_ESP_TX_CSUM: u64 = bit(bindings::NETIF_F_HW_ESP_TX_CSUM_BIT);
 /// Receive checksum.
 pub const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
+/// TCP segments that stay together on receipt, made by the device.
+pub const GRO_HW: u64 = bit(bindings::NETIF_F_GRO_HW_BIT);
 /// DMA to high memory.
 pub const HIGHDMA: u64 = bit(bindings::NETIF_F_HIGHDMA_BIT);
 /// ESP crypto offload.

@@ -11,7 +11,10 @@ mod tests;
 use super::SkBuff;
 use crate::{
     bindings,
-    net::napi::Poll, //
+    net::{
+        ip::Family,
+        napi::Poll, //
+    }, //
 };
 use core::{
     ops::Deref,
@@ -22,23 +25,75 @@ use kernel::prelude::*;
 /// The number of fragments that the kernel configuration allows in an skb.
 const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 
+/// How much memory a buffer has.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::skbuff::{
+///     RxBuffer,
+///     RxSize, //
+/// };
+///
+/// /// A buffer for packets of about `len` bytes; a small one if there is no other.
+/// fn buffer(len: u32) -> Option<RxBuffer> {
+///     if len > RxSize::Small.capacity() {
+///         let large = RxBuffer::new(RxSize::Large);
+///         return large.or_else(|| RxBuffer::new(RxSize::Small));
+///     }
+///     RxBuffer::new(RxSize::Small)
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum RxSize {
+    /// Enough for a packet of Ethernet's usual MTU.
+    Small,
+    /// For packets that stand for several.
+    Large,
+}
+
+impl RxSize {
+    /// Bytes of memory, as accounted to the socket.
+    #[inline]
+    pub const fn truesize(self) -> u32 {
+        match self {
+            Self::Small => 2048,
+            // A page: the kernel has no larger ones at the end of the memory that it divides.
+            Self::Large => 4096,
+        }
+    }
+
+    /// Bytes that the device may write: what [`RxSkb::build`] leaves of the memory.
+    #[inline]
+    pub const fn capacity(self) -> u32 {
+        self.truesize()
+            .saturating_sub(RxBuffer::HEADROOM)
+            .saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
+    }
+}
+
 /// A page fragment that the device writes a received frame, or a part of one, to.
 ///
 /// # Invariants
 ///
-/// The pointer is a page fragment of [`Self::TRUESIZE`] bytes that is ours alone.
+/// The pointer is a page fragment of `size.truesize()` bytes that is ours alone, at an even address.
 ///
 /// # Examples
 ///
 /// ```
 /// use kernel_net::{
-///     net::skbuff::RxBuffer,
+///     net::skbuff::{
+///         RxBuffer,
+///         RxSize, //
+///     },
 ///     virtio::net::RxQueue, //
 /// };
 ///
 /// fn fill(queue: &mut RxQueue) {
 ///     while queue.has_room() {
-///         let Some(buffer) = RxBuffer::new() else { break };
+///         let Some(buffer) = RxBuffer::new(RxSize::Small) else {
+///             break;
+///         };
 ///         if queue.add(buffer).is_err() {
 ///             break;
 ///         }
@@ -46,36 +101,36 @@ const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 ///     queue.kick();
 /// }
 /// ```
-pub struct RxBuffer(NonNull<u8>);
+pub struct RxBuffer {
+    ptr: NonNull<u8>,
+    size: RxSize,
+}
 
 // SAFETY: A page fragment belongs to no thread or CPU: its owner may use and free it anywhere.
 unsafe impl Send for RxBuffer {}
 
 impl RxBuffer {
-    /// Bytes of memory, as accounted to the socket.
-    pub const TRUESIZE: u32 = 2048;
     /// Bytes before the data, room for headers that forwarding adds.
     pub(crate) const HEADROOM: u32 = 64;
 
-    /// Bytes that the device may write: what [`RxSkb::build`] leaves of the memory.
-    #[inline]
-    pub const fn capacity() -> u32 {
-        Self::TRUESIZE
-            .saturating_sub(Self::HEADROOM)
-            .saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
+    /// Allocates a buffer; `None` if memory is short. Any context.
+    pub fn new(size: RxSize) -> Option<Self> {
+        // SAFETY: No preconditions: the function takes the cache that the context allows.
+        let ptr = unsafe { bindings::netdev_alloc_frag(size.truesize()) };
+        // INVARIANT: A new fragment of this size, that nobody else knows, aligned to cache lines.
+        let ptr = NonNull::new(ptr.cast())?;
+        Some(Self { ptr, size })
     }
 
-    /// Allocates a buffer; `None` if memory is short. Any context.
-    pub fn new() -> Option<Self> {
-        // SAFETY: No preconditions: the function takes the cache that the context allows.
-        let ptr = unsafe { bindings::netdev_alloc_frag(Self::TRUESIZE) };
-        // INVARIANT: A new fragment of this size, that nobody else knows.
-        NonNull::new(ptr.cast()).map(Self)
+    /// Bytes that the device may write.
+    #[inline]
+    pub const fn capacity(&self) -> u32 {
+        self.size.capacity()
     }
 
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
-        self.0.as_ptr()
+        self.ptr.as_ptr()
     }
 
     /// Where the device writes.
@@ -87,15 +142,26 @@ impl RxBuffer {
     /// The first `len` bytes, at most the capacity.
     #[inline]
     pub fn bytes(&self, len: u32) -> &[u8] {
-        let len = len.min(Self::capacity()) as usize;
+        let len = len.min(self.capacity()) as usize;
         // SAFETY: By the invariant there are `capacity` bytes from `data` on, which are ours: the device
         // gave the buffer back, and its mapping is gone. They are what the device wrote, or old bytes of
         // the page allocator, which Rust may read as integers because C wrote the memory.
         unsafe { core::slice::from_raw_parts(self.data(), len) }
     }
 
+    /// All of the memory, for [`RxSkb::append_memory`].
+    pub fn memory(&mut self) -> &mut [u8] {
+        let len = self.size.truesize() as usize;
+        // SAFETY: By the invariant these bytes are ours, and nobody else has them: the buffer is borrowed to
+        // be changed. They are initialised as far as Rust is concerned: see `bytes`.
+        unsafe { core::slice::from_raw_parts_mut(self.as_ptr(), len) }
+    }
+
+    /// Gives the buffer away as a pointer that names its size, too: a large one's is odd.
+    #[inline]
     pub(crate) fn into_raw(self) -> NonNull<u8> {
-        let ptr = self.0;
+        let odd = usize::from(self.size == RxSize::Large);
+        let ptr = self.ptr.map_addr(|addr| addr | odd);
         core::mem::forget(self);
         ptr
     }
@@ -103,9 +169,17 @@ impl RxBuffer {
     /// # Safety
     ///
     /// `ptr` comes from [`Self::into_raw`] and is given back once.
+    #[inline]
     pub(crate) unsafe fn from_raw(ptr: NonNull<u8>) -> Self {
-        // INVARIANT: By the contract, as it was before `into_raw`.
-        Self(ptr)
+        let odd = ptr.addr().get() & 1;
+        let size = match odd {
+            0 => RxSize::Small,
+            _ => RxSize::Large,
+        };
+        // SAFETY: The odd address is not the first of the fragment, so one less is within it, and not null.
+        let ptr = unsafe { ptr.sub(odd) };
+        // INVARIANT: By the contract, as it was before `into_raw`; the address was even by the invariant.
+        Self { ptr, size }
     }
 }
 
@@ -162,16 +236,17 @@ impl RxSkb {
     #[inline]
     pub fn build(_poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
         let end = u32::from(skip).checked_add(len).ok_or(EINVAL)?;
-        if end > RxBuffer::capacity() {
+        if end > buffer.capacity() {
             return Err(EINVAL);
         }
         let reserve = RxBuffer::HEADROOM.wrapping_add(u32::from(skip));
-        // SAFETY: The buffer is a page fragment of `TRUESIZE` bytes, of which the capacity leaves room
+        let truesize = buffer.size.truesize();
+        // SAFETY: The buffer is a page fragment of `truesize` bytes, of which the capacity leaves room
         // for the shared info, and in front of that for `reserve` and `len` bytes: see `end`. This is a run
         // of NAPI, as the token says, so the cache of skbs is ours.
         let skb = unsafe {
             let memory = buffer.as_ptr().cast();
-            bindings::napi_build_packet(memory, RxBuffer::TRUESIZE, reserve, len)
+            bindings::napi_build_packet(memory, truesize, reserve, len)
         };
         // SAFETY: Null, or a new skb that is ours.
         let skb = unsafe { SkBuff::from_raw(skb) }.ok_or(ENOMEM)?;
@@ -181,10 +256,14 @@ impl RxSkb {
         Ok(Self(skb))
     }
 
-    /// The largest number of bytes that [`Self::build`] and [`Self::append`] can put into one packet.
+    /// The most pieces that [`Self::append`] can add.
+    pub const PIECES: u32 = MAX_FRAGS;
+
+    /// The largest number of bytes that [`Self::build`] and [`Self::append`] can put into one packet if all
+    /// buffers have this size.
     #[inline]
-    pub fn capacity() -> u32 {
-        RxBuffer::capacity().saturating_mul(MAX_FRAGS + 1)
+    pub const fn capacity(size: RxSize) -> u32 {
+        size.capacity().saturating_mul(MAX_FRAGS + 1)
     }
 
     /// Appends the first `len` bytes of `buffer` without copying.
@@ -194,18 +273,41 @@ impl RxSkb {
     /// `EINVAL` if `len` is 0 or exceeds the buffer, `ENOSPC` if the packet has too many pieces; the
     /// buffer is freed.
     pub fn append(&mut self, buffer: RxBuffer, len: u32) -> Result {
-        if len == 0 || len > RxBuffer::capacity() {
+        if len == 0 || len > buffer.capacity() {
             return Err(EINVAL);
         }
+        let data = buffer.data();
+        // SAFETY: So many bytes from `data` on are the buffer's.
+        unsafe { self.add(buffer, data, len) }
+    }
+
+    /// Appends the first `len` bytes of a buffer's [memory](RxBuffer::memory) without copying.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::append`].
+    pub fn append_memory(&mut self, buffer: RxBuffer, len: u32) -> Result {
+        if len == 0 || len > buffer.size.truesize() {
+            return Err(EINVAL);
+        }
+        let data = buffer.as_ptr();
+        // SAFETY: So many bytes from `data` on are the buffer's.
+        unsafe { self.add(buffer, data, len) }
+    }
+
+    /// # Safety
+    ///
+    /// The `len` bytes from `data` on are within the memory of `buffer`.
+    unsafe fn add(&mut self, buffer: RxBuffer, data: *mut u8, len: u32) -> Result {
         // SAFETY: The skb is valid by its invariant, and so is the shared info behind its data.
         if unsafe { bindings::skb_nr_frags(self.as_raw()) } >= MAX_FRAGS {
             return Err(ENOSPC);
         }
-        let data = buffer.data();
+        let truesize = buffer.size.truesize();
         core::mem::forget(buffer);
         // SAFETY: The list of pieces is the skb's own by the invariant and has a free slot. `data` is in
         // a page fragment, which is ours and given to the skb.
-        unsafe { bindings::skb_add_rx_buffer(self.as_raw(), data.cast(), len, RxBuffer::TRUESIZE) };
+        unsafe { bindings::skb_add_rx_buffer(self.as_raw(), data.cast(), len, truesize) };
         Ok(())
     }
 
@@ -222,6 +324,24 @@ impl RxSkb {
     pub fn set_checksum_partial(&mut self, start: u16, offset: u16) -> bool {
         // SAFETY: The skb is valid and ours alone; the function checks the offsets.
         unsafe { bindings::skb_partial_csum_set(self.as_raw(), start, offset) }
+    }
+
+    /// Says that the packet stands for `segments` packets of TCP with `size` bytes of data each.
+    ///
+    /// Who sends the packet on takes the number for untrusted (`SKB_GSO_DODGY`), and counts again.
+    ///
+    /// Returns false if one of them is 0. The checksum must be partial, and all headers in the first piece.
+    pub fn set_gso(&mut self, family: Family, size: u16, segments: u16) -> bool {
+        let kind = match family {
+            Family::V4 => bindings::SKB_GSO_TCPV4,
+            Family::V6 => bindings::SKB_GSO_TCPV6,
+        };
+        if size == 0 || segments == 0 {
+            return false;
+        }
+        // SAFETY: The skb is valid and ours alone, and so is the shared info behind its data.
+        unsafe { bindings::skb_set_gso(self.as_raw(), kind as u32, size, segments) };
+        true
     }
 
     /// Takes the Ethernet header off, and sets protocol, device and queue: those of `poll`.

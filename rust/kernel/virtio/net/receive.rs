@@ -51,13 +51,13 @@ impl RxQueue {
     ///
     /// The buffer, if the queue is full or broken.
     pub fn add(&mut self, buffer: RxBuffer) -> Result<(), RxBuffer> {
-        let room = buffer.data().cast();
+        let (room, len) = (buffer.data().cast(), buffer.capacity());
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
         // other user by its invariant, with the buffer's memory: by its invariant so many bytes from there
         // on, which stay where they are.
         let given = unsafe {
             self.give(buffer, |vq, token| {
-                bindings::virtqueue_add_room(vq, room, RxBuffer::capacity(), token.as_ptr())
+                bindings::virtqueue_add_room(vq, room, len, token.as_ptr())
             })
         };
         given.map_err(|(_, buffer)| buffer)
@@ -67,6 +67,7 @@ impl RxQueue {
     #[inline]
     pub fn take(&mut self) -> Option<(RxBuffer, u32)> {
         let (buffer, len) = self.get_buf()?;
-        Some((buffer, len.min(RxBuffer::capacity())))
+        let len = len.min(buffer.capacity());
+        Some((buffer, len))
     }
 }

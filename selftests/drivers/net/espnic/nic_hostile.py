@@ -130,6 +130,7 @@ RINGS = [
     *(Ring(f"tx {what}", _packets) for what in USED),
     *(Ring(f"ctrl {what}", _commands) for what in USED),
     Ring("rx num-buffers", _packets, MALFORMED),
+    *(Ring(f"rx {what}", _packets, MALFORMED) for what in ("gso-type", "gso-size", "csum-start")),
     Ring("ctrl late", _commands, numbers=(50, 2)),
     # the driver waits for 5 s
     Ring("ctrl late", _commands, {"ipsec_control_errors": 1}, (5500, 3), "ctrl_too_late"),

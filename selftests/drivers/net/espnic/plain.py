@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, netif, pace, proc, traffic  # noqa: E402
+from ksft import env, gateway, ktap, netif, pace, proc, traffic  # noqa: E402
 
 SIZES = [0, 1, 17, 18, 19, 46, 56, 1000, 1400]
 STREAM = 512 * 1024
@@ -16,6 +16,8 @@ PINGS, PING_SIZE = 20, 100
 PING_FRAME = 14 + 20 + 8 + PING_SIZE
 # counters that stay where they are while nothing goes wrong
 LOST = ["tx_dropped", "tx_timeouts", "rx_dropped", "rx_malformed", "rx_no_buffer"]
+GRO_HW = "rx-gro-hw"
+RESET_TIME = 10.0
 SILENCE = pace.scaled(1.5)  # longer than the stack waits with repeating such a report
 
 
@@ -72,6 +74,59 @@ def checksum_offload_off(cfg):
         ktap.defer(cfg.dut.cmd, "ethtool", "-K", cfg.netif, feature, "on")
     _both_ways(cfg, env.DUT4, env.PEER4)
     _both_ways(cfg, env.DUT6, env.PEER6)
+
+
+def _received_large(cfg, dut, peer, host=None):
+    """Bulk TCP to NETIF, or to a host behind it, nothing of which is lost; returns how many large
+    packets came."""
+    before = cfg.driver_counters()
+    traffic.tcp(cfg.peer, peer, host or cfg.dut, dut, STREAM)
+    after = cfg.driver_counters()
+    for name in LOST:
+        ktap.equal(after[name], before[name], f"ethtool -S {name}")
+    large = after["rx_gso_packets"] - before["rx_gso_packets"]
+    ktap.check(large < after["rx_packets"] - before["rx_packets"],
+               "large packets do not count as their segments")
+    return large
+
+
+def _need_large(cfg):
+    if "rx_gso_packets" not in cfg.driver_counters():
+        raise ktap.Skip(f"{cfg.netif} does not count large packets")
+    ktap.check(cfg.features().get(GRO_HW), f"{GRO_HW} is not on at the start")
+
+
+def large_receive(cfg):
+    """Segments of TCP come together, with IPv4 and IPv6, until that is switched off; MTU and reset
+    leave it as it is."""
+    _need_large(cfg)
+    cfg.need_request("reset")
+    for dut, peer in ((env.DUT4, env.PEER4), (env.DUT6, env.PEER6)):
+        ktap.at_least(_received_large(cfg, dut, peer), 5, "large packets")
+    cfg.feature(GRO_HW, "off")
+    ktap.equal(_received_large(cfg, env.DUT4, env.PEER4), 0, "large packets while they are off")
+    cfg.reset(RESET_TIME)
+    ktap.equal(_received_large(cfg, env.DUT4, env.PEER4), 0, "large packets after a reset")
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, GRO_HW, "on")
+    ktap.at_least(_received_large(cfg, env.DUT4, env.PEER4), 5, "large packets that are on again")
+    cfg.reset(RESET_TIME)
+    ktap.at_least(_received_large(cfg, env.DUT6, env.PEER6), 5, "large packets after a reset")
+
+
+def large_needs_checksums(cfg):
+    """Without checksums on receipt there are no large packets."""
+    _need_large(cfg)
+    ktap.defer(cfg.dut.cmd, "ethtool", "-K", cfg.netif, "rx", "on", GRO_HW, "on")
+    cfg.dut.cmd("ethtool", "-K", cfg.netif, "rx", "off")
+    ktap.check(not cfg.features().get(GRO_HW), f"{GRO_HW} is on")
+    ktap.equal(_received_large(cfg, env.DUT4, env.PEER4), 0, "large packets")
+
+
+def large_forwarded(cfg):
+    """Large packets are sent on to a host behind the side under test."""
+    _need_large(cfg)
+    lan = gateway.Lan(cfg)
+    ktap.at_least(_received_large(cfg, env.LAN4, env.PEER_INNER4, lan.ns), 5, "large packets")
 
 
 def ethtool_info(cfg):
@@ -188,9 +243,9 @@ def bind_after_stock(cfg):
     _both_ways(cfg, env.DUT4, env.PEER4, [56, 1400])
 
 
-CASES = [ipv4, ipv6, fragments, jumbo, resolution, checksum_offload_off, ethtool_info,
-         ethtool_features, silent_wire, counters, mtu_limits, link_down_and_up, unbind_and_bind,
-         bind_after_stock]
+CASES = [ipv4, ipv6, fragments, jumbo, resolution, checksum_offload_off, large_receive,
+         large_needs_checksums, large_forwarded, ethtool_info, ethtool_features, silent_wire,
+         counters, mtu_limits, link_down_and_up, unbind_and_bind, bind_after_stock]
 
 
 def _setup():

@@ -4,18 +4,22 @@
 
 use super::{
     RxBuffer,
+    RxSize,
     RxSkb, //
 };
-use crate::net::skbuff::{
-    tests::packet,
-    TxChecksum, //
+use crate::net::{
+    ip::Family,
+    skbuff::{
+        tests::packet,
+        TxChecksum, //
+    }, //
 };
 use kernel::prelude::*;
 
 /// A buffer that begins with these bytes.
 fn buffer(bytes: &[u8]) -> Result<RxBuffer> {
-    let buffer = RxBuffer::new().ok_or(ENOMEM)?;
-    let fits = bytes.len() <= RxBuffer::capacity() as usize;
+    let buffer = RxBuffer::new(RxSize::Small).ok_or(ENOMEM)?;
+    let fits = bytes.len() <= buffer.capacity() as usize;
     // SAFETY: The buffer is ours alone, and longer than `bytes`, as was asked.
     fits.then(|| unsafe {
         core::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.data(), bytes.len());
@@ -46,7 +50,7 @@ mod cases {
     fn pieces_that_do_not_fit() -> Result {
         let mut skb = RxSkb(packet(b"0123")?);
         assert_eq!(skb.append(buffer(b"")?, 0), Err(EINVAL));
-        let longer = RxBuffer::capacity() + 1;
+        let longer = RxSize::Small.capacity() + 1;
         assert_eq!(skb.append(buffer(b"")?, longer), Err(EINVAL));
         assert_eq!(skb.append(buffer(b"")?, u32::MAX), Err(EINVAL));
         // MAX_SKB_FRAGS is 17 unless configured higher.
@@ -61,8 +65,61 @@ mod cases {
     #[test]
     fn buffers_leave_room() {
         // Behind 64 bytes of headroom, and in front of what the stack keeps of a packet.
-        assert_eq!(RxBuffer::TRUESIZE, 2048);
-        assert!(RxBuffer::capacity() >= 1500 && RxBuffer::capacity() <= 2048 - 64 - 256);
+        for (size, memory) in [(RxSize::Small, 2048), (RxSize::Large, 4096)] {
+            let least = memory - 64 - 512;
+            assert_eq!(size.truesize(), memory);
+            assert!(size.capacity() >= least && size.capacity() <= memory - 64 - 256);
+        }
+        // The largest IP packet, with headers around it.
+        assert!(RxSkb::capacity(RxSize::Large) > 0xffff + 100);
+    }
+
+    #[test]
+    fn a_buffer_keeps_its_size() -> Result {
+        for size in [RxSize::Small, RxSize::Large] {
+            let mut buffer = RxBuffer::new(size).ok_or(ENOMEM)?;
+            buffer.memory().fill(7);
+            let (first, raw) = (buffer.as_ptr(), buffer.into_raw());
+            // SAFETY: It comes from `into_raw`, and is given back once.
+            let buffer = unsafe { RxBuffer::from_raw(raw) };
+            assert_eq!(
+                (buffer.as_ptr(), buffer.capacity()),
+                (first, size.capacity())
+            );
+            assert!(buffer.bytes(u32::MAX).iter().all(|&byte| byte == 7));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whole_memory_is_appended() -> Result {
+        let mut skb = RxSkb(packet(b"0123")?);
+        let (mut buffer, size) = (RxBuffer::new(RxSize::Large).ok_or(ENOMEM)?, 4096);
+        buffer.memory().fill(7);
+        skb.append_memory(buffer, size)?;
+        assert_eq!(skb.len(), 4 + size);
+        let mut end = [0; 2];
+        skb.copy_bits(2 + size, &mut end)?;
+        assert_eq!(end, [7; 2]);
+        for len in [0, size + 1] {
+            let buffer = RxBuffer::new(RxSize::Large).ok_or(ENOMEM)?;
+            assert_eq!(skb.append_memory(buffer, len), Err(EINVAL));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn segments_in_one_packet() -> Result {
+        let mut skb = RxSkb(packet(&[0; 60])?);
+        assert!(!skb.set_gso(Family::V4, 0, 1) && !skb.set_gso(Family::V4, 1, 0));
+        assert!(skb.gso().is_none());
+        for family in [Family::V4, Family::V6] {
+            assert!(skb.set_gso(family, 1448, 3));
+            let gso = skb.gso().ok_or(EINVAL)?;
+            assert!(gso.tcp == Some(family) && gso.untrusted);
+            assert_eq!((gso.size, gso.segments), (1448, 3));
+        }
+        Ok(())
     }
 
     #[test]
