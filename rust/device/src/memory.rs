@@ -18,7 +18,7 @@ use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
 
 use guest_map::Area;
-pub use guest_map::GuestMap;
+pub use guest_map::{GuestMap, Stretch};
 
 /// Most maps of one peer. Each is a mapping of the process, which can have only some ten thousand, and
 /// every change costs time in proportion to their number. A guest without IOMMU has about twenty.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{
-    AtomicAccess, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryBackend,
-    GuestMemoryError, GuestMemoryMmap, GuestRegionMmap, MmapRegion, Permissions, VolatileArrayRef,
-    VolatileMemory, VolatileRef, VolatileSlice,
+    AtomicAccess, AtomicInteger, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryBackend,
+    GuestMemoryError, GuestMemoryMmap, GuestRegionMmap, MmapRegion, Permissions, VolatileMemory,
+    VolatileRef, VolatileSlice,
 };
 
 /// One map of a view.
@@ -29,6 +29,38 @@ impl Area {
     #[inline(always)]
     fn has(&self, addr: u64, last: u64) -> bool {
         self.start <= addr && last <= self.last
+    }
+}
+
+/// A range of guest memory that lies in one map.
+#[derive(Clone, Copy)]
+pub struct Stretch<'a> {
+    map: &'a MmapRegion,
+    start: usize,
+    len: usize,
+}
+
+impl Stretch<'_> {
+    /// Where a value at `at` is; `None` if it does not end within the range.
+    // Always: a result in memory that is read back at once stalls.
+    #[inline(always)]
+    fn place<T>(&self, at: usize) -> Option<usize> {
+        let fits = at <= self.len.checked_sub(size_of::<T>())?;
+        fits.then(|| self.start + at)
+    }
+
+    /// As [`GuestMap::get`], at an offset from the start of the range.
+    #[inline(always)]
+    pub fn get<T: ByteValued>(&self, at: usize) -> Option<T> {
+        let place = self.map.get_ref(self.place::<T>(at)?).ok()?;
+        Some(place.load())
+    }
+
+    /// As [`GuestMap::load_at`], at an offset from the start of the range.
+    #[inline(always)]
+    pub fn load_at<T: AtomicAccess>(&self, at: usize, order: Ordering) -> Option<T> {
+        let place = self.map.get_atomic_ref::<T::A>(self.place::<T>(at)?).ok()?;
+        Some(place.load(order).into())
     }
 }
 
@@ -105,12 +137,11 @@ impl GuestMap {
         self.place(addr, len, write).is_some() || self.check_range(GuestAddress(addr), len, access)
     }
 
-    /// A table of `count` entries; `None` if it does not lie in one map. Then [`Self::get`] has to be asked
-    /// for each.
-    #[inline]
-    pub fn table<T: ByteValued>(&self, addr: u64, count: usize) -> Option<VolatileArrayRef<'_, T>> {
-        let (map, at) = self.place(addr, count.checked_mul(size_of::<T>())?, false)?;
-        map.get_array_ref(at, count).ok()
+    /// The range, if it is not empty and lies in one map. Otherwise [`Self::get`] has to be asked for each part.
+    #[inline(always)]
+    pub fn stretch(&self, addr: u64, len: usize) -> Option<Stretch<'_>> {
+        let (map, start) = self.place(addr, len, false)?;
+        Some(Stretch { map, start, len })
     }
 
     /// Copies guest memory to `to`.
@@ -314,7 +345,7 @@ mod tests {
         for addr in [0x1000, 0x2000, 0x5000] {
             assert_eq!(allowed(&view, addr, 0), (true, true));
         }
-        assert!(view.table::<u16>(0x1000, 0).is_none());
+        assert!(view.stretch(0x1000, 0).is_none());
     }
 
     #[test]
@@ -333,16 +364,40 @@ mod tests {
     }
 
     #[test]
-    fn a_table_lies_in_one_map() {
+    fn a_stretch_lies_in_one_map() {
         let view = table().view();
         view.put(0x1ff8, 0x1122_3344u32).unwrap();
-        let found = view.table::<u32>(0x1ff0, 4).unwrap();
-        assert_eq!(found.load(2), 0x1122_3344);
-        for (addr, count) in [(0x1ff0, 5), (0x2ff0, 5), (0x7000, 1), (u64::MAX - 2, 1)] {
-            assert!(view.table::<u32>(addr, count).is_none(), "{addr:#x}");
+        let found = view.stretch(0x1ff0, 16).unwrap();
+        assert_eq!(found.get::<u32>(8), Some(0x1122_3344));
+        assert_eq!(found.load_at(8, Ordering::Acquire), Some(0x1122_3344u32));
+        for (addr, len) in [(0x1ff0, 17), (0x2ff0, 17), (0x7000, 1), (u64::MAX - 2, 1)] {
+            assert!(view.stretch(addr, len).is_none(), "{addr:#x}");
         }
-        assert!(view.table::<u32>(0x1000, usize::MAX / 2).is_none());
-        assert!(view.table::<u32>(0x5000, 4).is_some());
+        assert!(view.stretch(0x1000, usize::MAX).is_none());
+        assert!(view.stretch(0x5000, 16).is_some());
+    }
+
+    #[test]
+    fn what_is_not_within_a_stretch_is_not_there() {
+        let view = table().view();
+        let found = view.stretch(0x1ff0, 10).unwrap();
+        for (at, there) in [
+            (0, true),
+            (6, true),
+            (7, false),
+            (10, false),
+            (usize::MAX, false),
+        ] {
+            assert_eq!(found.get::<u32>(at).is_some(), there, "{at}");
+            // Nor is what is not aligned, if it has to be loaded in one go.
+            let aligned = there && at % 4 == 0;
+            assert_eq!(
+                found.load_at::<u32>(at, Ordering::Acquire).is_some(),
+                aligned,
+                "{at}"
+            );
+        }
+        assert_eq!(view.stretch(0x1ff0, 3).unwrap().get::<u32>(0), None);
     }
 
     #[test]

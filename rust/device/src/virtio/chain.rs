@@ -9,10 +9,9 @@ use virtio_bindings::bindings::virtio_ring::{
     VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
 };
 use virtio_queue::desc::RawDescriptor;
-use vm_memory::{Bytes, VolatileArrayRef};
 
 use super::error::RingError;
-use crate::memory::GuestMap;
+use crate::memory::{GuestMap, Stretch};
 
 /// Flag of a descriptor: the chain goes on.
 pub(super) const NEXT: u16 = VRING_DESC_F_NEXT as u16;
@@ -84,30 +83,31 @@ pub(super) struct Table<'a> {
     pub(super) entries: u32,
     pub(super) kind: Kind,
     /// The descriptors; `None` if they do not lie in one map. That is allowed, and needs a look at each.
-    found: Option<VolatileArrayRef<'a, RawDescriptor>>,
+    found: Option<Stretch<'a>>,
 }
 
 impl<'a> Table<'a> {
     /// The table of `entries` descriptors at the guest's address `addr`.
-    #[inline]
+    // Always, as with all that follows a chain: the fields stay in registers.
+    #[inline(always)]
     pub(super) fn new(mem: &'a GuestMap, addr: u64, entries: u32, kind: Kind) -> Self {
         Self {
             mem,
             addr,
             entries,
             kind,
-            found: mem.table(addr, entries as usize),
+            found: mem.stretch(addr, offset(entries, 0)),
         }
     }
 
     /// The descriptor `index`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn load(&self, index: u32) -> Result<RawDescriptor, RingError> {
         if index >= self.entries {
             return Err(RingError::Index);
         }
         match &self.found {
-            Some(found) => Ok(found.load(index as usize)),
+            Some(found) => found.get(offset(index, 0)).ok_or(RingError::Address),
             None => self.load_far(index),
         }
     }
@@ -119,16 +119,13 @@ impl<'a> Table<'a> {
     }
 
     /// The second half of the descriptor `index`, in one go, before all that is read afterwards.
-    #[inline]
+    #[inline(always)]
     pub(super) fn acquire(&self, index: u32) -> Result<u64, RingError> {
         if index >= self.entries {
             return Err(RingError::Index);
         }
         let half = match &self.found {
-            Some(found) => {
-                let place = found.ref_at(index as usize).to_slice();
-                place.load(SECOND_HALF, Ordering::Acquire).ok()
-            }
+            Some(found) => found.load_at(offset(index, SECOND_HALF), Ordering::Acquire),
             None => {
                 let addr = self.at(index, SECOND_HALF)?;
                 self.mem.load_at(addr, Ordering::Acquire).ok()
@@ -138,12 +135,13 @@ impl<'a> Table<'a> {
     }
 
     fn at(&self, index: u32, within: usize) -> Result<u64, RingError> {
-        let offset = u64::from(index) * u64::from(DESCRIPTOR_SIZE) + within as u64;
+        let offset = offset(index, within) as u64;
         self.addr.checked_add(offset).ok_or(RingError::Ring)
     }
 
     /// The table that `desc` of this one refers to; nesting and a further descriptor are not allowed
     /// (2.7.5.3, 2.8.7).
+    #[inline(always)]
     fn indirect(&self, desc: &Descriptor) -> Result<Self, RingError> {
         let entries = desc.len / DESCRIPTOR_SIZE;
         let allowed = self.kind == Kind::Queue { indirect: true } && !desc.has(NEXT);
@@ -155,6 +153,12 @@ impl<'a> Table<'a> {
         }
         Ok(Self::new(self.mem, desc.addr, entries, Kind::Indirect))
     }
+}
+
+/// Where a descriptor, or what is `within` it, is in its table, which has less than 2^17 of them.
+#[inline(always)]
+fn offset(index: u32, within: usize) -> usize {
+    index as usize * DESCRIPTOR_SIZE as usize + within
 }
 
 #[derive(Clone, Copy)]
@@ -172,7 +176,7 @@ pub struct Head {
     pub slots: u16,
 }
 
-/// The part of a chain that is in the ring itself.
+/// The part of a chain that is in one table, above all in the ring itself.
 pub(super) struct InRing {
     /// Number of descriptors.
     pub(super) count: u32,
@@ -214,53 +218,56 @@ impl Chain {
     }
 
     /// Follows the chain that starts with `first`, which has `index` in `queue`, and checks all of it.
+    #[inline(always)]
     pub(super) fn walk<F: Form>(
         &mut self,
         queue: &Table<'_>,
         index: u32,
         first: Descriptor,
     ) -> Result<InRing, RingError> {
-        let mut segments = std::mem::take(&mut self.segments);
-        segments.clear();
-        *self = Self {
-            segments,
-            ..Self::default()
-        };
-        let (mut table, mut index, mut visited) = (*queue, index, 1);
-        let mut desc = first;
-        let mut in_ring = InRing {
-            count: 1,
-            last: first,
-        };
-        loop {
-            if F::is_indirect(&table, &desc) {
-                if visited > 1 && !F::MIXES {
-                    return Err(RingError::Indirect);
-                }
-                table = table.indirect(&desc)?;
-                (index, visited) = (0, 0);
-            } else {
-                self.add(table.mem, &desc)?;
-                match F::next(&table, index, &desc) {
-                    Some(next) => index = next,
-                    None => return Ok(in_ring),
-                }
+        self.segments.clear();
+        (self.readable, self.readable_len, self.writable_len) = (0, 0, 0);
+        let in_ring = self.follow::<F>(queue, index, first)?;
+        if F::is_indirect(queue, &in_ring.last) {
+            if in_ring.count > 1 && !F::MIXES {
+                return Err(RingError::Indirect);
             }
-            let raw = table.load(index)?;
-            if visited >= table.entries {
-                return Err(RingError::Loop);
-            }
-            visited += 1;
-            desc = F::read(raw);
-            if table.kind != Kind::Indirect {
-                in_ring = InRing {
-                    count: visited,
-                    last: desc,
-                };
+            let table = queue.indirect(&in_ring.last)?;
+            let first = F::read(table.load(0)?);
+            let end = self.follow::<F>(&table, 0, first)?;
+            if F::is_indirect(&table, &end.last) {
+                return Err(RingError::Indirect);
             }
         }
+        Ok(in_ring)
     }
 
+    /// Takes the buffers of `desc`, which has `index` in `table`, and of those that follow it there. The last
+    /// one may name an indirect table instead of a buffer.
+    #[inline(always)]
+    fn follow<F: Form>(
+        &mut self,
+        table: &Table<'_>,
+        mut index: u32,
+        mut desc: Descriptor,
+    ) -> Result<InRing, RingError> {
+        let mut count = 1;
+        while !F::is_indirect(table, &desc) {
+            self.add(table.mem, &desc)?;
+            let Some(next) = F::next(table, index, &desc) else {
+                break;
+            };
+            let raw = table.load(next)?;
+            if count >= table.entries {
+                return Err(RingError::Loop);
+            }
+            (index, desc) = (next, F::read(raw));
+            count += 1;
+        }
+        Ok(InRing { count, last: desc })
+    }
+
+    #[inline(always)]
     fn add(&mut self, mem: &GuestMap, desc: &Descriptor) -> Result<(), RingError> {
         let &Descriptor { addr, len, .. } = desc;
         if len == 0 {
