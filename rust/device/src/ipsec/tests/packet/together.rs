@@ -268,7 +268,7 @@ fn checksums_of_ciphertext_are_right() {
         assert_eq!(create(&a, OBJ_OUTB_SA, 1, &outbound), DONE);
         assert_eq!(create(&b, OBJ_INB_SA, 2, &inbound), DONE);
         let frames: Vec<_> = (0..20)
-            .map(|n| udp(path.inner()[0], &vec![n; 99]))
+            .map(|n| udp(path.inner()[0], &[n; 99]))
             .map(|(hdr, frame, _)| (hdr, frame))
             .collect();
         let (wires, dropped) = send_all(&a, &frames);
