@@ -122,12 +122,12 @@ void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned i
 			truesize);
 }
 
-/* Segments of TCP in one packet. Who gets it must not trust the number. */
+/* Segments of TCP in one packet. */
 void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments)
 {
 	struct skb_shared_info *info = skb_shinfo(skb);
 
-	info->gso_type = type | SKB_GSO_DODGY;
+	info->gso_type = type;
 	info->gso_size = size;
 	info->gso_segs = segments;
 }

@@ -44,6 +44,8 @@ struct Segments {
     /// Bytes of data in each but the last.
     size: u16,
     count: u16,
+    /// The packet ends where its IP header says, so the stack would count as many.
+    certain: bool,
 }
 
 /// Tells the stack what `header` says, and returns the number of segments for which the packet stands.
@@ -72,8 +74,13 @@ pub(crate) fn apply(dev: &Device, header: &NetHdr48, skb: &mut RxSkb) -> Option<
     if segments.count <= 1 {
         return Some(1);
     }
-    skb.set_gso(segments.family, segments.size, segments.count)
-        .then_some(segments.count)
+    let Segments {
+        family,
+        size,
+        count,
+        certain,
+    } = segments;
+    skb.set_gso(family, size, count, certain).then_some(count)
 }
 
 const fn feature_of(family: Family) -> u32 {
@@ -110,5 +117,6 @@ fn find(header: &NetHdr48, head: &[u8], len: u32) -> Option<Segments> {
         family,
         size,
         count,
+        certain: usize::try_from(len) == Ok(ip.end),
     })
 }

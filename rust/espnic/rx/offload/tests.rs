@@ -67,6 +67,12 @@ mod cases {
             }
             let found = find(&header, &head, len + 5000).map(|s| (s.family, s.size));
             assert!(found == Some((family, 1000)));
+            // The length in the IP header, which IPv6 counts from the end of that header on.
+            let end = 14 + 0x1000 + if family == Family::V6 { 40 } else { 0 };
+            for (more, certain) in [(0, true), (1, false)] {
+                let found = find(&header, &head, end + more).map(|s| s.certain);
+                assert_eq!(found, Some(certain));
+            }
         }
     }
 

@@ -328,10 +328,11 @@ impl RxSkb {
 
     /// Says that the packet stands for `segments` packets of TCP with `size` bytes of data each.
     ///
-    /// Who sends the packet on takes the number for untrusted (`SKB_GSO_DODGY`), and counts again.
+    /// If the number is not `counted`, who sends the packet on takes it for untrusted (`SKB_GSO_DODGY`), and counts
+    /// again.
     ///
     /// Returns false if one of them is 0. The checksum must be partial, and all headers in the first piece.
-    pub fn set_gso(&mut self, family: Family, size: u16, segments: u16) -> bool {
+    pub fn set_gso(&mut self, family: Family, size: u16, segments: u16, counted: bool) -> bool {
         let kind = match family {
             Family::V4 => bindings::SKB_GSO_TCPV4,
             Family::V6 => bindings::SKB_GSO_TCPV6,
@@ -339,8 +340,14 @@ impl RxSkb {
         if size == 0 || segments == 0 {
             return false;
         }
+        let doubt = if counted {
+            0
+        } else {
+            bindings::SKB_GSO_DODGY as u32
+        };
+        let kind = kind as u32 | doubt;
         // SAFETY: The skb is valid and ours alone, and so is the shared info behind its data.
-        unsafe { bindings::skb_set_gso(self.as_raw(), kind as u32, size, segments) };
+        unsafe { bindings::skb_set_gso(self.as_raw(), kind, size, segments) };
         true
     }
 

@@ -111,12 +111,12 @@ mod cases {
     #[test]
     fn segments_in_one_packet() -> Result {
         let mut skb = RxSkb(packet(&[0; 60])?);
-        assert!(!skb.set_gso(Family::V4, 0, 1) && !skb.set_gso(Family::V4, 1, 0));
+        assert!(!skb.set_gso(Family::V4, 0, 1, true) && !skb.set_gso(Family::V4, 1, 0, true));
         assert!(skb.gso().is_none());
-        for family in [Family::V4, Family::V6] {
-            assert!(skb.set_gso(family, 1448, 3));
+        for (family, counted) in [(Family::V4, true), (Family::V6, false), (Family::V6, true)] {
+            assert!(skb.set_gso(family, 1448, 3, counted));
             let gso = skb.gso().ok_or(EINVAL)?;
-            assert!(gso.tcp == Some(family) && gso.untrusted);
+            assert!(gso.tcp == Some(family) && gso.untrusted != counted);
             assert_eq!((gso.size, gso.segments), (1448, 3));
         }
         Ok(())
