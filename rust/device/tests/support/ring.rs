@@ -174,7 +174,8 @@ impl Driver {
             !lent.any(|lent| (lent.queue, lent.id) == (queue, *id))
         };
         let mut ids = (0..ring.size).map(|id| (ring.next_desc + id) % ring.size);
-        let id = ids.find(is_free).expect("a free id");
+        // A driver that offers more than the ring holds gives an id twice.
+        let id = ids.find(is_free).unwrap_or(ring.next_desc);
         for (number, &(address, len, flags)) in parts.iter().enumerate().rev() {
             let last = number + 1 == parts.len();
             let at = ring.after(ring.avail_at, number as u16);
