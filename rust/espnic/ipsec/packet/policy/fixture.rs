@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Policies for the tests of others.
+//! Policies, and packets for them, for the tests of others.
 
 use super::{
     Action,
@@ -8,12 +8,42 @@ use super::{
     Policy,
     Template, //
 };
-use espnic_esp::selector::Selector;
+use espnic_esp::{
+    ip::{
+        Address,
+        Ports, //
+    },
+    selector::{
+        Flow,
+        Seen,
+        Selector, //
+    },
+    upper::Fragment, //
+};
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 use kernel_net::net::xfrm::Direction;
+
+/// 10.0.0.`last`.
+pub(in crate::ipsec::packet) fn address(last: u8) -> Address {
+    Address {
+        family: 4,
+        bytes: [10, 0, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+/// From 10.0.0.1 to 10.0.0.2.
+pub(in crate::ipsec::packet) fn flow(protocol: u8) -> Flow {
+    Flow {
+        src: address(1),
+        dst: address(2),
+        protocol: Some(protocol),
+        ports: Seen::Ports(Ports { src: 1, dst: 2 }),
+        fragment: Fragment::No,
+    }
+}
 
 /// An inbound policy.
 pub(in crate::ipsec::packet) fn policy(selector: Selector, action: Action) -> Result<Arc<Policy>> {

@@ -4,7 +4,11 @@
 
 use super::{
     super::{
-        policy::fixture::transport,
+        policy::fixture::{
+            address,
+            flow,
+            transport, //
+        },
         sa::{
             Parameters,
             Sa, //
@@ -14,17 +18,13 @@ use super::{
     Sas, //
 };
 use espnic_esp::{
-    ip::{
-        Address,
-        Ports, //
-    },
+    ip::Address,
     selector::{
         Flow,
         Seen,
         Selector, //
     },
-    sort,
-    upper::Fragment, //
+    sort, //
 };
 use kernel::{
     prelude::*,
@@ -34,24 +34,6 @@ use kernel_net::net::xfrm::{
     Direction,
     Handle, //
 };
-
-fn address(last: u8) -> Address {
-    Address {
-        family: 4,
-        bytes: [10, 0, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    }
-}
-
-/// From 10.0.0.1 to 10.0.0.2.
-fn flow(protocol: u8) -> Flow {
-    Flow {
-        src: address(1),
-        dst: address(2),
-        protocol: Some(protocol),
-        ports: Seen::Ports(Ports { src: 1, dst: 2 }),
-        fragment: Fragment::No,
-    }
-}
 
 /// The outbound SA `number` in transport mode, to 10.0.0.2.
 fn sa(number: u64, spi: u32, reqid: u32, protocol: u8) -> Result<Arc<Sa>> {

@@ -6,6 +6,7 @@ use super::{
     super::{
         policy::{
             fixture::{
+                flow,
                 kill,
                 of,
                 transport, //
@@ -16,38 +17,9 @@ use super::{
     Found,
     Policies, //
 };
-use espnic_esp::{
-    ip::{
-        Address,
-        Ports, //
-    },
-    selector::{
-        Flow,
-        Seen,
-        Selector, //
-    },
-    upper::Fragment, //
-};
+use espnic_esp::selector::Selector;
 use kernel::prelude::*;
 use kernel_net::net::xfrm::Direction;
-
-fn address(last: u8) -> Address {
-    Address {
-        family: 4,
-        bytes: [10, 0, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    }
-}
-
-/// From 10.0.0.1 to 10.0.0.2.
-fn flow(protocol: u8) -> Flow {
-    Flow {
-        src: address(1),
-        dst: address(2),
-        protocol: Some(protocol),
-        ports: Seen::Ports(Ports { src: 1, dst: 2 }),
-        fragment: Fragment::No,
-    }
-}
 
 #[kunit_tests(espnic_ipsec_spd)]
 mod cases {
