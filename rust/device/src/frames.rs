@@ -30,6 +30,16 @@ impl Frames {
         self.frames.push(frame.into());
     }
 
+    /// Takes the last frame out.
+    pub fn pop(&mut self) -> Option<Frame> {
+        self.frames.pop()
+    }
+
+    /// The last frame, to be changed.
+    pub fn last_mut(&mut self) -> Option<&mut Frame> {
+        self.frames.last_mut()
+    }
+
     /// A buffer of `len` bytes, whose content is whatever a recycled buffer had.
     pub fn buffer(&mut self, len: usize) -> Vec<u8> {
         fit(self.spare.pop(len).unwrap_or_default(), len)

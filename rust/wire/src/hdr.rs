@@ -207,6 +207,14 @@ impl NetHdr48 {
         Ok(hdr)
     }
 
+    /// The first `len` bytes, for what comes from the other side.
+    #[inline]
+    pub fn prefix_mut(&mut self, len: HdrLen) -> &mut [u8] {
+        self.as_mut_bytes()
+            .get_mut(..len.bytes())
+            .unwrap_or_default()
+    }
+
     /// The first `len` bytes, as they go to the other side.
     #[inline]
     pub fn prefix(&self, len: HdrLen) -> &[u8] {
@@ -265,6 +273,9 @@ mod tests {
         );
         assert_eq!(hdr.sec, SecExt::default());
         assert_eq!(hdr.prefix(HdrLen::Ipsec), &bytes[..32]);
+        let mut same = NetHdr48::default();
+        same.prefix_mut(HdrLen::Ipsec).copy_from_slice(&bytes[..32]);
+        assert_eq!(same, hdr);
         let hdr = NetHdr48::read(&bytes, HdrLen::XIpsec).unwrap();
         assert_eq!(hdr.sec.generation.get(), u16::from_le_bytes([43, 44]));
         assert_eq!(hdr.prefix(HdrLen::XIpsec), &bytes[..]);

@@ -43,7 +43,7 @@ impl<'a> Receiver<'a, '_> {
     ) {
         match esp::find(&inbound.frame, inbound.frame.layers()) {
             Some(esp) => self.begin_with(&esp, index, inbound, begun, computed),
-            None if inbound.by_rule => self.in_udp6(index, inbound),
+            None if inbound.by_rule() => self.in_udp6(index, inbound),
             None => (),
         }
     }
@@ -57,7 +57,7 @@ impl<'a> Receiver<'a, '_> {
         begun: &mut Option<Begun<'a>>,
         computed: &mut [u8; TAG_LEN],
     ) {
-        let Some(sa) = self.tables.inbound(esp, &inbound.frame, inbound.by_rule) else {
+        let Some(sa) = self.tables.inbound(esp, &inbound.frame, inbound.by_rule()) else {
             // Anything can be in UDP.
             if esp.udp.is_none() {
                 self.counters.rx_no_sa.inc();

@@ -3,28 +3,44 @@
 //! Frames from the wire, and what their headers say to the driver.
 
 use super::sa::Sa;
+use crate::filter::Verdict;
 use crate::frame::Frame;
 use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
 
 /// A frame from the wire, on its way to the driver.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inbound {
     /// The header for the driver.
     pub hdr: NetHdr48,
     /// The frame. One that IPsec has dropped is empty.
     pub frame: Frame,
-    /// A rule of the flow filter sends the frame to IPsec. Without it only crypto-only SAs take it.
-    pub by_rule: bool,
+    /// What the flow filter says. If it does not send the frame to IPsec, only crypto-only SAs take it.
+    pub verdict: Verdict,
+}
+
+impl Inbound {
+    /// A frame of which the flow filter says this.
+    #[inline(always)]
+    pub fn new(frame: Frame, verdict: Verdict) -> Self {
+        Self {
+            hdr: NetHdr48::default(),
+            frame,
+            verdict,
+        }
+    }
+
+    /// Whether a rule of the flow filter sends it to IPsec.
+    #[inline]
+    pub(super) fn by_rule(&self) -> bool {
+        self.verdict.is_ipsec()
+    }
 }
 
 impl From<Frame> for Inbound {
-    /// A frame that no rule sends to IPsec.
+    /// A frame that meets no rule.
     fn from(frame: Frame) -> Self {
-        Self {
-            frame,
-            ..Self::default()
-        }
+        Self::new(frame, Verdict::Pass)
     }
 }
 

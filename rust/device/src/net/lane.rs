@@ -3,7 +3,6 @@
 //! What the worker of a queue pair has to itself.
 
 use super::pending::{Pending, Waiting};
-use crate::filter::Verdict;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::ipsec::Inbound;
@@ -22,8 +21,6 @@ pub struct Lane {
     pub arrived: Frames,
     /// Frames on their way through IPsec to a queue.
     pub received: Vec<Inbound>,
-    /// What the flow filter says to each of them.
-    pub verdicts: Vec<Verdict>,
     /// Frames for the queues of other pairs.
     pub strays: Vec<(u16, Waiting)>,
     /// Buffers of frames that were delivered.

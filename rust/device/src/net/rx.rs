@@ -9,69 +9,25 @@
 //! The worker of a queue pair takes the frames of its part of the backlog, in their order. A frame for the
 //! queue of another pair goes into the inbox of that pair: it was decrypted, or a rule has sent it there.
 
+mod put;
+
 use espnic_wire::feature;
-use espnic_wire::hdr::{self, HdrLen, NetHdr48};
+use espnic_wire::hdr::{self, NetHdr48};
 
 use super::lane::Lane;
-use super::pending::{Pending, Received, Waiting};
+use super::pending::{Pending, Waiting};
 use super::state::Device;
-use super::{csum, steer, used, BATCH};
+use super::{steer, BATCH};
 use crate::filter::{Matcher, Verdict};
 use crate::finish::finish;
-use crate::frame::{Frame, Unfinished};
+use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::ipsec::Inbound;
-use crate::memory::GuestMap;
-use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::ports::Totals;
 use crate::spare;
-use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
-use crate::virtio::queue::VirtQueue;
-
-/// A `gso_type` that the standard does not have.
-const UNKNOWN_GSO: u8 = 0x77;
-
-/// The rules of the negotiated features.
-struct Rules {
-    hdr_len: HdrLen,
-    mergeable: bool,
-    csum: bool,
-    tso4: bool,
-    tso6: bool,
-}
-
-/// The result of a delivery.
-enum Delivery {
-    /// It is in the guest's buffers.
-    Done,
-    /// There are too few buffers; it waits.
-    NoBuffer,
-    /// Not even all buffers that the queue can hold have room for it.
-    NoRoom,
-}
-
-impl Rules {
-    fn of(device: &Device) -> Self {
-        Self {
-            hdr_len: device.hdr_len(),
-            mergeable: device.virtio.has(feature::MRG_RXBUF),
-            csum: device.receives(feature::GUEST_CSUM),
-            tso4: device.receives(feature::GUEST_TSO4),
-            tso6: device.receives(feature::GUEST_TSO6),
-        }
-    }
-
-    /// Whether the driver receives a frame of which so much is left to do.
-    fn allow(&self, left: &Unfinished) -> bool {
-        self.csum
-            && left.cut.is_none_or(|cut| match cut.family {
-                4 => self.tso4,
-                _ => self.tso6,
-            })
-    }
-}
+use put::{put, Delivery, Rules};
 
 /// Takes a batch out of the part of the backlog for `pair`, drops frames that are too long for the driver,
 /// applies the flow filter, does IPsec and spreads the frames over the active queue pairs (V100). `false` if
@@ -97,19 +53,18 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
         nic.ipsec.receive_all(&mut lane.received);
     }
     let mut received = std::mem::take(&mut lane.received);
-    let mut verdicts = std::mem::take(&mut lane.verdicts);
-    for (inbound, verdict) in received.drain(..).zip(verdicts.drain(..)) {
+    for inbound in &mut received {
         if inbound.frame.is_empty() {
             // IPsec has dropped and counted it.
-            lane.done.push(inbound.frame.into());
+            lane.done.push(std::mem::take(&mut inbound.frame).into());
             continue;
         }
-        let received = (inbound.hdr, inbound.frame);
-        let verdict = again(nic, rules.as_deref(), &received, verdict);
-        let left = enqueue(nic, device, pair, lane, received, verdict);
-        lane.done.extend(left.map(Vec::from));
+        let verdict = again(nic, rules.as_deref(), inbound);
+        let Inbound { hdr, frame, .. } = inbound;
+        enqueue(nic, device, pair, lane, hdr, frame, verdict);
     }
-    (lane.received, lane.verdicts) = (received, verdicts);
+    received.clear();
+    lane.received = received;
     hand_over(nic, device, lane);
     if let Some(inbox) = net.inbox(pair) {
         inbox.note(&lane.pending);
@@ -141,9 +96,9 @@ fn hand_over(nic: &Nic, device: &Device, lane: &mut Lane) {
     }
 }
 
-/// Drops what is too long for the driver, and what a rule drops. Every frame that stays has a verdict.
+/// Drops what is too long for the driver, and what a rule drops.
 fn filter(nic: &Nic, rules: Option<&Matcher>, lane: &mut Lane) {
-    let mut ipsec = 0;
+    let mut by_rule = 0;
     let mut arrived = std::mem::take(&mut lane.arrived);
     for frame in arrived.drain() {
         if frame.longest_on_wire() > frame.longest(nic.config.mtu) {
@@ -156,21 +111,17 @@ fn filter(nic: &Nic, rules: Option<&Matcher>, lane: &mut Lane) {
             Verdict::Drop => {
                 nic.filter.stats().drop.inc();
                 lane.done.push(frame.into());
-                continue;
             }
             Verdict::Ipsec | Verdict::IpsecAgain => {
-                ipsec += 1;
+                by_rule += 1;
                 for_ipsec(nic, lane, frame, verdict);
             }
-            Verdict::Pass | Verdict::Queue(_) => {
-                lane.received.push(frame.into());
-                lane.verdicts.push(verdict);
-            }
+            Verdict::Pass | Verdict::Queue(_) => lane.received.push(Inbound::new(frame, verdict)),
         }
     }
     lane.arrived = arrived;
-    if ipsec > 0 {
-        nic.filter.stats().ipsec.add(ipsec);
+    if by_rule > 0 {
+        nic.filter.stats().ipsec.add(by_rule);
     }
 }
 
@@ -180,63 +131,75 @@ fn for_ipsec(nic: &Nic, lane: &mut Lane, mut frame: Frame, verdict: Verdict) {
         nic.stats.rx_drop_long.inc();
     }
     lane.done.push(frame.into());
-    for frame in lane.finished.drain() {
-        lane.received.push(Inbound {
-            by_rule: true,
-            ..frame.into()
-        });
-        lane.verdicts.push(verdict);
-    }
+    let whole = lane.finished.drain();
+    lane.received
+        .extend(whole.map(|frame| Inbound::new(frame, verdict)));
 }
 
 /// What the filter says to what came out of IPsec. Only a packet that was decrypted has anything new to
 /// look at, and there is one more pass at most (V84): a second rule that names IPsec has no effect.
-fn again(nic: &Nic, rules: Option<&Matcher>, (hdr, frame): &Received, first: Verdict) -> Verdict {
+fn again(nic: &Nic, rules: Option<&Matcher>, inbound: &Inbound) -> Verdict {
+    let Inbound {
+        hdr,
+        frame,
+        verdict: first,
+    } = inbound;
     let decrypted = hdr.has(hdr::F_SECURITY) && !hdr.has(hdr::F_SECURITY_ERR);
     match rules {
-        Some(rules) if decrypted && first == Verdict::IpsecAgain => {
+        Some(rules) if decrypted && *first == Verdict::IpsecAgain => {
             nic.filter.stats().again.inc();
             rules.verdict(frame, Some(hdr.out.resource_id.get()))
         }
-        _ => first,
+        _ => *first,
     }
 }
 
-/// Lets a frame that the worker of `own` has received wait for the queue that a rule or its hash names. A
-/// frame that is dropped comes back.
+/// Lets a frame that the worker of `own` has received wait for the queue that a rule or its hash names, or drops
+/// it. It is moved once only, because there is one for every packet.
+#[inline(always)]
 fn enqueue(
     nic: &Nic,
     device: &Device,
     own: u16,
     lane: &mut Lane,
-    received: Received,
+    hdr: &NetHdr48,
+    frame: &mut Frame,
     verdict: Verdict,
-) -> Option<Frame> {
+) {
     let (pair, directed) = match verdict {
         Verdict::Queue(queue) => (in_use(device, queue), true),
         Verdict::Drop => (None, true),
-        _ if is_own(device, own, &received.0) => (Some(own), false),
-        _ => (choose(device, &received.1), false),
+        _ if is_own(device, own, hdr) => (Some(own), false),
+        _ => (choose(device, frame), false),
     };
     let filter = nic.filter.stats();
     let counter = match (pair, verdict) {
         (_, Verdict::Drop) => &filter.drop,
         (None, Verdict::Queue(_)) => &filter.drop_queue,
         (Some(pair), _) if pair != own => {
-            lane.strays.push((pair, Waiting { received, directed }));
-            return None;
+            lane.strays.push((pair, waiting(hdr, frame, directed)));
+            return;
         }
         (Some(_), _) if lane.pending.has_room() => {
             if directed {
                 filter.queue.inc();
             }
-            lane.pending.push(Waiting { received, directed });
-            return None;
+            lane.pending.push(waiting(hdr, frame, directed));
+            return;
         }
         _ => &nic.stats.rx_drop_no_buffers,
     };
     counter.inc();
-    Some(received.1)
+    lane.done.push(std::mem::take(frame).into());
+}
+
+/// Takes the frame out.
+#[inline(always)]
+fn waiting(hdr: &NetHdr48, frame: &mut Frame, directed: bool) -> Waiting {
+    Waiting {
+        received: (*hdr, std::mem::take(frame)),
+        directed,
+    }
 }
 
 /// Whether the frame is for the queue of the worker that has received it: the sender has looked at its hash
@@ -359,162 +322,4 @@ fn finish_first(nic: &Nic, pending: &mut Pending, finished: &mut Frames, done: &
         let received = (hdr, frame);
         pending.push_front(Waiting { received, directed });
     }
-}
-
-/// Puts one frame into the queue.
-fn put(
-    nic: &Nic,
-    chains: &mut Vec<Chain>,
-    queue: &mut VirtQueue,
-    mem: &GuestMap,
-    rules: &Rules,
-    mut hdr: NetHdr48,
-    frame: &Frame,
-) -> Result<Delivery, RingError> {
-    let need = (rules.hdr_len.bytes() + frame.len()) as u64;
-    let count = match gather(chains, queue, mem, rules, need)? {
-        Gathered::Chains(count) => count,
-        Gathered::TooFew => return Ok(Delivery::NoBuffer),
-        Gathered::NoRoom => return Ok(Delivery::NoRoom),
-    };
-    if let Some(left) = frame.unfinished() {
-        pass_on(nic, left, &mut hdr);
-    } else if rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame) {
-        nic.stats.rx_csum_valid.inc();
-        hdr.net.flags |= hdr::F_DATA_VALID;
-    }
-    if nic.misbehaviour.active() {
-        spoil(nic, &mut hdr);
-    }
-    let buffers = match nic.misbehaviour.takes(Deed::NumBuffers) {
-        true => u16::MAX,
-        false => count as u16,
-    };
-    hdr.net.num_buffers = buffers.into();
-    fill(
-        nic,
-        chains,
-        queue,
-        mem,
-        hdr.prefix(rules.hdr_len),
-        frame,
-        count,
-    )?;
-    Ok(Delivery::Done)
-}
-
-/// Applies the misbehaviours of the header that are due.
-#[inline(never)]
-fn spoil(nic: &Nic, hdr: &mut NetHdr48) {
-    if nic.misbehaviour.takes(Deed::GsoType) {
-        hdr.net.flags |= hdr::F_NEEDS_CSUM;
-        hdr.net.gso_type = UNKNOWN_GSO;
-    }
-    if nic.misbehaviour.takes(Deed::GsoSize) {
-        hdr.net.flags |= hdr::F_NEEDS_CSUM;
-        hdr.net.gso_type = hdr::GSO_TCPV4;
-        hdr.net.gso_size = 0.into();
-    }
-    if nic.misbehaviour.takes(Deed::CsumStart) {
-        hdr.net.flags |= hdr::F_NEEDS_CSUM;
-        hdr.net.csum_start = u16::MAX.into();
-    }
-}
-
-/// Tells the driver what is left to do (5.1.6.4).
-fn pass_on(nic: &Nic, left: &Unfinished, hdr: &mut NetHdr48) {
-    nic.stats.rx_csum_partial.inc();
-    hdr.net.flags |= hdr::F_NEEDS_CSUM;
-    hdr.net.csum_start = left.start.into();
-    hdr.net.csum_offset = left.offset.into();
-    if let Some(cut) = left.cut {
-        nic.stats.rx_gso.inc();
-        hdr.net.gso_type = match cut.family {
-            4 => hdr::GSO_TCPV4,
-            _ => hdr::GSO_TCPV6,
-        };
-        hdr.net.gso_size = cut.size.into();
-        hdr.net.hdr_len = cut.head.into();
-    }
-}
-
-enum Gathered {
-    /// This number of chains has room for the frame.
-    Chains(usize),
-    /// The driver has not given enough buffers; none was taken, and the driver will notify.
-    TooFew,
-    /// Not even all buffers that the queue can hold have room.
-    NoRoom,
-}
-
-/// Takes chains until they hold `need` bytes.
-fn gather(
-    chains: &mut Vec<Chain>,
-    queue: &mut VirtQueue,
-    mem: &GuestMap,
-    rules: &Rules,
-    need: u64,
-) -> Result<Gathered, RingError> {
-    let (mut room, mut count, mut slots) = (0, 0, 0);
-    while room < need {
-        if count > 0 && (!rules.mergeable || count >= usize::from(queue.size())) {
-            queue.unpop(slots);
-            return Ok(Gathered::NoRoom);
-        }
-        if chains.len() <= count {
-            chains.push(Chain::default());
-        }
-        let Some(chain) = chains.get_mut(count) else {
-            return Ok(Gathered::TooFew);
-        };
-        let popped = queue.pop(mem, chain);
-        if popped.is_err() {
-            // The memory may come back, and the frame needs all chains.
-            queue.unpop(slots);
-        }
-        if !popped? {
-            // Asks for notifications after all chains that were seen, because the driver would not
-            // send any for the missing ones otherwise.
-            if queue.enable_kicks(mem)? {
-                continue;
-            }
-            queue.unpop(slots);
-            return Ok(Gathered::TooFew);
-        }
-        if chain.readable_len() > 0 {
-            return Err(RingError::Direction);
-        }
-        if chain.writable_len() < rules.hdr_len.bytes() as u64 {
-            return Err(RingError::Size);
-        }
-        room += chain.writable_len();
-        slots += chain.head().slots;
-        count += 1;
-    }
-    Ok(Gathered::Chains(count))
-}
-
-/// Writes header and frame across the first `count` chains and marks them used.
-fn fill(
-    nic: &Nic,
-    chains: &[Chain],
-    queue: &mut VirtQueue,
-    mem: &GuestMap,
-    hdr: &[u8],
-    mut frame: &[u8],
-    count: usize,
-) -> Result<(), RingError> {
-    for (index, chain) in chains.iter().take(count).enumerate() {
-        let skip = if index == 0 { hdr.len() } else { 0 };
-        if index == 0 {
-            chain.write(mem, 0, hdr)?;
-        }
-        let room = usize::try_from(chain.writable_len()).unwrap_or(usize::MAX) - skip;
-        let (part, rest) = frame.split_at(room.min(frame.len()));
-        chain.write(mem, skip as u64, part)?;
-        let len = (skip + part.len()) as u32;
-        used::give_back(nic, Queue::Rx, queue, mem, chain, len)?;
-        frame = rest;
-    }
-    Ok(())
 }

@@ -214,9 +214,9 @@ fn take<'a>(
         stats.tx_drop_long.inc();
         return Ok(());
     }
-    let mut bytes = [0; size_of::<NetHdr48>()];
-    chain.read(mem, 0, bytes.get_mut(..hdr_len).unwrap_or_default())?;
-    let hdr = NetHdr48::read(&bytes, rules.hdr_len).unwrap_or_default();
+    // Read to where it stays: what is moved right after it was written stalls.
+    let mut hdr = NetHdr48::default();
+    chain.read(mem, 0, hdr.prefix_mut(rules.hdr_len))?;
     let gso = hdr.net.gso_type != hdr::GSO_NONE;
     if !gso && len > rules.longest_sent() {
         // Not copied, because its buffer would be much larger than other buffers.
@@ -224,22 +224,23 @@ fn take<'a>(
         return Ok(());
     }
     let mut buffer = lane.wire.buffer(len);
-    let read = chain.read(mem, hdr_len as u64, &mut buffer);
-    let mut frame = Frame::from(buffer);
-    if read.is_ok() && waits_for_others(rules, &hdr, &frame) {
+    if let Err(error) = chain.read(mem, hdr_len as u64, &mut buffer) {
+        lane.wire.recycle(buffer);
+        return Err(error);
+    }
+    let frame = Frame::from(buffer);
+    if waits_for_others(rules, &hdr, &frame) {
         lane.tx_batch.push((hdr, frame));
         return Ok(());
     }
     // Frames stay in their order.
     flush(nic, rules, lane);
-    if read.is_ok() {
-        match prepare(nic, rules, &hdr, &mut frame, &mut lane.wire) {
-            Ok(()) => lane.sent.count(1, len),
-            Err(drop) => drop.inc(),
-        }
+    lane.wire.push(frame);
+    match prepare(nic, rules, &hdr, &mut lane.wire) {
+        Ok(()) => lane.sent.count(1, len),
+        Err(drop) => drop.inc(),
     }
-    lane.wire.recycle(frame);
-    read
+    Ok(())
 }
 
 /// Whether the frame is for an SA and becomes one packet. Such frames cost less in a batch.
@@ -273,9 +274,48 @@ fn flush<'a>(nic: &'a Nic, rules: &Rules<'a>, lane: &mut Lane) {
     }
 }
 
-/// Appends `frame`, or its segments, to `out`; a frame that is sent as it is is moved out. On failure
-/// appends nothing and returns the counter of the reason.
+/// Makes the last frame of `out` ready for the wire, where it may become several ones. On failure removes it
+/// and returns the counter of the reason.
 fn prepare<'a>(
+    nic: &'a Nic,
+    rules: &Rules<'a>,
+    hdr: &NetHdr48,
+    out: &mut Frames,
+) -> Result<(), &'a Counter> {
+    if hdr.net.gso_type != hdr::GSO_NONE || rules.protected(hdr) {
+        let mut frame = out.pop().unwrap_or_default();
+        let result = prepare_apart(nic, rules, hdr, &mut frame, out);
+        out.recycle(frame);
+        return result;
+    }
+    let result = match out.last_mut() {
+        Some(frame) => prepare_plain(nic, rules, hdr, frame),
+        None => Ok(()),
+    };
+    if result.is_err() {
+        out.truncate(out.len().saturating_sub(1));
+    }
+    result
+}
+
+/// The same for a frame that is sent as it is but for its checksum.
+fn prepare_plain<'a>(
+    nic: &'a Nic,
+    rules: &Rules<'a>,
+    hdr: &NetHdr48,
+    frame: &mut Frame,
+) -> Result<(), &'a Counter> {
+    if frame.len() > frame.longest(rules.mtu) {
+        return Err(&nic.stats.tx_drop_long);
+    }
+    if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !checksum(rules, hdr, frame) {
+        return Err(&nic.stats.tx_drop_csum);
+    }
+    Ok(())
+}
+
+/// Appends what becomes of `frame` in IPsec or by segmentation to `out`. On failure appends nothing.
+fn prepare_apart<'a>(
     nic: &'a Nic,
     rules: &Rules<'a>,
     hdr: &NetHdr48,
@@ -293,22 +333,15 @@ fn prepare<'a>(
                 .ok_or(&stats.tx_drop_gso)?,
         ),
     };
-    if rules.protected(hdr) {
+    let (false, Some(family)) = (rules.protected(hdr), family) else {
         rules.keep_order(nic, hdr);
         return nic
             .ipsec
             .transmit(hdr, frame, longest, out)
             .map_err(|_| &stats.tx_drop_ipsec);
-    }
-    if let Some(family) = family {
-        let count = segment(rules, hdr, frame, family, longest, out).ok_or(&stats.tx_drop_gso)?;
-        stats.tx_segments.add(count as u64);
-        return Ok(());
-    }
-    if rules.csum && hdr.has(hdr::F_NEEDS_CSUM) && !checksum(rules, hdr, frame) {
-        return Err(&stats.tx_drop_csum);
-    }
-    out.push(std::mem::take(frame));
+    };
+    let count = segment(rules, hdr, frame, family, longest, out).ok_or(&stats.tx_drop_gso)?;
+    stats.tx_segments.add(count as u64);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 
 use crate::compare::{Plan, BATCH};
 use crate::packets::{self, Form, Kind};
+use espnic_device::filter::Verdict;
 use espnic_device::frame::Frame;
 use espnic_device::frames::Frames;
 use espnic_device::ipsec::{Inbound, IpsecConfig};
@@ -122,11 +123,11 @@ impl Pair {
     pub fn decrypt(&mut self, len: usize, choose: Choose<'_>) -> Duration {
         let mut batch = self.batch(len, choose);
         self.sender.transmit_all(&mut batch, LONGEST, &mut self.out);
-        let by_rule = self.kind.form == Form::PacketTunnel;
-        let inbound = |frame: Frame| Inbound {
-            by_rule,
-            ..frame.into()
+        let verdict = match self.kind.form {
+            Form::PacketTunnel => Verdict::Ipsec,
+            _ => Verdict::Pass,
         };
+        let inbound = |frame: Frame| Inbound::new(frame, verdict);
         let mut batch: Vec<_> = self.out.drain().map(inbound).collect();
         let start = Instant::now();
         self.receiver.receive_all(&mut batch);

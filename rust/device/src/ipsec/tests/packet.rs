@@ -15,6 +15,7 @@ mod together;
 mod wire;
 
 use super::*;
+use crate::filter::Verdict;
 use espnic_esp::checksum::complete;
 use espnic_wire::tunnel::Tunnel;
 
@@ -254,10 +255,7 @@ fn next(a: &Engine) -> Vec<u8> {
 
 /// Receives a frame that a rule sends to IPsec; what comes out is empty if it was dropped.
 fn by_rule(b: &Engine, frame: &[u8]) -> (NetHdr48, Vec<u8>) {
-    let mut inbound = Inbound {
-        by_rule: true,
-        ..Frame::from(frame.to_vec()).into()
-    };
+    let mut inbound = Inbound::new(frame.to_vec().into(), Verdict::Ipsec);
     b.receive(&mut inbound);
     (inbound.hdr, inbound.frame.into())
 }

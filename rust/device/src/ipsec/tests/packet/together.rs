@@ -59,10 +59,7 @@ fn plain(id: u32, len: usize) -> (NetHdr48, Vec<u8>) {
 }
 
 fn receive_all(b: &Engine, wires: &[Vec<u8>]) -> Vec<(NetHdr48, Vec<u8>)> {
-    let inbound = |wire: &Vec<u8>| Inbound {
-        by_rule: true,
-        ..Frame::from(wire.clone()).into()
-    };
+    let inbound = |wire: &Vec<u8>| Inbound::new(wire.clone().into(), Verdict::Ipsec);
     let mut batch: Vec<_> = wires.iter().map(inbound).collect();
     b.receive_all(&mut batch);
     let parts = |inbound: Inbound| (inbound.hdr, inbound.frame.into());
