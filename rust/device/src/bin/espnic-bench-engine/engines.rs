@@ -100,10 +100,20 @@ impl Pair {
         &self.receiver
     }
 
-    /// A batch for outbound SAs.
-    fn batch(&self, len: usize, choose: Choose<'_>) -> Vec<(NetHdr48, Frame)> {
-        let one = |n| packets::parsed(self.kind, choose(), n as u32, len);
+    /// A batch for outbound SAs. As in the NIC, its frames are in buffers of earlier ones.
+    fn batch(&mut self, len: usize, choose: Choose<'_>) -> Vec<(NetHdr48, Frame)> {
+        let one = |n| {
+            let (hdr, frame) = packets::frame(self.kind, choose(), n as u32, len);
+            let mut buffer = self.out.buffer(frame.len());
+            buffer.copy_from_slice(&frame);
+            (hdr, buffer.into())
+        };
         (0..BATCH).map(one).collect()
+    }
+
+    /// Keeps the buffers of a batch, as the NIC does when frames have reached a guest.
+    fn recycle(&mut self, batch: impl IntoIterator<Item = Frame>) {
+        batch.into_iter().for_each(|frame| self.out.recycle(frame));
     }
 
     /// One batch through `Ipsec::transmit_all`.
@@ -113,9 +123,8 @@ impl Pair {
         self.sender.transmit_all(&mut batch, LONGEST, &mut self.out);
         let time = start.elapsed();
         assert_eq!(self.out.len(), BATCH, "frames were dropped");
-        // As the NIC does when frames have reached a guest.
         let sent: Vec<_> = self.out.drain().collect();
-        sent.into_iter().for_each(|frame| self.out.recycle(frame));
+        self.recycle(sent);
         time
     }
 
@@ -134,6 +143,7 @@ impl Pair {
         let time = start.elapsed();
         let done = |inbound: &Inbound| inbound.hdr.net.flags == self.kind.received();
         assert!(batch.iter().all(done), "packets were not decrypted");
+        self.recycle(batch.into_iter().map(|inbound| inbound.frame));
         time
     }
 

@@ -3,7 +3,6 @@
 //! SAs and packets for the engines.
 
 use espnic_device::crypto::Suite;
-use espnic_device::frame::Frame;
 use espnic_device::testing::{self, ESP};
 use espnic_esp::checksum::{Sum, TCP_FIELD};
 use espnic_wire::algorithm::Mac;
@@ -153,12 +152,6 @@ pub fn frame(kind: Kind, id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
         Form::PacketTunnel => plain(kind, id, len),
         _ => esp(kind, id, seq, len),
     }
-}
-
-/// The frame of [`frame`], with its headers looked at.
-pub fn parsed(kind: Kind, id: u32, seq: u32, len: usize) -> (NetHdr48, Frame) {
-    let (hdr, frame) = frame(kind, id, seq, len);
-    (hdr, frame.into())
 }
 
 fn esp(kind: Kind, id: u32, seq: u32, len: usize) -> (NetHdr48, Vec<u8>) {
