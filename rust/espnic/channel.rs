@@ -27,9 +27,10 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) fn new(index: u16, rx: RxQueue, tx: TxQueue) -> Result<Pin<KBox<Self>>> {
+        let rx = Rx::new(rx)?;
         KBox::pin_init(
             pin_init!(Self {
-                rx <- new_lock!(Rx::new(rx)),
+                rx <- new_lock!(rx),
                 tx <- new_lock!(Tx::new(index, tx)),
             }),
             GFP_KERNEL,

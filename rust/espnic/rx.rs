@@ -23,6 +23,7 @@ use kernel::prelude::*;
 use kernel_net::{
     net::{
         napi::Poll,
+        page_pool::PagePool,
         skbuff::{
             RxBuffer,
             RxSize,
@@ -68,6 +69,8 @@ counters! {
 pub(crate) struct Rx {
     /// Absent while the NIC is reset.
     pub(crate) queue: Option<RxQueue>,
+    /// Where its buffers come from.
+    pool: PagePool,
     /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
     starved: bool,
     pub(crate) counters: Counters,
@@ -101,14 +104,16 @@ impl Batch {
 }
 
 impl Rx {
-    pub(crate) fn new(queue: RxQueue) -> Self {
-        Self {
+    /// For this queue. Sleeps.
+    pub(crate) fn new(queue: RxQueue) -> Result<Self> {
+        Ok(Self {
+            pool: PagePool::new(queue.num_max())?,
             queue: Some(queue),
             starved: false,
             counters: Counters::default(),
             length: 0,
             shelf: Shelf::new(),
-        }
+        })
     }
 
     /// Fills the queue with buffers. If memory runs out, the next poll goes on.
@@ -118,7 +123,7 @@ impl Rx {
         };
         self.starved = false;
         while queue.has_room() {
-            let Some(buffer) = new_buffer(self.length) else {
+            let Some(buffer) = new_buffer(&mut self.pool, self.length) else {
                 self.starved = true;
                 self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 break;
@@ -217,7 +222,7 @@ impl Rx {
         };
         let mut left = more;
         let appended = match u32::from(more) > RxSkb::PIECES {
-            true => append_copies(&mut skb, queue, &mut left),
+            true => append_copies(&mut self.pool, &mut skb, queue, &mut left),
             false => append(&mut skb, queue, &mut left),
         };
         if let Err(error) = appended.and_then(|()| check_length(&skb)) {
@@ -236,13 +241,13 @@ impl Rx {
 }
 
 /// A buffer for frames of this average length, times [`WEIGHT`].
-fn new_buffer(length: u32) -> Option<RxBuffer> {
+fn new_buffer(pool: &mut PagePool, length: u32) -> Option<RxBuffer> {
     let large = length > LARGE.saturating_mul(WEIGHT);
     // The memory of a large one may be in pieces.
     large
-        .then(|| RxBuffer::new(RxSize::Large))
+        .then(|| pool.buffer(RxSize::Large))
         .flatten()
-        .or_else(|| RxBuffer::new(RxSize::Small))
+        .or_else(|| pool.buffer(RxSize::Small))
 }
 
 /// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
@@ -257,7 +262,12 @@ fn append(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
 
 /// The same by copying to large buffers, because a packet cannot have so many pieces. This happens while
 /// the queue still has the small buffers from before the first large packets.
-fn append_copies(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
+fn append_copies(
+    pool: &mut PagePool,
+    skb: &mut RxSkb,
+    queue: &mut RxQueue,
+    left: &mut u16,
+) -> Result {
     let (mut large, mut used) = (None, 0usize);
     while *left > 0 {
         let (buffer, len) = queue.take().ok_or(EINVAL)?;
@@ -266,7 +276,7 @@ fn append_copies(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result
         while !bytes.is_empty() {
             let mut to = match large.take() {
                 Some(to) => to,
-                None => RxBuffer::new(RxSize::Large).ok_or(ENOMEM)?,
+                None => pool.buffer(RxSize::Large).ok_or(ENOMEM)?,
             };
             let size = to.memory().len();
             let room = to.memory().get_mut(used..).unwrap_or_default();

@@ -7,6 +7,7 @@
 
 #include "neighbour.c"
 #include "netdevice.c"
+#include "page_pool.c"
 #include "skbuff.c"
 #include "sync.c"
 #include "virtio.c"

@@ -24,6 +24,7 @@
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
 #include <net/neighbour.h>
+#include <net/page_pool/helpers.h>
 #include <net/route.h>
 #include <net/xfrm.h>
 
@@ -102,8 +103,12 @@ bool espnic_helper_neigh_address(struct neighbour *neigh, u8 *address);
 bool espnic_helper_neigh_dead(const struct neighbour *neigh);
 void espnic_helper_neigh_release(struct neighbour *neigh);
 
+/* page_pool.c */
+struct page_pool *espnic_helper_page_pool_create(unsigned int buffers);
+void *espnic_helper_page_pool_alloc_buffer(struct page_pool *pool, unsigned int size);
+void espnic_helper_page_pool_free_buffer(void *data);
+
 /* skbuff.c */
-void *espnic_helper_netdev_alloc_frag(unsigned int size);
 struct sk_buff *espnic_helper_napi_build_packet(void *data, unsigned int truesize,
 						unsigned int reserve, unsigned int len);
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb);

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-void *espnic_helper_netdev_alloc_frag(unsigned int size)
-{
-	return netdev_alloc_frag_align(size, SMP_CACHE_BYTES);
-}
-
-/* Of memory that is a packet with something in front of it. In a run of NAPI. */
+/* Of memory of a page pool that is a packet with something in front of it. In a run of NAPI. */
 struct sk_buff *espnic_helper_napi_build_packet(void *data, unsigned int truesize,
 						unsigned int reserve, unsigned int len)
 {
 	struct sk_buff *skb = napi_build_skb(data, truesize);
 
 	if (likely(skb)) {
+		skb_mark_for_recycle(skb);
 		skb_reserve(skb, reserve);
 		__skb_put(skb, len);
 	}
@@ -113,11 +109,13 @@ void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len)
 	__skb_pull(skb, len);
 }
 
+/* Memory of a page pool. */
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize)
 {
 	struct page *page = virt_to_head_page(data);
 
+	skb_mark_for_recycle(skb);
 	skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, data - page_address(page), len,
 			truesize);
 }

@@ -11,6 +11,7 @@ pub mod neighbour;
 pub mod netdevice;
 pub mod netlink;
 pub mod notifier;
+pub mod page_pool;
 pub mod skbuff;
 pub mod xfrm;
 

@@ -2,8 +2,8 @@
 
 //! Received packets and the memory that the device writes them to.
 //!
-//! The memory is a page fragment with room for what the stack needs around the data, so that a packet
-//! can be built around what the device wrote, without copying.
+//! The memory is a piece of a page of a [`PagePool`](crate::net::page_pool::PagePool) with room for what the
+//! stack needs around the data, so that a packet can be built around what the device wrote, without copying.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -30,18 +30,18 @@ const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 /// # Examples
 ///
 /// ```
-/// use kernel_net::net::skbuff::{
-///     RxBuffer,
-///     RxSize, //
+/// use kernel_net::net::{
+///     page_pool::PagePool,
+///     skbuff::{
+///         RxBuffer,
+///         RxSize, //
+///     }, //
 /// };
 ///
-/// /// A buffer for packets of about `len` bytes; a small one if there is no other.
-/// fn buffer(len: u32) -> Option<RxBuffer> {
-///     if len > RxSize::Small.capacity() {
-///         let large = RxBuffer::new(RxSize::Large);
-///         return large.or_else(|| RxBuffer::new(RxSize::Small));
-///     }
-///     RxBuffer::new(RxSize::Small)
+/// /// A buffer for packets of about `len` bytes.
+/// fn buffer(pool: &mut PagePool, len: u32) -> Option<RxBuffer> {
+///     let small = len <= RxSize::Small.capacity();
+///     pool.buffer(if small { RxSize::Small } else { RxSize::Large })
 /// }
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl RxSize {
     pub const fn truesize(self) -> u32 {
         match self {
             Self::Small => 2048,
-            // A page: the kernel has no larger ones at the end of the memory that it divides.
+            // A page, which is what a pool has.
             Self::Large => 4096,
         }
     }
@@ -72,26 +72,26 @@ impl RxSize {
     }
 }
 
-/// A page fragment that the device writes a received frame, or a part of one, to.
+/// Memory of a page pool that the device writes a received frame, or a part of one, to.
 ///
 /// # Invariants
 ///
-/// The pointer is a page fragment of `size.truesize()` bytes that is ours alone, at an even address.
+/// The pointer is a piece of `size.truesize()` bytes of a page of a pool that is ours alone, at an even address.
 ///
 /// # Examples
 ///
 /// ```
 /// use kernel_net::{
-///     net::skbuff::{
-///         RxBuffer,
-///         RxSize, //
+///     net::{
+///         page_pool::PagePool,
+///         skbuff::RxSize, //
 ///     },
 ///     virtio::net::RxQueue, //
 /// };
 ///
-/// fn fill(queue: &mut RxQueue) {
+/// fn fill(queue: &mut RxQueue, pool: &mut PagePool) {
 ///     while queue.has_room() {
-///         let Some(buffer) = RxBuffer::new(RxSize::Small) else {
+///         let Some(buffer) = pool.buffer(RxSize::Small) else {
 ///             break;
 ///         };
 ///         if queue.add(buffer).is_err() {
@@ -106,20 +106,20 @@ pub struct RxBuffer {
     size: RxSize,
 }
 
-// SAFETY: A page fragment belongs to no thread or CPU: its owner may use and free it anywhere.
+// SAFETY: The memory belongs to no thread or CPU: its owner may use and free it anywhere.
 unsafe impl Send for RxBuffer {}
 
 impl RxBuffer {
     /// Bytes before the data, room for headers that forwarding adds.
     pub(crate) const HEADROOM: u32 = 64;
 
-    /// Allocates a buffer; `None` if memory is short. Any context.
-    pub fn new(size: RxSize) -> Option<Self> {
-        // SAFETY: No preconditions: the function takes the cache that the context allows.
-        let ptr = unsafe { bindings::netdev_alloc_frag(size.truesize()) };
-        // INVARIANT: A new fragment of this size, that nobody else knows, aligned to cache lines.
-        let ptr = NonNull::new(ptr.cast())?;
-        Some(Self { ptr, size })
+    /// # Safety
+    ///
+    /// `ptr` is a piece of `size.truesize()` bytes of a page of a page pool, at an even address, and given away.
+    #[inline]
+    pub(crate) unsafe fn new(ptr: NonNull<u8>, size: RxSize) -> Self {
+        // INVARIANT: By the contract.
+        Self { ptr, size }
     }
 
     /// Bytes that the device may write.
@@ -144,8 +144,8 @@ impl RxBuffer {
     pub fn bytes(&self, len: u32) -> &[u8] {
         let len = len.min(self.capacity()) as usize;
         // SAFETY: By the invariant there are `capacity` bytes from `data` on, which are ours: the device
-        // gave the buffer back, and its mapping is gone. They are what the device wrote, or old bytes of
-        // the page allocator, which Rust may read as integers because C wrote the memory.
+        // gave the buffer back, and its mapping is gone. They are what the device wrote, or bytes of an earlier
+        // user of the page, which Rust may read as integers because C wrote the memory.
         unsafe { core::slice::from_raw_parts(self.data(), len) }
     }
 
@@ -176,7 +176,7 @@ impl RxBuffer {
             0 => RxSize::Small,
             _ => RxSize::Large,
         };
-        // SAFETY: The odd address is not the first of the fragment, so one less is within it, and not null.
+        // SAFETY: The odd address is not the first of the piece, so one less is within it, and not null.
         let ptr = unsafe { ptr.sub(odd) };
         // INVARIANT: By the contract, as it was before `into_raw`; the address was even by the invariant.
         Self { ptr, size }
@@ -184,9 +184,11 @@ impl RxBuffer {
 }
 
 impl Drop for RxBuffer {
+    /// Not in a hard interrupt.
     fn drop(&mut self) {
-        // SAFETY: The page fragment is ours by the invariant and not used afterwards.
-        unsafe { bindings::page_frag_free(self.as_ptr().cast()) }
+        // SAFETY: The memory is ours by the invariant, in a page of a pool, which exists as long as its pages
+        // are in use. It is not used afterwards.
+        unsafe { bindings::page_pool_free_buffer(self.as_ptr().cast()) }
     }
 }
 
@@ -241,7 +243,7 @@ impl RxSkb {
         }
         let reserve = RxBuffer::HEADROOM.wrapping_add(u32::from(skip));
         let truesize = buffer.size.truesize();
-        // SAFETY: The buffer is a page fragment of `truesize` bytes, of which the capacity leaves room
+        // SAFETY: The buffer is `truesize` bytes of a page of a pool, of which the capacity leaves room
         // for the shared info, and in front of that for `reserve` and `len` bytes: see `end`. This is a run
         // of NAPI, as the token says, so the cache of skbs is ours.
         let skb = unsafe {
@@ -306,7 +308,7 @@ impl RxSkb {
         let truesize = buffer.size.truesize();
         core::mem::forget(buffer);
         // SAFETY: The list of pieces is the skb's own by the invariant and has a free slot. `data` is in
-        // a page fragment, which is ours and given to the skb.
+        // a page of a pool, which is ours and given to the skb.
         unsafe { bindings::skb_add_rx_buffer(self.as_raw(), data.cast(), len, truesize) };
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::net::{
     ip::Family,
+    page_pool::PagePool,
     skbuff::{
         tests::packet,
         TxChecksum, //
@@ -16,9 +17,14 @@ use crate::net::{
 };
 use kernel::prelude::*;
 
+/// A buffer of a pool of its own.
+fn empty(size: RxSize) -> Result<RxBuffer> {
+    PagePool::new(1)?.buffer(size).ok_or(ENOMEM)
+}
+
 /// A buffer that begins with these bytes.
 fn buffer(bytes: &[u8]) -> Result<RxBuffer> {
-    let buffer = RxBuffer::new(RxSize::Small).ok_or(ENOMEM)?;
+    let buffer = empty(RxSize::Small)?;
     let fits = bytes.len() <= buffer.capacity() as usize;
     // SAFETY: The buffer is ours alone, and longer than `bytes`, as was asked.
     fits.then(|| unsafe {
@@ -77,7 +83,7 @@ mod cases {
     #[test]
     fn a_buffer_keeps_its_size() -> Result {
         for size in [RxSize::Small, RxSize::Large] {
-            let mut buffer = RxBuffer::new(size).ok_or(ENOMEM)?;
+            let mut buffer = empty(size)?;
             buffer.memory().fill(7);
             let (first, raw) = (buffer.as_ptr(), buffer.into_raw());
             // SAFETY: It comes from `into_raw`, and is given back once.
@@ -94,7 +100,7 @@ mod cases {
     #[test]
     fn whole_memory_is_appended() -> Result {
         let mut skb = RxSkb(packet(b"0123")?);
-        let (mut buffer, size) = (RxBuffer::new(RxSize::Large).ok_or(ENOMEM)?, 4096);
+        let (mut buffer, size) = (empty(RxSize::Large)?, 4096);
         buffer.memory().fill(7);
         skb.append_memory(buffer, size)?;
         assert_eq!(skb.len(), 4 + size);
@@ -102,7 +108,7 @@ mod cases {
         skb.copy_bits(2 + size, &mut end)?;
         assert_eq!(end, [7; 2]);
         for len in [0, size + 1] {
-            let buffer = RxBuffer::new(RxSize::Large).ok_or(ENOMEM)?;
+            let buffer = empty(RxSize::Large)?;
             assert_eq!(skb.append_memory(buffer, len), Err(EINVAL));
         }
         Ok(())
