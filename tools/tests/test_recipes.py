@@ -232,5 +232,6 @@ class Forget(Folder):
         """Everything that the tools cache is of a kind that is pruned and cleaned."""
         text = (TOOLS / "sandbox").read_text(encoding="utf-8")
         kinds = next(line for line in text.splitlines() if line.startswith("kinds='"))
-        for kind in ("sandbox", "kernel", "kernel-debug", "guest", "host", "python"):
+        for kind in ("sandbox", "kernel", "kernel-debug", "guest", "host", "python",
+                     "upstream"):
             self.assertIn(kind, kinds)
