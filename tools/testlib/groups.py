@@ -339,4 +339,3 @@ ALL = {"tools": tools, "host": host, "fuzz": fuzz, "guest": guest, "reboot": reb
 SLOW = ("control", "debug")
 # Of which single tests can be run.
 SINGLE = ("guest", "debug")
-DEFAULT = tuple(name for name in ALL if name not in SLOW)

@@ -10,13 +10,15 @@ PASS, FAIL, SKIP = "pass", "fail", "skip"
 class Result:
     """One test; DETAIL is the reason of a skip, or the words of a failure.
 
-    RULES are the NDIS rules that the test says it checks.
+    RULES are the NDIS rules that the test says it checks. A skip that is KNOWN is allowed by a
+    list of the group's own.
     """
 
     name: str
     outcome: str
     detail: str = ""
     rules: set = dataclasses.field(default_factory=set)
+    known: bool = False
 
 
 class Report:
