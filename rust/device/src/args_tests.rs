@@ -24,13 +24,14 @@ fn defaults() {
     assert!(config.access_platform && !nic.antispoof);
     assert_eq!((nic.sas, nic.delete_above), (4096, None));
     assert_eq!(config.speed, 100_000);
+    assert!(nic.poll.is_some());
     assert_eq!(args.log_level, LevelFilter::Info);
 }
 
 #[test]
 fn everything_set() {
     let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off,\
-               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off,packed=on";
+               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off,packed=on,poll-us=7";
     let args = parse(&[
         "--nic",
         nic,
@@ -55,12 +56,32 @@ fn everything_set() {
     assert_eq!(args.nics[0].delete_above, Some(3600));
     assert_eq!(args.nics[0].sas, 1 << 20);
     assert_eq!(args.nics[0].port, Some(PortSpec::Tap("t0".into())));
+    assert_eq!(config.poll, Duration::from_micros(7));
     let fault = &args.faults[0];
     assert_eq!(
         fault.request,
         Request::parse(&["tx", "corrupt-icv", "3"]).unwrap()
     );
     assert_eq!(args.crypto, Some(Backend::AwsLc));
+}
+
+/// Workers that look for work must not take the processors of the guest.
+#[test]
+fn workers_look_for_work_where_there_are_processors() {
+    let words = [
+        "--nic",
+        "name=n0,socket=/0,queues=1",
+        "--nic",
+        "name=n1,socket=/1,queues=3",
+    ];
+    for (processors, poll) in [(1, 0), (7, 0), (8, 50), (64, 50)] {
+        let mut args = parse(&words).unwrap();
+        args.nics.iter_mut().for_each(|nic| nic.poll = None);
+        args.nics[1].poll = Some(Duration::ZERO);
+        args.choose_poll(processors);
+        let polls = [0, 1].map(|nic| args.nics[nic].config(0).poll.as_micros());
+        assert_eq!(polls, [poll, 0], "{processors} processors");
+    }
 }
 
 #[test]
@@ -104,6 +125,14 @@ fn wrong_command_lines_say_what_to_do() {
         ),
         (&["--nic", "name=n0,socket=/s,mtu=67"], "is not an MTU"),
         (&["--nic", "name=n0,socket=/s,mtu=65536"], "is not an MTU"),
+        (
+            &["--nic", "name=n0,socket=/s,poll-us=1001"],
+            "microseconds from 0 to 1000",
+        ),
+        (
+            &["--nic", "name=n0,socket=/s,poll-us=-1"],
+            "microseconds from 0 to 1000",
+        ),
         (
             &["--nic", "name=n0,socket=/s,mac=02:00"],
             "is not a MAC address",

@@ -19,7 +19,7 @@ use crate::net::late::Late;
 use crate::net::{Device, NetConfig, NetState};
 use crate::ports::{Attachment, RxBacklog, Wakeups};
 use crate::priority_lock::PriorityLock;
-use crate::stats::VirtioStats;
+use crate::stats::{VirtioStats, WorkerStats};
 use crate::virtio::error::RingError;
 use crate::virtio::{status, Virtio};
 
@@ -121,6 +121,11 @@ impl Nic {
     /// The wakeups of the workers.
     pub(crate) fn wakeups(&self) -> &Wakeups {
         &self.wakeups
+    }
+
+    /// Counters of the workers.
+    pub fn worker_stats(&self) -> &WorkerStats {
+        &self.wakeups.stats
     }
 
     /// Queue pairs that the driver uses. Does not wait for the data plane.

@@ -140,6 +140,20 @@ impl VirtioStats {
 }
 
 counters! {
+    /// How the workers of the data plane waited for work.
+    pub struct WorkerStats {
+        /// Times a worker slept; a system call each.
+        sleeps: "worker_sleeps",
+        /// Times a worker was woken from its sleep; a system call each.
+        wakes: "worker_wakes",
+        /// Times a worker went on looking instead of going to sleep, and found work.
+        polls_found: "worker_polls_found",
+        /// Times it found none.
+        polls_empty: "worker_polls_empty",
+    }
+}
+
+counters! {
     /// What happened between the device and the wire.
     pub struct PortStats {
         /// Frames and bytes sent to the wire.

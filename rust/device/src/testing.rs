@@ -210,7 +210,7 @@ pub fn counter(nic: &Nic, name: &str) -> Option<u64> {
     let stats = serde_json::to_value(NicStats::of(nic)).ok()?;
     let counter = match name.strip_prefix("port.") {
         Some(name) => stats.get("port")?.get(name),
-        None => ["virtio", "filter", "ipsec"]
+        None => ["virtio", "workers", "filter", "ipsec"]
             .iter()
             .find_map(|part| stats.get(part)?.get(name)),
     };

@@ -2,16 +2,24 @@
 
 //! The data plane of a NIC: its threads, one for each queue pair, and the steps that they go through.
 
-use crate::net::{ctrl, event, rx, tx, Device, BATCH};
+mod window;
+
+use crate::net::tx::{self, Then};
+use crate::net::{ctrl, event, rx, Device, BATCH};
 use crate::nic::Nic;
 use crate::ports::Wakeup;
 use crate::virtio::error::RingError;
+use std::hint;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
+use window::Window;
+
+/// Hints to the processor between two looks for work: some tenths of a microsecond.
+const PAUSES: usize = 8;
 
 /// The running data plane of a NIC; stops when dropped.
 pub struct Workers {
@@ -76,22 +84,68 @@ impl Course {
     }
 
     fn work_on(&self, wakeup: &Wakeup) {
+        let mut window = Window::new(self.nic.config.poll);
         while !self.is_stopping() {
-            if self.batch() {
-                continue;
+            let then = match window.len() {
+                Some(_) => Then::Look,
+                None => Then::Sleep,
+            };
+            if !self.batch(then) {
+                self.wait(wakeup, &mut window);
             }
-            wakeup.prepare();
-            // Work that came before `prepare` has not woken this thread.
-            if self.batch() || self.is_stopping() {
-                wakeup.cancel();
-                continue;
-            }
-            wakeup.sleep(self.nic.next_due(self.pair));
         }
     }
 
-    fn batch(&self) -> bool {
-        Step::of(self.pair).fold(false, |busy, step| process_step(&self.nic, step) || busy)
+    /// Waits for work, first by looking for it as long as `window` says.
+    fn wait(&self, wakeup: &Wakeup, window: &mut Window) {
+        let start = Instant::now();
+        if let Some(len) = window.len() {
+            let (end, due) = (start + len, self.nic.next_due(self.pair));
+            let found = self.look(wakeup, due.map_or(end, |due| due.min(end)));
+            window.has_looked(start.elapsed());
+            let stats = self.nic.worker_stats();
+            if found {
+                stats.polls_found.inc();
+                return;
+            }
+            stats.polls_empty.inc();
+        }
+        wakeup.prepare();
+        // Work that came before `prepare` has not woken this thread.
+        if self.batch(Then::Sleep) || self.is_stopping() {
+            wakeup.cancel();
+            return;
+        }
+        if wakeup.sleep(self.nic.next_due(self.pair)) {
+            self.nic.worker_stats().sleeps.inc();
+        }
+        window.has_slept(start.elapsed());
+    }
+
+    /// Looks for work until `end`, and does the first of it. `false` if there was none. The driver need not
+    /// notify meanwhile, nor does anybody else have to wake this thread.
+    fn look(&self, wakeup: &Wakeup, end: Instant) -> bool {
+        loop {
+            wakeup.watch();
+            if self.batch(Then::Look) || self.is_stopping() {
+                wakeup.cancel();
+                return true;
+            }
+            // Chains may wait that cannot be sent, so only what is done counts.
+            let nothing = || !wakeup.is_woken() && !tx::is_waiting(&self.nic, self.pair);
+            while nothing() && Instant::now() < end {
+                (0..PAUSES).for_each(|_| hint::spin_loop());
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+        }
+    }
+
+    fn batch(&self, then: Then) -> bool {
+        Step::of(self.pair).fold(false, |busy, step| {
+            process_step_and(&self.nic, step, then) || busy
+        })
     }
 
     fn is_stopping(&self) -> bool {
@@ -143,6 +197,11 @@ pub fn process(nic: &Nic) -> bool {
 
 /// Does one step of [`process`].
 pub fn process_step(nic: &Nic, step: Step) -> bool {
+    process_step_and(nic, step, Then::Sleep)
+}
+
+/// The same for a worker that does `then` when there is no work.
+pub fn process_step_and(nic: &Nic, step: Step, then: Then) -> bool {
     if step == Step::Control {
         return control(nic);
     }
@@ -155,7 +214,7 @@ pub fn process_step(nic: &Nic, step: Step) -> bool {
         return false;
     }
     let result = match device.virtio.rings_present() {
-        true => run(nic, &device, step),
+        true => run(nic, &device, step, then),
         false => Err(RingError::Ring),
     };
     let epoch = device.virtio.epoch();
@@ -239,10 +298,10 @@ fn run_control(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     Ok(ctrl::run_admin(nic, device)? || busy)
 }
 
-fn run(nic: &Nic, device: &Device, step: Step) -> Result<bool, RingError> {
+fn run(nic: &Nic, device: &Device, step: Step, then: Then) -> Result<bool, RingError> {
     match step {
         Step::Control => Ok(false),
-        Step::Transmit(pair) => transmit(nic, device, pair),
+        Step::Transmit(pair) => transmit(nic, device, pair, then),
         Step::Arrive(pair) => {
             if let Some(mut lane) = device.net.lane(pair) {
                 // Frames that were held back on purpose may be due.
@@ -257,18 +316,19 @@ fn run(nic: &Nic, device: &Device, step: Step) -> Result<bool, RingError> {
 }
 
 /// Sends a batch of a pair in use, or of the rest in a pair that is no longer in use.
-fn transmit(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError> {
+fn transmit(nic: &Nic, device: &Device, pair: u16, then: Then) -> Result<bool, RingError> {
     let Some(mut lane) = device.net.lane(pair) else {
         return Ok(false);
     };
     if pair < device.net.active_pairs() {
-        return tx::run(nic, device, &mut lane, pair, BATCH).map(|turn| turn.busy);
+        return tx::run(nic, device, &mut lane, pair, BATCH, then).map(|turn| turn.busy);
     }
     let leftover = lane.leftover;
     if leftover == 0 {
         return Ok(false);
     }
-    let turn = tx::run(nic, device, &mut lane, pair, leftover.min(BATCH))?;
+    let most = leftover.min(BATCH);
+    let turn = tx::run(nic, device, &mut lane, pair, most, Then::Sleep)?;
     lane.leftover = match turn.busy {
         true => leftover.saturating_sub(turn.chains),
         false => 0,

@@ -11,7 +11,7 @@ use crate::filter;
 use crate::ipsec;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
-use crate::stats::{PortStats, VirtioStats};
+use crate::stats::{PortStats, VirtioStats, WorkerStats};
 
 /// The counters of all NICs, or of one.
 #[derive(Serialize)]
@@ -37,6 +37,7 @@ pub struct NicStats<'a> {
     queues: Queues,
     port: &'a PortStats,
     virtio: Virtio<'a>,
+    workers: &'a WorkerStats,
     filter: &'a filter::Stats,
     ipsec: Ipsec<'a>,
     misbehaviour: BTreeMap<String, u64>,
@@ -89,6 +90,7 @@ impl<'a> NicStats<'a> {
                 stats: &nic.stats,
                 interrupts: nic.msix.signalled(),
             },
+            workers: nic.worker_stats(),
             filter: nic.filter.stats(),
             ipsec: Ipsec {
                 engine: nic.ipsec.stats(),

@@ -4,6 +4,7 @@
 
 use crate::virtio::DeviceType;
 use espnic_wire::feature::{self, mask};
+use std::time::Duration;
 
 /// Most queue pairs of a NIC.
 pub const MAX_PAIRS: u16 = 8;
@@ -33,6 +34,8 @@ pub struct NetConfig {
     /// `VIRTIO_F_ACCESS_PLATFORM` is offered: a driver that takes it has its memory mapped by the guest's
     /// IOMMU, if it has one.
     pub access_platform: bool,
+    /// The longest time for which a worker looks for work before it sleeps; zero: it sleeps at once.
+    pub poll: Duration,
 }
 
 impl NetConfig {
@@ -136,6 +139,7 @@ mod tests {
             device_config: true,
             speed: 100_000,
             access_platform: true,
+            poll: Duration::ZERO,
         }
     }
 

@@ -125,13 +125,36 @@ pub struct Turn {
     pub busy: bool,
 }
 
-/// Sends a batch of queue pair `pair`, up to `most` chains, and fewer if they become many frames.
+/// What a worker does when it finds a transmit queue empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It looks again soon: the driver need not notify.
+    Look,
+    /// It sleeps: the driver is asked for notifications.
+    Sleep,
+}
+
+/// Whether the driver has given chains to a pair in use. They may be such that nothing can be sent.
+pub fn is_waiting(nic: &Nic, pair: u16) -> bool {
+    let device = nic.data_plane();
+    let virtio = &device.virtio;
+    if pair >= device.net.active_pairs() || !virtio.running() || !virtio.rings_present() {
+        return false;
+    }
+    let queue = virtio.queue(2 * pair + 1);
+    // An error is found by who takes the chain.
+    queue.is_some_and(|(queue, _)| queue.has_work(virtio.memory()) != Ok(false))
+}
+
+/// Sends a batch of queue pair `pair`, up to `most` chains, and fewer if they become many frames. The worker does
+/// `then` if there are none.
 pub fn run(
     nic: &Nic,
     device: &Device,
     lane: &mut Lane,
     pair: u16,
     most: usize,
+    then: Then,
 ) -> Result<Turn, RingError> {
     if nic.misbehaviour.stalls() {
         return Ok(Turn::default());
@@ -154,7 +177,7 @@ pub fn run(
     drop(rules);
     let chains = batch?;
     let notify = queue.publish(mem)?;
-    let more = chains == 0 && queue.enable_kicks(mem)?;
+    let more = chains == 0 && then == Then::Sleep && queue.enable_kicks(mem)?;
     if notify && !nic.misbehaviour.takes(Deed::Silent) {
         nic.interrupt_queue(vector);
     }

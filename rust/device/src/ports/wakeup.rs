@@ -2,62 +2,99 @@
 
 //! The wakeups of a NIC's workers.
 
-use std::sync::atomic::{fence, AtomicBool, Ordering};
+use std::sync::atomic::{fence, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
+
+use crate::stats::WorkerStats;
+
+/// The worker works, or was woken. Nothing has to be done to wake it.
+const AWAKE: u8 = 0;
+/// It looks at this state all the time.
+const WATCHING: u8 = 1;
+/// It sleeps, or is about to.
+const ASLEEP: u8 = 2;
 
 /// Wakes a worker that sleeps, and costs next to nothing while it works.
 // Aligned, so that no two workers share a cache line, or a pair of them that is loaded together.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Wakeup {
-    asleep: AtomicBool,
+    state: AtomicU8,
     sleeper: Mutex<Option<Thread>>,
 }
 
 impl Wakeup {
-    /// Wakes the worker, because there is work.
-    pub fn wake(&self) {
-        // The caller publishes the work before it reads the flag, and the fence in `prepare` makes the worker
-        // set the flag before it looks for work: one of the two sees the other. While the worker is awake,
-        // the flag is only read, so its cache line stays shared.
+    /// Wakes the worker, because there is work. `true` if it slept, which costs a system call.
+    pub fn wake(&self) -> bool {
+        // The caller publishes the work before it reads the state, and the fence in `announce` makes the worker
+        // set the state before it looks for work: one of the two sees the other. While the worker is awake,
+        // the state is only read, so its cache line stays shared.
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
+        let slept = self.state.load(Ordering::Relaxed) != AWAKE
+            && self.state.swap(AWAKE, Ordering::SeqCst) == ASLEEP;
+        if slept {
             let sleeper = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(thread) = &*sleeper {
                 thread.unpark();
             }
         }
+        slept
+    }
+
+    /// The worker announces that it is going to look at [`Self::is_woken`]; it looks for work once more first.
+    pub fn watch(&self) {
+        self.announce(WATCHING);
+    }
+
+    /// Whether there was a wakeup since the last [`Self::watch`].
+    pub fn is_woken(&self) -> bool {
+        self.state.load(Ordering::Acquire) == AWAKE
     }
 
     /// The worker announces that it is about to sleep; it looks for work once more, then calls
     /// [`Self::sleep`] or [`Self::cancel`].
     pub fn prepare(&self) {
         *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
-        self.asleep.store(true, Ordering::SeqCst);
+        self.announce(ASLEEP);
+    }
+
+    fn announce(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// Sleeps until there was a wakeup since the last [`Self::prepare`], or until `end`.
-    pub fn sleep(&self, end: Option<Instant>) {
-        while self.asleep.load(Ordering::SeqCst) {
+    /// Sleeps until there was a wakeup since the last [`Self::prepare`], or until `end`. `false` if there was
+    /// one already.
+    pub fn sleep(&self, end: Option<Instant>) -> bool {
+        let mut slept = false;
+        while !self.is_woken() {
             match end.map(|end| end.saturating_duration_since(Instant::now())) {
                 None => thread::park(),
-                Some(left) if left.is_zero() => self.cancel(),
+                Some(left) if left.is_zero() => {
+                    self.cancel();
+                    continue;
+                }
                 Some(left) => thread::park_timeout(left),
             }
+            slept = true;
         }
+        slept
     }
 
-    /// Ends [`Self::prepare`] without sleeping, because there was work.
+    /// Ends [`Self::prepare`] or [`Self::watch`], because there was work.
     pub fn cancel(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.state.store(AWAKE, Ordering::SeqCst);
     }
 }
 
 /// The wakeups of all workers of a NIC.
-pub struct Wakeups(Vec<Wakeup>);
+pub struct Wakeups {
+    each: Vec<Wakeup>,
+    /// Counters of the workers.
+    pub stats: WorkerStats,
+}
 
 impl Default for Wakeups {
     /// Of one worker.
@@ -69,29 +106,32 @@ impl Default for Wakeups {
 impl Wakeups {
     /// Of `count` workers.
     pub fn new(count: u16) -> Self {
-        Self((0..count).map(|_| Wakeup::default()).collect())
+        Self {
+            each: (0..count).map(|_| Wakeup::default()).collect(),
+            stats: WorkerStats::default(),
+        }
     }
 
     /// Number of workers.
     pub fn count(&self) -> u16 {
-        self.0.len() as u16
+        self.each.len() as u16
     }
 
     /// The wakeup of a worker.
     pub fn of(&self, worker: u16) -> Option<&Wakeup> {
-        self.0.get(usize::from(worker))
+        self.each.get(usize::from(worker))
     }
 
     /// Wakes a worker.
     pub fn wake(&self, worker: u16) {
-        if let Some(wakeup) = self.of(worker) {
-            wakeup.wake();
+        if self.of(worker).is_some_and(Wakeup::wake) {
+            self.stats.wakes.inc();
         }
     }
 
     /// Wakes all workers.
     pub fn wake_all(&self) {
-        self.0.iter().for_each(Wakeup::wake);
+        (0..self.count()).for_each(|worker| self.wake(worker));
     }
 }
 
@@ -105,9 +145,28 @@ mod tests {
     fn waking_before_sleep_is_not_lost() {
         let wakeup = Wakeup::default();
         wakeup.prepare();
-        wakeup.wake();
-        wakeup.wake();
-        wakeup.sleep(None);
+        assert!(wakeup.wake() && !wakeup.wake());
+        assert!(!wakeup.sleep(None));
+    }
+
+    /// Only a worker that sleeps has to be woken by the system.
+    #[test]
+    fn who_watches_is_woken_without_a_call() {
+        let wakeups = Wakeups::default();
+        let wakeup = wakeups.of(0).unwrap();
+        wakeups.wake(0);
+        wakeup.watch();
+        assert!(!wakeup.is_woken());
+        wakeups.wake(0);
+        assert!(wakeup.is_woken());
+        assert_eq!(wakeups.stats.wakes.get(), 0);
+        wakeup.watch();
+        wakeup.prepare();
+        wakeups.wake_all();
+        wakeups.wake(0);
+        wakeups.wake(7);
+        assert!(!wakeup.sleep(None));
+        assert_eq!(wakeups.stats.wakes.get(), 1);
     }
 
     #[test]
@@ -115,10 +174,10 @@ mod tests {
         let wakeup = Wakeup::default();
         let start = Instant::now();
         wakeup.prepare();
-        wakeup.sleep(Some(start + Duration::from_millis(20)));
+        assert!(wakeup.sleep(Some(start + Duration::from_millis(20))));
         assert!(start.elapsed() >= Duration::from_millis(20));
         wakeup.prepare();
-        wakeup.sleep(Some(start));
+        assert!(!wakeup.sleep(Some(start)));
     }
 
     /// The worker takes what others put down and sleeps in between: nothing may be left when it does.
@@ -139,7 +198,7 @@ mod tests {
         while done < WORK && Instant::now() < end {
             wakeup.prepare();
             match work.swap(0, Ordering::Relaxed) {
-                0 => wakeup.sleep(Some(end)),
+                0 => _ = wakeup.sleep(Some(end)),
                 some => {
                     wakeup.cancel();
                     done += some;

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use espnic_device::crypto::Backend;
 use espnic_device::ipsec::{Ipsec, IpsecConfig, KeyTable};
@@ -39,6 +40,7 @@ pub fn config(last: u8) -> NetConfig {
         device_config: true,
         speed: 25_000,
         access_platform: true,
+        poll: Duration::ZERO,
     }
 }
 

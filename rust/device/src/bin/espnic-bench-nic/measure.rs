@@ -148,6 +148,7 @@ pub fn wide_guest(plan: &Plan, esp: bool, packed: bool, sink: Sink, pairs: u16) 
         device_config: true,
         speed: 25_000,
         access_platform: true,
+        poll: Duration::ZERO,
     };
     let wakeups = Arc::new(Wakeups::new(config.pairs));
     let stats = Arc::new(PortStats::default());
