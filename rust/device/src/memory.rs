@@ -6,6 +6,8 @@
 //! an immutable view that the data plane holds while it works. Maps without a file descriptor (ROM,
 //! PAM areas during boot) are holes: known, but not accessible. Read-only maps are never written.
 
+#[cfg(debug_assertions)]
+pub mod copied;
 mod guest_map;
 
 use std::fs::File;

@@ -14,7 +14,6 @@ use espnic_wire::ctrl;
 use espnic_wire::feature::{self, mask};
 use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa;
 use support::driver::{self, Driver, CTRL, RX, TX, WRITE};
 use support::{config, packets, pump, sas, Rig};
 
@@ -144,15 +143,8 @@ fn several_pairs() {
 }
 
 fn esp() {
-    let mut rig = Rig::default();
-    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
-    a.start(driver::ipsec() | driver::tso());
-    b.start(driver::ipsec());
-    sas::set_up(&mut a, CTRL);
-    sas::set_up(&mut b, CTRL);
+    let (mut a, mut b) = sas::pair();
     sas::make_rules(&mut b, CTRL, Action::IpsecAgain);
-    sas::create(&mut a, sa::OBJ_OUTB_SA, 3);
-    sas::create(&mut b, sa::OBJ_INB_SA, 4);
     let frames = [
         sas::esp(3, &sas::clear_payload()),
         sas::esp_gso(3, 7000, 1400),

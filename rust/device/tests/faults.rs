@@ -18,8 +18,7 @@ use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
 use espnic_device::worker::Workers;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa;
-use support::driver::{self, Driver, CTRL, TX};
+use support::driver::{self, Driver, TX};
 use support::failure::{wait, Mine};
 use support::{config, packets, pump, sas, Rig};
 
@@ -112,14 +111,7 @@ fn damage_is_in_the_frame() {
 
 #[test]
 fn faults_of_sas_reach_the_driver() {
-    let mut rig = Rig::default();
-    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
-    a.start(driver::ipsec() | driver::tso());
-    b.start(driver::ipsec());
-    sas::set_up(&mut a, CTRL);
-    sas::set_up(&mut b, CTRL);
-    sas::create(&mut a, sa::OBJ_OUTB_SA, 3);
-    sas::create(&mut b, sa::OBJ_INB_SA, 4);
+    let (mut a, mut b) = sas::pair();
     fault(a.nic(), "tx corrupt-padding 1");
     fault(b.nic(), "sa-delete-request 2");
     fault(b.nic(), "rx bad-length 1 every 3");

@@ -151,6 +151,8 @@ impl GuestMap {
     /// If it is not mapped.
     #[inline]
     pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), GuestMemoryError> {
+        #[cfg(debug_assertions)]
+        super::copied::from_guest(to.len());
         match self.slice(addr, to.len(), false) {
             Some(slice) => {
                 slice.copy_to(to);
@@ -167,6 +169,8 @@ impl GuestMap {
     /// If it is not mapped, or only for reading.
     #[inline]
     pub fn write(&self, addr: u64, from: &[u8]) -> Result<(), GuestMemoryError> {
+        #[cfg(debug_assertions)]
+        super::copied::to_guest(from.len());
         match self.slice(addr, from.len(), true) {
             Some(slice) => {
                 slice.copy_from(from);

@@ -10,12 +10,12 @@ use espnic_wire::cap;
 use espnic_wire::ctrl::{self, CtrlHdr};
 use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, OBJ_INB_SA};
+use espnic_wire::sa::{self, SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
 use espnic_wire::tunnel::Tunnel;
 use zerocopy::IntoBytes;
 
-use super::driver::{Driver, ADMIN, CTRL};
-use super::packets;
+use super::driver::{self, Driver, ADMIN, CTRL};
+use super::{config, packets, Rig};
 
 /// The command in the frame of the control queue.
 pub fn framed(bytes: &[u8]) -> Vec<u8> {
@@ -95,6 +95,19 @@ pub fn create(driver: &mut Driver, obj_type: u16, id: u32) {
             object: object.as_bytes(),
         },
     );
+}
+
+/// Two NICs on one wire: the first has the outbound SA 3, the second the inbound SA 4.
+pub fn pair() -> (Driver, Driver) {
+    let mut rig = Rig::default();
+    let (mut a, mut b) = (rig.nic(config(1)), rig.nic(config(2)));
+    a.start(driver::ipsec() | driver::tso());
+    b.start(driver::ipsec());
+    set_up(&mut a, CTRL);
+    set_up(&mut b, CTRL);
+    create(&mut a, OBJ_OUTB_SA, 3);
+    create(&mut b, OBJ_INB_SA, 4);
+    (a, b)
 }
 
 /// An IPv4 frame with ESP around `clear`, which ends with next header and is 4-aligned, as the
