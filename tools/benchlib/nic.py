@@ -10,6 +10,9 @@ PROGRAM = "espnic-bench-nic"
 START_SECONDS = 30
 FIELDS = {"name": str, "ns": (int, float), "packed_ns": (int, float), "copy_ns": (int, float)}
 
+# Figures of a row that counts system calls.
+COUNTS = ("calls", "doorbells", "wakes", "sleeps", "interrupts", "ns", "worker_ns")
+
 
 class Whole(program.Measured):
     """What the program measured, or why it did not."""
@@ -34,6 +37,14 @@ class Whole(program.Measured):
             verdict = f">= {row['target_times']:.1f}: {'met' if row['reached'] else 'missed'}"
             lines.append(f"{row['name']}: {rates} million packets per second with {counts}; "
                          f"two carry {row['times']:.2f} times as many as one   {verdict}")
+        if self._measured["calls"]:
+            lines += ["", f"{'System calls of the NIC per packet':<44} {'poll us':>8} "
+                      f"{'calls':>7} {'doorbells':>9} {'wakes':>7} {'sleeps':>7} "
+                      f"{'interrupts':>10} {'ns':>8} {'worker ns':>9}"]
+        for row in self._measured["calls"]:
+            lines.append(f"{row['name']:<44} {row['poll_us']:>8} {row['calls']:>7.3f} "
+                         f"{row['doorbells']:>9.3f} {row['wakes']:>7.3f} {row['sleeps']:>7.3f} "
+                         f"{row['interrupts']:>10.3f} {row['ns']:>8.0f} {row['worker_ns']:>9.0f}")
         return "\n".join(lines)
 
 
@@ -45,6 +56,9 @@ def _judge(data):
         one, two = row["packets_per_second"][:2]
         row["times"] = two / one
         row["reached"] = row["times"] >= row["target_times"]
+    for row in data["calls"]:
+        if row["packets"] <= 0 or any(row[name] < 0 for name in COUNTS):
+            raise ValueError(f"{row['name']} has no counts")
 
 
 def parse(text):

@@ -191,10 +191,13 @@ class WholeNic(unittest.TestCase):
     PAIRS = {"name": "queue pairs RX", "pairs": [1, 2, 4], "target_times": 1.7,
              "packets_per_second": [1e6, 1.7e6, 3e6]}
 
+    CALLS = {"name": "calls TX 1448 B", "poll_us": 50, "packets": 9, "calls": 5.125, "doorbells": 1,
+             "wakes": 1, "sleeps": 0.5, "interrupts": 0.25, "ns": 2500.0, "worker_ns": 900.0}
+
     @staticmethod
-    def parse(*rows, pairs=()):
+    def parse(*rows, pairs=(), calls=()):
         """An answer with these rows."""
-        answer = {"crypto": "x", "batch": 64, "rows": rows, "pairs": pairs}
+        answer = {"crypto": "x", "batch": 64, "rows": rows, "pairs": pairs, "calls": calls}
         return nic.parse(json.dumps(answer))
 
     def test_figures(self):
@@ -218,6 +221,17 @@ class WholeNic(unittest.TestCase):
         for rates in ([], [0, 1, 2], None):
             with self.subTest(rates=rates), self.assertRaises(common.BenchError):
                 self.parse(self.ROW, pairs=({**self.PAIRS, "packets_per_second": rates},))
+
+    def test_calls(self):
+        """System calls are for the record; a row without a count is an error."""
+        lines = self.parse(self.ROW, calls=(self.CALLS,)).text().splitlines()
+        self.assertIn("System calls", lines[-2])
+        self.assertEqual(lines[-1].split()[4:],
+                         ["50", "5.125", "1.000", "1.000", "0.500", "0.250", "2500", "900"])
+        self.assertNotIn("System calls", self.parse(self.ROW).text())
+        for wrong in ({"packets": 0}, {"sleeps": -1}, {"wakes": None}):
+            with self.subTest(wrong=wrong), self.assertRaises(common.BenchError):
+                self.parse(self.ROW, calls=({**self.CALLS, **wrong},))
 
     def test_wrong(self):
         """No figures are no result."""

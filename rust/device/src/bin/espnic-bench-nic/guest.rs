@@ -3,12 +3,14 @@
 //! A guest without a virtual machine: its memory, and the registers of its NIC.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use espnic_device::function::NicFunction;
 use espnic_device::nic::Nic;
+use espnic_device::pci;
 use espnic_device::testing;
 use espnic_device::transport::{Function, Region};
 use espnic_device::virtio::common::reg;
@@ -57,6 +59,7 @@ impl Guest {
         self.function.write(Region::Config, 0x42, &msix);
         for vector in 0..self.function.vectors() {
             let (receiver, sender) = UnixStream::pair()?;
+            receiver.set_nonblocking(true)?;
             sender.set_nonblocking(true)?;
             self.vectors.push(receiver);
             let sender = File::from(OwnedFd::from(sender));
@@ -69,6 +72,20 @@ impl Guest {
         let bytes = value.to_le_bytes();
         let bytes = bytes.get(..len).unwrap_or(&bytes);
         self.function.write(Region::Bar(0), offset, bytes);
+    }
+
+    /// Takes the interrupts of a queue that have come. There is no room for very many.
+    pub fn take_interrupts(&self, queue: u16) {
+        let receiver = self.vectors.get(usize::from(queue) + 1);
+        let some =
+            |mut receiver: &UnixStream| receiver.read(&mut [0; 1024]).is_ok_and(|len| len > 0);
+        while receiver.is_some_and(some) {}
+    }
+
+    /// Rings the doorbell of a queue.
+    pub fn notify(&mut self, queue: u16) {
+        let offset = pci::NOTIFY + u64::from(queue) * pci::NOTIFY_MULTIPLIER;
+        self.write(offset, queue.into(), 2);
     }
 
     fn set_status(&mut self, value: u8) -> Result<(), String> {

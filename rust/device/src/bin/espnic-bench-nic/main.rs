@@ -5,8 +5,10 @@
 //! Rings and buffers are in shared memory that is mapped as QEMU maps it. The driver's side fills them
 //! outside of the measured time; the wire takes and gives frames without a look at them. So a figure is what
 //! queue, copy and the NIC's own work cost, on one core. Split and packed queues take turns; beside them
-//! stands the bare copy of the same bytes. What is judged is the split form, which NICs have by default.
+//! stands the bare copy of the same bytes. What is judged is the split form, which NICs have by default. The rows
+//! "calls" let the NIC's worker run by itself, and count system calls.
 
+mod calls;
 mod guest;
 mod measure;
 mod memory;
@@ -183,7 +185,7 @@ fn print_table(rows: &[Row]) {
     }
 }
 
-fn print_json(backend: Backend, rows: &[Row], pairs: &[PairsRow]) {
+fn print_json(backend: Backend, rows: &[Row], pairs: &[PairsRow], calls: &[calls::Row]) {
     let row = |row: &Row| {
         let [ns, packed, copy] = row.times;
         serde_json::json!({
@@ -209,6 +211,7 @@ fn print_json(backend: Backend, rows: &[Row], pairs: &[PairsRow]) {
         "batch": BATCH,
         "rows": rows,
         "pairs": pairs,
+        "calls": calls::json(calls),
     });
     println!("{object}");
 }
@@ -217,14 +220,17 @@ fn run(args: &Args) -> Result<(), String> {
     let plan = Plan {
         backend: args.crypto.unwrap_or_default(),
         time: Duration::from_millis(args.time),
+        poll: Duration::ZERO,
     };
     let rows = all(&plan, &args.only)?;
     let pairs = beside(&plan, &args.only)?;
+    let calls = calls::rows(&plan, LONG, &args.only)?;
     if args.json {
-        print_json(plan.backend, &rows, &pairs);
+        print_json(plan.backend, &rows, &pairs, &calls);
     } else {
         print_table(&rows);
         print_pairs(&pairs);
+        calls::print(&calls);
     }
     Ok(())
 }

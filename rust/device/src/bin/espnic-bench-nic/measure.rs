@@ -48,6 +48,8 @@ type Side<'a> = &'a mut dyn FnMut() -> Result<Duration>;
 pub struct Plan {
     pub backend: Backend,
     pub time: Duration,
+    /// How long workers look for work before they sleep.
+    pub poll: Duration,
 }
 
 fn median(mut rounds: Vec<Duration>, packets: u16) -> f64 {
@@ -148,7 +150,7 @@ pub fn wide_guest(plan: &Plan, esp: bool, packed: bool, sink: Sink, pairs: u16) 
         device_config: true,
         speed: 25_000,
         access_platform: true,
-        poll: Duration::ZERO,
+        poll: plan.poll,
     };
     let wakeups = Arc::new(Wakeups::new(config.pairs));
     let stats = Arc::new(PortStats::default());

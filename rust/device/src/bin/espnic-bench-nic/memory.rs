@@ -3,7 +3,7 @@
 //! Guest memory as QEMU maps it, with rings that are filled as fast as possible.
 
 use std::fs::File;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{fence, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use espnic_device::memory::{GuestMap, MapTable};
@@ -278,6 +278,24 @@ impl Memory {
         let index = progress.offered.to_le();
         let stored = self.view.store(index, at, Ordering::Release);
         stored.map_err(|error| error.to_string())
+    }
+
+    /// The same in a split ring. Whether the device wants to be notified (VIRTIO 1.4 section 2.7.10).
+    pub fn offer_and_ask(&self, queue: u16, shape: &Shape, count: u16) -> Result<bool, String> {
+        self.offer(queue, shape, count)?;
+        let new = self.progress(queue)?.offered;
+        // The chains must be visible before the event is read.
+        fence(Ordering::SeqCst);
+        let event = self.get(ring(queue) + USED + 4 + 8 * u64::from(SIZE))?;
+        Ok(new.wrapping_sub(u16::from_le_bytes(event)).wrapping_sub(1) < count)
+    }
+
+    /// Wants an interrupt when the entry `used` of a split ring is used.
+    pub fn want_interrupt(&self, queue: u16, used: u16) -> Result<(), String> {
+        self.put(
+            ring(queue) + AVAIL + 4 + 2 * u64::from(SIZE),
+            &used.to_le_bytes(),
+        )
     }
 
     /// Writes a chain to a packed ring, its first descriptor last.
