@@ -16,6 +16,7 @@ use espnic_device::worker::Workers;
 use espnic_wire::hdr::HdrLen;
 
 use crate::guest::{Guest, RX, TX};
+use crate::is_wanted;
 use crate::measure::{self, Parts, Plan, Result, Sink, Work, WHOLE};
 use crate::memory::{Form, Shape};
 
@@ -263,13 +264,13 @@ fn measure(plan: &Plan, queue: u16, load: Load, len: usize) -> Result<(Counts, f
     Ok((counts, counts.each(took.as_nanos() as u64)))
 }
 
-/// The rows whose name contains `only`.
-pub fn rows(plan: &Plan, len: usize, only: &str) -> Result<Vec<Row>> {
+/// The rows that are wanted; see [`is_wanted`].
+pub fn rows(plan: &Plan, len: usize, only: &[String]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (queue, way) in [(TX, "TX"), (RX, "RX")] {
         for (load, how) in LOADS {
             let name = format!("calls {way} {len} B, {how}");
-            if !name.contains(only) {
+            if !is_wanted(&name, only) {
                 continue;
             }
             for poll in POLLS {

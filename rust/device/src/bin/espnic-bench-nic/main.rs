@@ -40,9 +40,9 @@ struct Args {
     /// Milliseconds per measurement
     #[arg(long, default_value_t = 400, value_name = "MS")]
     time: u64,
-    /// Only measurements whose name contains this
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    only: String,
+    /// Only measurements whose name contains this; repeatable
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// Crypto library: ipsec-mb (x86-64) or aws-lc [default: the fastest]
     #[arg(long, value_name = "NAME")]
     crypto: Option<Backend>,
@@ -65,9 +65,14 @@ struct Row {
     target: Option<f64>,
 }
 
+/// Whether a measurement is one of those that are asked for: all, if there are none.
+fn is_wanted(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|text| name.contains(text))
+}
+
 /// The rows so far, and which are wanted.
 struct Rows<'a> {
-    only: &'a str,
+    only: &'a [String],
     rows: Vec<Row>,
 }
 
@@ -78,7 +83,7 @@ impl Rows<'_> {
         target: Option<f64>,
         measure: impl FnOnce() -> Result<Times, String>,
     ) -> Result<(), String> {
-        if name.contains(self.only) {
+        if is_wanted(&name, self.only) {
             let times = measure().map_err(|error| format!("{name}: {error}"))?;
             self.rows.push(Row {
                 name,
@@ -101,7 +106,7 @@ const WORKS: [(Work, &str); 3] = [
     (Work::Esp, "ESP"),
 ];
 
-fn all(plan: &Plan, only: &str) -> Result<Vec<Row>, String> {
+fn all(plan: &Plan, only: &[String]) -> Result<Vec<Row>, String> {
     let rows = Vec::new();
     let mut rows = Rows { only, rows };
     for len in [SHORT, LONG] {
@@ -127,6 +132,13 @@ fn all(plan: &Plan, only: &str) -> Result<Vec<Row>, String> {
         let name = format!("RX {what} {LONG} B, several buffers");
         rows.add(name, None, || measure::receive(plan, work, true, LONG))?;
     }
+    for len in [SHORT, LONG] {
+        let (work, parts) = (Work::EspAlone, Parts::Direct);
+        let name = format!("TX ESP alone {len} B, direct");
+        rows.add(name, None, || measure::transmit(plan, work, parts, len))?;
+        let name = format!("RX ESP alone {len} B");
+        rows.add(name, None, || measure::receive(plan, work, false, len))?;
+    }
     for (esp, what) in [(false, "plain"), (true, "ESP")] {
         let name = format!("TX {what} {LONG} B, cut from large packets");
         rows.add(name, None, || measure::segment(plan, esp, LONG))?;
@@ -134,7 +146,7 @@ fn all(plan: &Plan, only: &str) -> Result<Vec<Row>, String> {
     Ok(rows.rows)
 }
 
-fn beside(plan: &Plan, only: &str) -> Result<Vec<PairsRow>, String> {
+fn beside(plan: &Plan, only: &[String]) -> Result<Vec<PairsRow>, String> {
     let ways = [
         (Way::Send(Work::Plain), "TX plain"),
         (Way::Send(Work::Esp), "TX ESP"),
@@ -143,7 +155,7 @@ fn beside(plan: &Plan, only: &str) -> Result<Vec<PairsRow>, String> {
     let mut rows = Vec::new();
     for (way, what) in ways {
         let name = format!("queue pairs {what} {LONG} B");
-        if name.contains(only) {
+        if is_wanted(&name, only) {
             let rates =
                 pairs::rates(plan, way, LONG).map_err(|error| format!("{name}: {error}"))?;
             rows.push(PairsRow { name, rates });

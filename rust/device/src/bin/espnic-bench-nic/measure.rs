@@ -190,6 +190,8 @@ pub enum Work {
     Checksum,
     /// ESP, and the checksum inside.
     Esp,
+    /// ESP by itself.
+    EspAlone,
 }
 
 impl Work {
@@ -198,7 +200,13 @@ impl Work {
             Self::Plain => packets::plain(len),
             Self::Checksum => packets::with_checksum(len),
             Self::Esp => packets::protected(len),
+            Self::EspAlone => packets::protected_plain(len),
         }
+    }
+
+    /// Whether the driver has SAs for it.
+    pub fn esp(self) -> bool {
+        matches!(self, Self::Esp | Self::EspAlone)
     }
 }
 
@@ -255,7 +263,7 @@ fn send(plan: &Plan, esp: bool, shape: &Shape, data: &[u8], packets: u16) -> Res
 
 /// Frames of `len` bytes from ring to wire; see [`Work`].
 pub fn transmit(plan: &Plan, work: Work, parts: Parts, len: usize) -> Result<Times> {
-    let esp = work == Work::Esp;
+    let esp = work.esp();
     let hdr_len = HdrLen::of(features(esp, false));
     let (hdr, frame) = work.frame(len);
     let data = [hdr.prefix(hdr_len), &frame].concat();
@@ -277,7 +285,7 @@ pub fn segment(plan: &Plan, esp: bool, len: usize) -> Result<Times> {
 
 /// A frame as a NIC sends it.
 fn on_wire(plan: &Plan, work: Work, len: usize) -> Result<Vec<u8>> {
-    let esp = work == Work::Esp;
+    let esp = work.esp();
     let last = Arc::new(Mutex::new(Vec::new()));
     let sink = Sink {
         last: Some(last.clone()),
@@ -322,27 +330,35 @@ fn receive_batch(
     Ok(time)
 }
 
-/// Checks that a NIC has received frames, and confirmed their checksums if they have any.
+/// Checks that a NIC has received frames, decrypted them if they have ESP, and confirmed their checksums if
+/// they have any.
 fn check_received(guest: &Guest, work: Work) -> Result<()> {
-    let confirmed = match work {
-        Work::Plain => 0,
-        Work::Checksum => guest.nic.stats.rx_csum_valid.get(),
-        Work::Esp => testing::counter(&guest.nic, "ipsec_rx_csum_valid").unwrap_or(0),
+    let nic = &guest.nic;
+    let ipsec = |name| testing::counter(nic, name).unwrap_or(0);
+    let frames = nic.stats.rx_frames.get();
+    let (decrypted, confirmed) = (
+        ipsec("ipsec_rx_packets"),
+        nic.stats.rx_csum_valid.get() + ipsec("ipsec_rx_csum_valid"),
+    );
+    let expected = match work {
+        Work::Plain => (0, 0),
+        Work::Checksum => (0, frames),
+        Work::Esp => (frames, frames),
+        Work::EspAlone => (frames, 0),
     };
-    match (guest.nic.stats.rx_frames.get(), work) {
-        (frames, Work::Plain) if frames > 0 && confirmed == 0 => Ok(()),
-        (frames, _) if frames > 0 && confirmed == frames => Ok(()),
-        (frames, _) => Err(format!(
-            "of {frames} frames {confirmed} had a right checksum"
-        )),
+    if frames == 0 || (decrypted, confirmed) != expected {
+        return Err(format!(
+            "of {frames} frames {decrypted} were decrypted, {confirmed} had a right checksum"
+        ));
     }
+    Ok(())
 }
 
 /// Frames of `len` bytes, ESP not counted, from wire to ring. `small`: the driver gives mergeable buffers of
 /// which a long frame takes several.
 pub fn receive(plan: &Plan, work: Work, small: bool, len: usize) -> Result<Times> {
     let frame = on_wire(plan, work, len)?;
-    let esp = work == Work::Esp;
+    let esp = work.esp();
     let guests = guests(plan, esp)?;
     let all = HdrLen::of(features(esp, false)).bytes() + frame.len();
     let part = if small { PIECE } else { WHOLE + 48 };

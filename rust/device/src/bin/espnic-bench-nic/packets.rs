@@ -68,6 +68,17 @@ pub fn protected(len: usize) -> (NetHdr48, Vec<u8>) {
     (hdr, frame)
 }
 
+/// The packet of [`plain`] for the same SA: UDP without a checksum, so the NIC does nothing but ESP.
+pub fn protected_plain(len: usize) -> (NetHdr48, Vec<u8>) {
+    let (_, inner) = plain(len);
+    let (hdr, mut frame) = testing::frame(0, 1, inner.get(ESP..).unwrap_or_default());
+    let next_header = frame.len() - testing::ICV - 1;
+    if let Some(field) = frame.get_mut(next_header) {
+        *field = UDP;
+    }
+    (hdr, frame)
+}
+
 fn complete(hdr: &mut NetHdr48, start: usize) {
     hdr.net.flags |= hdr::F_NEEDS_CSUM;
     hdr.net.csum_start = (start as u16).into();

@@ -49,7 +49,7 @@ pub fn rates(plan: &Plan, way: Way, len: usize) -> Result<[f64; PAIRS.len()]> {
 }
 
 fn rate(plan: &Plan, way: Way, len: usize, pairs: u16) -> Result<f64> {
-    let esp = way == Way::Send(Work::Esp);
+    let esp = matches!(way, Way::Send(work) if work.esp());
     let guest = measure::wide_guest(plan, esp, false, Sink::default(), pairs)?;
     let start = Barrier::new(pairs.into());
     let rates = thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn send(
     pair: u16,
     len: usize,
 ) -> Result<f64> {
-    let hdr_len = HdrLen::of(measure::features(work == Work::Esp, false));
+    let hdr_len = HdrLen::of(measure::features(work.esp(), false));
     let (hdr, frame) = work.frame(len);
     let data = [hdr.prefix(hdr_len), &frame].concat();
     let shape = measure::shape(Parts::Direct, hdr_len.bytes(), frame.len());
