@@ -42,15 +42,17 @@ class Deadline:
         print(f"bench: {self.elapsed():4.0f} s  {text}", file=sys.stderr, flush=True)
 
 
-def _compile(source, target, *flags):
-    command = ["gcc", *CFLAGS, *flags, "-o", str(target), str(source)]
+def compile_program(sources, target, flags, libraries=()):
+    """Compile C; where there are warnings, they are errors."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    command = ["gcc", *CFLAGS, *flags, "-o", str(target), *map(str, sources), *libraries]
     result = subprocess.run(command, check=False, text=True, capture_output=True)
     if result.returncode:
-        raise BenchError(f"cannot compile {source.name}:\n{result.stderr.strip()}")
+        raise BenchError(f"cannot compile {target.name}:\n{result.stderr.strip()}")
 
 
 def build():
     """Compile the plugin for QEMU and the traffic program for the guest."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    _compile(TOOLS / "tcg-plugin/count.c", PLUGIN, "-fvisibility=hidden", "-shared", "-fPIC")
-    _compile(TOOLS / "bench-traffic.c", TRAFFIC, "-static")
+    compile_program([TOOLS / "tcg-plugin/count.c"], PLUGIN,
+                    ["-fvisibility=hidden", "-shared", "-fPIC"])
+    compile_program([TOOLS / "bench-traffic.c"], TRAFFIC, ["-static"])

@@ -46,14 +46,23 @@ def is_built(name):
     return _path(name).exists()
 
 
-def run(name, words, deadline, seconds):
-    """What the program prints; it may take so many seconds."""
+def execute(path, words, deadline, seconds):
+    """Run the program, which may take so many seconds, to its end."""
     seconds = min(seconds, deadline.left())
     try:
-        done = subprocess.run([_path(name), *words], check=False, capture_output=True, text=True,
+        return subprocess.run([path, *words], check=False, capture_output=True, text=True,
                               timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise BenchError(f"{name} did not end within {seconds:.0f} s") from error
+        raise BenchError(f"{path.name} did not end within {seconds:.0f} s") from error
+
+
+def output(name, done):
+    """What the program has printed; raises if it has failed."""
     if done.returncode:
         raise BenchError(f"{name} failed with status {done.returncode}:\n{done.stderr.strip()}")
     return done.stdout
+
+
+def run(name, words, deadline, seconds):
+    """What the program that is built with the NIC prints; it may take so many seconds."""
+    return output(name, execute(_path(name), words, deadline, seconds))

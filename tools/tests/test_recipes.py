@@ -233,5 +233,5 @@ class Forget(Folder):
         text = (TOOLS / "sandbox").read_text(encoding="utf-8")
         kinds = next(line for line in text.splitlines() if line.startswith("kinds='"))
         for kind in ("sandbox", "kernel", "kernel-debug", "guest", "host", "python",
-                     "upstream"):
+                     "upstream", "dpdk"):
             self.assertIn(kind, kinds)
