@@ -21,6 +21,8 @@ WATCHDOG = 5.0
 GRACE = 15.0  # for a busy machine
 RENEWALS = 50
 WAIT = 0.02  # the driver's longest one
+SENT = 5
+OTHERS = 3  # what the stack may send meanwhile, to find its neighbour
 
 
 class Flood:
@@ -114,13 +116,15 @@ def reset_counts_what_is_lost(cfg):
         cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 1)
         pinger = traffic.Pinger(cfg.dut, env.DUT6, env.PEER6)
         ktap.defer(pinger.close)
-        for _ in range(5):
+        for _ in range(SENT):
             pinger.send(b"espnic")
         if action == "resize":
             cfg.dut.cmd("ethtool", "-G", cfg.netif, "tx", str(2 * RING))
         cfg.reset(GRACE)
         after = cfg.driver_counters()
-        ktap.equal(after["tx_dropped"] - before["tx_dropped"], 5, f"tx_dropped after a {action}")
+        lost = after["tx_dropped"] - before["tx_dropped"]
+        ktap.at_least(lost, SENT, f"tx_dropped after a {action}")
+        ktap.check(lost <= SENT + OTHERS, f"{lost} lost packets after a {action}")
         ktap.equal(flood.received(), 0, "datagrams received")
     traffic.ping(cfg.dut, env.DUT6, env.PEER6, [56] * 3)
 
