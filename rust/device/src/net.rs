@@ -11,6 +11,7 @@ pub mod lane;
 pub mod late;
 pub mod offer;
 pub mod pending;
+pub mod receive_filter;
 pub mod rx;
 pub mod state;
 pub mod steer;

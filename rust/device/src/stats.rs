@@ -74,6 +74,10 @@ counters! {
         tx_drop_ipsec,
         /// Frame from the wire while the driver was not ready.
         rx_drop_not_ready,
+        /// Frame from the wire for an Ethernet address that the driver does not receive.
+        rx_drop_address,
+        /// Frame from the wire for a VLAN that the driver does not receive.
+        rx_drop_vlan,
         /// Frame from the wire longer than the MTU allows.
         rx_drop_long,
         /// Frame from the wire larger than the driver's buffer.

@@ -32,7 +32,7 @@ pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// EtherType of a VLAN tag.
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
 /// EtherType of the outer one of two VLAN tags (IEEE 802.1ad).
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 

@@ -38,6 +38,7 @@ fn features(bytes: &mut Bytes<'_>) -> u128 {
         (2, driver::tso()),
         (4, mask(feature::ADMIN_VQ)),
         (8, mask(feature::MQ)),
+        (64, driver::receive_filters()),
     ] {
         if choice & bit != 0 {
             set |= more;
@@ -158,8 +159,10 @@ impl Guest {
             1 => sa::filter_command(bytes),
             _ => sa::object_command(bytes),
         };
-        let (queue, framed) = match bytes.u8() % 3 {
+        let (queue, framed) = match bytes.u8() % 4 {
             0 => (bytes.choose(&[ADMIN, 6]), command),
+            // The other classes of the control queue.
+            3 => (self.control(), command),
             _ => (
                 self.control(),
                 [CtrlHdr::X_ADMIN.as_bytes(), &command].concat(),

@@ -29,6 +29,34 @@ pub const OK: u8 = 0;
 /// Ack: the command was refused.
 pub const ERR: u8 = 1;
 
+/// Class of receive modes; needs [`crate::feature::CTRL_RX`]. The data is one byte: 0 (off) or 1 (on).
+pub const CLASS_RX: u8 = 0;
+/// In [`CLASS_RX`]: receive everything.
+pub const RX_PROMISC: u8 = 0;
+/// In [`CLASS_RX`]: receive all multicast.
+pub const RX_ALLMULTI: u8 = 1;
+/// In [`CLASS_RX`]: receive all unicast. This and those below need [`crate::feature::CTRL_RX_EXTRA`], too.
+pub const RX_ALLUNI: u8 = 2;
+/// In [`CLASS_RX`]: receive no multicast.
+pub const RX_NOMULTI: u8 = 3;
+/// In [`CLASS_RX`]: receive no unicast.
+pub const RX_NOUNI: u8 = 4;
+/// In [`CLASS_RX`]: receive no broadcast.
+pub const RX_NOBCAST: u8 = 5;
+
+/// Class of Ethernet addresses.
+pub const CLASS_MAC: u8 = 1;
+/// In [`CLASS_MAC`]: receive what is for these addresses; needs [`crate::feature::CTRL_RX`]. The data is a
+/// table of unicast and one of multicast addresses. Each is a count (le32) and so many addresses of six bytes.
+pub const MAC_TABLE_SET: u8 = 0;
+
+/// Class of VLANs; needs [`crate::feature::CTRL_VLAN`]. The data is a VLAN id (le16), 0 to 4095.
+pub const CLASS_VLAN: u8 = 2;
+/// In [`CLASS_VLAN`]: receive the packets of this VLAN.
+pub const VLAN_ADD: u8 = 0;
+/// In [`CLASS_VLAN`]: do not receive them any more.
+pub const VLAN_DEL: u8 = 1;
+
 /// Multiqueue class.
 pub const CLASS_MQ: u8 = 4;
 /// In [`CLASS_MQ`]: use this many queue pairs (le16).

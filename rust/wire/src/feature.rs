@@ -26,6 +26,12 @@ pub const MRG_RXBUF: u32 = 15;
 pub const STATUS: u32 = 16;
 /// The control queue exists.
 pub const CTRL_VQ: u32 = 17;
+/// The driver chooses by Ethernet address what it receives; requires [`CTRL_VQ`].
+pub const CTRL_RX: u32 = 18;
+/// The driver chooses VLANs that it receives; requires [`CTRL_VQ`].
+pub const CTRL_VLAN: u32 = 19;
+/// There are more modes of receiving; requires [`CTRL_VQ`].
+pub const CTRL_RX_EXTRA: u32 = 20;
 /// Several queue pairs exist; requires [`CTRL_VQ`].
 pub const MQ: u32 = 22;
 /// Descriptors may refer to a table of descriptors.

@@ -9,6 +9,7 @@ use espnic_wire::feature::{self, mask};
 use espnic_wire::{admin, ctrl};
 use zeroize::Zeroizing;
 
+use super::receive_filter::{read_tables, ReceiveFilter};
 use super::state::Device;
 use super::unanswered::Unanswered;
 use super::{rx, used, BATCH};
@@ -38,11 +39,13 @@ const RUBBISH: u8 = 0xa5;
 
 /// Answers a batch of control commands. `false` if there was none.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
-    let mut settings = Settings::of(device);
+    let mut settings = Settings::take(device);
     let index = 2 * device.pairs(&nic.config);
     let busy = run_queue(nic, device, index, |mem, chain| {
         command(nic, mem, chain, &mut settings)
-    })?;
+    });
+    device.net.receive_filter = settings.filter;
+    let busy = busy?;
     device.net.set_guest_offloads(settings.offloads);
     let active = settings.pairs;
     if active != device.net.active_pairs() {
@@ -168,14 +171,18 @@ struct Settings {
     pairs: u16,
     /// What it can receive, as a set of features.
     offloads: u128,
+    /// What it wants to receive.
+    filter: ReceiveFilter,
 }
 
 impl Settings {
-    fn of(device: &Device) -> Self {
+    /// Those of the device, which has no receive filter meanwhile.
+    fn take(device: &mut Device) -> Self {
         Self {
             negotiated: device.virtio.negotiated(),
             pairs: device.net.active_pairs(),
             offloads: device.net.guest_offloads(),
+            filter: std::mem::take(&mut device.net.receive_filter),
         }
     }
 
@@ -232,22 +239,7 @@ fn command(
         [ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC] if settings.has(feature::X_IPSEC) => {
             x_admin_command(nic, mem, chain, data, writable - ACK)?
         }
-        [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET] if settings.has(feature::MQ) => {
-            let pairs = argument(mem, chain, data)?.map(u16::from_le_bytes);
-            pairs
-                .filter(|pairs| (1..=nic.config.pairs).contains(pairs))
-                .map(|pairs| settings.pairs = pairs)
-                .map(|()| 0)
-        }
-        [ctrl::CLASS_GUEST_OFFLOADS, ctrl::GUEST_OFFLOADS_SET]
-            if settings.has(feature::CTRL_GUEST_OFFLOADS) =>
-        {
-            let offloads = argument(mem, chain, data)?.map(u64::from_le_bytes);
-            offloads
-                .and_then(|offloads| settings.set_offloads(offloads))
-                .map(|()| 0)
-        }
-        _ => None,
+        _ => set(nic, mem, chain, hdr, data, settings)?.map(|()| 0),
     };
     let ack = match written {
         Some(_) => ctrl::OK,
@@ -259,6 +251,46 @@ fn command(
     };
     chain.write(mem, 0, &[ack])?;
     Ok((ACK + written.unwrap_or(0)) as u32)
+}
+
+/// Carries out a command that changes a setting, with `data` bytes of data; `None`, and nothing changes, if it
+/// is refused.
+fn set(
+    nic: &Nic,
+    mem: &GuestMap,
+    chain: &Chain,
+    hdr: [u8; CTRL_HDR],
+    data: usize,
+    settings: &mut Settings,
+) -> Result<Option<()>, RingError> {
+    Ok(match hdr {
+        [ctrl::CLASS_RX, mode] if settings.has(feature::CTRL_RX) => {
+            let extra = settings.has(feature::CTRL_RX_EXTRA);
+            let on = argument(mem, chain, data)?.map(u8::from_le_bytes);
+            on.and_then(|on| settings.filter.set_mode(mode, on, extra))
+        }
+        [ctrl::CLASS_MAC, ctrl::MAC_TABLE_SET] if settings.has(feature::CTRL_RX) => {
+            let tables = read_tables(mem, chain, CTRL_HDR, data)?;
+            tables.map(|tables| settings.filter.set_addresses(tables))
+        }
+        [ctrl::CLASS_VLAN, change] if settings.has(feature::CTRL_VLAN) => {
+            let vlan = argument(mem, chain, data)?.map(u16::from_le_bytes);
+            vlan.and_then(|vlan| settings.filter.change_vlan(change, vlan))
+        }
+        [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET] if settings.has(feature::MQ) => {
+            let pairs = argument(mem, chain, data)?.map(u16::from_le_bytes);
+            pairs
+                .filter(|pairs| (1..=nic.config.pairs).contains(pairs))
+                .map(|pairs| settings.pairs = pairs)
+        }
+        [ctrl::CLASS_GUEST_OFFLOADS, ctrl::GUEST_OFFLOADS_SET]
+            if settings.has(feature::CTRL_GUEST_OFFLOADS) =>
+        {
+            let offloads = argument(mem, chain, data)?.map(u64::from_le_bytes);
+            offloads.and_then(|offloads| settings.set_offloads(offloads))
+        }
+        _ => None,
+    })
 }
 
 /// Carries out an administration command in a control command; returns the bytes written behind the ack,

@@ -69,6 +69,9 @@ impl NetConfig {
             feature::MRG_RXBUF,
             feature::STATUS,
             feature::CTRL_VQ,
+            feature::CTRL_RX,
+            feature::CTRL_VLAN,
+            feature::CTRL_RX_EXTRA,
             feature::RING_RESET,
             feature::GUEST_TSO4,
             feature::GUEST_TSO6,
@@ -118,6 +121,9 @@ fn acceptable(features: u128) -> bool {
         && requires(feature::GUEST_TSO4, &[feature::GUEST_CSUM])
         && requires(feature::GUEST_TSO6, &[feature::GUEST_CSUM])
         && requires(feature::CTRL_GUEST_OFFLOADS, &[feature::CTRL_VQ])
+        && requires(feature::CTRL_RX, &[feature::CTRL_VQ])
+        && requires(feature::CTRL_VLAN, &[feature::CTRL_VQ])
+        && requires(feature::CTRL_RX_EXTRA, &[feature::CTRL_VQ])
         && requires(feature::MQ, &[feature::CTRL_VQ])
         && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
@@ -190,12 +196,21 @@ mod tests {
         .features();
         assert_ne!(all & mask(feature::MQ), 0);
         assert!(acceptable(all));
-        let plain = mask(feature::VERSION_1) | mask(feature::MQ);
-        assert!(!acceptable(plain));
-        assert!(acceptable(plain | mask(feature::CTRL_VQ)));
-        let offloads = mask(feature::VERSION_1) | mask(feature::CTRL_GUEST_OFFLOADS);
-        assert!(!acceptable(offloads));
-        assert!(acceptable(offloads | mask(feature::CTRL_VQ)));
+    }
+
+    #[test]
+    fn commands_need_a_control_queue() {
+        for bit in [
+            feature::MQ,
+            feature::CTRL_GUEST_OFFLOADS,
+            feature::CTRL_RX,
+            feature::CTRL_VLAN,
+            feature::CTRL_RX_EXTRA,
+        ] {
+            let plain = mask(feature::VERSION_1) | mask(bit);
+            assert!(!acceptable(plain), "{bit}");
+            assert!(acceptable(plain | mask(feature::CTRL_VQ)), "{bit}");
+        }
     }
 
     #[test]
@@ -222,6 +237,13 @@ mod tests {
             feature::GUEST_TSO6,
         ];
         let tso = tso.into_iter().fold(0, |set, bit| set | mask(bit));
+        let commands = [
+            feature::CTRL_GUEST_OFFLOADS,
+            feature::CTRL_RX,
+            feature::CTRL_VLAN,
+            feature::CTRL_RX_EXTRA,
+        ];
+        let commands = commands.into_iter().fold(0, |set, bit| set | mask(bit));
         assert!(acceptable(all));
         assert!(acceptable(mask(feature::VERSION_1)));
         for bit in [feature::CSUM, feature::GUEST_CSUM] {
@@ -234,9 +256,7 @@ mod tests {
             assert!(!acceptable(all & !mask(bit)), "{bit}");
         }
         assert!(acceptable(
-            all & !mask(feature::X_IPSEC)
-                & !mask(feature::CTRL_VQ)
-                & !mask(feature::CTRL_GUEST_OFFLOADS)
+            all & !mask(feature::X_IPSEC) & !mask(feature::CTRL_VQ) & !commands
         ));
     }
 

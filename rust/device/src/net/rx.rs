@@ -16,6 +16,7 @@ use espnic_wire::hdr::{self, NetHdr48};
 
 use super::lane::Lane;
 use super::pending::{Pending, Waiting};
+use super::receive_filter::Screen;
 use super::state::Device;
 use super::{steer, BATCH};
 use crate::filter::{Matcher, Verdict};
@@ -29,9 +30,9 @@ use crate::spare;
 use crate::virtio::error::RingError;
 use put::{put, Delivery, Rules};
 
-/// Takes a batch out of the part of the backlog for `pair`, drops frames that are too long for the driver,
-/// applies the flow filter, does IPsec and spreads the frames over the active queue pairs (V100). `false` if
-/// there were none.
+/// Takes a batch out of the part of the backlog for `pair`, drops frames that the driver does not want or that
+/// are too long for it, applies the flow filter, does IPsec and spreads the frames over the active queue pairs
+/// (V100). `false` if there were none.
 pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
     let (virtio, net) = (&device.virtio, &device.net);
     let Some(mut lane) = net.lane(pair) else {
@@ -47,8 +48,10 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
         .take(pair, count, &mut lane.arrived, &mut lane.done);
     let some = !lane.arrived.is_empty();
     nic.port.received(&mut lane.arrived);
+    let has = |bit| virtio.has(bit);
+    let screen = Screen::of(&net.receive_filter, has, || nic.config.mac);
     let rules = nic.filter.current();
-    filter(nic, rules.as_deref(), lane);
+    filter(nic, screen.as_ref(), rules.as_deref(), lane);
     if virtio.has(feature::IPSEC) {
         nic.ipsec.receive_all(&mut lane.received);
     }
@@ -96,11 +99,16 @@ fn hand_over(nic: &Nic, device: &Device, lane: &mut Lane) {
     }
 }
 
-/// Drops what is too long for the driver, and what a rule drops.
-fn filter(nic: &Nic, rules: Option<&Matcher>, lane: &mut Lane) {
+/// Drops what the driver does not want, what is too long for it, and what a rule drops.
+fn filter(nic: &Nic, screen: Option<&Screen<'_>>, rules: Option<&Matcher>, lane: &mut Lane) {
     let mut by_rule = 0;
     let mut arrived = std::mem::take(&mut lane.arrived);
     for frame in arrived.drain() {
+        if let Some(counter) = screen.and_then(|screen| screen.refusal(&nic.stats, &frame)) {
+            counter.add(frame.on_wire().0 as u64);
+            lane.done.push(frame.into());
+            continue;
+        }
         if frame.longest_on_wire() > frame.longest(nic.config.mtu) {
             nic.stats.rx_drop_long.add(frame.on_wire().0 as u64);
             lane.done.push(frame.into());

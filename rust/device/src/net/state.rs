@@ -10,6 +10,7 @@ use super::inbox::Inbox;
 use super::lane::Lane;
 use super::late::Late;
 use super::offer::NetConfig;
+use super::receive_filter::ReceiveFilter;
 use super::unanswered::Unanswered;
 use crate::ports::RxBacklog;
 use crate::virtio::chain::Chain;
@@ -28,6 +29,8 @@ pub struct NetState {
     /// The driver's last choice of what it can receive: a set of features, of which those count that are
     /// negotiated.
     guest_offloads: u128,
+    /// The frames that the driver wants, if it has negotiated to choose them.
+    pub receive_filter: ReceiveFilter,
     /// The state of each queue pair.
     lanes: Vec<Mutex<Lane>>,
     /// Frames for each queue pair that others have received.
@@ -48,6 +51,7 @@ impl NetState {
         Self {
             active_pairs,
             guest_offloads: u128::MAX,
+            receive_filter: ReceiveFilter::default(),
             lanes: (0..pairs).map(|_| Mutex::default()).collect(),
             inboxes: (0..pairs).map(|_| Inbox::default()).collect(),
             chain: Chain::default(),
@@ -112,6 +116,7 @@ impl NetState {
     pub fn reset(&mut self) {
         self.active_pairs.store(1, Ordering::Relaxed);
         self.guest_offloads = u128::MAX;
+        self.receive_filter = ReceiveFilter::default();
         self.all_lanes().for_each(|(lane, _)| lane.leftover = 0);
     }
 

@@ -23,7 +23,7 @@ use super::{pump, Memory, MAP_BORDER, MEM_END, MEM_START};
 
 // No test uses all of them.
 #[allow(unused_imports)]
-pub use super::features::{ipsec, large_receive, plain, tso};
+pub use super::features::{ipsec, large_receive, plain, receive_filters, tso};
 pub use super::ring::{Lent, Notice, Ring};
 
 pub const NEXT: u16 = 1;
@@ -349,6 +349,12 @@ impl Driver {
             head,
             address,
         });
+    }
+
+    /// How many buffers of an RX queue the device has.
+    pub fn waiting_buffers(&self, queue: u16) -> usize {
+        let buffers = self.rx_buffers.iter();
+        buffers.filter(|buffer| buffer.queue == queue).count()
     }
 
     pub fn post_rx_at(&mut self, address: u64, len: u32) {

@@ -47,6 +47,11 @@ pub fn large_receive() -> u128 {
     .fold(0, |set, bit| set | mask(bit))
 }
 
+/// The choice of what is received, by address and VLAN.
+pub fn receive_filters() -> u128 {
+    mask(feature::CTRL_RX) | mask(feature::CTRL_RX_EXTRA) | mask(feature::CTRL_VLAN)
+}
+
 /// Everything for IPsec.
 pub fn ipsec() -> u128 {
     plain() | mask(feature::OUT_NET_HEADER) | mask(feature::IPSEC) | mask(feature::X_IPSEC)
