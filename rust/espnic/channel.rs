@@ -8,6 +8,10 @@ use crate::{
 };
 use kernel::prelude::*;
 use kernel_net::{
+    net::netdevice::{
+        Device,
+        Operations, //
+    },
     new_lock,
     sync::SpinLockBh,
     virtio::net::{
@@ -63,27 +67,28 @@ impl Channel {
     /// # Errors
     ///
     /// Those of the queues; `ENODEV` during a reset.
-    pub(crate) fn resize(&self, rx: u32, tx: u32) -> Result {
+    pub(crate) fn resize<T: Operations>(&self, dev: &Device<T>, rx: u32, tx: u32) -> Result {
         // Out of the lock, because resizing sleeps; nobody else uses the queues now.
         let mut queue = self.rx.lock().detach().ok_or(ENODEV)?;
         let resized_rx = queue.resize(rx);
         self.rx.lock().queue = Some(queue);
-        let mut queue = self.tx.lock().detach().ok_or(ENODEV)?;
+        let mut queue = self.tx.lock().detach(dev).ok_or(ENODEV)?;
         let held = queue.pending();
         let resized_tx = queue.resize(tx);
         let mut guard = self.tx.lock();
-        guard.lose(held.saturating_sub(queue.pending()));
+        let left = queue.pending();
+        guard.lose(dev, held.saturating_sub(left), left);
         guard.queue = Some(queue);
         drop(guard);
         resized_rx.and(resized_tx)
     }
 
     /// Empties and drops the queues, for a reset. Sleeps.
-    pub(crate) fn take_queues(&self) {
+    pub(crate) fn take_queues<T: Operations>(&self, dev: &Device<T>) {
         let rx = self.rx.lock().detach();
         let mut guard = self.tx.lock();
-        let tx = guard.detach();
-        guard.lose(tx.as_ref().map_or(0, |queue| queue.pending()));
+        let tx = guard.detach(dev);
+        guard.lose(dev, tx.as_ref().map_or(0, |queue| queue.pending()), 0);
         drop(guard);
         // Outside the locks: dropping the last queue sleeps.
         drop((rx, tx));

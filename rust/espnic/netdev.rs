@@ -255,7 +255,7 @@ impl ethtool::Operations for Nic {
         nic.paused(dev, || {
             nic.channels
                 .iter()
-                .try_for_each(|channel| channel.resize(rx, tx))
+                .try_for_each(|channel| channel.resize(dev, rx, tx))
         })
     }
 }

@@ -335,7 +335,7 @@ impl Nic {
             let guard = rtnl::lock();
             self.halt(dev);
             drop(guard);
-            self.ipsec.remember_numbers(&self.control, self.drain());
+            self.ipsec.remember_numbers(&self.control, self.drain(dev));
         }
         // Waiters for an answer may hold locks that are taken below.
         self.control.give_up();
@@ -346,17 +346,17 @@ impl Nic {
         self.ipsec.reset_prepare();
         self.channels
             .iter()
-            .for_each(|channel| channel.take_queues());
+            .for_each(|channel| channel.take_queues(dev));
         self.control.take_queue();
         self.events.take_queue();
     }
 
     /// Waits a moment until the NIC has sent what it was given, while traffic is stopped; true if it has.
     /// Sleeps.
-    fn drain(&self) -> bool {
+    fn drain(&self, dev: &Device<Self>) -> bool {
         for _ in 0..DRAIN_TRIES {
             let mut channels = self.channels.iter();
-            if channels.all(|channel| channel.tx.lock().is_drained()) {
+            if channels.all(|channel| channel.tx.lock().is_drained(dev)) {
                 return true;
             }
             fsleep(Delta::from_millis(DRAIN_MS));

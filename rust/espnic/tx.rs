@@ -13,6 +13,7 @@ use kernel_net::{
     net::{
         napi::Poll,
         netdevice::{
+            Bql,
             Device,
             Operations, //
         },
@@ -49,8 +50,8 @@ counters! {
 
 /// The transmit queue.
 pub(crate) struct Tx {
-    /// The channel's number.
-    index: u16,
+    /// What the stack knows of the queue, whose number is the channel's.
+    bql: Bql,
     /// Absent while the NIC is reset.
     pub(crate) queue: Option<TxQueue>,
     /// The stack reported a timeout, and the NIC has not sent anything since.
@@ -63,7 +64,7 @@ pub(crate) struct Tx {
 impl Tx {
     pub(crate) fn new(index: u16, queue: TxQueue) -> Self {
         Self {
-            index,
+            bql: Bql::new(index),
             queue: Some(queue),
             stuck: false,
             counters: Counters::default(),
@@ -71,11 +72,11 @@ impl Tx {
         }
     }
 
-    /// Takes the queue away, with the packets that the NIC has not sent.
-    pub(crate) fn detach(&mut self) -> Option<TxQueue> {
+    /// Takes the queue away, with the packets that the NIC has not sent. Transmission is off.
+    pub(crate) fn detach<T: Operations>(&mut self, dev: &Device<T>) -> Option<TxQueue> {
         let mut queue = self.queue.take()?;
         self.stuck = false;
-        reclaim(&mut queue, None);
+        reclaim(&mut queue, dev, &mut self.bql, None);
         Some(queue)
     }
 
@@ -92,17 +93,21 @@ impl Tx {
     }
 
     /// Frees sent packets; true if the NIC has sent all. Polling is stopped.
-    pub(crate) fn is_drained(&mut self) -> bool {
+    pub(crate) fn is_drained<T: Operations>(&mut self, dev: &Device<T>) -> bool {
         let Some(queue) = &mut self.queue else {
             return true;
         };
-        reclaim(queue, None);
+        reclaim(queue, dev, &mut self.bql, None);
         queue.pending() == 0
     }
 
-    /// Counts packets that were in a queue when it was emptied.
-    pub(crate) fn lose(&mut self, packets: u32) {
+    /// Counts packets that were in a queue when it was emptied, after [`Self::detach`]; `left` are in it
+    /// still.
+    pub(crate) fn lose<T: Operations>(&mut self, dev: &Device<T>, packets: u32, left: u32) {
         self.counters.dropped = self.counters.dropped.wrapping_add(packets.into());
+        if left == 0 {
+            self.bql.reset(dev);
+        }
     }
 
     /// Notes a transmit timeout; true if the NIC has not sent anything since the one before.
@@ -125,33 +130,40 @@ impl Tx {
         };
         if queue.num_free() < TxQueue::PACKET_MAX {
             // NAPI frees more cheaply; this is for when it does not keep up.
-            reclaim(queue, None);
+            reclaim(queue, dev, &mut self.bql, None);
         }
-        let len = u64::from(skb.len());
+        let len = skb.len();
         let packets = gso.map_or(1, |gso| u64::from(gso.segments));
         skb.tx_timestamp();
         match queue.add(header, skb) {
             Ok(()) => {
                 self.counters.packets = self.counters.packets.wrapping_add(packets);
-                self.counters.bytes = self.counters.bytes.wrapping_add(len);
+                self.counters.bytes = self.counters.bytes.wrapping_add(len.into());
                 self.counters.tso = self.counters.tso.wrapping_add(u64::from(gso.is_some()));
+                let last = self.bql.sent(dev, len);
+                self.announce(dev, last);
             }
             Err(TxError::Full(_) | TxError::Unusable(_)) => {
                 self.counters.dropped = self.counters.dropped.wrapping_add(1);
+                self.end(dev);
             }
         }
-        self.end(dev);
     }
 
-    /// Kicks the NIC after a packet, unless more packets follow at once.
+    /// Kicks the NIC after a packet that it did not get, unless more packets follow at once.
     pub(crate) fn end<T: Operations>(&mut self, dev: &Device<T>) {
+        self.announce(dev, !dev.xmit_more());
+    }
+
+    /// Kicks the NIC after the last packet of several, or if the ring is full.
+    fn announce<T: Operations>(&mut self, dev: &Device<T>, last: bool) {
         let Some(queue) = &mut self.queue else {
             return;
         };
         let full = queue.num_free() < TxQueue::PACKET_MAX;
-        if full || !dev.xmit_more() {
+        if full || last {
             queue.kick();
-            report_later(queue, dev, self.index, full);
+            report_later(queue, dev, &mut self.bql, full);
         }
     }
 
@@ -161,11 +173,12 @@ impl Tx {
             return;
         };
         queue.disable_cb();
-        if reclaim(queue, Some(poll)) {
+        if reclaim(queue, dev, &mut self.bql, Some(poll)) {
             self.stuck = false;
         }
-        if dev.queue_stopped(self.index) && queue.num_free() >= TxQueue::PACKET_MAX {
-            dev.wake_queue(self.index);
+        let index = self.bql.queue();
+        if dev.queue_stopped(index) && queue.num_free() >= TxQueue::PACKET_MAX {
+            dev.wake_queue(index);
         }
     }
 
@@ -176,28 +189,35 @@ impl Tx {
 }
 
 /// Frees sent packets; false if there were none. `poll` is the running poll, if any.
-fn reclaim(queue: &mut TxQueue, poll: Option<&Poll<'_>>) -> bool {
-    let mut found = false;
+fn reclaim<T: Operations>(
+    queue: &mut TxQueue,
+    dev: &Device<T>,
+    bql: &mut Bql,
+    poll: Option<&Poll<'_>>,
+) -> bool {
+    let (mut packets, mut bytes) = (0u32, 0u32);
     while let Some(skb) = queue.take() {
+        packets = packets.wrapping_add(1);
+        bytes = bytes.wrapping_add(skb.len());
         match poll {
             Some(poll) => skb.consume_in(poll),
             None => skb.consume_any(),
         }
-        found = true;
     }
-    found
+    bql.completed(dev, packets, bytes);
+    packets > 0
 }
 
 /// Asks for an event when most packets are sent, so that sockets get their memory back, and stops
 /// the stack's queue while the next packet might not fit.
-fn report_later<T: Operations>(queue: &mut TxQueue, dev: &Device<T>, index: u16, full: bool) {
+fn report_later<T: Operations>(queue: &mut TxQueue, dev: &Device<T>, bql: &mut Bql, full: bool) {
     if full {
-        dev.stop_queue(index);
+        dev.stop_queue(bql.queue());
     }
     // If most packets are sent already, no event comes, and they are freed here. A broken queue
     // always says so and returns none.
-    while !queue.enable_cb_delayed() && reclaim(queue, None) {}
+    while !queue.enable_cb_delayed() && reclaim(queue, dev, bql, None) {}
     if full && queue.num_free() >= TxQueue::PACKET_MAX {
-        dev.start_queue(index);
+        dev.start_queue(bql.queue());
     }
 }

@@ -65,6 +65,10 @@ void espnic_helper_netdev_detach(struct net_device *dev);
 void espnic_helper_netif_tx_disable(struct net_device *dev);
 bool espnic_helper_netif_running(const struct net_device *dev);
 bool espnic_helper_netdev_xmit_more(void);
+bool espnic_helper_netdev_tx_sent(struct net_device *dev, unsigned int queue, unsigned int bytes);
+void espnic_helper_netdev_tx_completed(struct net_device *dev, unsigned int queue,
+				       unsigned int packets, unsigned int bytes);
+void espnic_helper_netdev_tx_reset(struct net_device *dev, unsigned int queue);
 unsigned int espnic_helper_num_online_cpus(void);
 unsigned int espnic_helper_num_possible_cpus(void);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);

@@ -95,6 +95,22 @@ bool espnic_helper_netdev_xmit_more(void)
 	return netdev_xmit_more();
 }
 
+bool espnic_helper_netdev_tx_sent(struct net_device *dev, unsigned int queue, unsigned int bytes)
+{
+	return __netdev_tx_sent_queue(netdev_get_tx_queue(dev, queue), bytes, netdev_xmit_more());
+}
+
+void espnic_helper_netdev_tx_completed(struct net_device *dev, unsigned int queue,
+				       unsigned int packets, unsigned int bytes)
+{
+	netdev_tx_completed_queue(netdev_get_tx_queue(dev, queue), packets, bytes);
+}
+
+void espnic_helper_netdev_tx_reset(struct net_device *dev, unsigned int queue)
+{
+	netdev_tx_reset_queue(netdev_get_tx_queue(dev, queue));
+}
+
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue)
 {
 	unsigned int cpu = cpumask_nth(nth, cpu_online_mask);

@@ -33,6 +33,7 @@
 //! All of them lend the device for the time of a call, so the driver cannot keep it. It can keep a
 //! reference to the parent, or what holds one; the end of step 4 waits for these.
 
+mod bql;
 mod callbacks;
 mod events;
 pub mod features;
@@ -41,6 +42,7 @@ mod polling;
 mod registration;
 pub(in crate::net) mod upper;
 
+pub use bql::Bql;
 pub(crate) use callbacks::is_made_for;
 pub(crate) use events::{
     with_ready,

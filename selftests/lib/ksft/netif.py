@@ -116,3 +116,23 @@ def ethtool_info(ns, name):
     """Fields of `ethtool -i` by name."""
     lines = ns.cmd("ethtool", "-i", name).splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def queue_values(ns, name, file):
+    """Numbers that a file has in each transmit queue's folder in sysfs, in the order of queues. The
+    namespace needs a sysfs of its own for it."""
+    script = ('mount -t sysfs sysfs /sys && cd "/sys/class/net/$0/queues" && '
+              'grep -H . tx-*/"$1"')
+    text = ns.cmd("unshare", "--mount", "sh", "-c", script, name, file)
+    found = {}
+    for line in text.splitlines():
+        path, _, value = line.partition(":")
+        found[int(path.partition("/")[0].removeprefix("tx-"))] = int(value)
+    return [found[number] for number in sorted(found)]
+
+
+def set_queue_values(ns, name, file, value):
+    """Write a number to a file of each transmit queue; see queue_values()."""
+    script = ('mount -t sysfs sysfs /sys && cd "/sys/class/net/$0/queues" && '
+              'for file in tx-*/"$1"; do echo "$2" > "$file" || exit; done')
+    ns.cmd("unshare", "--mount", "sh", "-c", script, name, file, str(value))
