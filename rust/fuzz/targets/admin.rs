@@ -5,6 +5,7 @@
 #![no_main]
 
 use espnic_device::crypto::Backend;
+use espnic_device::filter::Verdict;
 use espnic_device::frame::Frame;
 use espnic_device::frames::Frames;
 use espnic_device::ipsec::{Inbound, IpsecConfig};
@@ -56,12 +57,11 @@ fn transmit(ipsec: &Engine, hdr: &NetHdr48, frame: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn receive(ipsec: &Engine, frame: &[u8]) {
-    [false, true].map(|by_rule| receive_by(ipsec, frame, by_rule));
+    [Verdict::Pass, Verdict::Ipsec].map(|verdict| receive_by(ipsec, frame, verdict));
 }
 
-fn receive_by(ipsec: &Engine, frame: &[u8], by_rule: bool) {
-    let mut inbound = Inbound::from(Frame::from(frame.to_vec()));
-    inbound.by_rule = by_rule;
+fn receive_by(ipsec: &Engine, frame: &[u8], verdict: Verdict) {
+    let mut inbound = Inbound::new(frame.to_vec().into(), verdict);
     ipsec.receive(&mut inbound);
     let Inbound {
         hdr,
@@ -71,7 +71,7 @@ fn receive_by(ipsec: &Engine, frame: &[u8], by_rule: bool) {
     let done = hdr.has(F_SECURITY) && hdr.sec.sec_status == SEC_OK;
     assert_eq!(hdr.has(F_SECURITY_ERR), hdr.has(F_SECURITY) && !done);
     assert!(hdr.has(F_SECURITY) || hdr == NetHdr48::default());
-    let dropped = by_rule && received.is_empty() && hdr == NetHdr48::default();
+    let dropped = verdict.is_ipsec() && received.is_empty() && hdr == NetHdr48::default();
     assert!(
         done || dropped || *received == *frame,
         "a refused packet has changed"
