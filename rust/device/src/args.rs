@@ -18,10 +18,8 @@ use log::LevelFilter;
 use crate::crypto::Backend;
 use crate::fault::request::Request;
 use crate::net::NetConfig;
-use crate::words::parse_mark;
-use value::{
-    parse_mac, parse_mtu, parse_name, parse_pairs, parse_poll, parse_sas, parse_speed, parse_switch,
-};
+use crate::words::{parse_mark, parse_speed};
+use value::{parse_mac, parse_mtu, parse_name, parse_pairs, parse_poll, parse_sas, parse_switch};
 
 const DEFAULT_MTU: u16 = 1500;
 const DEFAULT_PAIRS: u16 = 2;

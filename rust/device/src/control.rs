@@ -22,7 +22,7 @@ use crate::misbehave::order;
 use crate::nic::Nic;
 use crate::ports::capture::Capture;
 use crate::socket;
-use crate::words::parse_mark;
+use crate::words::{parse_mark, parse_speed};
 use connections::{Connections, Place};
 use stats::{CaptureStats, NicStats, Stats};
 
@@ -31,6 +31,7 @@ const HELP: &[&str] = &[
     "stats [NIC]: counters of all NICs, or of one",
     "fault NIC FAULT: see faults and misbehaviours; COUNT 0 ends one",
     "link NIC up|down: plug the cable in or pull it out",
+    "speed NIC N: the link has N Mbit/s when it is up again; only while it is down",
     "reset NIC: stop until the driver resets the device, like a broken one",
     "delete-above NIC N|none: with more than N inbound SAs, ask for the deletion of the least recently used one",
     "capture flush: write everything captured so far to the file",
@@ -73,6 +74,7 @@ impl Control {
                 .nic(nic)
                 .map(|nic| nic.plug(state == "up"))
                 .map(|()| Value::Null),
+            ["speed", nic, speed] => self.nic(nic).and_then(|nic| set_speed(nic, speed)),
             ["reset", nic] => self.nic(nic).map(|nic| nic.fail()).map(|()| Value::Null),
             ["delete-above", nic, mark] => self.nic(nic).and_then(|nic| {
                 nic.ipsec.delete_above(parse_mark(mark)?);
@@ -182,5 +184,16 @@ impl Control {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Answers the request for another speed.
+fn set_speed(nic: &Nic, speed: &str) -> Result<Value, String> {
+    match nic.set_speed(parse_speed(speed)?) {
+        true => Ok(Value::Null),
+        false => Err(format!(
+            "the link is up: say `link {} down` first",
+            nic.name
+        )),
     }
 }

@@ -9,6 +9,7 @@ pub mod event;
 pub mod inbox;
 pub mod lane;
 pub mod late;
+pub mod live;
 pub mod offer;
 pub mod pending;
 pub mod receive_filter;

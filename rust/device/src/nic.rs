@@ -16,6 +16,7 @@ use crate::irq::Msix;
 use crate::limit::Limit;
 use crate::misbehave::{Deed, Misbehaviour};
 use crate::net::late::Late;
+use crate::net::live::{self, Live};
 use crate::net::{Device, NetConfig, NetState};
 use crate::ports::{Attachment, RxBacklog, Wakeups};
 use crate::priority_lock::PriorityLock;
@@ -34,6 +35,8 @@ pub struct Nic {
     pub name: String,
     /// Its configuration.
     pub config: NetConfig,
+    /// The part of it that can change.
+    pub live: Live,
     /// Counters of the guest side.
     pub stats: VirtioStats,
     /// The wire side.
@@ -80,6 +83,7 @@ impl Nic {
         };
         Self {
             name: name.to_owned(),
+            live: Live::new(&config),
             config,
             stats: VirtioStats::default(),
             port,
@@ -171,6 +175,7 @@ impl Nic {
         device.net.unanswered.clear();
         self.port.reset();
         device.net.reset();
+        self.live.set_mac(self.config.mac);
         self.admin.reset(&self.administered());
         self.isr.store(0, Ordering::SeqCst);
         self.stats.resets.inc();
@@ -256,6 +261,28 @@ impl Nic {
                 self.link_changed(device);
             }
         });
+    }
+
+    /// Changes the speed that the driver is told, in Mbit/s; false if the link is up, because a driver may
+    /// rely on it then (5.1.4).
+    pub fn set_speed(&self, speed: u32) -> bool {
+        self.with_device(|device| {
+            let may = !self.port.link_up();
+            if may && self.live.set_speed(speed) {
+                log::info!("{}: {speed} Mbit/s", self.name);
+                self.link_changed(device);
+            }
+            may
+        })
+    }
+
+    /// Gives the NIC this MAC address until it is reset; false, and nothing changes, if it cannot have it.
+    pub(crate) fn set_mac(&self, mac: [u8; 6]) -> bool {
+        let may = live::is_station(&mac) && self.port.claim(&mac);
+        if may && self.live.set_mac(mac) {
+            log::info!("{}: MAC address {mac:02x?}", self.name);
+        }
+        may
     }
 
     /// Tells the driver that the link has changed.

@@ -34,6 +34,10 @@ pub trait Port: Send + Sync {
     fn takes_unfinished(&self) -> bool {
         false
     }
+    /// The NIC's driver wants frames to this MAC address; false if others have it.
+    fn claim(&self, _mac: &[u8; 6]) -> bool {
+        true
+    }
     /// The NIC was reset.
     fn reset(&self) {}
     /// The NIC now belongs to the guest with this memory, or to none.
@@ -122,6 +126,11 @@ impl Attachment {
             only_from: Some(mac),
             ..self
         }
+    }
+
+    /// Whether the NIC may have this MAC address. From then on frames to it come to the NIC.
+    pub fn claim(&self, mac: &[u8; 6]) -> bool {
+        self.only_from.is_none_or(|only| only == *mac) && self.port.claim(mac)
     }
 
     /// The NIC was reset.
@@ -265,6 +274,8 @@ mod tests {
         frames.push(vec![2, 0, 0, 0, 0, 1]);
         attachment.send(&mut frames);
         assert_eq!(stats.tx_drop_spoofed.get(), 2);
+        // Nor can the NIC's driver have another address.
+        assert!(attachment.claim(&[2, 0, 0, 0, 0, 1]) && !attachment.claim(&[2, 0, 0, 0, 0, 2]));
         assert_eq!((stats.tx_frames.get(), stats.tx_drop_port.get()), (1, 2));
     }
 

@@ -230,6 +230,8 @@ fn the_control_socket_answers_several_connections() {
     assert_eq!(stats["ok"], true);
     assert_eq!(stats["nics"].as_object().unwrap().len(), 2);
     assert_eq!(stats["nics"]["n1"]["link"], true);
+    assert_eq!(stats["nics"]["n1"]["mac"], "02:00:00:00:00:11");
+    assert_eq!(stats["nics"]["n1"]["speed"], 100_000);
     assert_eq!(stats["nics"]["n1"]["port"]["tx_frames"], 0);
     assert_eq!(stats["nics"]["n1"]["virtio"]["needs_reset"], 0);
     assert_eq!(stats["nics"]["n1"]["ipsec"]["ipsec_tx_packets"], 0);
@@ -254,6 +256,7 @@ fn the_control_socket_answers_several_connections() {
         "fault n0 misbehave ctrl late 50 3",
         "fault n0 clear",
         "link n0 down",
+        "speed n0 2500",
         "link n0 up",
         "reset n1",
         "capture flush",
@@ -351,7 +354,14 @@ fn ctl_sends_requests() {
     assert!(String::from_utf8(output.stdout)
         .unwrap()
         .contains("not a number"));
-    for words in [["delete-above", "n0", "few"], ["delete-above", "n9", "1"]] {
+    for words in [
+        ["delete-above", "n0", "few"],
+        ["delete-above", "n9", "1"],
+        ["speed", "n0", "0"],
+        ["speed", "n9", "1"],
+        // Its link is up.
+        ["speed", "n1", "1000"],
+    ] {
         assert_eq!(ctl(&words).status.code(), Some(1), "{words:?}");
     }
     // Wrong command lines, and no process that listens.

@@ -50,6 +50,10 @@ pub const CLASS_MAC: u8 = 1;
 /// table of unicast and one of multicast addresses. Each is a count (le32) and so many addresses of six bytes.
 pub const MAC_TABLE_SET: u8 = 0;
 
+/// In [`CLASS_MAC`]: the interface has this address; needs [`crate::feature::CTRL_MAC_ADDR`]. The data are its
+/// six bytes.
+pub const MAC_ADDR_SET: u8 = 1;
+
 /// Class of VLANs; needs [`crate::feature::CTRL_VLAN`]. The data is a VLAN id (le16), 0 to 4095.
 pub const CLASS_VLAN: u8 = 2;
 /// In [`CLASS_VLAN`]: receive the packets of this VLAN.

@@ -34,6 +34,8 @@ pub const CTRL_VLAN: u32 = 19;
 pub const CTRL_RX_EXTRA: u32 = 20;
 /// Several queue pairs exist; requires [`CTRL_VQ`].
 pub const MQ: u32 = 22;
+/// The driver can change the MAC address; requires [`CTRL_VQ`].
+pub const CTRL_MAC_ADDR: u32 = 23;
 /// Descriptors may refer to a table of descriptors.
 pub const INDIRECT_DESC: u32 = 28;
 /// `used_event` and `avail_event` suppress notifications.

@@ -8,8 +8,6 @@ use crate::net::MAX_PAIRS;
 
 /// MTU range of VIRTIO 1.4 section 5.1.4.1.
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65535;
-/// Speeds of VIRTIO 1.4 section 5.1.4, in Mbit/s.
-const SPEED_RANGE: std::ops::RangeInclusive<u32> = 1..=0x7fff_ffff;
 /// As many SAs as the tables of the NIC and the driver are made for. Ids are below it.
 const MOST_SAS: u32 = 1 << 20;
 /// The longest time for which workers look for work before they sleep. With more they would take the processor
@@ -64,14 +62,6 @@ pub(super) fn parse_sas(text: &str) -> Result<u32, String> {
     let sas = text.parse().ok();
     sas.filter(|sas| (1..=MOST_SAS).contains(sas))
         .ok_or_else(|| format!("`{text}` is not a number of SAs from 1 to {MOST_SAS}"))
-}
-
-/// A speed in Mbit/s.
-pub(super) fn parse_speed(text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|speed| SPEED_RANGE.contains(speed))
-        .ok_or_else(|| format!("`{text}` is not a speed in Mbit/s from 1 to 2147483647"))
 }
 
 /// A number of queue pairs.

@@ -34,6 +34,8 @@ pub struct CaptureStats {
 #[derive(Serialize)]
 pub struct NicStats<'a> {
     link: bool,
+    mac: String,
+    speed: u32,
     queues: Queues,
     port: &'a PortStats,
     virtio: Virtio<'a>,
@@ -81,6 +83,8 @@ impl<'a> NicStats<'a> {
     pub fn of(nic: &'a Nic) -> Self {
         Self {
             link: nic.port.link_up(),
+            mac: nic.live.mac().map(|byte| format!("{byte:02x}")).join(":"),
+            speed: nic.live.speed(),
             queues: Queues {
                 max: nic.config.pairs,
                 active: nic.active_pairs(),

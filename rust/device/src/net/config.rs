@@ -24,11 +24,11 @@ pub fn read(nic: &Nic, offset: u64, data: &mut [u8]) {
         false => config.mtu,
     };
     let layout = Layout {
-        mac: config.mac,
+        mac: nic.live.mac(),
         status: if link_up { STATUS_LINK_UP } else { 0 }.into(),
         max_virtqueue_pairs: max_pairs.into(),
         mtu: mtu.into(),
-        speed: config.speed.into(),
+        speed: nic.live.speed().into(),
         duplex: DUPLEX_FULL,
         ..Layout::default()
     };

@@ -273,6 +273,11 @@ fn set(
             let tables = read_tables(mem, chain, CTRL_HDR, data)?;
             tables.map(|tables| settings.filter.set_addresses(tables))
         }
+        [ctrl::CLASS_MAC, ctrl::MAC_ADDR_SET] if settings.has(feature::CTRL_MAC_ADDR) => {
+            // In the configuration before the command is given back (5.1.6.5.2.1).
+            let mac = argument(mem, chain, data)?;
+            mac.filter(|mac| nic.set_mac(*mac)).map(|_| ())
+        }
         [ctrl::CLASS_VLAN, change] if settings.has(feature::CTRL_VLAN) => {
             let vlan = argument(mem, chain, data)?.map(u16::from_le_bytes);
             vlan.and_then(|vlan| settings.filter.change_vlan(change, vlan))

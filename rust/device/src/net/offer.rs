@@ -72,6 +72,7 @@ impl NetConfig {
             feature::CTRL_RX,
             feature::CTRL_VLAN,
             feature::CTRL_RX_EXTRA,
+            feature::CTRL_MAC_ADDR,
             feature::RING_RESET,
             feature::GUEST_TSO4,
             feature::GUEST_TSO6,
@@ -124,6 +125,7 @@ fn acceptable(features: u128) -> bool {
         && requires(feature::CTRL_RX, &[feature::CTRL_VQ])
         && requires(feature::CTRL_VLAN, &[feature::CTRL_VQ])
         && requires(feature::CTRL_RX_EXTRA, &[feature::CTRL_VQ])
+        && requires(feature::CTRL_MAC_ADDR, &[feature::CTRL_VQ])
         && requires(feature::MQ, &[feature::CTRL_VQ])
         && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
@@ -206,6 +208,7 @@ mod tests {
             feature::CTRL_RX,
             feature::CTRL_VLAN,
             feature::CTRL_RX_EXTRA,
+            feature::CTRL_MAC_ADDR,
         ] {
             let plain = mask(feature::VERSION_1) | mask(bit);
             assert!(!acceptable(plain), "{bit}");
@@ -242,6 +245,7 @@ mod tests {
             feature::CTRL_RX,
             feature::CTRL_VLAN,
             feature::CTRL_RX_EXTRA,
+            feature::CTRL_MAC_ADDR,
         ];
         let commands = commands.into_iter().fold(0, |set, bit| set | mask(bit));
         assert!(acceptable(all));

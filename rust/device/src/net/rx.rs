@@ -49,7 +49,7 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
     let some = !lane.arrived.is_empty();
     nic.port.received(&mut lane.arrived);
     let has = |bit| virtio.has(bit);
-    let screen = Screen::of(&net.receive_filter, has, || nic.config.mac);
+    let screen = Screen::of(&net.receive_filter, has, || nic.live.mac());
     let rules = nic.filter.current();
     filter(nic, screen.as_ref(), rules.as_deref(), lane);
     if virtio.has(feature::IPSEC) {

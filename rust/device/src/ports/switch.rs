@@ -109,6 +109,10 @@ impl Port for SwitchPort {
         true
     }
 
+    fn claim(&self, mac: &Mac) -> bool {
+        self.switch.addresses().claim(mac, self.own, Instant::now())
+    }
+
     fn reset(&self) {
         self.switch.addresses().reset(self.own, Instant::now());
     }

@@ -115,6 +115,19 @@ impl Addresses {
         true
     }
 
+    /// The driver of the NIC at `port` wants frames to this address; false if it belongs to another guest. An
+    /// address that is known stays where it is until it is sent from: a bond gives all of its NICs the same.
+    pub(super) fn claim(&mut self, address: &Mac, port: usize, now: Instant) -> bool {
+        if let Some(fixed) = self.fixed.get(address) {
+            return fixed.owner == port || self.same_guest(fixed.owner, port);
+        }
+        if self.find(address, now).is_none() {
+            // Without room for it, frames to it go to all.
+            self.learn(address, port, now);
+        }
+        true
+    }
+
     /// The port for a frame to this address, if it is known. Group addresses are never known.
     pub(super) fn find(&self, address: &Mac, now: Instant) -> Option<usize> {
         if let Some(fixed) = self.fixed.get(address) {
@@ -229,6 +242,24 @@ mod tests {
         assert!(all.learn(&other(3), 0, now));
         assert!(all.learn(&other(1000), 2, now));
         assert_eq!(all.find(&other(1000), now), Some(2));
+    }
+
+    #[test]
+    fn a_claim_takes_nothing_away() {
+        let (mut all, now) = addresses();
+        // The address of another guest's NIC, and that of another NIC of the same guest.
+        assert!(!all.claim(&mac(0), 2, now));
+        assert!(all.claim(&mac(0), 1, now) && all.claim(&mac(0), 0, now));
+        assert_eq!(all.find(&mac(0), now), Some(0));
+        // One that nobody has, and one that somebody has.
+        assert!(all.claim(&other(0), 1, now));
+        assert_eq!(all.find(&other(0), now), Some(1));
+        assert!(all.claim(&other(0), 2, now));
+        assert_eq!(all.find(&other(0), now), Some(1));
+        assert!(all.learn(&other(0), 2, now));
+        assert_eq!(all.find(&other(0), now), Some(2));
+        assert!(all.claim(&other(0), 1, now + AGE));
+        assert_eq!(all.find(&other(0), now + AGE), Some(1));
     }
 
     #[test]
