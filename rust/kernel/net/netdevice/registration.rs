@@ -213,9 +213,10 @@ impl<T: Operations> Unregistered<T> {
         napis.len() as u16
     }
 
-    /// Sets the features: on now, switchable by the user, and usable for encapsulated packets.
+    /// Sets the features: on now, switchable by the user, and usable for encapsulated packets. VLAN devices
+    /// on top get those that are on, but for ESP: they cannot have SAs.
     pub fn set_features(&mut self, on: u64, switchable: u64, encapsulated: u64) {
-        let vlan = on & (features::SG | features::HW_CSUM | features::HIGHDMA);
+        let vlan = on & !(features::HW_ESP | features::HW_ESP_TX_CSUM | features::GSO_ESP);
         set_field!(self, features, on);
         set_field!(self, hw_features, switchable);
         set_field!(self, vlan_features, vlan);
