@@ -345,6 +345,15 @@ impl Control {
         self.order(&[class, command, a, b, c, d, e, f, g, h])
     }
 
+    /// Gives the NIC a MAC address. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_mac_address(&self, [a, b, c, d, e, f]: [u8; 6]) -> Result {
+        self.order(&[ctrl::CLASS_MAC, ctrl::MAC_ADDR_SET, a, b, c, d, e, f])
+    }
+
     /// Sends a command that has no result. Sleeps.
     fn order(&self, request: &[u8]) -> Result {
         let mut prepared = Prepared::new(request.len(), ACK, GFP_KERNEL)?;

@@ -10,11 +10,13 @@
 #![deny(unsafe_code)]
 
 mod channel;
+mod config;
 mod control;
 mod counters;
 mod datapath;
 mod events;
 mod ipsec;
+mod link;
 #[cfg(espnic_ndis)]
 mod ndis;
 #[cfg(not(espnic_ndis))]
@@ -80,6 +82,8 @@ impl virtio::net::Driver for Driver {
         feature::STATUS,
         feature::CTRL_VQ,
         feature::MQ,
+        feature::CTRL_MAC_ADDR,
+        feature::SPEED_DUPLEX,
         feature::OUT_NET_HEADER,
         feature::IPSEC,
         feature::X_IPSEC,
@@ -100,6 +104,7 @@ impl virtio::net::Driver for Driver {
         dev.clear_feature(feature::ADMIN_VQ);
         if missing(&[feature::CTRL_VQ]) {
             dev.clear_feature(feature::CTRL_GUEST_OFFLOADS);
+            dev.clear_feature(feature::CTRL_MAC_ADDR);
         }
         if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
             dev.clear_feature(feature::X_IPSEC);
@@ -108,7 +113,7 @@ impl virtio::net::Driver for Driver {
     }
 
     fn queue_pairs(dev: &Device) -> u16 {
-        nic::queue_pairs(dev)
+        config::queue_pairs(dev)
     }
 
     fn probe(net: &mut Unregistered<Nic>) -> Result {
@@ -125,9 +130,11 @@ impl virtio::net::Driver for Driver {
         nic.offer_active(active)?;
         nic.use_active(device, active, &rtnl::lock())?;
         let offload = nic.set_up_ipsec();
-        nic::configure(&dev, net, offload);
+        config::configure(&dev, net, offload);
         let device = net.device()?;
         let nic = device.data();
+        nic.offer_mac_address(device)?;
+        nic.follow_link(device);
         nic.ndis.set_up(&nic.ipsec, device.features())
     }
 }

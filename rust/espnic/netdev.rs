@@ -30,6 +30,7 @@ use kernel_net::{
     net::{
         ethtool::{
             self,
+            Link,
             Setting, //
         },
         napi::{
@@ -117,9 +118,7 @@ impl netdevice::Operations for Nic {
         nic.ipsec.bury(&nic.control, || nic.wait_for_sent(dev));
         nic.follow_events(dev);
         nic.tend_packet_sas(dev);
-        if dev.is_running() {
-            nic.update_carrier(dev);
-        }
+        nic.follow_link(dev);
     }
 
     fn tx_timeout(dev: &Device<Self>, queue: u16) {
@@ -150,6 +149,10 @@ impl netdevice::Operations for Nic {
             0 => Ok(()),
             _ => dev.data().offer_large(features & netif::GRO_HW != 0),
         }
+    }
+
+    fn set_mac_address(dev: &Device<Self>, address: [u8; 6]) -> Result {
+        dev.data().change_mac_address(dev, address)
     }
 
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
@@ -257,6 +260,14 @@ impl ethtool::Operations for Nic {
                 .iter()
                 .try_for_each(|channel| channel.resize(dev, rx, tx))
         })
+    }
+
+    fn link(dev: &Device<Self>) -> Link {
+        dev.data().link.lock().shown()
+    }
+
+    fn set_link(dev: &Device<Self>, link: Link) {
+        dev.data().link.lock().set(link);
     }
 }
 

@@ -2,36 +2,38 @@
 
 //! The driver's data of a NIC, its configuration and reset.
 
+mod link;
 pub(crate) mod packet;
 
 use crate::{
     channel::Channel,
+    config::{
+        header_length,
+        receives_large, //
+    },
     control::Control,
     events::Events,
     ipsec::{
         reinstall::NotTaken,
         Ipsec, //
     },
+    link::Settings,
     ndis::Ndis,
     recovery::Recovery, //
 };
-use espnic_esp::ip::{
-    ETH_HLEN,
-    VLAN_HLEN, //
-};
 use espnic_wire::{
-    config::{
-        NetConfig,
-        STATUS_LINK_UP, //
-    },
     feature,
     hdr::HdrLen, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex, //
     },
     time::{
         delay::fsleep,
@@ -43,18 +45,12 @@ use kernel_net::{
     net::{
         netdevice::{
             features as netif,
-            Device,
-            Unregistered, //
-        },
-        skbuff::{
-            RxSize,
-            RxSkb, //
+            Device, //
         },
         xfrm::State, //
     },
     rtnl,
     virtio::{
-        self,
         net::{
             Queues,
             Restart, //
@@ -62,30 +58,14 @@ use kernel_net::{
         DeviceRef, //
     }, //
 };
-use zerocopy::{
-    FromZeros,
-    IntoBytes, //
-};
 
 /// How often, and how many milliseconds apart, it is asked whether the NIC has sent its packets.
 const SENT_TRIES: u32 = 20;
 const SENT_RETRY_MS: i64 = 1;
 
-/// The smallest and the usual MTU of Ethernet, and the largest that IPv4 allows.
-const MTU_MIN: u32 = 68;
-const MTU_DEFAULT: u32 = 1500;
-const MTU_MAX: u32 = 65535;
-
-/// Bounds for the number of queue pairs, which is otherwise one per CPU and at most what the NIC has.
-const PAIRS_MIN: u16 = 16;
-const PAIRS_MAX: u16 = 1024;
-
 /// How often, and with how many milliseconds in between, the driver looks whether all is sent.
 const DRAIN_TRIES: u32 = 50;
 const DRAIN_MS: i64 = 2;
-
-/// The longest header of Ethernet, with a VLAN tag.
-const VLAN_ETH_HLEN: u32 = (ETH_HLEN + VLAN_HLEN) as u32;
 
 /// The driver's data of one netdev.
 #[pin_data]
@@ -110,14 +90,9 @@ pub(crate) struct Nic {
     pub(crate) events: Events,
     pub(crate) ndis: Ndis,
     pub(crate) recovery: Recovery,
+    #[pin]
+    pub(crate) link: Mutex<Settings>,
     pub(crate) vdev: DeviceRef,
-}
-
-/// How many queue pairs `dev` has.
-pub(crate) fn queue_pairs(dev: &virtio::Device) -> u16 {
-    let most = u16::try_from(cpu::possible()).unwrap_or(PAIRS_MAX);
-    let offered = read_config(dev).max_virtqueue_pairs.get();
-    offered.clamp(1, most.clamp(PAIRS_MIN, PAIRS_MAX))
 }
 
 impl Nic {
@@ -149,6 +124,7 @@ impl Nic {
             events <- Events::new(queues.events),
             ndis,
             recovery: Recovery::new(),
+            link <- new_mutex!(Settings::new()),
             vdev,
         }))
     }
@@ -277,7 +253,7 @@ impl Nic {
             }
         }
         self.started.store(true, Relaxed);
-        self.update_carrier(dev);
+        self.follow_link(dev);
     }
 
     /// Stops traffic, unless it is stopped already: the interface may go down during a reset. RTNL
@@ -297,13 +273,6 @@ impl Nic {
         dev.disable_polling();
         dev.disable_tx();
         true
-    }
-
-    /// Tells the stack about the link.
-    pub(crate) fn update_carrier(&self, dev: &Device<Self>) {
-        let up = !self.vdev.has_feature(feature::STATUS)
-            || read_config(&self.vdev).status.get() & STATUS_LINK_UP != 0;
-        dev.set_carrier(up);
     }
 
     /// Leaves decryption to software while another device takes the interface's frames, and gives it back
@@ -391,6 +360,7 @@ impl Nic {
             self.offer_large(false)?;
         }
         let rtnl = rtnl::lock();
+        self.offer_mac_address(dev)?;
         self.set_active(dev, self.active.load(Relaxed), &rtnl)?;
         if dev.is_running() {
             self.start(dev);
@@ -426,73 +396,4 @@ impl Nic {
         }
         result
     }
-}
-
-/// Whether a received packet may stand for several segments.
-fn receives_large(dev: &virtio::Device) -> bool {
-    dev.has_feature(feature::GUEST_TSO4) || dev.has_feature(feature::GUEST_TSO6)
-}
-
-fn header_length(dev: &virtio::Device) -> HdrLen {
-    let known = [feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC];
-    HdrLen::of(
-        known
-            .into_iter()
-            .filter(|&bit| dev.has_feature(bit))
-            .fold(0, |set, bit| set | feature::mask(bit)),
-    )
-}
-
-/// Reads the fields that belong to negotiated features; the others are zero.
-fn read_config(dev: &virtio::Device) -> NetConfig {
-    let mut config = NetConfig::new_zeroed();
-    let fields = [
-        (feature::MAC, 0, 6),
-        (feature::STATUS, 6, 2),
-        (feature::MQ, 8, 2),
-        (feature::MTU, 10, 2),
-    ];
-    let bytes = config.as_mut_bytes();
-    for (bit, offset, len) in fields {
-        let field = bytes.iter_mut().skip(usize::from(offset)).take(len);
-        if dev.has_feature(bit) {
-            let mut value = [0; 6];
-            let (value, _) = value.split_at_mut_checked(len).unwrap_or_default();
-            dev.read_config(offset, value);
-            field.zip(value.iter()).for_each(|(to, from)| *to = *from);
-        }
-    }
-    config
-}
-
-/// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload.
-pub(crate) fn configure(dev: &virtio::Device, net: &mut Unregistered<Nic>, offload: bool) {
-    let config = read_config(dev);
-    net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
-    let header = header_length(dev).bytes() as u32;
-    let room = RxSkb::capacity(RxSize::Small).saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
-    let max = match u32::from(config.mtu.get()) {
-        0 => MTU_MAX,
-        mtu => mtu,
-    };
-    let max = max.min(room);
-    net.set_mtu(MTU_MIN, max, MTU_DEFAULT.min(max));
-    let when = |condition: bool, bits: u64| if condition { bits } else { 0 };
-    let tso = when(dev.has_feature(feature::HOST_TSO4), netif::TSO)
-        | when(dev.has_feature(feature::HOST_TSO6), netif::TSO6);
-    let switchable = netif::SG | netif::HW_CSUM | netif::RXCSUM | tso;
-    let esp = when(offload, netif::HW_ESP | netif::HW_ESP_TX_CSUM)
-        | when(offload && tso == netif::TSO | netif::TSO6, netif::GSO_ESP);
-    let large = when(receives_large(dev), netif::GRO_HW);
-    let offloads = when(dev.has_feature(feature::CTRL_GUEST_OFFLOADS), large);
-    net.set_features(
-        switchable | netif::HIGHDMA | esp | large,
-        switchable | esp | offloads,
-        // A feature that is missing here is missing for every packet inside ESP (X1).
-        netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
-    );
-    // No tailroom for the ESP trailer. A packet with fragments never has any, so the stack would copy
-    // its head, even if the NIC makes the trailers. Without it the stack adds a fragment to the packets
-    // that need a trailer.
-    net.set_needed_headroom(header as u16);
 }

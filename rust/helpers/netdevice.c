@@ -20,6 +20,11 @@ void espnic_helper_netdev_disable_netpoll(struct net_device *dev)
 	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 }
 
+void espnic_helper_netdev_allow_live_address(struct net_device *dev)
+{
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+}
+
 void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
 {
 	eth_hw_addr_set(dev, addr);

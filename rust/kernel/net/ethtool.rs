@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ethtool: driver information and statistics.
+//! ethtool: driver information, statistics, channels, rings and the link.
 //!
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
@@ -17,7 +17,10 @@ use crate::{
 };
 use core::marker::PhantomData;
 use kernel::{
-    error::from_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*, //
 };
 
@@ -47,6 +50,12 @@ pub trait Operations: NetOperations {
     /// Sets the sizes of the receive and of the transmit rings, or fails with an extack message. RTNL
     /// held, may sleep.
     fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result;
+
+    /// The speed and the duplex mode of the link. RTNL held.
+    fn link(dev: &Device<Self>) -> Link;
+
+    /// Shows these settings of the link from now on. RTNL held, may sleep.
+    fn set_link(dev: &Device<Self>, link: Link);
 }
 
 /// A setting and its upper limit.
@@ -65,6 +74,57 @@ pub struct Setting {
     pub current: u32,
     /// The upper limit.
     pub max: u32,
+}
+
+/// Speed and duplex mode of a link.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::ethtool::Link;
+///
+/// let link = Link::of(25_000, 1);
+/// assert_eq!(link.speed(), 25_000);
+/// // There is no third duplex mode.
+/// assert_eq!(Link::of(25_000, 2).duplex(), Link::UNKNOWN.duplex());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    speed: u32,
+    duplex: u8,
+}
+
+impl Link {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        speed: u32::MAX,
+        duplex: 0xff,
+    };
+
+    /// A link with `speed` Mbit/s and a duplex mode, 0 half and 1 full, from a device. Numbers that mean
+    /// nothing to ethtool are as if they were unknown.
+    pub fn of(speed: u32, duplex: u8) -> Self {
+        Self {
+            speed: match speed <= i32::MAX as u32 {
+                true => speed,
+                false => Self::UNKNOWN.speed,
+            },
+            duplex: match duplex <= 1 {
+                true => duplex,
+                false => Self::UNKNOWN.duplex,
+            },
+        }
+    }
+
+    /// Speed in Mbit/s; all ones if it is not known.
+    pub fn speed(self) -> u32 {
+        self.speed
+    }
+
+    /// 0 half, 1 full, 0xff not known.
+    pub fn duplex(self) -> u8 {
+        self.duplex
+    }
 }
 
 /// Receives the values of [`Operations::STATISTICS`] one after the other.
@@ -110,6 +170,8 @@ impl<T: Operations> Callbacks<T> {
         set_channels: Some(Self::set_channels),
         get_ringparam: Some(Self::get_ringparam),
         set_ringparam: Some(Self::set_ringparam),
+        get_link_ksettings: Some(Self::get_link_ksettings),
+        set_link_ksettings: Some(Self::set_link_ksettings),
         // SAFETY: All fields are integers and optional functions.
         ..unsafe { core::mem::zeroed() }
     };
@@ -238,5 +300,44 @@ impl<T: Operations> Callbacks<T> {
         // SAFETY: By the contract null or valid during the call, which `extack` does not outlive.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
         from_result(|| T::set_rings(dev, rx, tx, &mut extack).map(|()| 0))
+    }
+    /// # Safety
+    ///
+    /// Called by ethtool for a registered device of `T`, with a zeroed structure to fill.
+    unsafe extern "C" fn get_link_ksettings(
+        dev: *mut bindings::net_device,
+        out: *mut bindings::ethtool_link_ksettings,
+    ) -> c_int {
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        let link = T::link(unsafe { Device::from_raw(dev) });
+        // SAFETY: ethtool passes a structure for us to fill.
+        let base = unsafe { &mut (*out).base };
+        base.speed = link.speed;
+        base.duplex = link.duplex;
+        // The only one that `set_link_ksettings` takes.
+        base.port = bindings::PORT_OTHER as u8;
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool for a registered device of `T`, with RTNL held and a request.
+    unsafe extern "C" fn set_link_ksettings(
+        dev: *mut bindings::net_device,
+        request: *const bindings::ethtool_link_ksettings,
+    ) -> c_int {
+        let (mut speed, mut duplex) = (0, 0);
+        // SAFETY: By the contract. The function refuses what is neither speed nor duplex mode, and writes to
+        // the two numbers.
+        let known = to_result(unsafe {
+            bindings::ethtool_virtdev_set_link_ksettings(dev, request, &mut speed, &mut duplex)
+        });
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        let dev = unsafe { Device::from_raw(dev) };
+        from_result(|| {
+            known?;
+            T::set_link(dev, Link::of(speed, duplex));
+            Ok(0)
+        })
     }
 }

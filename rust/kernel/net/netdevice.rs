@@ -131,6 +131,16 @@ pub trait Operations: Sized + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Makes the device have this Ethernet address, that of a station; that of now is
+    /// [`Device::mac_address`]. RTNL held, may sleep. The interface may be up.
+    ///
+    /// # Errors
+    ///
+    /// If the device refuses; then the address stays as it is.
+    fn set_mac_address(_dev: &Device<Self>, _address: [u8; 6]) -> Result {
+        Ok(())
+    }
+
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
 }

@@ -19,6 +19,7 @@
 //!     net::{
 //!         ethtool::{
 //!             self,
+//!             Link,
 //!             Setting, //
 //!         },
 //!         napi::{
@@ -141,6 +142,12 @@
 //!         extack.set(c"null: rings cannot be resized");
 //!         Err(EINVAL)
 //!     }
+//!
+//!     fn link(_dev: &Device<Self>) -> Link {
+//!         Link::UNKNOWN
+//!     }
+//!
+//!     fn set_link(_dev: &Device<Self>, _link: Link) {}
 //! }
 //!
 //! kernel_net::has_states!(Null, (), states);

@@ -17,7 +17,10 @@ use core::{
     ptr::addr_of, //
 };
 use kernel::{
-    error::from_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*, //
 };
 
@@ -34,7 +37,7 @@ impl<T: Operations> Callbacks<T> {
         ndo_fix_features: Some(Self::fix_features),
         ndo_set_features: Some(Self::set_features),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
-        ndo_set_mac_address: Some(bindings::eth_mac_addr),
+        ndo_set_mac_address: Some(Self::set_mac_address),
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
     };
@@ -115,6 +118,30 @@ impl<T: Operations> Callbacks<T> {
         // SAFETY: By the contract; such devices have initialised data and a bound parent.
         let dev = unsafe { Device::from_raw(dev) };
         from_result(|| T::set_features(dev, features).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device of `T`, with RTNL held and a `struct sockaddr` that has
+    /// an address of Ethernet, or more.
+    unsafe extern "C" fn set_mac_address(
+        dev: *mut bindings::net_device,
+        address: *mut c_void,
+    ) -> c_int {
+        /// Where the address begins: behind the family.
+        const SA_DATA: usize = 2;
+        // SAFETY: By the contract. This refuses what is no address of a station.
+        let checked = to_result(unsafe { bindings::eth_prepare_mac_addr_change(dev, address) });
+        // SAFETY: By the contract. The bytes have no alignment.
+        let mac = unsafe { address.byte_add(SA_DATA).cast::<[u8; 6]>().read() };
+        from_result(|| {
+            checked?;
+            // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+            T::set_mac_address(unsafe { Device::from_raw(dev) }, mac)?;
+            // SAFETY: By the contract, with the address that was checked.
+            unsafe { bindings::eth_commit_mac_addr_change(dev, address) };
+            Ok(0)
+        })
     }
 
     /// # Safety

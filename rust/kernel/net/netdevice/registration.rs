@@ -163,6 +163,8 @@ impl<T: Operations> Unregistered<T> {
         // netpoll would call the driver with interrupts off, where its locks must not be taken.
         // SAFETY: The device is ours alone.
         unsafe { bindings::netdev_disable_netpoll(ptr) };
+        // SAFETY: The device is ours alone.
+        unsafe { bindings::netdev_allow_live_address(ptr) };
         // Until `open` says otherwise.
         // SAFETY: The device is ours alone.
         unsafe { bindings::netif_carrier_off(ptr) };
