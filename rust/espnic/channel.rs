@@ -3,10 +3,19 @@
 //! A channel: one receive and one transmit queue with the NAPI context that serves both.
 
 use crate::{
-    rx::Rx,
-    tx::Tx, //
+    rx::{
+        self,
+        Rx, //
+    },
+    tx::{
+        self,
+        Tx, //
+    }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 use kernel_net::{
     net::netdevice::{
         Device,
@@ -27,15 +36,23 @@ pub(crate) struct Channel {
     pub(crate) rx: SpinLockBh<Rx>,
     #[pin]
     pub(crate) tx: SpinLockBh<Tx>,
+    /// Written by the channel's NAPI context, or while that is off.
+    pub(crate) received: Arc<rx::Counters>,
+    /// Written by who has `tx`.
+    pub(crate) sent: Arc<tx::Counters>,
 }
 
 impl Channel {
     pub(crate) fn new(index: u16, rx: RxQueue, tx: TxQueue) -> Result<Pin<KBox<Self>>> {
-        let rx = Rx::new(rx)?;
+        let received = Arc::new(rx::Counters::default(), GFP_KERNEL)?;
+        let sent = Arc::new(tx::Counters::default(), GFP_KERNEL)?;
+        let rx = Rx::new(rx, received.clone())?;
         KBox::pin_init(
             pin_init!(Self {
                 rx <- new_lock!(rx),
-                tx <- new_lock!(Tx::new(index, tx)),
+                tx <- new_lock!(Tx::new(index, tx, sent.clone())),
+                received,
+                sent,
             }),
             GFP_KERNEL,
         )

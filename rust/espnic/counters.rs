@@ -32,9 +32,39 @@ impl Default for Counter {
     }
 }
 
+/// A counter that one context writes at a time, and anybody reads meanwhile. It costs no more than a plain
+/// number.
+pub(crate) struct Tally(Atomic<u64>);
+
+impl Tally {
+    /// Adds `n`. Nobody else may do so at the same time, or one of both is lost.
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Relaxed);
+    }
+
+    /// Counts one more, as [`Self::add`].
+    #[inline]
+    pub(crate) fn count(&self) {
+        self.add(1);
+    }
+
+    /// The present value.
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
 /// Declares a structure of counters, with the names and the values of its rows in one order.
 ///
-/// The fields of a `struct` are numbers under a lock of their owner, which can be added up. Those of a
+/// The fields of a `struct` are a [`Tally`] each, which can be added up. Those of a
 /// `shared struct` are a [`Counter`] each. `with` names fields that are such structures themselves: they
 /// are added up with the others, but are no rows.
 macro_rules! counters {
@@ -44,18 +74,18 @@ macro_rules! counters {
         $(with { $($inner:ident: $type:ty,)* })?
     ) => {
         $(#[$attr])*
-        #[derive(Clone, Copy, Default)]
+        #[derive(Default)]
         pub(crate) struct $name {
-            $($(#[$doc])* pub(crate) $field: u64,)*
+            $($(#[$doc])* pub(crate) $field: $crate::counters::Tally,)*
             $($(pub(crate) $inner: $type,)*)?
         }
 
-        $crate::counters::counters!(@rows $name, $($label => |counters| counters.$field,)*);
+        $crate::counters::counters!(@rows $name, $($label => |counters| counters.$field.get(),)*);
 
         impl $name {
             /// Adds `other` to this.
-            pub(crate) fn add(&mut self, other: &Self) {
-                $(self.$field = self.$field.wrapping_add(other.$field);)*
+            pub(crate) fn add(&self, other: &Self) {
+                $(self.$field.add(other.$field.get());)*
                 $($(self.$inner.add(&other.$inner);)*)?
             }
         }

@@ -180,11 +180,9 @@ fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
             break;
         }
         done = done.saturating_add(taken);
-        let mut delta = rx::Counters::default();
         for (header, skb) in batch.drain() {
-            deliver(nic, channel, poll, &mut run, header, skb, &mut delta);
+            deliver(nic, channel, poll, &mut run, header, skb);
         }
-        channel.rx.lock().counters.add(&delta);
     }
     let mut rx = channel.rx.lock();
     let old = rx.shelf.bring_back(run.view.known.take(), run.view.version);
@@ -216,29 +214,27 @@ fn deliver(
     run: &mut Run,
     header: &NetHdr48,
     mut skb: RxSkb,
-    counters: &mut rx::Counters,
 ) {
+    let counters = &channel.received;
     let Some(segments) = rx::offload::apply(&nic.vdev, header, &mut skb) else {
-        counters.malformed = counters.malformed.wrapping_add(1);
+        counters.malformed.count();
         return;
     };
     nic.ndis.received(&nic.ipsec, header, &skb);
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
-    let Some(marked) = mark(nic, channel, run, diverted, header, skb, counters) else {
+    let Some(marked) = mark(nic, channel, run, diverted, header, skb) else {
         return;
     };
     let alone = alone || marked.alone;
     let Marked { skb, esp, .. } = marked;
-    let len = u64::from(skb.len());
+    let len = skb.len();
     let Ok(packet) = skb.into_packet(poll) else {
-        counters.malformed = counters.malformed.wrapping_add(1);
+        counters.malformed.count();
         return;
     };
-    counters.packets = counters.packets.wrapping_add(segments.into());
-    counters.large = counters.large.wrapping_add((segments > 1).into());
-    counters.bytes = counters.bytes.wrapping_add(len);
+    counters.note(header, segments.into(), len);
     // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
     // before the socket sees it (X73).
     let left = match esp {
@@ -260,16 +256,16 @@ fn mark(
     diverted: bool,
     header: &NetHdr48,
     skb: RxSkb,
-    counters: &mut rx::Counters,
 ) -> Option<Marked> {
+    let counters = &channel.received;
     let renew = |view: &mut View| renew(channel, view);
     if packet::rx::is_processed(header) {
-        let counters = &mut counters.packet;
+        let counters = &counters.packet;
         return packet::rx::mark(&nic.ipsec, run, renew, diverted, header, skb, counters);
     }
     let database = &nic.ipsec.database;
-    if !packet::rx::admits(database, run, renew, skb.head(), &mut counters.packet) {
+    if !packet::rx::admits(database, run, renew, skb.head(), &counters.packet) {
         return None;
     }
-    crypto::rx::mark(&nic.ipsec, diverted, header, skb, &mut counters.ipsec)
+    crypto::rx::mark(&nic.ipsec, diverted, header, skb, &counters.ipsec)
 }

@@ -41,7 +41,9 @@ use kernel_net::{
             self,
             features as netif,
             Device,
-            Stats64, //
+            RxQueueStats,
+            Stats64,
+            TxQueueStats, //
         },
         netlink::ExtAck,
         notifier,
@@ -157,6 +159,20 @@ impl netdevice::Operations for Nic {
 
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
         stats::interface(dev.data(), stats);
+    }
+
+    fn rx_queue_stats(dev: &Device<Self>, queue: u16) -> RxQueueStats {
+        let channel = dev.data().channel(queue);
+        channel.map_or_else(Default::default, |channel| {
+            stats::receive_queue(&channel.received)
+        })
+    }
+
+    fn tx_queue_stats(dev: &Device<Self>, queue: u16) -> TxQueueStats {
+        let channel = dev.data().channel(queue);
+        channel.map_or_else(Default::default, |channel| {
+            stats::transmit_queue(&channel.sent)
+        })
     }
 }
 

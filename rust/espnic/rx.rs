@@ -16,10 +16,14 @@ use espnic_esp::ip::{
     MAX_LINK_HLEN, //
 };
 use espnic_wire::hdr::{
+    self,
     HdrLen,
     NetHdr48, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 use kernel_net::{
     net::{
         napi::Poll,
@@ -52,6 +56,12 @@ counters! {
         bytes: c"rx_bytes",
         /// Large packets, each of which stands for segments of TCP.
         large: c"rx_gso_packets",
+        /// The segments of these.
+        segments: c"rx_gso_wire_packets",
+        /// Packets whose checksum the stack need not check; as `packets`.
+        verified: c"rx_csum_unnecessary",
+        /// Packets whose checksum the NIC has not looked at.
+        unverified: c"rx_csum_none",
         /// No memory for a packet, or it waited in the queue at a reset.
         dropped: c"rx_dropped",
         /// The NIC reported an impossible frame.
@@ -65,6 +75,31 @@ counters! {
     }
 }
 
+impl Counters {
+    /// Notes a packet of `len` bytes for the stack, which the NIC has given behind `header`, and that stands
+    /// for so many packets.
+    pub(crate) fn note(&self, header: &NetHdr48, packets: u64, len: u32) {
+        self.packets.add(packets);
+        self.bytes.add(len.into());
+        if packets > 1 {
+            self.large.count();
+            self.segments.add(packets);
+        }
+        match header.has(hdr::F_DATA_VALID) || header.has(hdr::F_NEEDS_CSUM) {
+            true => self.verified.add(packets),
+            false => self.unverified.add(packets),
+        }
+    }
+
+    /// Packets that came and did not go to the stack.
+    pub(crate) fn all_dropped(&self) -> u64 {
+        self.dropped
+            .get()
+            .wrapping_add(self.ipsec.dropped())
+            .wrapping_add(self.packet.dropped())
+    }
+}
+
 /// The receive queue; its NAPI context empties and refills it.
 pub(crate) struct Rx {
     /// Absent while the NIC is reset.
@@ -73,7 +108,7 @@ pub(crate) struct Rx {
     pool: PagePool,
     /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
     starved: bool,
-    pub(crate) counters: Counters,
+    counters: Arc<Counters>,
     /// The average length of frames, times [`WEIGHT`].
     length: u32,
     /// The policies and SAs of packet offload, if there are any.
@@ -104,13 +139,13 @@ impl Batch {
 }
 
 impl Rx {
-    /// For this queue. Sleeps.
-    pub(crate) fn new(queue: RxQueue) -> Result<Self> {
+    /// For this queue, with these counters. Sleeps.
+    pub(crate) fn new(queue: RxQueue, counters: Arc<Counters>) -> Result<Self> {
         Ok(Self {
             pool: PagePool::new(queue.num_max())?,
             queue: Some(queue),
             starved: false,
-            counters: Counters::default(),
+            counters,
             length: 0,
             shelf: Shelf::new(),
         })
@@ -125,13 +160,13 @@ impl Rx {
         while queue.has_room() {
             let Some(buffer) = new_buffer(&mut self.pool, self.length) else {
                 self.starved = true;
-                self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
+                self.counters.no_buffer.count();
                 break;
             };
             if queue.add(buffer).is_err() {
                 // No mapping for the NIC; a broken queue does not get better by waiting.
                 self.starved = !queue.is_broken();
-                self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
+                self.counters.no_buffer.count();
                 break;
             }
         }
@@ -150,7 +185,7 @@ impl Rx {
     pub(crate) fn detach(&mut self) -> Option<RxQueue> {
         let mut queue = self.queue.take()?;
         while queue.take().is_some() {
-            self.counters.dropped = self.counters.dropped.wrapping_add(1);
+            self.counters.dropped.count();
         }
         Some(queue)
     }
@@ -205,18 +240,18 @@ impl Rx {
     ) -> Option<RxSkb> {
         let skip = header_len.bytes() as u32;
         let Ok(header) = NetHdr48::read(buffer.bytes(len), header_len) else {
-            self.counters.malformed = self.counters.malformed.wrapping_add(1);
+            self.counters.malformed.count();
             return None;
         };
         let more = header.net.num_buffers.get().saturating_sub(1);
         let frame_len = len.saturating_sub(skip);
         if frame_len < ETH_HLEN as u32 {
-            self.counters.malformed = self.counters.malformed.wrapping_add(1);
+            self.counters.malformed.count();
             discard(queue, more);
             return None;
         }
         let Ok(mut skb) = RxSkb::build(poll, buffer, skip as u16, frame_len) else {
-            self.counters.dropped = self.counters.dropped.wrapping_add(1);
+            self.counters.dropped.count();
             discard(queue, more);
             return None;
         };
@@ -226,11 +261,10 @@ impl Rx {
             false => append(&mut skb, queue, &mut left),
         };
         if let Err(error) = appended.and_then(|()| check_length(&skb)) {
-            let counter = match error {
-                ENOMEM => &mut self.counters.dropped,
-                _ => &mut self.counters.malformed,
-            };
-            *counter = counter.wrapping_add(1);
+            match error {
+                ENOMEM => self.counters.dropped.count(),
+                _ => self.counters.malformed.count(),
+            }
             discard(queue, left);
             return None;
         }

@@ -12,7 +12,11 @@ use crate::{
 use kernel::prelude::*;
 use kernel_net::net::{
     ethtool::Statistics, //
-    netdevice::Stats64,
+    netdevice::{
+        RxQueueStats,
+        Stats64,
+        TxQueueStats, //
+    },
 };
 
 /// The counters of all channels together.
@@ -24,10 +28,10 @@ struct Totals {
 
 impl Totals {
     fn of(nic: &Nic) -> Self {
-        let mut totals = Self::default();
+        let totals = Self::default();
         for channel in &nic.channels {
-            totals.rx.add(&channel.rx.lock().counters);
-            totals.tx.add(&channel.tx.lock().counters);
+            totals.rx.add(&channel.received);
+            totals.tx.add(&channel.sent);
         }
         totals
     }
@@ -36,19 +40,40 @@ impl Totals {
 /// The counters of `ip -s link`.
 pub(crate) fn interface(nic: &Nic, stats: &mut Stats64) {
     let Totals { rx, tx } = Totals::of(nic);
-    stats.rx_packets = rx.packets;
-    stats.rx_bytes = rx.bytes;
-    stats.rx_dropped = rx
-        .dropped
-        .wrapping_add(rx.ipsec.dropped())
-        .wrapping_add(rx.packet.dropped());
-    stats.rx_errors = rx.malformed;
-    stats.tx_packets = tx.packets;
-    stats.tx_bytes = tx.bytes;
-    stats.tx_dropped = tx
-        .dropped
-        .wrapping_add(tx.ipsec.dropped())
-        .wrapping_add(tx.packet.dropped());
+    stats.rx_packets = rx.packets.get();
+    stats.rx_bytes = rx.bytes.get();
+    stats.rx_dropped = rx.all_dropped();
+    stats.rx_errors = rx.malformed.get();
+    stats.tx_packets = tx.packets.get();
+    stats.tx_bytes = tx.bytes.get();
+    stats.tx_dropped = tx.all_dropped();
+}
+
+/// The counters of a receive queue.
+pub(crate) fn receive_queue(rx: &rx::Counters) -> RxQueueStats {
+    RxQueueStats {
+        packets: rx.packets.get(),
+        bytes: rx.bytes.get(),
+        alloc_fail: rx.no_buffer.get(),
+        csum_unnecessary: rx.verified.get(),
+        csum_none: rx.unverified.get(),
+        hw_gro_packets: rx.large.get(),
+        hw_gro_wire_packets: rx.segments.get(),
+    }
+}
+
+/// The counters of a transmit queue.
+pub(crate) fn transmit_queue(tx: &tx::Counters) -> TxQueueStats {
+    TxQueueStats {
+        packets: tx.packets.get(),
+        bytes: tx.bytes.get(),
+        csum_none: tx.complete.get(),
+        needs_csum: tx.checksums.get(),
+        hw_gso_packets: tx.tso.get(),
+        hw_gso_wire_packets: tx.segments.get(),
+        stop: tx.stopped.get(),
+        wake: tx.woken.get(),
+    }
 }
 
 /// Puts names and values of `ethtool -S` in one order: a row has the type of a group of counters, and

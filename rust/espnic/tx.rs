@@ -9,6 +9,8 @@ use crate::{
         packet::known::Known, //
     }, //
 };
+use espnic_wire::hdr;
+use kernel::sync::Arc;
 use kernel_net::{
     net::{
         napi::Poll,
@@ -39,12 +41,48 @@ counters! {
         dropped: c"tx_dropped",
         /// Packets that the NIC segments.
         tso: c"tx_tso_packets",
+        /// The segments of these.
+        segments: c"tx_tso_wire_packets",
+        /// Packets whose checksum the NIC completes; as `packets`.
+        checksums: c"tx_needs_csum",
+        /// Packets whose checksum is complete.
+        complete: c"tx_csum_none",
+        /// How often the stack's queue was stopped, because the next packet might not fit into the ring.
+        stopped: c"tx_stopped",
+        /// How often it was started again.
+        woken: c"tx_woken",
         /// How often the stack reported a transmit timeout.
         timeouts: c"tx_timeouts",
     }
     with {
         ipsec: ipsec::crypto::tx::Counters,
         packet: ipsec::packet::tx::Counters,
+    }
+}
+
+impl Counters {
+    /// Notes a packet of `len` bytes that the NIC has got behind `header`, and that is so many packets on the
+    /// wire.
+    fn note(&self, header: &[u8], packets: u64, len: u32, gso: bool) {
+        self.packets.add(packets);
+        self.bytes.add(len.into());
+        if gso {
+            self.tso.count();
+            self.segments.add(packets);
+        }
+        // The flags are the first byte of any header.
+        match header.first() {
+            Some(flags) if flags & hdr::F_NEEDS_CSUM != 0 => self.checksums.add(packets),
+            _ => self.complete.add(packets),
+        }
+    }
+
+    /// Packets that did not get to the NIC, or were lost there.
+    pub(crate) fn all_dropped(&self) -> u64 {
+        self.dropped
+            .get()
+            .wrapping_add(self.ipsec.dropped())
+            .wrapping_add(self.packet.dropped())
     }
 }
 
@@ -56,18 +94,18 @@ pub(crate) struct Tx {
     pub(crate) queue: Option<TxQueue>,
     /// The stack reported a timeout, and the NIC has not sent anything since.
     stuck: bool,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     /// The policies and SAs of packet offload, if there are any.
     pub(crate) known: Option<Known>,
 }
 
 impl Tx {
-    pub(crate) fn new(index: u16, queue: TxQueue) -> Self {
+    pub(crate) fn new(index: u16, queue: TxQueue, counters: Arc<Counters>) -> Self {
         Self {
             bql: Bql::new(index),
             queue: Some(queue),
             stuck: false,
-            counters: Counters::default(),
+            counters,
             known: None,
         }
     }
@@ -104,7 +142,7 @@ impl Tx {
     /// Counts packets that were in a queue when it was emptied, after [`Self::detach`]; `left` are in it
     /// still.
     pub(crate) fn lose<T: Operations>(&mut self, dev: &Device<T>, packets: u32, left: u32) {
-        self.counters.dropped = self.counters.dropped.wrapping_add(packets.into());
+        self.counters.dropped.add(packets.into());
         if left == 0 {
             self.bql.reset(dev);
         }
@@ -112,7 +150,7 @@ impl Tx {
 
     /// Notes a transmit timeout; true if the NIC has not sent anything since the one before.
     pub(crate) fn timed_out(&mut self) -> bool {
-        self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
+        self.counters.timeouts.count();
         core::mem::replace(&mut self.stuck, true)
     }
 
@@ -125,7 +163,7 @@ impl Tx {
         gso: Option<Gso>,
     ) {
         let Some(queue) = &mut self.queue else {
-            self.counters.dropped = self.counters.dropped.wrapping_add(1);
+            self.counters.dropped.count();
             return;
         };
         if queue.num_free() < TxQueue::PACKET_MAX {
@@ -137,14 +175,12 @@ impl Tx {
         skb.tx_timestamp();
         match queue.add(header, skb) {
             Ok(()) => {
-                self.counters.packets = self.counters.packets.wrapping_add(packets);
-                self.counters.bytes = self.counters.bytes.wrapping_add(len.into());
-                self.counters.tso = self.counters.tso.wrapping_add(u64::from(gso.is_some()));
+                self.counters.note(header, packets, len, gso.is_some());
                 let last = self.bql.sent(dev, len);
                 self.announce(dev, last);
             }
             Err(TxError::Full(_) | TxError::Unusable(_)) => {
-                self.counters.dropped = self.counters.dropped.wrapping_add(1);
+                self.counters.dropped.count();
                 self.end(dev);
             }
         }
@@ -163,7 +199,7 @@ impl Tx {
         let full = queue.num_free() < TxQueue::PACKET_MAX;
         if full || last {
             queue.kick();
-            report_later(queue, dev, &mut self.bql, full);
+            report_later(queue, dev, &mut self.bql, &self.counters, full);
         }
     }
 
@@ -178,6 +214,7 @@ impl Tx {
         }
         let index = self.bql.queue();
         if dev.queue_stopped(index) && queue.num_free() >= TxQueue::PACKET_MAX {
+            self.counters.woken.count();
             dev.wake_queue(index);
         }
     }
@@ -210,14 +247,22 @@ fn reclaim<T: Operations>(
 
 /// Asks for an event when most packets are sent, so that sockets get their memory back, and stops
 /// the stack's queue while the next packet might not fit.
-fn report_later<T: Operations>(queue: &mut TxQueue, dev: &Device<T>, bql: &mut Bql, full: bool) {
+fn report_later<T: Operations>(
+    queue: &mut TxQueue,
+    dev: &Device<T>,
+    bql: &mut Bql,
+    counters: &Counters,
+    full: bool,
+) {
     if full {
+        counters.stopped.count();
         dev.stop_queue(bql.queue());
     }
     // If most packets are sent already, no event comes, and they are freed here. A broken queue
     // always says so and returns none.
     while !queue.enable_cb_delayed() && reclaim(queue, dev, bql, None) {}
     if full && queue.num_free() >= TxQueue::PACKET_MAX {
+        counters.woken.count();
         dev.start_queue(bql.queue());
     }
 }

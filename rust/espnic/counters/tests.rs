@@ -32,25 +32,26 @@ counters! {
 mod cases {
     use super::*;
 
+    fn outer(a: u64, b: u64, c: u64) -> Outer {
+        let outer = Outer::default();
+        outer.a.add(a);
+        outer.b.add(b);
+        outer.inner.c.add(c);
+        outer
+    }
+
     #[test]
     fn names_and_values_have_one_order() {
-        let outer = Outer {
-            a: 1,
-            b: 2,
-            inner: Inner { c: 3 },
-        };
+        let outer = outer(1, 2, 3);
         assert!(Outer::NAMES == [c"name_b", c"name_a"] && outer.values() == [2, 1]);
         assert!(Inner::NAMES == [c"name_c"] && outer.inner.values() == [3]);
     }
 
     #[test]
     fn all_rows_are_added_up() {
-        let one = Outer {
-            a: 1,
-            b: u64::MAX,
-            inner: Inner { c: 3 },
-        };
-        let mut sum = one;
+        let one = outer(1, u64::MAX, 3);
+        let sum = Outer::default();
+        sum.add(&one);
         sum.add(&one);
         assert!(sum.values() == [u64::MAX - 1, 2] && sum.inner.values() == [6]);
     }

@@ -70,6 +70,11 @@ impl Napi {
         self.raw.get()
     }
 
+    /// The number of the context within its device.
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+
     /// Schedules the context and runs it soon, if it is enabled. Process context.
     pub fn schedule_process(&self) {
         // SAFETY: The context was added to its device by the invariant.

@@ -40,6 +40,7 @@ pub mod features;
 mod parent;
 mod polling;
 mod registration;
+mod stats;
 pub(in crate::net) mod upper;
 
 pub use bql::Bql;
@@ -52,6 +53,11 @@ pub use parent::Parent;
 pub use registration::{
     Registration,
     Unregistered, //
+};
+pub use stats::{
+    RxQueueStats,
+    Stats64,
+    TxQueueStats, //
 };
 
 use crate::{
@@ -143,38 +149,15 @@ pub trait Operations: Sized + Send + Sync + 'static {
 
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
-}
 
-/// The counters of `ip -s link`.
-///
-/// # Examples
-///
-/// ```
-/// use kernel_net::net::netdevice::Stats64;
-///
-/// let stats = Stats64 {
-///     rx_packets: 1,
-///     rx_bytes: 60,
-///     ..Default::default()
-/// };
-/// assert_eq!(stats.tx_packets, 0);
-/// ```
-#[derive(Default)]
-pub struct Stats64 {
-    /// Packets delivered to the stack.
-    pub rx_packets: u64,
-    /// Bytes delivered to the stack.
-    pub rx_bytes: u64,
-    /// Packets given to the device.
-    pub tx_packets: u64,
-    /// Bytes given to the device.
-    pub tx_bytes: u64,
-    /// Received packets that were not delivered.
-    pub rx_dropped: u64,
-    /// Packets that were not given to the device.
-    pub tx_dropped: u64,
-    /// Malformed reports of the device.
-    pub rx_errors: u64,
+    /// The counters of a receive queue. RTNL held.
+    ///
+    /// Counters do not fall, and go on while the queue is not in use: so the sum over all queues is that of
+    /// [`Self::stats64`].
+    fn rx_queue_stats(dev: &Device<Self>, queue: u16) -> RxQueueStats;
+
+    /// The counters of a transmit queue, as [`Self::rx_queue_stats`].
+    fn tx_queue_stats(dev: &Device<Self>, queue: u16) -> TxQueueStats;
 }
 
 /// The contents of the private area.

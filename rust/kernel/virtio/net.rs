@@ -29,7 +29,9 @@
 //!         netdevice::{
 //!             self,
 //!             Device,
+//!             RxQueueStats,
 //!             Stats64,
+//!             TxQueueStats,
 //!             Unregistered, //
 //!         },
 //!         netlink::ExtAck,
@@ -98,6 +100,14 @@
 //!     }
 //!
 //!     fn stats64(_dev: &Device<Self>, _stats: &mut Stats64) {}
+//!
+//!     fn rx_queue_stats(_dev: &Device<Self>, _queue: u16) -> RxQueueStats {
+//!         Default::default()
+//!     }
+//!
+//!     fn tx_queue_stats(_dev: &Device<Self>, _queue: u16) -> TxQueueStats {
+//!         Default::default()
+//!     }
 //! }
 //!
 //! impl virtio::net::Operations for Null {
@@ -108,7 +118,9 @@
 //!     }
 //!
 //!     fn reset_prepare(dev: &Device<Self>) {
+//!         let guard = rtnl::lock();
 //!         dev.disable_polling();
+//!         drop(guard);
 //!         let queues = dev.data().queues.lock().take();
 //!         drop(queues);
 //!     }

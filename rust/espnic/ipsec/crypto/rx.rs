@@ -72,22 +72,26 @@ impl From<RxSkb> for Marked {
 
 impl Counters {
     pub(crate) fn dropped(&self) -> u64 {
-        self.stale
-            .wrapping_add(self.no_memory)
-            .wrapping_add(self.mismatched)
-            .wrapping_add(self.diverted)
+        [
+            &self.stale,
+            &self.no_memory,
+            &self.mismatched,
+            &self.diverted,
+        ]
+        .into_iter()
+        .fold(0, |sum, counter| sum.wrapping_add(counter.get()))
     }
 
-    fn count(&mut self, status: RxStatus, len: u32) {
+    fn count(&self, status: RxStatus, len: u32) {
         let counter = match status {
             RxStatus::Success => {
-                self.bytes = self.bytes.wrapping_add(u64::from(len));
-                &mut self.packets
+                self.bytes.add(len.into());
+                &self.packets
             }
-            RxStatus::AuthFailed => &mut self.auth_failed,
-            RxStatus::BadSyntax => &mut self.format_failed,
+            RxStatus::AuthFailed => &self.auth_failed,
+            RxStatus::BadSyntax => &self.format_failed,
         };
-        *counter = counter.wrapping_add(1);
+        counter.count();
     }
 }
 
@@ -101,36 +105,36 @@ pub(crate) fn mark(
     diverted: bool,
     header: &NetHdr48,
     mut skb: RxSkb,
-    counters: &mut Counters,
+    counters: &Counters,
 ) -> Option<Marked> {
     if !header.has(hdr::F_SECURITY | hdr::F_X_SEC) {
         return Some(skb.into());
     }
     let Some(status) = status(header) else {
         // As it came: the stack decrypts it in software.
-        counters.unprocessed = counters.unprocessed.wrapping_add(1);
+        counters.unprocessed.count();
         return Some(skb.into());
     };
     let Some(state) = state(ipsec, header) else {
-        counters.stale = counters.stale.wrapping_add(1);
+        counters.stale.count();
         return None;
     };
     let Some(place) = place(&state, header, &skb) else {
-        counters.mismatched = counters.mismatched.wrapping_add(1);
+        counters.mismatched.count();
         return None;
     };
     if diverted && status == RxStatus::Success {
-        counters.diverted = counters.diverted.wrapping_add(1);
+        counters.diverted.count();
         return None;
     }
     if status == RxStatus::AuthFailed && other_high_half(&state, header, &skb) {
         // Software decrypts it. That advances the replay state, after which the driver sends the
         // new high half to the NIC.
-        counters.unprocessed = counters.unprocessed.wrapping_add(1);
+        counters.unprocessed.count();
         return Some(skb.into());
     }
     if skb.set_rx_offload(state, status).is_err() {
-        counters.no_memory = counters.no_memory.wrapping_add(1);
+        counters.no_memory.count();
         return None;
     }
     counters.count(status, skb.len());

@@ -61,23 +61,22 @@ pub(crate) enum Drop {
 
 impl Counters {
     /// Counts a packet that the NIC gets.
-    pub(crate) fn count(&mut self, skb: &SkBuff, gso: Option<Gso>) {
-        let packets = gso.map_or(1, |gso| u64::from(gso.segments));
-        self.packets = self.packets.wrapping_add(packets);
-        self.bytes = self.bytes.wrapping_add(u64::from(skb.len()));
+    pub(crate) fn count(&self, skb: &SkBuff, gso: Option<Gso>) {
+        self.packets
+            .add(gso.map_or(1, |gso| u64::from(gso.segments)));
+        self.bytes.add(skb.len().into());
     }
 
     /// Counts a packet that must be dropped.
-    pub(crate) fn count_drop(&mut self, reason: Drop) {
-        let counter = match reason {
-            Drop::Stale => &mut self.stale,
-            Drop::Format => &mut self.format,
-        };
-        *counter = counter.wrapping_add(1);
+    pub(crate) fn count_drop(&self, reason: Drop) {
+        match reason {
+            Drop::Stale => self.stale.count(),
+            Drop::Format => self.format.count(),
+        }
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.stale.wrapping_add(self.format)
+        self.stale.get().wrapping_add(self.format.get())
     }
 }
 

@@ -88,22 +88,18 @@ counters! {
 impl Counters {
     pub(crate) fn dropped(&self) -> u64 {
         [
-            self.stale,
-            self.failed,
-            self.mismatched,
-            self.diverted,
-            self.no_memory,
-            self.clear,
-            self.blocked,
-            self.unprocessed,
+            &self.stale,
+            &self.failed,
+            &self.mismatched,
+            &self.diverted,
+            &self.no_memory,
+            &self.clear,
+            &self.blocked,
+            &self.unprocessed,
         ]
-        .iter()
-        .fold(0, |sum, &count| sum.wrapping_add(count))
+        .into_iter()
+        .fold(0, |sum, counter| sum.wrapping_add(counter.get()))
     }
-}
-
-fn count(counter: &mut u64) {
-    *counter = counter.wrapping_add(1);
 }
 
 /// Whether the NIC has taken the packet through an SA of packet offload.
@@ -289,29 +285,29 @@ pub(crate) fn mark(
     diverted: bool,
     header: &NetHdr48,
     mut skb: RxSkb,
-    counters: &mut Counters,
+    counters: &Counters,
 ) -> Option<Marked> {
     if header.has(hdr::F_SECURITY_ERR) || header.sec.sec_status != hdr::SEC_OK {
-        count(&mut counters.failed);
+        counters.failed.count();
         return None;
     }
     let low = header.sec.seq_half.get();
     let found = find(ipsec, &mut run.last, header);
     let Some(last) = found.and_then(|last| last.goes_on(low).then_some(last)) else {
-        count(&mut counters.stale);
+        counters.stale.count();
         return None;
     };
     let allowed = last.allow(&ipsec.database, &mut run.view, renew, skb.head());
     let Some(Some(form)) = allowed else {
-        count(match allowed {
-            Some(_) => &mut counters.mismatched,
-            None => &mut counters.stale,
-        });
+        match allowed {
+            Some(_) => counters.mismatched.count(),
+            None => counters.stale.count(),
+        }
         return None;
     };
     if diverted {
         // It could leave the machine in clear.
-        count(&mut counters.diverted);
+        counters.diverted.count();
         return None;
     }
     let noted = match form {
@@ -319,14 +315,14 @@ pub(crate) fn mark(
         Form::Esp => last.put_state(ipsec, &mut skb),
     };
     if let Err(error) = noted {
-        count(match error {
-            ENOENT => &mut counters.stale,
-            _ => &mut counters.no_memory,
-        });
+        match error {
+            ENOENT => counters.stale.count(),
+            _ => counters.no_memory.count(),
+        }
         return None;
     }
-    count(&mut counters.packets);
-    counters.bytes = counters.bytes.wrapping_add(u64::from(skb.len()));
+    counters.packets.count();
+    counters.bytes.add(skb.len().into());
     let alone = form == Form::Esp;
     Some(Marked {
         alone,
@@ -385,18 +381,18 @@ pub(crate) fn admits(
     run: &mut Run,
     renew: impl Fn(&mut View),
     frame: &[u8],
-    counters: &mut Counters,
+    counters: &Counters,
 ) -> bool {
     let answer = run.view.ask(database, renew, |known, changes| {
         recall_or_admit(known, changes, frame)
     });
     let counter = match answer {
         None | Some(Ok(())) => return true,
-        Some(Err(Refusal::Unprocessed)) => &mut counters.unprocessed,
-        Some(Err(Refusal::Clear)) => &mut counters.clear,
-        Some(Err(Refusal::Blocked)) => &mut counters.blocked,
+        Some(Err(Refusal::Unprocessed)) => &counters.unprocessed,
+        Some(Err(Refusal::Clear)) => &counters.clear,
+        Some(Err(Refusal::Blocked)) => &counters.blocked,
     };
-    count(counter);
+    counter.count();
     false
 }
 

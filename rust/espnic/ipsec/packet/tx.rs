@@ -100,36 +100,36 @@ pub(crate) enum Drop {
 
 impl Counters {
     /// Counts a packet that the NIC gets.
-    pub(crate) fn count(&mut self, len: u32, gso: Option<Gso>) {
-        let packets = gso.map_or(1, |gso| u64::from(gso.segments));
-        self.packets = self.packets.wrapping_add(packets);
-        self.bytes = self.bytes.wrapping_add(u64::from(len));
+    pub(crate) fn count(&self, len: u32, gso: Option<Gso>) {
+        self.packets
+            .add(gso.map_or(1, |gso| u64::from(gso.segments)));
+        self.bytes.add(len.into());
     }
 
     /// Counts a packet that must be dropped.
-    pub(crate) fn count_drop(&mut self, reason: Drop) {
+    pub(crate) fn count_drop(&self, reason: Drop) {
         let counter = match reason {
-            Drop::Blocked => &mut self.blocked,
-            Drop::Unclear => &mut self.unclear,
-            Drop::NoSa => &mut self.no_sa,
-            Drop::NoHop => &mut self.no_hop,
-            Drop::Form => &mut self.form,
-            Drop::Late => &mut self.late,
+            Drop::Blocked => &self.blocked,
+            Drop::Unclear => &self.unclear,
+            Drop::NoSa => &self.no_sa,
+            Drop::NoHop => &self.no_hop,
+            Drop::Form => &self.form,
+            Drop::Late => &self.late,
         };
-        *counter = counter.wrapping_add(1);
+        counter.count();
     }
 
     pub(crate) fn dropped(&self) -> u64 {
         [
-            self.blocked,
-            self.unclear,
-            self.no_sa,
-            self.no_hop,
-            self.form,
-            self.late,
+            &self.blocked,
+            &self.unclear,
+            &self.no_sa,
+            &self.no_hop,
+            &self.form,
+            &self.late,
         ]
-        .iter()
-        .fold(0, |sum, &count| sum.wrapping_add(count))
+        .into_iter()
+        .fold(0, |sum, counter| sum.wrapping_add(counter.get()))
     }
 }
 

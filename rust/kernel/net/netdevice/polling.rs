@@ -64,7 +64,9 @@ impl<T: Operations> Device<T> {
 
     /// Lets the NAPI contexts run, unless they run already. Does nothing while the interface is down:
     /// contexts can run from [`Operations::open`] until the end of [`Operations::stop`], after which they
-    /// are off in any case. Sleeps.
+    /// are off in any case. RTNL held. Sleeps.
+    ///
+    /// The stack shows which context serves which queue: the pair of its number.
     ///
     /// Events that came while the contexts were off are lost: schedule each of them once.
     pub fn enable_polling(&self) {
@@ -76,14 +78,31 @@ impl<T: Operations> Device<T> {
             // SAFETY: By the invariant of `Private` the context was added to its device, and is off: each
             // one is as `state` says, which is locked.
             unsafe { bindings::napi_enable(napi.as_raw()) }
+            self.show_context(napi, napi.as_raw());
         }
         // INVARIANT: All contexts are on.
         *state = Polling::On;
     }
 
-    /// Waits for contexts that run, and keeps them from running. Does nothing if they are off. Sleeps.
+    /// Waits for contexts that run, and keeps them from running. Does nothing if they are off. RTNL held.
+    /// Sleeps.
     pub fn disable_polling(&self) {
         self.stop_polling(Polling::Off);
+    }
+
+    /// Has the stack show `context`, which is that of `napi` or null, as that of its queues.
+    fn show_context(&self, napi: &Napi, context: *mut bindings::napi_struct) {
+        let (rx, tx) = (
+            bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_RX,
+            bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_TX,
+        );
+        for kind in [rx, tx] {
+            // SAFETY: The device is live by the type invariant. It was made with a queue of each kind for every
+            // context. The stack lets the context go when it is removed from the device, or before that here.
+            unsafe {
+                bindings::netif_queue_set_napi(self.as_raw(), napi.index().into(), kind, context)
+            }
+        }
     }
 
     /// Lets [`Self::enable_polling`] have an effect: the interface goes up.
@@ -104,6 +123,7 @@ impl<T: Operations> Device<T> {
         let mut state = self.polling().lock();
         if *state == Polling::On {
             for napi in self.napis() {
+                self.show_context(napi, core::ptr::null_mut());
                 // SAFETY: By the invariant of `Private` the context was added to its device, and is on:
                 // each one is as `state` says, which is locked.
                 unsafe { bindings::napi_disable(napi.as_raw()) }

@@ -11,6 +11,7 @@ use super::{
     events::work_callback,
     features,
     polling::poll_callback,
+    stats::QueueCallbacks,
     Device,
     Operations,
     Parent,
@@ -149,6 +150,7 @@ impl<T: Operations> Unregistered<T> {
             (*ptr).netdev_ops = Callbacks::<T>::netdev_ops();
             (*ptr).ethtool_ops = &ethtool::Callbacks::<T>::OPS;
             (*ptr).xfrmdev_ops = xfrm::Callbacks::<T>::ops();
+            (*ptr).stat_ops = &QueueCallbacks::<T>::OPS;
         }
         // SAFETY: The device is live.
         let private: *mut Private<T> = unsafe { bindings::netdev_priv(ptr) }.cast();

@@ -57,20 +57,24 @@ mod cases {
 
     #[test]
     fn counters() {
-        let mut counters = Counters::default();
+        let counters = Counters::default();
         counters.count(RxStatus::Success, 100);
         counters.count(RxStatus::Success, 50);
         counters.count(RxStatus::AuthFailed, 7);
         counters.count(RxStatus::BadSyntax, 7);
-        assert_eq!((counters.packets, counters.bytes), (2, 150));
-        assert_eq!((counters.auth_failed, counters.format_failed), (1, 1));
+        assert_eq!((counters.packets.get(), counters.bytes.get()), (2, 150));
+        let failed = (counters.auth_failed.get(), counters.format_failed.get());
+        assert_eq!(failed, (1, 1));
         assert_eq!(counters.dropped(), 0);
-        counters.stale = 1;
-        counters.no_memory = 2;
-        counters.mismatched = 4;
-        assert_eq!(counters.dropped(), 7);
-        let mut sum = counters;
+        counters.stale.add(1);
+        counters.no_memory.add(2);
+        counters.mismatched.add(4);
+        counters.diverted.add(8);
+        assert_eq!(counters.dropped(), 15);
+        let sum = Counters::default();
         sum.add(&counters);
-        assert_eq!((sum.packets, sum.bytes, sum.dropped()), (4, 300, 14));
+        sum.add(&counters);
+        assert_eq!((sum.packets.get(), sum.bytes.get()), (4, 300));
+        assert_eq!(sum.dropped(), 30);
     }
 }

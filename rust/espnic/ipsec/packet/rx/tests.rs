@@ -248,15 +248,15 @@ mod cases {
         let clear = frame(17, 0, [0; 12]);
         let protected = || spd(Some(Action::Protect(fixture::transport(7))), &sa).map(Known::new);
         let database = KBox::pin_init(Database::new(), GFP_KERNEL)?;
-        let mut counters = Counters::default();
+        let counters = Counters::default();
         // The run's snapshot is without the policy, as if it were dead, and the newer one has it.
         let old = (Some(Known::new(spd(None, &sa)?)), 0);
         let mut run = Run::new(old, database.changes());
         let renew = |view: &mut View| view.known = protected().ok();
-        assert!(admits(&database, &mut run, renew, &clear, &mut counters));
+        assert!(admits(&database, &mut run, renew, &clear, &counters));
         database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
-        assert!(!admits(&database, &mut run, renew, &clear, &mut counters));
-        assert_eq!((counters.clear, counters.dropped()), (1, 1));
+        assert!(!admits(&database, &mut run, renew, &clear, &counters));
+        assert_eq!((counters.clear.get(), counters.dropped()), (1, 1));
         Ok(())
     }
 

@@ -29,14 +29,14 @@ mod cases {
             Drop::Form,
             Drop::Late,
         ];
-        let mut counters = Counters::default();
+        let counters = Counters::default();
         for (count, reason) in (1..).zip(reasons) {
             counters.count_drop(reason);
             assert_eq!(counters.dropped(), count);
         }
         assert!(counters.values().iter().all(|&value| value <= 1));
         counters.count(100, None);
-        assert_eq!((counters.packets, counters.bytes), (1, 100));
+        assert_eq!((counters.packets.get(), counters.bytes.get()), (1, 100));
         assert_eq!(counters.dropped(), 6);
     }
 }
