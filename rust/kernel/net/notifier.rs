@@ -46,7 +46,11 @@ use kernel::{
 /// #         Poll,
 /// #         Polled, //
 /// #     },
-/// #     netdevice::Stats64,
+/// #     netdevice::{
+/// #         RxQueueStats,
+/// #         Stats64,
+/// #         TxQueueStats, //
+/// #     },
 /// #     skbuff::SkBuff, //
 /// # };
 ///
@@ -83,6 +87,14 @@ use kernel::{
 /// #     }
 /// #
 /// #     fn stats64(_dev: &Device<Self>, _stats: &mut Stats64) {}
+/// #
+/// #     fn rx_queue_stats(_dev: &Device<Self>, _queue: u16) -> RxQueueStats {
+/// #         Default::default()
+/// #     }
+/// #
+/// #     fn tx_queue_stats(_dev: &Device<Self>, _queue: u16) -> TxQueueStats {
+/// #         Default::default()
+/// #     }
 /// # }
 /// #
 /// impl Handler for Nic {
