@@ -112,8 +112,16 @@ pub(crate) fn configure<T: Operations>(
         | when(offload && tso == netif::TSO | netif::TSO6, netif::GSO_ESP);
     let large = when(receives_large(dev), netif::GRO_HW);
     let offloads = when(dev.has_feature(feature::CTRL_GUEST_OFFLOADS), large);
+    // Not to be switched off: the NIC would go on to drop what it was not told.
+    let vlans = when(
+        dev.has_feature(feature::CTRL_VLAN),
+        netif::HW_VLAN_CTAG_FILTER,
+    );
+    if dev.has_feature(feature::CTRL_RX) {
+        net.filters_unicast();
+    }
     net.set_features(
-        switchable | netif::HIGHDMA | esp | large,
+        switchable | netif::HIGHDMA | esp | large | vlans,
         switchable | esp | offloads,
         // A feature that is missing here is missing for every packet inside ESP (X1).
         netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,

@@ -29,6 +29,7 @@ use kernel::{
     }, //
 };
 use kernel_net::{
+    net::netdevice::MacAddress,
     new_lock,
     sync::SpinLockIrq,
     virtio::control::{
@@ -352,6 +353,41 @@ impl Control {
     /// As [`Self::execute`]; `EIO` if the NIC refused.
     pub(crate) fn set_mac_address(&self, [a, b, c, d, e, f]: [u8; 6]) -> Result {
         self.order(&[ctrl::CLASS_MAC, ctrl::MAC_ADDR_SET, a, b, c, d, e, f])
+    }
+
+    /// Switches a receive mode (`ctrl::RX_`) on or off. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_rx_mode(&self, mode: u8, on: bool) -> Result {
+        self.order(&[ctrl::CLASS_RX, mode, on.into()])
+    }
+
+    /// Tells the NIC the addresses and groups whose packets it is to receive. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_mac_table(&self, unicast: &[MacAddress], multicast: &[MacAddress]) -> Result {
+        let mut request = KVec::new();
+        request.extend_from_slice(&[ctrl::CLASS_MAC, ctrl::MAC_TABLE_SET], GFP_KERNEL)?;
+        for table in [unicast, multicast] {
+            let count = u32::try_from(table.len()).map_err(|_| EINVAL)?;
+            request.extend_from_slice(&count.to_le_bytes(), GFP_KERNEL)?;
+            request.extend_from_slice(table.as_flattened(), GFP_KERNEL)?;
+        }
+        self.order(&request)
+    }
+
+    /// Adds or deletes a VLAN that the NIC receives (`ctrl::VLAN_`). Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn change_vlan(&self, command: u8, id: u16) -> Result {
+        let [low, high] = id.to_le_bytes();
+        self.order(&[ctrl::CLASS_VLAN, command, low, high])
     }
 
     /// Sends a command that has no result. Sleeps.

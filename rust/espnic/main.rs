@@ -26,6 +26,7 @@ mod netdev;
 mod nic;
 mod recovery;
 mod rx;
+mod rx_mode;
 mod stats;
 mod tx;
 
@@ -81,6 +82,8 @@ impl virtio::net::Driver for Driver {
         feature::MRG_RXBUF,
         feature::STATUS,
         feature::CTRL_VQ,
+        feature::CTRL_RX,
+        feature::CTRL_VLAN,
         feature::MQ,
         feature::CTRL_MAC_ADDR,
         feature::SPEED_DUPLEX,
@@ -103,8 +106,14 @@ impl virtio::net::Driver for Driver {
         // queue for groups that the NIC does not have, and log the errors.
         dev.clear_feature(feature::ADMIN_VQ);
         if missing(&[feature::CTRL_VQ]) {
-            dev.clear_feature(feature::CTRL_GUEST_OFFLOADS);
-            dev.clear_feature(feature::CTRL_MAC_ADDR);
+            for bit in [
+                feature::CTRL_GUEST_OFFLOADS,
+                feature::CTRL_RX,
+                feature::CTRL_VLAN,
+                feature::CTRL_MAC_ADDR,
+            ] {
+                dev.clear_feature(bit);
+            }
         }
         if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
             dev.clear_feature(feature::X_IPSEC);

@@ -109,6 +109,7 @@ impl netdevice::Operations for Nic {
             recover(dev, nic);
             return;
         }
+        nic.follow_rx_mode(dev);
         nic.follow_uppers(dev);
         // NDIS or `ethtool` may have switched IPsec off or on.
         nic.ipsec.follow(&nic.control);
@@ -155,6 +156,21 @@ impl netdevice::Operations for Nic {
 
     fn set_mac_address(dev: &Device<Self>, address: [u8; 6]) -> Result {
         dev.data().change_mac_address(dev, address)
+    }
+
+    fn set_rx_mode(dev: &Device<Self>) {
+        dev.data().receive.request();
+        dev.schedule_work();
+    }
+
+    fn vlan_rx_add_vid(dev: &Device<Self>, id: u16) -> Result {
+        let nic = dev.data();
+        nic.receive.change_vlan(&nic.control, id, true)
+    }
+
+    fn vlan_rx_kill_vid(dev: &Device<Self>, id: u16) -> Result {
+        let nic = dev.data();
+        nic.receive.change_vlan(&nic.control, id, false)
     }
 
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {

@@ -4,6 +4,7 @@
 
 mod link;
 pub(crate) mod packet;
+mod receive;
 
 use crate::{
     channel::Channel,
@@ -19,7 +20,8 @@ use crate::{
     },
     link::Settings,
     ndis::Ndis,
-    recovery::Recovery, //
+    recovery::Recovery,
+    rx_mode::Receive, //
 };
 use espnic_wire::{
     feature,
@@ -88,6 +90,8 @@ pub(crate) struct Nic {
     pub(crate) control: Control,
     #[pin]
     pub(crate) events: Events,
+    #[pin]
+    pub(crate) receive: Receive,
     pub(crate) ndis: Ndis,
     pub(crate) recovery: Recovery,
     #[pin]
@@ -122,6 +126,7 @@ impl Nic {
             ipsec <- Ipsec::new(State::names_device_of::<Self>),
             control <- control,
             events <- Events::new(queues.events),
+            receive <- Receive::new(),
             ndis,
             recovery: Recovery::new(),
             link <- new_mutex!(Settings::new()),
@@ -359,6 +364,7 @@ impl Nic {
         if receives_large(&self.vdev) && dev.features() & netif::GRO_HW == 0 {
             self.offer_large(false)?;
         }
+        self.restore_rx_mode(dev)?;
         let rtnl = rtnl::lock();
         self.offer_mac_address(dev)?;
         self.set_active(dev, self.active.load(Relaxed), &rtnl)?;

@@ -51,6 +51,9 @@ void espnic_helper_netdev_set_parent(struct net_device *dev, struct device *pare
 void espnic_helper_netdev_disable_skb_sharing(struct net_device *dev);
 void espnic_helper_netdev_disable_netpoll(struct net_device *dev);
 void espnic_helper_netdev_allow_live_address(struct net_device *dev);
+void espnic_helper_netdev_filters_unicast(struct net_device *dev);
+unsigned int espnic_helper_netdev_copy_addresses(struct net_device *dev, bool multicast,
+						 u8 *to, unsigned int room);
 void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr);
 void espnic_helper_eth_hw_addr_random(struct net_device *dev);
 void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,

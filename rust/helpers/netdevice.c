@@ -25,6 +25,29 @@ void espnic_helper_netdev_allow_live_address(struct net_device *dev)
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
 }
 
+void espnic_helper_netdev_filters_unicast(struct net_device *dev)
+{
+	dev->priv_flags |= IFF_UNICAST_FLT;
+}
+
+/* Copies the first addresses of a list and returns how many there are. */
+unsigned int espnic_helper_netdev_copy_addresses(struct net_device *dev, bool multicast,
+						 u8 *to, unsigned int room)
+{
+	struct netdev_hw_addr_list *list = multicast ? &dev->mc : &dev->uc;
+	struct netdev_hw_addr *ha;
+	unsigned int count = 0;
+
+	netif_addr_lock_bh(dev);
+	netdev_hw_addr_list_for_each(ha, list) {
+		if (count < room)
+			memcpy(to + count * ETH_ALEN, ha->addr, ETH_ALEN);
+		count++;
+	}
+	netif_addr_unlock_bh(dev);
+	return count;
+}
+
 void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
 {
 	eth_hw_addr_set(dev, addr);

@@ -40,6 +40,7 @@ pub mod features;
 mod parent;
 mod polling;
 mod registration;
+mod rx_mode;
 mod stats;
 pub(in crate::net) mod upper;
 
@@ -53,6 +54,10 @@ pub use parent::Parent;
 pub use registration::{
     Registration,
     Unregistered, //
+};
+pub use rx_mode::{
+    MacAddress,
+    RxMode, //
 };
 pub use stats::{
     RxQueueStats,
@@ -144,6 +149,29 @@ pub trait Operations: Sized + Send + Sync + 'static {
     ///
     /// If the device refuses; then the address stays as it is.
     fn set_mac_address(_dev: &Device<Self>, _address: [u8; 6]) -> Result {
+        Ok(())
+    }
+
+    /// What the interface is to receive has changed ([`Device::rx_mode`]). No sleeping, because the lock of
+    /// the address lists may be held; and so that function is for later.
+    fn set_rx_mode(_dev: &Device<Self>) {}
+
+    /// Receives packets of the VLAN with this id. For devices with [`features::HW_VLAN_CTAG_FILTER`]. RTNL
+    /// held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// If the device refuses; then there is no such VLAN interface.
+    fn vlan_rx_add_vid(_dev: &Device<Self>, _id: u16) -> Result {
+        Ok(())
+    }
+
+    /// Undoes [`Self::vlan_rx_add_vid`]. RTNL held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// If the device refuses. The VLAN interface goes anyway.
+    fn vlan_rx_kill_vid(_dev: &Device<Self>, _id: u16) -> Result {
         Ok(())
     }
 

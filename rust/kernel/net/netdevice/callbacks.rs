@@ -36,6 +36,9 @@ impl<T: Operations> Callbacks<T> {
         ndo_get_stats64: Some(Self::get_stats64),
         ndo_fix_features: Some(Self::fix_features),
         ndo_set_features: Some(Self::set_features),
+        ndo_set_rx_mode: Some(Self::set_rx_mode),
+        ndo_vlan_rx_add_vid: Some(Self::vlan_rx_add_vid),
+        ndo_vlan_rx_kill_vid: Some(Self::vlan_rx_kill_vid),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(Self::set_mac_address),
         // SAFETY: All fields are optional functions.
@@ -122,6 +125,40 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
+    /// Called by the stack for a registered device of `T`.
+    unsafe extern "C" fn set_rx_mode(dev: *mut bindings::net_device) {
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        T::set_rx_mode(unsafe { Device::from_raw(dev) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device of `T`.
+    unsafe extern "C" fn vlan_rx_add_vid(
+        dev: *mut bindings::net_device,
+        _protocol: bindings::__be16,
+        id: u16,
+    ) -> c_int {
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        let dev = unsafe { Device::from_raw(dev) };
+        from_result(|| T::vlan_rx_add_vid(dev, id).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device of `T`.
+    unsafe extern "C" fn vlan_rx_kill_vid(
+        dev: *mut bindings::net_device,
+        _protocol: bindings::__be16,
+        id: u16,
+    ) -> c_int {
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        let dev = unsafe { Device::from_raw(dev) };
+        from_result(|| T::vlan_rx_kill_vid(dev, id).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
     /// Called by the stack for a registered device of `T`, with RTNL held and a `struct sockaddr` that has
     /// an address of Ethernet, or more.
     unsafe extern "C" fn set_mac_address(
@@ -140,6 +177,9 @@ impl<T: Operations> Callbacks<T> {
             T::set_mac_address(unsafe { Device::from_raw(dev) }, mac)?;
             // SAFETY: By the contract, with the address that was checked.
             unsafe { bindings::eth_commit_mac_addr_change(dev, address) };
+            // The address is part of what the interface receives.
+            // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+            T::set_rx_mode(unsafe { Device::from_raw(dev) });
             Ok(0)
         })
     }

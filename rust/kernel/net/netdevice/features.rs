@@ -26,6 +26,8 @@ pub const HW_ESP_TX_CSUM: u64 = bit(bindings::NETIF_F_HW_ESP_TX_CSUM_BIT);
 pub const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
 /// TCP segments that stay together on receipt, made by the device.
 pub const GRO_HW: u64 = bit(bindings::NETIF_F_GRO_HW_BIT);
+/// Choice of the VLANs (IEEE 802.1Q) that are received.
+pub const HW_VLAN_CTAG_FILTER: u64 = bit(bindings::NETIF_F_HW_VLAN_CTAG_FILTER_BIT);
 /// DMA to high memory.
 pub const HIGHDMA: u64 = bit(bindings::NETIF_F_HIGHDMA_BIT);
 /// ESP crypto offload.

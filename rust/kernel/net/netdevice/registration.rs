@@ -234,6 +234,14 @@ impl<T: Operations> Unregistered<T> {
         set_field!(self, mtu, initial);
     }
 
+    /// Says that the driver follows [`Device::rx_mode`] for other addresses than the interface's own, too.
+    /// Without that the stack makes the interface promiscuous for them.
+    pub fn filters_unicast(&mut self) {
+        // SAFETY: The device is live by the invariant. The stack does not know it, so nobody else changes
+        // its flags.
+        unsafe { bindings::netdev_filters_unicast(self.as_raw()) };
+    }
+
     /// Sets the room in front of packets that the driver needs, in bytes.
     pub fn set_needed_headroom(&mut self, head: u16) {
         set_field!(self, needed_headroom, head);
