@@ -13,6 +13,16 @@ use core::ptr::addr_of;
 use kernel::prelude::*;
 
 /// An Ethernet address.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::netdevice::MacAddress;
+///
+/// fn is_group(address: &MacAddress) -> bool {
+///     address[0] & 1 != 0
+/// }
+/// ```
 pub type MacAddress = [u8; 6];
 
 /// Addresses for which there is room at first.
