@@ -21,3 +21,8 @@ use kernel::error::Error;
 pub fn operation_not_supported() -> Error {
     Error::from_errno(-(crate::bindings::EOPNOTSUPP as kernel::ffi::c_int))
 }
+
+/// `EADDRNOTAVAIL`, which the kernel crate names since 7.3 only.
+pub fn address_not_available() -> Error {
+    Error::from_errno(-(crate::bindings::EADDRNOTAVAIL as kernel::ffi::c_int))
+}

@@ -10,6 +10,7 @@ use espnic_wire::{
 };
 use kernel::prelude::*;
 use kernel_net::net::{
+    address_not_available,
     ethtool::Link,
     netdevice::Device, //
 };
@@ -52,7 +53,7 @@ impl Nic {
         }
         let told = self.control.set_mac_address(address);
         told.map_err(|error| match error {
-            EIO => EADDRNOTAVAIL,
+            EIO => address_not_available(),
             other => other,
         })
     }
@@ -66,7 +67,7 @@ impl Nic {
         }
         match self.tell_mac_address(address) {
             // Others have it now. The stack goes on with it, like the others.
-            Err(EADDRNOTAVAIL) => {
+            Err(error) if error == address_not_available() => {
                 let log = (*self.vdev).as_ref();
                 dev_warn!(log, "the NIC refuses the interface's address\n");
                 Ok(())
