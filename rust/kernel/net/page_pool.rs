@@ -50,13 +50,13 @@ pub struct PagePool(NonNull<bindings::page_pool>);
 unsafe impl Send for PagePool {}
 
 impl PagePool {
-    /// Makes a pool that keeps as many unused pages as `buffers`. Sleeps.
+    /// Makes a pool that keeps as many unused pages as `buffers`, or as the kernel lets it keep. Sleeps.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `E2BIG` for more than 32768.
+    /// `ENOMEM`.
     pub fn new(buffers: u32) -> Result<Self> {
-        // SAFETY: No preconditions: the function checks the number.
+        // SAFETY: No preconditions: any number will do, the kernel has a limit of its own.
         let pool = from_err_ptr(unsafe { bindings::page_pool_create(buffers) })?;
         // INVARIANT: It is new, so nobody else knows it.
         NonNull::new(pool).map(Self).ok_or(ENOMEM)
