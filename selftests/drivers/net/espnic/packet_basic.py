@@ -17,7 +17,8 @@ from ksft.packet import REQID, SMALL  # noqa: E402
 
 HOLE_PORT = 500
 MESSAGE = b"espnic packet"
-VLAN_TAG = b"\x81\x00\x00\x07"
+VLAN = 7
+VLAN_TAG = b"\x81\x00\x00" + bytes([VLAN])
 MORE_FRAGMENTS, AT_40 = 0x2000, 5
 NO_OPERATIONS = bytes([1, 1, 1, 0])
 
@@ -122,6 +123,10 @@ def behind_tags(cfg):
     for it, and passes the driver when there is none."""
     flow = esp.direct(outer=4, reqid=REQID)
     packet.protect(cfg, flow)
+    # Without an interface for it the NIC drops what is in the VLAN.
+    name = f"{cfg.netif}.{VLAN}"
+    cfg.dut.ip(f"link add link {cfg.netif} name {name} type vlan id {VLAN}")
+    ktap.defer(cfg.dut.run, "ip", "link", "del", name)
     injector, datagram = forge.Injector(cfg), forge.udp(1000, 2000, MESSAGE)
 
     def send():
