@@ -27,6 +27,7 @@ pub mod ipsec;
 pub mod irq;
 pub mod limit;
 pub mod logging;
+pub mod mac;
 pub mod memory;
 pub mod misbehave;
 pub mod net;

@@ -14,9 +14,10 @@ use crate::filter::{Filter, Terms};
 use crate::ipsec::Ipsec;
 use crate::irq::Msix;
 use crate::limit::Limit;
+use crate::mac;
 use crate::misbehave::{Deed, Misbehaviour};
 use crate::net::late::Late;
-use crate::net::live::{self, Live};
+use crate::net::live::Live;
 use crate::net::{Device, NetConfig, NetState};
 use crate::ports::{Attachment, RxBacklog, Wakeups};
 use crate::priority_lock::PriorityLock;
@@ -278,7 +279,7 @@ impl Nic {
 
     /// Gives the NIC this MAC address until it is reset; false, and nothing changes, if it cannot have it.
     pub(crate) fn set_mac(&self, mac: [u8; 6]) -> bool {
-        let may = live::is_station(&mac) && self.port.claim(&mac);
+        let may = mac::is_station(&mac) && self.port.claim(&mac);
         if may && self.live.set_mac(mac) {
             log::info!("{}: MAC address {mac:02x?}", self.name);
         }

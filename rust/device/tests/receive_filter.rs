@@ -6,7 +6,8 @@
 
 mod support;
 
-use espnic_device::net::receive_filter::{MacAddress, MAX_ADDRESSES};
+use espnic_device::mac::MacAddress;
+use espnic_device::net::receive_filter::MAX_ADDRESSES;
 use espnic_wire::ctrl::{self, ERR, OK};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;

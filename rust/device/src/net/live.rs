@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::offer::NetConfig;
-
-/// The bit of the first byte that makes an Ethernet address one of a group.
-const GROUP: u8 = 1;
+use crate::mac::MacAddress;
 
 /// What the device configuration says now.
 pub struct Live {
-    mac: Mutex<[u8; 6]>,
+    mac: Mutex<MacAddress>,
     speed: AtomicU32,
 }
 
@@ -26,12 +24,12 @@ impl Live {
     }
 
     /// The MAC address.
-    pub fn mac(&self) -> [u8; 6] {
+    pub fn mac(&self) -> MacAddress {
         *self.lock()
     }
 
     /// Changes the MAC address; returns whether it was another one.
-    pub fn set_mac(&self, mac: [u8; 6]) -> bool {
+    pub fn set_mac(&self, mac: MacAddress) -> bool {
         std::mem::replace(&mut *self.lock(), mac) != mac
     }
 
@@ -45,28 +43,7 @@ impl Live {
         self.speed.swap(speed, Ordering::Relaxed) != speed
     }
 
-    fn lock(&self) -> MutexGuard<'_, [u8; 6]> {
+    fn lock(&self) -> MutexGuard<'_, MacAddress> {
         self.mac.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether an interface can have this MAC address: neither zero nor one of a group.
-pub fn is_station(mac: &[u8; 6]) -> bool {
-    let [first, ..] = mac;
-    first & GROUP == 0 && *mac != [0; 6]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stations_are_neither_groups_nor_nobody() {
-        for good in [[2, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1], [0xfe; 6]] {
-            assert!(is_station(&good), "{good:x?}");
-        }
-        for bad in [[0; 6], [0xff; 6], [1, 0, 0x5e, 0, 0, 1], [3, 0, 0, 0, 0, 1]] {
-            assert!(!is_station(&bad), "{bad:x?}");
-        }
     }
 }

@@ -10,13 +10,11 @@ use espnic_esp::ip::{be16, ETHERTYPE_VLAN};
 use espnic_wire::ctrl;
 use espnic_wire::feature;
 
+use crate::mac::{is_group, MacAddress};
 use crate::memory::GuestMap;
 use crate::stats::{Counter, VirtioStats};
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
-
-/// An Ethernet address.
-pub type MacAddress = [u8; 6];
 
 /// Most addresses that are kept of each of the two tables. With more the driver gets all frames of that kind,
 /// which the standard allows.
@@ -26,8 +24,6 @@ const VLANS: u16 = 4096;
 /// The bits of a tag that are the VLAN id.
 const VLAN_ID: u16 = VLANS - 1;
 const BROADCAST: MacAddress = [0xff; 6];
-/// The bit of an address's first byte that tells groups from single stations.
-const GROUP: u8 = 1;
 /// Length of the number in front of a table.
 const COUNT: usize = 4;
 
@@ -121,9 +117,9 @@ impl ReceiveFilter {
         if *address == BROADCAST {
             return !self.is_on(ctrl::RX_NOBCAST);
         }
-        let (table, all, none) = match address[0] & GROUP {
-            0 => (&self.unicast, ctrl::RX_ALLUNI, ctrl::RX_NOUNI),
-            _ => (&self.multicast, ctrl::RX_ALLMULTI, ctrl::RX_NOMULTI),
+        let (table, all, none) = match is_group(address) {
+            false => (&self.unicast, ctrl::RX_ALLUNI, ctrl::RX_NOUNI),
+            true => (&self.multicast, ctrl::RX_ALLMULTI, ctrl::RX_NOMULTI),
         };
         !self.is_on(none) && (address == own || self.is_on(all) || table.have(address))
     }

@@ -12,11 +12,9 @@ use std::time::Instant;
 use super::endpoints::Endpoints;
 use super::{Port, RxBacklog, Totals};
 use crate::frames::Frames;
+use crate::mac::{is_group, MacAddress};
 use crate::memory::MemoryId;
-use addresses::{Addresses, Mac};
-
-/// The bit of the first byte that makes an address one of a group.
-const GROUP: u8 = 1;
+use addresses::Addresses;
 
 /// The switch.
 #[derive(Default)]
@@ -27,7 +25,7 @@ pub struct Switch {
 
 impl Switch {
     /// Connects a NIC with the address `mac` and returns its port.
-    pub fn connect(self: &Arc<Self>, backlog: Arc<RxBacklog>, mac: Mac) -> SwitchPort {
+    pub fn connect(self: &Arc<Self>, backlog: Arc<RxBacklog>, mac: MacAddress) -> SwitchPort {
         let own = self.endpoints.connect(backlog.clone());
         self.addresses().add_port(own, mac);
         SwitchPort {
@@ -77,7 +75,7 @@ impl SwitchPort {
     fn direct(&self, addresses: &mut Addresses, frame: &[u8], now: Instant) -> Option<usize> {
         let (target, rest) = frame.split_first_chunk::<6>()?;
         let source = rest.first_chunk::<6>()?;
-        if source[0] & GROUP == 0 && !addresses.learn(source, self.own, now) {
+        if !is_group(source) && !addresses.learn(source, self.own, now) {
             self.backlog.stats().tx_not_learned.inc();
         }
         addresses.find(target, now)
@@ -109,7 +107,7 @@ impl Port for SwitchPort {
         true
     }
 
-    fn claim(&self, mac: &Mac) -> bool {
+    fn claim(&self, mac: &MacAddress) -> bool {
         self.switch.addresses().claim(mac, self.own, Instant::now())
     }
 
@@ -162,7 +160,7 @@ mod tests {
     }
 
     /// A station's address; 255 is everybody's.
-    fn address(station: u8) -> Mac {
+    fn address(station: u8) -> MacAddress {
         match station {
             255 => [255; 6],
             _ => [2, 0, 0, 0, 0, station],

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::mac::MacAddress;
 use crate::memory::MemoryId;
 
 /// Most addresses that are learned per port; a guest can send from as many as it likes.
@@ -21,9 +22,6 @@ const AGE: Duration = Duration::from_secs(300);
 const AGE_AFTER_RESET: Duration = Duration::from_secs(30);
 /// The interval at which a full port looks for addresses that can be forgotten.
 const SEARCH_PERIOD: Duration = Duration::from_secs(1);
-
-/// An Ethernet address.
-pub(super) type Mac = [u8; 6];
 
 /// A configured address.
 struct Fixed {
@@ -50,14 +48,14 @@ struct Port {
 /// The addresses of all ports.
 #[derive(Default)]
 pub(super) struct Addresses {
-    fixed: HashMap<Mac, Fixed>,
-    learned: HashMap<Mac, Learned>,
+    fixed: HashMap<MacAddress, Fixed>,
+    learned: HashMap<MacAddress, Learned>,
     ports: Vec<Port>,
 }
 
 impl Addresses {
     /// Adds a port, which has this number, with a NIC that has this address.
-    pub(super) fn add_port(&mut self, port: usize, mac: Mac) {
+    pub(super) fn add_port(&mut self, port: usize, mac: MacAddress) {
         if self.ports.len() <= port {
             self.ports.resize_with(port + 1, Port::default);
         }
@@ -92,7 +90,7 @@ impl Addresses {
 
     /// Learns from a frame that came from this address and port `from`. `false` if the address does not
     /// belong to that port now.
-    pub(super) fn learn(&mut self, address: &Mac, from: usize, now: Instant) -> bool {
+    pub(super) fn learn(&mut self, address: &MacAddress, from: usize, now: Instant) -> bool {
         if let Some(fixed) = self.fixed.get(address) {
             let own = fixed.owner == from || self.same_guest(fixed.owner, from);
             if let Some(fixed) = self.fixed.get_mut(address).filter(|_| own) {
@@ -117,7 +115,7 @@ impl Addresses {
 
     /// The driver of the NIC at `port` wants frames to this address; false if it belongs to another guest. An
     /// address that is known stays where it is until it is sent from: a bond gives all of its NICs the same.
-    pub(super) fn claim(&mut self, address: &Mac, port: usize, now: Instant) -> bool {
+    pub(super) fn claim(&mut self, address: &MacAddress, port: usize, now: Instant) -> bool {
         if let Some(fixed) = self.fixed.get(address) {
             return fixed.owner == port || self.same_guest(fixed.owner, port);
         }
@@ -129,7 +127,7 @@ impl Addresses {
     }
 
     /// The port for a frame to this address, if it is known. Group addresses are never known.
-    pub(super) fn find(&self, address: &Mac, now: Instant) -> Option<usize> {
+    pub(super) fn find(&self, address: &MacAddress, now: Instant) -> Option<usize> {
         if let Some(fixed) = self.fixed.get(address) {
             return Some(fixed.port);
         }
@@ -187,12 +185,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Address of the NIC at a port, or of something else.
-    fn mac(last: u8) -> Mac {
+    fn mac(last: u8) -> MacAddress {
         [2, 0, 0, 0, 0, last]
     }
 
     /// Of the number `n`.
-    fn other(n: usize) -> Mac {
+    fn other(n: usize) -> MacAddress {
         [2, 1, 0, 0, (n >> 8) as u8, n as u8]
     }
 
