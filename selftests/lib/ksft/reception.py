@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-from . import env, ktap, proc, sniff, traffic
+from . import env, ktap, proc, sniff, traffic, vlan
 from .pace import scaled
 
 ETHERTYPE = bytes.fromhex("88b5")  # for local experiments (IEEE 802)
@@ -86,10 +86,7 @@ def _expect_dropped(cfg, probe, name, mac, tag=None):
 
 def add_vlan(cfg, name, number):
     """A VLAN on top of NETIF."""
-    made = cfg.dut.run("ip", "link", "add", "link", cfg.netif, "name", name, "type", "vlan", "id",
-                       str(number))
-    if made.returncode:
-        raise ktap.Skip(f"needs VLAN devices: {made.stderr.strip()}")
+    vlan.add(cfg.dut, cfg.netif, name, number)
     ktap.defer(cfg.dut.run, "ip", "link", "del", name)
 
 

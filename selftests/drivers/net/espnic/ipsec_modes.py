@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, ktap, proc, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, ktap, proc, traffic, vlan, xfrm  # noqa: E402
 
 COUNT = 5
 STREAM = 256 * 1024
-VLAN = 7
 OTHER_PORT = 4501
 GRO = "generic-receive-offload"
 MARK = 0x2a
@@ -282,23 +281,9 @@ def nested(cfg):
     _in_software(cfg, watch, COUNT)
 
 
-def _make_vlan(cfg):
-    for ns, dev, name, own, other, other_mac in (
-            (cfg.dut, cfg.netif, "dutvlan", env.DUT_VLAN4, env.PEER_VLAN4, cfg.peer_mac),
-            (cfg.peer, cfg.peerdev, "peervlan", env.PEER_VLAN4, env.DUT_VLAN4, cfg.netif_mac)):
-        result = ns.run("ip", "link", "add", "link", dev, "name", name, "type", "vlan", "id",
-                        str(VLAN))
-        if result.returncode:
-            raise ktap.Skip(f"needs VLAN devices: {result.stderr.strip()}")
-        ktap.defer(ns.ip, f"link del {name}")
-        ns.ip(f"link set {name} addrgenmode none", f"link set {name} up",
-              f"addr add {own}/32 dev {name}", f"route add {other}/32 dev {name} src {own}",
-              f"neigh replace {other} lladdr {other_mac} dev {name} nud permanent")
-
-
 def vlan_over_offloading_device(cfg):
     """SAs of the NIC, but the route goes over a VLAN on top of it: software, both ways."""
-    _make_vlan(cfg)
+    vlan.add_both(cfg)
     esp.protect(cfg, xfrm.Flow(env.DUT_VLAN4, env.PEER_VLAN4))
     watch = cfg.watch()
     traffic.ping(cfg.dut, env.DUT_VLAN4, env.PEER_VLAN4, [56] * COUNT)
@@ -307,7 +292,7 @@ def vlan_over_offloading_device(cfg):
 
 def vlan_device(cfg):
     """SAs of the VLAN device, which offloads nothing: the stack makes software SAs of them."""
-    _make_vlan(cfg)
+    vlan.add_both(cfg)
     flow = xfrm.Flow(env.DUT_VLAN4, env.PEER_VLAN4)
     ktap.defer(xfrm.flush, cfg.dut, cfg.peer)
     flow.install(cfg.dut, cfg.peer, "dutvlan")

@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, netif, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, netif, proc, traffic, vlan, xfrm  # noqa: E402
 
 NEW_MAC = "02:5e:00:77:00:01"
 BAD_MACS = ("01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00")
 SPEED, OTHER_SPEED = 100000, 25000
 RESET_TIME = 15.0
 STREAM = 1 << 20
-VLAN = 7
 KEPT = ["tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-checksum-ip-generic",
         "tx-scatter-gather"]
 LEFT_OUT = ["esp-hw-offload", "esp-tx-csum-hw-offload", "tx-esp-segmentation"]
@@ -134,21 +133,6 @@ def address_refused(cfg):
     _has_mac(cfg, cfg.netif_mac)
 
 
-def _vlans(cfg):
-    """A VLAN on top of each end, with addresses."""
-    for ns, dev, name, own, other, other_mac in (
-            (cfg.dut, cfg.netif, "dutvlan", env.DUT_VLAN4, env.PEER_VLAN4, cfg.peer_mac),
-            (cfg.peer, cfg.peerdev, "peervlan", env.PEER_VLAN4, env.DUT_VLAN4, cfg.netif_mac)):
-        made = ns.run("ip", "link", "add", "link", dev, "name", name, "type", "vlan", "id",
-                      str(VLAN))
-        if made.returncode:
-            raise ktap.Skip(f"needs VLAN devices: {made.stderr.strip()}")
-        ktap.defer(ns.ip, f"link del {name}")
-        ns.ip(f"link set {name} addrgenmode none up", f"addr add {own}/32 dev {name}",
-              f"route add {other}/32 dev {name} src {own}",
-              f"neigh replace {other} lladdr {other_mac} dev {name} nud permanent")
-
-
 def _bulk(cfg):
     """Packets that the NIC segmented while TCP went both ways over the VLANs."""
     before = cfg.driver_counters()
@@ -164,7 +148,7 @@ def _bulk(cfg):
 def vlan_offloads(cfg):
     """A VLAN on top has segmentation and checksums, but nothing of ESP; the NIC segments behind the
     tag."""
-    _vlans(cfg)
+    vlan.add_both(cfg)
     features = netif.ethtool_features(cfg.dut, "dutvlan")
     for name in KEPT:
         ktap.check(features.get(name), f"{name} is not on")
@@ -177,12 +161,12 @@ def vlan_offloads(cfg):
 
 def vlan_two_tags(cfg):
     """A VLAN on a VLAN: the stack segments, because the NIC need not look behind two tags."""
-    _vlans(cfg)
+    vlan.add_both(cfg)
     for ns, lower, name, own, other in (
             (cfg.dut, "dutvlan", "dutinner", env.DUT_INNER4, env.PEER_INNER4),
             (cfg.peer, "peervlan", "peerinner", env.PEER_INNER4, env.DUT_INNER4)):
         other_mac = cfg.peer_mac if ns is cfg.dut else cfg.netif_mac
-        ns.ip(f"link add link {lower} name {name} type vlan id {VLAN + 1}",
+        ns.ip(f"link add link {lower} name {name} type vlan id {vlan.NUMBER + 1}",
               f"link set {name} addrgenmode none mtu 1400 up",
               f"neigh replace {other} lladdr {other_mac} dev {name} nud permanent",
               f"route replace {other}/32 dev {name} src {own}")
@@ -198,7 +182,7 @@ def vlan_esp(cfg):
     """SAs of the NIC, but the route goes over the VLAN: software encrypts, also bulk TCP, and
     nothing is sent in clear."""
     cfg.need_offload()
-    _vlans(cfg)
+    vlan.add_both(cfg)
     esp.protect(cfg, xfrm.Flow(env.DUT_VLAN4, env.PEER_VLAN4))
     watch = cfg.watch()
     _bulk(cfg)

@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import algo, env, esp, forge, ktap, packet, proc, traffic, xfrm  # noqa: E402
+from ksft import algo, env, esp, forge, ktap, packet, proc, traffic, vlan, xfrm  # noqa: E402
 from ksft.frames import PROTO_ESP, PROTO_UDP  # noqa: E402
 from ksft.packet import REQID, SMALL  # noqa: E402
 
 HOLE_PORT = 500
 MESSAGE = b"espnic packet"
-VLAN = 7
-VLAN_TAG = b"\x81\x00\x00" + bytes([VLAN])
+VLAN_TAG = b"\x81\x00\x00" + bytes([vlan.NUMBER])
 MORE_FRAGMENTS, AT_40 = 0x2000, 5
 NO_OPERATIONS = bytes([1, 1, 1, 0])
 
@@ -124,9 +123,8 @@ def behind_tags(cfg):
     flow = esp.direct(outer=4, reqid=REQID)
     packet.protect(cfg, flow)
     # Without an interface for it the NIC drops what is in the VLAN.
-    name = f"{cfg.netif}.{VLAN}"
-    cfg.dut.ip(f"link add link {cfg.netif} name {name} type vlan id {VLAN}")
-    ktap.defer(cfg.dut.run, "ip", "link", "del", name)
+    vlan.add(cfg.dut, cfg.netif, "dutvlan")
+    ktap.defer(cfg.dut.ip, "link del dutvlan")
     injector, datagram = forge.Injector(cfg), forge.udp(1000, 2000, MESSAGE)
 
     def send():
