@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Transmit rings, and the stack's limits of the bytes in them."""
 
+import json
 import os
 
 from . import env, netif, traffic
@@ -13,6 +14,12 @@ PLENTY = 1 << 20  # bytes, more than the rings of tests hold
 def inflight(cfg):
     """Bytes that the stack believes to be in each transmit queue."""
     return netif.queue_values(cfg.dut, cfg.netif, "byte_queue_limits/inflight")
+
+
+def waiting(cfg):
+    """Bytes in the transmit queues, and in the queueing disciplines before them."""
+    text = cfg.dut.cmd("tc", "-s", "-j", "qdisc", "show", "dev", cfg.netif)
+    return sum(inflight(cfg)) + sum(one["backlog"] for one in json.loads(text))
 
 
 def size(cfg):
