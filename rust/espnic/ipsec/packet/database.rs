@@ -3,7 +3,7 @@
 //! The policies that were taken, the snapshot that is in use, and what has changed since it was made.
 
 use super::{
-    policy::List,
+    policy::list::List,
     sa::Sa,
     spd::{
         Policies,
@@ -80,7 +80,7 @@ pub(crate) struct Database {
     pub(super) current: Mutex<Current>,
     /// See [`Self::changes`].
     changes: Atomic<u32>,
-    /// A policy was deleted since the last snapshot.
+    /// A policy was deleted since it was last looked whether the snapshot is to be rid of some.
     pub(super) policies_changed: Atomic<bool>,
     /// An SA came since the last snapshot.
     pub(super) sas_added: Atomic<bool>,
@@ -108,6 +108,8 @@ pub(super) struct Current {
     pub(super) new_sas: KVVec<Arc<Sa>>,
     /// When it was last looked for policies that a migration has changed.
     pub(super) last_look: Pace,
+    /// The snapshot has policies as they were before a migration.
+    pub(super) is_outdated: bool,
 }
 
 impl Database {
@@ -119,6 +121,7 @@ impl Database {
                 policies: 0,
                 new_sas: KVVec::new(),
                 last_look: Pace::default(),
+                is_outdated: false,
             }),
             changes: Atomic::new(0),
             policies_changed: Atomic::new(false),
@@ -225,7 +228,7 @@ impl Database {
         Ok(handles)
     }
 
-    /// Stops a policy; false if it is not known. The next refresh removes it. Any context.
+    /// Stops a policy; false if it is not known. A later refresh removes it. Any context.
     pub(crate) fn delete_policy(&self, handle: PolicyHandle) -> bool {
         // Before: who finds the policy dead sees that the number has changed, and asks a newer snapshot, in
         // which there may be another policy in its place. Behind: what was remembered meanwhile is forgotten.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Offloaded policies: which are taken, and the list of those that were.
+//! Offloaded policies: which are taken.
 //!
 //! The stack relies on them: it sends the packets of an outbound policy in clear to the driver, and
 //! takes every packet for good that an inbound one is for. So a policy that cannot be honoured exactly
@@ -8,6 +8,7 @@
 
 #[cfg(espnic_kunit)]
 pub(super) mod fixture;
+pub(super) mod list;
 #[cfg(espnic_kunit)]
 mod tests;
 
@@ -21,7 +22,6 @@ use espnic_esp::{
     }, //
 };
 use kernel::{
-    alloc::KVVec,
     prelude::*,
     sync::{
         atomic::{
@@ -32,30 +32,23 @@ use kernel::{
         Arc, //
     }, //
 };
-use kernel_net::{
-    net::{
-        ip::{
-            self,
-            Family, //
-        },
-        xfrm::{
-            self,
-            state::{
-                Mode,
-                IPPROTO_ESP, //
-            },
-            Direction,
-            LivePolicy,
-            PolicyAction,
-            PolicyDirection, //
-        }, //
+use kernel_net::net::{
+    ip::{
+        self,
+        Family, //
     },
-    new_lock,
-    sync::SpinLockBh, //
+    xfrm::{
+        self,
+        state::{
+            Mode,
+            IPPROTO_ESP, //
+        },
+        Direction,
+        LivePolicy,
+        PolicyAction,
+        PolicyDirection, //
+    }, //
 };
-
-/// Room for so many policies at least.
-const ROOM_MIN: usize = 16;
 
 /// A policy that is being added.
 pub(crate) struct Added<'a> {
@@ -168,9 +161,9 @@ impl Policy {
         Some(Self::new(self.id, &checked, self.live.clone()))
     }
 
-    /// Stops the policy. Any context.
-    fn kill(&self) {
-        self.dead.store(true, Release);
+    /// Stops the policy; whether it was alive. Any context.
+    fn kill(&self) -> bool {
+        !self.dead.xchg(true, Release)
     }
 
     /// Whether it counts. Per packet.
@@ -307,132 +300,4 @@ fn template(from: &xfrm::Template, direction: Direction) -> Result<Template, &'s
         spi: from.spi,
         tunnel,
     })
-}
-
-/// All policies that were taken, also those that are dead and still in use, the oldest first.
-///
-/// Only the holder of the mutex of `Packet` adds and removes any.
-#[pin_data]
-pub(super) struct List {
-    #[pin]
-    policies: SpinLockBh<KVVec<Arc<Policy>>>,
-}
-
-impl List {
-    pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            policies <- new_lock!(KVVec::<Arc<Policy>>::new()),
-        })
-    }
-
-    /// Adds the policy `id`, which is greater than all before, and returns it. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(super) fn add(
-        &self,
-        id: u64,
-        checked: &Checked,
-        live: Option<Arc<LivePolicy>>,
-    ) -> Result<Arc<Policy>> {
-        let policy = Arc::new(Policy::new(id, checked, live), GFP_KERNEL)?;
-        self.make_room()?;
-        let mut policies = self.policies.lock();
-        policies
-            .push_within_capacity(policy.clone())
-            .map_err(|_| ENOMEM)?;
-        Ok(policy)
-    }
-
-    /// Makes room for one more.
-    fn make_room(&self) -> Result {
-        let policies = self.policies.lock();
-        let (len, room) = (policies.len(), policies.capacity());
-        drop(policies);
-        if len < room {
-            return Ok(());
-        }
-        let wanted = len.saturating_mul(2).max(ROOM_MIN);
-        let mut list = KVVec::with_capacity(wanted, GFP_KERNEL)?;
-        let mut policies = self.policies.lock();
-        for policy in policies.drain_all() {
-            // There is room for all: nobody else adds any.
-            let _ = list.push_within_capacity(policy);
-        }
-        core::mem::swap(&mut *policies, &mut list);
-        drop(policies);
-        // Outside the lock: a long list is memory of vmalloc.
-        drop(list);
-        Ok(())
-    }
-
-    /// Stops the policy `id`; false if there is none. Any context.
-    pub(super) fn kill(&self, id: u64) -> bool {
-        let policies = self.policies.lock();
-        let found = policies
-            .binary_search_by_key(&id, |policy| policy.id)
-            .ok()
-            .and_then(|at| policies.get(at));
-        found.inspect(|policy| policy.kill()).is_some()
-    }
-
-    /// Replaces the policies that migrations have changed (X79); true if there are any. Those that they replace
-    /// count until there is a snapshot without them. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(super) fn follow_migrations(&self) -> Result<bool> {
-        let mut found = false;
-        let mut at = 0;
-        // Nobody else adds or removes any.
-        while let Some(policy) = self.at(at) {
-            if let Some(new) = policy.migrated() {
-                self.replace(at, Arc::new(new, GFP_KERNEL)?);
-                found = true;
-            }
-            at = at.saturating_add(1);
-        }
-        Ok(found)
-    }
-
-    fn at(&self, at: usize) -> Option<Arc<Policy>> {
-        self.policies.lock().get(at).cloned()
-    }
-
-    fn replace(&self, at: usize, new: Arc<Policy>) {
-        let mut policies = self.policies.lock();
-        let old = policies
-            .get_mut(at)
-            .filter(|policy| policy.is_alive())
-            .map(|policy| core::mem::replace(policy, new));
-        drop(policies);
-        drop(old);
-    }
-
-    /// Removes those that are dead.
-    pub(super) fn sweep(&self) {
-        self.policies.lock().retain(|policy| policy.is_alive());
-    }
-
-    /// Those of a direction that live, the oldest first. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(super) fn living(&self, direction: Direction) -> Result<KVVec<Arc<Policy>>> {
-        let len = self.policies.lock().len();
-        let mut living = KVVec::with_capacity(len, GFP_KERNEL)?;
-        let policies = self.policies.lock();
-        let found = policies
-            .iter()
-            .filter(|policy| policy.direction == direction && policy.is_alive());
-        for policy in found {
-            living
-                .push_within_capacity(policy.clone())
-                .map_err(|_| ENOMEM)?;
-        }
-        Ok(living)
-    }
 }

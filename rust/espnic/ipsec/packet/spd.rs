@@ -94,10 +94,12 @@ impl Policies {
 impl Part for Sorted {
     type Element = Arc<Policy>;
 
+    /// Without those that are dead.
     fn join(parts: &[&Self], young: &[Arc<Policy>]) -> Result<Self> {
         let old = parts.iter().flat_map(|part| part.list.iter());
+        let all = Iterator::chain(old, young);
         let mut list = KVVec::new();
-        for policy in Iterator::chain(old, young) {
+        for policy in all.filter(|policy| policy.is_alive()) {
             list.push(policy.clone(), GFP_KERNEL)?;
         }
         Self::new(list)

@@ -18,7 +18,8 @@ use kernel::{
     sync::{
         atomic::{
             Acquire,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc, //
     }, //
@@ -91,7 +92,8 @@ impl Ipsec {
             }
             Err(error) => {
                 database.list.kill(id);
-                database.list.sweep();
+                // A later refresh removes it.
+                database.policies_changed.store(true, Release);
                 Err(error)
             }
         }
@@ -110,22 +112,22 @@ impl Ipsec {
         let policies = database.policies_changed.xchg(false, Acquire);
         let gone = database.sas_gone.xchg(false, Acquire);
         let added = database.sas_added.xchg(false, Relaxed);
-        let (looked, changed) = match added || gone {
+        let (looked, found) = match added || gone {
             // A migration also adds and deletes states, and those last.
             true => self.look_for_migrations(&mut current),
-            false => (true, Ok(false)),
+            false => (true, Ok(())),
         };
         if !looked {
             database.sas_gone.store(true, Relaxed);
         }
-        let made =
-            changed.and_then(|changed| self.next_snapshot(&current, policies || changed, gone));
+        let made = found.and_then(|()| self.next_snapshot(&current, policies, gone));
         let new = made.inspect_err(|_| {
             database.policies_changed.store(true, Relaxed);
             database.sas_added.store(true, Relaxed);
             database.sas_gone.store(true, Relaxed);
         })?;
         current.new_sas.clear();
+        current.is_outdated = false;
         if let Some(new) = new {
             current.spd = (!new.is_empty()).then_some(new);
             publish(current.spd.as_ref());
@@ -134,17 +136,21 @@ impl Ipsec {
     }
 
     /// Takes over what migrations have changed about policies, if that was not done a short time ago; whether it
-    /// was done, and whether there was anything.
-    fn look_for_migrations(&self, current: &mut Current) -> (bool, Result<bool>) {
+    /// was done.
+    fn look_for_migrations(&self, current: &mut Current) -> (bool, Result) {
         let list = &self.database.list;
         match current.last_look.run_if_due(0, || list.follow_migrations()) {
-            Some(changed) => (true, changed),
-            None => (false, Ok(false)),
+            Some(found) => {
+                // Without memory some may have been found before.
+                current.is_outdated |= found != Ok(false);
+                (true, found.map(|_| ()))
+            }
+            None => (false, Ok(())),
         }
     }
 
-    /// The snapshot with all new SAs; `None` if it is the present one. `policies` have changed, and SAs have
-    /// `gone`.
+    /// The snapshot with all new SAs; `None` if it is the present one. `policies` and SAs have `gone`, which are
+    /// removed once they are as many as those that live.
     fn next_snapshot(&self, current: &Current, policies: bool, gone: bool) -> Result<Option<Spd>> {
         let mut spd = match &current.spd {
             Some(spd) => spd.clone(),
@@ -156,8 +162,10 @@ impl Ipsec {
         if sas {
             spd.sas = Arc::new(spd.sas.with(&current.new_sas, living)?, GFP_KERNEL)?;
         }
+        let list = &self.database.list;
+        let policies = current.is_outdated || policies && list.is_mostly_dead();
         if policies {
-            self.database.list.sweep();
+            list.sweep()?;
             spd.out = self.database.policies(Direction::Out)?;
             spd.inbound = self.database.policies(Direction::In)?;
         }

@@ -71,7 +71,7 @@ pub(in crate::ipsec::packet) fn of(
 
 /// Ends it.
 pub(in crate::ipsec::packet) fn kill(policy: &Policy) {
-    policy.kill();
+    let _ = policy.kill();
 }
 
 /// A template for transport mode.

@@ -4,15 +4,10 @@
 
 use super::{
     check,
-    Action,
-    List,
-    Policy, //
+    Action, //
 };
 use espnic_esp::selector::PortMask;
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
+use kernel::prelude::*;
 use kernel_net::net::{
     ip::Family,
     xfrm::{
@@ -236,27 +231,6 @@ mod cases {
             })?,
             Some(c"espnic: a policy with more than one template cannot be offloaded")
         );
-        Ok(())
-    }
-
-    #[test]
-    fn the_list() -> Result {
-        let policy = TestPolicy::new(&OUT)?;
-        let checked = check(&policy, INTERFACE).map_err(|_| EINVAL)?;
-        let list = KBox::pin_init(List::new(), GFP_KERNEL)?;
-        for id in 1..=40 {
-            list.add(id, &checked, None)?;
-        }
-        assert_eq!(list.living(Direction::Out)?.len(), 40);
-        assert!(list.living(Direction::In)?.is_empty());
-        assert!(list.kill(7) && list.kill(40) && !list.kill(41));
-        let are_right = |living: &[Arc<Policy>]| {
-            living.len() == 38 && living.iter().all(|one| one.id != 7 && one.id != 40)
-        };
-        assert!(are_right(&list.living(Direction::Out)?));
-        list.sweep();
-        assert!(are_right(&list.living(Direction::Out)?));
-        assert!(!list.kill(7) && list.kill(1));
         Ok(())
     }
 }
