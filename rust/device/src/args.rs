@@ -46,6 +46,8 @@ NIC keys:
                     inline IPsec is not offered, either [default: on]
   admin-vq=on|off   offer the administration queue [default: on]
   packed=on|off     offer packed queues [default: off]
+  guest-csum=on|off let the driver have frames with unfinished checksums and large receives;
+                    off needs ipsec=off [default: on]
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
   speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
@@ -167,6 +169,8 @@ pub struct NicSpec {
     pub admin_vq: bool,
     /// `packed=on`
     pub packed: bool,
+    /// `guest-csum=on`
+    pub guest_csum: bool,
     /// `device-config=on`
     pub device_config: bool,
     /// Speed in Mbit/s.
@@ -216,6 +220,7 @@ impl FromStr for NicSpec {
             x_ipsec: true,
             admin_vq: true,
             packed: false,
+            guest_csum: true,
             device_config: true,
             speed: DEFAULT_SPEED,
             sas: DEFAULT_SAS,
@@ -244,6 +249,7 @@ impl FromStr for NicSpec {
                 "x-ipsec" => spec.x_ipsec = parse_switch(key, value)?,
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
                 "packed" => spec.packed = parse_switch(key, value)?,
+                "guest-csum" => spec.guest_csum = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
                 "speed" => spec.speed = parse_speed(value)?,
                 "sas" => spec.sas = parse_sas(value)?,
@@ -253,6 +259,9 @@ impl FromStr for NicSpec {
                 "poll-us" => spec.poll = Some(parse_poll(value)?),
                 _ => return Err(format!("unknown key `{key}`; --help lists the keys")),
             }
+        }
+        if spec.ipsec && !spec.guest_csum {
+            return Err("`guest-csum=off` needs `ipsec=off`".into());
         }
         spec.name = name.ok_or("`name=NAME` is missing")?;
         spec.socket = socket.ok_or("`socket=PATH` is missing")?;
@@ -273,6 +282,7 @@ impl NicSpec {
             x_ipsec: self.x_ipsec,
             admin_vq: self.admin_vq,
             packed: self.packed,
+            guest_csum: self.guest_csum,
             device_config: self.device_config,
             speed: self.speed,
             access_platform: self.access_platform,

@@ -21,6 +21,7 @@ fn defaults() {
     assert_eq!(config.mac, [2, 0, 0, 0, 0, 0x11]);
     assert_eq!(config.mtu, 1500);
     assert!(config.ipsec && config.x_ipsec && config.admin_vq && !config.packed);
+    assert!(config.guest_csum);
     assert!(config.access_platform && !nic.antispoof);
     assert_eq!((nic.sas, nic.delete_above), (4096, None));
     assert_eq!(config.speed, 100_000);
@@ -31,7 +32,8 @@ fn defaults() {
 #[test]
 fn everything_set() {
     let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off,\
-               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off,packed=on,poll-us=7";
+               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off,packed=on,guest-csum=off,\
+               poll-us=7";
     let args = parse(&[
         "--nic",
         nic,
@@ -52,6 +54,7 @@ fn everything_set() {
     assert_eq!(config.mtu, 9000);
     assert!(!config.ipsec && !config.x_ipsec && !config.admin_vq);
     assert!(!config.access_platform && config.packed && args.nics[0].antispoof);
+    assert!(!config.guest_csum);
     assert_eq!(config.speed, 25_000);
     assert_eq!(args.nics[0].delete_above, Some(3600));
     assert_eq!(args.nics[0].sas, 1 << 20);
@@ -118,6 +121,10 @@ fn wrong_command_lines_say_what_to_do() {
         (&["--nic", "socket=/s"], "`name=NAME` is missing"),
         (&["--nic", "n0"], "`n0` is not KEY=VALUE"),
         (&["--nic", "name=a b,socket=/s"], "is not a name"),
+        (
+            &["--nic", "name=n0,socket=/s,guest-csum=off"],
+            "needs `ipsec=off`",
+        ),
         (&["--nic", "name=n0,socket="], "needs a path"),
         (
             &["--nic", "name=n0,socket=/s,colour=red"],

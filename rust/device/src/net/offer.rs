@@ -9,6 +9,14 @@ use std::time::Duration;
 /// Most queue pairs of a NIC.
 pub const MAX_PAIRS: u16 = 8;
 
+/// What a driver may have left to it in frames that it receives, and how it says when.
+const GUEST_CSUM: [u32; 4] = [
+    feature::GUEST_CSUM,
+    feature::GUEST_TSO4,
+    feature::GUEST_TSO6,
+    feature::CTRL_GUEST_OFFLOADS,
+];
+
 /// The configuration of one NIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetConfig {
@@ -26,6 +34,8 @@ pub struct NetConfig {
     pub admin_vq: bool,
     /// Packed queues are offered (`VIRTIO_F_RING_PACKED`); a driver that takes them has no others.
     pub packed: bool,
+    /// `VIRTIO_NET_F_GUEST_CSUM` is offered, and what depends on it. IPsec does.
+    pub guest_csum: bool,
     /// Configuration space has the capability that says where the device configuration is. A device
     /// without it breaks the rules.
     pub device_config: bool,
@@ -62,8 +72,6 @@ impl NetConfig {
             feature::INDIRECT_DESC,
             feature::EVENT_IDX,
             feature::CSUM,
-            feature::GUEST_CSUM,
-            feature::CTRL_GUEST_OFFLOADS,
             feature::MAC,
             feature::MTU,
             feature::MRG_RXBUF,
@@ -74,12 +82,13 @@ impl NetConfig {
             feature::CTRL_RX_EXTRA,
             feature::CTRL_MAC_ADDR,
             feature::RING_RESET,
-            feature::GUEST_TSO4,
-            feature::GUEST_TSO6,
             feature::HOST_TSO4,
             feature::HOST_TSO6,
             feature::SPEED_DUPLEX,
         ];
+        if self.guest_csum {
+            bits.extend(GUEST_CSUM);
+        }
         if self.pairs > 1 {
             bits.push(feature::MQ);
         }
@@ -144,6 +153,7 @@ mod tests {
             x_ipsec: true,
             admin_vq: true,
             packed: true,
+            guest_csum: true,
             device_config: true,
             speed: 100_000,
             access_platform: true,
@@ -181,6 +191,12 @@ mod tests {
             ..config()
         };
         assert_eq!(all & !split.features(), mask(feature::RING_PACKED));
+        let finished = NetConfig {
+            guest_csum: false,
+            ..config()
+        };
+        let left = GUEST_CSUM.into_iter().fold(0, |set, bit| set | mask(bit));
+        assert_eq!(all & !finished.features(), left);
         let physical = NetConfig {
             access_platform: false,
             ..config()

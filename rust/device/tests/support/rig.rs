@@ -36,6 +36,7 @@ pub fn config(last: u8) -> NetConfig {
         ipsec: true,
         x_ipsec: true,
         admin_vq: true,
+        guest_csum: true,
         packed: true,
         device_config: true,
         speed: 25_000,

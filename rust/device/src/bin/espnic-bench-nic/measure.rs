@@ -147,6 +147,7 @@ pub fn wide_guest(plan: &Plan, esp: bool, packed: bool, sink: Sink, pairs: u16) 
         x_ipsec: true,
         admin_vq: false,
         packed: true,
+        guest_csum: true,
         device_config: true,
         speed: 25_000,
         access_platform: true,
