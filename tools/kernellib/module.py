@@ -13,6 +13,7 @@ from cachelib import CHECKOUT, TOOLS, ToolError
 
 OBJECTS = ("*.o", "*.cmd", "*.d", "*.rmeta", "*.ko", "*.mod", "*.mod.c", "*_generated.rs",
            "Module.symvers", "modules.order")
+SOURCES = ("Kbuild", "rust")
 NOT_FOR_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL", "DEBUG")
 
 
@@ -26,12 +27,22 @@ def path(release):
     return folder(release) / "espnic.ko"
 
 
+def _rsync(sources, target, *words):
+    excludes = [f"--exclude={pattern}" for pattern in OBJECTS]
+    command = ["rsync", *words, *excludes, "--exclude=/rust/device", *sources, f"{target}/"]
+    return subprocess.run(command, cwd=CHECKOUT, check=True, text=True, stdout=subprocess.PIPE)
+
+
 def copy(sources, target):
     """Put sources of the checkout, without objects, where a module is built."""
     target.mkdir(parents=True, exist_ok=True)
-    excludes = [f"--exclude={pattern}" for pattern in OBJECTS]
-    subprocess.run(["rsync", "-a", "--delete", *excludes, "--exclude=/rust/device", *sources,
-                    f"{target}/"], cwd=CHECKOUT, check=True)
+    _rsync(sources, target, "-a", "--delete")
+
+
+def is_outdated(release):
+    """Whether the module for a release was built from other sources than the checkout has now."""
+    words = ("--dry-run", "--recursive", "--links", "--checksum", "--itemize-changes")
+    return bool(_rsync(SOURCES, folder(release), *words).stdout)
 
 
 def compiler(tree):
@@ -62,7 +73,7 @@ def build(kernel, words=(), output=None):
     WORDS are variables for make, like W=1; OUTPUT is a file for what it says.
     """
     target = folder(kernel.release)
-    copy(["Kbuild", "rust"], target)
+    copy(SOURCES, target)
     jobs = [target]
     if kernel.debug:
         provoke = CHECKOUT / "build/provoke" / kernel.release
@@ -70,6 +81,8 @@ def build(kernel, words=(), output=None):
         jobs.append(provoke)
     for job in jobs:
         if make(kernel, job, "modules", words, output):
+            # What is left of an earlier build is not what these sources make.
+            path(kernel.release).unlink(missing_ok=True)
             raise ToolError(f"the module does not build for Linux {kernel.release}; what the "
                             "compiler says is above, KERNEL= names another kernel")
     return path(kernel.release)

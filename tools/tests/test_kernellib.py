@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import random
 import tempfile
@@ -252,6 +253,38 @@ class Compiler(unittest.TestCase):
                 config = pathlib.Path(tree, ".config")
                 config.write_text(f'CONFIG_CC_VERSION_TEXT="{version}"\n', encoding="ascii")
                 self.assertEqual(module.compiler(pathlib.Path(tree)), word)
+
+
+class Outdated(unittest.TestCase):
+    """A module that was built from other sources."""
+
+    def setUp(self):
+        home = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(module, "CHECKOUT", home))
+        self.source = home / "rust/espnic/main.rs"
+        self.source.parent.mkdir(parents=True)
+        self.source.write_text("one\n", encoding="utf-8")
+        (home / "Kbuild").touch()
+        self.built = module.folder("1.2")
+        module.copy(module.SOURCES, self.built)
+
+    def test_as_it_was(self):
+        """Neither objects, nor what another part has, nor times count."""
+        (self.built / "rust/espnic/main.o").touch()
+        device = self.source.parents[1] / "device/main.rs"
+        device.parent.mkdir()
+        device.touch()
+        os.utime(self.source, (1, 1))
+        self.assertFalse(module.is_outdated("1.2"))
+
+    def test_changed(self):
+        """A byte that is another one, or a file that is new."""
+        self.source.write_text("two\n", encoding="utf-8")
+        self.assertTrue(module.is_outdated("1.2"))
+        module.copy(module.SOURCES, self.built)
+        self.assertFalse(module.is_outdated("1.2"))
+        (self.source.parent / "new.rs").touch()
+        self.assertTrue(module.is_outdated("1.2"))
 
 
 class Words(unittest.TestCase):

@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import cachelib
+from kernellib.module import is_outdated
 
 from . import emulator, image, initramfs, kernels, nic, qemu, trouble
 
@@ -44,9 +45,11 @@ class Places:
 
 
 def _add_module(archive, guest, release, module):
-    if not module.exists():
+    missing = "is not built" if not module.exists() else \
+        "was built from other sources" if is_outdated(release) else ""
+    if missing:
         debug = " DEBUG=1" if release.endswith("-debug") else f" KERNEL={release}"
-        raise cachelib.ToolError(f"{module} is not built; run: make modules{debug}")
+        raise cachelib.ToolError(f"{module} {missing}; run: make modules{debug}")
     with tempfile.TemporaryDirectory(prefix="modules-", dir=cachelib.cache()) as work:
         changed = image.add_module(guest, release, module, pathlib.Path(work))
         for name, path in changed.items():
