@@ -121,6 +121,15 @@ class Judge(Folder):
             self.assertIn("list:1", self.details[0])
             self.assertIn("take it from the list", self.details[0])
 
+    def test_either(self):
+        """What the machine's speed decides passes or skips itself, and does not fail."""
+        text = "either both ping.py/[abc] slow\n"
+        found = self.judge(text, Result("espnic/ping.py/a", PASS), Result("espnic/ping.py/b", SKIP),
+                           Result("espnic/ping.py/c", FAIL, "broken"))
+        self.assertEqual([outcome for _, outcome in found], [PASS, SKIP, FAIL])
+        self.assertEqual(self.known, [False, True, False])
+        self.assertIn("broken", self.details[2])
+
     def test_worse(self):
         """A failure is no skip, and a skip no failure."""
         found = self.judge("skip both ping.py/a why\nfail both ping.py/b why\n",
