@@ -35,8 +35,9 @@ class Whole(program.Measured):
             counts = ", ".join(str(count) for count in row["pairs"])
             rates = ", ".join(f"{rate / 1e6:.2f}" for rate in row["packets_per_second"])
             verdict = f">= {row['target_times']:.1f}: {'met' if row['reached'] else 'missed'}"
-            lines.append(f"{row['name']}: {rates} million packets per second with {counts}; "
-                         f"two carry {row['times']:.2f} times as many as one   {verdict}")
+            clock = ", ".join(f"{rate / 1e6:.2f}" for rate in row["packets_per_second_by_clock"])
+            lines.append(f"{row['name']}: {rates} million packets per second with {counts} "
+                         f"(by the clock {clock}); two carry {row['times']:.2f} times as many as one   {verdict}")
         if self._measured["calls"]:
             lines += ["", f"{'System calls of the NIC per packet':<44} {'poll us':>8} "
                       f"{'calls':>7} {'doorbells':>9} {'wakes':>7} {'sleeps':>7} "
@@ -56,6 +57,8 @@ def _judge(data):
         one, two = row["packets_per_second"][:2]
         row["times"] = two / one
         row["reached"] = row["times"] >= row["target_times"]
+        if len(row["packets_per_second_by_clock"]) != len(row["pairs"]):
+            raise ValueError(f"{row['name']} has no rates by the clock")
     for row in data["calls"]:
         if row["packets"] <= 0 or any(row[name] < 0 for name in COUNTS):
             raise ValueError(f"{row['name']} has no counts")

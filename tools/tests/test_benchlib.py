@@ -189,7 +189,8 @@ class WholeNic(unittest.TestCase):
            "target_ns": 120.0}
 
     PAIRS = {"name": "queue pairs RX", "pairs": [1, 2, 4], "target_times": 1.7,
-             "packets_per_second": [1e6, 1.7e6, 3e6]}
+             "packets_per_second": [1e6, 1.7e6, 3e6],
+             "packets_per_second_by_clock": [0.9e6, 1.1e6, 1.2e6]}
 
     CALLS = {"name": "calls TX 1448 B", "poll_us": 50, "packets": 9, "calls": 5.125, "doorbells": 1,
              "wakes": 1, "sleeps": 0.5, "interrupts": 0.25, "ns": 2500.0, "worker_ns": 900.0}
@@ -218,9 +219,11 @@ class WholeNic(unittest.TestCase):
         self.assertEqual([line.split("   ")[-1] for line in lines],
                          [">= 1.7: met", ">= 1.7: missed"])
         self.assertIn("1.00, 1.70, 3.00 million", lines[0])
-        for rates in ([], [0, 1, 2], None):
-            with self.subTest(rates=rates), self.assertRaises(common.BenchError):
-                self.parse(self.ROW, pairs=({**self.PAIRS, "packets_per_second": rates},))
+        self.assertIn("by the clock 0.90, 1.10, 1.20", lines[0])
+        for wrong in ({"packets_per_second": []}, {"packets_per_second": [0, 1, 2]},
+                      {"packets_per_second": None}, {"packets_per_second_by_clock": []}):
+            with self.subTest(wrong=wrong), self.assertRaises(common.BenchError):
+                self.parse(self.ROW, pairs=({**self.PAIRS, **wrong},))
 
     def test_calls(self):
         """System calls are for the record; a row without a count is an error."""

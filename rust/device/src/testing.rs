@@ -17,6 +17,7 @@ use espnic_wire::admin::{Command, Reply, OPS_ALL};
 use espnic_wire::cap;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa::{self, SaObject, SaTail, OBJ_OUTB_SA};
+use espnic_wire::tunnel::Tunnel;
 use std::ops::Deref;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -86,6 +87,18 @@ pub fn object(obj_type: u16) -> SaObject {
         object.tail.dst[..4].copy_from_slice(&[10, 0, 0, 2]);
     }
     object.tail.tail_flags = flags.into();
+    object
+}
+
+/// An SA of the standard with the same key, for a tunnel with this outer header.
+pub fn tunnel(obj_type: u16, outer: &Tunnel) -> SaObject {
+    let mut object = object(obj_type);
+    let flags = object.tail.tail_flags.get() & !(sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR);
+    object.tail.tail_flags = flags.into();
+    object.base.mode = cap::MODE_ESP_TUNNEL;
+    if obj_type == OBJ_OUTB_SA {
+        outer.put(&mut object.base);
+    }
     object
 }
 

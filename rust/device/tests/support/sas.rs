@@ -6,11 +6,10 @@ use std::convert::Infallible;
 
 use espnic_device::testing::{self, SPI};
 use espnic_wire::admin::{self, Command, Reply};
-use espnic_wire::cap;
 use espnic_wire::ctrl::{self, CtrlHdr};
 use espnic_wire::filter::Action;
 use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{self, SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
+use espnic_wire::sa::{SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
 use espnic_wire::tunnel::Tunnel;
 use zerocopy::IntoBytes;
 
@@ -71,15 +70,10 @@ pub const OUTER: Tunnel = Tunnel::V4 {
 
 /// An SA of the standard with AES-GCM-128, for a tunnel with that header.
 pub fn tunnel(obj_type: u16) -> SaObject {
-    let mut object = testing::object(obj_type);
-    let flags = object.tail.tail_flags.get() & !(sa::TAIL_CRYPTO_ONLY | sa::TAIL_DELIVER_ERR);
-    object.tail.tail_flags = flags.into();
-    object.base.mode = cap::MODE_ESP_TUNNEL;
+    let mut object = testing::tunnel(obj_type, &OUTER);
     if obj_type == OBJ_INB_SA {
         object.base.replay_win_sz = 64.into();
         object.tail.dst[..4].copy_from_slice(&[192, 0, 2, 2]);
-    } else {
-        OUTER.put(&mut object.base);
     }
     object
 }

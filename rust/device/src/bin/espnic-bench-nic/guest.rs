@@ -18,13 +18,24 @@ use espnic_device::virtio::status;
 use espnic_wire::admin::{Command, Reply};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::sa;
+use espnic_wire::tunnel::Tunnel;
 use zerocopy::IntoBytes;
 
 use crate::memory::Memory;
+use crate::packets;
 
 /// The queues of the first pair.
 pub const RX: u16 = 0;
 pub const TX: u16 = 1;
+
+/// The outer header of tunnels.
+const OUTER: Tunnel = Tunnel::V4 {
+    src: [10, 0, 0, 1],
+    dst: [10, 0, 0, 2],
+    dscp: 0,
+    df: true,
+    ttl: 64,
+};
 
 /// A guest and its NIC.
 pub struct Guest {
@@ -125,7 +136,8 @@ impl Guest {
         self.set_status(steps | status::DRIVER_OK)
     }
 
-    /// Adds an SA for each direction, with the key of the other's.
+    /// Adds an SA for each direction, with the key of the other's, and for each queue pair an outbound one of the
+    /// standard.
     pub fn add_sas(&self) -> Result<(), String> {
         let execute = |command: Command<'_>| {
             let mut answer = vec![0; 8192];
@@ -144,6 +156,13 @@ impl Guest {
                 obj_type,
                 id: 0,
                 object,
+            })?;
+        }
+        for pair in 0..self.nic.config.pairs {
+            execute(Command::ObjCreate {
+                obj_type: sa::OBJ_OUTB_SA,
+                id: packets::standard_sa(pair),
+                object: testing::tunnel(sa::OBJ_OUTB_SA, &OUTER).as_bytes(),
             })?;
         }
         Ok(())

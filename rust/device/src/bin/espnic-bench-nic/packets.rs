@@ -5,6 +5,7 @@
 use espnic_device::testing::{self, ESP};
 use espnic_esp::checksum::Sum;
 use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::sa;
 
 /// Headers of Ethernet, IPv4 and TCP.
 pub const HEADERS: usize = ESP + TCP_LEN;
@@ -76,6 +77,21 @@ pub fn protected_plain(len: usize) -> (NetHdr48, Vec<u8>) {
     if let Some(field) = frame.get_mut(next_header) {
         *field = UDP;
     }
+    (hdr, frame)
+}
+
+/// The object id of the SA of the standard for this queue pair.
+pub fn standard_sa(pair: u16) -> u32 {
+    u32::from(pair) + 1
+}
+
+/// The packet of [`with_checksum`] for that SA, which adds ESP and a tunnel.
+pub fn tunnelled(pair: u16, len: usize) -> (NetHdr48, Vec<u8>) {
+    let (mut hdr, frame) = with_checksum(len);
+    hdr.net.flags |= hdr::F_SECURITY | hdr::F_X_SEC;
+    hdr.out.resource_id = standard_sa(pair).into();
+    hdr.out.resource_type = sa::OBJ_OUTB_SA.into();
+    hdr.sec.generation = testing::GENERATION.into();
     (hdr, frame)
 }
 

@@ -3,8 +3,8 @@
 //! Queue pairs beside each other: a thread for each does what its worker does, and fills its rings itself.
 //!
 //! What counts is the processor time of each thread, so other work on the machine does not: a rate is what the
-//! threads carry if each has a core. What they wait for each other is not in it, and they wait for nothing but
-//! the control side.
+//! threads carry if each has a core. What a thread sleeps is not in it; threads that send packets of one SA of the
+//! standard may sleep until those of another have gone. So there is the rate by the clock, too.
 
 use std::fs;
 use std::sync::Barrier;
@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use espnic_device::frames::Frames;
 use espnic_device::net::steer;
 use espnic_device::worker::{process_step, Step};
-use espnic_wire::hdr::HdrLen;
+use espnic_wire::hdr::{HdrLen, NetHdr48};
 
 use crate::guest::Guest;
 use crate::measure::{self, all_done, Parts, Plan, Result, Sink, Work, BATCH, WHOLE};
 use crate::memory::{Form, Shape};
+use crate::packets;
 
 /// The numbers of pairs that are compared.
 pub const PAIRS: [u16; 3] = [1, 2, 4];
@@ -30,26 +31,41 @@ const ROUNDS: usize = 5;
 pub enum Way {
     /// From ring to wire.
     Send(Work),
+    /// The same under packet offload, with one SA for all pairs or with one for each.
+    Protect {
+        /// One for all.
+        one: bool,
+    },
     /// From wire to ring; frames without ESP.
     Receive,
 }
 
-/// Packets per second with as many pairs as [`PAIRS`] says.
-pub fn rates(plan: &Plan, way: Way, len: usize) -> Result<[f64; PAIRS.len()]> {
-    let mut rounds = PAIRS.map(|_| Vec::new());
+/// Packets per second of processor time, and per second by the clock, with as many pairs as [`PAIRS`] says.
+pub fn rates(plan: &Plan, way: Way, len: usize) -> Result<[[f64; PAIRS.len()]; 2]> {
+    let mut rounds = [(); 2].map(|()| PAIRS.map(|_| Vec::new()));
     for _ in 0..ROUNDS {
-        for (pairs, rounds) in PAIRS.iter().zip(&mut rounds) {
-            rounds.push(rate(plan, way, len, *pairs)?);
+        for (index, pairs) in PAIRS.into_iter().enumerate() {
+            let rates = rate(plan, way, len, pairs)?;
+            for (rounds, rate) in rounds.iter_mut().zip(rates) {
+                if let Some(rounds) = rounds.get_mut(index) {
+                    rounds.push(rate);
+                }
+            }
         }
     }
-    Ok(rounds.map(|mut rates| {
+    let median = |mut rates: Vec<f64>| {
         rates.sort_by(f64::total_cmp);
         rates.get(ROUNDS / 2).copied().unwrap_or_default()
-    }))
+    };
+    Ok(rounds.map(|rounds| rounds.map(median)))
 }
 
-fn rate(plan: &Plan, way: Way, len: usize, pairs: u16) -> Result<f64> {
-    let esp = matches!(way, Way::Send(work) if work.esp());
+fn rate(plan: &Plan, way: Way, len: usize, pairs: u16) -> Result<[f64; 2]> {
+    let esp = match way {
+        Way::Send(work) => work.esp(),
+        Way::Protect { .. } => true,
+        Way::Receive => false,
+    };
     let guest = measure::wide_guest(plan, esp, false, Sink::default(), pairs)?;
     let start = Barrier::new(pairs.into());
     let rates = thread::scope(|scope| {
@@ -57,7 +73,12 @@ fn rate(plan: &Plan, way: Way, len: usize, pairs: u16) -> Result<f64> {
             .map(|pair| {
                 let (guest, start) = (&guest, &start);
                 scope.spawn(move || match way {
-                    Way::Send(work) => send(guest, start, plan.time, work, pair, len),
+                    Way::Send(work) => send(guest, start, plan.time, pair, esp, &work.frame(len)),
+                    Way::Protect { one } => {
+                        let sa = if one { 0 } else { pair };
+                        let packet = packets::tunnelled(sa, len);
+                        send(guest, start, plan.time, pair, esp, &packet)
+                    }
                     Way::Receive => receive(guest, start, plan.time, pair, len),
                 })
             })
@@ -65,13 +86,22 @@ fn rate(plan: &Plan, way: Way, len: usize, pairs: u16) -> Result<f64> {
         threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| "a thread failed".to_owned())?)
-            .collect::<Result<Vec<f64>>>()
+            .collect::<Result<Vec<[f64; 2]>>>()
     })?;
-    Ok(rates.iter().sum())
+    let [mut worked, mut passed] = [0.0; 2];
+    for [one, other] in rates {
+        worked += one;
+        passed += other;
+    }
+    Ok([worked, passed])
 }
 
-/// Does batches until the time is over; returns the packets per second of processor time.
-fn repeat(start: &Barrier, time: Duration, mut batch: impl FnMut() -> Result<()>) -> Result<f64> {
+/// Does batches until the time is over; returns the packets per second of processor time, and by the clock.
+fn repeat(
+    start: &Barrier,
+    time: Duration,
+    mut batch: impl FnMut() -> Result<()>,
+) -> Result<[f64; 2]> {
     batch()?;
     start.wait();
     let (begin, before) = (Instant::now(), processor_time()?);
@@ -80,8 +110,9 @@ fn repeat(start: &Barrier, time: Duration, mut batch: impl FnMut() -> Result<()>
         batch()?;
         packets += u64::from(BATCH);
     }
+    let passed = begin.elapsed();
     let took = processor_time()?.saturating_sub(before);
-    Ok(packets as f64 / took.as_secs_f64().max(1e-9))
+    Ok([took, passed].map(|time| packets as f64 / time.as_secs_f64().max(1e-9)))
 }
 
 /// The processor time of this thread. It gives up the processor first: the kernel counts then at the latest.
@@ -98,13 +129,12 @@ fn send(
     guest: &Guest,
     start: &Barrier,
     time: Duration,
-    work: Work,
     pair: u16,
-    len: usize,
-) -> Result<f64> {
-    let hdr_len = HdrLen::of(measure::features(work.esp(), false));
-    let (hdr, frame) = work.frame(len);
-    let data = [hdr.prefix(hdr_len), &frame].concat();
+    esp: bool,
+    (hdr, frame): &(NetHdr48, Vec<u8>),
+) -> Result<[f64; 2]> {
+    let hdr_len = HdrLen::of(measure::features(esp, false));
+    let data = [hdr.prefix(hdr_len), frame].concat();
     let shape = measure::shape(Parts::Direct, hdr_len.bytes(), frame.len());
     let (memory, queue) = (&guest.memory, 2 * pair + 1);
     memory.prepare(queue, &shape, Some(&data))?;
@@ -116,7 +146,13 @@ fn send(
     })
 }
 
-fn receive(guest: &Guest, start: &Barrier, time: Duration, pair: u16, len: usize) -> Result<f64> {
+fn receive(
+    guest: &Guest,
+    start: &Barrier,
+    time: Duration,
+    pair: u16,
+    len: usize,
+) -> Result<[f64; 2]> {
     let shape = Shape::new(Form::Direct, &[WHOLE], BATCH);
     let (memory, queue) = (&guest.memory, 2 * pair);
     memory.prepare(queue, &shape, None)?;
