@@ -37,7 +37,8 @@ class Whole(program.Measured):
             verdict = f">= {row['target_times']:.1f}: {'met' if row['reached'] else 'missed'}"
             clock = ", ".join(f"{rate / 1e6:.2f}" for rate in row["packets_per_second_by_clock"])
             lines.append(f"{row['name']}: {rates} million packets per second with {counts} "
-                         f"(by the clock {clock}); two carry {row['times']:.2f} times as many as one   {verdict}")
+                         f"(by the clock {clock}); "
+                         f"two carry {row['times']:.2f} times as many as one   {verdict}")
         if self._measured["calls"]:
             lines += ["", f"{'System calls of the NIC per packet':<44} {'poll us':>8} "
                       f"{'calls':>7} {'doorbells':>9} {'wakes':>7} {'sleeps':>7} "

@@ -70,6 +70,16 @@ impl Frames {
         self.frames.get_mut(index)
     }
 
+    /// Takes out all but the first `count` frames.
+    pub fn split_off(&mut self, count: usize) -> Vec<Frame> {
+        self.frames.split_off(count.min(self.frames.len()))
+    }
+
+    /// Adds frames.
+    pub fn append(&mut self, mut frames: Vec<Frame>) {
+        self.frames.append(&mut frames);
+    }
+
     /// Takes all frames out.
     pub fn drain(&mut self) -> impl DoubleEndedIterator<Item = Frame> + '_ {
         self.frames.drain(..)

@@ -8,8 +8,10 @@
 //!
 //! Administration commands ([`crate::admin`]) are executed one at a time; packets of any number of
 //! queues are processed at the same time under a read lock. Destroying an SA takes the write lock, so
-//! no packet is in flight under it when the command is answered, and its keys are erased by then.
+//! no packet is in flight under it when the command is answered, and its keys are erased by then. Packets of one SA
+//! are encrypted beside each other, too, and leave in the order of their numbers (`turn`).
 
+mod account;
 mod algorithm;
 mod capability;
 mod commands;
@@ -36,6 +38,7 @@ mod spi;
 mod state_object;
 mod table;
 mod together;
+mod turn;
 mod tx;
 mod waiting;
 
@@ -44,6 +47,7 @@ pub use drop::TxDrop;
 pub use events::{EventStats, Events};
 pub use key_table::KeyTable;
 pub use rx::Inbound;
+pub use turn::Turns;
 
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -144,7 +148,24 @@ impl Ipsec {
         longest: usize,
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
-        self.session().transmit(hdr, frame, longest, out)
+        self.transmit_in_turn(hdr, frame, longest, out, &mut Turns::of_one())
+    }
+
+    /// The same for one of several threads, with what goes to the wire sent by [`Turns::send`]. `turns` are of frames
+    /// in `out`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::transmit`].
+    pub fn transmit_in_turn(
+        &self,
+        hdr: &NetHdr48,
+        frame: &mut Frame,
+        longest: usize,
+        out: &mut Frames,
+        turns: &mut Turns,
+    ) -> Result<(), TxDrop> {
+        self.session(turns).transmit(hdr, frame, longest, out)
     }
 
     /// Processes a frame from the wire. ESP for which there is an SA is verified and decrypted, and the
@@ -154,7 +175,7 @@ impl Ipsec {
     ///
     /// [`espnic_wire::hdr::F_DATA_VALID`] is set if the checksum inside the packet is right.
     pub fn receive(&self, inbound: &mut Inbound) {
-        self.session().receive(inbound);
+        self.session(&mut Turns::of_one()).receive(inbound);
     }
 
     /// [`Ipsec::transmit`] for every frame of a batch; returns how many were dropped. A batch costs less
@@ -165,15 +186,26 @@ impl Ipsec {
         longest: usize,
         out: &mut Frames,
     ) -> usize {
-        self.session().transmit_all(batch, longest, out)
+        self.transmit_all_in_turn(batch, longest, out, &mut Turns::of_one())
+    }
+
+    /// The same for one of several threads, see [`Self::transmit_in_turn`].
+    pub fn transmit_all_in_turn(
+        &self,
+        batch: &mut [(NetHdr48, Frame)],
+        longest: usize,
+        out: &mut Frames,
+        turns: &mut Turns,
+    ) -> usize {
+        self.session(turns).transmit_all(batch, longest, out)
     }
 
     /// [`Ipsec::receive`] for every frame of a batch, which costs less than its frames one by one.
     pub fn receive_all(&self, batch: &mut [Inbound]) {
-        self.session().receive_all(batch);
+        self.session(&mut Turns::of_one()).receive_all(batch);
     }
 
-    fn session(&self) -> Session<'_> {
+    fn session<'a>(&'a self, turns: &'a mut Turns) -> Session<'a> {
         Session {
             tables: self.read_tables(),
             counters: &self.counters,
@@ -183,6 +215,7 @@ impl Ipsec {
             misbehaviour: &self.misbehaviour,
             tally: Tally::default(),
             waiting: Waiting::default(),
+            turns,
         }
     }
 

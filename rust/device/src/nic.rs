@@ -3,7 +3,7 @@
 //! One NIC: the state that its PCI function, its workers and the control socket share.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Instant;
 
 use espnic_wire::feature;
@@ -59,8 +59,6 @@ pub struct Nic {
     isr: AtomicU8,
     wakeups: Arc<Wakeups>,
     device: PriorityLock<Device>,
-    /// Held by who sends packets with numbers of its own; see [`Self::sending_order`].
-    order: Mutex<()>,
     /// The rate limit for warnings about rules that the guest breaks.
     warnings: Limit,
 }
@@ -101,7 +99,6 @@ impl Nic {
                 virtio: Virtio::new(kind),
                 net,
             }),
-            order: Mutex::new(()),
             warnings: Limit::default(),
         }
     }
@@ -114,13 +111,6 @@ impl Nic {
     /// The device for one step of the data plane, which other workers may have, too.
     pub(crate) fn data_plane(&self) -> RwLockReadGuard<'_, Device> {
         self.device.data()
-    }
-
-    /// The right to give numbers to packets, for as long as they are not on the wire. If two workers sent
-    /// packets of one SA at the same time, the numbers of one could arrive so late that they are behind the
-    /// receiver's window.
-    pub(crate) fn sending_order(&self) -> MutexGuard<'_, ()> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The wakeups of the workers.

@@ -7,188 +7,34 @@
 mod support;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use espnic_device::frames::Frames;
-use espnic_device::net::NetConfig;
-use espnic_device::ports::{Port, Totals};
-use espnic_device::testing::{self, filter as build, GENERATION};
+use espnic_device::testing::filter as build;
 use espnic_device::virtio::common::reg;
 use espnic_device::virtio::status;
-use espnic_device::worker::{process_step, Step, Workers};
-use espnic_wire::admin::{Command, Reply};
+use espnic_device::worker::Workers;
+use espnic_wire::admin::Command;
 use espnic_wire::ctrl;
-use espnic_wire::feature::{self, mask};
 use espnic_wire::filter::Action;
-use espnic_wire::hdr::{self, NetHdr48};
-use espnic_wire::sa::{SaObject, OBJ_INB_SA, OBJ_OUTB_SA};
-use support::driver::{self, Driver, QUEUE_SIZE, WRITE};
+use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
+use support::busy::{add_sas, execute, frame, wide, Busy, NUMBER, PAIRS};
+use support::driver::QUEUE_SIZE;
 use support::failure::{wait, Mine};
-use support::{config, packets, sas, Rig, MAP_BORDER, MEM_START};
-use zerocopy::IntoBytes;
+use support::{Rig, MAP_BORDER, MEM_START};
 
-const PAIRS: u16 = 4;
-const CTRL: u16 = 2 * PAIRS;
 /// The flows of one queue pair.
 const FLOWS: u16 = 4;
 /// Frames that may be on their way: fewer than may wait anywhere.
 const WINDOW: u32 = 256;
-const ROOM: u32 = 512;
-/// Where a frame has its number, behind Ethernet, IPv4 and TCP.
-const NUMBER: usize = 54;
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn features() -> u128 {
-    driver::ipsec() | mask(feature::MQ)
-}
-
-/// The workers of the first NIC look for work before they sleep, those of the second do not.
-fn wide(last: u8) -> NetConfig {
-    NetConfig {
-        pairs: PAIRS,
-        poll: match last {
-            1 => Duration::from_millis(1),
-            _ => Duration::ZERO,
-        },
-        ..config(last)
-    }
-}
-
-fn execute(driver: &Driver, command: Command<'_>) -> Result<Vec<u8>, u16> {
-    let mut answer = vec![0; 8192];
-    let written = driver
-        .nic()
-        .administer(&testing::bytes(command), &mut answer);
-    match Reply::parse(&answer[..written]) {
-        Ok(reply) if reply.status == 0 => Ok(reply.result.to_vec()),
-        _ => Err(u16::from_le_bytes([answer[0], answer[1]])),
-    }
-}
-
-/// SAs of the standard, one for each pair.
-fn object(obj_type: u16, id: u16) -> SaObject {
-    let mut object = sas::tunnel(obj_type);
-    object.base.spi = (0x2000 + u32::from(id)).into();
-    object
-}
-
-fn add_sas(driver: &Driver, obj_type: u16) {
-    testing::set_up(|command| execute(driver, command)).unwrap();
-    for id in 0..PAIRS {
-        let object = object(obj_type, id);
-        let create = Command::ObjCreate {
-            obj_type,
-            id: id.into(),
-            object: object.as_bytes(),
-        };
-        execute(driver, create).unwrap();
-    }
-}
-
-/// The header of a frame of this flow, and the frame. The SAs are used from all queues.
-fn frame(flow: u16, number: u32, protected: bool) -> (NetHdr48, Vec<u8>) {
-    let mut frame = packets::tcp_partial(false, 1000 + flow, 60);
-    frame[NUMBER..NUMBER + 4].copy_from_slice(&number.to_be_bytes());
-    let mut hdr = NetHdr48::default();
-    if protected {
-        hdr.net.flags = hdr::F_SECURITY | hdr::F_X_SEC;
-        hdr.out.resource_id = u32::from(flow % PAIRS).into();
-        hdr.out.resource_type = OBJ_OUTB_SA.into();
-        hdr.sec.generation = GENERATION.into();
-    }
-    (hdr, frame)
-}
 
 /// The flow of a received frame, and its number in the flow.
 fn seen(frame: &[u8]) -> (u16, u32) {
     let port = u16::from_be_bytes([frame[34], frame[35]]);
     let number = frame[NUMBER..NUMBER + 4].try_into().unwrap();
     (port - 1000, u32::from_be_bytes(number))
-}
-
-/// A driver whose queues all have buffers of their own, which are used in turn.
-struct Busy {
-    driver: Driver,
-    /// Of the first buffer.
-    buffers: u64,
-}
-
-impl Busy {
-    fn new(mut driver: Driver) -> Self {
-        driver.start_queues(features(), CTRL + 1);
-        let buffers = driver.buffer(u32::from(2 * PAIRS * QUEUE_SIZE) * ROOM);
-        let mut busy = Self { driver, buffers };
-        assert_eq!(busy.set_pairs(PAIRS), [ctrl::OK]);
-        busy.fill();
-        busy
-    }
-
-    fn buffer(&self, queue: u16, slot: u16) -> u64 {
-        self.buffers + u64::from(queue * QUEUE_SIZE + slot) * u64::from(ROOM)
-    }
-
-    fn set_pairs(&mut self, pairs: u16) -> Vec<u8> {
-        let [lo, hi] = pairs.to_le_bytes();
-        let request = [ctrl::CLASS_MQ, ctrl::MQ_VQ_PAIRS_SET, lo, hi];
-        self.driver.request(CTRL, &request, 1)
-    }
-
-    /// Gives all receive buffers.
-    fn fill(&mut self) {
-        (0..PAIRS).for_each(|pair| self.fill_queue(2 * pair));
-    }
-
-    fn fill_queue(&mut self, queue: u16) {
-        for slot in 0..QUEUE_SIZE {
-            self.give(queue, slot);
-        }
-        self.driver.notify(queue);
-    }
-
-    /// Gives a buffer to a queue, which has it at this place.
-    fn give(&mut self, queue: u16, slot: u16) {
-        let at = self.buffer(queue, slot);
-        assert_eq!(self.driver.chain(queue, &[(at, ROOM, WRITE)]), slot);
-    }
-
-    /// Resets the device and starts it again, as a driver that forgets everything.
-    fn restart(&mut self) {
-        self.driver.start_queues(features(), CTRL + 1);
-        // All but those that the test has anyway.
-        self.buffers = self.driver.buffer(u32::from(2 * PAIRS * QUEUE_SIZE) * ROOM);
-        assert_eq!(self.set_pairs(PAIRS), [ctrl::OK]);
-        self.fill();
-    }
-
-    /// Sends if the queue has room.
-    fn send(&mut self, pair: u16, hdr: &NetHdr48, frame: &[u8]) -> bool {
-        let queue = 2 * pair + 1;
-        while self.driver.next_entry(queue).is_some() {}
-        let ring = self.driver.rings[usize::from(queue)];
-        if ring.avail_idx.wrapping_sub(ring.used_seen) >= QUEUE_SIZE {
-            return false;
-        }
-        let slot = ring.avail_idx % QUEUE_SIZE;
-        let bytes = [hdr.prefix(self.driver.hdr_len()), frame].concat();
-        let at = self.buffer(queue, slot);
-        self.driver.put(at, &bytes);
-        let len = bytes.len() as u32;
-        assert_eq!(self.driver.chain(queue, &[(at, len, 0)]), slot);
-        self.driver.notify(queue);
-        true
-    }
-
-    /// The next frame that a queue has received; its buffer is given again.
-    fn take(&mut self, pair: u16) -> Option<Vec<u8>> {
-        let queue = 2 * pair;
-        let (head, len) = self.driver.next_used(queue)?;
-        let bytes = self.driver.get(self.buffer(queue, head), len as usize);
-        self.give(queue, head);
-        self.driver.notify(queue);
-        Some(bytes[self.driver.hdr_len().bytes()..].to_vec())
-    }
 }
 
 /// What has been sent and received of each flow, of a sender whose flows stay on their queues.
@@ -258,60 +104,6 @@ fn flows_stay_in_order_and_nothing_is_lost_or_twice() {
     exchange(&mut a, &mut b, false, 20_000);
     exchange(&mut b, &mut a, false, 5_000);
     assert_eq!(b.driver.counter("rx_drop_no_buffers"), 0);
-}
-
-/// A wire that notes the numbers of ESP. The first sender waits a while for a second one, and lets it go
-/// first.
-#[derive(Default)]
-struct Slow {
-    numbers: Mutex<Vec<u32>>,
-    senders: AtomicU32,
-}
-
-struct SlowPort(Arc<Slow>);
-
-impl Port for SlowPort {
-    fn send(&self, frames: &mut Frames) -> Totals {
-        if self.0.senders.fetch_add(1, Ordering::SeqCst) == 0 {
-            let end = Instant::now() + Duration::from_millis(300);
-            while self.0.numbers.lock().unwrap().is_empty() && Instant::now() < end {
-                std::thread::yield_now();
-            }
-        }
-        for frame in frames.iter() {
-            let number = frame[38..42].try_into().unwrap();
-            let mut numbers = self.0.numbers.lock().unwrap();
-            numbers.push(u32::from_be_bytes(number));
-        }
-        frames.truncate(0);
-        Totals::default()
-    }
-
-    fn link_up(&self) -> bool {
-        true
-    }
-}
-
-/// The NIC gives the numbers. If those of a worker went out late, the window of the receiver would drop them.
-#[test]
-fn numbers_of_an_sa_go_out_in_order() {
-    let wire = Arc::new(Slow::default());
-    let port = SlowPort(wire.clone());
-    let driver = Rig::default().build(wide(1), |_| Box::new(port));
-    let nic = driver.nic().clone();
-    let mut a = Busy::new(driver);
-    add_sas(&a.driver, OBJ_OUTB_SA);
-    for pair in 0..PAIRS {
-        let (hdr, frame) = frame(PAIRS * pair, 0, true);
-        assert!(a.send(pair, &hdr, &frame));
-    }
-    std::thread::scope(|scope| {
-        for pair in 0..PAIRS {
-            let nic = &nic;
-            scope.spawn(move || process_step(nic, Step::Transmit(pair)));
-        }
-    });
-    assert_eq!(*wire.numbers.lock().unwrap(), [1, 2, 3, 4]);
 }
 
 /// Decrypted packets of a flow stay in order on their way to the queue of the flow.

@@ -2,20 +2,23 @@
 
 //! A batch of packets: the tables are locked and the counters written once for all of them.
 
+use super::account::{self, Account};
 use super::counters::{Counters, Tally};
 use super::crypto::rx::Begun;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::faults::Faults;
 use super::receiver::Receiver;
+use super::record;
 use super::room::Room;
 use super::rx::Inbound;
 use super::sa::Sa;
 use super::sent::Sent;
 use super::table::{Slots, Tables};
 use super::together::Together;
-use super::waiting::Waiting;
-use super::{record, tx};
+use super::turn::Turns;
+use super::tx::{self, Kind};
+use super::waiting::{Outgoing, Waiting};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
@@ -47,6 +50,7 @@ pub(super) struct Session<'a> {
     pub(super) misbehaviour: &'a Misbehaviour,
     pub(super) tally: Tally,
     pub(super) waiting: Waiting,
+    pub(super) turns: &'a mut Turns,
 }
 
 impl Session<'_> {
@@ -68,7 +72,7 @@ impl Session<'_> {
     /// Encrypts the packets that wait; returns how many frames are gone because they could not be.
     #[inline(always)]
     fn finish(&mut self, out: &mut Frames) -> usize {
-        match self.waiting.finish(&self.tables.outb, out) {
+        match self.waiting.finish(&self.tables.outb, out, self.turns) {
             None => 0,
             Some(failed) => self.failed(&failed),
         }
@@ -93,9 +97,15 @@ impl Session<'_> {
         out: &mut Frames,
     ) -> Result<(), TxDrop> {
         let before = out.len();
-        let (counters, events) = (self.counters, self.events);
-        let (tables, waiting) = (&self.tables, &mut self.waiting);
-        match tx::protect(tables, counters, events, hdr, frame, longest, out, waiting) {
+        let (tables, counters, events) = (&self.tables, self.counters, self.events);
+        let mut outgoing = Outgoing {
+            slots: &tables.outb,
+            longest,
+            out,
+            turns: self.turns,
+            waiting: &mut self.waiting,
+        };
+        match tx::protect(tables, counters, events, hdr, frame, &mut outgoing) {
             Ok(sent) => {
                 self.tally.transmitted(hdr, sent);
                 if self.faults.spoil_padding() {
@@ -106,16 +116,10 @@ impl Session<'_> {
                 Ok(())
             }
             Err(drop) => {
-                self.dropped(drop);
+                account::dropped(counters, drop);
                 Err(drop)
             }
         }
-    }
-
-    #[cold]
-    fn dropped(&self, drop: TxDrop) {
-        log::trace!("a frame for an SA is dropped: {drop}");
-        self.counters.dropped(drop, 1);
     }
 
     /// See [`super::Ipsec::transmit_all`].
@@ -126,15 +130,57 @@ impl Session<'_> {
         out: &mut Frames,
     ) -> usize {
         let mut dropped = 0;
+        // It makes something of each packet before the next one.
+        let alone = self.faults.spoil_padding();
         for chunk in batch.chunks_mut(CHUNK) {
             let window = PrefetchWindow::outbound(&self.tables, chunk);
-            for (index, (hdr, frame)) in chunk.iter_mut().enumerate() {
-                window.prefetch(&self.tables.outb, index);
-                dropped += usize::from(self.transmit_one(hdr, frame, longest, out).is_err());
+            let mut index = 0;
+            while let Some(rest @ [_, ..]) = chunk.get_mut(index..) {
+                let (kind, count) = match alone {
+                    true => (Kind::Other, 1),
+                    false => tx::kind(rest),
+                };
+                let next = index + count;
+                (index..next).for_each(|index| window.prefetch(&self.tables.outb, index));
+                index = next;
+                let packets = rest.get_mut(..count).unwrap_or_default();
+                dropped += self.transmit_some(kind, packets, longest, out);
             }
             dropped += self.finish(out);
         }
         dropped
+    }
+
+    /// [`Self::transmit_one`] for packets of one kind; returns how many were dropped.
+    #[inline(always)]
+    fn transmit_some(
+        &mut self,
+        kind: Kind,
+        packets: &mut Batch,
+        longest: usize,
+        out: &mut Frames,
+    ) -> usize {
+        if kind == Kind::Other {
+            let one = |(hdr, frame): &mut (NetHdr48, Frame)| {
+                self.transmit_one(hdr, frame, longest, out).is_err()
+            };
+            return packets.iter_mut().map(one).filter(|failed| *failed).count();
+        }
+        let mut account = Account {
+            counters: self.counters,
+            tally: &mut self.tally,
+            drops: 0,
+        };
+        let tables = &self.tables;
+        let mut outgoing = Outgoing {
+            slots: &tables.outb,
+            longest,
+            out,
+            turns: self.turns,
+            waiting: &mut self.waiting,
+        };
+        tx::protect_run(tables, self.events, packets, &mut outgoing, &mut account);
+        account.drops
     }
 
     /// See [`super::Ipsec::receive`].

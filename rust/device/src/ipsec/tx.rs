@@ -2,59 +2,117 @@
 
 //! Outbound packets: from the driver to the wire.
 
+use super::account::Account;
 use super::counters::Counters;
 use super::drop::TxDrop;
 use super::events::Events;
+use super::packet::sa::Packet;
 use super::sa::{Mode, Sa};
 use super::sent::Sent;
 use super::table::Tables;
-use super::waiting::{Outgoing, Waiting};
+use super::waiting::Outgoing;
 use super::{crypto, packet};
 use crate::frame::Frame;
-use crate::frames::Frames;
 use espnic_wire::hdr::{self, NetHdr48};
 use espnic_wire::sa as wire;
 
-/// Encrypts `frame` and appends what goes to the wire to `out`: one frame, or all segments of it. A
+/// Encrypts `frame` and appends what goes to the wire to `outgoing`: one frame, or all segments of it. A
 /// single frame is moved out of `frame`.
 ///
-/// After an error `out` is as it was. Packets that are encrypted together with others are in `waiting`
-/// afterwards.
+/// After an error `outgoing` has no more frames than before. Packets that are encrypted together with others wait
+/// there afterwards.
 // Always: it is short for crypto-only packets.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn protect(
     tables: &Tables,
     counters: &Counters,
     events: &Events,
     hdr: &NetHdr48,
     frame: &mut Frame,
-    longest: usize,
-    out: &mut Frames,
-    waiting: &mut Waiting,
+    outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
     if !hdr.has(hdr::F_SECURITY) {
         return Err(TxDrop::Unsupported);
     }
     let sa = find(tables, hdr)?;
-    // Without the flag that part of the header is not there.
-    let extended = hdr.has(hdr::F_X_SEC);
-    let is_crypto_only = extended && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
-    let mut outgoing = Outgoing {
-        slots: &tables.outb,
-        longest,
-        out,
-        waiting,
-    };
     // Not by the mode, which is not in the first line of the SA.
-    if sa.crypto_only && is_crypto_only {
+    if sa.crypto_only && is_crypto_only(hdr) {
         check_generation(sa, hdr.sec.generation.get())?;
-        return crypto::tx::protect(sa, hdr, frame, &mut outgoing);
+        return crypto::tx::protect(sa, hdr, frame, outgoing);
     }
+    let mode = standard(sa, hdr)?;
+    packet::tx::protect(sa, mode, counters, events, hdr, frame, outgoing)
+}
+
+/// How the packets at the start of a batch are worked on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// [`protect_run`].
+    Standard,
+    /// [`protect`], each by itself.
+    Other,
+}
+
+/// Most packets that get their numbers at once.
+const RUN: usize = 64;
+
+/// The kind of the first one of `packets`, and how many are worked on together with it.
+#[inline(always)]
+pub(super) fn kind(packets: &[(NetHdr48, Frame)]) -> (Kind, usize) {
+    let is_one = |hdr: &NetHdr48| {
+        hdr.has(hdr::F_SECURITY) && hdr.net.gso_type == hdr::GSO_NONE && !is_crypto_only(hdr)
+    };
+    let Some((first, _)) = packets.first().filter(|(hdr, _)| is_one(hdr)) else {
+        return (Kind::Other, 1);
+    };
+    // Of one SA.
+    let sa = |hdr: &NetHdr48| {
+        let out = &hdr.out;
+        (
+            out.resource_type.get(),
+            out.resource_id.get(),
+            hdr.has(hdr::F_X_SEC),
+        )
+    };
+    let belongs = |hdr: &NetHdr48| is_one(hdr) && sa(hdr) == sa(first);
+    let run = packets.iter().take(RUN).take_while(|(hdr, _)| belongs(hdr));
+    (Kind::Standard, run.count())
+}
+
+/// [`protect`] for packets that [`kind`] has found to be of one SA of the standard.
+#[inline(never)]
+pub(super) fn protect_run(
+    tables: &Tables,
+    events: &Events,
+    packets: &mut [(NetHdr48, Frame)],
+    outgoing: &mut Outgoing<'_>,
+    account: &mut Account<'_>,
+) {
+    let Some((hdr, _)) = packets.first() else {
+        return;
+    };
+    let found = find(tables, hdr).and_then(|sa| Ok((sa, standard(sa, hdr)?)));
+    let mut each = |hdr: &NetHdr48, sent| account.note(hdr, sent);
+    match found {
+        Err(drop) => packets.iter().for_each(|(hdr, _)| each(hdr, Err(drop))),
+        // One packet does not need room for many.
+        Ok((sa, mode)) => match packets.len() {
+            1 => packet::tx::protect_all::<1>(sa, mode, events, packets, outgoing, each),
+            _ => packet::tx::protect_all::<RUN>(sa, mode, events, packets, outgoing, each),
+        },
+    }
+}
+
+#[inline(always)]
+fn is_crypto_only(hdr: &NetHdr48) -> bool {
+    // Without the flag that part of the header is not there.
+    hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY
+}
+
+/// What an SA of the standard knows of its packets, if the header is for one.
+fn standard<'a>(sa: &'a Sa, hdr: &NetHdr48) -> Result<&'a Packet, TxDrop> {
     match &sa.mode {
-        Mode::Packet(mode) if mode.x_ipsec == extended => {
-            packet::tx::protect(sa, mode, counters, events, hdr, frame, &mut outgoing)
-        }
+        Mode::Packet(mode) if mode.x_ipsec == hdr.has(hdr::F_X_SEC) => Ok(mode),
         _ => Err(TxDrop::Unsupported),
     }
 }

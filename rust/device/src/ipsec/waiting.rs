@@ -8,6 +8,7 @@
 use super::sa::Sa;
 use super::sent::Sent;
 use super::table::Slots;
+use super::turn::Turns;
 use crate::crypto::joint::{self, Job, Jobs, MOST};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -19,6 +20,8 @@ pub(super) struct Outgoing<'a> {
     /// The most bytes of a frame on the wire.
     pub(super) longest: usize,
     pub(super) out: &'a mut Frames,
+    /// When they may be sent.
+    pub(super) turns: &'a mut Turns,
     pub(super) waiting: &'a mut Waiting,
 }
 
@@ -98,18 +101,24 @@ impl Waiting {
     /// Encrypts all packets, and puts them in their places. Returns those that could not be encrypted, now and
     /// before; they are gone.
     #[inline(always)]
-    pub(super) fn finish(&mut self, slots: &Slots, out: &mut Frames) -> Option<Sent> {
+    pub(super) fn finish(
+        &mut self,
+        slots: &Slots,
+        out: &mut Frames,
+        turns: &mut Turns,
+    ) -> Option<Sent> {
         if self.count > 0 {
             self.encrypt(slots, out);
         }
         match self.failed.frames {
             0 => None,
-            _ => self.clear_places(out),
+            _ => self.clear_places(out, turns),
         }
     }
 
     #[cold]
-    fn clear_places(&mut self, out: &mut Frames) -> Option<Sent> {
+    fn clear_places(&mut self, out: &mut Frames, turns: &mut Turns) -> Option<Sent> {
+        turns.close_ranks(out);
         out.retain(|frame| !frame.is_empty());
         Some(std::mem::take(&mut self.failed))
     }
@@ -168,12 +177,16 @@ mod tests {
         }
         out.push(vec![3; 61]);
         assert!(out.iter().all(|frame| frame.len() != 100));
-        let failed = waiting.finish(&slots, &mut out).unwrap();
+        let failed = waiting
+            .finish(&slots, &mut out, &mut Turns::of_one())
+            .unwrap();
         let expected = 2 * MOST as u32 + 1;
         assert_eq!((failed.frames, failed.bytes), (expected, 100 * expected));
         let left: Vec<_> = out.iter().map(|frame| frame.len()).collect();
         assert_eq!(left, [60, 61]);
-        assert!(waiting.finish(&slots, &mut out).is_none());
+        assert!(waiting
+            .finish(&slots, &mut out, &mut Turns::of_one())
+            .is_none());
     }
 
     #[test]
@@ -185,11 +198,15 @@ mod tests {
         }
         out.truncate(2);
         waiting.truncate(2);
-        let failed = waiting.finish(&slots, &mut out).unwrap();
+        let failed = waiting
+            .finish(&slots, &mut out, &mut Turns::of_one())
+            .unwrap();
         assert_eq!((failed.frames, out.len()), (2, 0));
         waiting.add(7, 34, 0, vec![1; 100].into(), &slots, &mut out);
         out.truncate(0);
         waiting.truncate(0);
-        assert!(waiting.finish(&slots, &mut out).is_none());
+        assert!(waiting
+            .finish(&slots, &mut out, &mut Turns::of_one())
+            .is_none());
     }
 }

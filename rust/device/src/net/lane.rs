@@ -5,7 +5,7 @@
 use super::pending::{Pending, Waiting};
 use crate::frame::Frame;
 use crate::frames::Frames;
-use crate::ipsec::Inbound;
+use crate::ipsec::{Inbound, Turns};
 use crate::ports::Totals;
 use crate::virtio::chain::Chain;
 use espnic_wire::hdr::NetHdr48;
@@ -37,9 +37,22 @@ pub struct Lane {
     pub wire: Frames,
     /// Frames of the present batch that were accepted; counted at its end.
     pub sent: Totals,
+    /// When the frames in [`Self::wire`] may go. Empty between two batches.
+    pub turns: Turns,
 }
 
 impl Lane {
+    /// Of one of `pairs` queue pairs.
+    pub fn new(pairs: u16) -> Self {
+        Self {
+            turns: match pairs {
+                1 => Turns::of_one(),
+                _ => Turns::default(),
+            },
+            ..Self::default()
+        }
+    }
+
     /// Number of frames that are on their way.
     pub fn frames(&self) -> usize {
         let received = self.pending.len() + self.arrived.len() + self.received.len();

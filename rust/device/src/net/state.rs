@@ -52,7 +52,7 @@ impl NetState {
             active_pairs,
             guest_offloads: u128::MAX,
             receive_filter: ReceiveFilter::default(),
-            lanes: (0..pairs).map(|_| Mutex::default()).collect(),
+            lanes: (0..pairs).map(|_| Mutex::new(Lane::new(pairs))).collect(),
             inboxes: (0..pairs).map(|_| Inbox::default()).collect(),
             chain: Chain::default(),
             unanswered: Vec::new(),

@@ -8,8 +8,6 @@ use espnic_esp::packet;
 use espnic_esp::segment::{Request, Segments};
 use espnic_wire::feature;
 use espnic_wire::hdr::{self, HdrLen, NetHdr48};
-use std::cell::OnceCell;
-use std::sync::MutexGuard;
 
 use super::lane::Lane;
 use super::state::Device;
@@ -17,6 +15,7 @@ use super::{used, BATCH, FRAMES};
 use crate::finish;
 use crate::frame::{Cut, Frame, Unfinished};
 use crate::frames::Frames;
+use crate::ipsec::Turns;
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -43,7 +42,7 @@ const MAX_SEGMENTS: usize = 2048;
 const MAX_LEFT: usize = 128;
 
 /// The rules by which frames are checked and changed; they stay until the next reset.
-struct Rules<'a> {
+struct Rules {
     hdr_len: HdrLen,
     mtu: u16,
     csum: bool,
@@ -53,11 +52,9 @@ struct Rules<'a> {
     tso6: bool,
     /// The other end of the wire is a NIC of this process, which takes unfinished frames.
     leaves: bool,
-    /// While other pairs may send, too: the right to send packets whose numbers the NIC gives.
-    order: OnceCell<MutexGuard<'a, ()>>,
 }
 
-impl<'a> Rules<'a> {
+impl Rules {
     fn new(virtio: &Virtio, mtu: u16, leaves: bool) -> Self {
         Self {
             hdr_len: HdrLen::of(virtio.negotiated()),
@@ -68,7 +65,6 @@ impl<'a> Rules<'a> {
             tso4: virtio.has(feature::HOST_TSO4),
             tso6: virtio.has(feature::HOST_TSO6),
             leaves,
-            order: OnceCell::new(),
         }
     }
 
@@ -89,15 +85,6 @@ impl<'a> Rules<'a> {
     /// it, so it never goes out in the clear.
     fn protected(&self, hdr: &NetHdr48) -> bool {
         self.ipsec && hdr.has(hdr::F_SECURITY) || self.x_ipsec && hdr.has(hdr::F_X_SEC)
-    }
-
-    /// Lets packets for SAs of the standard leave in the order of their numbers, which the NIC gives: until
-    /// those of this step are on the wire no other pair may give any.
-    fn keep_order(&self, nic: &'a Nic, hdr: &NetHdr48) {
-        let by_driver = hdr.has(hdr::F_X_SEC) && hdr.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
-        if !by_driver {
-            self.order.get_or_init(|| nic.sending_order());
-        }
     }
 
     /// IP version of the packets that `hdr` wants segmented; `None` if that was not negotiated or
@@ -165,17 +152,19 @@ pub fn run(
         return Ok(Turn::default());
     };
     queue.disable_kicks(mem)?;
+    let batch = Batch(lane);
+    let lane = &mut *batch.0;
     let mut chain = lane.chains.pop().unwrap_or_default();
-    let batch = take_batch(nic, lane, &mut queue, mem, &rules, &mut chain, most);
+    let taken = take_batch(nic, lane, &mut queue, mem, &rules, &mut chain, most);
     lane.chains.push(chain);
     // Also after an error, because complete frames must be sent.
     flush(nic, &rules, lane);
     let sent = std::mem::take(&mut lane.sent);
     nic.stats.tx_frames.add(sent.frames as u64);
     nic.stats.tx_bytes.add(sent.bytes as u64);
-    nic.port.send(&mut lane.wire);
-    drop(rules);
-    let chains = batch?;
+    send(nic, lane);
+    drop(batch);
+    let chains = taken?;
     let notify = queue.publish(mem)?;
     let more = chains == 0 && then == Then::Sleep && queue.enable_kicks(mem)?;
     if notify && !nic.misbehaviour.takes(Deed::Silent) {
@@ -187,14 +176,29 @@ pub fn run(
     })
 }
 
+/// The lane of a batch. If the worker fails in the middle of it, others do not wait for its packets.
+struct Batch<'a>(&'a mut Lane);
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.turns.end();
+    }
+}
+
+/// Sends what is in `lane.wire`, each frame when all with lower numbers of its SA have gone.
+fn send(nic: &Nic, lane: &mut Lane) {
+    let Lane { turns, wire, .. } = lane;
+    turns.send(wire, |frames| nic.port.send(frames));
+}
+
 /// Moves the frames of up to `most` chains to `lane.wire`, or on to the port; returns how many chains
 /// there were.
-fn take_batch<'a>(
-    nic: &'a Nic,
+fn take_batch(
+    nic: &Nic,
     lane: &mut Lane,
     queue: &mut VirtQueue,
     mem: &GuestMap,
-    rules: &Rules<'a>,
+    rules: &Rules,
     chain: &mut Chain,
     most: usize,
 ) -> Result<usize, RingError> {
@@ -208,7 +212,7 @@ fn take_batch<'a>(
         take(nic, mem, chain, rules, lane)?;
         frames += lane.wire.len().saturating_sub(before);
         if lane.wire.len() >= BATCH {
-            nic.port.send(&mut lane.wire);
+            send(nic, lane);
         }
         used::give_back(nic, Queue::Tx, queue, mem, chain, 0)?;
     }
@@ -216,11 +220,11 @@ fn take_batch<'a>(
 }
 
 /// Appends the frame in `chain`, ready for the wire, to `lane.wire`, unless it must not go there.
-fn take<'a>(
-    nic: &'a Nic,
+fn take(
+    nic: &Nic,
     mem: &GuestMap,
     chain: &Chain,
-    rules: &Rules<'a>,
+    rules: &Rules,
     lane: &mut Lane,
 ) -> Result<(), RingError> {
     let stats = &nic.stats;
@@ -259,7 +263,8 @@ fn take<'a>(
     // Frames stay in their order.
     flush(nic, rules, lane);
     lane.wire.push(frame);
-    match prepare(nic, rules, &hdr, &mut lane.wire) {
+    let Lane { wire, turns, .. } = lane;
+    match prepare(nic, rules, &hdr, wire, turns) {
         Ok(()) => lane.sent.count(1, len),
         Err(drop) => drop.inc(),
     }
@@ -267,27 +272,27 @@ fn take<'a>(
 }
 
 /// Whether the frame is for an SA and becomes one packet. Such frames cost less in a batch.
-fn waits_for_others(rules: &Rules<'_>, hdr: &NetHdr48, frame: &Frame) -> bool {
+fn waits_for_others(rules: &Rules, hdr: &NetHdr48, frame: &Frame) -> bool {
     rules.protected(hdr)
         && hdr.net.gso_type == hdr::GSO_NONE
         && frame.len() <= frame.longest(rules.mtu)
 }
 
 /// Moves the waiting batch through IPsec to `lane.wire`.
-fn flush<'a>(nic: &'a Nic, rules: &Rules<'a>, lane: &mut Lane) {
+fn flush(nic: &Nic, rules: &Rules, lane: &mut Lane) {
     if lane.tx_batch.is_empty() {
         return;
     }
     let bytes = |batch: &[(NetHdr48, Frame)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
-    for (hdr, _) in &lane.tx_batch {
-        rules.keep_order(nic, hdr);
-    }
     let (count, before) = (lane.tx_batch.len(), bytes(&lane.tx_batch));
     // IPsec sends frames without tags only.
     let longest = ETH_HLEN + usize::from(rules.mtu);
-    let dropped = nic
-        .ipsec
-        .transmit_all(&mut lane.tx_batch, longest, &mut lane.wire);
+    let dropped = nic.ipsec.transmit_all_in_turn(
+        &mut lane.tx_batch,
+        longest,
+        &mut lane.wire,
+        &mut lane.turns,
+    );
     // Sent frames have been moved away, so dropped ones are left.
     let left = bytes(&lane.tx_batch);
     lane.sent.count(count - dropped, before - left);
@@ -301,13 +306,14 @@ fn flush<'a>(nic: &'a Nic, rules: &Rules<'a>, lane: &mut Lane) {
 /// and returns the counter of the reason.
 fn prepare<'a>(
     nic: &'a Nic,
-    rules: &Rules<'a>,
+    rules: &Rules,
     hdr: &NetHdr48,
     out: &mut Frames,
+    turns: &mut Turns,
 ) -> Result<(), &'a Counter> {
     if hdr.net.gso_type != hdr::GSO_NONE || rules.protected(hdr) {
         let mut frame = out.pop().unwrap_or_default();
-        let result = prepare_apart(nic, rules, hdr, &mut frame, out);
+        let result = prepare_apart(nic, rules, hdr, &mut frame, out, turns);
         out.recycle(frame);
         return result;
     }
@@ -324,7 +330,7 @@ fn prepare<'a>(
 /// The same for a frame that is sent as it is but for its checksum.
 fn prepare_plain<'a>(
     nic: &'a Nic,
-    rules: &Rules<'a>,
+    rules: &Rules,
     hdr: &NetHdr48,
     frame: &mut Frame,
 ) -> Result<(), &'a Counter> {
@@ -340,10 +346,11 @@ fn prepare_plain<'a>(
 /// Appends what becomes of `frame` in IPsec or by segmentation to `out`. On failure appends nothing.
 fn prepare_apart<'a>(
     nic: &'a Nic,
-    rules: &Rules<'a>,
+    rules: &Rules,
     hdr: &NetHdr48,
     frame: &mut Frame,
     out: &mut Frames,
+    turns: &mut Turns,
 ) -> Result<(), &'a Counter> {
     let stats = &nic.stats;
     let longest = frame.longest(rules.mtu);
@@ -357,10 +364,9 @@ fn prepare_apart<'a>(
         ),
     };
     let (false, Some(family)) = (rules.protected(hdr), family) else {
-        rules.keep_order(nic, hdr);
         return nic
             .ipsec
-            .transmit(hdr, frame, longest, out)
+            .transmit_in_turn(hdr, frame, longest, out, turns)
             .map_err(|_| &stats.tx_drop_ipsec);
     };
     let count = segment(rules, hdr, frame, family, longest, out).ok_or(&stats.tx_drop_gso)?;
@@ -372,7 +378,7 @@ fn prepare_apart<'a>(
 /// `None`, and nothing is appended, if the headers are not what `hdr` says or a segment would be longer than
 /// `longest`.
 fn segment(
-    rules: &Rules<'_>,
+    rules: &Rules,
     hdr: &NetHdr48,
     frame: &mut Frame,
     family: u8,
@@ -405,7 +411,7 @@ fn segment(
 }
 
 /// Completes the checksum, or leaves that to who receives the frame. `false` if it is outside the frame.
-fn checksum(rules: &Rules<'_>, hdr: &NetHdr48, frame: &mut Frame) -> bool {
+fn checksum(rules: &Rules, hdr: &NetHdr48, frame: &mut Frame) -> bool {
     if rules.leaves && is_common(hdr, frame) {
         frame.leave(Some(unfinished(hdr, None)));
         return true;

@@ -11,6 +11,7 @@
 )]
 
 pub mod breach;
+pub mod busy;
 pub mod driver;
 pub mod failure;
 pub mod features;

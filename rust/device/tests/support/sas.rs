@@ -28,7 +28,7 @@ pub fn execute(driver: &mut Driver, queue: u16, bytes: &[u8]) -> (u16, u16, Vec<
     let reply = match queue {
         ADMIN => driver.request(ADMIN, bytes, 1024),
         _ => {
-            let reply = driver.request(CTRL, &framed(bytes), 1025);
+            let reply = driver.request(queue, &framed(bytes), 1025);
             assert_eq!(reply[0], ctrl::OK);
             reply[1..].to_vec()
         }

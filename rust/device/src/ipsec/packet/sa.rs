@@ -2,11 +2,14 @@
 
 //! What SAs of the standard know of their packets: numbers, limits, window.
 //!
-//! Packets of several queues change that at the same time, under one lock for each SA.
+//! Packets of several queues change that at the same time, under one lock for each SA. It is held for a moment only:
+//! neither encryption nor decryption is under it. How packets leave in the order of their numbers nevertheless is in
+//! [`super::super::turn`].
 
 use super::super::drop::{RxDrop, TxDrop};
 use super::super::events::Events;
 use super::super::object;
+use super::super::turn::{Turns, Turnstile};
 use super::check;
 use super::ident::Identifications;
 use super::news::{News, Peer};
@@ -21,7 +24,7 @@ use espnic_wire::cap;
 use espnic_wire::event::Kind;
 use espnic_wire::sa::{self, SaObject};
 use espnic_wire::state::{bitmap_len, SaState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The part of an SA that crypto-only SAs do not have.
 pub(in super::super) struct Packet {
@@ -54,6 +57,8 @@ struct Sent {
     outbound: Outbound,
     /// Packets after a hard limit or the last number.
     beyond: u64,
+    /// How far they have gone.
+    turnstile: Arc<Turnstile>,
 }
 
 /// Numbers for packets that are sent together.
@@ -62,12 +67,10 @@ pub(super) struct Numbers {
     pub(super) count: u32,
     /// 64-bit sequence number of the first one.
     pub(super) first: u64,
-    /// Its identification, see [`espnic_esp::encap::Number::id`].
+    /// The first identification, see [`espnic_esp::encap::Number::id`].
     pub(super) id: u16,
     /// Why the others may not.
     pub(super) end: TxDrop,
-    /// What is to be reported.
-    pub(super) news: News,
 }
 
 /// A packet that was taken.
@@ -193,6 +196,7 @@ impl Sender {
         let state = Sent {
             outbound: Outbound::new(check::limits(object), Sequence::new(last, esn, may_wrap)),
             beyond: 0,
+            turnstile: Turnstile::new(last),
         };
         Ok(Self {
             ids: Identifications::of(&template)?,
@@ -201,34 +205,35 @@ impl Sender {
         })
     }
 
-    /// Takes numbers for `batch`, as many as there are, and counts its packets.
-    pub(super) fn number(&self, batch: &Batch, needs_id: bool) -> Numbers {
+    /// Takes numbers for the packets of all `batches`, as many as there are, and counts the packets. They come
+    /// behind the first `at` frames that `turns` are of. A batch comes with whether its packets need identifications,
+    /// too. `report` gets what is to be reported.
+    pub(super) fn number(
+        &self,
+        batches: impl Iterator<Item = (Batch, bool)>,
+        turns: &mut Turns,
+        at: usize,
+        mut report: impl FnMut(&News),
+    ) -> Numbers {
+        let (mut count, mut ids, mut end) = (0, 0, None);
         let mut state = self.lock();
-        let admitted = state.outbound.lifetime.admits(batch);
-        let sent = state.outbound.send(batch);
-        let count = sent.counted.passed;
-        let ids = self.ids.as_ref().filter(|_| needs_id);
-        let beyond = batch.packets.saturating_sub(count);
-        state.beyond = state.beyond.saturating_add(beyond.into());
+        let first = state.outbound.last().saturating_add(1);
+        for (batch, needs_id) in batches {
+            let (passed, why) = state.send(&batch, &mut report);
+            count += passed;
+            ids += if needs_id { passed } else { 0 };
+            end = end.or(why);
+        }
+        if count > 0 {
+            turns.add(&state.turnstile, first, count, at);
+        }
+        drop(state);
+        let taken = self.ids.as_ref().filter(|_| ids > 0);
         Numbers {
             count,
-            first: sent.first,
-            id: ids.map_or(0, |ids| ids.take(count)),
-            // What came first; a limit if both did.
-            end: if count == admitted {
-                TxDrop::Limit
-            } else {
-                TxDrop::Sequence
-            },
-            news: News {
-                soft: sent.counted.soft,
-                hard: sent.counted.hard,
-                overflow: sent.overflow,
-                moved: None,
-                packets: state.outbound.lifetime.packets(),
-                bytes: state.outbound.lifetime.bytes(),
-                seq: state.outbound.last(),
-            },
+            first,
+            id: taken.map_or(0, |taken| taken.take(ids)),
+            end: end.unwrap_or(TxDrop::Limit),
         }
     }
 
@@ -245,6 +250,35 @@ impl Sender {
 
     fn lock(&self) -> MutexGuard<'_, Sent> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sent {
+    /// Lets as many packets of `batch` go as limits and numbers allow, and tells why not all if so.
+    fn send(&mut self, batch: &Batch, report: &mut impl FnMut(&News)) -> (u32, Option<TxDrop>) {
+        let admitted = self.outbound.lifetime.admits(batch);
+        let sent = self.outbound.send(batch);
+        let passed = sent.counted.passed;
+        let news = News {
+            soft: sent.counted.soft,
+            hard: sent.counted.hard,
+            overflow: sent.overflow,
+            moved: None,
+            packets: self.outbound.lifetime.packets(),
+            bytes: self.outbound.lifetime.bytes(),
+            seq: self.outbound.last(),
+        };
+        if news.any() {
+            report(&news);
+        }
+        let beyond = batch.packets.saturating_sub(passed);
+        self.beyond = self.beyond.saturating_add(beyond.into());
+        // What came first; a limit if both did.
+        let why = match passed == admitted {
+            true => TxDrop::Limit,
+            false => TxDrop::Sequence,
+        };
+        (passed, (beyond > 0).then_some(why))
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::sa::Sa;
 use super::super::sent::Sent;
 use super::super::tx::check_generation;
 use super::super::waiting::Outgoing;
+use super::news::News;
 use super::sa::{Numbers, Packet, Sender, Way};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -40,35 +41,63 @@ pub(in super::super) fn protect(
     frame: &mut Frame,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
-    let Way::Out(sender) = &mode.way else {
-        return Err(TxDrop::NoSa);
-    };
-    check_mark(sa, mode, hdr)?;
+    if hdr.net.gso_type == hdr::GSO_NONE {
+        let (mut one, mut result) = ([(*hdr, std::mem::take(frame))], Err(TxDrop::Format));
+        protect_all::<1>(sa, mode, events, &mut one, outgoing, |_, sent| {
+            result = sent;
+        });
+        let [(_, left)] = one;
+        *frame = left;
+        return result;
+    }
     let before = outgoing.out.len();
-    let way = Transmission {
-        sa,
-        mode,
-        sender,
-        counters,
-        events,
-        longest: outgoing.longest,
-    };
-    let sent = match hdr.net.gso_type {
-        hdr::GSO_NONE => way.single(hdr, frame, outgoing),
-        _ => way.segmented(hdr, frame, outgoing),
-    };
+    let way = Transmission::new(sa, mode, events, outgoing)?;
+    way.check_mark(hdr)?;
+    let sent = way.segmented(hdr, frame, counters, outgoing);
     sent.inspect_err(|_| outgoing.truncate(before))
 }
 
-/// Whether the header names this kind of SA, and this generation; without the extension it cannot.
-fn check_mark(sa: &Sa, mode: &Packet, hdr: &NetHdr48) -> Result<(), TxDrop> {
-    if !mode.x_ipsec {
-        return Ok(());
+/// The same for at most `N` packets of one SA that are not to be segmented. They get numbers in a row, so
+/// they can be sent in one piece however many use the SA. `each` learns what becomes of each of them, the header of
+/// which it gets, in no order.
+#[inline(never)]
+pub(in super::super) fn protect_all<const N: usize>(
+    sa: &Sa,
+    mode: &Packet,
+    events: &Events,
+    packets: &mut [(NetHdr48, Frame)],
+    outgoing: &mut Outgoing<'_>,
+    mut each: impl FnMut(&NetHdr48, Result<Sent, TxDrop>),
+) {
+    debug_assert!(packets.len() <= N);
+    let way = match Transmission::new(sa, mode, events, outgoing) {
+        Ok(way) => way,
+        Err(drop) => return packets.iter().for_each(|(hdr, _)| each(hdr, Err(drop))),
+    };
+    let mut plans = [const { None }; N];
+    for ((hdr, frame), plan) in packets.iter().zip(&mut plans) {
+        match way.plan_single(hdr, frame) {
+            Ok(good) => *plan = Some(good),
+            Err(drop) => each(hdr, Err(drop)),
+        }
     }
-    if hdr.sec.sec_op != hdr::SEC_OP_STANDARD {
-        return Err(TxDrop::Unsupported);
+    let good = plans.iter().flatten();
+    let batches = good.map(|plan| (Batch::one(payload_len(plan, sa)), plan.needs_id));
+    let numbers = way.number(batches, outgoing);
+    let (mut index, mut ids) = (0, 0);
+    for ((hdr, frame), plan) in packets.iter_mut().zip(&plans) {
+        let Some(plan) = plan else {
+            continue;
+        };
+        if index == numbers.count {
+            each(hdr, Err(numbers.end));
+            continue;
+        }
+        let number = numbers.nth(index, ids);
+        index += 1;
+        ids += u32::from(plan.needs_id);
+        each(hdr, way.single(plan, &number, hdr, frame, outgoing));
     }
-    check_generation(sa, hdr.sec.generation.get())
 }
 
 /// The SA of a packet, and what it must fit.
@@ -76,35 +105,75 @@ struct Transmission<'a> {
     sa: &'a Sa,
     mode: &'a Packet,
     sender: &'a Sender,
-    counters: &'a Counters,
     events: &'a Events,
     /// Most bytes of a frame on the wire.
     longest: usize,
 }
 
-impl Transmission<'_> {
+impl<'a> Transmission<'a> {
+    fn new(
+        sa: &'a Sa,
+        mode: &'a Packet,
+        events: &'a Events,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<Self, TxDrop> {
+        let Way::Out(sender) = &mode.way else {
+            return Err(TxDrop::NoSa);
+        };
+        Ok(Self {
+            sa,
+            mode,
+            sender,
+            events,
+            longest: outgoing.longest,
+        })
+    }
+
+    /// Whether the header names this kind of SA, and this generation; without the extension it cannot.
+    fn check_mark(&self, hdr: &NetHdr48) -> Result<(), TxDrop> {
+        if !self.mode.x_ipsec {
+            return Ok(());
+        }
+        if hdr.sec.sec_op != hdr::SEC_OP_STANDARD {
+            return Err(TxDrop::Unsupported);
+        }
+        check_generation(self.sa, hdr.sec.generation.get())
+    }
+
+    /// Looks at everything that can be wrong with a frame that is one packet.
+    fn plan_single(&self, hdr: &NetHdr48, frame: &Frame) -> Result<Plan, TxDrop> {
+        self.check_mark(hdr)?;
+        let ip = frame.layers().packet(frame.len());
+        let ip = ip.filter(is_untagged).ok_or(TxDrop::Format)?;
+        if hdr.has(hdr::F_NEEDS_CSUM) && !checksum_fits(hdr, &ip) {
+            return Err(TxDrop::Format);
+        }
+        self.plan(frame.get(..ip.end).ok_or(TxDrop::Format)?)
+    }
+
+    /// Sends the packet for which this plan was made.
     fn single(
         &self,
+        plan: &Plan,
+        number: &Number,
         hdr: &NetHdr48,
         frame: &mut Frame,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<Sent, TxDrop> {
-        let ip = frame.layers().packet(frame.len());
-        let ip = ip.filter(is_untagged).ok_or(TxDrop::Format)?;
-        if hdr.has(hdr::F_NEEDS_CSUM) {
-            complete_checksum(hdr, &ip, frame).ok_or(TxDrop::Format)?;
-        }
-        let clear = frame.get(..ip.end).ok_or(TxDrop::Format)?;
-        let plan = self.plan(clear)?;
-        let batch = Batch::one(payload_len(&plan, self.sa));
-        let numbers = self.number(&batch, plan.needs_id)?;
+        let clear = frame.get(..ETH_HLEN + plan.packet_len);
+        let clear = clear.ok_or(TxDrop::Format)?;
         let mut buffer = outgoing.out.buffer(ETH_HLEN + plan.len);
         let room = buffer
             .get_mut(plan.room..)
-            .and_then(|room| room.get_mut(..clear.len()));
-        room.ok_or(TxDrop::Format)?.copy_from_slice(clear);
+            .and_then(|room| room.get_mut(..clear.len()))
+            .ok_or(TxDrop::Format)?;
+        room.copy_from_slice(clear);
+        // In the copy, where nobody has to look at the headers again.
+        if hdr.has(hdr::F_NEEDS_CSUM) && !complete_checksum(hdr, room) {
+            return Err(TxDrop::Format);
+        }
         let bytes = buffer.len() as u32;
-        self.finish(&plan, &numbers.nth(0), clear, buffer, outgoing)?;
+        self.finish(plan, number, clear, buffer, outgoing)?;
         outgoing.out.recycle(std::mem::take(frame));
         Ok(Sent { frames: 1, bytes })
     }
@@ -113,6 +182,7 @@ impl Transmission<'_> {
         &self,
         hdr: &NetHdr48,
         frame: &Frame,
+        counters: &Counters,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<Sent, TxDrop> {
         let segments = cut(hdr, frame)?;
@@ -128,13 +198,15 @@ impl Transmission<'_> {
             each: payload_len(&first, self.sa),
             last: payload_len(&last, self.sa),
         };
-        let numbers = self.number(&batch, first.needs_id || last.needs_id)?;
+        let needs_id = first.needs_id || last.needs_id;
+        let numbers = self.number([(batch, needs_id)].into_iter(), outgoing);
+        count_beyond(&numbers, count, counters)?;
         let mut sent = Sent {
             frames: 0,
             bytes: 0,
         };
         for index in 0..numbers.count {
-            let number = numbers.nth(index);
+            let number = numbers.nth(index, index);
             let index = index as usize;
             let plan = if index == end { &last } else { &first };
             let len = segments.len(index);
@@ -150,20 +222,15 @@ impl Transmission<'_> {
         Ok(sent)
     }
 
-    /// Takes numbers, and reports what ends with them. Packets without one are never sent: they are counted, and
-    /// if that is all of them it is an error, which counts once more.
-    fn number(&self, batch: &Batch, needs_id: bool) -> Result<Numbers, TxDrop> {
-        let numbers = self.sender.number(batch, needs_id);
-        self.mode.report(self.sa.id, &numbers.news, self.events);
-        let beyond = u64::from(batch.packets.saturating_sub(numbers.count));
-        if numbers.count == 0 {
-            self.counters.dropped(numbers.end, beyond.saturating_sub(1));
-            return Err(numbers.end);
-        }
-        if beyond > 0 {
-            self.counters.dropped(numbers.end, beyond);
-        }
-        Ok(numbers)
+    /// Takes numbers, and reports what ends with them.
+    fn number(
+        &self,
+        batches: impl Iterator<Item = (Batch, bool)>,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Numbers {
+        let report = |news: &News| self.mode.report(self.sa.id, news, self.events);
+        let at = outgoing.out.len();
+        self.sender.number(batches, outgoing.turns, at, report)
     }
 
     /// What becomes of the packet in a frame that ends with it.
@@ -230,14 +297,29 @@ impl Transmission<'_> {
 }
 
 impl Numbers {
-    /// Those of packet `index`, of which there are fewer than [`Self::count`].
-    fn nth(&self, index: u32) -> Number {
+    /// Those of packet `index`, of which there are fewer than [`Self::count`], if `ids` packets before it have
+    /// an identification.
+    fn nth(&self, index: u32, ids: u32) -> Number {
         Number {
             seq: self.first.saturating_add(index.into()),
             // Truncated as the counter is.
-            id: self.id.wrapping_add(index as u16),
+            id: self.id.wrapping_add(ids as u16),
         }
     }
+}
+
+/// Counts segments of one frame that have no number; there are `count` in all. They are never sent. If that is all of
+/// them it is an error, which counts once more.
+fn count_beyond(numbers: &Numbers, count: u32, counters: &Counters) -> Result<(), TxDrop> {
+    let beyond = u64::from(count.saturating_sub(numbers.count));
+    if numbers.count == 0 {
+        counters.dropped(numbers.end, beyond.saturating_sub(1));
+        return Err(numbers.end);
+    }
+    if beyond > 0 {
+        counters.dropped(numbers.end, beyond);
+    }
+    Ok(())
 }
 
 /// Bytes that ESP carries, as the stack counts them: without padding.
@@ -271,14 +353,16 @@ fn cut<'a>(hdr: &NetHdr48, frame: &'a Frame) -> Result<Segments<'a>, TxDrop> {
     Ok(Segments::plain(frame, frame.layers(), &request)?)
 }
 
-/// Completes the checksum, which is behind the header `ip` and reaches to the end of the packet.
-fn complete_checksum(hdr: &NetHdr48, ip: &Ip, frame: &mut Frame) -> Option<()> {
+/// Whether the checksum is that of something behind the header `ip`.
+fn checksum_fits(hdr: &NetHdr48, ip: &Ip) -> bool {
     let start = usize::from(hdr.net.csum_start.get());
-    let offset = usize::from(hdr.net.csum_offset.get());
-    let len = ip
-        .end
-        .checked_sub(start)
-        .filter(|_| start >= ip.transport)?;
-    let complete = |_: &[u8], rest: &mut [u8]| checksum::complete(rest, 0, offset, len);
-    frame.change(start, complete)?.then_some(())
+    let field = start + usize::from(hdr.net.csum_offset.get());
+    start >= ip.transport && field + size_of::<u16>() <= ip.end
+}
+
+/// Completes the checksum in a frame that ends with its packet.
+fn complete_checksum(hdr: &NetHdr48, clear: &mut [u8]) -> bool {
+    let (start, offset) = (hdr.net.csum_start.get(), hdr.net.csum_offset.get());
+    let end = clear.len();
+    checksum::complete(clear, start.into(), offset.into(), end)
 }

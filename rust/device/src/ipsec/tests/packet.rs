@@ -12,6 +12,7 @@ mod replay;
 mod segments;
 mod state;
 mod together;
+mod turns;
 mod wire;
 
 use super::*;
