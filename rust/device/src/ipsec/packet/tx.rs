@@ -160,6 +160,9 @@ impl<'a> Transmission<'a> {
         frame: &mut Frame,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<Sent, TxDrop> {
+        if hdr.has(hdr::F_NEEDS_CSUM) {
+            complete_checksum(hdr, plan, frame).ok_or(TxDrop::Format)?;
+        }
         let clear = frame.get(..ETH_HLEN + plan.packet_len);
         let clear = clear.ok_or(TxDrop::Format)?;
         let mut buffer = outgoing.out.buffer(ETH_HLEN + plan.len);
@@ -168,10 +171,6 @@ impl<'a> Transmission<'a> {
             .and_then(|room| room.get_mut(..clear.len()))
             .ok_or(TxDrop::Format)?;
         room.copy_from_slice(clear);
-        // In the copy, where nobody has to look at the headers again.
-        if hdr.has(hdr::F_NEEDS_CSUM) && !complete_checksum(hdr, room) {
-            return Err(TxDrop::Format);
-        }
         let bytes = buffer.len() as u32;
         self.finish(plan, number, clear, buffer, outgoing)?;
         outgoing.out.recycle(std::mem::take(frame));
@@ -360,9 +359,11 @@ fn checksum_fits(hdr: &NetHdr48, ip: &Ip) -> bool {
     start >= ip.transport && field + size_of::<u16>() <= ip.end
 }
 
-/// Completes the checksum in a frame that ends with its packet.
-fn complete_checksum(hdr: &NetHdr48, clear: &mut [u8]) -> bool {
-    let (start, offset) = (hdr.net.csum_start.get(), hdr.net.csum_offset.get());
-    let end = clear.len();
-    checksum::complete(clear, start.into(), offset.into(), end)
+/// Completes the checksum, which reaches to the end of the packet.
+fn complete_checksum(hdr: &NetHdr48, plan: &Plan, frame: &mut Frame) -> Option<()> {
+    let start = usize::from(hdr.net.csum_start.get());
+    let offset = usize::from(hdr.net.csum_offset.get());
+    let len = (ETH_HLEN + plan.packet_len).checked_sub(start)?;
+    let complete = |_: &[u8], rest: &mut [u8]| checksum::complete(rest, 0, offset, len);
+    frame.change(start, complete)?.then_some(())
 }
