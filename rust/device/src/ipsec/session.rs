@@ -17,7 +17,7 @@ use super::sent::Sent;
 use super::table::{Slots, Tables};
 use super::together::Together;
 use super::turn::Turns;
-use super::tx::{self, Kind};
+use super::tx::{self, GROUP};
 use super::waiting::{Outgoing, Waiting};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -134,53 +134,83 @@ impl Session<'_> {
         let alone = self.faults.spoil_padding();
         for chunk in batch.chunks_mut(CHUNK) {
             let window = PrefetchWindow::outbound(&self.tables, chunk);
-            let mut index = 0;
-            while let Some(rest @ [_, ..]) = chunk.get_mut(index..) {
-                let (kind, count) = match alone {
-                    true => (Kind::Other, 1),
-                    false => tx::kind(rest),
-                };
-                let next = index + count;
-                (index..next).for_each(|index| window.prefetch(&self.tables.outb, index));
-                index = next;
-                let packets = rest.get_mut(..count).unwrap_or_default();
-                dropped += self.transmit_some(kind, packets, longest, out);
-            }
+            let crypto_only = chunk.iter().all(|(hdr, _)| tx::is_crypto_packet(hdr));
+            dropped += match crypto_only && !alone {
+                true => self.transmit_crypto_only(chunk, &window, longest, out),
+                false => self.transmit_mixed(chunk, &window, alone, longest, out),
+            };
             dropped += self.finish(out);
         }
         dropped
     }
 
-    /// [`Self::transmit_one`] for packets of one kind; returns how many were dropped.
+    /// [`Self::transmit_one`] for a chunk of packets of crypto-only SAs; returns how many were dropped.
+    // Always: it is the short way.
     #[inline(always)]
-    fn transmit_some(
+    fn transmit_crypto_only(
         &mut self,
-        kind: Kind,
-        packets: &mut Batch,
+        chunk: &mut Batch,
+        window: &PrefetchWindow,
         longest: usize,
         out: &mut Frames,
     ) -> usize {
-        if kind == Kind::Other {
-            let one = |(hdr, frame): &mut (NetHdr48, Frame)| {
-                self.transmit_one(hdr, frame, longest, out).is_err()
-            };
-            return packets.iter_mut().map(one).filter(|failed| *failed).count();
+        let (tables, mut outgoing, mut account) = self.parts(longest, out);
+        for (first, group) in (0..).step_by(GROUP).zip(chunk.chunks_mut(GROUP)) {
+            (first..first + group.len()).for_each(|index| window.prefetch(&tables.outb, index));
+            tx::protect_group(tables, group, &mut outgoing, &mut account);
         }
-        let mut account = Account {
-            counters: self.counters,
-            tally: &mut self.tally,
-            drops: 0,
-        };
+        account.drops
+    }
+
+    /// The same for any chunk. `alone`: no packets are worked on together.
+    #[inline(never)]
+    fn transmit_mixed(
+        &mut self,
+        chunk: &mut Batch,
+        window: &PrefetchWindow,
+        alone: bool,
+        longest: usize,
+        out: &mut Frames,
+    ) -> usize {
+        let (mut dropped, mut index) = (0, 0);
+        while let Some(rest @ [_, ..]) = chunk.get_mut(index..) {
+            let count = if alone { 0 } else { tx::run(rest) };
+            let next = index + count.max(1);
+            (index..next).for_each(|index| window.prefetch(&self.tables.outb, index));
+            index = next;
+            if let (1.., Some(run)) = (count, rest.get_mut(..count)) {
+                let events = self.events;
+                let (tables, mut outgoing, mut account) = self.parts(longest, out);
+                tx::protect_run(tables, events, run, &mut outgoing, &mut account);
+                dropped += account.drops;
+            } else if let [(hdr, frame), ..] = rest {
+                dropped += usize::from(self.transmit_one(hdr, frame, longest, out).is_err());
+            }
+        }
+        dropped
+    }
+
+    /// What functions for several packets need.
+    #[inline(always)]
+    fn parts<'b>(
+        &'b mut self,
+        longest: usize,
+        out: &'b mut Frames,
+    ) -> (&'b Tables, Outgoing<'b>, Account<'b>) {
         let tables = &self.tables;
-        let mut outgoing = Outgoing {
+        let outgoing = Outgoing {
             slots: &tables.outb,
             longest,
             out,
             turns: self.turns,
             waiting: &mut self.waiting,
         };
-        tx::protect_run(tables, self.events, packets, &mut outgoing, &mut account);
-        account.drops
+        let account = Account {
+            counters: self.counters,
+            tally: &mut self.tally,
+            drops: 0,
+        };
+        (tables, outgoing, account)
     }
 
     /// See [`super::Ipsec::receive`].

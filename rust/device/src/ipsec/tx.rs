@@ -44,28 +44,24 @@ pub(super) fn protect(
     packet::tx::protect(sa, mode, counters, events, hdr, frame, outgoing)
 }
 
-/// How the packets at the start of a batch are worked on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// [`protect_run`].
-    Standard,
-    /// [`protect`], each by itself.
-    Other,
-}
-
+/// Most crypto-only packets that are begun with before the first of them is encrypted.
+pub(super) const GROUP: usize = 8;
+/// Longest frame for which that helps.
+const SHORT: usize = 512;
 /// Most packets that get their numbers at once.
 const RUN: usize = 64;
 
-/// The kind of the first one of `packets`, and how many are worked on together with it.
+/// Whether the frame is one packet of a crypto-only SA.
 #[inline(always)]
-pub(super) fn kind(packets: &[(NetHdr48, Frame)]) -> (Kind, usize) {
-    let is_one = |hdr: &NetHdr48| {
-        hdr.has(hdr::F_SECURITY) && hdr.net.gso_type == hdr::GSO_NONE && !is_crypto_only(hdr)
+pub(super) fn is_crypto_packet(hdr: &NetHdr48) -> bool {
+    is_packet(hdr) && is_crypto_only(hdr)
+}
+
+/// How many packets at the start of `packets` are of one SA of the standard, so that they get their numbers at once.
+pub(super) fn run(packets: &[(NetHdr48, Frame)]) -> usize {
+    let Some((first, _)) = packets.first() else {
+        return 0;
     };
-    let Some((first, _)) = packets.first().filter(|(hdr, _)| is_one(hdr)) else {
-        return (Kind::Other, 1);
-    };
-    // Of one SA.
     let sa = |hdr: &NetHdr48| {
         let out = &hdr.out;
         (
@@ -74,12 +70,65 @@ pub(super) fn kind(packets: &[(NetHdr48, Frame)]) -> (Kind, usize) {
             hdr.has(hdr::F_X_SEC),
         )
     };
-    let belongs = |hdr: &NetHdr48| is_one(hdr) && sa(hdr) == sa(first);
-    let run = packets.iter().take(RUN).take_while(|(hdr, _)| belongs(hdr));
-    (Kind::Standard, run.count())
+    let belongs = |hdr: &NetHdr48| is_packet(hdr) && !is_crypto_only(hdr) && sa(hdr) == sa(first);
+    let run = packets.iter().take(RUN);
+    run.take_while(|(hdr, _)| belongs(hdr)).count()
 }
 
-/// [`protect`] for packets that [`kind`] has found to be of one SA of the standard.
+#[inline(always)]
+fn is_packet(hdr: &NetHdr48) -> bool {
+    hdr.has(hdr::F_SECURITY) && hdr.net.gso_type == hdr::GSO_NONE
+}
+
+/// [`protect`] for up to [`GROUP`] packets that [`is_crypto_packet`] holds for.
+///
+/// With short ones the checksums of all are complete before the first one is encrypted: a cipher that reads what has
+/// just been written in smaller parts waits until that is done.
+#[inline(always)]
+pub(super) fn protect_group(
+    tables: &Tables,
+    packets: &mut [(NetHdr48, Frame)],
+    outgoing: &mut Outgoing<'_>,
+    account: &mut Account<'_>,
+) {
+    if !packets.iter().all(|(_, frame)| frame.len() <= SHORT) {
+        for (hdr, frame) in packets {
+            let begun = begin(tables, hdr, frame, outgoing.longest);
+            let sent = begun.and_then(|begun| begun.end(frame, outgoing));
+            account.note(hdr, sent);
+        }
+        return;
+    }
+    let mut begun = [const { None }; GROUP];
+    for ((hdr, frame), begun) in packets.iter_mut().zip(&mut begun) {
+        match begin(tables, hdr, frame, outgoing.longest) {
+            Ok(packet) => *begun = Some(packet),
+            Err(drop) => account.note(hdr, Err(drop)),
+        }
+    }
+    for ((hdr, frame), begun) in packets.iter_mut().zip(&begun) {
+        if let Some(begun) = begun {
+            account.note(hdr, begun.end(frame, outgoing));
+        }
+    }
+}
+
+#[inline(always)]
+fn begin<'a>(
+    tables: &'a Tables,
+    hdr: &NetHdr48,
+    frame: &mut Frame,
+    longest: usize,
+) -> Result<crypto::tx::Begun<'a>, TxDrop> {
+    let sa = find(tables, hdr)?;
+    if !sa.crypto_only {
+        return Err(TxDrop::Unsupported);
+    }
+    check_generation(sa, hdr.sec.generation.get())?;
+    crypto::tx::begin(sa, hdr, frame, longest)
+}
+
+/// [`protect`] for packets that [`run`] has found.
 #[inline(never)]
 pub(super) fn protect_run(
     tables: &Tables,

@@ -7,7 +7,7 @@ use super::super::sa::Sa;
 use super::super::sent::Sent;
 use super::super::waiting::Outgoing;
 use crate::frame::Frame;
-use espnic_esp::engine;
+use espnic_esp::engine::{self, Transform};
 use espnic_esp::packet::{self, Esp, ESP_HLEN};
 use espnic_esp::segment::{EspRequest, Request, Segments};
 use espnic_esp::{checksum, seq};
@@ -22,22 +22,31 @@ pub(in super::super) fn protect(
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Sent, TxDrop> {
     if hdr.net.gso_type == hdr::GSO_NONE {
-        if frame.len() > outgoing.longest {
-            return Err(TxDrop::Long);
-        }
-        return single(sa, hdr, frame, outgoing);
+        return begin(sa, hdr, frame, outgoing.longest)?.end(frame, outgoing);
     }
     segmented(sa, hdr, frame, outgoing)
 }
 
-/// Encrypts a frame that is one packet.
+/// A packet that lacks encryption only. It is in the clear.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Begun<'a> {
+    sa: &'a Sa,
+    /// That of the ESP header.
+    offset: u32,
+    esn_hi: u32,
+}
+
+/// Checks a frame that is one packet, completes its checksum and writes its IV.
 #[inline(always)]
-fn single(
-    sa: &Sa,
+pub(in super::super) fn begin<'a>(
+    sa: &'a Sa,
     hdr: &NetHdr48,
     frame: &mut Frame,
-    outgoing: &mut Outgoing<'_>,
-) -> Result<Sent, TxDrop> {
+    longest: usize,
+) -> Result<Begun<'a>, TxDrop> {
+    if frame.len() > longest {
+        return Err(TxDrop::Long);
+    }
     let esp = packet::find(frame, frame.layers()).ok_or(TxDrop::Format)?;
     check(sa, hdr, &esp)?;
     let trailer_len = usize::from(hdr.sec.trailer_len.get());
@@ -49,16 +58,37 @@ fn single(
     }
     let esn_hi = hdr.sec.seq_half.get();
     let packet = frame.behind_headers(esp.offset).ok_or(TxDrop::Format)?;
-    // At most the longest frame.
-    let bytes = packet.len() as u32 + esp.offset as u32;
-    if sa.cipher.joint().is_some() {
-        begin_seal(sa, esn_hi, trailer_len, packet)?;
-        outgoing.wait(sa, esp.offset, esn_hi, std::mem::take(frame));
-    } else {
-        seal(sa, esn_hi, trailer_len, packet)?;
-        outgoing.out.push(std::mem::take(frame));
+    begin_seal(sa, esn_hi, trailer_len, packet)?;
+    Ok(Begun {
+        sa,
+        // Not beyond the frame, whose length fits.
+        offset: esp.offset as u32,
+        esn_hi,
+    })
+}
+
+impl Begun<'_> {
+    /// Encrypts the packet, which is in `frame`, or lets it wait for that.
+    #[inline(always)]
+    pub(in super::super) fn end(
+        &self,
+        frame: &mut Frame,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<Sent, TxDrop> {
+        let Self { sa, esn_hi, .. } = *self;
+        let offset = self.offset as usize;
+        // At most the longest frame.
+        let bytes = frame.len() as u32;
+        if sa.cipher.joint().is_some() {
+            outgoing.wait(sa, offset, esn_hi, std::mem::take(frame));
+        } else {
+            let packet = frame.behind_headers(offset).ok_or(TxDrop::Format)?;
+            let sealed = sa.cipher.seal(sa.params.esn.then_some(esn_hi), packet);
+            sealed.map_err(engine::Error::from)?;
+            outgoing.out.push(std::mem::take(frame));
+        }
+        Ok(Sent { frames: 1, bytes })
     }
-    Ok(Sent { frames: 1, bytes })
 }
 
 /// Segments a frame and encrypts the segments.
@@ -174,6 +204,7 @@ fn complete_checksum(
 }
 
 /// [`seal`], all but the cryptography.
+#[inline(always)]
 fn begin_seal(sa: &Sa, esn_hi: u32, trailer_len: usize, packet: &mut [u8]) -> Result<(), TxDrop> {
     let begun = engine::begin_seal(&sa.cipher, &sa.params, esn_hi, trailer_len, packet);
     Ok(begun?)

@@ -231,10 +231,11 @@ fn a_batch_is_its_packets() {
     let mut other = object(OBJ_OUTB_SA);
     other.base.spi = 0x2002.into();
     assert_eq!(create(&a, OBJ_OUTB_SA, 3, &other), DONE);
-    // Two SAs, an id that does not exist, and one frame that is none.
+    // Two SAs, an id that does not exist, and one frame that is none; first short packets, then long ones.
     let batch: Vec<_> = (0..40u32)
         .map(|n| {
-            let (mut hdr, mut frame) = frame(1, n, &[n as u8; 50]);
+            let payload = vec![n as u8; 50 + 20 * n as usize];
+            let (mut hdr, mut frame) = frame(1, n, &payload);
             match n % 4 {
                 1 => {
                     hdr.out.resource_id = 3.into();
