@@ -4,10 +4,12 @@
  * listed in bindgen_parameters.
  */
 
+#include <linux/bpf.h>
 #include <linux/completion.h>
 #include <linux/errno.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
+#include <linux/filter.h>
 #include <linux/if_vlan.h>
 #include <linux/netdevice.h>
 #include <linux/random.h>
@@ -20,6 +22,7 @@
 #include <linux/virtio_ids.h>
 #include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
+#include <net/xdp.h>
 #include <net/xfrm.h>
 
 /* What bindgen does not evaluate as a macro. */

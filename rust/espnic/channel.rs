@@ -17,9 +17,14 @@ use kernel::{
     sync::Arc, //
 };
 use kernel_net::{
-    net::netdevice::{
-        Device,
-        Operations, //
+    net::{
+        netdevice::{
+            Device,
+            Operations,
+            Unregistered, //
+        },
+        page_pool::PagePool,
+        xdp, //
     },
     new_lock,
     sync::SpinLockBh,
@@ -36,6 +41,8 @@ pub(crate) struct Channel {
     pub(crate) rx: SpinLockBh<Rx>,
     #[pin]
     pub(crate) tx: SpinLockBh<Tx>,
+    /// The receive queue, as programs know it.
+    pub(crate) program_queue: xdp::RxQueue,
     /// Written by the channel's NAPI context, or while that is off.
     pub(crate) received: Arc<rx::Counters>,
     /// Written by who has `tx`.
@@ -43,14 +50,23 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(index: u16, rx: RxQueue, tx: TxQueue) -> Result<Pin<KBox<Self>>> {
+    /// Of pair `index` of a device. Sleeps.
+    pub(crate) fn new<T: Operations>(
+        net: &Unregistered<T>,
+        index: u16,
+        rx: RxQueue,
+        tx: TxQueue,
+    ) -> Result<Pin<KBox<Self>>> {
         let received = Arc::new(rx::Counters::default(), GFP_KERNEL)?;
         let sent = Arc::new(tx::Counters::default(), GFP_KERNEL)?;
-        let rx = Rx::new(rx, received.clone())?;
+        let pool = PagePool::new(rx.num_max())?;
+        let program_queue = xdp::RxQueue::new(net, index, &pool)?;
+        let rx = Rx::new(rx, pool, received.clone());
         KBox::pin_init(
             pin_init!(Self {
                 rx <- new_lock!(rx),
                 tx <- new_lock!(Tx::new(index, tx, sent.clone())),
+                program_queue,
                 received,
                 sent,
             }),

@@ -22,6 +22,10 @@ use kernel_net::{
         skbuff::{
             RxSize,
             RxSkb, //
+        },
+        xdp::{
+            features as xdp,
+            RxFrame, //
         }, //
     },
     virtio, //
@@ -88,21 +92,43 @@ pub(crate) fn read_config(dev: &virtio::Device, wanted: &[u32]) -> NetConfig {
     config
 }
 
+/// The largest MTU; `programs`: with frames that programs (XDP) see.
+pub(crate) fn mtu_max(dev: &virtio::Device, programs: bool) -> u32 {
+    let room = match programs {
+        true => RxFrame::CAPACITY,
+        false => RxSkb::capacity(RxSize::Small),
+    };
+    let header = header_length(dev).bytes() as u32;
+    let max = match u32::from(read_config(dev, &[feature::MTU]).mtu.get()) {
+        0 => MTU_MAX,
+        mtu => mtu,
+    };
+    max.min(room.saturating_sub(header.saturating_add(VLAN_ETH_HLEN)))
+}
+
+/// Whether received packets can be made to stand for one frame each.
+pub(crate) fn can_receive_small(dev: &virtio::Device) -> bool {
+    !receives_large(dev) || dev.has_feature(feature::CTRL_GUEST_OFFLOADS)
+}
+
+/// What the interface can do with programs (XDP).
+fn xdp_features(dev: &virtio::Device) -> u32 {
+    let received = match can_receive_small(dev) {
+        true => xdp::BASIC | xdp::REDIRECT,
+        false => 0,
+    };
+    received | xdp::NDO_XMIT
+}
+
 /// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload.
 pub(crate) fn configure<T: Operations>(
     dev: &virtio::Device,
     net: &mut Unregistered<T>,
     offload: bool,
 ) {
-    let config = read_config(dev, &[feature::MAC, feature::MTU]);
+    let config = read_config(dev, &[feature::MAC]);
     net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
-    let header = header_length(dev).bytes() as u32;
-    let room = RxSkb::capacity(RxSize::Small).saturating_sub(header.saturating_add(VLAN_ETH_HLEN));
-    let max = match u32::from(config.mtu.get()) {
-        0 => MTU_MAX,
-        mtu => mtu,
-    };
-    let max = max.min(room);
+    let max = mtu_max(dev, false);
     net.set_mtu(MTU_MIN, max, MTU_DEFAULT.min(max));
     let when = |condition: bool, bits: u64| if condition { bits } else { 0 };
     let tso = when(dev.has_feature(feature::HOST_TSO4), netif::TSO)
@@ -129,5 +155,6 @@ pub(crate) fn configure<T: Operations>(
     // No tailroom for the ESP trailer. A packet with fragments never has any, so the stack would copy
     // its head, even if the NIC makes the trailers. Without it the stack adds a fragment to the packets
     // that need a trailer.
-    net.set_needed_headroom(header as u16);
+    net.set_needed_headroom(header_length(dev).bytes() as u16);
+    net.set_xdp_features(xdp_features(dev));
 }

@@ -5,6 +5,8 @@
 //! It stands above the queues of a channel, the IPsec part of a packet, and the NDIS layer, which records
 //! packets.
 
+pub(crate) mod xdp;
+
 use crate::{
     channel::Channel,
     ipsec::{
@@ -159,23 +161,28 @@ fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
 /// Frees sent packets, receives new ones, and says whether there is more to do.
 pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
     channel.tx.lock().clean(dev, poll);
-    receive(channel, dev.data(), poll)
+    receive(dev, channel, poll)
 }
 
 /// Delivers up to a budget of packets and says whether the NIC may have more.
 ///
 /// The queue's lock is not held while a packet is in the stack.
-fn receive(channel: &Channel, nic: &Nic, poll: &Poll<'_>) -> Polled {
+fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
+    let nic = dev.data();
+    let program = nic.xdp.program(poll);
     let mut done = 0;
     let mut batch = Batch::new();
     let changes = nic.ipsec.database.changes();
     let mut run = Run::new(channel.rx.lock().shelf.take(), changes);
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
-        let taken = channel
-            .rx
-            .lock()
-            .collect(poll, nic.header, &mut batch, limit);
+        let taken = match &program {
+            None => {
+                let mut rx = channel.rx.lock();
+                rx.collect(poll, nic.header, &mut batch, limit)
+            }
+            Some(program) => xdp::receive(dev, channel, poll, &mut run, program, limit),
+        };
         if taken == 0 {
             break;
         }

@@ -5,7 +5,7 @@
 //! It takes the devices of one PCI subsystem vendor that offer `VIRTIO_NET_F_IPSEC`. The files are
 //! named after what they do: `nic` ties everything to the netdev, `rx` and `tx` move packets,
 //! `control` talks to the NIC, `events` listens to it, `ipsec` holds the SA life cycle and the ESP parts of the data path,
-//! `ndis` is the interface of NDIS's IPsec offload to it.
+//! `xdp` has what concerns programs for received frames, `ndis` is the interface of NDIS's IPsec offload to it.
 
 #![deny(unsafe_code)]
 
@@ -29,6 +29,7 @@ mod rx;
 mod rx_mode;
 mod stats;
 mod tx;
+mod xdp;
 
 use espnic_wire::{
     feature,
@@ -131,7 +132,8 @@ impl virtio::net::Driver for Driver {
             true => net.find_vqs_with_events()?,
             false => net.find_vqs(dev.has_feature(feature::CTRL_VQ))?,
         };
-        net.init(Nic::new(&dev, queues)?)?;
+        let nic = Nic::new(net, queues)?;
+        net.init(nic)?;
         net.ready();
         let device = net.device()?;
         let nic = device.data();

@@ -48,6 +48,7 @@ use kernel_net::{
         netlink::ExtAck,
         notifier,
         skbuff::SkBuff,
+        xdp,
         xfrm, //
     },
     rtnl,
@@ -138,7 +139,8 @@ impl netdevice::Operations for Nic {
         dev.schedule_work();
     }
 
-    fn fix_features(features: u64) -> u64 {
+    fn fix_features(dev: &Device<Self>, features: u64) -> u64 {
+        let features = dev.data().xdp.fix_features(features);
         // The stack would leave the inner checksum to us even if it encrypts in software (X2).
         if features & netif::HW_ESP == 0 {
             features & !(netif::HW_ESP_TX_CSUM | netif::GSO_ESP)
@@ -171,6 +173,21 @@ impl netdevice::Operations for Nic {
     fn vlan_rx_kill_vid(dev: &Device<Self>, id: u16) -> Result {
         let nic = dev.data();
         nic.receive.change_vlan(&nic.control, id, false)
+    }
+
+    const XDP: bool = true;
+
+    fn set_program(
+        dev: &Device<Self>,
+        program: Option<xdp::Program>,
+        extack: &mut ExtAck,
+        rtnl: &rtnl::Held,
+    ) -> Result {
+        dev.data().set_program(dev, program, extack, rtnl)
+    }
+
+    fn xdp_xmit(dev: &Device<Self>, frames: &mut xdp::Given<'_>) {
+        datapath::xdp::transmit(dev, frames);
     }
 
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {

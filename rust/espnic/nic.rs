@@ -4,6 +4,7 @@
 
 mod link;
 pub(crate) mod packet;
+mod program;
 mod receive;
 
 use crate::{
@@ -21,7 +22,8 @@ use crate::{
     link::Settings,
     ndis::Ndis,
     recovery::Recovery,
-    rx_mode::Receive, //
+    rx_mode::Receive,
+    xdp::Xdp, //
 };
 use espnic_wire::{
     feature,
@@ -47,7 +49,8 @@ use kernel_net::{
     net::{
         netdevice::{
             features as netif,
-            Device, //
+            Device,
+            Unregistered, //
         },
         xfrm::State, //
     },
@@ -93,6 +96,7 @@ pub(crate) struct Nic {
     #[pin]
     pub(crate) receive: Receive,
     pub(crate) ndis: Ndis,
+    pub(crate) xdp: Xdp,
     pub(crate) recovery: Recovery,
     #[pin]
     pub(crate) link: Mutex<Settings>,
@@ -100,18 +104,22 @@ pub(crate) struct Nic {
 }
 
 impl Nic {
-    /// Splits the queues of `dev` into channels and the control queue.
+    /// Splits the queues of a device into channels and the control queue.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(dev: &DeviceRef, queues: Queues) -> Result<impl PinInit<Self, Error>> {
+    pub(crate) fn new(
+        net: &Unregistered<Self>,
+        queues: Queues,
+    ) -> Result<impl PinInit<Self, Error>> {
+        let dev = net.parent();
         let header = header_length(dev);
         let vdev = dev.clone();
         let mut channels = KVec::new();
         let pairs = queues.receive.into_iter().zip(queues.transmit);
         for (index, (rx, tx)) in (0..).zip(pairs) {
-            channels.push(Channel::new(index, rx, tx)?, GFP_KERNEL)?;
+            channels.push(Channel::new(net, index, rx, tx)?, GFP_KERNEL)?;
         }
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
         let control = Control::new(queues.control, dev.clone());
@@ -128,6 +136,7 @@ impl Nic {
             events <- Events::new(queues.events),
             receive <- Receive::new(),
             ndis,
+            xdp: Xdp::new(),
             recovery: Recovery::new(),
             link <- new_mutex!(Settings::new()),
             vdev,

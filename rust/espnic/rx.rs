@@ -2,6 +2,7 @@
 
 //! Receive queues.
 
+pub(crate) mod frames;
 pub(crate) mod offload;
 
 use crate::{
@@ -9,7 +10,8 @@ use crate::{
     ipsec::{
         self,
         packet::known::Shelf, //
-    }, //
+    },
+    xdp, //
 };
 use espnic_esp::ip::{
     ETH_HLEN,
@@ -45,7 +47,7 @@ const LARGE: u32 = 4096;
 const WEIGHT: u32 = 64;
 
 /// How many packets are taken from the queue before they are delivered.
-const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 
 counters! {
     /// What happened on the receive side since the start.
@@ -72,6 +74,7 @@ counters! {
     with {
         ipsec: ipsec::crypto::rx::Counters,
         packet: ipsec::packet::rx::Counters,
+        xdp: xdp::Received,
     }
 }
 
@@ -97,6 +100,7 @@ impl Counters {
             .get()
             .wrapping_add(self.ipsec.dropped())
             .wrapping_add(self.packet.dropped())
+            .wrapping_add(self.xdp.dropped())
     }
 }
 
@@ -109,6 +113,8 @@ pub(crate) struct Rx {
     /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
     starved: bool,
     counters: Arc<Counters>,
+    /// New buffers leave room for programs (XDP).
+    pub(crate) programs: bool,
     /// The average length of frames, times [`WEIGHT`].
     length: u32,
     /// The policies and SAs of packet offload, if there are any.
@@ -139,16 +145,17 @@ impl Batch {
 }
 
 impl Rx {
-    /// For this queue, with these counters. Sleeps.
-    pub(crate) fn new(queue: RxQueue, counters: Arc<Counters>) -> Result<Self> {
-        Ok(Self {
-            pool: PagePool::new(queue.num_max())?,
+    /// For this queue, with buffers of this pool and these counters.
+    pub(crate) fn new(queue: RxQueue, pool: PagePool, counters: Arc<Counters>) -> Self {
+        Self {
+            pool,
             queue: Some(queue),
             starved: false,
             counters,
+            programs: false,
             length: 0,
             shelf: Shelf::new(),
-        })
+        }
     }
 
     /// Fills the queue with buffers. If memory runs out, the next poll goes on.
@@ -158,7 +165,11 @@ impl Rx {
         };
         self.starved = false;
         while queue.has_room() {
-            let Some(buffer) = new_buffer(&mut self.pool, self.length) else {
+            let buffer = match self.programs {
+                true => new_room(&mut self.pool),
+                false => new_buffer(&mut self.pool, self.length),
+            };
+            let Some(buffer) = buffer else {
                 self.starved = true;
                 self.counters.no_buffer.count();
                 break;
@@ -272,6 +283,12 @@ impl Rx {
         *place = header;
         Some(skb)
     }
+}
+
+/// A buffer for frames that programs see. From a small one they are copied.
+fn new_room(pool: &mut PagePool) -> Option<RxBuffer> {
+    pool.buffer(RxSize::Xdp)
+        .or_else(|| pool.buffer(RxSize::Small))
 }
 
 /// A buffer for frames of this average length, times [`WEIGHT`].

@@ -7,7 +7,8 @@ use crate::{
     ipsec,
     nic::Nic,
     rx,
-    tx, //
+    tx,
+    xdp, //
 };
 use kernel::prelude::*;
 use kernel_net::net::{
@@ -101,6 +102,8 @@ groups! {
     ipsec::crypto::rx::Counters = totals.rx.ipsec,
     ipsec::packet::tx::Counters = totals.tx.packet,
     ipsec::packet::rx::Counters = totals.rx.packet,
+    xdp::Sent = totals.tx.xdp,
+    xdp::Received = totals.rx.xdp,
     ipsec::Counters = nic.ipsec.counters,
     events::Counters = nic.events.counters,
 }

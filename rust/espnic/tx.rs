@@ -2,12 +2,15 @@
 
 //! Transmit queues.
 
+mod frames;
+
 use crate::{
     counters::counters,
     ipsec::{
         self,
         packet::known::Known, //
-    }, //
+    },
+    xdp, //
 };
 use espnic_wire::hdr;
 use kernel::sync::Arc;
@@ -26,6 +29,7 @@ use kernel_net::{
     },
     virtio::net::{
         TxError,
+        TxPacket,
         TxQueue, //
     }, //
 };
@@ -57,6 +61,7 @@ counters! {
     with {
         ipsec: ipsec::crypto::tx::Counters,
         packet: ipsec::packet::tx::Counters,
+        xdp: xdp::Sent,
     }
 }
 
@@ -83,6 +88,7 @@ impl Counters {
             .get()
             .wrapping_add(self.ipsec.dropped())
             .wrapping_add(self.packet.dropped())
+            .wrapping_add(self.xdp.dropped())
     }
 }
 
@@ -233,8 +239,16 @@ fn reclaim<T: Operations>(
     poll: Option<&Poll<'_>>,
 ) -> bool {
     let (mut packets, mut bytes) = (0u32, 0u32);
-    while let Some(skb) = queue.take() {
+    while let Some(packet) = queue.take() {
         packets = packets.wrapping_add(1);
+        let skb = match packet {
+            TxPacket::Skb(skb) => skb,
+            // The stack has no account of it.
+            TxPacket::Frame(frame) => {
+                drop(frame);
+                continue;
+            }
+        };
         bytes = bytes.wrapping_add(skb.len());
         match poll {
             Some(poll) => skb.consume_in(poll),

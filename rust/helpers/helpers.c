@@ -11,4 +11,5 @@
 #include "skbuff.c"
 #include "sync.c"
 #include "virtio.c"
+#include "xdp.c"
 #include "xfrm.c"

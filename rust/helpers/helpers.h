@@ -6,9 +6,11 @@
 #ifndef ESPNIC_HELPERS_H
 #define ESPNIC_HELPERS_H
 
+#include <linux/bpf_trace.h>
 #include <linux/completion.h>
 #include <linux/etherdevice.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/random.h>
@@ -26,6 +28,7 @@
 #include <net/neighbour.h>
 #include <net/page_pool/helpers.h>
 #include <net/route.h>
+#include <net/xdp.h>
 #include <net/xfrm.h>
 
 /* virtio.c */
@@ -156,6 +159,7 @@ void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *nap
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize);
 void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments);
+void espnic_helper_skb_metadata_set(struct sk_buff *skb, u8 len);
 void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue);
 void espnic_helper_skb_tx_timestamp(struct sk_buff *skb);
 void espnic_helper_sg_set_buf(struct scatterlist *sg, const void *buf, unsigned int len);
@@ -171,6 +175,23 @@ void espnic_helper_init_completion(struct completion *done);
 bool espnic_helper_wait_for_completion_ms(struct completion *done, unsigned int ms);
 void *espnic_helper_kzalloc(size_t size);
 void espnic_helper_memzero_explicit(void *buf, size_t len);
+
+/* xdp.c */
+enum bpf_netdev_command espnic_helper_bpf_command(const struct netdev_bpf *bpf);
+struct bpf_prog *espnic_helper_bpf_setup_prog(const struct netdev_bpf *bpf);
+struct netlink_ext_ack *espnic_helper_bpf_setup_extack(const struct netdev_bpf *bpf);
+int espnic_helper_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
+				   unsigned int queue);
+int espnic_helper_xdp_rxq_info_use_pool(struct xdp_rxq_info *rxq, struct page_pool *pool);
+void espnic_helper_xdp_init_buff(struct xdp_buff *xdp, unsigned int size,
+				 struct xdp_rxq_info *rxq);
+void espnic_helper_xdp_prepare_buff(struct xdp_buff *xdp, void *memory, unsigned int headroom,
+				    unsigned int len);
+unsigned int espnic_helper_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
+struct xdp_frame *espnic_helper_xdp_convert_buff_to_frame(struct xdp_buff *xdp);
+bool espnic_helper_xdp_frame_has_frags(const struct xdp_frame *frame);
+void espnic_helper_trace_xdp_exception(const struct net_device *dev, const struct bpf_prog *prog,
+				       unsigned int action);
 
 /* xfrm.c */
 struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb);

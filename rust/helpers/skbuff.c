@@ -130,6 +130,12 @@ void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size,
 	info->gso_segs = segments;
 }
 
+/* Bytes right in front of the packet, which are no part of it. */
+void espnic_helper_skb_metadata_set(struct sk_buff *skb, u8 len)
+{
+	skb_metadata_set(skb, len);
+}
+
 void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue)
 {
 	skb->protocol = eth_type_trans(skb, dev);

@@ -13,6 +13,7 @@ pub mod netlink;
 pub mod notifier;
 pub mod page_pool;
 pub mod skbuff;
+pub mod xdp;
 pub mod xfrm;
 
 use kernel::error::Error;

@@ -74,7 +74,9 @@ use crate::{
             Polled,
             Polling, //
         },
-        skbuff::SkBuff, //
+        netlink::ExtAck,
+        skbuff::SkBuff,
+        xdp, //
     },
     rtnl, //
 };
@@ -129,8 +131,8 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// sleeping.
     fn tx_timeout(dev: &Device<Self>, queue: u16);
 
-    /// Removes features from `features` that depend on missing ones. RTNL held.
-    fn fix_features(features: u64) -> u64;
+    /// Removes features from `features` that depend on missing ones, or that the device cannot have now. RTNL held.
+    fn fix_features(dev: &Device<Self>, features: u64) -> u64;
 
     /// Makes the device work with these features; those that are on now are [`Device::features`]. RTNL held,
     /// may sleep.
@@ -174,6 +176,29 @@ pub trait Operations: Sized + Send + Sync + 'static {
     fn vlan_rx_kill_vid(_dev: &Device<Self>, _id: u16) -> Result {
         Ok(())
     }
+
+    /// Whether the device runs programs with received frames, and sends frames of others: see [`crate::net::xdp`].
+    const XDP: bool = false;
+
+    /// Runs another program from now on, or none. For devices with [`Self::XDP`], while the interface is up or down.
+    /// RTNL held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot run it as it is, with an extack message. Then the old program stays. Never without a
+    /// program.
+    fn set_program(
+        _dev: &Device<Self>,
+        _program: Option<xdp::Program>,
+        _extack: &mut ExtAck,
+        _rtnl: &rtnl::Held,
+    ) -> Result {
+        Err(super::operation_not_supported())
+    }
+
+    /// Transmits frames that programs of other devices, or of this one, have redirected to the device. What is not
+    /// taken is dropped. For devices with [`Self::XDP`]. Softirq; the interface may go down meanwhile.
+    fn xdp_xmit(_dev: &Device<Self>, _frames: &mut xdp::Given<'_>) {}
 
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
@@ -375,6 +400,18 @@ impl<T: Operations> Device<T> {
         }
         // SAFETY: The device is registered, and RTNL is held.
         unsafe { bindings::netdev_update_features(dev) };
+    }
+
+    /// Has [`Operations::fix_features`] say again what the device can have. Does nothing unless the device is
+    /// registered. Sleeps.
+    pub fn update_features(&self, rtnl: &rtnl::Held) {
+        self.want_features(0, true, rtnl);
+    }
+
+    /// Sets the largest MTU that the user can choose, in bytes. A larger one that is set stays.
+    pub fn set_max_mtu(&self, max: u32, _rtnl: &rtnl::Held) {
+        // SAFETY: The device is live by the type invariant; RTNL keeps others from writing the field.
+        unsafe { addr_of_mut!((*self.as_raw()).max_mtu).write_volatile(max) }
     }
 
     /// The interface's MTU in bytes.

@@ -82,7 +82,7 @@ use kernel::{
 /// #
 /// #     fn tx_timeout(_dev: &Device<Self>, _queue: u16) {}
 /// #
-/// #     fn fix_features(features: u64) -> u64 {
+/// #     fn fix_features(_dev: &Device<Self>, features: u64) -> u64 {
 /// #         features
 /// #     }
 /// #

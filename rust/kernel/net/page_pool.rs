@@ -62,6 +62,10 @@ impl PagePool {
         NonNull::new(pool).map(Self).ok_or(ENOMEM)
     }
 
+    pub(crate) fn as_raw(&self) -> *mut bindings::page_pool {
+        self.0.as_ptr()
+    }
+
     /// Allocates a buffer; `None` if memory is short. Not in a hard interrupt.
     ///
     /// What is in it is whatever was in that memory before.

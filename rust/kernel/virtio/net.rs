@@ -95,7 +95,7 @@
 //!
 //!     fn tx_timeout(_dev: &Device<Self>, _queue: u16) {}
 //!
-//!     fn fix_features(features: u64) -> u64 {
+//!     fn fix_features(_dev: &Device<Self>, features: u64) -> u64 {
 //!         features
 //!     }
 //!
@@ -236,6 +236,7 @@ pub use queues::Queues;
 pub use receive::RxQueue;
 pub use transmit::{
     TxError,
+    TxPacket,
     TxQueue, //
 };
 

@@ -6,6 +6,7 @@
 //! is dropped rather than sent in clear, and so is one that has the sign of packet offload when no policy is
 //! for it any more.
 
+pub(crate) mod frame;
 #[cfg(espnic_kunit)]
 mod tests;
 

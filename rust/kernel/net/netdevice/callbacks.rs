@@ -9,7 +9,15 @@ use super::{
 };
 use crate::{
     bindings,
-    net::skbuff::SkBuff, //
+    net::{
+        netlink::ExtAck,
+        skbuff::SkBuff,
+        xdp::{
+            Given,
+            Program, //
+        }, //
+    },
+    rtnl, //
 };
 use core::{
     any::TypeId,
@@ -41,6 +49,14 @@ impl<T: Operations> Callbacks<T> {
         ndo_vlan_rx_kill_vid: Some(Self::vlan_rx_kill_vid),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(Self::set_mac_address),
+        ndo_bpf: match T::XDP {
+            true => Some(Self::bpf),
+            false => None,
+        },
+        ndo_xdp_xmit: match T::XDP {
+            true => Some(Self::xdp_xmit),
+            false => None,
+        },
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
     };
@@ -103,12 +119,13 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by the stack.
+    /// Called by the stack for a device of `T` that it registers, or that is registered.
     unsafe extern "C" fn fix_features(
-        _dev: *mut bindings::net_device,
+        dev: *mut bindings::net_device,
         features: bindings::netdev_features_t,
     ) -> bindings::netdev_features_t {
-        T::fix_features(features)
+        // SAFETY: By the contract; such devices have initialised data and a bound parent.
+        T::fix_features(unsafe { Device::from_raw(dev) }, features)
     }
 
     /// # Safety
@@ -182,6 +199,65 @@ impl<T: Operations> Callbacks<T> {
             T::set_rx_mode(unsafe { Device::from_raw(dev) });
             Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack for a registered device of `T`, with RTNL held. A program that the request has is one for
+    /// XDP, of which a reference is ours if this succeeds.
+    unsafe extern "C" fn bpf(
+        dev: *mut bindings::net_device,
+        request: *mut bindings::netdev_bpf,
+    ) -> c_int {
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        let dev = unsafe { Device::from_raw(dev) };
+        // SAFETY: The stack passes a valid request.
+        let command = unsafe { bindings::bpf_command(request) };
+        if command != bindings::bpf_netdev_command_XDP_SETUP_PROG {
+            return EINVAL.to_errno();
+        }
+        // SAFETY: It is a request of this kind.
+        let raw = unsafe { bindings::bpf_setup_prog(request) };
+        // SAFETY: The pointer is null or valid during the request.
+        let mut extack = unsafe { ExtAck::from_raw(bindings::bpf_setup_extack(request)) };
+        // SAFETY: The stack calls with RTNL held.
+        let rtnl = unsafe { rtnl::Held::assume() };
+        from_result(|| {
+            // SAFETY: Null, or a program of which the stack has a reference.
+            let program = unsafe { Program::get(raw) };
+            T::set_program(dev, program, &mut extack, rtnl)?;
+            if !raw.is_null() {
+                // SAFETY: The stack's reference, which is ours now; the driver has another one.
+                unsafe { bindings::bpf_prog_put(raw) };
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the stack in a softirq, for a registered device of `T` with `count` frames, of which as many as it
+    /// returns are given away, the first ones.
+    unsafe extern "C" fn xdp_xmit(
+        dev: *mut bindings::net_device,
+        count: c_int,
+        frames: *mut *mut bindings::xdp_frame,
+        flags: u32,
+    ) -> c_int {
+        let Ok(count @ 1..) = usize::try_from(count) else {
+            return 0;
+        };
+        if flags & !bindings::XDP_XMIT_FLAGS_MASK != 0 {
+            return EINVAL.to_errno();
+        }
+        // SAFETY: The stack passes so many pointers, and does not change them meanwhile.
+        let frames = unsafe { core::slice::from_raw_parts(frames, count) };
+        // SAFETY: The frames are valid, and we say below which ones we have taken.
+        let mut frames = unsafe { Given::new(frames) };
+        // SAFETY: By the contract; registered devices have initialised data and a bound parent.
+        T::xdp_xmit(unsafe { Device::from_raw(dev) }, &mut frames);
+        // CAST: No more than `count`.
+        frames.taken() as c_int
     }
 
     /// # Safety

@@ -193,7 +193,7 @@ impl<T: Operations> Unregistered<T> {
         unsafe { bindings::netdev_priv(self.as_raw()) }.cast()
     }
 
-    fn as_raw(&self) -> *mut bindings::net_device {
+    pub(in crate::net) fn as_raw(&self) -> *mut bindings::net_device {
         self.dev.as_ptr()
     }
 
@@ -240,6 +240,13 @@ impl<T: Operations> Unregistered<T> {
         // SAFETY: The device is live by the invariant. The stack does not know it, so nobody else changes
         // its flags.
         unsafe { bindings::netdev_filters_unicast(self.as_raw()) };
+    }
+
+    /// Says what the device can do with programs ([`xdp::features`]).
+    ///
+    /// [`xdp::features`]: crate::net::xdp::features
+    pub fn set_xdp_features(&mut self, features: u32) {
+        set_field!(self, xdp_features, features);
     }
 
     /// Sets the room in front of packets that the driver needs, in bytes.

@@ -29,7 +29,7 @@ mod cases {
     #[test]
     fn buffers_do_not_overlap() -> Result {
         let mut pool = PagePool::new(64)?;
-        for size in [RxSize::Small, RxSize::Large] {
+        for size in [RxSize::Small, RxSize::Large, RxSize::Xdp] {
             let mut one = pool.buffer(size).ok_or(ENOMEM)?;
             let mut two = pool.buffer(size).ok_or(ENOMEM)?;
             one.memory().fill(1);

@@ -50,6 +50,8 @@ pub enum RxSize {
     Small,
     /// For packets that stand for several.
     Large,
+    /// For frames that a program sees before the stack: see [`crate::net::xdp`].
+    Xdp,
 }
 
 impl RxSize {
@@ -59,16 +61,32 @@ impl RxSize {
         match self {
             Self::Small => 2048,
             // A page, which is what a pool has.
-            Self::Large => 4096,
+            Self::Large | Self::Xdp => 4096,
         }
+    }
+
+    /// Bytes before those that the device writes.
+    #[inline]
+    pub(crate) const fn headroom(self) -> u32 {
+        match self {
+            // For headers that forwarding adds.
+            Self::Small | Self::Large => 64,
+            // Every program has so many bytes (`XDP_PACKET_HEADROOM`), even if the frame is sent on: then a
+            // `struct xdp_frame` is in front of them.
+            Self::Xdp => bindings::XDP_PACKET_HEADROOM.saturating_add(64),
+        }
+    }
+
+    /// Where a packet in the memory must end: the rest is the stack's.
+    #[inline]
+    pub(crate) const fn end(self) -> u32 {
+        self.truesize().saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
     }
 
     /// Bytes that the device may write: what [`RxSkb::build`] leaves of the memory.
     #[inline]
     pub const fn capacity(self) -> u32 {
-        self.truesize()
-            .saturating_sub(RxBuffer::HEADROOM)
-            .saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
+        self.end().saturating_sub(self.headroom())
     }
 }
 
@@ -76,7 +94,8 @@ impl RxSize {
 ///
 /// # Invariants
 ///
-/// The pointer is a piece of `size.truesize()` bytes of a page of a pool that is ours alone, at an even address.
+/// The pointer is a piece of `size.truesize()` bytes of a page of a pool that is ours alone, at an address that
+/// four divides.
 ///
 /// # Examples
 ///
@@ -110,12 +129,10 @@ pub struct RxBuffer {
 unsafe impl Send for RxBuffer {}
 
 impl RxBuffer {
-    /// Bytes before the data, room for headers that forwarding adds.
-    pub(crate) const HEADROOM: u32 = 64;
-
     /// # Safety
     ///
-    /// `ptr` is a piece of `size.truesize()` bytes of a page of a page pool, at an even address, and given away.
+    /// `ptr` is a piece of `size.truesize()` bytes of a page of a page pool, at an address that four divides, and
+    /// given away.
     #[inline]
     pub(crate) unsafe fn new(ptr: NonNull<u8>, size: RxSize) -> Self {
         // INVARIANT: By the contract.
@@ -128,6 +145,12 @@ impl RxBuffer {
         self.size.capacity()
     }
 
+    /// How much memory it has.
+    #[inline]
+    pub const fn size(&self) -> RxSize {
+        self.size
+    }
+
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.ptr.as_ptr()
@@ -136,7 +159,7 @@ impl RxBuffer {
     /// Where the device writes.
     #[inline]
     pub(crate) fn data(&self) -> *mut u8 {
-        self.as_ptr().wrapping_add(Self::HEADROOM as usize)
+        self.as_ptr().wrapping_add(self.size.headroom() as usize)
     }
 
     /// The first `len` bytes, at most the capacity.
@@ -157,11 +180,11 @@ impl RxBuffer {
         unsafe { core::slice::from_raw_parts_mut(self.as_ptr(), len) }
     }
 
-    /// Gives the buffer away as a pointer that names its size, too: a large one's is odd.
+    /// Gives the buffer away as a pointer whose two lowest bits are its [`RxSize`].
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<u8> {
-        let odd = usize::from(self.size == RxSize::Large);
-        let ptr = self.ptr.map_addr(|addr| addr | odd);
+        let size = self.size as usize;
+        let ptr = self.ptr.map_addr(|addr| addr | size);
         core::mem::forget(self);
         ptr
     }
@@ -171,14 +194,15 @@ impl RxBuffer {
     /// `ptr` comes from [`Self::into_raw`] and is given back once.
     #[inline]
     pub(crate) unsafe fn from_raw(ptr: NonNull<u8>) -> Self {
-        let odd = ptr.addr().get() & 1;
-        let size = match odd {
+        let low = ptr.addr().get() & 3;
+        let size = match low {
             0 => RxSize::Small,
-            _ => RxSize::Large,
+            1 => RxSize::Large,
+            _ => RxSize::Xdp,
         };
-        // SAFETY: The odd address is not the first of the piece, so one less is within it, and not null.
-        let ptr = unsafe { ptr.sub(odd) };
-        // INVARIANT: By the contract, as it was before `into_raw`; the address was even by the invariant.
+        // SAFETY: The piece begins so many bytes before, where four divides the address by the invariant.
+        let ptr = unsafe { ptr.sub(low) };
+        // INVARIANT: By the contract, as it was before `into_raw`.
         Self { ptr, size }
     }
 }
@@ -236,16 +260,27 @@ impl RxSkb {
     ///
     /// `EINVAL` if the range does not lie in the buffer, `ENOMEM`; the buffer is freed.
     #[inline]
-    pub fn build(_poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
-        let end = u32::from(skip).checked_add(len).ok_or(EINVAL)?;
-        if end > buffer.capacity() {
+    pub fn build(poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
+        let reserve = buffer.size.headroom().wrapping_add(u32::from(skip));
+        Self::build_at(poll, buffer, reserve, len)
+    }
+
+    /// As [`Self::build`], of the `len` bytes of the buffer's memory from `reserve` on.
+    #[inline]
+    pub(crate) fn build_at(
+        _poll: &Poll<'_>,
+        buffer: RxBuffer,
+        reserve: u32,
+        len: u32,
+    ) -> Result<Self> {
+        let end = reserve.checked_add(len).ok_or(EINVAL)?;
+        if end > buffer.size.end() {
             return Err(EINVAL);
         }
-        let reserve = RxBuffer::HEADROOM.wrapping_add(u32::from(skip));
         let truesize = buffer.size.truesize();
-        // SAFETY: The buffer is `truesize` bytes of a page of a pool, of which the capacity leaves room
-        // for the shared info, and in front of that for `reserve` and `len` bytes: see `end`. This is a run
-        // of NAPI, as the token says, so the cache of skbs is ours.
+        // SAFETY: The buffer is `truesize` bytes of a page of a pool, of which `end` leaves room for the shared
+        // info, and in front of that for `reserve` and `len` bytes. This is a run of NAPI, as the token says, so
+        // the cache of skbs is ours.
         let skb = unsafe {
             let memory = buffer.as_ptr().cast();
             bindings::napi_build_packet(memory, truesize, reserve, len)
@@ -311,6 +346,16 @@ impl RxSkb {
         // a page of a pool, which is ours and given to the skb.
         unsafe { bindings::skb_add_rx_buffer(self.as_raw(), data.cast(), len, truesize) };
         Ok(())
+    }
+
+    /// Says that so many bytes in front of the frame are a program's metadata.
+    ///
+    /// # Safety
+    ///
+    /// There is room of so many bytes.
+    pub(crate) unsafe fn set_metadata(&mut self, len: u8) {
+        // SAFETY: The skb is valid and ours alone, and so is the shared info behind its data.
+        unsafe { bindings::skb_metadata_set(self.as_raw(), len) }
     }
 
     /// Says that the device verified the innermost checksum.

@@ -6,7 +6,10 @@
 use super::{
     events::netdev_of,
     receive::RxQueue,
-    transmit::TxQueue,
+    transmit::{
+        TxPacket,
+        TxQueue, //
+    },
     Operations,
     Restart, //
 };
@@ -17,10 +20,7 @@ use crate::{
             with_ready,
             Unregistered, //
         },
-        skbuff::{
-            RxBuffer,
-            SkBuff, //
-        }, //
+        skbuff::RxBuffer, //
     },
     virtio::{
         control::{
@@ -160,7 +160,7 @@ fn wanted(pairs: u16, besides: Besides) -> Result<KVec<Wanted>> {
     for pair in 0..pairs {
         let receive = Wanted::new::<RxBuffer>(fmt!("input.{pair}"))?;
         all.push(receive, GFP_KERNEL)?;
-        let transmit = Wanted::new::<SkBuff>(fmt!("output.{pair}"))?;
+        let transmit = Wanted::new::<TxPacket>(fmt!("output.{pair}"))?;
         all.push(transmit, GFP_KERNEL)?;
     }
     if let Besides::Control | Besides::ControlAndEvents = besides {

@@ -4,7 +4,10 @@
 
 use crate::{
     bindings,
-    net::skbuff::SkBuff,
+    net::{
+        skbuff::SkBuff,
+        xdp::Frame, //
+    },
     virtio::{
         payload::sealed::Payload,
         virtqueue::Virtqueue, //
@@ -26,14 +29,55 @@ use kernel::prelude::*;
 /// The most pieces of one packet: the header, the linear part and the fragments.
 const TX_PIECES: usize = bindings::MAX_SKB_FRAGS as usize + 2;
 
-impl Payload for SkBuff {
+/// What a transmit queue holds.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::virtio::net::{
+///     TxPacket,
+///     TxQueue, //
+/// };
+///
+/// /// How many bytes of the stack's the device has sent.
+/// fn sent(queue: &mut TxQueue) -> u32 {
+///     let mut bytes = 0;
+///     while let Some(packet) = queue.take() {
+///         match packet {
+///             TxPacket::Skb(skb) => bytes += skb.len(),
+///             TxPacket::Frame(_frame) => {}
+///         }
+///     }
+///     bytes
+/// }
+/// ```
+pub enum TxPacket {
+    /// A packet of the stack.
+    Skb(SkBuff),
+    /// A frame of a program.
+    Frame(Frame),
+}
+
+impl Payload for TxPacket {
+    /// The token of a frame is odd.
+    #[inline]
     fn into_token(self) -> NonNull<c_void> {
-        self.into_non_null().cast()
+        match self {
+            Self::Skb(skb) => skb.into_non_null().cast(),
+            Self::Frame(frame) => frame.into_raw().map_addr(|addr| addr | 1).cast(),
+        }
     }
 
+    #[inline]
     unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
-        unsafe { Self::from_non_null(token.cast()) }
+        if token.addr().get() & 1 == 0 {
+            // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
+            return Self::Skb(unsafe { SkBuff::from_non_null(token.cast()) });
+        }
+        // SAFETY: The address of a frame is even, so one less is where it begins.
+        let frame = unsafe { token.byte_sub(1) };
+        // SAFETY: By the contract: the frame was given up for the token, and nobody has got it since.
+        Self::Frame(unsafe { Frame::from_raw(frame.cast()) })
     }
 }
 
@@ -63,7 +107,7 @@ impl Payload for SkBuff {
 /// }
 /// ```
 pub struct TxQueue {
-    queue: Virtqueue<SkBuff>,
+    queue: Virtqueue<TxPacket>,
     /// Scratch memory for [`Self::add`].
     sg: KBox<[MaybeUninit<bindings::scatterlist>; TX_PIECES]>,
     added: u64,
@@ -77,36 +121,36 @@ unsafe impl Send for TxQueue {}
 /// # Examples
 ///
 /// ```
-/// use kernel_net::{
-///     net::skbuff::SkBuff,
-///     virtio::net::TxError, //
+/// use kernel_net::virtio::net::{
+///     TxError,
+///     TxPacket, //
 /// };
 ///
 /// /// The packet, to try again with.
-/// fn again(error: TxError) -> Option<SkBuff> {
+/// fn again(error: TxError) -> Option<TxPacket> {
 ///     match error {
-///         TxError::Full(skb) => Some(skb),
+///         TxError::Full(packet) => Some(packet),
 ///         TxError::Unusable(_) => None,
 ///     }
 /// }
 /// ```
 pub enum TxError {
     /// There is no room; try again after [`TxQueue::take`].
-    Full(SkBuff),
+    Full(TxPacket),
     /// The packet has too many pieces, or the queue is broken.
-    Unusable(SkBuff),
+    Unusable(TxPacket),
 }
 
 impl Deref for TxQueue {
-    type Target = Virtqueue<SkBuff>;
+    type Target = Virtqueue<TxPacket>;
 
-    fn deref(&self) -> &Virtqueue<SkBuff> {
+    fn deref(&self) -> &Virtqueue<TxPacket> {
         &self.queue
     }
 }
 
 impl DerefMut for TxQueue {
-    fn deref_mut(&mut self) -> &mut Virtqueue<SkBuff> {
+    fn deref_mut(&mut self) -> &mut Virtqueue<TxPacket> {
         &mut self.queue
     }
 }
@@ -118,7 +162,7 @@ impl TxQueue {
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` if a packet may not fit into the ring.
-    pub(super) fn new(queue: Virtqueue<SkBuff>) -> Result<Self> {
+    pub(super) fn new(queue: Virtqueue<TxPacket>) -> Result<Self> {
         if queue.vring_size() < Self::PACKET_MAX {
             return Err(EINVAL);
         }
@@ -144,29 +188,62 @@ impl TxQueue {
         // SAFETY: The skb is valid by its invariant, and so is the shared info behind its data.
         let pieces = unsafe { bindings::skb_nr_frags(raw) }.saturating_add(2);
         if !(1..=Self::HEADER_MAX).contains(&header.len()) || pieces > Self::PACKET_MAX {
-            return Err(TxError::Unusable(skb));
+            return Err(TxError::Unusable(TxPacket::Skb(skb)));
         }
         // SAFETY: `sg` has room for `PACKET_MAX` entries. The skb is valid and ours, the header no longer
         // than it may be.
         let Some(used) = (unsafe { list_packet(sg, pieces, header, raw) }) else {
-            return Err(TxError::Unusable(skb));
+            return Err(TxError::Unusable(TxPacket::Skb(skb)));
         };
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
         // other user by its invariant. The first `used` entries list memory of the packet: what it holds,
         // room in front of it, or its control block, all of which stays where it is as long as the skb
         // lives.
         let given = unsafe {
-            self.queue.give(skb, |vq, token| {
+            self.queue.give(TxPacket::Skb(skb), |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;
                 bindings::virtqueue_add_outbuf(vq, sg, used, token.as_ptr(), flags)
             })
         };
-        given.map_err(|(error, skb)| match error == ENOSPC {
-            true => TxError::Full(skb),
-            false => TxError::Unusable(skb),
+        given.map_err(|(error, packet)| match error == ENOSPC {
+            true => TxError::Full(packet),
+            false => TxError::Unusable(packet),
         })?;
         self.added = self.added.wrapping_add(1);
         Ok(())
+    }
+
+    /// Queues a frame of a program behind the virtio header `header`. It takes one descriptor.
+    ///
+    /// # Errors
+    ///
+    /// The frame, if there is no room for the header in front of it, or none in the queue, or the queue is broken.
+    pub fn add_frame(&mut self, header: &[u8], mut frame: Frame) -> Result<(), Frame> {
+        let Some((data, len)) = frame.put_in_front(header) else {
+            return Err(frame);
+        };
+        let sg: *mut bindings::scatterlist = self.sg.as_mut_ptr().cast();
+        // SAFETY: The list has room for an entry.
+        unsafe { bindings::sg_init_table(sg, 1) };
+        // SAFETY: The list is initialised, and the bytes are memory of the frame.
+        unsafe { bindings::sg_set_buf(sg, data.cast(), len) };
+        // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no other user by
+        // its invariant. The entry lists memory of the frame, which stays where it is as long as that lives.
+        let given = unsafe {
+            self.queue.give(TxPacket::Frame(frame), |vq, token| {
+                let flags = kernel::bindings::GFP_ATOMIC;
+                bindings::virtqueue_add_outbuf(vq, sg, 1, token.as_ptr(), flags)
+            })
+        };
+        match given {
+            Ok(()) => {
+                self.added = self.added.wrapping_add(1);
+                Ok(())
+            }
+            Err((_, TxPacket::Frame(frame))) => Err(frame),
+            // It was no skb that was given.
+            Err((_, TxPacket::Skb(_))) => Ok(()),
+        }
     }
 
     /// How many packets were queued since the queue was made.
@@ -181,8 +258,9 @@ impl TxQueue {
     }
 
     /// Takes the next packet that the device has sent.
-    pub fn take(&mut self) -> Option<SkBuff> {
-        self.queue.get_buf().map(|(skb, _)| skb)
+    #[inline]
+    pub fn take(&mut self) -> Option<TxPacket> {
+        self.queue.get_buf().map(|(packet, _)| packet)
     }
 
     /// Asks for a report when most of the queued packets are sent; false if they are already.

@@ -82,7 +82,7 @@ mod cases {
 
     #[test]
     fn a_buffer_keeps_its_size() -> Result {
-        for size in [RxSize::Small, RxSize::Large] {
+        for size in [RxSize::Small, RxSize::Large, RxSize::Xdp] {
             let mut buffer = empty(size)?;
             buffer.memory().fill(7);
             let (first, raw) = (buffer.as_ptr(), buffer.into_raw());

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received frames for programs (XDP).
+
+use super::{
+    Rx,
+    BATCH, //
+};
+use espnic_wire::hdr::{
+    self,
+    HdrLen,
+    NetHdr48, //
+};
+use kernel_net::{
+    net::{
+        napi::Poll,
+        skbuff::{
+            RxBuffer,
+            RxSize,
+            RxSkb,
+            SkBuff, //
+        },
+        xdp::RxFrame, //
+    },
+    virtio::net::RxQueue, //
+};
+
+/// What a program may do with a frame.
+pub(crate) enum Received {
+    /// Everything.
+    Plain(RxFrame),
+    /// The NIC has taken the packet through IPsec. The program sees a copy, and can only have the packet dropped:
+    /// otherwise it could send it on in clear, or change it after the NIC has verified it.
+    Ipsec(RxSkb, RxFrame),
+}
+
+/// Frames on their way from the queue to a program.
+pub(crate) struct Frames {
+    headers: [NetHdr48; BATCH],
+    frames: [Option<Received>; BATCH],
+}
+
+impl Frames {
+    pub(crate) fn new() -> Self {
+        Self {
+            headers: [NetHdr48::default(); BATCH],
+            frames: [const { None }; BATCH],
+        }
+    }
+
+    /// Takes the frames out, in their order, each with its header.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (NetHdr48, Received)> + '_ {
+        let taken = self.headers.iter().zip(self.frames.iter_mut());
+        taken.filter_map(|(header, frame)| Some((*header, frame.take()?)))
+    }
+}
+
+impl Rx {
+    /// Moves up to `limit` frames to `frames` and returns how many were taken.
+    pub(crate) fn collect_frames(
+        &mut self,
+        poll: &Poll<'_>,
+        header: HdrLen,
+        frames: &mut Frames,
+        limit: u32,
+    ) -> u32 {
+        let Some(mut queue) = self.queue.take() else {
+            return 0;
+        };
+        queue.disable_cb();
+        let mut taken = 0;
+        for (place, slot) in frames.headers.iter_mut().zip(frames.frames.iter_mut()) {
+            if taken >= limit {
+                break;
+            }
+            let Some((buffer, len)) = queue.take() else {
+                break;
+            };
+            taken = taken.wrapping_add(1);
+            *slot = self.receive_frame(poll, &mut queue, header, buffer, len, place);
+        }
+        self.queue = Some(queue);
+        taken
+    }
+
+    /// Makes a frame of the buffers that the NIC spread it over, and copies its header to `place`.
+    fn receive_frame(
+        &mut self,
+        poll: &Poll<'_>,
+        queue: &mut RxQueue,
+        header_len: HdrLen,
+        buffer: RxBuffer,
+        len: u32,
+        place: &mut NetHdr48,
+    ) -> Option<Received> {
+        let skip = header_len.bytes() as u32;
+        let is_whole = match NetHdr48::read(buffer.bytes(len), header_len) {
+            Ok(header) => {
+                *place = header;
+                header.net.num_buffers.get() <= 1 && !is_of_ipsec(&header)
+            }
+            Err(_) => false,
+        };
+        if is_whole && buffer.size() == RxSize::Xdp && place.net.gso_type == hdr::GSO_NONE {
+            let frame = RxFrame::new(buffer, skip as u16, len.saturating_sub(skip));
+            return match frame {
+                Ok(frame) => Some(Received::Plain(frame)),
+                Err(_) => {
+                    self.counters.malformed.count();
+                    None
+                }
+            };
+        }
+        let skb = self.assemble(poll, queue, header_len, buffer, len, place)?;
+        if place.net.gso_type != hdr::GSO_NONE || skb.len() > RxFrame::CAPACITY {
+            self.counters.xdp.unfit.count();
+            return None;
+        }
+        let Some(copy) = self.copy(&skb) else {
+            self.counters.dropped.count();
+            return None;
+        };
+        Some(match is_of_ipsec(place) {
+            true => Received::Ipsec(skb, copy),
+            false => Received::Plain(copy),
+        })
+    }
+
+    /// The packet once more, as a program can see it.
+    fn copy(&mut self, skb: &SkBuff) -> Option<RxFrame> {
+        let buffer = self.pool.buffer(RxSize::Xdp)?;
+        RxFrame::copy(buffer, skb).ok()
+    }
+}
+
+/// Whether the NIC says anything of IPsec, be it that it has failed.
+fn is_of_ipsec(header: &NetHdr48) -> bool {
+    header.has(hdr::F_SECURITY) || header.has(hdr::F_X_SEC)
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a device can do with programs, `NETDEV_XDP_ACT_*`.
+
+use crate::bindings;
+
+/// Programs that drop frames, pass them to the stack, and send them back.
+pub const BASIC: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_BASIC;
+/// Programs that give frames to other devices.
+pub const REDIRECT: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT;
+/// Frames that programs of other devices give to this one.
+pub const NDO_XMIT: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT;

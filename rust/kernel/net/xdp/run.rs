@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Running a program with a frame.
+
+#[cfg(espnic_kunit)]
+mod tests;
+
+use super::{
+    Active,
+    Frame,
+    RxQueue, //
+};
+use crate::{
+    bindings,
+    net::{
+        napi::Poll,
+        skbuff::{
+            RxBuffer,
+            RxSize,
+            RxSkb,
+            SkBuff, //
+        }, //
+    }, //
+};
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+
+/// Bytes of the shortest frame: an Ethernet header.
+const ETH_HLEN: u32 = 14;
+
+/// A received frame that a program can see: in one piece, with room around it.
+///
+/// # Invariants
+///
+/// The buffer is one of [`RxSize::Xdp`]. The `len` bytes of its memory from `start` on end before what belongs to the
+/// stack, and are at least an Ethernet header.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     skbuff::RxBuffer,
+///     xdp::RxFrame, //
+/// };
+///
+/// /// The EtherType of a frame of `len` bytes that is behind a header of 12 bytes.
+/// fn ethertype(buffer: RxBuffer, len: u32) -> Option<[u8; 2]> {
+///     let frame = RxFrame::new(buffer, 12, len).ok()?;
+///     frame.bytes().get(12..)?.first_chunk().copied()
+/// }
+/// ```
+pub struct RxFrame {
+    buffer: RxBuffer,
+    start: u32,
+    len: u32,
+}
+
+impl RxFrame {
+    /// The bytes `skip..skip + len` that the device wrote to `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is no buffer for programs, or the range does not lie in it, or is shorter than an Ethernet
+    /// header; the buffer is freed.
+    pub fn new(buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
+        let end = u32::from(skip).checked_add(len).ok_or(EINVAL)?;
+        if buffer.size() != RxSize::Xdp || end > buffer.capacity() || len < ETH_HLEN {
+            return Err(EINVAL);
+        }
+        let start = buffer.size().headroom().wrapping_add(u32::from(skip));
+        // INVARIANT: Checked above: the capacity is what is between headroom and end.
+        Ok(Self { buffer, start, len })
+    }
+
+    /// A copy of a packet in `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], which includes that the packet is too long.
+    pub fn copy(buffer: RxBuffer, skb: &SkBuff) -> Result<Self> {
+        let mut copy = Self::new(buffer, 0, skb.len())?;
+        skb.copy_bits(0, copy.bytes_mut())?;
+        Ok(copy)
+    }
+
+    /// The longest frame.
+    pub const CAPACITY: u32 = RxSize::Xdp.capacity();
+
+    /// Bytes in the frame.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether the frame has no bytes; none is so.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes over what a program has made of the frame: returns whether it has moved an end, and how many bytes of
+    /// metadata are in front. `None` if that is not in the memory.
+    fn follow(&mut self, xdp: &bindings::xdp_buff) -> Option<(bool, u8)> {
+        let begin = self.buffer.as_ptr().addr();
+        let offset = |ptr: *mut c_void| u32::try_from(ptr.addr().checked_sub(begin)?).ok();
+        let (start, end) = (offset(xdp.data)?, offset(xdp.data_end)?);
+        let len = end.checked_sub(start).filter(|&len| len >= ETH_HLEN)?;
+        if end > self.buffer.size().end() {
+            return None;
+        }
+        let meta = start.checked_sub(offset(xdp.data_meta)?)?;
+        let moved = (start, len) != (self.start, self.len);
+        // INVARIANT: Checked above.
+        (self.start, self.len) = (start, len);
+        Some((moved, u8::try_from(meta).ok()?))
+    }
+
+    fn data(&self) -> *mut u8 {
+        self.buffer.as_ptr().wrapping_add(self.start as usize)
+    }
+
+    /// The frame.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: By the invariant so many bytes of the buffer's memory are there, which is ours. They are initialised
+        // as far as Rust is concerned: see `RxBuffer::bytes`.
+        unsafe { core::slice::from_raw_parts(self.data(), self.len as usize) }
+    }
+
+    /// The frame, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As above, and nobody else has them: the frame is borrowed to be changed.
+        unsafe { core::slice::from_raw_parts_mut(self.data(), self.len as usize) }
+    }
+}
+
+/// What has become of a frame.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xdp::Verdict;
+///
+/// /// Whether the frame is lost, though the program has not dropped it.
+/// fn failed(verdict: &Verdict) -> bool {
+///     matches!(verdict, Verdict::Aborted | Verdict::Lost)
+/// }
+/// ```
+pub enum Verdict {
+    /// A packet for the stack.
+    Pass {
+        /// The packet.
+        skb: RxSkb,
+        /// Its begin or its end has moved.
+        moved: bool,
+    },
+    /// To be sent where it came from.
+    Transmit(Frame),
+    /// Another device or CPU has it, after [`Poll::flush_redirects`].
+    Redirected,
+    /// It was to be redirected, and must not be.
+    Refused,
+    /// Dropped, as the program wanted.
+    Dropped,
+    /// Dropped, because the program has failed, or said something that is no action; it is traced.
+    Aborted,
+    /// It could not be sent on, or there was no memory, and it is lost.
+    Lost,
+}
+
+/// What a program says of a packet that it cannot change.
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::xdp::Judgement;
+///
+/// fn may_pass(judgement: Judgement) -> bool {
+///     judgement == Judgement::Pass
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It may go to the stack.
+    Pass,
+    /// It is to be dropped.
+    Drop,
+    /// It is to be sent on, to wherever.
+    Divert,
+    /// The program has failed, or said something that is no action; it is traced.
+    Abort,
+}
+
+impl Active<'_> {
+    /// Runs the program with a frame of `queue`, and does what it says, where `may_redirect` is true of what it has
+    /// made of a frame that is to be redirected. In a run of NAPI of that queue.
+    pub fn run(
+        &self,
+        poll: &Poll<'_>,
+        queue: &RxQueue,
+        mut frame: RxFrame,
+        may_redirect: impl FnOnce(&[u8]) -> bool,
+    ) -> Verdict {
+        let Some((action, mut xdp)) = self.execute(poll, queue, &frame) else {
+            return Verdict::Lost;
+        };
+        let Some((moved, meta)) = frame.follow(&xdp) else {
+            return Verdict::Lost;
+        };
+        match action {
+            bindings::xdp_action_XDP_PASS => pass(poll, frame, moved, meta),
+            bindings::xdp_action_XDP_DROP => Verdict::Dropped,
+            bindings::xdp_action_XDP_TX => {
+                // SAFETY: The structure describes the memory of `frame`, which is ours, as the program left it.
+                let converted = unsafe { bindings::xdp_convert_buff_to_frame(&mut xdp) };
+                let Some(ptr) = NonNull::new(converted) else {
+                    self.trace(poll, action);
+                    return Verdict::Lost;
+                };
+                core::mem::forget(frame.buffer);
+                // SAFETY: The structure is where the memory begins, which four divides. The frame is in one piece, and
+                // it has the memory now.
+                Verdict::Transmit(unsafe { Frame::from_raw(ptr) })
+            }
+            bindings::xdp_action_XDP_REDIRECT if !may_redirect(frame.bytes()) => Verdict::Refused,
+            bindings::xdp_action_XDP_REDIRECT => {
+                // SAFETY: The program has just said so of this frame, in this run of NAPI. The device is that of the
+                // run.
+                let sent =
+                    unsafe { bindings::xdp_do_redirect(poll.netdev(), &mut xdp, self.as_raw()) };
+                if sent != 0 {
+                    return Verdict::Lost;
+                }
+                core::mem::forget(frame.buffer);
+                Verdict::Redirected
+            }
+            other => {
+                self.complain(poll, other);
+                Verdict::Aborted
+            }
+        }
+    }
+
+    /// Runs the program with a copy of a packet of `queue`, and only tells what it says. In a run of NAPI of that
+    /// queue.
+    pub fn judge(&self, poll: &Poll<'_>, queue: &RxQueue, copy: RxFrame) -> Judgement {
+        let Some((action, _)) = self.execute(poll, queue, &copy) else {
+            return Judgement::Drop;
+        };
+        match action {
+            bindings::xdp_action_XDP_PASS => Judgement::Pass,
+            bindings::xdp_action_XDP_DROP => Judgement::Drop,
+            bindings::xdp_action_XDP_TX | bindings::xdp_action_XDP_REDIRECT => Judgement::Divert,
+            other => {
+                self.complain(poll, other);
+                Judgement::Abort
+            }
+        }
+    }
+
+    /// Runs the program; returns its action, and what it has made of the frame. `None` if the queue is not one of the
+    /// device that runs.
+    fn execute(
+        &self,
+        poll: &Poll<'_>,
+        queue: &RxQueue,
+        frame: &RxFrame,
+    ) -> Option<(u32, bindings::xdp_buff)> {
+        if queue.device() != poll.netdev() {
+            return None;
+        }
+        let size = frame.buffer.size().truesize();
+        let memory = frame.buffer.as_ptr().cast();
+        let mut xdp = MaybeUninit::<bindings::xdp_buff>::zeroed();
+        // SAFETY: The structure is valid for writes, and the queue registered.
+        unsafe { bindings::xdp_init_buff(xdp.as_mut_ptr(), size, queue.as_raw()) };
+        // SAFETY: As above. By its invariant the frame is so in the memory, which has `size` bytes.
+        unsafe {
+            bindings::xdp_prepare_buff(xdp.as_mut_ptr(), memory, frame.start, frame.len);
+        }
+        // SAFETY: The program exists, and is one for XDP, by the invariant. This is a run of NAPI, as the token says.
+        // The structure describes memory that is ours, with an end for the shared info, and a queue whose device is
+        // that of the run, so it is registered.
+        let action = unsafe { bindings::bpf_prog_run_xdp(self.as_raw(), xdp.as_mut_ptr()) };
+        // SAFETY: Zeros are a value of it, and it was filled in.
+        Some((action, unsafe { xdp.assume_init() }))
+    }
+
+    /// What is to be said of an action that drops a frame and is none.
+    fn complain(&self, poll: &Poll<'_>, action: u32) {
+        if action != bindings::xdp_action_XDP_ABORTED {
+            // SAFETY: The device is registered, and the program exists by the invariant.
+            unsafe {
+                bindings::bpf_warn_invalid_xdp_action(poll.netdev(), self.as_raw(), action);
+            }
+        }
+        self.trace(poll, action);
+    }
+
+    fn trace(&self, poll: &Poll<'_>, action: u32) {
+        // SAFETY: The device is registered, and the program exists by the invariant.
+        unsafe { bindings::trace_xdp_exception(poll.netdev(), self.as_raw(), action) }
+    }
+}
+
+/// Makes a packet of a frame, with so many bytes of metadata in front of it.
+fn pass(poll: &Poll<'_>, frame: RxFrame, moved: bool, meta: u8) -> Verdict {
+    let built = RxSkb::build_at(poll, frame.buffer, frame.start, frame.len);
+    let Ok(mut skb) = built else {
+        return Verdict::Lost;
+    };
+    if meta > 0 {
+        // SAFETY: They are in the memory, in front of the frame: see `follow`.
+        unsafe { skb.set_metadata(meta) };
+    }
+    Verdict::Pass { skb, moved }
+}
+
+impl Poll<'_> {
+    /// Sends what programs have [redirected](Verdict::Redirected) in this run. Before its end.
+    pub fn flush_redirects(&self) {
+        // SAFETY: This is a run of NAPI by the invariant, in which frames were redirected, or none.
+        unsafe { bindings::xdp_do_flush() }
+    }
+}
