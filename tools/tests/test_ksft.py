@@ -17,7 +17,7 @@ SELFTESTS = pathlib.Path(__file__).resolve().parent.parent.parent / "selftests"
 LIB, TESTS = SELFTESTS / "lib", SELFTESTS / "drivers/net/espnic"
 # What the selftests' skips say that they need of the kernel, and the options that give it.
 NEEDS = {"netem": "NET_SCH_NETEM", "VXLAN": "VXLAN", "VLAN devices": "VLAN_8021Q",
-         "migration of SAs": "XFRM_MIGRATE",
+         "BPF programs": "BPF_SYSCALL", "migration of SAs": "XFRM_MIGRATE",
          "bonding": "BONDING", "bridges": "BRIDGE", "macvlan": "MACVLAN",
          "the kernel's audit system": "AUDIT", "userfaultfd": "USERFAULTFD", "veth": "VETH"}
 CRYPTO = {"gcm": "GCM", "cbc": "CBC", "rfc7539esp": "CHACHA20POLY1305", "sha1": "SHA1",

@@ -14,9 +14,10 @@ NETLINK_GENERIC, GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 16, 3
 CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 1, 2
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-QUEUE_GET, NAPI_GET, QSTATS_GET = 10, 11, 12
+DEV_GET, QUEUE_GET, NAPI_GET, QSTATS_GET = 1, 10, 11, 12
 HEADER = struct.Struct("=IHHII")
 BY_QUEUE = 1  # NETDEV_QSTATS_SCOPE_QUEUE
+DEV = {1: "ifindex", 3: "xdp-features"}
 QUEUE = {1: "id", 2: "ifindex", 3: "type", 4: "napi-id"}
 NAPI = {1: "ifindex", 2: "id", 3: "irq"}
 QSTATS = {1: "ifindex", 2: "queue-type", 3: "queue-id", 8: "rx-packets", 9: "rx-bytes",
@@ -88,6 +89,11 @@ class Netdev:
 
     def _dump(self, command, attributes, names):
         return self._ask(self._family, command, NLM_F_DUMP, attributes, names)
+
+    def xdp_features(self, ifindex):
+        """What programs the interface can run (NETDEV_XDP_ACT_)."""
+        ask = _attribute(1, struct.pack("=I", ifindex))
+        return self._ask(self._family, DEV_GET, NLM_F_ACK, ask, DEV)[0]["xdp-features"]
 
     def queues(self, ifindex):
         """napi-id of each queue, None if it has none, by ("rx" or "tx", number)."""
