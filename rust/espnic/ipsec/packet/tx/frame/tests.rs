@@ -75,7 +75,7 @@ mod cases {
     fn what_cannot_be_read() -> Result {
         let known = known(Action::Hole)?;
         let whole = frame(0x0800, 17);
-        for damaged in [&whole[..30], &frame(0x86dd, 17), &frame(0x8100, 17)] {
+        for damaged in [&whole[..30], &frame(0x86dd, 17), &frame(0x8100, 17)[..15]] {
             assert!(must_not_leave(&known, damaged));
         }
         let nobody = Known::new(Spd::empty()?);
