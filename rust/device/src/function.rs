@@ -91,6 +91,7 @@ impl NicFunction {
                     device.net.unanswered.clear();
                     nic.stats.queue_resets.inc();
                     net::rx::steer_again(nic, device);
+                    net::announce::forget_stopped(nic, device);
                 }
                 Effect::QueueFailed(error) => nic.driver_error(device, error),
             },

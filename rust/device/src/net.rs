@@ -2,6 +2,8 @@
 
 //! The network device: what it offers, its state, and the passage of frames between queues and wire.
 
+pub mod announce;
+pub mod coalesce;
 pub mod config;
 pub mod csum;
 pub mod ctrl;

@@ -326,15 +326,16 @@ impl Nic {
 
     /// The next time at which there is work for a worker without a wakeup.
     pub(crate) fn next_due(&self, worker: u16) -> Option<Instant> {
-        let (put_off, memory) = {
+        let (put_off, memory, held) = {
             let device = self.device.data();
-            (device.next_due(), device.virtio.waits_until())
+            let held = device.interrupt_due(worker);
+            (device.next_due(), device.virtio.waits_until(), held)
         };
         let put_off = put_off.filter(|_| worker == 0);
         let faults = self.port.faults.next_due();
         // Held frames may need the missing memory, too.
         let faults = faults.filter(|_| memory.is_none());
-        [put_off, memory, faults].into_iter().flatten().min()
+        [put_off, memory, faults, held].into_iter().flatten().min()
     }
 
     /// Recovers from a failure of a worker, with which the work of that moment is lost, for all pairs.

@@ -96,6 +96,10 @@ counters! {
         ctrl_refused,
         /// Notifications by the driver.
         kicks,
+        /// Times the interrupt for used buffers was held back.
+        interrupts_held,
+        /// Interrupts that were sent because their time was over.
+        interrupts_timed,
         /// Device resets.
         resets,
         /// Queue resets.

@@ -9,6 +9,8 @@ mod support;
 
 #[path = "admin.rs"]
 mod admin;
+#[path = "coalescing.rs"]
+mod coalescing;
 #[path = "events.rs"]
 mod events;
 #[path = "hostile.rs"]

@@ -54,6 +54,7 @@ fn all_128_feature_bits_are_shown_and_none_beyond() {
         | driver::tso()
         | driver::large_receive()
         | driver::receive_filters()
+        | driver::coalescing()
         | mask(feature::ADMIN_VQ)
         | mask(feature::RING_PACKED)
         | mask(feature::ACCESS_PLATFORM)
@@ -475,7 +476,7 @@ fn plain_nics_hide_ipsec() {
     };
     let mut driver = Rig::default().nic(plain);
     let all = driver::plain() | driver::tso() | driver::large_receive();
-    let all = all | driver::receive_filters();
+    let all = all | driver::receive_filters() | driver::coalescing();
     let all = all | mask(feature::CTRL_MAC_ADDR) | mask(feature::SPEED_DUPLEX);
     assert_eq!(driver.offered(), all);
     assert_eq!(driver.read(reg::ADMIN_QUEUE_NUM, 2), 0);

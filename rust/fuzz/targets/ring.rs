@@ -38,7 +38,7 @@ fn features(bytes: &mut Bytes<'_>) -> u128 {
         (2, driver::tso()),
         (4, mask(feature::ADMIN_VQ)),
         (8, mask(feature::MQ)),
-        (64, driver::receive_filters()),
+        (64, driver::receive_filters() | driver::coalescing()),
     ] {
         if choice & bit != 0 {
             set |= more;

@@ -12,6 +12,8 @@
 //! executed: feature 127 is missing, there are fewer than 24 readable or 8 result bytes, or more than
 //! [`X_ADMIN_MAX`] of either.
 
+use crate::{U16, U32};
+
 layout! {
     /// Start of a control request.
     pub struct CtrlHdr {
@@ -71,6 +73,53 @@ pub const CLASS_GUEST_OFFLOADS: u8 = 5;
 /// In [`CLASS_GUEST_OFFLOADS`]: receive this only. The data is a set of feature bits below 64 (le64).
 pub const GUEST_OFFLOADS_SET: u8 = 0;
 
+/// Class of what holds notifications of used buffers back.
+pub const CLASS_NOTF_COAL: u8 = 6;
+/// In [`CLASS_NOTF_COAL`]: for all transmit queues; needs [`crate::feature::NOTF_COAL`]. The data is a
+/// [`Coalescing`].
+pub const NOTF_COAL_TX_SET: u8 = 0;
+/// In [`CLASS_NOTF_COAL`]: the same for all receive queues.
+pub const NOTF_COAL_RX_SET: u8 = 1;
+/// In [`CLASS_NOTF_COAL`]: for one queue; needs [`crate::feature::VQ_NOTF_COAL`]. The data is a
+/// [`QueueCoalescing`].
+pub const NOTF_COAL_VQ_SET: u8 = 2;
+/// In [`CLASS_NOTF_COAL`]: asks for that of one queue; needs the same feature. The data is a [`QueueIndex`], the
+/// result a [`Coalescing`].
+pub const NOTF_COAL_VQ_GET: u8 = 3;
+
+layout! {
+    /// When a notification of used buffers is sent: with so many packets, or so long after the first of them. If
+    /// either is 0, after every packet.
+    pub struct Coalescing {
+        /// Packets.
+        pub max_packets: U32,
+        /// Microseconds.
+        pub max_usecs: U32,
+    }
+}
+
+layout! {
+    /// A receive or transmit queue.
+    pub struct QueueIndex {
+        /// Index of the virtqueue.
+        pub vq_index: U16,
+        /// Ignored by the device.
+        pub reserved: U16,
+    }
+}
+
+layout! {
+    /// [`Coalescing`] of one queue.
+    pub struct QueueCoalescing {
+        /// The queue.
+        pub queue: QueueIndex,
+        /// What is set for it.
+        pub coalescing: Coalescing,
+    }
+}
+
+const _: () = assert!(size_of::<QueueCoalescing>() == 12);
+
 /// Experimental class: administration commands.
 pub const CLASS_X_ADMIN: u8 = 0xe0;
 /// In [`CLASS_X_ADMIN`]: execute one administration command.
@@ -95,5 +144,21 @@ mod tests {
     #[test]
     fn header_is_class_then_command() {
         assert_eq!(CtrlHdr::X_ADMIN.as_bytes(), [0xe0, 0]);
+    }
+
+    #[test]
+    fn coalescing_is_packets_then_time() {
+        let command = QueueCoalescing {
+            queue: QueueIndex {
+                vq_index: 0x0102.into(),
+                reserved: 0.into(),
+            },
+            coalescing: Coalescing {
+                max_packets: 0x0304.into(),
+                max_usecs: 0x0506_0708.into(),
+            },
+        };
+        let bytes = [2, 1, 0, 0, 4, 3, 0, 0, 8, 7, 6, 5];
+        assert_eq!(command.as_bytes(), bytes);
     }
 }

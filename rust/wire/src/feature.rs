@@ -50,6 +50,10 @@ pub const RING_PACKED: u32 = 34;
 pub const RING_RESET: u32 = 40;
 /// Administration queues exist.
 pub const ADMIN_VQ: u32 = 41;
+/// The driver sets by queue how long notifications of used buffers are held back; requires [`CTRL_VQ`].
+pub const VQ_NOTF_COAL: u32 = 52;
+/// The driver sets that for all receive and for all transmit queues; requires [`CTRL_VQ`].
+pub const NOTF_COAL: u32 = 53;
 /// The device config has speed and duplex.
 pub const SPEED_DUPLEX: u32 = 63;
 /// The header names the outer network header; the header has 32 bytes.

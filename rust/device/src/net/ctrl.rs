@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use espnic_wire::feature::{self, mask};
 use espnic_wire::{admin, ctrl};
+use zerocopy::IntoBytes;
 use zeroize::Zeroizing;
 
 use super::receive_filter::{read_tables, ReceiveFilter};
 use super::state::Device;
 use super::unanswered::Unanswered;
-use super::{rx, used, BATCH};
+use super::{announce, coalesce, rx, used, BATCH};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
@@ -39,13 +40,19 @@ const RUBBISH: u8 = 0xa5;
 
 /// Answers a batch of control commands. `false` if there was none.
 pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
-    let mut settings = Settings::take(device);
+    let mut settings = Settings::take(nic, device);
     let index = 2 * device.pairs(&nic.config);
     let busy = run_queue(nic, device, index, |mem, chain| {
         command(nic, mem, chain, &mut settings)
     });
     device.net.receive_filter = settings.filter;
+    let (coalescing, coalesces_anew) = settings.coalescing.finish();
+    device.net.coalescing = coalescing;
     let busy = busy?;
+    if coalesces_anew {
+        announce::apply(nic, device);
+        nic.kick();
+    }
     device.net.set_guest_offloads(settings.offloads);
     let active = settings.pairs;
     if active != device.net.active_pairs() {
@@ -173,16 +180,23 @@ struct Settings {
     offloads: u128,
     /// What it wants to receive.
     filter: ReceiveFilter,
+    /// How long interrupts are held back.
+    coalescing: coalesce::Draft,
 }
 
 impl Settings {
-    /// Those of the device, which has no receive filter meanwhile.
-    fn take(device: &mut Device) -> Self {
+    /// Those of the device, which has no receive filter meanwhile, and no limits for interrupts.
+    fn take(nic: &Nic, device: &mut Device) -> Self {
+        let queues = 0..2 * device.pairs(&nic.config);
+        let running = queues.filter(|&index| device.virtio.runs(index));
+        let running = running.fold(0, |set, index| set | (1 << index));
+        let limits = std::mem::take(&mut device.net.coalescing);
         Self {
             negotiated: device.virtio.negotiated(),
             pairs: device.net.active_pairs(),
             offloads: device.net.guest_offloads(),
             filter: std::mem::take(&mut device.net.receive_filter),
+            coalescing: coalesce::Draft::new(limits, running),
         }
     }
 
@@ -217,6 +231,39 @@ fn argument<const LEN: usize>(
     Ok(Some(argument))
 }
 
+/// The first bytes of the data of a command, of which there are `len`; fewer if there are no more.
+fn beginning<'a>(
+    mem: &GuestMap,
+    chain: &Chain,
+    len: usize,
+    room: &'a mut [u8],
+) -> Result<&'a [u8], RingError> {
+    let count = len.min(room.len());
+    let bytes = room.get_mut(..count).unwrap_or_default();
+    chain.read(mem, CTRL_HDR as u64, bytes)?;
+    Ok(bytes)
+}
+
+/// Writes how long the interrupts of a queue are held back behind the ack; returns the bytes written there, or
+/// `None` if there is no such queue, or no room.
+fn tell_coalescing(
+    mem: &GuestMap,
+    chain: &Chain,
+    data: usize,
+    writable: usize,
+    settings: &Settings,
+) -> Result<Option<usize>, RingError> {
+    const LEN: usize = size_of::<ctrl::Coalescing>();
+    let mut room = [0; size_of::<ctrl::QueueIndex>()];
+    let data = beginning(mem, chain, data, &mut room)?;
+    let set = settings.coalescing.get(data);
+    let Some(set) = set.filter(|_| writable >= LEN) else {
+        return Ok(None);
+    };
+    chain.write(mem, ACK as u64, set.as_bytes())?;
+    Ok(Some(LEN))
+}
+
 /// Carries out one control command; returns the bytes written.
 fn command(
     nic: &Nic,
@@ -238,6 +285,9 @@ fn command(
     let written = match hdr {
         [ctrl::CLASS_X_ADMIN, ctrl::X_ADMIN_EXEC] if settings.has(feature::X_IPSEC) => {
             x_admin_command(nic, mem, chain, data, writable - ACK)?
+        }
+        [ctrl::CLASS_NOTF_COAL, ctrl::NOTF_COAL_VQ_GET] if settings.has(feature::VQ_NOTF_COAL) => {
+            tell_coalescing(mem, chain, data, writable - ACK, settings)?
         }
         _ => set(nic, mem, chain, hdr, data, settings)?.map(|()| 0),
     };
@@ -287,6 +337,13 @@ fn set(
             pairs
                 .filter(|pairs| (1..=nic.config.pairs).contains(pairs))
                 .map(|pairs| settings.pairs = pairs)
+        }
+        [ctrl::CLASS_NOTF_COAL, command] => {
+            let mut room = [0; size_of::<ctrl::QueueCoalescing>()];
+            let data = beginning(mem, chain, data, &mut room)?;
+            let negotiated = settings.negotiated;
+            let has = |bit| negotiated & mask(bit) != 0;
+            settings.coalescing.change(command, data, has)
         }
         [ctrl::CLASS_GUEST_OFFLOADS, ctrl::GUEST_OFFLOADS_SET]
             if settings.has(feature::CTRL_GUEST_OFFLOADS) =>

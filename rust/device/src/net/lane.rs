@@ -2,6 +2,7 @@
 
 //! What the worker of a queue pair has to itself.
 
+use super::coalesce::Moderator;
 use super::pending::{Pending, Waiting};
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -9,6 +10,7 @@ use crate::ipsec::{Inbound, Turns};
 use crate::ports::Totals;
 use crate::virtio::chain::Chain;
 use espnic_wire::hdr::NetHdr48;
+use std::time::Instant;
 
 /// Working state of one queue pair.
 #[derive(Default)]
@@ -29,6 +31,10 @@ pub struct Lane {
     pub finished: Frames,
     /// Buffers that stay for the segments of the next one of them: as many as the last one had.
     pub segments: usize,
+    /// Interrupts of the receive queue that are held back.
+    pub rx_moderator: Moderator,
+    /// Those of the transmit queue.
+    pub tx_moderator: Moderator,
     /// Scratch space, kept so that nothing is allocated per packet.
     pub chains: Vec<Chain>,
     /// Frames that wait to go through IPsec together.
@@ -57,6 +63,12 @@ impl Lane {
     pub fn frames(&self) -> usize {
         let received = self.pending.len() + self.arrived.len() + self.received.len();
         received + self.strays.len() + self.tx_batch.len() + self.wire.len()
+    }
+
+    /// When the first interrupt is due that is held back; `None` if none is.
+    pub fn interrupt_due(&self) -> Option<Instant> {
+        let dues = [self.rx_moderator.due(), self.tx_moderator.due()];
+        dues.into_iter().flatten().min()
     }
 
     /// Drops all frames that wait for the driver; returns how many.

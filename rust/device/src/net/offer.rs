@@ -85,6 +85,8 @@ impl NetConfig {
             feature::HOST_TSO4,
             feature::HOST_TSO6,
             feature::SPEED_DUPLEX,
+            feature::NOTF_COAL,
+            feature::VQ_NOTF_COAL,
         ];
         if self.guest_csum {
             bits.extend(GUEST_CSUM);
@@ -136,6 +138,8 @@ fn acceptable(features: u128) -> bool {
         && requires(feature::CTRL_RX_EXTRA, &[feature::CTRL_VQ])
         && requires(feature::CTRL_MAC_ADDR, &[feature::CTRL_VQ])
         && requires(feature::MQ, &[feature::CTRL_VQ])
+        && requires(feature::NOTF_COAL, &[feature::CTRL_VQ])
+        && requires(feature::VQ_NOTF_COAL, &[feature::CTRL_VQ])
         && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
 }
@@ -225,6 +229,8 @@ mod tests {
             feature::CTRL_VLAN,
             feature::CTRL_RX_EXTRA,
             feature::CTRL_MAC_ADDR,
+            feature::NOTF_COAL,
+            feature::VQ_NOTF_COAL,
         ] {
             let plain = mask(feature::VERSION_1) | mask(bit);
             assert!(!acceptable(plain), "{bit}");
@@ -262,6 +268,8 @@ mod tests {
             feature::CTRL_VLAN,
             feature::CTRL_RX_EXTRA,
             feature::CTRL_MAC_ADDR,
+            feature::NOTF_COAL,
+            feature::VQ_NOTF_COAL,
         ];
         let commands = commands.into_iter().fold(0, |set, bit| set | mask(bit));
         assert!(acceptable(all));

@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::pending::{Pending, Waiting};
 use super::receive_filter::Screen;
 use super::state::Device;
-use super::{steer, BATCH};
+use super::{announce, steer, BATCH};
 use crate::filter::{Matcher, Verdict};
 use crate::finish::finish;
 use crate::frame::Frame;
@@ -267,6 +267,7 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         done,
         finished,
         segments,
+        rx_moderator,
         ..
     } = &mut *lane;
     inbox.take(pending);
@@ -310,7 +311,8 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
     nic.stats.rx_bytes.add(delivered.bytes as u64);
     inbox.note(pending);
     result?;
-    if queue.publish(mem)? {
+    let dry = !pending.is_empty();
+    if announce::show(nic, mem, &mut queue, rx_moderator, delivered.frames, dry)? {
         nic.interrupt_queue(vector);
     }
     Ok(taken > 0)

@@ -6,6 +6,7 @@
 //! ([`crate::priority_lock`]). Under it a worker takes what belongs to its queue pair. The order of locks is:
 //! device, lane, queue, inbox or port. A thread has one lane and one inbox at a time.
 
+use super::coalesce;
 use super::inbox::Inbox;
 use super::lane::Lane;
 use super::late::Late;
@@ -31,6 +32,8 @@ pub struct NetState {
     guest_offloads: u128,
     /// The frames that the driver wants, if it has negotiated to choose them.
     pub receive_filter: ReceiveFilter,
+    /// How long interrupts are held back.
+    pub coalescing: coalesce::Settings,
     /// The state of each queue pair.
     lanes: Vec<Mutex<Lane>>,
     /// Frames for each queue pair that others have received.
@@ -52,6 +55,7 @@ impl NetState {
             active_pairs,
             guest_offloads: u128::MAX,
             receive_filter: ReceiveFilter::default(),
+            coalescing: coalesce::Settings::new(pairs),
             lanes: (0..pairs).map(|_| Mutex::new(Lane::new(pairs))).collect(),
             inboxes: (0..pairs).map(|_| Inbox::default()).collect(),
             chain: Chain::default(),
@@ -117,7 +121,11 @@ impl NetState {
         self.active_pairs.store(1, Ordering::Relaxed);
         self.guest_offloads = u128::MAX;
         self.receive_filter = ReceiveFilter::default();
-        self.all_lanes().for_each(|(lane, _)| lane.leftover = 0);
+        self.coalescing = coalesce::Settings::new(self.lanes.len() as u16);
+        self.all_lanes().for_each(|(lane, _)| {
+            lane.leftover = 0;
+            (lane.rx_moderator, lane.tx_moderator) = Default::default();
+        });
     }
 
     /// Makes the state new after a failure, except for the parts that others hold.
@@ -154,6 +162,14 @@ impl Device {
         let answers =
             answers.filter(|_| self.virtio.running() && self.virtio.waits_until().is_none());
         answers.chain(self.net.late.iter().map(Late::due)).min()
+    }
+
+    /// When an interrupt of this pair is due that is held back. A device that does not run, or lacks memory, sends
+    /// none.
+    pub fn interrupt_due(&self, pair: u16) -> Option<Instant> {
+        let sends = self.virtio.running() && self.virtio.rings_present();
+        let lane = self.net.lane(pair).filter(|_| sends)?;
+        lane.interrupt_due()
     }
 
     /// Whether the driver can receive what this feature stands for: it was negotiated and not switched off

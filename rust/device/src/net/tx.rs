@@ -11,7 +11,7 @@ use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 
 use super::lane::Lane;
 use super::state::Device;
-use super::{used, BATCH, FRAMES};
+use super::{announce, used, BATCH, FRAMES};
 use crate::finish;
 use crate::frame::{Cut, Frame, Unfinished};
 use crate::frames::Frames;
@@ -153,19 +153,19 @@ pub fn run(
     };
     queue.disable_kicks(mem)?;
     let batch = Batch(lane);
-    let lane = &mut *batch.0;
-    let mut chain = lane.chains.pop().unwrap_or_default();
-    let taken = take_batch(nic, lane, &mut queue, mem, &rules, &mut chain, most);
-    lane.chains.push(chain);
+    let own = &mut *batch.0;
+    let mut chain = own.chains.pop().unwrap_or_default();
+    let taken = take_batch(nic, own, &mut queue, mem, &rules, &mut chain, most);
+    own.chains.push(chain);
     // Also after an error, because complete frames must be sent.
-    flush(nic, &rules, lane);
-    let sent = std::mem::take(&mut lane.sent);
+    flush(nic, &rules, own);
+    let sent = std::mem::take(&mut own.sent);
     nic.stats.tx_frames.add(sent.frames as u64);
     nic.stats.tx_bytes.add(sent.bytes as u64);
-    send(nic, lane);
+    send(nic, own);
     drop(batch);
     let chains = taken?;
-    let notify = queue.publish(mem)?;
+    let notify = announce::show(nic, mem, &mut queue, &mut lane.tx_moderator, chains, false)?;
     let more = chains == 0 && then == Then::Sleep && queue.enable_kicks(mem)?;
     if notify && !nic.misbehaviour.takes(Deed::Silent) {
         nic.interrupt_queue(vector);

@@ -156,7 +156,21 @@ impl VirtQueue {
 
     /// Makes all used chains visible and says whether the driver wants an interrupt for them.
     pub fn publish(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
-        each!(&mut self.form, rings => rings.publish(mem))
+        self.show(mem)?;
+        Ok(self.wants_interrupt(mem))
+    }
+
+    /// Makes all used chains visible, and returns how many places in the ring that are. Sooner or later
+    /// [`Self::wants_interrupt`] must follow, before the ring has turned twice.
+    #[inline]
+    pub fn show(&mut self, mem: &GuestMap) -> Result<u16, RingError> {
+        each!(&mut self.form, rings => rings.show(mem))
+    }
+
+    /// Whether the driver wants an interrupt for what has become visible since the last call.
+    #[inline]
+    pub fn wants_interrupt(&mut self, mem: &GuestMap) -> bool {
+        each!(&mut self.form, rings => rings.wants_interrupt(mem))
     }
 
     /// Asks the driver for notifications. `true` if chains are available already: the caller goes on

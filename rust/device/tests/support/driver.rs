@@ -23,7 +23,7 @@ use super::{pump, Memory, MAP_BORDER, MEM_END, MEM_START};
 
 // No test uses all of them.
 #[allow(unused_imports)]
-pub use super::features::{ipsec, large_receive, plain, receive_filters, tso};
+pub use super::features::{coalescing, ipsec, large_receive, plain, receive_filters, tso};
 pub use super::ring::{Lent, Notice, Ring};
 
 pub const NEXT: u16 = 1;

@@ -52,6 +52,11 @@ pub fn receive_filters() -> u128 {
     mask(feature::CTRL_RX) | mask(feature::CTRL_RX_EXTRA) | mask(feature::CTRL_VLAN)
 }
 
+/// Interrupts that are held back.
+pub fn coalescing() -> u128 {
+    mask(feature::NOTF_COAL) | mask(feature::VQ_NOTF_COAL)
+}
+
 /// Everything for IPsec.
 pub fn ipsec() -> u128 {
     plain() | mask(feature::OUT_NET_HEADER) | mask(feature::IPSEC) | mask(feature::X_IPSEC)

@@ -33,9 +33,11 @@ pub(super) struct Ring {
     setup: QueueSetup,
     /// Where the next chain is to be found.
     next: Place,
-    /// Where the next used descriptor is written, and the one that the driver waits for.
+    /// Where the next used descriptor is written, the one that the driver waits for, and the one of the last
+    /// decision on an interrupt.
     used: Place,
-    published: Place,
+    shown: Place,
+    settled: Place,
     /// Descriptors that the device has taken and not given back.
     taken: u16,
     /// The first used descriptor since the driver was shown any: address and content of its second half.
@@ -88,7 +90,8 @@ impl Ring {
             setup: *setup,
             next: start,
             used: start,
-            published: start,
+            shown: start,
+            settled: start,
             taken: 0,
             first: None,
         };
@@ -179,7 +182,7 @@ impl Ring {
     pub(super) fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
         let id = (self.load(mem, self.used)? >> 32) as u16;
         self.push(mem, id.into(), 1, 0)?;
-        self.publish(mem).map(drop)
+        self.show(mem).map(drop)
     }
 
     pub(super) fn waiting(
@@ -201,24 +204,33 @@ impl Ring {
         Ok(())
     }
 
-    /// The rules are those of 2.8.10 and 2.8.22.
-    pub(super) fn publish(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
+    pub(super) fn show(&mut self, mem: &GuestMap) -> Result<u16, RingError> {
         let Some((addr, half)) = self.first else {
-            return Ok(false);
+            return Ok(0);
         };
         store(mem, addr, half, Ordering::Release)?;
         self.first = None;
-        let (old, new) = (self.published, self.used);
-        self.published = new;
+        let new = self.used.behind(self.shown, self.setup.size);
+        self.shown = self.used;
+        Ok(new)
+    }
+
+    /// The rules are those of 2.8.10 and 2.8.22.
+    pub(super) fn wants_interrupt(&mut self, mem: &GuestMap) -> bool {
+        let (old, new) = (self.settled, self.shown);
+        if old == new {
+            return false;
+        }
+        self.settled = new;
         // The flags must be visible before the event is read, or a driver that re-enables interrupts in
         // between would miss this one.
         fence(Ordering::SeqCst);
         let Ok(event) = mem.load_at(self.setup.driver, Ordering::Acquire) else {
             // What is visible must not be told of never; the next access finds the error.
-            return Ok(true);
+            return true;
         };
         let event = u32::from_le(event);
-        Ok(match (event >> 16) & EVENT_FLAGS {
+        match (event >> 16) & EVENT_FLAGS {
             VRING_PACKED_EVENT_FLAG_DISABLE => false,
             VRING_PACKED_EVENT_FLAG_DESC if self.setup.event_idx => {
                 let size = self.setup.size;
@@ -226,7 +238,7 @@ impl Ring {
             }
             // Also for the value that is reserved: one interrupt too many does no harm.
             _ => true,
-        })
+        }
     }
 
     pub(super) fn enable_kicks(&mut self, mem: &GuestMap) -> Result<bool, RingError> {

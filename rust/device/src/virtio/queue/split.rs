@@ -26,9 +26,11 @@ pub(super) struct Rings {
     /// Available index of the next chain to be taken, and the driver's when it was last read.
     next: Wrapping<u16>,
     avail: Wrapping<u16>,
-    /// Used index of the next entry, and the one that the driver can see.
+    /// Used index of the next entry, the one that the driver can see, and the one of the last decision on an
+    /// interrupt.
     used: Wrapping<u16>,
-    published: Wrapping<u16>,
+    shown: Wrapping<u16>,
+    settled: Wrapping<u16>,
 }
 
 /// Descriptors refer to each other by their index.
@@ -81,7 +83,8 @@ impl Rings {
             next: Wrapping(0),
             avail: Wrapping(0),
             used: Wrapping(0),
-            published: Wrapping(0),
+            shown: Wrapping(0),
+            settled: Wrapping(0),
         })
     }
 
@@ -132,7 +135,7 @@ impl Rings {
 
     pub(super) fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
         self.used += 1;
-        self.publish(mem).map(drop)
+        self.show(mem).map(drop)
     }
 
     pub(super) fn waiting(
@@ -147,16 +150,24 @@ impl Rings {
         Ok(())
     }
 
-    /// The rules are those of 2.7.7.1 and 2.7.10.
-    pub(super) fn publish(&mut self, mem: &GuestMap) -> Result<bool, RingError> {
-        let (old, new) = (self.published, self.used);
-        if old == new {
-            return Ok(false);
+    pub(super) fn show(&mut self, mem: &GuestMap) -> Result<u16, RingError> {
+        let new = self.used - self.shown;
+        if new.0 > 0 {
+            let index = offset(self.setup.device, 2)?;
+            mem.store_at(index, self.used.0.to_le(), Ordering::Release)
+                .map_err(|_| RingError::Ring)?;
+            self.shown = self.used;
         }
-        let index = offset(self.setup.device, 2)?;
-        mem.store_at(index, new.0.to_le(), Ordering::Release)
-            .map_err(|_| RingError::Ring)?;
-        self.published = new;
+        Ok(new.0)
+    }
+
+    /// The rules are those of 2.7.7.1 and 2.7.10.
+    pub(super) fn wants_interrupt(&mut self, mem: &GuestMap) -> bool {
+        let (old, new) = (self.settled, self.shown);
+        if old == new {
+            return false;
+        }
+        self.settled = new;
         // The index must be visible before the event is read, or a driver that re-enables
         // interrupts in between would miss this one.
         fence(Ordering::SeqCst);
@@ -166,12 +177,12 @@ impl Rings {
         };
         let Ok(wanted) = self.load(mem, at) else {
             // What is visible must not be told of never; the next access finds the error.
-            return Ok(true);
+            return true;
         };
-        Ok(match self.setup.event_idx {
+        match self.setup.event_idx {
             true => new - Wrapping(wanted) - Wrapping(1) < new - old,
             false => u32::from(wanted) & VRING_AVAIL_F_NO_INTERRUPT == 0,
-        })
+        }
     }
 
     pub(super) fn enable_kicks(&mut self, mem: &GuestMap) -> Result<bool, RingError> {

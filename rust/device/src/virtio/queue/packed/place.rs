@@ -76,9 +76,15 @@ impl Place {
         }
     }
 
+    /// How many descriptors it is behind `start`, less than two rounds.
+    #[inline]
+    pub(super) fn behind(self, start: Self, size: u16) -> u16 {
+        self.back(start.0, size).0
+    }
+
     /// Whether it is `start` or behind it, and before `end`, which is less than two rounds from `start`.
     pub(super) fn is_between(self, start: Self, end: Self, size: u16) -> bool {
-        self.back(start.0, size).0 < end.back(start.0, size).0
+        self.behind(start, size) < end.behind(start, size)
     }
 }
 
