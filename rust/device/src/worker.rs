@@ -109,7 +109,7 @@ impl Course {
         let start = Instant::now();
         if let Some(len) = window.len() {
             let found = self.look(wakeup, start + len);
-            window.has_looked(start.elapsed());
+            window.has_looked(start.elapsed(), found);
             let stats = self.nic.worker_stats();
             if found {
                 stats.polls_found.inc();
