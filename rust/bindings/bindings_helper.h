@@ -6,6 +6,7 @@
 
 #include <linux/bpf.h>
 #include <linux/completion.h>
+#include <linux/dim.h>
 #include <linux/errno.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
@@ -26,4 +27,6 @@
 #include <net/xfrm.h>
 
 /* What bindgen does not evaluate as a macro. */
+static const unsigned int ESPNIC_COALESCE = ETHTOOL_COALESCE_USECS |
+	ETHTOOL_COALESCE_MAX_FRAMES | ETHTOOL_COALESCE_USE_ADAPTIVE_RX;
 static const unsigned int ESPNIC_SHINFO_SIZE = SKB_DATA_ALIGN(sizeof(struct skb_shared_info));

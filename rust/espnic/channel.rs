@@ -3,6 +3,7 @@
 //! A channel: one receive and one transmit queue with the NAPI context that serves both.
 
 use crate::{
+    coalesce::Adaptive,
     rx::{
         self,
         Rx, //
@@ -43,6 +44,8 @@ pub(crate) struct Channel {
     pub(crate) tx: SpinLockBh<Tx>,
     /// The receive queue, as programs know it.
     pub(crate) program_queue: xdp::RxQueue,
+    #[pin]
+    pub(crate) adaptive: Adaptive,
     /// Written by the channel's NAPI context, or while that is off.
     pub(crate) received: Arc<rx::Counters>,
     /// Written by who has `tx`.
@@ -67,6 +70,7 @@ impl Channel {
                 rx <- new_lock!(rx),
                 tx <- new_lock!(Tx::new(index, tx, sent.clone())),
                 program_queue,
+                adaptive <- Adaptive::new(),
                 received,
                 sent,
             }),

@@ -8,7 +8,8 @@ use espnic_wire::{
         Command,
         Reply, //
     },
-    ctrl, //
+    ctrl,
+    U16, //
 };
 use kernel::{
     alloc::Flags,
@@ -69,6 +70,14 @@ const COMMAND_ROOM: usize = 64;
 
 /// The length of the acknowledgement in front of a result, in bytes.
 const ACK: usize = 1;
+
+/// Puts class and command of a request together with its data, as far as they have room.
+fn fill(request: &mut [u8], command: [u8; 2], data: &[u8]) {
+    let bytes = [&command[..], data];
+    let bytes = bytes.into_iter().flatten();
+    let places = request.iter_mut().zip(bytes);
+    places.for_each(|(to, from)| *to = *from);
+}
 
 /// The control queue and its users.
 #[pin_data]
@@ -388,6 +397,41 @@ impl Control {
     pub(crate) fn change_vlan(&self, command: u8, id: u16) -> Result {
         let [low, high] = id.to_le_bytes();
         self.order(&[ctrl::CLASS_VLAN, command, low, high])
+    }
+
+    /// Tells the NIC how long to hold back the interrupts of all transmit queues, or of all receive queues. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_coalescing(&self, transmit: bool, limits: ctrl::Coalescing) -> Result {
+        let command = match transmit {
+            true => ctrl::NOTF_COAL_TX_SET,
+            false => ctrl::NOTF_COAL_RX_SET,
+        };
+        let mut request = [0; 10];
+        let head = [ctrl::CLASS_NOTF_COAL, command];
+        fill(&mut request, head, limits.as_bytes());
+        self.order(&request)
+    }
+
+    /// The same for the virtqueue with this index. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn set_queue_coalescing(&self, index: u16, limits: ctrl::Coalescing) -> Result {
+        let set = ctrl::QueueCoalescing {
+            queue: ctrl::QueueIndex {
+                vq_index: U16::new(index),
+                ..Default::default()
+            },
+            coalescing: limits,
+        };
+        let mut request = [0; 14];
+        let head = [ctrl::CLASS_NOTF_COAL, ctrl::NOTF_COAL_VQ_SET];
+        fill(&mut request, head, set.as_bytes());
+        self.order(&request)
     }
 
     /// Sends a command that has no result. Sleeps.

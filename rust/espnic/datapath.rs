@@ -161,7 +161,13 @@ fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
 /// Frees sent packets, receives new ones, and says whether there is more to do.
 pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
     channel.tx.lock().clean(dev, poll);
-    receive(dev, channel, poll)
+    let polled = receive(dev, channel, poll);
+    if let Polled::Done(1..) = polled {
+        if channel.adaptive.measure(&channel.received) {
+            dev.schedule_work();
+        }
+    }
+    polled
 }
 
 /// Delivers up to a budget of packets and says whether the NIC may have more.

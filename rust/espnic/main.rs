@@ -4,12 +4,14 @@
 //!
 //! It takes the devices of one PCI subsystem vendor that offer `VIRTIO_NET_F_IPSEC`. The files are
 //! named after what they do: `nic` ties everything to the netdev, `rx` and `tx` move packets,
-//! `control` talks to the NIC, `events` listens to it, `ipsec` holds the SA life cycle and the ESP parts of the data path,
-//! `xdp` has what concerns programs for received frames, `ndis` is the interface of NDIS's IPsec offload to it.
+//! `control` talks to the NIC, `coalesce` says how long it holds interrupts back, `events` listens to it,
+//! `ipsec` holds the SA life cycle and the ESP parts of the data path, `xdp` has what concerns programs for
+//! received frames, `ndis` is the interface of NDIS's IPsec offload to it.
 
 #![deny(unsafe_code)]
 
 mod channel;
+mod coalesce;
 mod config;
 mod control;
 mod counters;
@@ -87,6 +89,8 @@ impl virtio::net::Driver for Driver {
         feature::CTRL_VLAN,
         feature::MQ,
         feature::CTRL_MAC_ADDR,
+        feature::NOTF_COAL,
+        feature::VQ_NOTF_COAL,
         feature::SPEED_DUPLEX,
         feature::OUT_NET_HEADER,
         feature::IPSEC,
@@ -112,6 +116,8 @@ impl virtio::net::Driver for Driver {
                 feature::CTRL_RX,
                 feature::CTRL_VLAN,
                 feature::CTRL_MAC_ADDR,
+                feature::NOTF_COAL,
+                feature::VQ_NOTF_COAL,
             ] {
                 dev.clear_feature(bit);
             }

@@ -30,6 +30,7 @@ use kernel_net::{
     net::{
         ethtool::{
             self,
+            Coalesce,
             Link,
             Setting, //
         },
@@ -111,6 +112,7 @@ impl netdevice::Operations for Nic {
             return;
         }
         nic.follow_rx_mode(dev);
+        nic.follow_moderation();
         nic.follow_uppers(dev);
         // NDIS or `ethtool` may have switched IPsec off or on.
         nic.ipsec.follow(&nic.control);
@@ -305,10 +307,27 @@ impl ethtool::Operations for Nic {
         }
         let nic = dev.data();
         nic.paused(dev, || {
-            nic.channels
-                .iter()
-                .try_for_each(|channel| channel.resize(dev, rx, tx))
+            let mut channels = nic.channels.iter();
+            let resized = channels.try_for_each(|channel| channel.resize(dev, rx, tx));
+            // The queues were reset.
+            resized.and(nic.restore_coalescing())
         })
+    }
+
+    fn coalesce(dev: &Device<Self>) -> Result<Coalesce> {
+        dev.data().coalesce()
+    }
+
+    fn set_coalesce(dev: &Device<Self>, wanted: Coalesce, extack: &mut ExtAck) -> Result {
+        dev.data().set_coalesce(wanted, extack)
+    }
+
+    fn queue_coalesce(dev: &Device<Self>, queue: u32) -> Result<Coalesce> {
+        dev.data().queue_coalesce(queue)
+    }
+
+    fn set_queue_coalesce(dev: &Device<Self>, queue: u32, wanted: Coalesce) -> Result {
+        dev.data().set_queue_coalesce(queue, wanted)
     }
 
     fn link(dev: &Device<Self>) -> Link {

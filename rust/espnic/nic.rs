@@ -2,6 +2,7 @@
 
 //! The driver's data of a NIC, its configuration and reset.
 
+mod coalesce;
 mod link;
 pub(crate) mod packet;
 mod program;
@@ -9,6 +10,7 @@ mod receive;
 
 use crate::{
     channel::Channel,
+    coalesce::Coalescing,
     config::{
         header_length,
         receives_large, //
@@ -95,6 +97,8 @@ pub(crate) struct Nic {
     pub(crate) events: Events,
     #[pin]
     pub(crate) receive: Receive,
+    #[pin]
+    pub(crate) coalesce: Coalescing,
     pub(crate) ndis: Ndis,
     pub(crate) xdp: Xdp,
     pub(crate) recovery: Recovery,
@@ -121,6 +125,7 @@ impl Nic {
         for (index, (rx, tx)) in (0..).zip(pairs) {
             channels.push(Channel::new(net, index, rx, tx)?, GFP_KERNEL)?;
         }
+        let coalesce = Coalescing::new(channels.len())?;
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
         let control = Control::new(queues.control, dev.clone());
         let ndis = Ndis::new()?;
@@ -135,6 +140,7 @@ impl Nic {
             control <- control,
             events <- Events::new(queues.events),
             receive <- Receive::new(),
+            coalesce <- coalesce,
             ndis,
             xdp: Xdp::new(),
             recovery: Recovery::new(),
@@ -374,6 +380,7 @@ impl Nic {
             self.offer_large(false)?;
         }
         self.restore_rx_mode(dev)?;
+        self.restore_coalescing()?;
         let rtnl = rtnl::lock();
         self.offer_mac_address(dev)?;
         self.set_active(dev, self.active.load(Relaxed), &rtnl)?;

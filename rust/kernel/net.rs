@@ -2,6 +2,7 @@
 
 //! Networking: devices, socket buffers, NAPI, ethtool, XFRM offload.
 
+pub mod dim;
 pub mod ethtool;
 pub mod ip;
 #[cfg(xfrm_configure)]

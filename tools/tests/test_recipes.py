@@ -99,7 +99,8 @@ class Kdir(Folder):
     def setUp(self):
         super().setUp()
         self.release = "7.3.4-test"
-        self.options = {"RUST": "y", "XFRM_OFFLOAD": "y", "RUSTC_VERSION_TEXT": f'"{RUSTC}"',
+        self.options = {"RUST": "y", "XFRM_OFFLOAD": "y", "DIMLIB": "y",
+                        "RUSTC_VERSION_TEXT": f'"{RUSTC}"',
                         "BINDGEN_VERSION_TEXT": f'"{BINDGEN}"', "CC_VERSION_TEXT": '"gcc (x) 14"'}
         self.tools = {"RUSTC": str(self.file("rustc", f"#!/bin/sh\necho '{RUSTC}'\n", 0o755)),
                       "BINDGEN": str(self.file("bindgen", f"#!/bin/sh\necho '{BINDGEN}'\n", 0o755)),
@@ -139,10 +140,12 @@ class Kdir(Folder):
         self.refused("no kernel tree")
 
     def test_configuration(self):
-        """Too old, without Rust, without offload."""
+        """Too old, without Rust, without offload, without moderation."""
         self.release = "7.1.13"
         self.refused("too old", "7.2")
         self.release = "7.3.4"
+        del self.options["DIMLIB"]
+        self.refused("DIMLIB", "CONFIG_ETHTOOL_NETLINK=y")
         del self.options["XFRM_OFFLOAD"]
         self.refused("XFRM offload", "CONFIG_INET_ESP_OFFLOAD")
         del self.options["RUST"]

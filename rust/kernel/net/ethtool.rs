@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ethtool: driver information, statistics, channels, rings and the link.
+//! ethtool: driver information, statistics, channels, rings, the moderation of interrupts and the link.
 //!
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
+
+mod coalesce;
+
+pub use coalesce::{
+    Coalesce,
+    Moderation, //
+};
 
 use crate::{
     bindings,
@@ -50,6 +57,38 @@ pub trait Operations: NetOperations {
     /// Sets the sizes of the receive and of the transmit rings, or fails with an extack message. RTNL
     /// held, may sleep.
     fn set_rings(dev: &Device<Self>, rx: u32, tx: u32, extack: &mut ExtAck) -> Result;
+
+    /// How interrupts of all queues are moderated. RTNL held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP`: they cannot be.
+    fn coalesce(_dev: &Device<Self>) -> Result<Coalesce> {
+        Err(super::operation_not_supported())
+    }
+
+    /// Moderates the interrupts of all queues so, or fails with an extack message. RTNL held, may sleep.
+    fn set_coalesce(_dev: &Device<Self>, _wanted: Coalesce, _extack: &mut ExtAck) -> Result {
+        Err(super::operation_not_supported())
+    }
+
+    /// How interrupts of the queue pair with this number are moderated. RTNL held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: there is no such pair. `EOPNOTSUPP`: they cannot be.
+    fn queue_coalesce(_dev: &Device<Self>, _queue: u32) -> Result<Coalesce> {
+        Err(super::operation_not_supported())
+    }
+
+    /// Moderates the interrupts of one queue pair so. RTNL held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::queue_coalesce`], and of the device.
+    fn set_queue_coalesce(_dev: &Device<Self>, _queue: u32, _wanted: Coalesce) -> Result {
+        Err(super::operation_not_supported())
+    }
 
     /// The speed and the duplex mode of the link. RTNL held.
     fn link(dev: &Device<Self>) -> Link;
@@ -168,6 +207,11 @@ impl<T: Operations> Callbacks<T> {
         get_ethtool_stats: Some(Self::get_ethtool_stats),
         get_channels: Some(Self::get_channels),
         set_channels: Some(Self::set_channels),
+        supported_coalesce_params: bindings::ESPNIC_COALESCE,
+        get_coalesce: Some(Self::get_coalesce),
+        set_coalesce: Some(Self::set_coalesce),
+        get_per_queue_coalesce: Some(Self::get_per_queue_coalesce),
+        set_per_queue_coalesce: Some(Self::set_per_queue_coalesce),
         get_ringparam: Some(Self::get_ringparam),
         set_ringparam: Some(Self::set_ringparam),
         get_link_ksettings: Some(Self::get_link_ksettings),

@@ -16,7 +16,7 @@ use kernel::prelude::*;
 /// # Invariants
 ///
 /// If the pointer is there, it is valid for writes as long as the value lives. Drivers are lent the value
-/// for the time of a callback, and cannot make one.
+/// for the time of a callback, and cannot make one but that of [`Self::absent`].
 ///
 /// # Examples
 ///
@@ -40,6 +40,12 @@ impl ExtAck {
     pub(crate) unsafe fn from_raw(ptr: *mut bindings::netlink_ext_ack) -> Self {
         // INVARIANT: By the contract.
         Self(NonNull::new(ptr))
+    }
+
+    /// That of a request that has no place for a message.
+    pub fn absent() -> Self {
+        // INVARIANT: There is no pointer.
+        Self(None)
     }
 
     /// Sets the message that the user sees; does nothing if the request has no place for one.
