@@ -2,6 +2,7 @@
 """An interface under test: its counters, features and driver."""
 
 import os
+import re
 
 from . import proc
 
@@ -34,6 +35,16 @@ def driver_of(device):
 def has_feature(device, bit):
     """Whether the driver of DEVICE and the device have agreed on the feature with this number."""
     return proc.read_file(f"{BUS}/devices/{device}/features")[bit] == "1"
+
+
+def interrupts(device, kind):
+    """Interrupts so far of each queue of this kind, input or output, by their numbers."""
+    counts = {}
+    for line in proc.read_file("/proc/interrupts").splitlines():
+        found = re.search(rf"^\s*(\d+):((?:\s+\d+)+)\s.*\b{device}-{kind}\S*$", line)
+        if found:
+            counts[found.group(1)] = sum(int(word) for word in found.group(2).split())
+    return counts
 
 
 def status(device):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, netif, proc, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, netif, traffic, xfrm  # noqa: E402
 
 STEP = 25
 SMALL_RING = 64
@@ -180,28 +180,18 @@ def rings_refused(cfg):
     traffic.ping(cfg.dut, env.DUT4, env.PEER4)
 
 
-def _interrupts(cfg):
-    """Interrupts of each receive queue so far, by their numbers."""
-    counts = {}
-    for line in proc.read_file("/proc/interrupts").splitlines():
-        found = re.search(rf"^\s*(\d+):((?:\s+\d+)+)\s.*\b{cfg.device}-input\S*$", line)
-        if found:
-            counts[found.group(1)] = sum(int(word) for word in found.group(2).split())
-    return counts
-
-
 def sa_stays_on_one_queue(cfg):
     """All received packets of an SA come through one queue, those of many SAs through several."""
     most = _need_queues(cfg)
-    if not _interrupts(cfg):
+    if not netif.interrupts(cfg.device, "input"):
         raise ktap.Skip("/proc/interrupts does not name receive queues of this driver")
     used = set()
     for _ in range(8):
         flow = xfrm.Flow(env.DUT4, env.PEER4)
         esp.protect(cfg, flow)
-        before = _interrupts(cfg)
+        before = netif.interrupts(cfg.device, "input")
         traffic.ping(cfg.peer, env.PEER4, env.DUT4, [56] * PER_SA)
-        moved = xfrm.changed(before, _interrupts(cfg))
+        moved = xfrm.changed(before, netif.interrupts(cfg.device, "input"))
         queue = max(moved, key=moved.get)
         ktap.check(sum(moved.values()) - moved[queue] <= 2,
                    f"packets of one SA came through several queues: {moved}")
