@@ -225,9 +225,12 @@ impl Tx {
         }
     }
 
-    /// Asks for events again; true if there is work already.
+    /// Asks for an event when most packets are sent; true if they are already. What a poll finds besides, it
+    /// frees in any case, so waiting costs nobody anything, and most events come with packets that the NIC
+    /// has received.
     pub(crate) fn enable_events(&mut self) -> bool {
-        self.queue.as_mut().is_some_and(|queue| !queue.enable_cb())
+        let queue = self.queue.as_mut();
+        queue.is_some_and(|queue| !queue.enable_cb_delayed())
     }
 }
 
