@@ -2,6 +2,8 @@
 
 //! The table that turns handles into states.
 
+mod shown;
+mod slots;
 #[cfg(espnic_kunit)]
 mod tests;
 
@@ -13,7 +15,6 @@ use super::{
     state::State, //
 };
 use crate::{
-    bindings,
     new_lock,
     sync::SpinLockBh, //
 };
@@ -26,165 +27,20 @@ use kernel::{
     prelude::*,
     sync::aref::ARef, //
 };
+use shown::Shown;
+#[cfg(espnic_kunit)]
+use slots::RESTING;
+use slots::{
+    Free,
+    Slots,
+    PART, //
+};
 
-/// One slot of a table.
-///
-/// # Invariants
-///
-/// `state` points to a state that a device took or is taking, and whose memory stays while the slot
-/// names it. Its reference count may be zero already.
-struct Slot<D> {
-    /// The state while it may be used.
-    state: Option<NonNull<bindings::xfrm_state>>,
-    generation: u16,
-    taken: bool,
-    /// The slot that was released after this one, while both are free.
-    next_free: Option<u32>,
-    /// The driver's own data.
-    data: Option<D>,
-}
-
-/// The slots of one direction, by id.
-///
-/// # Invariants
-///
-/// Only reached under the table's lock, which is also held while a slot forgets its state. So what
-/// [`Slot`] promises is true as long as the lock is held.
-struct Slots<D> {
-    /// The slots, [`PART`] to a part. All parts but the last one are full. There is room for those that the
-    /// limit allows.
-    parts: KVVec<Part<D>>,
-    /// The number of slots that were used.
-    len: usize,
-    limit: usize,
-    /// The free slots that were released first and last.
-    free: Option<(u32, u32)>,
-    /// The number of free slots that were used.
-    resting: usize,
-}
-
-/// A part of a table. Parts are added as they are needed and stay where they are, so that nothing is moved
-/// with softirqs off.
-type Part<D> = KVVec<Slot<D>>;
-
-/// The number of slots of a part, and of slots to look at before the lock is released for others.
-const PART: usize = 256;
-
-/// With so many free slots or more, those are used again. With fewer, new ones are used, so that a slot rests
-/// for a while: packets under way may still name the state before.
-const RESTING: usize = 4096;
-
-/// What [`Slots::take_free`] finds.
-enum Free<'a, D> {
-    Slot(u32, &'a mut Slot<D>),
-    /// A part must be added first.
-    NeedsPart,
-    /// All slots are taken.
-    Nothing,
-}
-
-// SAFETY: A state belongs to no thread. The pointers are compared, or used to take references, both
-// under the table's lock.
-unsafe impl<D: Send> Send for Slots<D> {}
-
-impl<D> Slots<D> {
-    fn new() -> Self {
-        Self {
-            parts: KVVec::new(),
-            len: 0,
-            limit: 0,
-            free: None,
-            resting: 0,
-        }
-    }
-
-    /// The slot with this id, if it was ever used.
-    fn at(&self, id: usize) -> Option<&Slot<D>> {
-        self.parts.get(id / PART)?.get(id % PART)
-    }
-
-    fn at_mut(&mut self, id: usize) -> Option<&mut Slot<D>> {
-        self.parts.get_mut(id / PART)?.get_mut(id % PART)
-    }
-
-    /// Takes a free slot: a new one, or the one that was released first. Does not allocate.
-    fn take_free(&mut self) -> Free<'_, D> {
-        let is_new = self.len < self.limit && self.resting < RESTING;
-        if is_new && self.parts.len() <= self.len / PART {
-            return Free::NeedsPart;
-        }
-        let id = if is_new {
-            self.push()
-        } else {
-            self.pop_resting()
-        };
-        let slot = id.and_then(|id| Some((id, self.at_mut(id as usize)?)));
-        let Some((id, slot)) = slot else {
-            return Free::Nothing;
-        };
-        slot.taken = true;
-        slot.generation = slot.generation.wrapping_add(1);
-        Free::Slot(id, slot)
-    }
-
-    /// Makes a new slot; the last part must have room.
-    fn push(&mut self) -> Option<u32> {
-        let id = u32::try_from(self.len).ok()?;
-        // INVARIANT: The slot names no state.
-        let slot = Slot {
-            state: None,
-            generation: 0,
-            taken: false,
-            next_free: None,
-            data: None,
-        };
-        let part = self.parts.get_mut(self.len / PART)?;
-        part.push_within_capacity(slot).ok()?;
-        self.len = self.len.saturating_add(1);
-        Some(id)
-    }
-
-    /// Takes the slot that was released first off the list.
-    fn pop_resting(&mut self) -> Option<u32> {
-        let (first, last) = self.free?;
-        let next = self.at_mut(first as usize)?.next_free.take();
-        self.free = next.map(|next| (next, last));
-        self.resting = self.resting.saturating_sub(1);
-        Some(first)
-    }
-
-    /// Adds a part without slots if it is still needed. Gives it back otherwise. Does not allocate.
-    fn add_part(&mut self, part: Part<D>) -> Option<Part<D>> {
-        if self.parts.len() > self.len / PART {
-            return Some(part);
-        }
-        self.parts
-            .push_within_capacity(part)
-            .err()
-            .map(|error| error.0)
-    }
-
-    /// Frees a taken slot and forgets its state.
-    fn release(&mut self, id: u32) {
-        let Some(slot) = self.at_mut(id as usize) else {
-            return;
-        };
-        slot.state = None;
-        slot.taken = false;
-        let first = self.free.map_or(id, |(first, _)| first);
-        if let Some((_, last)) = self.free {
-            if let Some(last) = self.at_mut(last as usize) {
-                last.next_free = Some(id);
-            }
-        }
-        self.free = Some((first, id));
-        self.resting = self.resting.saturating_add(1);
-    }
-
-    fn get(&mut self, id: u32, generation: u16) -> Option<&mut Slot<D>> {
-        self.at_mut(id as usize)
-            .filter(|s| s.taken && s.generation == generation)
-    }
+/// What [`StateTable::try_insert`] did.
+enum Inserted {
+    As(Handle),
+    /// A part must be added first, for this id.
+    NeedsPart(u32),
 }
 
 /// The states that the driver took, by slot and generation.
@@ -210,6 +66,8 @@ pub struct StateTable<D> {
     incoming: SpinLockBh<Slots<D>>,
     #[pin]
     outgoing: SpinLockBh<Slots<D>>,
+    /// The states of `outgoing`, for the path of packets.
+    shown: Shown,
 }
 
 impl<D> StateTable<D> {
@@ -219,6 +77,7 @@ impl<D> StateTable<D> {
         pin_init!(Self {
             incoming <- new_lock!(Slots::new()),
             outgoing <- new_lock!(Slots::new()),
+            shown: Shown::new(),
         })
     }
 
@@ -277,32 +136,40 @@ impl<D> StateTable<D> {
     /// Puts `x` into a free slot, see [`Self::reserve`]. Sleeps.
     fn insert(&self, x: &State, direction: Direction) -> Result<Handle> {
         loop {
-            if let Some(handle) = self.try_insert(x, direction)? {
-                return Ok(handle);
-            }
+            let id = match self.try_insert(x, direction)? {
+                Inserted::As(handle) => return Ok(handle),
+                Inserted::NeedsPart(id) => id,
+            };
             let part = KVVec::with_capacity(PART, GFP_KERNEL)?;
+            if direction == Direction::Out {
+                self.shown.make_room(id)?;
+            }
             // Somebody else may have been faster; what is too much is freed without the lock.
             let _unused = self.slots(direction).lock().add_part(part);
         }
     }
 
-    /// Puts `x` into a free slot; `None` if the table needs a part for that.
-    fn try_insert(&self, x: &State, direction: Direction) -> Result<Option<Handle>> {
+    /// Puts `x` into a free slot, if there is one without a new part.
+    fn try_insert(&self, x: &State, direction: Direction) -> Result<Inserted> {
         let mut slots = self.slots(direction).lock();
         let (id, slot) = match slots.take_free() {
             Free::Slot(id, slot) => (id, slot),
-            Free::NeedsPart => return Ok(None),
+            Free::NeedsPart(id) => return Ok(Inserted::NeedsPart(id)),
             Free::Nothing => return Err(ENOSPC),
         };
         // INVARIANT: The caller has a reference to `x`, and its counterparts `state_delete` and
         // `state_free` detach it: XFRM calls one of them before it frees a state, or the add fails.
         // `HasStates` promises that they find this table.
         slot.state = NonNull::new(x.as_raw());
-        Ok(Some(Handle {
+        let handle = Handle {
             id,
             direction,
             generation: slot.generation,
-        }))
+        };
+        if direction == Direction::Out {
+            self.shown.show(handle, x);
+        }
+        Ok(Inserted::As(handle))
     }
 
     /// Forgets the state; the slot stays taken.
@@ -310,6 +177,14 @@ impl<D> StateTable<D> {
         let mut slots = self.slots(handle.direction).lock();
         if let Some(slot) = slots.get(handle.id, handle.generation) {
             slot.state = None;
+            self.hide(handle);
+        }
+    }
+
+    /// Has the path of packets forget a state. Under the table's lock.
+    fn hide(&self, handle: Handle) {
+        if handle.direction == Direction::Out {
+            self.shown.hide(handle);
         }
     }
 
@@ -343,6 +218,7 @@ impl<D> StateTable<D> {
         let mut slots = self.slots(handle.direction).lock();
         if slots.get(handle.id, handle.generation).is_some() {
             slots.release(handle.id);
+            self.hide(handle);
         }
     }
 
@@ -420,15 +296,10 @@ impl<D> StateTable<D> {
         }
     }
 
-    /// Whether `handle` names the live outgoing state `x` of this device. No sleeping.
+    /// Whether `handle` names the live outgoing state `x` of this device. Takes no lock: in any context.
+    #[inline]
     pub fn is_outgoing(&self, handle: Handle, x: &State) -> bool {
-        if handle.direction != Direction::Out {
-            return false;
-        }
-        let mut slots = self.outgoing.lock();
-        slots
-            .get(handle.id, handle.generation)
-            .is_some_and(|s| s.state == NonNull::new(x.as_raw()))
+        handle.direction == Direction::Out && self.shown.has(handle, x)
     }
 }
 

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the places of outgoing states.
+
+use super::{
+    locate,
+    Handle,
+    Shown,
+    PARTS, //
+};
+use crate::net::xfrm::{
+    create::fixture::{
+        TestState,
+        IPV4, //
+    },
+    Direction, //
+};
+use kernel::prelude::*;
+
+#[kunit_tests(espnic_xfrm_shown)]
+mod cases {
+    use super::*;
+
+    #[test]
+    fn every_id_has_a_place() {
+        assert_eq!(locate(0), (0, 256, 0));
+        assert_eq!(locate(255), (0, 256, 255));
+        assert_eq!(locate(256), (1, 512, 0));
+        assert_eq!(locate(767), (1, 512, 511));
+        assert_eq!(locate(768), (2, 1024, 0));
+        let (part, len, index) = locate(u32::MAX);
+        assert!(part < PARTS && index < len);
+    }
+
+    #[test]
+    fn shown_by_its_name() -> Result {
+        let (x, other) = (TestState::new(&IPV4)?, TestState::new(&IPV4)?);
+        let shown = KBox::new(Shown::new(), GFP_KERNEL)?;
+        let name = |id, generation| Handle {
+            id,
+            direction: Direction::Out,
+            generation,
+        };
+        // Without a place nothing is shown.
+        shown.show(name(300, 1), &x);
+        assert!(!shown.has(name(300, 1), &x));
+        shown.make_room(300)?;
+        shown.make_room(300)?;
+        shown.show(name(300, 1), &x);
+        assert!(shown.has(name(300, 1), &x) && !shown.has(name(300, 1), &other));
+        assert!(!shown.has(name(300, 2), &x) && !shown.has(name(301, 1), &x));
+        shown.hide(name(300, 1));
+        assert!(!shown.has(name(300, 1), &x));
+        shown.show(name(300, 2), &other);
+        assert!(shown.has(name(300, 2), &other) && !shown.has(name(300, 1), &other));
+        Ok(())
+    }
+}
