@@ -40,6 +40,8 @@ bool espnic_helper_virtio_trylock(struct virtio_device *vdev);
 void espnic_helper_virtio_unlock(struct virtio_device *vdev);
 void espnic_helper_virtio_del_vqs(struct virtio_device *vdev);
 void espnic_helper_virtio_device_ready(struct virtio_device *vdev);
+int espnic_helper_virtqueue_add_packet(struct virtqueue *vq, struct scatterlist *sg,
+				       const void *header, unsigned int len, struct sk_buff *skb);
 bool espnic_helper_virtio_has_config(struct virtio_device *vdev);
 void espnic_helper_virtio_synchronize_cbs(struct virtio_device *vdev);
 u8 espnic_helper_virtio_get_status(struct virtio_device *vdev);
@@ -150,8 +152,6 @@ void espnic_helper_skb_put_extensions(struct skb_ext *ext, unsigned int spare);
 void espnic_helper_skb_share_secpath(struct sk_buff *skb, struct skb_ext *ext);
 void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext, u8 active,
 					u32 mark);
-bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len);
-void *espnic_helper_skb_push(struct sk_buff *skb, unsigned int len);
 void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len);
 int espnic_helper_skb_trim(struct sk_buff *skb, unsigned int len);
 bool espnic_helper_skb_is_for_us(const struct sk_buff *skb);

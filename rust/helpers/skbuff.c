@@ -94,16 +94,6 @@ void *espnic_helper_skb_put(struct sk_buff *skb, unsigned int len)
 	return skb_put(skb, len);
 }
 
-bool espnic_helper_skb_can_push(const struct sk_buff *skb, unsigned int len)
-{
-	return !skb_header_cloned(skb) && skb_headroom(skb) >= len;
-}
-
-void *espnic_helper_skb_push(struct sk_buff *skb, unsigned int len)
-{
-	return __skb_push(skb, len);
-}
-
 void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len)
 {
 	__skb_pull(skb, len);

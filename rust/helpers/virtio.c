@@ -63,6 +63,34 @@ int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned 
 	return virtqueue_add_inbuf(vq, &sg, 1, token, GFP_ATOMIC);
 }
 
+/*
+ * A packet for the device to read, behind a header: right in front of it if there is room that nobody shares,
+ * else in the control block, where it must fit. The list has room for two pieces and the fragments.
+ */
+int espnic_helper_virtqueue_add_packet(struct virtqueue *vq, struct scatterlist *sg,
+				       const void *header, unsigned int len, struct sk_buff *skb)
+{
+	unsigned int pieces = skb_shinfo(skb)->nr_frags + 1;
+	int used;
+
+	if (!skb_header_cloned(skb) && skb_headroom(skb) >= len) {
+		memcpy(__skb_push(skb, len), header, len);
+		sg_init_table(sg, pieces);
+		used = skb_to_sgvec(skb, sg, 0, skb->len);
+		__skb_pull(skb, len);
+	} else {
+		memcpy(skb->cb, header, len);
+		sg_init_table(sg, pieces + 1);
+		sg_set_buf(sg, skb->cb, len);
+		used = skb_to_sgvec(skb, sg + 1, 0, skb->len);
+		if (used >= 0)
+			used++;
+	}
+	if (unlikely(used < 0))
+		return used;
+	return virtqueue_add_outbuf(vq, sg, used, skb, GFP_ATOMIC);
+}
+
 bool espnic_helper_virtio_has_config(struct virtio_device *vdev)
 {
 	return vdev->config->get;

@@ -19,15 +19,15 @@ use core::{
         Deref,
         DerefMut, //
     },
-    ptr::{
-        addr_of_mut,
-        NonNull, //
-    }, //
+    ptr::NonNull, //
 };
 use kernel::prelude::*;
 
 /// The most pieces of one packet: the header, the linear part and the fragments.
 const TX_PIECES: usize = bindings::MAX_SKB_FRAGS as usize + 2;
+
+/// The longest header fits into an skb's control block.
+const _: fn(&bindings::sk_buff) -> &[c_char; TxQueue::HEADER_MAX] = |skb| &skb.cb;
 
 /// What a transmit queue holds.
 ///
@@ -179,30 +179,29 @@ impl TxQueue {
 
     /// Queues `skb` behind the virtio header `header`, of 1 to [`Self::HEADER_MAX`] bytes.
     ///
+    /// The header goes right in front of the packet if there is room that nobody shares, which saves a
+    /// descriptor; else into the skb's control block.
+    ///
     /// # Errors
     ///
     /// The packet, see [`TxError`].
     pub fn add(&mut self, header: &[u8], skb: SkBuff) -> Result<(), TxError> {
-        let raw = skb.as_raw();
-        let sg: *mut bindings::scatterlist = self.sg.as_mut_ptr().cast();
-        // SAFETY: The skb is valid by its invariant, and so is the shared info behind its data.
-        let pieces = unsafe { bindings::skb_nr_frags(raw) }.saturating_add(2);
-        if !(1..=Self::HEADER_MAX).contains(&header.len()) || pieces > Self::PACKET_MAX {
+        if !(1..=Self::HEADER_MAX).contains(&header.len()) {
             return Err(TxError::Unusable(TxPacket::Skb(skb)));
         }
-        // SAFETY: `sg` has room for `PACKET_MAX` entries. The skb is valid and ours, the header no longer
-        // than it may be.
-        let Some(used) = (unsafe { list_packet(sg, pieces, header, raw) }) else {
-            return Err(TxError::Unusable(TxPacket::Skb(skb)));
-        };
-        // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no
-        // other user by its invariant. The first `used` entries list memory of the packet: what it holds,
-        // room in front of it, or its control block, all of which stays where it is as long as the skb
-        // lives.
+        let raw = skb.as_raw();
+        let sg: *mut bindings::scatterlist = self.sg.as_mut_ptr().cast();
+        let (bytes, len) = (header.as_ptr().cast(), header.len() as u32);
+        // SAFETY: The closure adds the token, which is the skb's address, to the queue that it is passed, which
+        // is live and has no other user by its invariant. The skb is valid and ours. Its control block belongs to
+        // the driver in transmission, as sharing of skbs is turned off for the device, and has room for the
+        // header: see the constant above. `sg` has room for an entry for that, one for the linear part, and one for
+        // each of the most fragments that there are; the function says so if it needs more. It lists memory of
+        // the packet: what it holds, room in front of it, or its control block, all of which stays where it is as
+        // long as the skb lives.
         let given = unsafe {
-            self.queue.give(TxPacket::Skb(skb), |vq, token| {
-                let flags = kernel::bindings::GFP_ATOMIC;
-                bindings::virtqueue_add_outbuf(vq, sg, used, token.as_ptr(), flags)
+            self.queue.give(TxPacket::Skb(skb), |vq, _token| {
+                bindings::virtqueue_add_packet(vq, sg, bytes, len, raw)
             })
         };
         given.map_err(|(error, packet)| match error == ENOSPC {
@@ -268,52 +267,4 @@ impl TxQueue {
         // SAFETY: The queue is live by its invariant and we are its only user.
         unsafe { bindings::virtqueue_enable_cb_delayed(self.queue.as_raw()) }
     }
-}
-
-/// Lists the header and the packet in `sg` and returns how many entries they take.
-///
-/// The header goes right in front of the packet if there is room that nobody shares, which saves an
-/// entry; else into the skb's control block.
-///
-/// # Safety
-///
-/// `sg` has room for `pieces` entries: two more than the packet has fragments. `skb` is valid and ours
-/// alone, `header` at most [`TxQueue::HEADER_MAX`] bytes long.
-unsafe fn list_packet(
-    sg: *mut bindings::scatterlist,
-    pieces: u32,
-    header: &[u8],
-    skb: *mut bindings::sk_buff,
-) -> Option<u32> {
-    let len = header.len() as u32;
-    // SAFETY: The skb is valid by the contract.
-    if unsafe { bindings::skb_can_push(skb, len) } {
-        // SAFETY: There are `len` bytes of room in front, which nobody shares.
-        let room = unsafe { bindings::skb_push(skb, len) }.cast::<u8>();
-        // SAFETY: The header is valid for reads, the room for writes of its length; they do not overlap.
-        unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), room, header.len()) };
-        // SAFETY: The list has room for so many entries.
-        unsafe { bindings::sg_init_table(sg, pieces.saturating_sub(1)) };
-        // SAFETY: The list is initialised. It has an entry for the linear part with the header, and one
-        // for each fragment; the function says so if it needs more.
-        let used = unsafe { bindings::skb_to_sgvec(skb, sg, 0, (*skb).len as c_int) };
-        // SAFETY: The bytes were pushed above: the packet is as before.
-        unsafe { bindings::skb_pull(skb, len) };
-        return u32::try_from(used).ok();
-    }
-    // The type says that there is room for the longest header.
-    // SAFETY: The control block of an skb in transmission belongs to the driver, and sharing of skbs
-    // is turned off for the device.
-    let cb: *mut [c_char; TxQueue::HEADER_MAX] = unsafe { addr_of_mut!((*skb).cb) };
-    // SAFETY: The header is valid for reads, the control block for writes of its length; they do not
-    // overlap.
-    unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), cb.cast(), header.len()) };
-    // SAFETY: The list has room for so many entries.
-    unsafe { bindings::sg_init_table(sg, pieces) };
-    // SAFETY: The first entry is initialised; the control block is memory of the skb.
-    unsafe { bindings::sg_set_buf(sg, cb.cast(), len) };
-    // SAFETY: The list is initialised. Behind the first entry it has one for the linear part, and one for
-    // each fragment; the function says so if it needs more.
-    let used = unsafe { bindings::skb_to_sgvec(skb, sg.add(1), 0, (*skb).len as c_int) };
-    u32::try_from(used).ok()?.checked_add(1)
 }
