@@ -16,10 +16,7 @@ use crate::{
         },
         packet::{
             self,
-            rx::{
-                Run,
-                View, //
-            }, //
+            rx::View, //
         }, //
     },
     nic::Nic,
@@ -158,6 +155,12 @@ fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
     header
 }
 
+/// What a run of NAPI keeps from packet to packet.
+struct Run {
+    crypto: crypto::rx::Run,
+    packet: packet::rx::Run,
+}
+
 /// Frees sent packets, receives new ones, and says whether there is more to do.
 pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
     channel.tx.lock().clean(dev, poll);
@@ -179,7 +182,10 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
     let mut done = 0;
     let mut batch = Batch::new();
     let changes = nic.ipsec.database.changes();
-    let mut run = Run::new(channel.rx.lock().shelf.take(), changes);
+    let mut run = Run {
+        crypto: crypto::rx::Run::new(poll.has_receive_offload()),
+        packet: packet::rx::Run::new(channel.rx.lock().shelf.take(), changes),
+    };
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
         let taken = match &program {
@@ -197,8 +203,9 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
             deliver(nic, channel, poll, &mut run, header, skb);
         }
     }
+    let view = &mut run.packet.view;
     let mut rx = channel.rx.lock();
-    let old = rx.shelf.bring_back(run.view.known.take(), run.view.version);
+    let old = rx.shelf.bring_back(view.known.take(), view.version);
     let is_full = rx.refill(done);
     drop(rx);
     drop(old);
@@ -241,7 +248,9 @@ fn deliver(
         return;
     };
     let alone = alone || marked.alone;
-    let Marked { skb, esp, .. } = marked;
+    let Marked {
+        skb, esp, direct, ..
+    } = marked;
     let len = skb.len();
     let Ok(packet) = skb.into_packet(poll) else {
         counters.malformed.count();
@@ -249,9 +258,11 @@ fn deliver(
     };
     counters.note(header, segments.into(), len);
     // The policies of the UDP socket are not for the packet inside, so a decrypted packet goes to XFRM
-    // before the socket sees it (X73).
+    // before the socket sees it (X73). Other ESP goes there because receive offload does nothing else (X94).
     let left = match esp {
-        Some(place) if place.in_udp && packet.is_for_us() => poll.receive_esp(packet, place).err(),
+        Some(place) if direct || place.in_udp && packet.is_for_us() => {
+            poll.receive_esp(packet, place).err()
+        }
         _ => Some(packet),
     };
     match left {
@@ -274,11 +285,19 @@ fn mark(
     let renew = |view: &mut View| renew(channel, view);
     if packet::rx::is_processed(header) {
         let counters = &counters.packet;
+        let run = &mut run.packet;
         return packet::rx::mark(&nic.ipsec, run, renew, diverted, header, skb, counters);
     }
     let database = &nic.ipsec.database;
-    if !packet::rx::admits(database, run, renew, skb.head(), &counters.packet) {
+    if !packet::rx::admits(
+        database,
+        &mut run.packet,
+        renew,
+        skb.head(),
+        &counters.packet,
+    ) {
         return None;
     }
-    crypto::rx::mark(&nic.ipsec, diverted, header, skb, &counters.ipsec)
+    let (run, counters) = (&mut run.crypto, &counters.ipsec);
+    crypto::rx::mark(&nic.ipsec, run, diverted, header, skb, counters)
 }

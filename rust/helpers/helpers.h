@@ -66,6 +66,7 @@ void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *na
 void espnic_helper_netif_napi_del(struct napi_struct *napi);
 void espnic_helper_napi_schedule_process(struct napi_struct *napi);
 void espnic_helper_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
+bool espnic_helper_netif_elide_gro(const struct net_device *dev);
 void espnic_helper_netif_tx_start(struct net_device *dev, unsigned int queue);
 void espnic_helper_netif_tx_stop(struct net_device *dev, unsigned int queue);
 void espnic_helper_netif_tx_wake(struct net_device *dev, unsigned int queue);
@@ -155,7 +156,6 @@ void espnic_helper_skb_share_extensions(struct sk_buff *skb, struct skb_ext *ext
 void espnic_helper_skb_pull(struct sk_buff *skb, unsigned int len);
 int espnic_helper_skb_trim(struct sk_buff *skb, unsigned int len);
 bool espnic_helper_skb_is_for_us(const struct sk_buff *skb);
-void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *napi);
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize);
 void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments);
@@ -195,6 +195,7 @@ void espnic_helper_trace_xdp_exception(const struct net_device *dev, const struc
 
 /* xfrm.c */
 struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb);
+struct sec_path *espnic_helper_skb_sec_path(const struct sk_buff *skb);
 void espnic_helper_secpath_reset(struct sk_buff *skb);
 struct xfrm_state *espnic_helper_skb_last_state(const struct sk_buff *skb);
 struct xfrm_state *espnic_helper_xfrm_input_state(struct sk_buff *skb);
@@ -227,9 +228,8 @@ bool espnic_helper_xfrm_state_kern(const struct xfrm_state *x);
 void espnic_helper_xfrm_advance_esn(struct xfrm_state *x);
 void espnic_helper_xfrm_state_expire(struct xfrm_state *x);
 void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_state *x);
-bool espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset);
-void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
-				 unsigned int daddroff, unsigned int nhoff);
+bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *napi,
+				    unsigned int family, unsigned int offset, int encap);
 struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow, bool foreign);
 struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow, bool foreign);
 void espnic_helper_xfrm_audit(const char *op, const struct xfrm_state *x, bool done);

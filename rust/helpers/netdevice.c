@@ -81,6 +81,11 @@ void espnic_helper_napi_gro_receive(struct napi_struct *napi, struct sk_buff *sk
 	napi_gro_receive(napi, skb);
 }
 
+bool espnic_helper_netif_elide_gro(const struct net_device *dev)
+{
+	return netif_elide_gro(dev);
+}
+
 void espnic_helper_netif_tx_start(struct net_device *dev, unsigned int queue)
 {
 	netif_tx_start_queue(netdev_get_tx_queue(dev, queue));

@@ -152,11 +152,6 @@ bool espnic_helper_skb_is_for_us(const struct sk_buff *skb)
 	return skb->pkt_type == PACKET_HOST;
 }
 
-void espnic_helper_skb_mark_napi_id(struct sk_buff *skb, struct napi_struct *napi)
-{
-	skb_mark_napi_id(skb, napi);
-}
-
 struct sk_buff *espnic_helper_alloc_skb(unsigned int size)
 {
 	return alloc_skb(size, GFP_KERNEL);

@@ -5,6 +5,11 @@ struct xfrm_offload *espnic_helper_xfrm_offload(struct sk_buff *skb)
 	return xfrm_offload(skb);
 }
 
+struct sec_path *espnic_helper_skb_sec_path(const struct sk_buff *skb)
+{
+	return skb_sec_path(skb);
+}
+
 void espnic_helper_secpath_reset(struct sk_buff *skb)
 {
 	secpath_reset(skb);
@@ -223,29 +228,38 @@ void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_s
 }
 
 /*
- * From the network header on: data and transport header go to ESP. Not before
- * eth_type_trans(), which also sets the device that xfrm_input() asks for.
+ * What receive offload does with marked ESP: xfrm_input() gets it, which is at the offset behind the network
+ * header. Not before eth_type_trans(), which also sets the device; false without that or a mark.
  */
-bool espnic_helper_xfrm_place_esp(struct sk_buff *skb, unsigned int offset)
+bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *napi,
+				    unsigned int family, unsigned int offset, int encap)
 {
-	if (!skb_mac_header_was_set(skb))
+	struct xfrm_offload *xo = xfrm_offload(skb);
+
+	if (!xo || !skb_mac_header_was_set(skb))
 		return false;
+
+	xo->flags |= XFRM_GRO;
 	skb_reset_network_header(skb);
 	skb_reset_mac_len(skb);
 	__skb_pull(skb, offset);
 	skb_reset_transport_header(skb);
-	return true;
-}
+	skb_mark_napi_id(skb, napi);
 
-/* The control block that xfrm_input() reads; no tunnel device. */
-void espnic_helper_xfrm_input_cb(struct sk_buff *skb, unsigned int family,
-				 unsigned int daddroff, unsigned int nhoff)
-{
+	/* The control block that xfrm_input() reads; no tunnel device. */
 	memset(skb->cb, 0, sizeof(skb->cb));
 	XFRM_SPI_SKB_CB(skb)->family = family;
-	XFRM_SPI_SKB_CB(skb)->daddroff = daddroff;
-	if (family == AF_INET6)
-		IP6CB(skb)->nhoff = nhoff;
+	if (family == AF_INET6) {
+		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct ipv6hdr, daddr);
+		IP6CB(skb)->nhoff = offsetof(struct ipv6hdr, nexthdr);
+	} else {
+		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct iphdr, daddr);
+	}
+
+	rcu_read_lock();
+	xfrm_input(skb, IPPROTO_ESP, 0, encap);
+	rcu_read_unlock();
+	return true;
 }
 
 /* A gateway sends packets of others, too: foreign ones come from any source. */

@@ -11,13 +11,13 @@
 
 use super::{
     deliver,
-    renew, //
+    renew,
+    Run, //
 };
 use crate::{
     channel::Channel,
     ipsec::packet::rx::{
         self as policies,
-        Run,
         View, //
     },
     nic::Nic,
@@ -134,6 +134,7 @@ fn act(
     // A CPU map leads to the stack, past `deliver`.
     let may_redirect = |frame: &[u8]| {
         let renew = |view: &mut View| renew(channel, view);
+        let run = &mut run.packet;
         policies::admits(&nic.ipsec.database, run, renew, frame, &received.packet)
     };
     let verdict = program.run(poll, &channel.program_queue, frame, may_redirect);

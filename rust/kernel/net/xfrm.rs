@@ -69,6 +69,7 @@ pub use policy::{
     Template, //
 };
 pub use secpath::{
+    EspMark,
     RxMark,
     RxStatus,
     TxOffload, //

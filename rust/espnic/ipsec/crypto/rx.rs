@@ -7,7 +7,15 @@ mod tests;
 
 use super::super::Ipsec;
 use crate::counters::counters;
-use espnic_esp::seq;
+use espnic_esp::{
+    ip::{
+        IPPROTO_IPIP,
+        IPPROTO_IPV6,
+        IPPROTO_TCP,
+        IPPROTO_UDP, //
+    },
+    seq, //
+};
 use espnic_wire::{
     hdr::{
         self,
@@ -15,7 +23,10 @@ use espnic_wire::{
     },
     sa, //
 };
-use kernel::sync::aref::ARef;
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
 use kernel_net::net::{
     skbuff::{
         RxSkb,
@@ -23,6 +34,7 @@ use kernel_net::net::{
     },
     xfrm::{
         input::EspPlace,
+        EspMark,
         RxStatus,
         State, //
     }, //
@@ -56,6 +68,8 @@ counters! {
 pub(crate) struct Marked {
     pub(crate) skb: RxSkb,
     pub(crate) esp: Option<EspPlace>,
+    /// It goes to XFRM without a look at it by receive offload.
+    pub(crate) direct: bool,
     /// Receive offload must not see it.
     pub(crate) alone: bool,
 }
@@ -65,10 +79,87 @@ impl From<RxSkb> for Marked {
         Self {
             skb,
             esp: None,
+            direct: false,
             alone: false,
         }
     }
 }
+
+/// What a run of NAPI keeps from packet to packet.
+pub(crate) struct Run {
+    /// Receive offload is on, which would hand ESP to XFRM.
+    direct: bool,
+    last: Option<Last>,
+}
+
+/// The SA of the packet before. Most packets have the same, and share its mark.
+struct Last {
+    id: u32,
+    generation: u16,
+    /// Alive when its first packet came. If it dies meanwhile, XFRM drops what comes later in the run.
+    state: ARef<State>,
+    /// Length of the ICV, in bytes.
+    icv_len: usize,
+    /// That of its first packet.
+    mark: Option<EspMark>,
+}
+
+impl Run {
+    /// `direct` says whether receive offload is on.
+    pub(crate) fn new(direct: bool) -> Self {
+        let last = None;
+        Self { direct, last }
+    }
+
+    /// The state that the NIC names, if it is alive.
+    fn find(&mut self, ipsec: &Ipsec, header: &NetHdr48) -> Option<&mut Last> {
+        if header.out.resource_type.get() != sa::OBJ_INB_SA {
+            return None;
+        }
+        let (id, generation) = (header.out.resource_id.get(), header.sec.generation.get());
+        let is_same = |last: &Last| last.id == id && last.generation == generation;
+        if !self.last.as_ref().is_some_and(is_same) {
+            self.last = ipsec
+                .states
+                .get_incoming(id, generation)
+                .map(|state| Last::new(id, generation, state));
+        }
+        self.last.as_mut()
+    }
+}
+
+impl Last {
+    fn new(id: u32, generation: u16, state: ARef<State>) -> Self {
+        Self {
+            id,
+            generation,
+            icv_len: state.icv_bits().map_or(0, |bits| bits as usize / 8),
+            state,
+            mark: None,
+        }
+    }
+
+    /// Marks a packet as decrypted under the SA. XFRM must get it next.
+    fn put_mark(&mut self, skb: &mut RxSkb) -> Result {
+        if let Some(mark) = &mut self.mark {
+            return skb.share_esp_mark(mark);
+        }
+        skb.set_rx_offload(self.state.clone(), RxStatus::Success)?;
+        self.mark = skb.esp_mark(&self.state);
+        Ok(())
+    }
+
+    /// Whether what the ESP at `place` protects is no ESP, AH or IPComp, as its next header says (RFC 4303
+    /// section 2.6). Those XFRM would go on with.
+    fn holds_plain(&self, place: EspPlace, frame: &[u8]) -> bool {
+        let trailer = place.end().checked_sub(self.icv_len);
+        let next = trailer.and_then(|end| frame.get(end.checked_sub(1)?));
+        next.is_some_and(|next| PLAIN.contains(next))
+    }
+}
+
+/// The next headers of nearly all packets.
+const PLAIN: [u8; 4] = [IPPROTO_TCP, IPPROTO_UDP, IPPROTO_IPIP, IPPROTO_IPV6];
 
 impl Counters {
     pub(crate) fn dropped(&self) -> u64 {
@@ -102,6 +193,7 @@ impl Counters {
 /// machine in clear.
 pub(crate) fn mark(
     ipsec: &Ipsec,
+    run: &mut Run,
     diverted: bool,
     header: &NetHdr48,
     mut skb: RxSkb,
@@ -115,11 +207,12 @@ pub(crate) fn mark(
         counters.unprocessed.count();
         return Some(skb.into());
     };
-    let Some(state) = state(ipsec, header) else {
+    let direct = run.direct && !diverted;
+    let Some(last) = run.find(ipsec, header) else {
         counters.stale.count();
         return None;
     };
-    let Some(place) = place(&state, header, &skb) else {
+    let Some(place) = place(&last.state, header, &skb) else {
         counters.mismatched.count();
         return None;
     };
@@ -127,20 +220,28 @@ pub(crate) fn mark(
         counters.diverted.count();
         return None;
     }
-    if status == RxStatus::AuthFailed && other_high_half(&state, header, &skb) {
+    if status == RxStatus::AuthFailed && other_high_half(&last.state, header, &skb) {
         // Software decrypts it. That advances the replay state, after which the driver sends the
         // new high half to the NIC.
         counters.unprocessed.count();
         return Some(skb.into());
     }
-    if skb.set_rx_offload(state, status).is_err() {
+    let is_sound = skb.trim_esp(place);
+    let direct = direct && is_sound && !place.in_udp;
+    let marked = if direct && status == RxStatus::Success && last.holds_plain(place, skb.head()) {
+        last.put_mark(&mut skb)
+    } else {
+        skb.set_rx_offload(last.state.clone(), status)
+    };
+    if marked.is_err() {
         counters.no_memory.count();
         return None;
     }
     counters.count(status, skb.len());
     Some(Marked {
         skb,
-        esp: Some(place),
+        esp: is_sound.then_some(place),
+        direct,
         alone: false,
     })
 }
@@ -170,15 +271,6 @@ fn other_high_half(state: &State, header: &NetHdr48, skb: &SkBuff) -> bool {
             let high = seq::infer_hi(state.highest_seen(), window, u32::from_be_bytes(low));
             high != header.sec.seq_half.get()
         })
-}
-
-/// The state that the NIC names, if it is alive.
-fn state(ipsec: &Ipsec, header: &NetHdr48) -> Option<ARef<State>> {
-    if header.out.resource_type.get() != sa::OBJ_INB_SA {
-        return None;
-    }
-    let id = header.out.resource_id.get();
-    ipsec.states.get_incoming(id, header.sec.generation.get())
 }
 
 /// Where ESP is, if the packet is one of `state`. The stack does not look the SA up again, so

@@ -252,6 +252,15 @@ impl Deref for RxSkb {
     }
 }
 
+#[cfg(espnic_kunit)]
+impl RxSkb {
+    /// A packet of tests.
+    pub(crate) fn of(skb: SkBuff) -> Self {
+        // INVARIANT: Tests make no clones.
+        Self(skb)
+    }
+}
+
 impl RxSkb {
     /// Makes a packet of the bytes `skip..skip + len` that the device wrote to `buffer`, without
     /// copying. In a run of NAPI.

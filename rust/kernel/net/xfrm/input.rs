@@ -3,7 +3,8 @@
 //! Received ESP packets that go directly to XFRM.
 //!
 //! The stack's receive offload (GRO) hands ESP to `xfrm_input()` before any other part sees the packet.
-//! ESP in UDP must go there directly as well, because the UDP socket in between would check its own
+//! The driver knows of a packet that it is ESP and of which state, so it may do the same at once (X94).
+//! ESP in UDP must go there directly in any case, because the UDP socket in between would check its own
 //! policies (X73). GRO does not always do that for such packets.
 
 #[cfg(espnic_kunit)]
@@ -20,13 +21,13 @@ use crate::{
             IPV6_HLEN, //
         },
         napi::Poll,
-        skbuff::RxPacket, //
+        skbuff::{
+            RxPacket,
+            RxSkb, //
+        }, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::rcu, //
-};
+use kernel::prelude::*;
 
 /// Lengths of headers, in bytes.
 const ETH_HLEN: usize = 14;
@@ -103,6 +104,12 @@ impl EspPlace {
         ETH_HLEN.wrapping_add(ip).wrapping_add(udp)
     }
 
+    /// Where the IP packet ends in the frame by its own header, in bytes. It need not be inside of the frame.
+    pub fn end(&self) -> usize {
+        // CAST: At most the length of an IPv6 packet.
+        ETH_HLEN.wrapping_add(self.len as usize)
+    }
+
     /// The family of the addresses around ESP.
     pub fn family(&self) -> Family {
         self.family
@@ -121,69 +128,84 @@ impl EspPlace {
     }
 }
 
+impl RxSkb {
+    /// Takes off what is behind the IP packet whose ESP is at `place`, such as padding of Ethernet. False if
+    /// the packet is incomplete, or its IP header not valid: XFRM must not get it.
+    #[inline]
+    pub fn trim_esp(&mut self, place: EspPlace) -> bool {
+        // CAST: See there.
+        let end = place.end() as u32;
+        let is_sound = match place.family {
+            Family::V4 => {
+                let header = self.head().get(ETH_HLEN..);
+                header
+                    .and_then(|header| header.first_chunk())
+                    .is_some_and(is_sum_right)
+            }
+            Family::V6 => true,
+        };
+        // SAFETY: The skb is valid and ours alone; it is not made longer.
+        let trim = || unsafe { bindings::skb_trim(self.as_raw(), end) } == 0;
+        is_sound && (self.len() == end || self.len() > end && trim())
+    }
+}
+
 impl Poll<'_> {
-    /// Hands an ESP packet to XFRM after [`RxSkb::set_rx_offload`]; ESP is at `place`.
+    /// Whether receive offload (GRO) is on for the device: then the stack decrypts ESP, or takes the
+    /// device's word for it, before anything else sees the packet.
+    pub fn has_receive_offload(&self) -> bool {
+        // SAFETY: The device of a running context is registered.
+        unsafe { !bindings::netif_elide_gro(self.netdev()) }
+    }
+
+    /// Hands an ESP packet to XFRM after [`RxSkb::trim_esp`] and [`RxSkb::set_rx_offload`]; ESP is at `place`.
     ///
-    /// [`RxSkb::set_rx_offload`]: crate::net::skbuff::RxSkb::set_rx_offload
+    /// So does receive offload (`esp4_gro_receive()`, `esp6_gro_receive()`), after a search for packets of
+    /// the same flow that ESP never finds any for (X94). With that off, the packet must go to
+    /// [`Self::receive`]: netfilter and packet sockets see it before XFRM does.
     ///
     /// # Errors
     ///
-    /// The packet, if its IP header is not valid; give it to the stack.
+    /// The packet, if it has no mark; give it to the stack.
+    #[inline]
     pub fn receive_esp(&self, skb: RxPacket, place: EspPlace) -> Result<(), RxPacket> {
         let offset = place.offset().saturating_sub(ETH_HLEN);
-        // SAFETY: The skb is valid and ours alone; it is not made longer.
-        let trim = || unsafe { bindings::skb_trim(skb.as_raw(), place.len) };
-        let trimmed = skb.len() >= place.len && trim() == 0;
-        let sound =
-            place.family == Family::V6 || skb.head().first_chunk().is_some_and(is_sum_right);
-        if !trimmed || !sound || skb.head().len() <= offset {
+        if skb.head().len() <= offset {
             return Err(skb);
         }
-        // SAFETY: The skb is valid by its type invariant.
-        let xo = unsafe { bindings::xfrm_offload(skb.as_raw()) };
-        if xo.is_null() {
-            return Err(skb);
-        }
-        // SAFETY: The skb is valid and ours alone, and longer than the offset in its linear part, as
-        // was asked above. Without `set_protocol` before it changes nothing.
-        if !unsafe { bindings::xfrm_place_esp(skb.as_raw(), offset as u32) } {
-            return Err(skb);
-        }
-        // SAFETY: Not null, so it is in the secpath of the skb, which `set_rx_offload` made: no other
-        // skb shares that.
-        unsafe { (*xo).flags |= bindings::XFRM_GRO };
-        let (destination, next_header) = match place.family {
-            Family::V4 => (16, 0),
-            Family::V6 => (24, 6),
-        };
         let family = place.family.number();
         let encapsulation = if place.in_udp {
             bindings::UDP_ENCAP_ESPINUDP as c_int
         } else {
             0
         };
-        let _guard = rcu::read_lock();
-        // SAFETY: The skb is valid and ours alone, and a NAPI context lives while it polls.
-        unsafe { bindings::skb_mark_napi_id(skb.as_raw(), self.napi().as_raw()) };
-        // SAFETY: The control block is that of whoever owns the skb. By the type invariant of the place
-        // the address and the next header are in front of ESP, so they are inside of the packet.
-        unsafe { bindings::xfrm_input_cb(skb.as_raw(), family, destination, next_header) };
-        let protocol = IPPROTO_ESP.into();
-        // SAFETY: The skb is given away. It has a device, a network header and data at ESP, its control
-        // block is filled in, softirqs are off while a NAPI context polls, and this is an RCU section.
-        // XFRM reads SPI and sequence number from the packet itself, after asking whether it has them.
-        unsafe { bindings::xfrm_input(skb.into_raw(), protocol, 0, encapsulation) };
+        let (raw, napi, offset) = (skb.as_raw(), self.napi().as_raw(), offset as u32);
+        // SAFETY: The skb is valid and ours alone, has a device, and is longer than the offset in its linear part,
+        // as was asked above. By the type invariant of the place the address and the next header are in
+        // front of that. Its secpath is changed while it does not come to anybody who looks there:
+        // `set_rx_offload` made it for this skb, or `share_esp_mark` says who else has it. A NAPI context lives
+        // while it polls, with softirqs off. XFRM reads SPI and sequence number from the packet itself, after
+        // asking whether it has them.
+        if !unsafe { bindings::xfrm_receive_esp(raw, napi, family, offset, encapsulation) } {
+            return Err(skb);
+        }
+        // XFRM has it now.
+        core::mem::forget(skb);
         Ok(())
     }
 }
 
-/// Whether the checksum of an IPv4 header without options (RFC 791 section 3.1) is right.
+/// Whether the checksum of an IPv4 header without options (RFC 791 section 3.1) is right. Order of bytes and
+/// width of the words do not matter to the sum (RFC 1071 section 2).
+#[inline]
 fn is_sum_right(header: &[u8; IPV4_HLEN]) -> bool {
     let sum = header
-        .chunks_exact(2)
-        .filter_map(|pair| pair.first_chunk())
-        .fold(0u32, |sum, &pair| {
-            sum.wrapping_add(u16::from_be_bytes(pair).into())
+        .chunks_exact(4)
+        .filter_map(|word| word.first_chunk())
+        .fold(0u64, |sum, &word| {
+            sum.wrapping_add(u32::from_ne_bytes(word).into())
         });
-    (sum & 0xffff).wrapping_add(sum >> 16) == 0xffff
+    // The first step leaves less than 2^33, the second less than 2^18, the third at most 2^16 + 2.
+    let fold = |sum: u64, bits: u32| (sum & ((1 << bits) - 1)).wrapping_add(sum >> bits);
+    fold(fold(fold(fold(sum, 32), 16), 16), 16) == 0xffff
 }

@@ -4,6 +4,9 @@
 //!
 //! C header: [`include/net/xfrm.h`](srctree/include/net/xfrm.h)
 
+#[cfg(espnic_kunit)]
+mod tests;
+
 use super::{
     handle::Direction,
     state::State, //
@@ -118,6 +121,60 @@ pub struct RxMark {
     mark: u32,
     /// References for packets to come: taking many at a time costs less.
     spare: u16,
+}
+
+/// A mark of [`RxSkb::set_rx_offload`] for further ESP packets of the same state, which the device has decrypted and
+/// that go to XFRM one after the other.
+///
+/// `xfrm_input()` takes the mark of offload off a packet (`olen`) when it is through with it, and nobody else asks for
+/// it until the run of NAPI ends: what it has decrypted waits for the next NAPI context of this CPU (X95). So one
+/// secpath does for all packets of the run, and is marked for one of them at a time.
+///
+/// # Invariants
+///
+/// `path` is in the extensions of `mark`. Its last state has offload data that says [`RxStatus::Success`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel_net::net::{
+///     napi::Poll,
+///     skbuff::RxSkb,
+///     xfrm::{
+///         input::EspPlace,
+///         EspMark, //
+///     }, //
+/// };
+///
+/// /// Receives the next packet of the SA of `mark`.
+/// fn receive(poll: &Poll<'_>, mut skb: RxSkb, place: EspPlace, mark: &mut EspMark) -> Result {
+///     if !poll.has_receive_offload() || !skb.trim_esp(place) {
+///         return Err(EINVAL);
+///     }
+///     skb.share_esp_mark(mark)?;
+///     let packet = skb.into_packet(poll).map_err(|_| EINVAL)?;
+///     poll.receive_esp(packet, place).map_err(|_| EINVAL)
+/// }
+/// ```
+pub struct EspMark {
+    mark: RxMark,
+    path: NonNull<bindings::sec_path>,
+}
+
+impl EspMark {
+    /// Says of the packets that have the mark that XFRM is still to take them, or is through with them.
+    fn set_pending(&mut self, pending: bool) {
+        // SAFETY: By the invariant the secpath is there as long as our reference. Other CPUs only come to these
+        // packets after the run; see the type.
+        unsafe { (*self.path.as_ptr()).olen = u8::from(pending) };
+    }
+}
+
+impl Drop for EspMark {
+    fn drop(&mut self) {
+        // XFRM may have dropped the last packet on its way.
+        self.set_pending(false);
+    }
 }
 
 /// How many references are taken at a time.
@@ -244,6 +301,43 @@ impl RxSkb {
             // SAFETY: As above.
             mark: unsafe { bindings::skb_mark(self.as_raw()) },
         })
+    }
+
+    /// The mark of [`Self::set_rx_offload`] with [`RxStatus::Success`], to be shared with packets that come
+    /// later in this run of NAPI. `None` if it has another one, or if they must not share it: packets that go on
+    /// to an XFRM interface (`if_id`) may be looked at by another CPU at once, and so may all on a kernel
+    /// where softirqs interrupt each other (`PREEMPT_RT`).
+    pub fn esp_mark(&self, state: &State) -> Option<EspMark> {
+        // SAFETY: The skb is valid and ours alone.
+        let xo = unsafe { bindings::xfrm_offload(self.as_raw()) };
+        // SAFETY: Null, or in the secpath of the skb, which nobody writes to meanwhile.
+        let is_success = !xo.is_null() && unsafe { (*xo).status } == bindings::CRYPTO_SUCCESS;
+        if !is_success || state.if_id() != 0 || cfg!(CONFIG_PREEMPT_RT) {
+            return None;
+        }
+        // SAFETY: The skb is valid.
+        let path = NonNull::new(unsafe { bindings::skb_sec_path(self.as_raw()) })?;
+        // INVARIANT: Both are of this skb, whose offload data was looked at.
+        Some(EspMark {
+            mark: self.rx_mark()?,
+            path,
+        })
+    }
+
+    /// Marks the packet as the one that `mark` is from, for [`Poll::receive_esp`], to which it must go next, before
+    /// any other packet with this mark: the conditions of [`Self::set_rx_offload`] hold. What is
+    /// in it must be no ESP, AH or IPComp itself, whose state XFRM would add to the secpath of all.
+    ///
+    /// [`Poll::receive_esp`]: crate::net::napi::Poll::receive_esp
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::share_rx_mark`].
+    #[inline]
+    pub fn share_esp_mark(&mut self, mark: &mut EspMark) -> Result {
+        self.share_rx_mark(&mut mark.mark)?;
+        mark.set_pending(true);
+        Ok(())
     }
 
     /// Marks the packet as the one that `mark` is from: the conditions of [`Self::set_rx_offload`] hold.

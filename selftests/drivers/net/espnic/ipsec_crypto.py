@@ -6,15 +6,19 @@ Every case sends pings of all payload sizes that change the padding and a TCP st
 compares contents, and then proves that the NIC encrypted and decrypted every single packet.
 """
 
+import concurrent.futures
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, esp, ktap, traffic, xfrm  # noqa: E402
+from ksft import env, esp, ktap, sniff, traffic, xfrm  # noqa: E402
 
 PADDING_SIZES = [*range(0, 65), 1000, 1372]
+GRO = "generic-receive-offload"
+IPV4, ESP = b"\x08\x00", 50
 JUMBO_SIZES = [1500, 4000, 8800]
 STREAM = 128 * 1024
+BULK = 1 << 20
 
 
 def _case(cfg, **kwargs):
@@ -83,6 +87,41 @@ def jumbo(cfg):
     esp.exercise(cfg, flow, JUMBO_SIZES, STREAM)
 
 
+def receive_offload(cfg):
+    """What sees received ESP: nothing before XFRM while receive offload is on, packet sockets and
+    the like while it is off. Both ways it is decrypted once, in the NIC."""
+    flow = xfrm.Flow(env.DUT4, env.PEER4)
+    esp.protect(cfg, flow)
+    for state in ("on", "off"):
+        cfg.feature(GRO, state)
+        sniffer = sniff.Sniffer(cfg.dut, cfg.netif)
+        watch = esp.exercise(cfg, flow, PADDING_SIZES[:8], STREAM)
+        received = [frame for outgoing, frame in sniffer.frames() if not outgoing]
+        seen = sum(frame[12:14] == IPV4 and frame[23] == ESP for frame in received)
+        wanted = 0 if state == "on" else watch.driver["ipsec_rx_packets"]
+        ktap.equal(seen, wanted, f"ESP packets at a packet socket with receive offload {state}")
+        ktap.at_least(len(received), 8, "packets at the packet socket")
+
+
+def interleaved(cfg):
+    """Two SAs in turns, in transport and tunnel mode, with TCP and ICMP inside: in a batch each
+    packet has the mark of its own SA."""
+    flows = [xfrm.Flow(env.DUT4, env.PEER4, reqid=1),
+             xfrm.Flow(env.DUT4, env.PEER4, "tunnel", 256, env.DUT_INNER4, env.PEER_INNER4, 2)]
+    for flow in flows:
+        esp.protect(cfg, flow)
+    watch = cfg.watch()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(traffic.tcp, cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner, BULK)
+                for flow in flows]
+        for _ in range(20):
+            for flow in flows:
+                traffic.ping(cfg.peer, flow.peer_inner, flow.dut_inner, [0, 56, 1000])
+        for job in jobs:
+            job.result()
+    watch.stop().prove_offload(2 * BULK // 1460)
+
+
 def feature_off(cfg):
     """With esp-hw-offload switched off the stack encrypts, and the counters must tell."""
     flow = xfrm.Flow(env.DUT4, env.PEER4)
@@ -102,7 +141,8 @@ def feature_off(cfg):
 
 
 CASES = [transport_v4_aes128, transport_v4_aes256, transport_v6_aes128, transport_v6_aes256,
-         tunnel_v4_aes128, tunnel_v4_aes256, several_flows, jumbo, feature_off]
+         tunnel_v4_aes128, tunnel_v4_aes256, several_flows, jumbo,
+         receive_offload, interleaved, feature_off]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True).need_offload())

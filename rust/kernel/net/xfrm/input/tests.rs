@@ -7,6 +7,10 @@ use super::{
     EspPlace,
     Family, //
 };
+use crate::net::skbuff::{
+    tests::packet,
+    RxSkb, //
+};
 use kernel::prelude::*;
 
 /// ESP over IPv4: 14 bytes of Ethernet, 20 of IPv4 (RFC 791), total length 100.
@@ -125,5 +129,37 @@ mod cases {
             assert!(!is_sum_right(&changed(SUMMED, at, byte ^ 0x10)));
         }
         assert!(!is_sum_right(&[0; 20]));
+    }
+
+    /// A frame with [`SUMMED`] as its IP header and so many bytes in all, and the place of ESP in one like it.
+    fn summed(len: usize) -> Result<(RxSkb, EspPlace)> {
+        let mut frame = [0; 160];
+        frame[12] = 8;
+        frame[14..34].copy_from_slice(&SUMMED);
+        let place = EspPlace::find(&frame).ok_or(ENOENT)?;
+        Ok((RxSkb::of(packet(&frame[..len])?), place))
+    }
+
+    #[test]
+    fn padding_is_taken_off() -> Result {
+        // The IP packet has 0x73 bytes.
+        for len in [129, 130, 160] {
+            let (mut skb, place) = summed(len)?;
+            assert!(skb.trim_esp(place));
+            assert_eq!((skb.len(), place.end()), (129, 129));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn incomplete_packets_are_not_for_xfrm() -> Result {
+        for len in [20, 34, 128] {
+            let (mut skb, place) = summed(len)?;
+            assert!(!skb.trim_esp(place));
+        }
+        // A wrong sum.
+        let (_, place) = summed(129)?;
+        assert!(!RxSkb::of(packet(&[0; 129])?).trim_esp(place));
+        Ok(())
     }
 }
