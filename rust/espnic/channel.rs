@@ -24,7 +24,6 @@ use kernel_net::{
             Operations,
             Unregistered, //
         },
-        page_pool::PagePool,
         xdp, //
     },
     new_lock,
@@ -62,7 +61,7 @@ impl Channel {
     ) -> Result<Pin<KBox<Self>>> {
         let received = Arc::new(rx::Counters::default(), GFP_KERNEL)?;
         let sent = Arc::new(tx::Counters::default(), GFP_KERNEL)?;
-        let pool = PagePool::new(rx.num_max())?;
+        let pool = rx.page_pool()?;
         let program_queue = xdp::RxQueue::new(net, index, &pool)?;
         let rx = Rx::new(rx, pool, received.clone());
         KBox::pin_init(

@@ -250,11 +250,14 @@ impl Rx {
         place: &mut NetHdr48,
     ) -> Option<RxSkb> {
         let skip = header_len.bytes() as u32;
-        let Ok(header) = NetHdr48::read(buffer.bytes(len), header_len) else {
-            self.counters.malformed.count();
-            return None;
-        };
-        let more = header.net.num_buffers.get().saturating_sub(1);
+        match NetHdr48::read(buffer.bytes(len), header_len) {
+            Ok(header) => *place = header,
+            Err(_) => {
+                self.counters.malformed.count();
+                return None;
+            }
+        }
+        let more = place.net.num_buffers.get().saturating_sub(1);
         let frame_len = len.saturating_sub(skip);
         if frame_len < ETH_HLEN as u32 {
             self.counters.malformed.count();
@@ -280,7 +283,6 @@ impl Rx {
             return None;
         }
         self.note(skb.len());
-        *place = header;
         Some(skb)
     }
 }

@@ -84,6 +84,8 @@ unsigned int espnic_helper_num_possible_cpus(void);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
 int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned int len,
 				     void *token);
+int espnic_helper_virtqueue_add_buffer(struct virtqueue *vq, void *room, unsigned int len,
+				       void *token);
 void espnic_helper_netif_set_xps_cpu(struct net_device *dev, unsigned int nth, u16 queue);
 struct net *espnic_helper_current_net(void);
 void espnic_helper_get_net(struct net *net);
@@ -118,7 +120,8 @@ bool espnic_helper_neigh_dead(const struct neighbour *neigh);
 void espnic_helper_neigh_release(struct neighbour *neigh);
 
 /* page_pool.c */
-struct page_pool *espnic_helper_page_pool_create(unsigned int buffers);
+struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma);
+void espnic_helper_page_pool_sync_buffer(void *data, unsigned int len);
 void *espnic_helper_page_pool_alloc_buffer(struct page_pool *pool, unsigned int size);
 void espnic_helper_page_pool_free_buffer(void *data);
 

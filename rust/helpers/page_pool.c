@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-/* Pages for packets that stay in the CPU's memory: who gives them to a device maps them. */
-struct page_pool *espnic_helper_page_pool_create(unsigned int buffers)
+/*
+ * Pages for received packets. With a device they are mapped for it once, for as long as the pool has them;
+ * without one, who gives them to a device maps them.
+ */
+struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma)
 {
 	const struct page_pool_params params = {
+		.flags = dma ? PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV : 0,
 		.pool_size = buffers,
 		.nid = NUMA_NO_NODE,
+		.dev = dma,
+		.dma_dir = DMA_FROM_DEVICE,
+		.max_len = PAGE_SIZE,
 	};
 
 	return page_pool_create(&params);
@@ -26,4 +33,14 @@ void espnic_helper_page_pool_free_buffer(void *data)
 	struct page *page = virt_to_head_page(data);
 
 	page_pool_put_full_page(__netmem_get_pp(page_to_netmem(page)), page, false);
+}
+
+/* Before the CPU reads what the device has written there. */
+void espnic_helper_page_pool_sync_buffer(void *data, unsigned int len)
+{
+	struct page *page = virt_to_head_page(data);
+	struct page_pool *pool = __netmem_get_pp(page_to_netmem(page));
+
+	if (pool->dma_map)
+		page_pool_dma_sync_for_cpu(pool, page, data - page_address(page), len);
 }

@@ -63,6 +63,22 @@ int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned 
 	return virtqueue_add_inbuf(vq, &sg, 1, token, GFP_ATOMIC);
 }
 
+/* The same with memory of a page pool, which is not mapped again if the pool has mapped it for the device. */
+int espnic_helper_virtqueue_add_buffer(struct virtqueue *vq, void *room, unsigned int len,
+				       void *token)
+{
+	struct page *page = virt_to_head_page(room);
+	struct page_pool *pool = __netmem_get_pp(page_to_netmem(page));
+	struct scatterlist sg = {};
+
+	if (unlikely(!pool->dma_map || pool->p.dev != virtqueue_dma_dev(vq)))
+		return espnic_helper_virtqueue_add_room(vq, room, len, token);
+	sg_init_marker(&sg, 1);
+	sg_dma_address(&sg) = page_pool_get_dma_addr(page) + (room - page_address(page));
+	sg_dma_len(&sg) = len;
+	return virtqueue_add_inbuf_premapped(vq, &sg, 1, token, NULL, GFP_ATOMIC);
+}
+
 /*
  * A packet for the device to read, behind a header: right in front of it if there is room that nobody shares,
  * else in the control block, where it must fit. The list has room for two pieces and the fragments.

@@ -15,7 +15,10 @@ use super::skbuff::{
     RxSize, //
 };
 use crate::bindings;
-use core::ptr::NonNull;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 use kernel::{
     error::from_err_ptr,
     prelude::*, //
@@ -56,8 +59,20 @@ impl PagePool {
     ///
     /// `ENOMEM`.
     pub fn new(buffers: u32) -> Result<Self> {
-        // SAFETY: No preconditions: any number will do, the kernel has a limit of its own.
-        let pool = from_err_ptr(unsafe { bindings::page_pool_create(buffers) })?;
+        // SAFETY: There is no device.
+        unsafe { Self::new_for(buffers, null_mut()) }
+    }
+
+    /// As [`Self::new`], for a device, for which each page is mapped once; null for none. The pool keeps the device's
+    /// structure, and a page its mapping until it leaves the pool: a device that writes where it no longer should
+    /// changes what the CPU reads, as it can in all of memory where nothing (an IOMMU) stops it.
+    ///
+    /// # Safety
+    ///
+    /// `device` is null, or a device that can do DMA.
+    pub(crate) unsafe fn new_for(buffers: u32, device: *mut bindings::device) -> Result<Self> {
+        // SAFETY: By the contract. Any number will do, the kernel has a limit of its own.
+        let pool = from_err_ptr(unsafe { bindings::page_pool_create(buffers, device) })?;
         // INVARIANT: It is new, so nobody else knows it.
         NonNull::new(pool).map(Self).ok_or(ENOMEM)
     }

@@ -167,8 +167,9 @@ impl RxBuffer {
     pub fn bytes(&self, len: u32) -> &[u8] {
         let len = len.min(self.capacity()) as usize;
         // SAFETY: By the invariant there are `capacity` bytes from `data` on, which are ours: the device
-        // gave the buffer back, and its mapping is gone. They are what the device wrote, or bytes of an earlier
-        // user of the page, which Rust may read as integers because C wrote the memory.
+        // gave the buffer back, and a device that writes there nevertheless may do so anywhere in its pages
+        // (`PagePool::new_for`). They are what the device wrote, or bytes of an earlier user of the page, which
+        // Rust may read as integers because C wrote the memory.
         unsafe { core::slice::from_raw_parts(self.data(), len) }
     }
 
