@@ -33,7 +33,10 @@ use kernel_net::net::{
         SkBuff, //
     },
     xfrm::{
-        input::EspPlace,
+        input::{
+            EspFrame,
+            EspPlace, //
+        },
         EspMark,
         RxStatus,
         State, //
@@ -100,6 +103,8 @@ struct Last {
     state: ARef<State>,
     /// Length of the ICV, in bytes.
     icv_len: usize,
+    /// The frame of its first packet, which was looked at.
+    frame: Option<EspFrame>,
     /// That of its first packet.
     mark: Option<EspMark>,
 }
@@ -135,8 +140,22 @@ impl Last {
             generation,
             icv_len: state.icv_bits().map_or(0, |bits| bits as usize / 8),
             state,
+            frame: None,
             mark: None,
         }
+    }
+
+    /// Where ESP is, if the packet is one of the SA: see [`place`].
+    #[inline]
+    fn place(&mut self, header: &NetHdr48, skb: &SkBuff) -> Option<EspPlace> {
+        let known = self.frame.as_ref();
+        let known = known.and_then(|known| known.find(skb.head()));
+        if let Some(place) = known.filter(|place| is_at(header, *place)) {
+            return Some(place);
+        }
+        let place = place(&self.state, header, skb)?;
+        self.frame = EspFrame::of(skb.head(), place);
+        Some(place)
     }
 
     /// Marks a packet as decrypted under the SA. XFRM must get it next.
@@ -212,7 +231,7 @@ pub(crate) fn mark(
         counters.stale.count();
         return None;
     };
-    let Some(place) = place(&last.state, header, &skb) else {
+    let Some(place) = last.place(header, &skb) else {
         counters.mismatched.count();
         return None;
     };
@@ -279,10 +298,16 @@ fn place(state: &State, header: &NetHdr48, skb: &SkBuff) -> Option<EspPlace> {
     let frame = skb.head();
     let place = EspPlace::find(frame)?;
     let spi = frame.get(place.offset()..)?.first_chunk()?;
-    let fits = place.offset() == usize::from(header.sec.esp_offset.get())
+    let fits = is_at(header, place)
         && place.in_udp == state.encapsulation().is_some()
         && Some(place.family()) == state.family()
         && place.destination(frame)? == state.destination()
         && u32::from_be_bytes(*spi) == state.spi();
     fits.then_some(place)
+}
+
+/// Whether the NIC found ESP there.
+#[inline]
+fn is_at(header: &NetHdr48, place: EspPlace) -> bool {
+    place.offset() == usize::from(header.sec.esp_offset.get())
 }

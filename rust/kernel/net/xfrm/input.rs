@@ -7,6 +7,7 @@
 //! ESP in UDP must go there directly in any case, because the UDP socket in between would check its own
 //! policies (X73). GRO does not always do that for such packets.
 
+mod frame;
 #[cfg(espnic_kunit)]
 mod tests;
 
@@ -28,6 +29,8 @@ use crate::{
     }, //
 };
 use kernel::prelude::*;
+
+pub use frame::EspFrame;
 
 /// Lengths of headers, in bytes.
 const ETH_HLEN: usize = 14;
