@@ -6,6 +6,10 @@
 #[cfg(espnic_kunit)]
 mod tests;
 
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
@@ -33,14 +37,15 @@ impl Default for Counter {
 }
 
 /// A counter that one context writes at a time, and anybody reads meanwhile. It costs no more than a plain
-/// number.
-pub(crate) struct Tally(Atomic<u64>);
+/// number, which is why it is one of `core`: each access to one of the kernel crate is a call of C. Nothing
+/// depends on the order in which others see it change, which is where the two differ.
+pub(crate) struct Tally(AtomicU64);
 
 impl Tally {
     /// Adds `n`. Nobody else may do so at the same time, or one of both is lost.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.get().wrapping_add(n), Relaxed);
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Counts one more, as [`Self::add`].
@@ -52,13 +57,13 @@ impl Tally {
     /// The present value.
     #[inline]
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self(Atomic::new(0))
+        Self(AtomicU64::new(0))
     }
 }
 
