@@ -15,6 +15,7 @@ pub mod live;
 pub mod offer;
 pub mod pending;
 pub mod receive_filter;
+pub mod rss;
 pub mod rx;
 pub mod state;
 pub mod steer;

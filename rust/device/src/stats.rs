@@ -84,6 +84,8 @@ counters! {
         rx_drop_no_room,
         /// Frame from the wire for a queue for which too many wait already.
         rx_drop_no_buffers,
+        /// Frame from the wire for a queue of the driver's table that is in reset or not set up.
+        rx_drop_queue,
         /// Frames for which the IP checksums were found right.
         rx_csum_valid,
         /// Frames put into the guest's buffers with a checksum that is still to be completed.

@@ -105,15 +105,15 @@ fn every_event_gets_a_buffer() {
 /// The queue follows the control queue.
 #[test]
 fn the_place_depends_on_the_number_of_pairs() {
-    for mq in [false, true] {
+    for bit in [None, Some(feature::MQ), Some(feature::RSS)] {
         let several = NetConfig {
             pairs: 3,
             ..config(1)
         };
         let mut driver = Rig::default().nic(several);
-        let more = if mq { mask(feature::MQ) } else { 0 };
+        let more = bit.map_or(0, mask);
         driver.start_queues(driver::ipsec() | more, 8);
-        let queue = queue_index(mq, 3);
+        let queue = queue_index(bit.is_some(), 3);
         let at = post(&mut driver, queue, 32);
         push(&driver, 1);
         driver.kick(queue);

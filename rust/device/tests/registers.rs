@@ -59,7 +59,8 @@ fn all_128_feature_bits_are_shown_and_none_beyond() {
         | mask(feature::RING_PACKED)
         | mask(feature::ACCESS_PLATFORM)
         | mask(feature::CTRL_MAC_ADDR)
-        | mask(feature::SPEED_DUPLEX);
+        | mask(feature::SPEED_DUPLEX)
+        | mask(feature::HASH_REPORT);
     assert_eq!(driver.offered(), all);
     for select in [4u32, 5, u32::MAX] {
         driver.write(reg::DEVICE_FEATURE_SELECT, select.into(), 4);
@@ -478,6 +479,7 @@ fn plain_nics_hide_ipsec() {
     let all = driver::plain() | driver::tso() | driver::large_receive();
     let all = all | driver::receive_filters() | driver::coalescing();
     let all = all | mask(feature::CTRL_MAC_ADDR) | mask(feature::SPEED_DUPLEX);
+    let all = all | mask(feature::HASH_REPORT);
     assert_eq!(driver.offered(), all);
     assert_eq!(driver.read(reg::ADMIN_QUEUE_NUM, 2), 0);
     driver.select(3);

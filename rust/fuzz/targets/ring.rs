@@ -12,9 +12,10 @@ use espnic_fuzz::guest::driver::{self, Driver, ADMIN, CTRL, INDIRECT, QUEUE_SIZE
 use espnic_fuzz::guest::{config, packets, pump, Rig, MEM_END, MEM_START};
 use espnic_fuzz::{sa, Bytes};
 use espnic_wire::admin::Reply;
-use espnic_wire::ctrl::CtrlHdr;
+use espnic_wire::ctrl::{CtrlHdr, CLASS_MQ, MQ_HASH_CONFIG, MQ_RSS_CONFIG};
 use espnic_wire::feature::{self, mask};
 use espnic_wire::hdr::NetHdr48;
+use espnic_wire::rss::{HashConfig, RssHead, RssTail, HASH_TYPES, KEY_MAX};
 use libfuzzer_sys::fuzz_target;
 use zerocopy::IntoBytes as _;
 
@@ -39,6 +40,7 @@ fn features(bytes: &mut Bytes<'_>) -> u128 {
         (4, mask(feature::ADMIN_VQ)),
         (8, mask(feature::MQ)),
         (64, driver::receive_filters() | driver::coalescing()),
+        (128, mask(feature::RSS) | mask(feature::HASH_REPORT)),
     ] {
         if choice & bit != 0 {
             set |= more;
@@ -65,6 +67,40 @@ fn address(bytes: &mut Bytes<'_>) -> u64 {
 
 fn queue(bytes: &mut Bytes<'_>) -> u16 {
     u16::from(bytes.u8()) % QUEUES
+}
+
+/// A command that says how packets are hashed and spread, with something wrong in it, or nothing.
+fn scaling_command(bytes: &mut Bytes<'_>) -> Vec<u8> {
+    let (types, entries) = (HASH_TYPES & u32::from(bytes.u8()), 1 << (bytes.u8() % 8));
+    let key_len = bytes.u8() % (KEY_MAX as u8 + 2);
+    let mut command = match bytes.u8() % 2 {
+        0 => {
+            let head = RssHead {
+                hash_types: types.into(),
+                table_mask: (entries - 1).into(),
+                unclassified: u16::from(bytes.u8() & 1).into(),
+            };
+            let tail = RssTail {
+                max_tx_vq: u16::from(bytes.u8() % 4).into(),
+                key_len,
+            };
+            let table = (0..entries).flat_map(|_| u16::from(bytes.u8() & 1).to_le_bytes());
+            let table: Vec<u8> = table.collect();
+            let parts = [head.as_bytes(), &table, tail.as_bytes()];
+            [&[CLASS_MQ, MQ_RSS_CONFIG][..], &parts.concat()].concat()
+        }
+        _ => {
+            let config = HashConfig {
+                hash_types: types.into(),
+                key_len,
+                ..HashConfig::default()
+            };
+            [&[CLASS_MQ, MQ_HASH_CONFIG][..], config.as_bytes()].concat()
+        }
+    };
+    command.extend((0..key_len).map(|byte| byte.wrapping_mul(37)));
+    sa::patch(bytes, &mut command);
+    command
 }
 
 impl Guest {
@@ -124,9 +160,9 @@ impl Guest {
         pump(self.driver.nic());
     }
 
-    /// With or without `MQ` the control queue is another one.
+    /// With or without `MQ` or `RSS` the control queue is another one.
     fn control(&self) -> u16 {
-        if self.driver.features & mask(feature::MQ) != 0 {
+        if self.driver.features & (mask(feature::MQ) | mask(feature::RSS)) != 0 {
             4
         } else {
             CTRL
@@ -154,9 +190,13 @@ impl Guest {
     }
 
     fn command(&mut self, bytes: &mut Bytes<'_>) {
-        let command = match bytes.u8() % 4 {
-            0 => bytes.slice().to_vec(),
-            1 => sa::filter_command(bytes),
+        let command = match bytes.u8() % 8 {
+            0 | 4 => bytes.slice().to_vec(),
+            1 | 5 => sa::filter_command(bytes),
+            7 => {
+                let command = scaling_command(bytes);
+                return self.chain(self.control(), &command, 1, false);
+            }
             _ => sa::object_command(bytes),
         };
         let (queue, framed) = match bytes.u8() % 4 {

@@ -11,7 +11,7 @@ layout! {
         pub mac: [u8; 6],
         /// [`STATUS_LINK_UP`] and [`STATUS_ANNOUNCE`] ([`crate::feature::STATUS`]).
         pub status: U16,
-        /// Largest number of queue pairs ([`crate::feature::MQ`]).
+        /// Largest number of queue pairs ([`crate::feature::MQ`], [`crate::feature::RSS`]).
         pub max_virtqueue_pairs: U16,
         /// Largest MTU in bytes ([`crate::feature::MTU`]).
         pub mtu: U16,
@@ -19,11 +19,11 @@ layout! {
         pub speed: U32,
         /// 0 half, 1 full, 0xff unknown ([`crate::feature::SPEED_DUPLEX`]).
         pub duplex: u8,
-        /// Not used by the NIC (RSS).
+        /// Longest key in bytes ([`crate::feature::RSS`], [`crate::feature::HASH_REPORT`]).
         pub rss_max_key_size: u8,
-        /// Not used by the NIC (RSS).
+        /// Most entries of the table ([`crate::feature::RSS`]).
         pub rss_max_indirection_table_length: U16,
-        /// Not used by the NIC (hash reports).
+        /// `HASH_` constants of [`crate::rss`] (with the features of the key).
         pub supported_hash_types: U32,
         /// Not used by the NIC (hash of tunnels).
         pub supported_tunnel_types: U32,

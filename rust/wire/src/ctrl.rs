@@ -67,6 +67,10 @@ pub const VLAN_DEL: u8 = 1;
 pub const CLASS_MQ: u8 = 4;
 /// In [`CLASS_MQ`]: use this many queue pairs (le16).
 pub const MQ_VQ_PAIRS_SET: u8 = 0;
+/// In [`CLASS_MQ`]: choose receive queues by this table ([`crate::rss`]); needs [`crate::feature::RSS`].
+pub const MQ_RSS_CONFIG: u8 = 1;
+/// In [`CLASS_MQ`]: hash so ([`crate::rss`]); needs [`crate::feature::HASH_REPORT`].
+pub const MQ_HASH_CONFIG: u8 = 2;
 
 /// Class of what the driver can receive; needs [`crate::feature::CTRL_GUEST_OFFLOADS`].
 pub const CLASS_GUEST_OFFLOADS: u8 = 5;

@@ -130,10 +130,10 @@ impl From<Mapping> for Event {
     }
 }
 
-/// Index of the event queue of a device with `max_pairs` queue pairs, of which the driver has
-/// negotiated several ([`crate::feature::MQ`]) or only one: it follows the control queue.
-pub const fn queue_index(mq: bool, max_pairs: u16) -> u16 {
-    let pairs = if mq { max_pairs } else { 1 };
+/// Index of the event queue of a device with `max_pairs` queue pairs, of which the driver has negotiated
+/// `several` ([`crate::feature::MQ`] or [`crate::feature::RSS`]) or only one: it follows the control queue.
+pub const fn queue_index(several: bool, max_pairs: u16) -> u16 {
+    let pairs = if several { max_pairs } else { 1 };
     pairs.saturating_mul(2).saturating_add(1)
 }
 

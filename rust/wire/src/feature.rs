@@ -54,6 +54,10 @@ pub const ADMIN_VQ: u32 = 41;
 pub const VQ_NOTF_COAL: u32 = 52;
 /// The driver sets that for all receive and for all transmit queues; requires [`CTRL_VQ`].
 pub const NOTF_COAL: u32 = 53;
+/// The device reports hashes of received packets; the header has 20 bytes, unless others make it longer.
+pub const HASH_REPORT: u32 = 57;
+/// The driver chooses receive queues by hash; requires [`CTRL_VQ`].
+pub const RSS: u32 = 60;
 /// The device config has speed and duplex.
 pub const SPEED_DUPLEX: u32 = 63;
 /// The header names the outer network header; the header has 32 bytes.

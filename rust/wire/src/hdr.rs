@@ -2,7 +2,7 @@
 
 //! Packet header, `struct virtio_net_hdr` (VIRTIO 1.4 section 5.1.6).
 //!
-//! It has 12, 32 or 48 bytes, see [`HdrLen`]. Both ends can work with [`NetHdr48`] throughout: read
+//! It has 12, 20, 32 or 48 bytes, see [`HdrLen`]. Both ends can work with [`NetHdr48`] throughout: read
 //! the negotiated length with [`NetHdr48::read`] (what is missing is zero) and write it with
 //! [`NetHdr48::prefix`].
 
@@ -62,8 +62,10 @@ pub const NDIS_SA_DELETE_REQ: u8 = 1;
 /// packet, sent and received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HdrLen {
-    /// 12 bytes: neither of the two below.
+    /// 12 bytes: none of those below.
     Basic,
+    /// 20 bytes: with feature 57.
+    Hash,
     /// 32 bytes: with feature 69 or 70.
     Ipsec,
     /// 48 bytes: with feature 127.
@@ -73,11 +75,13 @@ pub enum HdrLen {
 impl HdrLen {
     /// The length that a set of negotiated features asks for.
     pub fn of(features: u128) -> Self {
-        use crate::feature::{mask, IPSEC, OUT_NET_HEADER, X_IPSEC};
+        use crate::feature::{mask, HASH_REPORT, IPSEC, OUT_NET_HEADER, X_IPSEC};
         if features & mask(X_IPSEC) != 0 {
             Self::XIpsec
         } else if features & (mask(IPSEC) | mask(OUT_NET_HEADER)) != 0 {
             Self::Ipsec
+        } else if features & mask(HASH_REPORT) != 0 {
+            Self::Hash
         } else {
             Self::Basic
         }
@@ -87,6 +91,7 @@ impl HdrLen {
     pub const fn bytes(self) -> usize {
         match self {
             Self::Basic => size_of::<NetHdr12>(),
+            Self::Hash => core::mem::offset_of!(NetHdr48, out.outer_th_offset),
             Self::Ipsec => size_of::<NetHdr32>(),
             Self::XIpsec => size_of::<NetHdr48>(),
         }
@@ -116,9 +121,9 @@ layout! {
 layout! {
     /// Bytes 12 to 31: hash report, header offsets and the SA.
     pub struct OutHdr {
-        /// Not used by the NIC.
+        /// Received: the hash, unless `hash_report` says that there is none.
         pub hash_value: U32,
-        /// Not used by the NIC.
+        /// Received: one of [`crate::rss::REPORT_NONE`] and so on.
         pub hash_report: U16,
         /// Zero.
         pub padding_reserved: U16,
@@ -253,12 +258,15 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::{mask, IPSEC, OUT_NET_HEADER, X_IPSEC};
+    use crate::feature::{mask, HASH_REPORT, IPSEC, OUT_NET_HEADER, X_IPSEC};
 
     #[test]
     fn length_follows_features() {
         assert_eq!(HdrLen::of(0).bytes(), 12);
+        assert_eq!(HdrLen::of(mask(HASH_REPORT)).bytes(), 20);
         assert_eq!(HdrLen::of(mask(OUT_NET_HEADER)).bytes(), 32);
+        let both = mask(HASH_REPORT) | mask(OUT_NET_HEADER);
+        assert_eq!(HdrLen::of(both).bytes(), 32);
         assert_eq!(HdrLen::of(mask(IPSEC)).bytes(), 32);
         assert_eq!(HdrLen::of(mask(IPSEC) | mask(X_IPSEC)).bytes(), 48);
     }

@@ -70,6 +70,7 @@ pub mod filter;
 pub mod hdr;
 pub mod pci;
 pub mod refusal;
+pub mod rss;
 pub mod sa;
 pub mod state;
 pub mod tunnel;

@@ -5,6 +5,7 @@
 use std::mem::offset_of;
 
 use espnic_wire::config::{NetConfig as Layout, DUPLEX_FULL, STATUS_LINK_UP};
+use espnic_wire::rss::{HASH_TYPES, KEY_MAX, TABLE_MAX};
 use zerocopy::IntoBytes;
 
 use crate::nic::Nic;
@@ -30,6 +31,9 @@ pub fn read(nic: &Nic, offset: u64, data: &mut [u8]) {
         mtu: mtu.into(),
         speed: nic.live.speed().into(),
         duplex: DUPLEX_FULL,
+        rss_max_key_size: KEY_MAX as u8,
+        rss_max_indirection_table_length: (TABLE_MAX as u16).into(),
+        supported_hash_types: HASH_TYPES.into(),
         ..Layout::default()
     };
     let start = usize::try_from(offset).unwrap_or(usize::MAX);

@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 use zeroize::Zeroizing;
 
 use super::receive_filter::{read_tables, ReceiveFilter};
+use super::rss::{self, Rss};
 use super::state::Device;
 use super::unanswered::Unanswered;
 use super::{announce, coalesce, rx, used, BATCH};
@@ -45,10 +46,11 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     let busy = run_queue(nic, device, index, |mem, chain| {
         command(nic, mem, chain, &mut settings)
     });
+    // Also after an error: these commands were carried out.
     device.net.receive_filter = settings.filter;
+    device.net.rss = settings.rss;
     let (coalescing, coalesces_anew) = settings.coalescing.finish();
     device.net.coalescing = coalescing;
-    let busy = busy?;
     if coalesces_anew {
         announce::apply(nic, device);
         nic.kick();
@@ -58,10 +60,12 @@ pub fn run(nic: &Nic, device: &mut Device) -> Result<bool, RingError> {
     if active != device.net.active_pairs() {
         log::debug!("{}: {active} active queue pairs", nic.name);
         device.net.set_active_pairs(active);
+    }
+    if settings.spread {
         rx::steer_again(nic, device);
         nic.kick();
     }
-    Ok(busy)
+    busy
 }
 
 /// Whether [`run`] and [`run_admin`] have nothing to do. Late answers do not count.
@@ -182,10 +186,14 @@ struct Settings {
     filter: ReceiveFilter,
     /// How long interrupts are held back.
     coalescing: coalesce::Draft,
+    /// How it wants frames to be hashed and spread.
+    rss: Rss,
+    /// Frames are to be spread anew.
+    spread: bool,
 }
 
 impl Settings {
-    /// Those of the device, which has no receive filter meanwhile, and no limits for interrupts.
+    /// Those of the device, which has neither receive filter nor table meanwhile, and no limits for interrupts.
     fn take(nic: &Nic, device: &mut Device) -> Self {
         let queues = 0..2 * device.pairs(&nic.config);
         let running = queues.filter(|&index| device.virtio.runs(index));
@@ -197,11 +205,19 @@ impl Settings {
             offloads: device.net.guest_offloads(),
             filter: std::mem::take(&mut device.net.receive_filter),
             coalescing: coalesce::Draft::new(limits, running),
+            rss: std::mem::take(&mut device.net.rss),
+            spread: false,
         }
     }
 
     fn has(&self, bit: u32) -> bool {
         self.negotiated & mask(bit) != 0
+    }
+
+    /// Uses so many pairs, and spreads packets anew.
+    fn use_pairs(&mut self, pairs: u16) {
+        self.spread = true;
+        self.pairs = pairs;
     }
 
     /// `None`, and nothing changes, if a feature is among them that is not one of receiving or was not
@@ -262,6 +278,13 @@ fn tell_coalescing(
     };
     chain.write(mem, ACK as u64, set.as_bytes())?;
     Ok(Some(LEN))
+}
+
+/// The data of a command about hashes, of which there are `len` bytes; those that no command has are left out.
+fn hash_data(mem: &GuestMap, chain: &Chain, len: usize) -> Result<Vec<u8>, RingError> {
+    let mut bytes = vec![0; len.min(rss::COMMAND_MAX)];
+    chain.read(mem, CTRL_HDR as u64, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Carries out one control command; returns the bytes written.
@@ -336,7 +359,18 @@ fn set(
             let pairs = argument(mem, chain, data)?.map(u16::from_le_bytes);
             pairs
                 .filter(|pairs| (1..=nic.config.pairs).contains(pairs))
-                .map(|pairs| settings.pairs = pairs)
+                .map(|pairs| {
+                    settings.rss.forget_table();
+                    settings.use_pairs(pairs);
+                })
+        }
+        [ctrl::CLASS_MQ, ctrl::MQ_RSS_CONFIG] if settings.has(feature::RSS) => {
+            let data = hash_data(mem, chain, data)?;
+            let pairs = settings.rss.set(&data, nic.config.pairs);
+            pairs.map(|pairs| settings.use_pairs(pairs))
+        }
+        [ctrl::CLASS_MQ, ctrl::MQ_HASH_CONFIG] if settings.has(feature::HASH_REPORT) => {
+            settings.rss.set_hash(&hash_data(mem, chain, data)?)
         }
         [ctrl::CLASS_NOTF_COAL, command] => {
             let mut room = [0; size_of::<ctrl::QueueCoalescing>()];

@@ -27,7 +27,7 @@ pub fn run(nic: &Nic, device: &Device) -> Result<bool, RingError> {
     if nic.ipsec.events.is_empty() || !device.virtio.has(feature::X_IPSEC) {
         return Ok(false);
     }
-    let index = queue_index(device.virtio.has(feature::MQ), nic.config.pairs);
+    let index = queue_index(device.has_pairs(), nic.config.pairs);
     let mem = device.virtio.memory();
     let Some((mut queue, vector)) = device.virtio.queue(index) else {
         return Ok(false);

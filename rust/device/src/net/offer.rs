@@ -87,12 +87,13 @@ impl NetConfig {
             feature::SPEED_DUPLEX,
             feature::NOTF_COAL,
             feature::VQ_NOTF_COAL,
+            feature::HASH_REPORT,
         ];
         if self.guest_csum {
             bits.extend(GUEST_CSUM);
         }
         if self.pairs > 1 {
-            bits.push(feature::MQ);
+            bits.extend([feature::MQ, feature::RSS]);
         }
         if self.offers_ipsec() {
             bits.extend([feature::OUT_NET_HEADER, feature::IPSEC, feature::X_IPSEC]);
@@ -140,6 +141,7 @@ fn acceptable(features: u128) -> bool {
         && requires(feature::MQ, &[feature::CTRL_VQ])
         && requires(feature::NOTF_COAL, &[feature::CTRL_VQ])
         && requires(feature::VQ_NOTF_COAL, &[feature::CTRL_VQ])
+        && requires(feature::RSS, &[feature::CTRL_VQ])
         && requires(feature::IPSEC, feature::IPSEC_REQUIRES)
         && requires(feature::X_IPSEC, feature::X_IPSEC_REQUIRES)
 }
@@ -211,6 +213,7 @@ mod tests {
     #[test]
     fn several_pairs_need_a_control_queue() {
         assert_eq!(config().features() & mask(feature::MQ), 0);
+        assert_eq!(config().features() & mask(feature::RSS), 0);
         let all = NetConfig {
             pairs: 2,
             ..config()
@@ -224,6 +227,7 @@ mod tests {
     fn commands_need_a_control_queue() {
         for bit in [
             feature::MQ,
+            feature::RSS,
             feature::CTRL_GUEST_OFFLOADS,
             feature::CTRL_RX,
             feature::CTRL_VLAN,

@@ -55,6 +55,7 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
     if virtio.has(feature::IPSEC) {
         nic.ipsec.receive_all(&mut lane.received);
     }
+    let hashing = net.rss.task(virtio.has(feature::HASH_REPORT));
     let mut received = std::mem::take(&mut lane.received);
     for inbound in &mut received {
         if inbound.frame.is_empty() {
@@ -64,7 +65,9 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
         }
         let verdict = again(nic, rules.as_deref(), inbound);
         let Inbound { hdr, frame, .. } = inbound;
-        enqueue(nic, device, pair, lane, hdr, frame, verdict);
+        let named = hashing.and_then(|task| task.apply(hdr, frame));
+        let choice = Choice { verdict, named };
+        enqueue(nic, device, pair, lane, hdr, frame, choice);
     }
     received.clear();
     lane.received = received;
@@ -162,8 +165,17 @@ fn again(nic: &Nic, rules: Option<&Matcher>, inbound: &Inbound) -> Verdict {
     }
 }
 
-/// Lets a frame that the worker of `own` has received wait for the queue that a rule or its hash names, or drops
-/// it. It is moved once only, because there is one for every packet.
+/// Who has a say in the queue of a frame.
+#[derive(Clone, Copy)]
+struct Choice {
+    /// The flow filter.
+    verdict: Verdict,
+    /// The driver's table: this pair, if there is a table.
+    named: Option<u16>,
+}
+
+/// Lets a frame that the worker of `own` has received wait for the queue that was chosen or that its hash names, or
+/// drops it. It is moved once only, because there is one for every packet.
 #[inline(always)]
 fn enqueue(
     nic: &Nic,
@@ -172,11 +184,13 @@ fn enqueue(
     lane: &mut Lane,
     hdr: &NetHdr48,
     frame: &mut Frame,
-    verdict: Verdict,
+    Choice { verdict, named }: Choice,
 ) {
-    let (pair, directed) = match verdict {
-        Verdict::Queue(queue) => (in_use(device, queue), true),
-        Verdict::Drop => (None, true),
+    let (pair, directed) = match (verdict, named) {
+        (Verdict::Queue(queue), _) => (in_use(device, queue), true),
+        (Verdict::Drop, _) => (None, true),
+        // There is no other queue for it (V176).
+        (_, Some(pair)) => (in_use(device, 2 * pair), false),
         _ if is_own(device, own, hdr) => (Some(own), false),
         _ => (choose(device, frame), false),
     };
@@ -184,6 +198,7 @@ fn enqueue(
     let counter = match (pair, verdict) {
         (_, Verdict::Drop) => &filter.drop,
         (None, Verdict::Queue(_)) => &filter.drop_queue,
+        (None, _) if named.is_some() => &nic.stats.rx_drop_queue,
         (Some(pair), _) if pair != own => {
             lane.strays.push((pair, waiting(hdr, frame, directed)));
             return;
@@ -216,8 +231,8 @@ fn is_own(device: &Device, own: u16, hdr: &NetHdr48) -> bool {
     !hdr.has(hdr::F_SECURITY) && own < device.net.active_pairs() && device.virtio.runs(2 * own)
 }
 
-/// The pair of a receive queue that a rule names; `None` if the queue is in reset, or the driver does not use
-/// it (V97).
+/// The pair of a receive queue that a rule or the driver's table names; `None` if the queue is in reset, or the
+/// driver does not use it (V97, V176).
 fn in_use(device: &Device, queue: u16) -> Option<u16> {
     let pair = queue / 2;
     (pair < device.net.active_pairs() && device.virtio.runs(queue)).then_some(pair)
@@ -233,8 +248,9 @@ fn choose(device: &Device, frame: &Frame) -> Option<u16> {
         .find(|pair| device.virtio.runs(2 * pair))
 }
 
-/// Steers the waiting frames again, because the number of active pairs has changed or a queue was reset. Those
-/// that a rule has sent to a queue that is no longer in use are dropped (V97).
+/// Steers the waiting frames again, because the number of active pairs or the driver's table has changed, or a
+/// queue was reset. Those for a queue that is no longer in use are dropped, if a rule (V97) or the table (V176) has
+/// sent them there.
 pub fn steer_again(nic: &Nic, device: &mut Device) {
     let mut all = Vec::new();
     for (pair, (lane, inbox)) in (0..).zip(device.net.all_lanes()) {
@@ -242,14 +258,21 @@ pub fn steer_again(nic: &Nic, device: &mut Device) {
         all.extend(lane.pending.drain().map(|waiting| (pair, waiting)));
         inbox.note(&lane.pending);
     }
+    let table = device.net.rss.task(false);
     for (before, waiting) in all {
-        let pair = match waiting.directed {
-            true => in_use(device, 2 * before),
-            false => Some(choose(device, &waiting.received.1).unwrap_or(0)),
+        let frame = &waiting.received.1;
+        let named = table.and_then(|task| task.pair(frame));
+        let (pair, dropped) = match (waiting.directed, named) {
+            (true, _) => (in_use(device, 2 * before), &nic.filter.stats().drop_queue),
+            (false, Some(pair)) => (in_use(device, 2 * pair), &nic.stats.rx_drop_queue),
+            (false, None) => {
+                let pair = choose(device, frame).unwrap_or(0);
+                (Some(pair), &nic.stats.rx_drop_no_buffers)
+            }
         };
         match pair.and_then(|pair| device.net.lane(pair)) {
             Some(mut lane) => lane.pending.push(waiting),
-            None => nic.filter.stats().drop_queue.inc(),
+            None => dropped.inc(),
         }
     }
 }

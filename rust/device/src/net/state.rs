@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::late::Late;
 use super::offer::NetConfig;
 use super::receive_filter::ReceiveFilter;
+use super::rss::Rss;
 use super::unanswered::Unanswered;
 use crate::ports::RxBacklog;
 use crate::virtio::chain::Chain;
@@ -34,6 +35,8 @@ pub struct NetState {
     pub receive_filter: ReceiveFilter,
     /// How long interrupts are held back.
     pub coalescing: coalesce::Settings,
+    /// How received frames are hashed and spread.
+    pub rss: Rss,
     /// The state of each queue pair.
     lanes: Vec<Mutex<Lane>>,
     /// Frames for each queue pair that others have received.
@@ -56,6 +59,7 @@ impl NetState {
             guest_offloads: u128::MAX,
             receive_filter: ReceiveFilter::default(),
             coalescing: coalesce::Settings::new(pairs),
+            rss: Rss::default(),
             lanes: (0..pairs).map(|_| Mutex::new(Lane::new(pairs))).collect(),
             inboxes: (0..pairs).map(|_| Inbox::default()).collect(),
             chain: Chain::default(),
@@ -121,6 +125,7 @@ impl NetState {
         self.active_pairs.store(1, Ordering::Relaxed);
         self.guest_offloads = u128::MAX;
         self.receive_filter = ReceiveFilter::default();
+        self.rss = Rss::default();
         self.coalescing = coalesce::Settings::new(self.lanes.len() as u16);
         self.all_lanes().for_each(|(lane, _)| {
             lane.leftover = 0;
@@ -183,10 +188,14 @@ impl Device {
         HdrLen::of(self.virtio.negotiated())
     }
 
-    /// Queue pairs in front of the control queue: without `MQ` there is only one, whatever the device
-    /// has.
+    /// Whether the driver knows more than one queue pair.
+    pub fn has_pairs(&self) -> bool {
+        self.virtio.has(feature::MQ) || self.virtio.has(feature::RSS)
+    }
+
+    /// Queue pairs in front of the control queue: there may be only one, whatever the device has.
     pub fn pairs(&self, config: &NetConfig) -> u16 {
-        match self.virtio.has(feature::MQ) {
+        match self.has_pairs() {
             true => config.pairs,
             false => 1,
         }
