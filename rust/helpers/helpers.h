@@ -161,6 +161,7 @@ int espnic_helper_skb_trim(struct sk_buff *skb, unsigned int len);
 bool espnic_helper_skb_is_for_us(const struct sk_buff *skb);
 void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned int len,
 				     unsigned int truesize);
+void espnic_helper_skb_set_hash(struct sk_buff *skb, u32 hash, bool ports);
 void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments);
 void espnic_helper_skb_metadata_set(struct sk_buff *skb, u8 len);
 void espnic_helper_skb_from_device(struct sk_buff *skb, struct net_device *dev, u16 queue);

@@ -110,6 +110,12 @@ void espnic_helper_skb_add_rx_buffer(struct sk_buff *skb, void *data, unsigned i
 			truesize);
 }
 
+/* The device's hash of addresses and ports, or of addresses. */
+void espnic_helper_skb_set_hash(struct sk_buff *skb, u32 hash, bool ports)
+{
+	skb_set_hash(skb, hash, ports ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
+}
+
 /* Segments of TCP in one packet. */
 void espnic_helper_skb_set_gso(struct sk_buff *skb, unsigned int type, u16 size, u16 segments)
 {

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ethtool: driver information, statistics, channels, rings, the moderation of interrupts and the link.
+//! ethtool: driver information, statistics, channels, rings, the moderation of interrupts, the link and receive
+//! side scaling.
 //!
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
 mod coalesce;
+mod rss;
 
 pub use coalesce::{
     Coalesce,
     Moderation, //
+};
+pub use rss::{
+    HashFields,
+    HashFlow,
+    RssRequest,
+    RssSizes, //
 };
 
 use crate::{
@@ -95,6 +103,35 @@ pub trait Operations: NetOperations {
 
     /// Shows these settings of the link from now on. RTNL held, may sleep.
     fn set_link(dev: &Device<Self>, link: Link);
+
+    /// The sizes of the table by which received packets are spread over the queues, and of the key of its hash.
+    /// They do not change.
+    fn rss_sizes(_dev: &Device<Self>) -> RssSizes {
+        RssSizes::default()
+    }
+
+    /// Writes that table, which has numbers of queues, and the key, as far as there is room. RTNL held.
+    fn rss(_dev: &Device<Self>, _table: &mut [u32], _key: &mut [u8]) {}
+
+    /// Takes a table, a key, or both. RTNL held, may sleep.
+    fn set_rss(_dev: &Device<Self>, _request: RssRequest<'_>) -> Result {
+        Err(super::operation_not_supported())
+    }
+
+    /// What the hash of such a packet is made of. RTNL held.
+    fn hash_fields(_dev: &Device<Self>, _flow: HashFlow) -> Result<HashFields> {
+        Err(super::operation_not_supported())
+    }
+
+    /// Changes that, or fails, if there is a reason to tell, with an extack message. RTNL held, may sleep.
+    fn set_hash_fields(
+        _dev: &Device<Self>,
+        _flow: HashFlow,
+        _fields: HashFields,
+        _extack: &mut ExtAck,
+    ) -> Result {
+        Err(super::operation_not_supported())
+    }
 }
 
 /// A setting and its upper limit.
@@ -216,6 +253,13 @@ impl<T: Operations> Callbacks<T> {
         set_ringparam: Some(Self::set_ringparam),
         get_link_ksettings: Some(Self::get_link_ksettings),
         set_link_ksettings: Some(Self::set_link_ksettings),
+        get_rx_ring_count: Some(Self::get_rx_ring_count),
+        get_rxfh_key_size: Some(Self::get_rxfh_key_size),
+        get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
+        get_rxfh: Some(Self::get_rxfh),
+        set_rxfh: Some(Self::set_rxfh),
+        get_rxfh_fields: Some(Self::get_rxfh_fields),
+        set_rxfh_fields: Some(Self::set_rxfh_fields),
         // SAFETY: All fields are integers and optional functions.
         ..unsafe { core::mem::zeroed() }
     };

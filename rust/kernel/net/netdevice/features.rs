@@ -28,6 +28,8 @@ pub const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
 pub const GRO_HW: u64 = bit(bindings::NETIF_F_GRO_HW_BIT);
 /// Choice of the VLANs (IEEE 802.1Q) that are received.
 pub const HW_VLAN_CTAG_FILTER: u64 = bit(bindings::NETIF_F_HW_VLAN_CTAG_FILTER_BIT);
+/// Hashes of received packets.
+pub const RXHASH: u64 = bit(bindings::NETIF_F_RXHASH_BIT);
 /// DMA to high memory.
 pub const HIGHDMA: u64 = bit(bindings::NETIF_F_HIGHDMA_BIT);
 /// ESP crypto offload.

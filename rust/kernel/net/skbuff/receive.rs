@@ -383,6 +383,13 @@ impl RxSkb {
         unsafe { bindings::skb_partial_csum_set(self.as_raw(), start, offset) }
     }
 
+    /// Says what the hash of the packet's addresses is, or of addresses and `ports`.
+    #[inline]
+    pub fn set_hash(&mut self, hash: u32, ports: bool) {
+        // SAFETY: The skb is valid and ours alone.
+        unsafe { bindings::skb_set_hash(self.as_raw(), hash, ports) }
+    }
+
     /// Says that the packet stands for `segments` packets of TCP with `size` bytes of data each.
     ///
     /// If the number is not `counted`, who sends the packet on takes it for untrusted (`SKB_GSO_DODGY`), and counts
