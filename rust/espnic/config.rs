@@ -78,6 +78,10 @@ pub(crate) fn read_config(dev: &virtio::Device, wanted: &[u32]) -> NetConfig {
         (feature::MQ, 8, 2),
         (feature::MTU, 10, 2),
         (feature::SPEED_DUPLEX, 12, 5),
+        (feature::HASH_REPORT, 17, 1),
+        (feature::HASH_REPORT, 20, 4),
+        (feature::RSS, 17, 3),
+        (feature::RSS, 20, 4),
     ];
     let bytes = config.as_mut_bytes();
     for (bit, offset, len) in fields {
@@ -120,11 +124,13 @@ fn xdp_features(dev: &virtio::Device) -> u32 {
     received | xdp::NDO_XMIT
 }
 
-/// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload.
+/// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload; `hashes`: the user may
+/// switch hashes of received packets on.
 pub(crate) fn configure<T: Operations>(
     dev: &virtio::Device,
     net: &mut Unregistered<T>,
     offload: bool,
+    hashes: bool,
 ) {
     let config = read_config(dev, &[feature::MAC]);
     net.set_mac_address(dev.has_feature(feature::MAC).then_some(config.mac));
@@ -137,6 +143,7 @@ pub(crate) fn configure<T: Operations>(
     let esp = when(offload, netif::HW_ESP | netif::HW_ESP_TX_CSUM)
         | when(offload && tso == netif::TSO | netif::TSO6, netif::GSO_ESP);
     let large = when(receives_large(dev), netif::GRO_HW);
+    let hashes = when(hashes, netif::RXHASH);
     let offloads = when(dev.has_feature(feature::CTRL_GUEST_OFFLOADS), large);
     // Not to be switched off: the NIC would go on to drop what it was not told.
     let vlans = when(
@@ -148,7 +155,7 @@ pub(crate) fn configure<T: Operations>(
     }
     net.set_features(
         switchable | netif::HIGHDMA | esp | large | vlans,
-        switchable | esp | offloads,
+        switchable | esp | offloads | hashes,
         // A feature that is missing here is missing for every packet inside ESP (X1).
         netif::SG | netif::HW_CSUM | netif::HIGHDMA | tso | esp,
     );

@@ -435,7 +435,11 @@ impl Control {
     }
 
     /// Sends a command that has no result. Sleeps.
-    fn order(&self, request: &[u8]) -> Result {
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; `EIO` if the NIC refused.
+    pub(crate) fn order(&self, request: &[u8]) -> Result {
         let mut prepared = Prepared::new(request.len(), ACK, GFP_KERNEL)?;
         prepared.exchange.request.copy_from_slice(request);
         let waiter = self.send(prepared)?;

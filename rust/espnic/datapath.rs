@@ -240,6 +240,7 @@ fn deliver(
         counters.malformed.count();
         return;
     };
+    nic.rss.tell(header, &mut skb);
     nic.ndis.received(&nic.ipsec, header, &skb);
     let diverted = nic.diverted.load(Relaxed);
     // GRO would decrypt ESP in software before the other device gets the frame.

@@ -27,6 +27,7 @@ mod ndis;
 mod netdev;
 mod nic;
 mod recovery;
+mod rss;
 mod rx;
 mod rx_mode;
 mod stats;
@@ -92,6 +93,8 @@ impl virtio::net::Driver for Driver {
         feature::NOTF_COAL,
         feature::VQ_NOTF_COAL,
         feature::SPEED_DUPLEX,
+        feature::HASH_REPORT,
+        feature::RSS,
         feature::OUT_NET_HEADER,
         feature::IPSEC,
         feature::X_IPSEC,
@@ -118,9 +121,14 @@ impl virtio::net::Driver for Driver {
                 feature::CTRL_MAC_ADDR,
                 feature::NOTF_COAL,
                 feature::VQ_NOTF_COAL,
+                feature::HASH_REPORT,
+                feature::RSS,
             ] {
                 dev.clear_feature(bit);
             }
+        }
+        if missing(&[feature::MQ]) {
+            dev.clear_feature(feature::RSS);
         }
         if dev.has_feature(feature::X_IPSEC) && missing(feature::X_IPSEC_REQUIRES) {
             dev.clear_feature(feature::X_IPSEC);
@@ -144,10 +152,10 @@ impl virtio::net::Driver for Driver {
         let device = net.device()?;
         let nic = device.data();
         let active = nic.active.load(Relaxed);
-        nic.offer_active(active)?;
+        nic.offer_active(active, false)?;
         nic.use_active(device, active, &rtnl::lock())?;
-        let offload = nic.set_up_ipsec();
-        config::configure(&dev, net, offload);
+        let (offload, hashes) = (nic.set_up_ipsec(), nic.rss.can_report());
+        config::configure(&dev, net, offload, hashes);
         let device = net.device()?;
         let nic = device.data();
         nic.offer_mac_address(device)?;

@@ -31,7 +31,11 @@ use kernel_net::{
         ethtool::{
             self,
             Coalesce,
+            HashFields,
+            HashFlow,
             Link,
+            RssRequest,
+            RssSizes,
             Setting, //
         },
         napi::{
@@ -152,10 +156,23 @@ impl netdevice::Operations for Nic {
     }
 
     fn set_features(dev: &Device<Self>, features: u64) -> Result {
-        match (dev.features() ^ features) & netif::GRO_HW {
-            0 => Ok(()),
-            _ => dev.data().offer_large(features & netif::GRO_HW != 0),
+        let (nic, changed) = (dev.data(), dev.features() ^ features);
+        let large = features & netif::GRO_HW != 0;
+        if changed & netif::GRO_HW != 0 {
+            nic.offer_large(large)?;
         }
+        if changed & netif::RXHASH == 0 {
+            return Ok(());
+        }
+        let on = features & netif::RXHASH != 0;
+        let result = nic
+            .rss
+            .set_report(&nic.control, nic.active.load(Relaxed), on);
+        if result.is_err() && changed & netif::GRO_HW != 0 {
+            // All or nothing.
+            nic.offer_large(!large)?;
+        }
+        result
     }
 
     fn set_mac_address(dev: &Device<Self>, address: [u8; 6]) -> Result {
@@ -336,6 +353,36 @@ impl ethtool::Operations for Nic {
 
     fn set_link(dev: &Device<Self>, link: Link) {
         dev.data().link.lock().set(link);
+    }
+
+    fn rss_sizes(dev: &Device<Self>) -> RssSizes {
+        dev.data().rss.sizes()
+    }
+
+    fn rss(dev: &Device<Self>, table: &mut [u32], key: &mut [u8]) {
+        let nic = dev.data();
+        nic.rss.show(nic.active.load(Relaxed), table, key);
+    }
+
+    fn set_rss(dev: &Device<Self>, request: RssRequest<'_>) -> Result {
+        let nic = dev.data();
+        nic.rss.set(&nic.control, nic.active.load(Relaxed), request)
+    }
+
+    fn hash_fields(dev: &Device<Self>, flow: HashFlow) -> Result<HashFields> {
+        dev.data().rss.hash_fields(flow)
+    }
+
+    fn set_hash_fields(
+        dev: &Device<Self>,
+        flow: HashFlow,
+        fields: HashFields,
+        extack: &mut ExtAck,
+    ) -> Result {
+        let (nic, change) = (dev.data(), (flow, fields));
+        let queues = nic.active.load(Relaxed);
+        nic.rss
+            .set_hash_fields(&nic.control, queues, change, extack)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     link::Settings,
     ndis::Ndis,
     recovery::Recovery,
+    rss::Rss,
     rx_mode::Receive,
     xdp::Xdp, //
 };
@@ -99,6 +100,8 @@ pub(crate) struct Nic {
     pub(crate) receive: Receive,
     #[pin]
     pub(crate) coalesce: Coalescing,
+    #[pin]
+    pub(crate) rss: Rss,
     pub(crate) ndis: Ndis,
     pub(crate) xdp: Xdp,
     pub(crate) recovery: Recovery,
@@ -128,7 +131,7 @@ impl Nic {
         let coalesce = Coalescing::new(channels.len())?;
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
         let control = Control::new(queues.control, dev.clone());
-        let ndis = Ndis::new()?;
+        let (rss, ndis) = (Rss::new(dev), Ndis::new()?);
         Ok(try_pin_init!(Self {
             header,
             channels,
@@ -141,6 +144,7 @@ impl Nic {
             events <- Events::new(queues.events),
             receive <- Receive::new(),
             coalesce <- coalesce,
+            rss <- rss,
             ndis,
             xdp: Xdp::new(),
             recovery: Recovery::new(),
@@ -197,21 +201,18 @@ impl Nic {
     ///
     /// Those of the control command or of the stack; then the old number stays.
     pub(crate) fn set_active(&self, dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result {
-        self.offer_active(count)?;
+        self.offer_active(count, dev.has_user_table(rtnl))?;
         self.use_active(dev, count, rtnl)
     }
 
-    /// Tells the NIC how many channels to use.
+    /// Tells the NIC how many channels to use; `keep`: and leaves the table of receive queues as it is.
     ///
     /// # Errors
     ///
     /// Those of the control command.
-    pub(crate) fn offer_active(&self, count: u32) -> Result {
-        if self.vdev.has_feature(feature::MQ) {
-            self.control
-                .set_queue_pairs(u16::try_from(count).map_err(|_| EINVAL)?)?;
-        }
-        Ok(())
+    pub(crate) fn offer_active(&self, count: u32, keep: bool) -> Result {
+        let before = self.active.load(Relaxed);
+        self.rss.set_queues(&self.control, before, count, keep)
     }
 
     /// Tells the NIC whether received packets may stand for several segments. Sleeps.
