@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
-from ksft import env, ktap, netif, proc, reception, traffic  # noqa: E402
+from ksft import env, ktap, netif, proc, reception, scaling, traffic  # noqa: E402
 
 STOCK = "virtio_net"
 PORT = "5201"
@@ -92,7 +92,8 @@ def iperf3_receiving(cfg):
     _iperf(cfg, "-R")
 
 
-CASES = [drivers, ping, ping_program, content, iperf3_sending, iperf3_receiving, *reception.CASES]
+CASES = [drivers, ping, ping_program, content, iperf3_sending, iperf3_receiving, *reception.CASES,
+         *scaling.CASES]
 
 if __name__ == "__main__":
     ktap.main(CASES, StockSetup)
