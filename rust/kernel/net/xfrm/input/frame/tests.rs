@@ -24,9 +24,9 @@ fn frame(v6: bool) -> [u8; 80] {
     frame
 }
 
-/// The bytes by which packets of the SA differ, as (first, last) offset.
+/// The bytes by whose lowest bit packets of the SA may differ, as (first, last) offset.
 const FREE4: [(usize, usize); 4] = [(0, 11), (15, 19), (22, 22), (24, 29)];
-const FREE6: [(usize, usize); 3] = [(0, 11), (15, 19), (21, 37)];
+const FREE6: [(usize, usize); 3] = [(0, 11), (14, 19), (21, 37)];
 
 #[kunit_tests(espnic_xfrm_input_frame)]
 mod cases {
