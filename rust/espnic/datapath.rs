@@ -193,7 +193,7 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
                 let mut rx = channel.rx.lock();
                 rx.collect(poll, nic.header, &mut batch, limit)
             }
-            Some(program) => xdp::receive(dev, channel, poll, &mut run, program, limit),
+            Some(program) => xdp::receive(dev, channel, poll, &mut run, program, &mut batch, limit),
         };
         if taken == 0 {
             break;

@@ -136,6 +136,13 @@ impl Batch {
         }
     }
 
+    /// The places for packets and their headers, in their order.
+    pub(crate) fn places(
+        &mut self,
+    ) -> impl Iterator<Item = (&mut NetHdr48, &mut Option<RxSkb>)> + '_ {
+        self.headers.iter_mut().zip(self.packets.iter_mut())
+    }
+
     /// Takes the packets out, in their order, each with its header.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (&NetHdr48, RxSkb)> + '_ {
         let packets = self.packets.iter_mut();
@@ -240,6 +247,8 @@ impl Rx {
     }
 
     /// Makes a packet of the buffers that the NIC spread it over, and copies its header to `place`.
+    // Always: the path without a program is the one that matters.
+    #[inline(always)]
     fn assemble(
         &mut self,
         poll: &Poll<'_>,

@@ -10,7 +10,6 @@
 //! on of these is dropped.
 
 use super::{
-    deliver,
     renew,
     Run, //
 };
@@ -27,6 +26,7 @@ use crate::{
             Frames,
             Received, //
         },
+        Batch,
         BATCH, //
     },
     tx::Tx, //
@@ -55,8 +55,8 @@ use kernel_net::net::{
     }, //
 };
 
-/// Takes up to `limit` frames, at most [`BATCH`], from the queue, and does with each what the program says. Returns how
-/// many were taken.
+/// Takes up to `limit` frames, at most [`BATCH`], from the queue, and does with each what the program says. What passes
+/// goes to `batch`, which is empty. Returns how many were taken.
 #[inline(never)]
 pub(super) fn receive(
     dev: &Device<Nic>,
@@ -64,6 +64,7 @@ pub(super) fn receive(
     poll: &Poll<'_>,
     run: &mut Run,
     program: &Active<'_>,
+    batch: &mut Batch,
     limit: u32,
 ) -> u32 {
     let nic = dev.data();
@@ -73,6 +74,7 @@ pub(super) fn receive(
     drop(rx);
     let mut sent = [const { None }; BATCH];
     let mut places = sent.iter_mut();
+    let mut passing = batch.places();
     let mut redirected = false;
     for (mut header, frame) in frames.drain() {
         channel.received.xdp.packets.count();
@@ -87,7 +89,6 @@ pub(super) fn receive(
                         None
                     }
                     Outcome::Frame(frame) => {
-                        // There are as many places as frames.
                         if let Some(place) = places.next() {
                             *place = Some(frame);
                         }
@@ -97,7 +98,10 @@ pub(super) fn receive(
             }
         };
         if let Some(skb) = packet {
-            deliver(nic, channel, poll, run, &header, skb);
+            // There are as many places as frames.
+            if let Some((place, slot)) = passing.next() {
+                (*place, *slot) = (header, Some(skb));
+            }
         }
     }
     if redirected {

@@ -111,7 +111,7 @@ impl Rx {
                 }
             };
         }
-        let skb = self.assemble(poll, queue, header_len, buffer, len, place)?;
+        let skb = self.assemble_apart(poll, queue, header_len, buffer, len, place)?;
         if place.net.gso_type != hdr::GSO_NONE || skb.len() > RxFrame::CAPACITY {
             self.counters.xdp.unfit.count();
             return None;
@@ -124,6 +124,20 @@ impl Rx {
             true => Received::Ipsec(skb, copy),
             false => Received::Plain(copy),
         })
+    }
+
+    /// As [`Self::assemble`], out of line: it is not the usual way here.
+    #[inline(never)]
+    fn assemble_apart(
+        &mut self,
+        poll: &Poll<'_>,
+        queue: &mut RxQueue,
+        header_len: HdrLen,
+        buffer: RxBuffer,
+        len: u32,
+        place: &mut NetHdr48,
+    ) -> Option<RxSkb> {
+        self.assemble(poll, queue, header_len, buffer, len, place)
     }
 
     /// The packet once more, as a program can see it.
