@@ -29,6 +29,8 @@ const TABLES: u64 = MEM_START + 0x3_0000;
 struct Guest {
     driver: Driver,
     peer: Driver,
+    /// [`Self::set_up`] was done since the driver's start, which is when its memory is free again.
+    is_set_up: bool,
 }
 
 fn features(bytes: &mut Bytes<'_>) -> u128 {
@@ -113,7 +115,11 @@ impl Guest {
         let (mut driver, mut peer) = (rig.nic(two), rig.nic(config(2)));
         driver.start_queues(features(bytes), QUEUES);
         peer.start(driver::plain());
-        Self { driver, peer }
+        Self {
+            driver,
+            peer,
+            is_set_up: false,
+        }
     }
 
     fn descriptor(&mut self, bytes: &mut Bytes<'_>) {
@@ -213,6 +219,7 @@ impl Guest {
 
     /// The driver's first commands, in the control queue.
     fn set_up(&mut self) {
+        self.is_set_up = true;
         let queue = self.control();
         let mut execute = |command: &[u8]| {
             let framed = [CtrlHdr::X_ADMIN.as_bytes(), command].concat();
@@ -271,8 +278,10 @@ impl Guest {
                     // It may have switched the registers off in the configuration space.
                     self.driver.power_on();
                     self.driver.start_queues(features(bytes), QUEUES);
+                    self.is_set_up = false;
                 }
-                _ => self.set_up(),
+                _ if !self.is_set_up => self.set_up(),
+                _ => (),
             },
             12 => {
                 let queue = bytes.choose(&[0, 0, 2]);
