@@ -152,6 +152,13 @@ class Programs(unittest.TestCase):
             self.assertEqual(status, 2, path)
             self.assertNotIn("TAP", text)
 
+    def test_all_are_listed(self):
+        """The README says what each program is about."""
+        text = (SELFTESTS / "README.rst").read_text(encoding="utf-8")
+        programs = [path.name for path in TESTS.iterdir() if path.suffix in (".py", ".sh")]
+        self.assertTrue(programs)
+        self.assertEqual([name for name in programs if name not in text], [])
+
     def test_nothing_left(self):
         """Without any collection nothing runs, instead of everything."""
         status, text = self.call("make", "-C", SELFTESTS, "run_tests",
