@@ -6,8 +6,10 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import tty
 import unittest
@@ -24,7 +26,7 @@ CRYPTO = {"gcm": "GCM", "cbc": "CBC", "rfc7539esp": "CHACHA20POLY1305", "sha1": 
           "sha256": "SHA256", "sha384": "SHA512", "sha512": "SHA512"}
 sys.path.insert(0, str(LIB))
 
-from ksft import algo, control, env, esp, frames, ktap, traffic  # noqa: E402
+from ksft import algo, control, env, esp, frames, ktap, pcapng, traffic  # noqa: E402
 
 
 class Expectations(unittest.TestCase):
@@ -109,6 +111,58 @@ class Clear(unittest.TestCase):
             self.assertFalse(self.udp(content, fragment=True).key_exchange)
         for content in (b"", b"\xfe", b"\xff\xff", bytes(3), b"\0\0\0\x01data"):
             self.assertFalse(self.udp(content).key_exchange, content)
+
+
+class Capture(unittest.TestCase):
+    """A capture that grows while it is read."""
+
+    def setUp(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.path = pathlib.Path(folder) / "wire.pcapng"
+        name = struct.pack("<HH4sI", pcapng.OPTION_IF_NAME, 2, b"n0", 0)
+        start = struct.pack("<IHHq", pcapng.BYTE_ORDER_MAGIC, 1, 0, -1)
+        link = struct.pack("<HHI", pcapng.ETHERNET, 0, 0)
+        self.path.write_bytes(self.block(pcapng.SECTION, start)
+                              + self.block(pcapng.INTERFACE, link + name))
+        self.reader = pcapng.Reader(self.path)
+
+    @staticmethod
+    def block(kind, body):
+        """A block of the file."""
+        length = struct.pack("<I", len(body) + 12)
+        return struct.pack("<I", kind) + length + body + length
+
+    def frame(self, byte, length=1500):
+        """A block with a frame."""
+        head = struct.pack("<IIIII", 0, 0, 0, length, length)
+        return self.block(pcapng.ENHANCED, head + bytes([byte]) * length)
+
+    def append(self, data):
+        """More is written."""
+        with self.path.open("ab") as file:
+            file.write(data)
+
+    def test_pieces(self):
+        """Frames that pieces end in, and one that is still being written."""
+        count = 3 * pcapng.PIECE // 1500
+        last = self.frame(9)
+        self.append(b"".join(self.frame(n % 9) for n in range(count)) + last[:700])
+        found = self.reader.read()
+        self.assertEqual(len(found), count)
+        for n, one in enumerate(found):
+            self.assertEqual(one, ("n0", bytes([n % 9]) * 1500))
+        self.assertEqual(self.reader.read(), [])
+        self.append(last[700:])
+        self.assertEqual(self.reader.read(), [("n0", bytes([9]) * 1500)])
+
+    def test_skip(self):
+        """What was skipped does not come, what is written later does, with its interface."""
+        last = self.frame(2)
+        self.append(self.frame(1) * 2000 + last[:300])
+        self.reader.skip()
+        self.append(last[300:] + self.frame(3))
+        self.assertEqual([frame[0] for _, frame in self.reader.read()], [2, 3])
+        self.assertEqual(self.reader.read(), [])
 
 
 class Config(unittest.TestCase):

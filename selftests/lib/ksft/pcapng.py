@@ -11,6 +11,7 @@ SECTION, INTERFACE, ENHANCED = 0x0A0D0D0A, 1, 6
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
 OPTION_IF_NAME = 2
 ETHERNET = 1
+PIECE = 1 << 20  # bytes that are read at a time
 
 
 class FormatError(Exception):
@@ -39,29 +40,48 @@ class Reader:
 
     def read(self):
         """All frames written since the last call, as (interface name, bytes)."""
-        with open(self.path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(self._offset)
-            data = file.read(size - self._offset)
-        frames, at = [], 0
-        while at + 12 <= len(data):
-            length = self._block_length(data, at)
-            if at + length > len(data):
-                break  # still being written
-            self._block(data[at:at + length], frames)
-            at += length
-        self._offset += at
+        frames = []
+        self._follow(frames)
         return frames
 
-    def _block_length(self, data, at):
-        kind = struct.unpack_from("<I", data, at)[0]
+    def skip(self):
+        """Pass over all frames written since the last call: they may need more memory than there
+        is."""
+        self._follow(None)
+
+    def _follow(self, frames):
+        """Append what was written to FRAMES, which may be None."""
+        with open(self.path, "rb") as file:
+            left = os.fstat(file.fileno()).st_size - self._offset
+            file.seek(self._offset)
+            data = b""
+            while piece := file.read(min(PIECE, left)):
+                left -= len(piece)
+                data = self._blocks(data + piece, frames)
+
+    def _blocks(self, data, frames):
+        """Take all whole blocks; returns the rest, which may still be being written."""
+        at = 0
+        while at + 12 <= len(data):
+            kind, length = self._head(data, at)
+            if at + length > len(data):
+                break
+            if frames is not None or kind != ENHANCED:
+                self._block(data[at:at + length], frames)
+            at += length
+        self._offset += at
+        return data[at:]
+
+    def _head(self, data, at):
+        """Kind and length of a block."""
+        kind = struct.unpack_from(self._order + "I", data, at)[0]
         if kind == SECTION:  # its byte order is written inside
             magic = struct.unpack_from("<I", data, at + 8)[0]
             self._order = "<" if magic == BYTE_ORDER_MAGIC else ">"
         length = struct.unpack_from(self._order + "I", data, at + 4)[0]
         if length < 12 or length % 4:
             raise FormatError(f"{self.path}: block of {length} bytes at {self._offset + at}")
-        return length
+        return kind, length
 
     def _block(self, block, frames):
         kind = struct.unpack_from(self._order + "I", block)[0]

@@ -19,7 +19,7 @@ MOST = 10000  # microseconds
 HELD = 0.8 * MOST / 1e6
 SLACK = pace.scaled(0.05)
 DATAGRAMS, GAP = 200, 0.0005
-STREAM = 8 << 20
+STREAM = 2 << 20
 SMALL_RING = 64
 RESET_TIME = 15.0
 # What the kernel's library chooses from: (rx-usecs, rx-frames).
@@ -317,7 +317,7 @@ def adaptive(cfg):
 
     with traffic.Pour(cfg.peer, env.PEER4, cfg.dut, env.DUT4):
         proc.wait_until(moved, "another moderation is chosen", 20)
-        for _ in range(10):
+        for _ in range(4):
             time.sleep(env.SETTLE)
             moved()
     ktap.diag(f"chosen: {sorted(seen)}")
