@@ -221,12 +221,29 @@ impl Rx {
         batch: &mut Batch,
         limit: u32,
     ) -> u32 {
+        let (headers, packets) = (&mut batch.headers, &mut batch.packets);
+        self.take_each(headers, packets, limit, |rx, queue, buffer, len, place| {
+            rx.assemble(poll, queue, header, buffer, len, place)
+        })
+    }
+
+    /// Takes up to `limit` frames and puts what `make` makes of them into `slots`, for which it has copied their
+    /// headers to `headers`. Returns how many were taken.
+    // Always: it is the loop around all that a received packet takes.
+    #[inline(always)]
+    fn take_each<T>(
+        &mut self,
+        headers: &mut [NetHdr48],
+        slots: &mut [Option<T>],
+        limit: u32,
+        mut make: impl FnMut(&mut Self, &mut RxQueue, RxBuffer, u32, &mut NetHdr48) -> Option<T>,
+    ) -> u32 {
         let Some(mut queue) = self.queue.take() else {
             return 0;
         };
         queue.disable_cb();
         let mut taken = 0;
-        for (place, slot) in batch.headers.iter_mut().zip(batch.packets.iter_mut()) {
+        for (place, slot) in headers.iter_mut().zip(slots) {
             if taken >= limit {
                 break;
             }
@@ -234,7 +251,7 @@ impl Rx {
                 break;
             };
             taken = taken.wrapping_add(1);
-            *slot = self.assemble(poll, &mut queue, header, buffer, len, place);
+            *slot = make(self, &mut queue, buffer, len, place);
         }
         self.queue = Some(queue);
         taken

@@ -64,23 +64,10 @@ impl Rx {
         frames: &mut Frames,
         limit: u32,
     ) -> u32 {
-        let Some(mut queue) = self.queue.take() else {
-            return 0;
-        };
-        queue.disable_cb();
-        let mut taken = 0;
-        for (place, slot) in frames.headers.iter_mut().zip(frames.frames.iter_mut()) {
-            if taken >= limit {
-                break;
-            }
-            let Some((buffer, len)) = queue.take() else {
-                break;
-            };
-            taken = taken.wrapping_add(1);
-            *slot = self.receive_frame(poll, &mut queue, header, buffer, len, place);
-        }
-        self.queue = Some(queue);
-        taken
+        let (headers, frames) = (&mut frames.headers, &mut frames.frames);
+        self.take_each(headers, frames, limit, |rx, queue, buffer, len, place| {
+            rx.receive_frame(poll, queue, header, buffer, len, place)
+        })
     }
 
     /// Makes a frame of the buffers that the NIC spread it over, and copies its header to `place`.
