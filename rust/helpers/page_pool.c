@@ -2,15 +2,17 @@
 
 /*
  * Pages for received packets. With a device they are mapped for it once, for as long as the pool has them;
- * without one, who gives them to a device maps them.
+ * without one, who gives them to a device maps them. The latter also where all goes through bounce buffers: they are
+ * few, and each page would keep some as long as it is in the pool.
  */
 struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma)
 {
+	const bool map = dma && !is_swiotlb_force_bounce(dma);
 	const struct page_pool_params params = {
-		.flags = dma ? PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV : 0,
+		.flags = map ? PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV : 0,
 		.pool_size = buffers,
 		.nid = NUMA_NO_NODE,
-		.dev = dma,
+		.dev = map ? dma : NULL,
 		.dma_dir = DMA_FROM_DEVICE,
 		.max_len = PAGE_SIZE,
 	};
