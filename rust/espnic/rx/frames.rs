@@ -99,11 +99,12 @@ impl Rx {
             };
         }
         let skb = self.assemble_apart(poll, queue, header_len, buffer, len, place)?;
-        if place.net.gso_type != hdr::GSO_NONE || skb.len() > RxFrame::CAPACITY {
+        if place.net.gso_type != hdr::GSO_NONE || skb.len().saturating_add(skip) > RxFrame::CAPACITY
+        {
             self.counters.xdp.unfit.count();
             return None;
         }
-        let Some(copy) = self.copy(&skb) else {
+        let Some(copy) = self.copy(header_len, &skb) else {
             self.counters.dropped.count();
             return None;
         };
@@ -127,10 +128,11 @@ impl Rx {
         self.assemble(poll, queue, header_len, buffer, len, place)
     }
 
-    /// The packet once more, as a program can see it.
-    fn copy(&mut self, skb: &SkBuff) -> Option<RxFrame> {
+    /// The packet once more, as a program can see it: behind as much room as one that came into such a buffer, which
+    /// has the NIC's header in front.
+    fn copy(&mut self, header_len: HdrLen, skb: &SkBuff) -> Option<RxFrame> {
         let buffer = self.pool.buffer(RxSize::Xdp)?;
-        RxFrame::copy(buffer, skb).ok()
+        RxFrame::copy(buffer, header_len.bytes() as u16, skb).ok()
     }
 }
 

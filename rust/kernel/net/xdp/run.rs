@@ -75,13 +75,13 @@ impl RxFrame {
         Ok(Self { buffer, start, len })
     }
 
-    /// A copy of a packet in `buffer`.
+    /// A copy of a packet in `buffer`, with `skip` bytes more in front than all frames have.
     ///
     /// # Errors
     ///
     /// As [`Self::new`], which includes that the packet is too long.
-    pub fn copy(buffer: RxBuffer, skb: &SkBuff) -> Result<Self> {
-        let mut copy = Self::new(buffer, 0, skb.len())?;
+    pub fn copy(buffer: RxBuffer, skip: u16, skb: &SkBuff) -> Result<Self> {
+        let mut copy = Self::new(buffer, skip, skb.len())?;
         skb.copy_bits(0, copy.bytes_mut())?;
         Ok(copy)
     }

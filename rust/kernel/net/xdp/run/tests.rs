@@ -58,10 +58,10 @@ mod cases {
     #[test]
     fn copies() -> Result {
         let skb = packet(b"0123456789abcdefgh")?;
-        let copy = RxFrame::copy(empty(RxSize::Xdp)?, &skb)?;
+        let copy = RxFrame::copy(empty(RxSize::Xdp)?, 0, &skb)?;
         assert_eq!(copy.bytes(), b"0123456789abcdefgh");
         let short = packet(b"0123")?;
-        assert!(RxFrame::copy(empty(RxSize::Xdp)?, &short).is_err());
+        assert!(RxFrame::copy(empty(RxSize::Xdp)?, 0, &short).is_err());
         Ok(())
     }
 }
