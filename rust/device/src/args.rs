@@ -48,6 +48,7 @@ NIC keys:
   packed=on|off     offer packed queues [default: off]
   guest-csum=on|off let the driver have frames with unfinished checksums and large receives;
                     off needs ipsec=off [default: on]
+  coalescing=on|off let the driver have interrupts held back [default: on]
   device-config=on|off
                     off: break the rules, have no device configuration [default: on]
   speed=N           speed of the link that the driver is told, in Mbit/s [default: 100000]
@@ -171,6 +172,8 @@ pub struct NicSpec {
     pub packed: bool,
     /// `guest-csum=on`
     pub guest_csum: bool,
+    /// `coalescing=on`
+    pub coalescing: bool,
     /// `device-config=on`
     pub device_config: bool,
     /// Speed in Mbit/s.
@@ -221,6 +224,7 @@ impl FromStr for NicSpec {
             admin_vq: true,
             packed: false,
             guest_csum: true,
+            coalescing: true,
             device_config: true,
             speed: DEFAULT_SPEED,
             sas: DEFAULT_SAS,
@@ -250,6 +254,7 @@ impl FromStr for NicSpec {
                 "admin-vq" => spec.admin_vq = parse_switch(key, value)?,
                 "packed" => spec.packed = parse_switch(key, value)?,
                 "guest-csum" => spec.guest_csum = parse_switch(key, value)?,
+                "coalescing" => spec.coalescing = parse_switch(key, value)?,
                 "device-config" => spec.device_config = parse_switch(key, value)?,
                 "speed" => spec.speed = parse_speed(value)?,
                 "sas" => spec.sas = parse_sas(value)?,
@@ -283,6 +288,7 @@ impl NicSpec {
             admin_vq: self.admin_vq,
             packed: self.packed,
             guest_csum: self.guest_csum,
+            coalescing: self.coalescing,
             device_config: self.device_config,
             speed: self.speed,
             access_platform: self.access_platform,

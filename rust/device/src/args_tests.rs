@@ -21,7 +21,7 @@ fn defaults() {
     assert_eq!(config.mac, [2, 0, 0, 0, 0, 0x11]);
     assert_eq!(config.mtu, 1500);
     assert!(config.ipsec && config.x_ipsec && config.admin_vq && !config.packed);
-    assert!(config.guest_csum);
+    assert!(config.guest_csum && config.coalescing);
     assert!(config.access_platform && !nic.antispoof);
     assert_eq!((nic.sas, nic.delete_above), (4096, None));
     assert_eq!(config.speed, 100_000);
@@ -32,7 +32,7 @@ fn defaults() {
 #[test]
 fn everything_set() {
     let nic = "name=n0,socket=/s,mac=02:00:00:00:00:aB,mtu=9000,ipsec=off,x-ipsec=off,port=tap:t0,admin-vq=off,\
-               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off,packed=on,guest-csum=off,\
+               speed=25000,sas=1048576,delete-above=3600,antispoof=on,access-platform=off,packed=on,guest-csum=off,coalescing=off,\
                poll-us=7";
     let args = parse(&[
         "--nic",
@@ -54,7 +54,7 @@ fn everything_set() {
     assert_eq!(config.mtu, 9000);
     assert!(!config.ipsec && !config.x_ipsec && !config.admin_vq);
     assert!(!config.access_platform && config.packed && args.nics[0].antispoof);
-    assert!(!config.guest_csum);
+    assert!(!config.guest_csum && !config.coalescing);
     assert_eq!(config.speed, 25_000);
     assert_eq!(args.nics[0].delete_above, Some(3600));
     assert_eq!(args.nics[0].sas, 1 << 20);

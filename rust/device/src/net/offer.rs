@@ -36,6 +36,8 @@ pub struct NetConfig {
     pub packed: bool,
     /// `VIRTIO_NET_F_GUEST_CSUM` is offered, and what depends on it. IPsec does.
     pub guest_csum: bool,
+    /// `VIRTIO_NET_F_NOTF_COAL` and `VIRTIO_NET_F_VQ_NOTF_COAL` are offered.
+    pub coalescing: bool,
     /// Configuration space has the capability that says where the device configuration is. A device
     /// without it breaks the rules.
     pub device_config: bool,
@@ -85,10 +87,11 @@ impl NetConfig {
             feature::HOST_TSO4,
             feature::HOST_TSO6,
             feature::SPEED_DUPLEX,
-            feature::NOTF_COAL,
-            feature::VQ_NOTF_COAL,
             feature::HASH_REPORT,
         ];
+        if self.coalescing {
+            bits.extend([feature::NOTF_COAL, feature::VQ_NOTF_COAL]);
+        }
         if self.guest_csum {
             bits.extend(GUEST_CSUM);
         }
@@ -160,6 +163,7 @@ mod tests {
             admin_vq: true,
             packed: true,
             guest_csum: true,
+            coalescing: true,
             device_config: true,
             speed: 100_000,
             access_platform: true,
@@ -197,6 +201,12 @@ mod tests {
             ..config()
         };
         assert_eq!(all & !split.features(), mask(feature::RING_PACKED));
+        let prompt = NetConfig {
+            coalescing: false,
+            ..config()
+        };
+        let held_back = mask(feature::NOTF_COAL) | mask(feature::VQ_NOTF_COAL);
+        assert_eq!(all & !prompt.features(), held_back);
         let finished = NetConfig {
             guest_csum: false,
             ..config()

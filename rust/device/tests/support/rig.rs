@@ -37,6 +37,7 @@ pub fn config(last: u8) -> NetConfig {
         x_ipsec: true,
         admin_vq: true,
         guest_csum: true,
+        coalescing: true,
         packed: true,
         device_config: true,
         speed: 25_000,

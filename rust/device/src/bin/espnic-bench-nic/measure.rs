@@ -148,6 +148,7 @@ pub fn wide_guest(plan: &Plan, esp: bool, packed: bool, sink: Sink, pairs: u16) 
         admin_vq: false,
         packed: true,
         guest_csum: true,
+        coalescing: true,
         device_config: true,
         speed: 25_000,
         access_platform: true,
