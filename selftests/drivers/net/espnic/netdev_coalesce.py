@@ -91,10 +91,13 @@ def _times(cfg, count=10):
 
 
 def _check_held(cfg, what):
-    """Most pings take as long as interrupts are held back, and no longer than that."""
+    """Pings take as long as interrupts are held back, and no longer than that. An interrupt of what
+    was sent before may be in time for some of them; the NIC has held theirs back nevertheless."""
+    before = _nic(cfg)["interrupts_held"]
     times = _times(cfg)
-    ktap.diag(f"{what}: {times[0] * 1e3:.2f} to {times[-1] * 1e3:.2f} ms")
-    ktap.check(times[len(times) // 2] >= HELD, f"{what}: interrupts are not held back")
+    held = _nic(cfg)["interrupts_held"] - before
+    ktap.diag(f"{what}: {times[0] * 1e3:.2f} to {times[-1] * 1e3:.2f} ms, {held} held back")
+    ktap.check(held and times[-1] >= HELD, f"{what}: interrupts are not held back")
     ktap.check(times[0] <= MOST / 1e6 + SLACK, f"{what}: interrupts come late")
 
 
