@@ -174,9 +174,10 @@ def program(command, log, title, lines=LAST_LINES, seconds=None):
         yield Result(f"{title} ends well", FAIL, f"exit status {status[0]}\n{tail(log)}")
 
 
-def _nics(more=""):
-    """Options of tools/vm for the NICs of the selftests."""
-    return [word for spec in nic.TESTS for word in ("--nic", spec + more)]
+def _nics(more="", peers=""):
+    """Options of tools/vm for the NICs of the selftests; PEERS is for those with a stock driver."""
+    return [word for spec in nic.TESTS
+            for word in ("--nic", spec + more + ("" if "ipsec=on" in spec else peers))]
 
 
 def guest_command(folder, seconds, only):
@@ -304,8 +305,7 @@ def sleep(log, _only):
     # With an administration queue, virtio's core (7.2) uses the queue after it has freed it when
     # a device wakes up; the peer's stock driver has one.
     # That driver also forgets the work items of its interrupt moderation, and warns of it later.
-    nics = [word if word == "--nic" or "ipsec=on" in word else f"{word},coalescing=off"
-            for word in _nics(",admin-vq=off")]
+    nics = _nics(",admin-vq=off", ",coalescing=off")
     command = [str(TOOLS / "vm"), *nics, "--run-dir", str(log.parent / "sleep"),
                "--timeout", str(REBOOT_SECONDS), "--append", "no_console_suspend",
                "--copy", str(TOOLS / "guest/sleep-test"), "--", "/espnic/sleep-test"]
@@ -317,9 +317,8 @@ def bounce(log, _only):
     command = [str(TOOLS / "vm"), "--run-dir", str(log.parent / "bounce"),
                "--timeout", str(REBOOT_SECONDS), "--append", "swiotlb=512,force"]
     # With packed queues, virtio's core does not say that it was memory that was short.
-    for spec in (spec.replace(",packed=on", "") for spec in nic.TESTS):
-        # The peer's driver must not take buffers, too.
-        command += ["--nic", spec if "ipsec=on" in spec else f"{spec},access-platform=off"]
+    # The peer's driver must not take buffers, too.
+    command += [word.replace(",packed=on", "") for word in _nics(peers=",access-platform=off")]
     command += ["--copy", str(TOOLS / "guest/bounce-test"), "--", "/espnic/bounce-test"]
     yield from program(command, log, "the guest")
 
