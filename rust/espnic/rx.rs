@@ -121,14 +121,14 @@ pub(crate) struct Rx {
     pub(crate) shelf: Shelf,
 }
 
-/// Packets on their way from the queue to the stack.
-pub(crate) struct Batch {
+/// Packets on their way from the queue to the stack, or frames on their way to a program.
+pub(crate) struct Batch<T> {
     /// Apart from the packets, so that they need not be moved.
     headers: [NetHdr48; BATCH],
-    packets: [Option<RxSkb>; BATCH],
+    packets: [Option<T>; BATCH],
 }
 
-impl Batch {
+impl<T> Batch<T> {
     pub(crate) fn new() -> Self {
         Self {
             headers: [NetHdr48::default(); BATCH],
@@ -137,14 +137,12 @@ impl Batch {
     }
 
     /// The places for packets and their headers, in their order.
-    pub(crate) fn places(
-        &mut self,
-    ) -> impl Iterator<Item = (&mut NetHdr48, &mut Option<RxSkb>)> + '_ {
+    pub(crate) fn places(&mut self) -> impl Iterator<Item = (&mut NetHdr48, &mut Option<T>)> + '_ {
         self.headers.iter_mut().zip(self.packets.iter_mut())
     }
 
     /// Takes the packets out, in their order, each with its header.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (&NetHdr48, RxSkb)> + '_ {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (&NetHdr48, T)> + '_ {
         let packets = self.packets.iter_mut();
         let taken = self.headers.iter().zip(packets);
         taken.filter_map(|(header, packet)| Some((header, packet.take()?)))
@@ -218,23 +216,21 @@ impl Rx {
         &mut self,
         poll: &Poll<'_>,
         header: HdrLen,
-        batch: &mut Batch,
+        batch: &mut Batch<RxSkb>,
         limit: u32,
     ) -> u32 {
-        let (headers, packets) = (&mut batch.headers, &mut batch.packets);
-        self.take_each(headers, packets, limit, |rx, queue, buffer, len, place| {
+        self.take_each(batch, limit, |rx, queue, buffer, len, place| {
             rx.assemble(poll, queue, header, buffer, len, place)
         })
     }
 
-    /// Takes up to `limit` frames and puts what `make` makes of them into `slots`, for which it has copied their
-    /// headers to `headers`. Returns how many were taken.
+    /// Takes up to `limit` frames and puts what `make` makes of them into `batch`; it copies their headers to
+    /// there. Returns how many were taken.
     // Always: it is the loop around all that a received packet takes.
     #[inline(always)]
     fn take_each<T>(
         &mut self,
-        headers: &mut [NetHdr48],
-        slots: &mut [Option<T>],
+        batch: &mut Batch<T>,
         limit: u32,
         mut make: impl FnMut(&mut Self, &mut RxQueue, RxBuffer, u32, &mut NetHdr48) -> Option<T>,
     ) -> u32 {
@@ -243,7 +239,7 @@ impl Rx {
         };
         queue.disable_cb();
         let mut taken = 0;
-        for (place, slot) in headers.iter_mut().zip(slots) {
+        for (place, slot) in batch.places() {
             if taken >= limit {
                 break;
             }

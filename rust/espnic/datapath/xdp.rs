@@ -22,10 +22,7 @@ use crate::{
     nic::Nic,
     rx::{
         self,
-        frames::{
-            Frames,
-            Received, //
-        },
+        frames::Received,
         Batch,
         BATCH, //
     },
@@ -64,11 +61,11 @@ pub(super) fn receive(
     poll: &Poll<'_>,
     run: &mut Run,
     program: &Active<'_>,
-    batch: &mut Batch,
+    batch: &mut Batch<RxSkb>,
     limit: u32,
 ) -> u32 {
     let nic = dev.data();
-    let mut frames = Frames::new();
+    let mut frames = Batch::new();
     let mut rx = channel.rx.lock();
     let taken = rx.collect_frames(poll, nic.header, &mut frames, limit);
     drop(rx);
@@ -76,7 +73,8 @@ pub(super) fn receive(
     let mut places = sent.iter_mut();
     let mut passing = batch.places();
     let mut redirected = false;
-    for (mut header, frame) in frames.drain() {
+    for (&header, frame) in frames.drain() {
+        let mut header = header;
         channel.received.xdp.packets.count();
         let packet = match frame {
             Received::Ipsec(skb, copy) => may_pass(channel, poll, program, copy).then_some(skb),

@@ -3,8 +3,8 @@
 //! Received frames for programs (XDP).
 
 use super::{
-    Rx,
-    BATCH, //
+    Batch,
+    Rx, //
 };
 use espnic_wire::hdr::{
     self,
@@ -34,38 +34,16 @@ pub(crate) enum Received {
     Ipsec(RxSkb, RxFrame),
 }
 
-/// Frames on their way from the queue to a program.
-pub(crate) struct Frames {
-    headers: [NetHdr48; BATCH],
-    frames: [Option<Received>; BATCH],
-}
-
-impl Frames {
-    pub(crate) fn new() -> Self {
-        Self {
-            headers: [NetHdr48::default(); BATCH],
-            frames: [const { None }; BATCH],
-        }
-    }
-
-    /// Takes the frames out, in their order, each with its header.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (NetHdr48, Received)> + '_ {
-        let taken = self.headers.iter().zip(self.frames.iter_mut());
-        taken.filter_map(|(header, frame)| Some((*header, frame.take()?)))
-    }
-}
-
 impl Rx {
     /// Moves up to `limit` frames to `frames` and returns how many were taken.
     pub(crate) fn collect_frames(
         &mut self,
         poll: &Poll<'_>,
         header: HdrLen,
-        frames: &mut Frames,
+        frames: &mut Batch<Received>,
         limit: u32,
     ) -> u32 {
-        let (headers, frames) = (&mut frames.headers, &mut frames.frames);
-        self.take_each(headers, frames, limit, |rx, queue, buffer, len, place| {
+        self.take_each(frames, limit, |rx, queue, buffer, len, place| {
             rx.receive_frame(poll, queue, header, buffer, len, place)
         })
     }

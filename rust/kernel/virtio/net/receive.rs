@@ -46,7 +46,7 @@ pub type RxQueue = Virtqueue<RxBuffer>;
 
 impl RxQueue {
     /// Makes a pool for the queue's buffers, whose pages are mapped for the device once instead of at each
-    /// [`Self::add`]. Sleeps.
+    /// [`Self::add`], unless all goes through bounce buffers. Sleeps.
     ///
     /// # Errors
     ///
