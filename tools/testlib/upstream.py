@@ -7,6 +7,7 @@ same NIC.  tools/upstream-expected says which of them need not pass, and why.
 
 import dataclasses
 import fnmatch
+import itertools
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ from cachelib import TOOLS, ToolError
 from kernellib import store, upstream
 from vmlib import trouble
 
-from . import groups
+from . import groups, shares
 from .report import FAIL, PASS, SKIP, Result
 
 GROUP = "upstream"
@@ -37,6 +38,7 @@ NICS = ("name=n0,mac=02:00:00:00:00:10,mtu=9000,queues=4,ipsec=on,port=wire:w0",
         "port=wire:w0")  # the remote end looks at checksums as a cable would carry them
 CPUS = 4  # the tests of RSS want as many queues, and drivers take one for each CPU
 GUEST_SECONDS = 1500
+MOST_AGAIN = 3  # programs that may fail the first time, by chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +151,56 @@ def quiet(folder, driver):
                   "\n".join(line for report in found for line in report))
 
 
+def _of_program(result):
+    """The program that a result of a driver is about, or None."""
+    name = result.name.partition("/")[2]
+    return next((one for one in PROGRAMS if f"{name}/".startswith(f"{one}/")), None)
+
+
+def twice(run, programs):
+    """Results of RUN(programs); what fails runs once more, by itself, and that result counts.
+
+    Many programs that fail are no chance, and a failure that belongs to no program (the guest has
+    crashed) is none either.
+    """
+    failed = {}
+    for result in run(programs):
+        if result.outcome == FAIL and _of_program(result):
+            failed[result.name] = result
+        else:
+            yield result
+    again = {_of_program(result) for result in failed.values()}
+    if len(again) > MOST_AGAIN:
+        yield from failed.values()
+        return
+    for result in failed.values():
+        print(f"# {result.name} failed and runs again", flush=True)
+        print("\n".join(f"#   {line}" for line in result.detail.splitlines()), flush=True)
+    for result in run(again) if again else ():
+        if failed.pop(result.name, None) or result.outcome == FAIL:
+            yield result
+    yield from failed.values()
+
+
+def _driver(driver, log, tests, rules, only):
+    """Results of the kernel's tests with one driver; there is a guest for each run."""
+    numbers = itertools.count(1)
+
+    def run(programs):
+        name = f"{GROUP}-{driver}" + (f"-{number}" if (number := next(numbers)) > 1 else "")
+        jobs, folder = log.parent / f"{name}.json", log.parent / name
+        todo = plan(driver, rules, programs)
+        jobs.write_text(json.dumps(todo, indent=1) + "\n", encoding="utf-8")
+        found = groups.program(command(driver, folder, tests, jobs), log.with_stem(name),
+                               f"the guest with {driver}")
+        yield from judge(found, driver, rules, programs)
+        yield quiet(folder, driver)
+
+    yield from twice(run, set(only or PROGRAMS))
+
+
 def group(log, only):
-    """Results of the kernel's tests, with each driver."""
+    """Results of the kernel's tests, with both drivers at the same time: they wait most of it."""
     unknown = [name for name in only if name not in PROGRAMS]
     if unknown:
         raise ToolError(f"no such program: {unknown[0]}; there are {', '.join(PROGRAMS)}")
@@ -160,12 +210,4 @@ def group(log, only):
     except ToolError as error:
         yield Result("the kernel's tests can be run", FAIL, str(error))
         return
-    for driver in DRIVERS:
-        todo = plan(driver, rules, only)
-        jobs = log.parent / f"{GROUP}-{driver}.json"
-        jobs.write_text(json.dumps(todo, indent=1) + "\n", encoding="utf-8")
-        folder = log.parent / f"{GROUP}-{driver}"
-        found = groups.program(command(driver, folder, tests, jobs), log.with_stem(folder.name),
-                               f"the guest with {driver}")
-        yield from judge(found, driver, rules, set(only or PROGRAMS))
-        yield quiet(folder, driver)
+    yield from shares.together(_driver(driver, log, tests, rules, only) for driver in DRIVERS)

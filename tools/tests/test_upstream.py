@@ -192,6 +192,50 @@ class Group(Folder):
         with self.assertRaises(ToolError):
             list(upstream.group(self.folder / "upstream.log", ["pong.py"]))
 
+    def again(self, first, second):
+        """Names and outcomes of two runs, whose results are (name, outcome); what was asked for."""
+        runs, asked = [first, second], []
+
+        def run(programs):
+            asked.append(programs)
+            return [Result(*result) for result in runs.pop(0)]
+
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            found = list(upstream.twice(run, {"ping.py", "stats.py"}))
+        self.said = out.getvalue()
+        return [(one.name, one.outcome) for one in found], asked
+
+    def test_once(self):
+        """What passes or is skipped does not run again."""
+        good = [("espnic/ping.py/a", PASS), ("espnic/ping.py/b", SKIP)]
+        self.assertEqual(self.again(good, []), (good, [{"ping.py", "stats.py"}]))
+
+    def test_again(self):
+        """Only the program with the failure runs again, and its second result counts."""
+        found, asked = self.again(
+            [("espnic/ping.py/a", PASS), ("espnic/ping.py/b", FAIL, "94 < 100"),
+             ("espnic/stats.py/a", PASS)],
+            [("espnic/ping.py/a", PASS), ("espnic/ping.py/b", PASS)])
+        self.assertEqual(asked[1:], [{"ping.py"}])
+        self.assertEqual(sorted(found), [("espnic/ping.py/a", PASS), ("espnic/ping.py/b", PASS),
+                                         ("espnic/stats.py/a", PASS)])
+        self.assertIn("# espnic/ping.py/b failed and runs again\n#   94 < 100", self.said)
+
+    def test_again_fails(self):
+        """A failure stays if it comes twice, moves, or its case does not come again."""
+        for second in ([("espnic/ping.py/a", FAIL)], [("espnic/ping.py/b", FAIL)], []):
+            found, _ = self.again([("espnic/ping.py/a", FAIL)], second)
+            self.assertIn(FAIL, [outcome for _, outcome in found], second)
+
+    def test_no_chance(self):
+        """A guest that ends early, or many programs that fail, do not run again."""
+        for names in (["the guest with espnic runs to its end"],
+                      ["espnic/the kernel does not complain"],
+                      [f"espnic/{name}/a" for name in list(upstream.PROGRAMS)[:4]]):
+            failures = [(name, FAIL) for name in names]
+            found, asked = self.again(failures, [])
+            self.assertEqual((found, len(asked)), (failures, 1))
+
     def test_build_fails(self):
         """The words of a build that fails are shown."""
         kernel = mock.Mock()
