@@ -15,7 +15,13 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 use kernel_net::{
     net::{
@@ -45,6 +51,8 @@ pub(crate) struct Channel {
     pub(crate) program_queue: xdp::RxQueue,
     #[pin]
     pub(crate) adaptive: Adaptive,
+    /// Whether the queues' interrupts were given a CPU.
+    pinned: Atomic<bool>,
     /// Written by the channel's NAPI context, or while that is off.
     pub(crate) received: Arc<rx::Counters>,
     /// Written by who has `tx`.
@@ -70,6 +78,7 @@ impl Channel {
                 tx <- new_lock!(Tx::new(index, tx, sent.clone())),
                 program_queue,
                 adaptive <- Adaptive::new(),
+                pinned: Atomic::new(false),
                 received,
                 sent,
             }),
@@ -84,8 +93,20 @@ impl Channel {
         rx || tx
     }
 
-    /// Makes the online CPU number `nth` handle the queues' events. Traffic is stopped. Sleeps.
+    /// The interrupt of the receive queue, if it has one of its own. Traffic is stopped. Sleeps.
+    pub(crate) fn irq(&self) -> Option<u32> {
+        let queue = self.rx.lock().queue.take();
+        let irq = queue.as_ref().and_then(RxQueue::irq);
+        self.rx.lock().queue = queue;
+        irq
+    }
+
+    /// Makes the online CPU number `nth` handle the queues' events, unless it was told before: afterwards the
+    /// user may have chosen others. Traffic is stopped. Sleeps.
     pub(crate) fn set_cpu(&self, nth: u32) {
+        if self.pinned.xchg(true, Relaxed) {
+            return;
+        }
         let rx = self.rx.lock().queue.take();
         let tx = self.tx.lock().queue.take();
         if let Some(queue) = &rx {
@@ -134,5 +155,6 @@ impl Channel {
     pub(crate) fn set_queues(&self, rx: RxQueue, tx: TxQueue) {
         self.rx.lock().queue = Some(rx);
         self.tx.lock().queue = Some(tx);
+        self.pinned.store(false, Relaxed);
     }
 }

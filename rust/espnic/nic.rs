@@ -264,6 +264,10 @@ impl Nic {
         for channel in self.channels.iter().take(active as usize) {
             channel.rx.lock().fill();
         }
+        for (napi, channel) in dev.napis().iter().zip(&self.channels) {
+            // That of new queues is another one.
+            napi.set_irq(channel.irq());
+        }
         dev.enable_polling();
         for (index, napi) in (0u16..).zip(dev.napis()) {
             // Events that came while the context was off are lost, so poll once.

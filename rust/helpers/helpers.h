@@ -11,8 +11,11 @@
 #include <linux/etherdevice.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/irq.h>
+#include <linux/irqdesc.h>
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
+#include <linux/pci.h>
 #include <linux/random.h>
 #include <linux/security.h>
 #include <linux/skbuff.h>
@@ -64,6 +67,7 @@ void espnic_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr);
 void espnic_helper_eth_hw_addr_random(struct net_device *dev);
 void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,
 				  int (*poll)(struct napi_struct *, int));
+void espnic_helper_netif_napi_set_irq(struct napi_struct *napi, int irq);
 void espnic_helper_netif_napi_del(struct napi_struct *napi);
 void espnic_helper_napi_schedule_process(struct napi_struct *napi);
 void espnic_helper_napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb);
@@ -82,6 +86,7 @@ void espnic_helper_netdev_tx_completed(struct net_device *dev, unsigned int queu
 void espnic_helper_netdev_tx_reset(struct net_device *dev, unsigned int queue);
 unsigned int espnic_helper_num_online_cpus(void);
 unsigned int espnic_helper_num_possible_cpus(void);
+int espnic_helper_virtqueue_irq(struct virtqueue *vq);
 void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth);
 int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned int len,
 				     void *token);

@@ -64,6 +64,11 @@ void espnic_helper_netif_napi_add(struct net_device *dev, struct napi_struct *na
 	netif_napi_add(dev, napi, poll);
 }
 
+void espnic_helper_netif_napi_set_irq(struct napi_struct *napi, int irq)
+{
+	netif_napi_set_irq(napi, irq);
+}
+
 void espnic_helper_netif_napi_del(struct napi_struct *napi)
 {
 	netif_napi_del(napi);

@@ -52,6 +52,32 @@ void espnic_helper_virtqueue_set_cpu(struct virtqueue *vq, unsigned int nth)
 		virtqueue_set_affinity(vq, cpumask_of(cpu));
 }
 
+/* Whether the handler of an interrupt that nobody shares was given this data. */
+static bool serves(int irq, const void *data)
+{
+	struct irq_data *irq_data = irq_get_irq_data(irq);
+	struct irqaction *action = irq_data ? irq_data_to_desc(irq_data)->action : NULL;
+
+	return action && action->dev_id == data;
+}
+
+/*
+ * The interrupt of a queue, or -1. No function of virtio tells it, but virtio-pci gives each queue with a vector
+ * of its own to the vector's handler, and requests and frees those only when it makes and deletes the queues.
+ */
+int espnic_helper_virtqueue_irq(struct virtqueue *vq)
+{
+	struct device *parent = vq->vdev->dev.parent;
+	int irq;
+
+	if (!dev_is_pci(parent) || !to_pci_dev(parent)->msix_enabled)
+		return -1;
+	for (int n = 0; (irq = pci_irq_vector(to_pci_dev(parent), n)) > 0; n++)
+		if (serves(irq, vq))
+			return irq;
+	return -1;
+}
+
 /* One piece of memory for the device to write. */
 int espnic_helper_virtqueue_add_room(struct virtqueue *vq, void *room, unsigned int len,
 				     void *token)

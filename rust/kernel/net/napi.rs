@@ -75,6 +75,15 @@ impl Napi {
         self.index
     }
 
+    /// Has netlink show `irq` as the interrupt of the context, or none. Sleeps, takes the device's own lock
+    /// (`netdev_lock()`).
+    pub fn set_irq(&self, irq: Option<u32>) {
+        let irq = irq.and_then(|irq| c_int::try_from(irq).ok()).unwrap_or(-1);
+        // SAFETY: The context was added to its device by the invariant. The device asked for no notifier of
+        // interrupts, so the number is only kept.
+        unsafe { bindings::netif_napi_set_irq(self.as_raw(), irq) }
+    }
+
     /// Schedules the context and runs it soon, if it is enabled. Process context.
     pub fn schedule_process(&self) {
         // SAFETY: The context was added to its device by the invariant.

@@ -102,6 +102,14 @@ impl<P: Payload> Virtqueue<P> {
         unsafe { addr_of!((*self.as_raw()).num_max).read() }
     }
 
+    /// The number of the queue's interrupt, if it has one of its own. Sleeps.
+    pub fn irq(&self) -> Option<u32> {
+        // SAFETY: The queue is live by the invariant, hence also its device, and no interrupt of the device is
+        // requested or freed meanwhile.
+        let irq = unsafe { bindings::virtqueue_irq(self.as_raw()) };
+        u32::try_from(irq).ok()
+    }
+
     /// Makes the online CPU number `nth` handle the queue's events, if there is such a CPU. Sleeps.
     pub fn set_cpu(&self, nth: u32) {
         // SAFETY: The queue is live by the invariant; the function looks for the CPU.

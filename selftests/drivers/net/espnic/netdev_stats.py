@@ -192,6 +192,47 @@ def _channels_again(cfg, count):
         _channels(cfg, count)
 
 
+def _interrupts(number):
+    """How often an interrupt came, and its name."""
+    for line in Path("/proc/interrupts").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[:1] == [f"{number}:"]:
+            return sum(int(word) for word in words[1:] if word.isdigit()), words[-1]
+    raise ktap.Failure(f"no interrupt {number}")
+
+
+def interrupts(cfg):
+    """Each context names the interrupt of its receive queue, also after a reset of the NIC, and
+    who chooses the interrupt's CPU is not overruled when the number of channels changes."""
+    cfg.need_request("reset")
+    family, index = _family(cfg), _ifindex(cfg)
+    count = _need_queues(cfg, family)
+    ktap.defer(_channels_again, cfg, count)
+    for after_reset in (False, True):
+        if after_reset:
+            cfg.reset(RESET_TIME)
+        numbers = {one["id"]: one.get("irq") for one in family.napis(index)}
+        found = family.queues(index)
+        names = {}
+        for number in range(count):
+            irq = numbers[found[("rx", number)]]
+            ktap.check(irq is not None, f"queue {number} has no interrupt")
+            names[irq] = _interrupts(irq)
+            ktap.check(names[irq][1].endswith(f"-input.{number}"),
+                       f"queue {number} has the interrupt of {names[irq][1]}")
+        ktap.equal(len(names), count, "interrupts")
+        _exchange(cfg)
+        ktap.check(any(_interrupts(irq)[0] > before for irq, (before, _) in names.items()),
+                   "no interrupt came")
+    affinity = Path(f"/proc/irq/{irq}/smp_affinity_list")
+    before = affinity.read_text(encoding="ascii").strip()
+    ktap.defer(affinity.write_text, before, "ascii")
+    affinity.write_text("0", "ascii")
+    for now in (1, count):
+        _channels(cfg, now)
+    ktap.equal(affinity.read_text(encoding="ascii").strip(), "0", "CPU of the interrupt")
+
+
 def read_under_traffic(cfg):
     """Counters that are read all the time only grow, while traffic and changes of channels go
     on."""
@@ -219,7 +260,7 @@ def read_under_traffic(cfg):
     ktap.equal(fell, [], "counters that fell")
 
 
-CASES = [interface, queues, never_backwards, full_queue, contexts, read_under_traffic]
+CASES = [interface, queues, never_backwards, full_queue, contexts, interrupts, read_under_traffic]
 
 if __name__ == "__main__":
     ktap.main(CASES, env.Setup)
