@@ -16,6 +16,7 @@ from .proc import wait_until
 ECHO = {4: (8, 0), 6: (128, 129)}  # request and reply types
 TCP_TIMEOUT = scaled(30)
 UNDER_WAY, STEP = 2.0, 0.05
+SEND_SECONDS = 10
 
 
 def family_of(address):
@@ -180,6 +181,9 @@ class Datagrams:
         self._in = _socket(ns_to, family, socket.SOCK_DGRAM)
         self._in.bind((dst, 0))
         self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        # While a NIC sends nothing, who fills its queue would wait for ever.
+        patience = struct.pack("@ll", int(scaled(SEND_SECONDS)), 0)
+        self._out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self._out.bind((src, 0))
         self.port = self._in.getsockname()[1]
         self._target = (dst, self.port)
