@@ -9,7 +9,6 @@ import ctypes
 import errno
 import json
 import os
-import socket
 import struct
 import sys
 import threading
@@ -27,87 +26,14 @@ from ksft import (  # noqa: E402
     oid,
     pace,
     proc,
+    submitted,
     traffic,
     xfrm,
 )
 
-IPV4, IPV6 = 0x0800, 0x86DD
-ICV, PROTO_TCP = 16, 6
+PROTO_TCP = 6
 TOOL = "espnic-ndis"
-MARK = b"espnic in clear"
 DONT_FRAGMENT = 0x4000
-PORT = 4242  # where submitted datagrams come from
-
-
-def _esp(sa, payload=MARK, next_header=frames.PROTO_UDP, iv=8, block=4):
-    """ESP as the transport frames it, with room for IV and ICV; its PadLength."""
-    pad = -(len(payload) + 2) % block
-    trailer = bytes(range(1, pad + 1)) + bytes([pad, next_header])
-    return struct.pack("!II", sa.spi, 1) + bytes(iv) + payload + trailer + bytes(ICV), pad
-
-
-def _packet4(src, dst, body, protocol, fragment=0):
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 1, fragment, 64, protocol, 0,
-                       socket.inet_aton(src), socket.inet_aton(dst))
-    return head[:10] + struct.pack("!H", traffic.checksum(head)) + head[12:] + body
-
-
-def _packet6(src, dst, body, protocol):
-    head = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64)
-    return head + b"".join(socket.inet_pton(socket.AF_INET6, one) for one in (src, dst)) + body
-
-
-def _packet(src, dst, body, protocol):
-    """An IP packet, its own type, and its type in a tunnel."""
-    if ":" in src:
-        return _packet6(src, dst, body, protocol), IPV6, 41
-    return _packet4(src, dst, body, protocol), IPV4, 4
-
-
-def _ipv4(sa, body, protocol=frames.PROTO_ESP, fragment=0):
-    return _frame(IPV4, _packet4(sa.src, sa.dst, body, protocol, fragment))
-
-
-def _ipv6(sa, body):
-    return _frame(IPV6, _packet6(sa.src, sa.dst, body, frames.PROTO_ESP))
-
-
-def _frame(kind, packet):
-    return b"\2\0\0\0\0\x11" + b"\2\0\0\0\0\x10" + struct.pack("!H", kind) + packet
-
-
-def _header(next_header, pad, offset):
-    """Slot 12."""
-    return next_header | pad << 8 | offset // 4 << 24
-
-
-def _udp4(sa):
-    """A frame under an SA of IPv4, and its slot 12."""
-    body, pad = _esp(sa)
-    return _ipv4(sa, body), _header(frames.PROTO_UDP, pad, 20)
-
-
-def _udp(src, dst, port, data):
-    """A UDP datagram with a checksum."""
-    head, kind = struct.pack("!HHHH", PORT, port, 8 + len(data), 0), \
-        socket.AF_INET6 if ":" in src else socket.AF_INET
-    ends = b"".join(socket.inet_pton(kind, one) for one in (src, dst))
-    pseudo = ends + struct.pack("!II", len(head + data), frames.PROTO_UDP)
-    return head[:6] + struct.pack("!H", traffic.checksum(pseudo + head + data) or 0xFFFF) + data
-
-
-def _protected(flow, port, data):
-    """A datagram of a flow, framed for its outbound SA, and slot 12."""
-    body, next_header = _udp(flow.dut_inner, flow.peer_inner, port, data), frames.PROTO_UDP
-    if flow.mode == "tunnel":
-        body, _, next_header = _packet(flow.dut_inner, flow.peer_inner, body, next_header)
-    body, pad = _esp(flow.out, body, next_header)
-    protocol, offset = frames.PROTO_ESP, 40 if ":" in flow.dut else 20
-    if flow.encap:
-        ports = struct.pack("!HHHH", flow.encap, flow.encap, 8 + len(body), 0)
-        body, protocol, offset = ports + body, frames.PROTO_UDP, offset + 8
-    packet, kind, _ = _packet(flow.dut, flow.peer, body, protocol)
-    return _frame(kind, packet), _header(next_header, pad, offset)
 
 
 def _link(cfg, flow):
@@ -138,9 +64,9 @@ def _sends(cfg, flow, **kwargs):
     handle, _ = ndis.protect(cfg, miniport, flow, **kwargs)
     link, watch = _link(cfg, flow), cfg.watch()
     miniport.read()
-    contents = [(MARK * 70)[:size] for size in (0, 1, 2, 3, 4, 5, 300, 1000)]
+    contents = [(submitted.MARK * 70)[:size] for size in (0, 1, 2, 3, 4, 5, 300, 1000)]
     for data in contents:
-        frame, word = _protected(flow, link.port, data)
+        frame, word = submitted.protected(flow, link.port, data)
         ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", f"status of {len(data)} bytes")
         ktap.equal(link.receive(), data, "what arrives")
     records = miniport.wait(len(contents), _is_sent(flow, handle))
@@ -191,12 +117,12 @@ def amid_traffic(cfg):
     with traffic.Stream(cfg.dut, flow.dut, cfg.peer, flow.peer) as stream:
         stream.advance(10)
         for number in range(count):
-            frame, word = _protected(flow, link.port, MARK + bytes([number]))
+            frame, word = submitted.protected(flow, link.port, submitted.MARK + bytes([number]))
             ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", "status")
             stream.go_on(1)
         stream.advance(10)
         for number in range(count):
-            ktap.equal(link.receive(), MARK + bytes([number]), "what arrives")
+            ktap.equal(link.receive(), submitted.MARK + bytes([number]), "what arrives")
         stream.stop()
         watch.stop()
     sent = watch.esp(cfg.netif_mac)
@@ -215,12 +141,12 @@ def another_sa(cfg):
     stranger = esp.direct(reqid=9)
     other = miniport.add(stranger.out, False)
     watch = cfg.watch()
-    frame, word = _protected(stranger, PORT, MARK)
+    frame, word = submitted.protected(stranger, submitted.PORT, submitted.MARK)
     ktap.equal(miniport.submit(frame, other, word), "SEND_ABORTED", "status")
-    frame, word = _protected(flow, PORT, MARK * 200)
+    frame, word = submitted.protected(flow, submitted.PORT, submitted.MARK * 200)
     ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status of a long packet")
     _nothing_left(watch)
-    frame, word = _protected(flow, PORT, MARK)
+    frame, word = submitted.protected(flow, submitted.PORT, submitted.MARK)
     miniport.delete(handle)
     watch = cfg.watch()
     ktap.equal(miniport.submit(frame, handle, word), "FAILURE", "status of an SA that is gone")
@@ -236,12 +162,12 @@ def not_its_own(cfg):
     link, watch = _link(cfg, tunnel), cfg.watch()
     nobody = copy.copy(tunnel)
     nobody.dut_inner = "0.0.0.0"
-    frame, word = _protected(nobody, link.port, MARK)
+    frame, word = submitted.protected(nobody, link.port, submitted.MARK)
     ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status without a source")
     for dut, peer in (("192.0.2.77", env.PEER4), ("2001:db8:77::77", env.PEER6)):
         foreign = xfrm.Flow(dut, peer, reqid=7)
         handle, _ = ndis.protect(cfg, miniport, foreign)
-        frame, word = _protected(foreign, PORT, MARK)
+        frame, word = submitted.protected(foreign, submitted.PORT, submitted.MARK)
         ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", f"status from {dut}")
     _nothing_left(watch)
 
@@ -253,10 +179,10 @@ def too_long(cfg):
     for flow, room in ((esp.direct(), 28), (esp.inner4(), 28), (esp.direct(6), 48)):
         handle, _ = ndis.protect(cfg, miniport, flow)
         link, watch = _link(cfg, flow), cfg.watch()
-        frame, word = _protected(flow, link.port, bytes(cfg.mtu - room))
+        frame, word = submitted.protected(flow, link.port, bytes(cfg.mtu - room))
         ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", f"status in {flow.mode}")
         _nothing_left(watch)
-        frame, word = _protected(flow, link.port, MARK)
+        frame, word = submitted.protected(flow, link.port, submitted.MARK)
         ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", "status of a short one")
         xfrm.flush(cfg.dut, cfg.peer)
 
@@ -275,13 +201,13 @@ def quoted_to_nobody(cfg):
     ktap.defer(cfg.dut.ip, f"route replace {away}")
     cfg.dut.ip(f"route add {back}", f"route replace {away} mtu 600")
     watch = cfg.watch()
-    datagram = _udp(host, env.PEER_INNER4, PORT, MARK * 50)
-    inner = _packet4(host, env.PEER_INNER4, datagram, frames.PROTO_UDP, DONT_FRAGMENT)
-    body, pad = _esp(flow.out, inner, 4)
-    frame, word = _ipv4(flow.out, body), _header(4, pad, 20)
+    datagram = submitted.udp(host, env.PEER_INNER4, submitted.PORT, submitted.MARK * 50)
+    inner = submitted.packet4(host, env.PEER_INNER4, datagram, frames.PROTO_UDP, DONT_FRAGMENT)
+    body, pad = submitted.esp(flow.out, inner, 4)
+    frame, word = submitted.ipv4(flow.out, body), submitted.header(4, pad, 20)
     ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status")
     _nothing_left(watch)
-    quoted = [frame for _, frame in watch.tap_frames if MARK in frame]
+    quoted = [frame for _, frame in watch.tap_frames if submitted.MARK in frame]
     ktap.equal(quoted, [], "frames with what was submitted")
 
 
@@ -290,7 +216,7 @@ def nic_leaves(cfg):
     ktap.rules("R150")
     miniport, flow = ndis.ready(cfg, 0), esp.direct()
     handle, _ = ndis.protect(cfg, miniport, flow)
-    frame, word = _protected(flow, _link(cfg, flow).port, MARK)
+    frame, word = submitted.protected(flow, _link(cfg, flow).port, submitted.MARK)
     ktap.equal(miniport.submit(frame, handle, word), "SUCCESS", "status before")
     statuses, over, watch = [], threading.Event(), cfg.watch()
 
@@ -319,7 +245,7 @@ def audited(cfg):
     handle, _ = ndis.protect(cfg, miniport, flow)
     log = netlink.AuditLog()
     log.events()
-    frame, word = _protected(flow, PORT, MARK)
+    frame, word = submitted.protected(flow, submitted.PORT, submitted.MARK)
     for slot1 in (handle, handle + 100):
         miniport.submit(frame, slot1, word)
     came = []
@@ -335,14 +261,15 @@ def no_policy(cfg):
     miniport, v4, v6 = ndis.ready(cfg, ndis.ALL), esp.direct().out, esp.direct(6).out
     handle, other = miniport.add(v4, False), miniport.add(v6, False)
     watch = cfg.watch()
-    frame, word = _udp4(v4)
+    frame, word = submitted.udp4(v4)
     ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status of IPv4")
     [sent] = miniport.settled(ndis.Send)
     ktap.equal((sent.slot1, sent.slot12, sent.spi, sent.number, sent.length, sent.family,
                 oid.status_name(sent.status)),
                (handle, word, v4.spi, 1, len(frame), 4, "SEND_ABORTED"), "its record")
-    body, pad = _esp(v6)
-    ktap.equal(miniport.submit(_ipv6(v6, body), other, _header(frames.PROTO_UDP, pad, 40)),
+    body, pad = submitted.esp(v6)
+    slot12 = submitted.header(frames.PROTO_UDP, pad, 40)
+    ktap.equal(miniport.submit(submitted.ipv6(v6, body), other, slot12),
                "SEND_ABORTED", "status of IPv6")
     _nothing_left(watch)
     for one in miniport.list().values():
@@ -354,24 +281,24 @@ def mismatches(cfg):
     ktap.rules("R92", "R93", "R94", "R97", "R98", "R99", "R105", "R150")
     miniport, flow = ndis.ready(cfg), esp.direct()
     handle, inbound = miniport.add(flow.out, False), miniport.add(flow.in_, True)
-    frame, word = _udp4(flow.out)
+    frame, word = submitted.udp4(flow.out)
     tcp, pad = PROTO_TCP, word >> 8 & 0xFF
     stranger = esp.direct(reqid=9).out
-    body = _esp(flow.out)[0]
+    body = submitted.esp(flow.out)[0]
     watch = cfg.watch()
     for what, args in {
             "no handle": (frame, 0, word), "a handle without an SA": (frame, handle + 1, word),
             "an inbound SA": (frame, inbound, word),
-            "NextHeader": (frame, handle, _header(tcp, pad, 20)),
-            "PadLength": (frame, handle, _header(frames.PROTO_UDP, pad + 1, 20)),
-            "EspHeaderOffset": (frame, handle, _header(frames.PROTO_UDP, pad, 24)),
-            "no EspHeaderOffset": (frame, handle, _header(frames.PROTO_UDP, pad, 0)),
+            "NextHeader": (frame, handle, submitted.header(tcp, pad, 20)),
+            "PadLength": (frame, handle, submitted.header(frames.PROTO_UDP, pad + 1, 20)),
+            "EspHeaderOffset": (frame, handle, submitted.header(frames.PROTO_UDP, pad, 24)),
+            "no EspHeaderOffset": (frame, handle, submitted.header(frames.PROTO_UDP, pad, 0)),
             "AhHeaderOffset": (frame, handle, word | 5 << 16),
-            "another SA's frame": (_udp4(stranger)[0], handle, word),
-            "a fragment": (_ipv4(flow.out, body, fragment=0x2000), handle, word),
-            "no ESP": (_ipv4(flow.out, MARK * 4, frames.PROTO_UDP), handle, word),
+            "another SA's frame": (submitted.udp4(stranger)[0], handle, word),
+            "a fragment": (submitted.ipv4(flow.out, body, fragment=0x2000), handle, word),
+            "no ESP": (submitted.ipv4(flow.out, submitted.MARK * 4, frames.PROTO_UDP), handle, word),
             "too short": (frame[:-1], handle, word), "too long": (frame + b"\0", handle, word),
-            "another type": (_frame(IPV6, frame[14:]), handle, word),
+            "another type": (submitted.frame(submitted.IPV6, frame[14:]), handle, word),
             "no packet": (frame[:14], handle, word)}.items():
         ktap.equal(miniport.submit(*args), "FAILURE", f"status of {what}")
     ktap.equal(miniport.submit(frame, handle, word, slot11=handle), "FAILURE", "a tunnel's slot")
@@ -388,7 +315,7 @@ def not_set_up(cfg):
     """Without the encapsulation every send fails, also one without a handle."""
     ktap.rules("R92", "R150")
     miniport, sa = ndis.ready(cfg), esp.direct().out
-    handle, (frame, word) = miniport.add(sa, False), _udp4(sa)
+    handle, (frame, word) = miniport.add(sa, False), submitted.udp4(sa)
     ktap.equal(miniport.submit(frame, handle, word), "SEND_ABORTED", "status before")
     miniport.set_normal(oid.ENCAPSULATION, oid.encapsulation(enabled=oid.SET_OFF))
     ktap.equal(miniport.submit(frame, handle, word), "FAILURE", "status with a handle")
@@ -398,7 +325,7 @@ def not_set_up(cfg):
 def bounds(cfg):
     """Sizes, pointers and rate."""
     miniport, sa = ndis.ready(cfg), esp.direct().out
-    handle, (frame, word) = miniport.add(sa, False), _udp4(sa)
+    handle, (frame, word) = miniport.add(sa, False), submitted.udp4(sa)
 
     def wrong(**words):
         try:
@@ -433,7 +360,7 @@ def first_bytes(cfg):
     for link in (there, back):
         ktap.defer(link.close)
         for size in (1, 300):
-            data = (MARK * 20)[:size]
+            data = (submitted.MARK * 20)[:size]
             ktap.check(link.send(data), "a datagram was not sent")
             ktap.equal(link.receive(), data, "datagram")
     time.sleep(env.SETTLE)
@@ -445,9 +372,10 @@ def first_bytes(cfg):
         ktap.at_least(len(found), 2, f"records of {kind.__name__}")
         ktap.equal([len(one.start) for one in found],
                    [min(one.length, ndis.MAX_BYTES) for one in found], "bytes")
-        ktap.equal({one.start[12:14] for one in found}, {struct.pack("!H", IPV4)}, "types")
+        ktap.equal({one.start[12:14] for one in found}, {struct.pack("!H", submitted.IPV4)},
+                   "types")
         ktap.equal({_number(one) == one.spi for one in found}, {True}, "SPIs in the bytes")
-        ktap.check(any(MARK in one.start for one in found), "no packet is in clear")
+        ktap.check(any(submitted.MARK in one.start for one in found), "no packet is in clear")
     ktap.equal({one.start for one in without}, {b""}, "bytes that nobody asked for")
 
 
@@ -494,7 +422,7 @@ def by_the_tool(cfg):
     proc.need(TOOL)
     miniport, sa = ndis.ready(cfg), esp.direct().out
     handle = miniport.add(sa, False)
-    frame, word = _udp4(sa)
+    frame, word = submitted.udp4(sa)
     words = ["submit", frame.hex(), "--handle", hex(handle), "--esp-offset", "20",
              "--next-header", str(frames.PROTO_UDP)]
     for more, status in ((["--pad-length", str(word >> 8 & 0xFF)], "SEND_ABORTED"),
