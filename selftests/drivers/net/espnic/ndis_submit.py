@@ -296,7 +296,7 @@ def mismatches(cfg):
             "AhHeaderOffset": (frame, handle, word | 5 << 16),
             "another SA's frame": (submitted.udp4(stranger)[0], handle, word),
             "a fragment": (submitted.ipv4(flow.out, body, fragment=0x2000), handle, word),
-            "no ESP": (submitted.ipv4(flow.out, submitted.MARK * 4, frames.PROTO_UDP), handle, word),
+            "no ESP": (submitted.ipv4(flow.out, bytes(60), frames.PROTO_UDP), handle, word),
             "too short": (frame[:-1], handle, word), "too long": (frame + b"\0", handle, word),
             "another type": (submitted.frame(submitted.IPV6, frame[14:]), handle, word),
             "no packet": (frame[:14], handle, word)}.items():
