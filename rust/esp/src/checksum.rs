@@ -75,6 +75,23 @@ impl Sum {
         self.plus(fold(other.0) as u32)
     }
 
+    /// This sum, of `len` bytes, and that of `pieces` which follow them one behind the other. Any of them may have
+    /// an odd number of bytes.
+    #[must_use]
+    fn followed_by<'a>(self, len: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut is_odd = len % 2 != 0;
+        pieces.into_iter().fold(self, |sum, piece| {
+            let of_piece = Self::of(piece).folded();
+            // Behind an odd number of bytes each one is in the other half of a word.
+            let shifted = match is_odd {
+                true => of_piece.swap_bytes(),
+                false => of_piece,
+            };
+            is_odd ^= piece.len() % 2 != 0;
+            sum.plus(shifted.into())
+        })
+    }
+
     /// The sum in 16 bits.
     pub const fn folded(self) -> u16 {
         fold(self.0)
@@ -140,11 +157,25 @@ const fn fold(sum: u64) -> u16 {
 /// the sum of the pseudo header already is (VIRTIO 1.4 section 5.1.6.2). `false`, and nothing changes, if
 /// the field does not lie within the range.
 pub fn complete(frame: &mut [u8], start: usize, offset: usize, end: usize) -> bool {
-    let Some(range) = frame.get_mut(start..end) else {
+    match frame.get_mut(..end) {
+        Some(frame) => complete_in_pieces(frame, start, offset, []),
+        None => false,
+    }
+}
+
+/// As [`complete`], of a frame that begins with `first` and goes on with `rest`, piece by piece, to its end.
+/// The field must lie in `first`.
+pub fn complete_in_pieces<'a>(
+    first: &mut [u8],
+    start: usize,
+    offset: usize,
+    rest: impl IntoIterator<Item = &'a [u8]>,
+) -> bool {
+    let Some(range) = first.get_mut(start..) else {
         return false;
     };
-    let value = Sum::of(range).transport_field();
-    put_be16(range, offset, value)
+    let value = Sum::of(range).followed_by(range.len(), rest);
+    put_be16(range, offset, value.transport_field())
 }
 
 /// Writes the checksum of a complete TCP header and its data. `partial` is the sum of the pseudo header.
@@ -261,6 +292,21 @@ mod tests {
             assert_eq!(frame, [0; 60]);
         }
         assert!(complete(&mut frame, 34, 24, 60));
+    }
+
+    #[test]
+    fn completion_needs_the_field_in_the_first_piece() {
+        let mut first = [0; 60];
+        for (start, offset) in [(61, 0), (34, 25), (34, usize::MAX), (60, 0)] {
+            assert!(!complete_in_pieces(
+                &mut first,
+                start,
+                offset,
+                [&[1; 9][..]]
+            ));
+            assert_eq!(first, [0; 60]);
+        }
+        assert!(complete_in_pieces(&mut first, 34, 24, [&[1; 9][..]]));
     }
 
     fn address(family: u8, byte: u8) -> Address {
@@ -385,6 +431,30 @@ mod tests {
             prop_assert!(same(Sum::of(&with).minus(value).folded(), slow(&data)));
             prop_assert_eq!(Sum::of(&vec![0xff; data.len() & !1]).folded(),
                 if data.len() < 2 { 0 } else { 0xffff });
+        }
+
+        /// Wherever a frame is cut, the checksum is that of the frame.
+        #[test]
+        fn pieces_make_no_difference(
+            frame in prop::collection::vec(any::<u8>(), 40..400), start in 0..20usize,
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut whole = frame.clone();
+            let end = whole.len();
+            prop_assert!(complete(&mut whole, start, 6, end));
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| 30 + cut.index(end - 29)).collect();
+            cuts.sort_unstable();
+            let (first, mut rest) = frame.split_at(cuts.first().copied().unwrap_or(end));
+            let mut first = first.to_vec();
+            let mut pieces = Vec::new();
+            for pair in cuts.windows(2) {
+                let (piece, behind) = rest.split_at(pair[1] - pair[0]);
+                pieces.push(piece);
+                rest = behind;
+            }
+            pieces.push(rest);
+            prop_assert!(complete_in_pieces(&mut first, start, 6, pieces.iter().copied()));
+            prop_assert_eq!([&first[..], &pieces.concat()].concat(), whole);
         }
 
         #[test]
