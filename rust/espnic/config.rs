@@ -96,9 +96,10 @@ pub(crate) fn read_config(dev: &virtio::Device, wanted: &[u32]) -> NetConfig {
     config
 }
 
-/// The largest MTU; `programs`: with frames that programs (XDP) see.
-pub(crate) fn mtu_max(dev: &virtio::Device, programs: bool) -> u32 {
-    let room = match programs {
+/// The largest MTU; `in_one`: with a program (XDP) that takes frames in one piece only. The pieces of others are larger
+/// than those of packets.
+pub(crate) fn mtu_max(dev: &virtio::Device, in_one: bool) -> u32 {
+    let room = match in_one {
         true => RxFrame::CAPACITY,
         false => RxSkb::capacity(RxSize::Small),
     };
@@ -118,10 +119,10 @@ pub(crate) fn can_receive_small(dev: &virtio::Device) -> bool {
 /// What the interface can do with programs (XDP).
 fn xdp_features(dev: &virtio::Device) -> u32 {
     let received = match can_receive_small(dev) {
-        true => xdp::BASIC | xdp::REDIRECT,
+        true => xdp::BASIC | xdp::REDIRECT | xdp::RX_SG,
         false => 0,
     };
-    received | xdp::NDO_XMIT
+    received | xdp::NDO_XMIT | xdp::NDO_XMIT_SG
 }
 
 /// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload; `hashes`: the user may

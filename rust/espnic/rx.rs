@@ -296,7 +296,7 @@ impl Rx {
             true => append_copies(&mut self.pool, &mut skb, queue, &mut left),
             false => append(&mut skb, queue, &mut left),
         };
-        if let Err(error) = appended.and_then(|()| check_length(&skb)) {
+        if let Err(error) = appended.and_then(|()| check_length(skb.len())) {
             match error {
                 ENOMEM => self.counters.dropped.count(),
                 _ => self.counters.malformed.count(),
@@ -361,7 +361,7 @@ fn append_copies(
             (bytes, used) = (rest, used.saturating_add(count));
             if used >= size {
                 skb.append_memory(to, used as u32)?;
-                check_length(skb)?;
+                check_length(skb.len())?;
                 used = 0;
             } else {
                 large = Some(to);
@@ -374,8 +374,8 @@ fn append_copies(
     }
 }
 
-fn check_length(skb: &RxSkb) -> Result {
-    match skb.len() <= FRAME_MAX {
+fn check_length(len: u32) -> Result {
+    match len <= FRAME_MAX {
         true => Ok(()),
         false => Err(EINVAL),
     }

@@ -2,8 +2,8 @@
 
 //! Programs for received frames (XDP): what they need of the NIC, and their counters.
 //!
-//! A program sees frames one by one, in one piece. So large receives are off as long as there is one, and the MTU
-//! is bounded. What the NIC has decrypted a program can only drop: see [`crate::datapath`].
+//! A program sees frames one by one. So large receives are off as long as there is one, and the MTU is bounded if it
+//! takes frames in one piece only. What the NIC has decrypted a program can only drop: see [`crate::datapath`].
 
 use crate::counters::counters;
 use kernel::sync::atomic::{

@@ -134,6 +134,9 @@ void espnic_helper_page_pool_free_buffer(void *data);
 /* skbuff.c */
 struct sk_buff *espnic_helper_napi_build_packet(void *data, unsigned int truesize,
 						unsigned int reserve, unsigned int len);
+void espnic_helper_skb_adopt_pieces(struct sk_buff *skb, u8 pieces, unsigned int truesize,
+				    u32 flags);
+bool espnic_helper_skb_pull_head(struct sk_buff *skb, unsigned int len);
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_size(const struct sk_buff *skb);
 u16 espnic_helper_skb_gso_segs(const struct sk_buff *skb);
@@ -190,16 +193,25 @@ void espnic_helper_memzero_explicit(void *buf, size_t len);
 enum bpf_netdev_command espnic_helper_bpf_command(const struct netdev_bpf *bpf);
 struct bpf_prog *espnic_helper_bpf_setup_prog(const struct netdev_bpf *bpf);
 struct netlink_ext_ack *espnic_helper_bpf_setup_extack(const struct netdev_bpf *bpf);
+bool espnic_helper_bpf_takes_pieces(const struct bpf_prog *prog);
 int espnic_helper_xdp_rxq_info_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
-				   unsigned int queue);
+				   unsigned int queue, u32 piece);
 int espnic_helper_xdp_rxq_info_use_pool(struct xdp_rxq_info *rxq, struct page_pool *pool);
 void espnic_helper_xdp_init_buff(struct xdp_buff *xdp, unsigned int size,
 				 struct xdp_rxq_info *rxq);
 void espnic_helper_xdp_prepare_buff(struct xdp_buff *xdp, void *memory, unsigned int headroom,
-				    unsigned int len);
+				    unsigned int len, u32 flags);
+u32 espnic_helper_xdp_flags(const struct xdp_buff *xdp);
+bool espnic_helper_xdp_add_piece(void *memory, unsigned int size, u32 *flags, void *data,
+				 unsigned int len, unsigned int truesize);
+unsigned int espnic_helper_xdp_list_pieces(const struct skb_shared_info *list);
+unsigned int espnic_helper_xdp_list_len(const struct skb_shared_info *list);
+void *espnic_helper_xdp_list_piece(const struct skb_shared_info *list, unsigned int n,
+				   unsigned int *len);
 unsigned int espnic_helper_bpf_prog_run_xdp(const struct bpf_prog *prog, struct xdp_buff *xdp);
 struct xdp_frame *espnic_helper_xdp_convert_buff_to_frame(struct xdp_buff *xdp);
-bool espnic_helper_xdp_frame_has_frags(const struct xdp_frame *frame);
+struct skb_shared_info *espnic_helper_xdp_frame_list(const struct xdp_frame *frame);
+void espnic_helper_xdp_list_to_sg(const struct skb_shared_info *list, struct scatterlist *sg);
 void espnic_helper_trace_xdp_exception(const struct net_device *dev, const struct bpf_prog *prog,
 				       unsigned int action);
 

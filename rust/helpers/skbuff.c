@@ -14,6 +14,19 @@ struct sk_buff *espnic_helper_napi_build_packet(void *data, unsigned int truesiz
 	return skb;
 }
 
+/* In whose memory was a frame with so many pieces, of so much memory. */
+void espnic_helper_skb_adopt_pieces(struct sk_buff *skb, u8 pieces, unsigned int truesize,
+				    u32 flags)
+{
+	xdp_update_skb_frags_info(skb, pieces, skb_shinfo(skb)->xdp_frags_size, truesize, flags);
+}
+
+/* Has so many bytes, or all, in its first piece. */
+bool espnic_helper_skb_pull_head(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, min(len, skb->len));
+}
+
 unsigned int espnic_helper_skb_nr_frags(const struct sk_buff *skb)
 {
 	return skb_shinfo(skb)->nr_frags;

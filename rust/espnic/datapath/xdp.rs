@@ -22,7 +22,10 @@ use crate::{
     nic::Nic,
     rx::{
         self,
-        frames::Received,
+        frames::{
+            Form,
+            Received, //
+        },
         Batch,
         BATCH, //
     },
@@ -66,8 +69,12 @@ pub(super) fn receive(
 ) -> u32 {
     let nic = dev.data();
     let mut frames = Batch::new();
+    let form = Form {
+        header: nic.header,
+        pieces: program.takes_pieces(),
+    };
     let mut rx = channel.rx.lock();
-    let taken = rx.collect_frames(poll, nic.header, &mut frames, limit);
+    let taken = rx.collect_frames(poll, form, &mut frames, limit);
     drop(rx);
     let mut sent = [const { None }; BATCH];
     let mut places = sent.iter_mut();
@@ -175,9 +182,8 @@ fn complete(header: &mut NetHdr48, frame: &mut RxFrame) -> bool {
     }
     let (start, offset) = (header.net.csum_start.get(), header.net.csum_offset.get());
     header.net.flags = header.net.flags & !hdr::F_NEEDS_CSUM | hdr::F_DATA_VALID;
-    let bytes = frame.bytes_mut();
-    let end = bytes.len();
-    checksum::complete(bytes, start.into(), offset.into(), end)
+    let (first, rest) = frame.split_mut();
+    checksum::complete_in_pieces(first, start.into(), offset.into(), rest)
 }
 
 /// Whether the program lets a packet pass that the NIC has taken through IPsec; `copy` is one of it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program for received frames (XDP) needs of the whole NIC: one frame at a time, each in one buffer.
+//! What a program for received frames (XDP) needs of the whole NIC: one frame at a time, and, if the program does not take
+//! several pieces, each in one buffer.
 
 use super::Nic;
 use crate::config::{
@@ -36,7 +37,7 @@ impl Nic {
     ) -> Result {
         match program {
             Some(program) => {
-                self.prepare_for_programs(dev, extack, rtnl)?;
+                self.prepare_for_program(dev, &program, extack, rtnl)?;
                 self.xdp.replace(Some(program));
             }
             None => {
@@ -47,15 +48,16 @@ impl Nic {
         Ok(())
     }
 
-    fn prepare_for_programs(
+    fn prepare_for_program(
         &self,
         dev: &Device<Self>,
+        program: &Program,
         extack: &mut ExtAck,
         rtnl: &rtnl::Held,
     ) -> Result {
-        let most = mtu_max(&self.vdev, true);
+        let most = mtu_max(&self.vdev, !program.takes_pieces());
         if dev.mtu() > most {
-            extack.set(c"espnic: the MTU is too large for XDP, a frame must fit into one buffer");
+            extack.set(c"espnic: the MTU is too large for a program without BPF_F_XDP_HAS_FRAGS");
             return Err(EINVAL);
         }
         if !can_receive_small(&self.vdev) {

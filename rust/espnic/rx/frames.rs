@@ -3,6 +3,8 @@
 //! Received frames for programs (XDP).
 
 use super::{
+    check_length,
+    discard,
     Batch,
     Rx, //
 };
@@ -11,9 +13,11 @@ use espnic_wire::hdr::{
     HdrLen,
     NetHdr48, //
 };
+use kernel::prelude::*;
 use kernel_net::{
     net::{
         napi::Poll,
+        page_pool::PagePool,
         skbuff::{
             RxBuffer,
             RxSize,
@@ -34,17 +38,26 @@ pub(crate) enum Received {
     Ipsec(RxSkb, RxFrame),
 }
 
+/// How frames come, and how the program takes them.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    /// Length of the NIC's header in front.
+    pub(crate) header: HdrLen,
+    /// In several pieces, too.
+    pub(crate) pieces: bool,
+}
+
 impl Rx {
     /// Moves up to `limit` frames to `frames` and returns how many were taken.
     pub(crate) fn collect_frames(
         &mut self,
         poll: &Poll<'_>,
-        header: HdrLen,
+        form: Form,
         frames: &mut Batch<Received>,
         limit: u32,
     ) -> u32 {
         self.take_each(frames, limit, |rx, queue, buffer, len, place| {
-            rx.receive_frame(poll, queue, header, buffer, len, place)
+            rx.receive_frame(poll, queue, form, buffer, len, place)
         })
     }
 
@@ -53,36 +66,33 @@ impl Rx {
         &mut self,
         poll: &Poll<'_>,
         queue: &mut RxQueue,
-        header_len: HdrLen,
+        form: Form,
         buffer: RxBuffer,
         len: u32,
         place: &mut NetHdr48,
     ) -> Option<Received> {
+        let (header_len, pieces) = (form.header, form.pieces);
         let skip = header_len.bytes() as u32;
-        let is_whole = match NetHdr48::read(buffer.bytes(len), header_len) {
+        let is_as_it_is = match NetHdr48::read(buffer.bytes(len), header_len) {
             Ok(header) => {
                 *place = header;
-                header.net.num_buffers.get() <= 1 && !is_of_ipsec(&header)
+                let fits = pieces || header.net.num_buffers.get() <= 1;
+                fits && header.net.gso_type == hdr::GSO_NONE && !is_of_ipsec(&header)
             }
             Err(_) => false,
         };
-        if is_whole && buffer.size() == RxSize::Xdp && place.net.gso_type == hdr::GSO_NONE {
+        if is_as_it_is && buffer.size() == RxSize::Xdp {
             let frame = RxFrame::new(buffer, skip as u16, len.saturating_sub(skip));
-            return match frame {
-                Ok(frame) => Some(Received::Plain(frame)),
-                Err(_) => {
-                    self.counters.malformed.count();
-                    None
-                }
-            };
+            let more = place.net.num_buffers.get().saturating_sub(1);
+            return self.gather(queue, frame, more).map(Received::Plain);
         }
         let skb = self.assemble_apart(poll, queue, header_len, buffer, len, place)?;
-        if place.net.gso_type != hdr::GSO_NONE || skb.len().saturating_add(skip) > RxFrame::CAPACITY
-        {
+        let is_long = skb.len().saturating_add(skip) > RxFrame::CAPACITY;
+        if place.net.gso_type != hdr::GSO_NONE || is_long && !pieces {
             self.counters.xdp.unfit.count();
             return None;
         }
-        let Some(copy) = self.copy(header_len, &skb) else {
+        let Ok(copy) = self.copy(header_len, &skb) else {
             self.counters.dropped.count();
             return None;
         };
@@ -90,6 +100,30 @@ impl Rx {
             true => Received::Ipsec(skb, copy),
             false => Received::Plain(copy),
         })
+    }
+
+    /// Appends the next `more` buffers to a frame, if its first one is sound.
+    fn gather(
+        &mut self,
+        queue: &mut RxQueue,
+        frame: Result<RxFrame>,
+        more: u16,
+    ) -> Option<RxFrame> {
+        let mut left = more;
+        let gathered = frame.and_then(|mut frame| {
+            append(&mut self.pool, &mut frame, queue, &mut left)?;
+            check_length(frame.len())?;
+            Ok(frame)
+        });
+        if let Err(error) = &gathered {
+            match *error {
+                ENOMEM => self.counters.dropped.count(),
+                ENOSPC => self.counters.xdp.unfit.count(),
+                _ => self.counters.malformed.count(),
+            }
+            discard(queue, left);
+        }
+        gathered.ok()
     }
 
     /// As [`Self::assemble`], out of line: it is not the usual way here.
@@ -106,12 +140,32 @@ impl Rx {
         self.assemble(poll, queue, header_len, buffer, len, place)
     }
 
-    /// The packet once more, as a program can see it: behind as much room as one that came into such a buffer, which
+    /// The packet once more, as a program can see it: behind as much room as one that came into such buffers, which
     /// has the NIC's header in front.
-    fn copy(&mut self, header_len: HdrLen, skb: &SkBuff) -> Option<RxFrame> {
-        let buffer = self.pool.buffer(RxSize::Xdp)?;
-        RxFrame::copy(buffer, header_len.bytes() as u16, skb).ok()
+    fn copy(&mut self, header_len: HdrLen, skb: &SkBuff) -> Result<RxFrame> {
+        RxFrame::copy(header_len.bytes() as u16, skb, || {
+            self.pool.buffer(RxSize::Xdp)
+        })
     }
+}
+
+/// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
+fn append(pool: &mut PagePool, frame: &mut RxFrame, queue: &mut RxQueue, left: &mut u16) -> Result {
+    while *left > 0 {
+        let (buffer, len) = queue.take().ok_or(EINVAL)?;
+        *left = left.saturating_sub(1);
+        if buffer.size() == RxSize::Xdp {
+            frame.append(buffer, len)?;
+            continue;
+        }
+        // The NIC had it before there was a program, whose helpers want all pieces to have the same size.
+        let mut copy = pool.buffer(RxSize::Xdp).ok_or(ENOMEM)?;
+        let bytes = buffer.bytes(len);
+        let to = copy.memory().iter_mut();
+        to.zip(bytes).for_each(|(to, from)| *to = *from);
+        frame.append_memory(copy, len)?;
+    }
+    Ok(())
 }
 
 /// Whether the NIC says anything of IPsec, be it that it has failed.

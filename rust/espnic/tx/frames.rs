@@ -7,7 +7,10 @@ use super::{
     report_later,
     Tx, //
 };
-use crate::ipsec::packet;
+use crate::ipsec::packet::{
+    self,
+    known::Known, //
+};
 use espnic_wire::hdr::{
     HdrLen,
     NetHdr48, //
@@ -36,8 +39,9 @@ impl Tx {
         header: HdrLen,
         frame: Frame,
     ) -> Result<(), Frame> {
-        let known = self.known.as_ref();
-        if known.is_some_and(|known| packet::tx::frame::must_not_leave(known, frame.bytes())) {
+        let must_not_leave =
+            |known: &Known| frame.with_head(|head| packet::tx::frame::must_not_leave(known, head));
+        if self.known.as_ref().is_some_and(must_not_leave) {
             self.counters.xdp.policy.count();
             return Ok(());
         }
@@ -46,7 +50,8 @@ impl Tx {
             return Err(frame);
         };
         // What is left suffices for a packet of the stack, whose queue need not be stopped.
-        let is_full = |queue: &TxQueue| queue.num_free() <= TxQueue::PACKET_MAX;
+        let wanted = TxQueue::PACKET_MAX.saturating_add(frame.pieces());
+        let is_full = |queue: &TxQueue| queue.num_free() < wanted;
         if is_full(queue) {
             reclaim(queue, dev, &mut self.bql, None);
         }

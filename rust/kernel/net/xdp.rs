@@ -5,9 +5,9 @@
 //! C header: [`include/net/xdp.h`](srctree/include/net/xdp.h)
 //!
 //! The stack gives a device a [`Program`] ([`Operations::set_program`]), which stays in a [`Slot`]. A run of NAPI
-//! takes it from there, and runs it with an [`RxFrame`]: the memory of a buffer of [`RxSize::Xdp`], in one piece.
-//! The [`Verdict`] owns what the frame has become: a packet for the stack, a [`Frame`] to transmit, or nothing any
-//! more.
+//! takes it from there, and runs it with an [`RxFrame`]: the memory of a buffer of [`RxSize::Xdp`], or of several if
+//! the program takes frames in several pieces. The [`Verdict`] owns what the frame has become: a packet for the stack,
+//! a [`Frame`] to transmit, or nothing any more.
 //!
 //! # Why this is sound
 //!
@@ -16,6 +16,8 @@
 //! - A program reads and writes what is between the begin of the buffer's memory and the shared info that the stack
 //!   will have at its end, which nobody else has. The verifier has proven that it does nothing else, and helpers
 //!   that move the ends of the frame check them.
+//! - The shared info lists the pieces behind the first one. What a helper takes out of the list it gives back to the page
+//!   pool. It lets the last piece grow to the end of memory of the size that the [`RxQueue`] says, and that all pieces have.
 //! - The [`RxQueue`] names the device, for what a program asks about it. It is compared with the device of the run,
 //!   which is registered.
 //!
@@ -24,6 +26,7 @@
 
 pub mod features;
 mod frame;
+mod pieces;
 mod program;
 mod queue;
 mod run;

@@ -14,7 +14,7 @@ import struct
 from .ktap import Failure, Skip, defer
 
 NUMBERS = {"x86_64": 321, "aarch64": 280}
-PROG_LOAD, TYPE_XDP = 5, 6
+PROG_LOAD, TYPE_XDP, HAS_FRAGS = 5, 6, 1 << 5
 ABORTED, DROP, PASS, TX, REDIRECT = range(5)
 # helper functions
 HELPER_REDIRECT, ADJUST_HEAD, ADJUST_META, ADJUST_TAIL = 23, 44, 54, 65
@@ -42,6 +42,12 @@ class Assembler:
     def __init__(self):
         self._code = [_instruction(0xBF, R6, R1)]
         self._jumps = []
+        self.flags = 0
+
+    def in_pieces(self):
+        """It takes frames in several pieces."""
+        self.flags |= HAS_FRAGS
+        return self
 
     def _add(self, *args):
         self._code.append(_instruction(*args))
@@ -118,8 +124,9 @@ def load(program):
     code = program.assembled()
     room, text = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(1 << 16)
-    attributes = struct.pack("=IIQQIIQ", TYPE_XDP, len(code) // 8, ctypes.addressof(room),
-                             ctypes.addressof(text), 1, len(log), ctypes.addressof(log))
+    attributes = struct.pack("=IIQQIIQII", TYPE_XDP, len(code) // 8, ctypes.addressof(room),
+                             ctypes.addressof(text), 1, len(log), ctypes.addressof(log), 0,
+                             program.flags)
     number = NUMBERS.get(platform.machine(), -1)
     fd = _libc.syscall(number, PROG_LOAD, ctypes.c_char_p(attributes), len(attributes))
     if fd < 0:

@@ -156,6 +156,10 @@ impl RxBuffer {
         self.ptr.as_ptr()
     }
 
+    pub(crate) fn as_non_null(&self) -> NonNull<u8> {
+        self.ptr
+    }
+
     /// Where the device writes.
     #[inline]
     pub(crate) fn data(&self) -> *mut u8 {
@@ -272,31 +276,42 @@ impl RxSkb {
     #[inline]
     pub fn build(poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
         let reserve = buffer.size.headroom().wrapping_add(u32::from(skip));
-        Self::build_at(poll, buffer, reserve, len)
-    }
-
-    /// As [`Self::build`], of the `len` bytes of the buffer's memory from `reserve` on.
-    #[inline]
-    pub(crate) fn build_at(
-        _poll: &Poll<'_>,
-        buffer: RxBuffer,
-        reserve: u32,
-        len: u32,
-    ) -> Result<Self> {
         let end = reserve.checked_add(len).ok_or(EINVAL)?;
         if end > buffer.size.end() {
             return Err(EINVAL);
         }
+        // SAFETY: Looked at above.
+        unsafe { Self::build_at(poll, buffer, reserve, len) }.map_err(|_| ENOMEM)
+    }
+
+    /// As [`Self::build`], of the `len` bytes of the buffer's memory from `reserve` on.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, with all that is in it, if there is no memory.
+    ///
+    /// # Safety
+    ///
+    /// They lie in front of [`RxSize::end`].
+    #[inline]
+    pub(crate) unsafe fn build_at(
+        _poll: &Poll<'_>,
+        buffer: RxBuffer,
+        reserve: u32,
+        len: u32,
+    ) -> Result<Self, RxBuffer> {
         let truesize = buffer.size.truesize();
-        // SAFETY: The buffer is `truesize` bytes of a page of a pool, of which `end` leaves room for the shared
-        // info, and in front of that for `reserve` and `len` bytes. This is a run of NAPI, as the token says, so
-        // the cache of skbs is ours.
+        // SAFETY: The buffer is `truesize` bytes of a page of a pool, in which by the contract there are `reserve` and
+        // `len` bytes in front of the room for the shared info. This is a run of NAPI, as the token says, so the cache
+        // of skbs is ours.
         let skb = unsafe {
             let memory = buffer.as_ptr().cast();
             bindings::napi_build_packet(memory, truesize, reserve, len)
         };
         // SAFETY: Null, or a new skb that is ours.
-        let skb = unsafe { SkBuff::from_raw(skb) }.ok_or(ENOMEM)?;
+        let Some(skb) = (unsafe { SkBuff::from_raw(skb) }) else {
+            return Err(buffer);
+        };
         // The skb owns the memory now.
         core::mem::forget(buffer);
         // INVARIANT: The skb is new, and its memory was the buffer's.
@@ -356,6 +371,28 @@ impl RxSkb {
         // a page of a pool, which is ours and given to the skb.
         unsafe { bindings::skb_add_rx_buffer(self.as_raw(), data.cast(), len, truesize) };
         Ok(())
+    }
+
+    /// Takes over the pieces that a frame had behind the first one, in whose memory the packet was built, and has at
+    /// least `head` bytes in the packet's first piece, or all.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the packet has the pieces nevertheless.
+    ///
+    /// # Safety
+    ///
+    /// The shared info still lists `pieces` pieces with memory of [`RxSize::Xdp`], which are given away. `flags` are those
+    /// of the frame. The packet has no pieces yet.
+    pub(crate) unsafe fn adopt_pieces(&mut self, pieces: u8, flags: u32, head: u32) -> Result {
+        let truesize = RxSize::Xdp.truesize().wrapping_mul(pieces.into());
+        // SAFETY: The skb is valid and ours alone. By the contract the pieces are there, and ours.
+        unsafe { bindings::skb_adopt_pieces(self.as_raw(), pieces, truesize, flags) };
+        // SAFETY: The skb is valid and ours alone.
+        match unsafe { bindings::skb_pull_head(self.as_raw(), head) } {
+            true => Ok(()),
+            false => Err(ENOMEM),
+        }
     }
 
     /// Says that so many bytes in front of the frame are a program's metadata.

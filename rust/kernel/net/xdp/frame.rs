@@ -2,6 +2,10 @@
 
 //! Frames that programs send.
 
+use super::pieces::{
+    self,
+    List, //
+};
 use crate::bindings;
 use core::ptr::{
     addr_of,
@@ -14,7 +18,7 @@ use kernel::prelude::*;
 /// # Invariants
 ///
 /// The pointer is a `struct xdp_frame` in the memory of its frame, at an even address, and ours, as all of that
-/// memory is. The frame is in one piece.
+/// memory is.
 ///
 /// # Examples
 ///
@@ -37,7 +41,7 @@ unsafe impl Send for Frame {}
 impl Frame {
     /// # Safety
     ///
-    /// `ptr` is a `struct xdp_frame` at an even address, in one piece, and given away.
+    /// `ptr` is a `struct xdp_frame` at an even address, and given away.
     pub(crate) unsafe fn from_raw(ptr: NonNull<bindings::xdp_frame>) -> Self {
         // INVARIANT: By the contract.
         Self(ptr)
@@ -55,10 +59,23 @@ impl Frame {
         unsafe { addr_of!((*self.0.as_ptr()).data).read() }.cast()
     }
 
-    /// Bytes in the frame.
-    pub fn len(&self) -> u32 {
+    /// Bytes in the first piece.
+    fn first_len(&self) -> u32 {
         // SAFETY: The structure is valid by the invariant, and ours.
         unsafe { addr_of!((*self.0.as_ptr()).len).read() }
+    }
+
+    fn list(&self) -> Option<List<'_>> {
+        // SAFETY: The structure is valid by the invariant, and ours.
+        let list = unsafe { bindings::xdp_frame_list(self.0.as_ptr()) };
+        // SAFETY: It is that of the frame, which is ours with all its pieces, and which only gives them back.
+        NonNull::new(list).map(|list| unsafe { List::new(list) })
+    }
+
+    /// Bytes in the frame.
+    pub fn len(&self) -> u32 {
+        let more = self.list().map_or(0, List::len);
+        self.first_len().saturating_add(more)
     }
 
     /// Whether the frame has no bytes.
@@ -66,15 +83,43 @@ impl Frame {
         self.len() == 0
     }
 
-    /// The frame.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: By the invariant so many bytes are there, which are ours. A program or a device has written them,
-        // so Rust may read them as integers.
-        unsafe { core::slice::from_raw_parts(self.data(), self.len() as usize) }
+    /// In how many pieces of memory the frame is, at least one.
+    pub fn pieces(&self) -> u32 {
+        self.list().map_or(0, List::count).saturating_add(1)
     }
 
-    /// Writes `header` in front of the frame, and returns where it begins and how long both are together; `None` if
-    /// there is no room for it.
+    /// The first piece.
+    fn first(&self) -> &[u8] {
+        // SAFETY: By the invariant so many bytes are there, which are ours. A program or a device has written them,
+        // so Rust may read them as integers.
+        unsafe { core::slice::from_raw_parts(self.data(), self.first_len() as usize) }
+    }
+
+    /// Calls `read` with the first bytes of the frame, in which all headers are that anybody reads.
+    pub fn with_head<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        pieces::with_head(self.first(), self.list(), read)
+    }
+
+    /// Lists the memory of the frame: what [`Self::put_in_front`] has returned, and all other pieces.
+    ///
+    /// # Safety
+    ///
+    /// `sg` has room for as many entries as there are pieces, and nobody else uses it. `first` is what was returned for
+    /// this frame.
+    pub(crate) unsafe fn to_sg(&self, sg: *mut bindings::scatterlist, first: (*mut u8, u32)) {
+        let (data, len) = first;
+        // SAFETY: By the contract.
+        unsafe { bindings::sg_init_table(sg, self.pieces()) };
+        // SAFETY: The table has an entry.
+        unsafe { bindings::sg_set_buf(sg, data.cast(), len) };
+        if let Some(list) = self.list() {
+            // SAFETY: The table has more entries, one for each piece behind the first one.
+            unsafe { bindings::xdp_list_to_sg(list.as_raw(), sg.wrapping_add(1)) };
+        }
+    }
+
+    /// Writes `header` in front of the frame, and returns where it begins and how long it and the first piece are together;
+    /// `None` if there is no room for it.
     pub(crate) fn put_in_front(&mut self, header: &[u8]) -> Option<(*mut u8, u32)> {
         // SAFETY: The structure is valid by the invariant, and ours.
         let room = unsafe { addr_of!((*self.0.as_ptr()).headroom).read() };
@@ -86,7 +131,7 @@ impl Frame {
         // SAFETY: In front of the data are `room` bytes of the frame's memory, which the structure is not part of.
         // The header is valid for reads, and cannot be in our memory.
         unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), to, header.len()) };
-        Some((to, len.checked_add(self.len())?))
+        Some((to, len.checked_add(self.first_len())?))
     }
 }
 
@@ -143,16 +188,13 @@ impl<'a> Given<'a> {
         let Some(ptr) = next.and_then(NonNull::new) else {
             return false;
         };
-        // SAFETY: The frame is valid by the invariant.
-        let pieces = unsafe { bindings::xdp_frame_has_frags(ptr.as_ptr()) };
-        // The stack gives no such frames, because the device says that it does not take them.
-        if pieces || ptr.addr().get() % 2 != 0 {
+        // The stack gives no such frames.
+        if ptr.addr().get() % 2 != 0 {
             return false;
         }
         // INVARIANT: The frame is not the stack's any more, and those behind it still are.
         self.taken = self.taken.saturating_add(1);
-        // SAFETY: The frame is valid by the invariant, and looked at above. It is taken once, because `taken` has
-        // moved.
+        // SAFETY: The frame is valid by the invariant, at an even address, and is taken once, because `taken` has moved.
         let frame = unsafe { Frame::from_raw(ptr) };
         match take(frame) {
             Ok(()) => true,

@@ -54,6 +54,12 @@ impl Program {
         Some(Self(ptr))
     }
 
+    /// Whether it takes frames in several pieces (`BPF_F_XDP_HAS_FRAGS`).
+    pub fn takes_pieces(&self) -> bool {
+        // SAFETY: The program exists by the invariant; what it takes does not change.
+        unsafe { bindings::bpf_takes_pieces(self.0.as_ptr()) }
+    }
+
     fn into_raw(self) -> *mut bindings::bpf_prog {
         let ptr = self.0.as_ptr();
         core::mem::forget(self);
@@ -157,6 +163,12 @@ impl Drop for Slot {
 pub struct Active<'a>(NonNull<bindings::bpf_prog>, PhantomData<&'a ()>);
 
 impl Active<'_> {
+    /// As [`Program::takes_pieces`].
+    pub fn takes_pieces(&self) -> bool {
+        // SAFETY: The program exists by the invariant; what it takes does not change.
+        unsafe { bindings::bpf_takes_pieces(self.as_raw()) }
+    }
+
     pub(super) fn as_raw(&self) -> *mut bindings::bpf_prog {
         self.0.as_ptr()
     }

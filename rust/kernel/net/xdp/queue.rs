@@ -9,7 +9,8 @@ use crate::{
             Operations,
             Unregistered, //
         },
-        page_pool::PagePool, //
+        page_pool::PagePool,
+        skbuff::RxSize, //
     }, //
 };
 use core::ptr::addr_of;
@@ -59,9 +60,12 @@ impl RxQueue {
     /// `ENOMEM`, and others of the C functions.
     pub fn new<T: Operations>(net: &Unregistered<T>, index: u16, pool: &PagePool) -> Result<Self> {
         let info = KBox::new(Opaque::zeroed(), GFP_KERNEL)?;
+        let piece = RxSize::Xdp.truesize();
         // SAFETY: The structure is zeroed, and stays where it is. The device exists; it is not looked at after it is
-        // gone: see `device`.
-        to_result(unsafe { bindings::xdp_rxq_info_reg(info.get(), net.as_raw(), index.into()) })?;
+        // gone: see `device`. Each piece of a frame has memory of so many bytes: see `Pieces`.
+        to_result(unsafe {
+            bindings::xdp_rxq_info_reg(info.get(), net.as_raw(), index.into(), piece)
+        })?;
         // INVARIANT: It is registered with a device, and dropping it undoes that, also if the pool is missing.
         let queue = Self(info);
         // SAFETY: The structure is registered, and the pool exists. It is kept by the structure from here on.

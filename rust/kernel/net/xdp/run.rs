@@ -6,6 +6,12 @@
 mod tests;
 
 use super::{
+    pieces::{
+        self,
+        List,
+        Pieces,
+        HEAD, //
+    },
     Active,
     Frame,
     RxQueue, //
@@ -31,12 +37,12 @@ use kernel::prelude::*;
 /// Bytes of the shortest frame: an Ethernet header.
 const ETH_HLEN: u32 = 14;
 
-/// A received frame that a program can see: in one piece, with room around it.
+/// A received frame that a program can see: in one piece, with room around it, or also in others behind that.
 ///
 /// # Invariants
 ///
 /// The buffer is one of [`RxSize::Xdp`]. The `len` bytes of its memory from `start` on end before what belongs to the
-/// stack, and are at least an Ethernet header.
+/// stack, and are at least an Ethernet header. `pieces` are those of the buffer.
 ///
 /// # Examples
 ///
@@ -49,12 +55,15 @@ const ETH_HLEN: u32 = 14;
 /// /// The EtherType of a frame of `len` bytes that is behind a header of 12 bytes.
 /// fn ethertype(buffer: RxBuffer, len: u32) -> Option<[u8; 2]> {
 ///     let frame = RxFrame::new(buffer, 12, len).ok()?;
-///     frame.bytes().get(12..)?.first_chunk().copied()
+///     frame.first().get(12..)?.first_chunk().copied()
 /// }
 /// ```
 pub struct RxFrame {
+    /// Dropped before the buffer, where their list is.
+    pieces: Pieces,
     buffer: RxBuffer,
     start: u32,
+    /// Of the first piece.
     len: u32,
 }
 
@@ -71,28 +80,74 @@ impl RxFrame {
             return Err(EINVAL);
         }
         let start = buffer.size().headroom().wrapping_add(u32::from(skip));
+        // SAFETY: It is a buffer of this size, which the frame keeps, and whose end it leaves alone.
+        let pieces = unsafe { Pieces::none(&buffer) };
         // INVARIANT: Checked above: the capacity is what is between headroom and end.
-        Ok(Self { buffer, start, len })
+        Ok(Self {
+            pieces,
+            buffer,
+            start,
+            len,
+        })
     }
 
-    /// A copy of a packet in `buffer`, with `skip` bytes more in front than all frames have.
+    /// Appends the first `len` bytes that the device wrote to `buffer`, as another piece.
     ///
     /// # Errors
     ///
-    /// As [`Self::new`], which includes that the packet is too long.
-    pub fn copy(buffer: RxBuffer, skip: u16, skb: &SkBuff) -> Result<Self> {
-        let mut copy = Self::new(buffer, skip, skb.len())?;
-        skb.copy_bits(0, copy.bytes_mut())?;
+    /// `EINVAL` if they are none, or not in the buffer, or it is no buffer for programs; `ENOSPC` if there are too many
+    /// pieces. The buffer is freed.
+    pub fn append(&mut self, buffer: RxBuffer, len: u32) -> Result {
+        if len > buffer.capacity() {
+            return Err(EINVAL);
+        }
+        let offset = buffer.size().headroom();
+        self.pieces.add(buffer, offset, len)
+    }
+
+    /// Appends the first `len` bytes of a buffer's [memory](RxBuffer::memory), as another piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::append`].
+    pub fn append_memory(&mut self, buffer: RxBuffer, len: u32) -> Result {
+        self.pieces.add(buffer, 0, len)
+    }
+
+    /// A copy of a packet in what `buffer` gives, with `skip` bytes more in front than all frames have. It is in several
+    /// pieces if it is longer than one can be.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`] and [`Self::append`]; `ENOMEM` if there is no buffer.
+    pub fn copy(
+        skip: u16,
+        skb: &SkBuff,
+        mut buffer: impl FnMut() -> Option<RxBuffer>,
+    ) -> Result<Self> {
+        let mut at = skb.len().min(Self::CAPACITY.saturating_sub(skip.into()));
+        let mut copy = Self::new(buffer().ok_or(ENOMEM)?, skip, at)?;
+        skb.copy_bits(0, copy.first_mut())?;
+        while at < skb.len() {
+            let mut piece = buffer().ok_or(ENOMEM)?;
+            let rest = skb.len().saturating_sub(at) as usize;
+            let room = piece.memory();
+            let count = room.len().min(rest);
+            skb.copy_bits(at, room.get_mut(..count).unwrap_or_default())?;
+            copy.append_memory(piece, count as u32)?;
+            at = at.saturating_add(count as u32);
+        }
         Ok(copy)
     }
 
-    /// The longest frame.
+    /// The longest frame in one piece.
     pub const CAPACITY: u32 = RxSize::Xdp.capacity();
 
     /// Bytes in the frame.
     #[inline]
     pub fn len(&self) -> u32 {
-        self.len
+        let more = self.pieces.list().map_or(0, List::len);
+        self.len.saturating_add(more)
     }
 
     /// Whether the frame has no bytes; none is so.
@@ -101,9 +156,9 @@ impl RxFrame {
         self.len == 0
     }
 
-    /// Takes over what a program has made of the frame: returns whether it has moved an end, and how many bytes of
-    /// metadata are in front. `None` if that is not in the memory.
-    fn follow(&mut self, xdp: &bindings::xdp_buff) -> Option<(bool, u8)> {
+    /// Takes over what a program has made of the first piece: returns how many bytes of metadata are in front. `None` if
+    /// that is not in the memory.
+    fn follow(&mut self, xdp: &bindings::xdp_buff) -> Option<u8> {
         let begin = self.buffer.as_ptr().addr();
         let offset = |ptr: *mut c_void| u32::try_from(ptr.addr().checked_sub(begin)?).ok();
         let (start, end) = (offset(xdp.data)?, offset(xdp.data_end)?);
@@ -112,27 +167,77 @@ impl RxFrame {
             return None;
         }
         let meta = start.checked_sub(offset(xdp.data_meta)?)?;
-        let moved = (start, len) != (self.start, self.len);
         // INVARIANT: Checked above.
         (self.start, self.len) = (start, len);
-        Some((moved, u8::try_from(meta).ok()?))
+        u8::try_from(meta).ok()
     }
 
     fn data(&self) -> *mut u8 {
         self.buffer.as_ptr().wrapping_add(self.start as usize)
     }
 
-    /// The frame.
-    pub fn bytes(&self) -> &[u8] {
+    /// The first piece.
+    pub fn first(&self) -> &[u8] {
         // SAFETY: By the invariant so many bytes of the buffer's memory are there, which is ours. They are initialised
         // as far as Rust is concerned: see `RxBuffer::bytes`.
         unsafe { core::slice::from_raw_parts(self.data(), self.len as usize) }
     }
 
-    /// The frame, to be changed.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: As above, and nobody else has them: the frame is borrowed to be changed.
-        unsafe { core::slice::from_raw_parts_mut(self.data(), self.len as usize) }
+    /// The first piece, to be changed.
+    fn first_mut(&mut self) -> &mut [u8] {
+        self.split_mut().0
+    }
+
+    /// The first piece, to be changed, and what follows it.
+    pub fn split_mut(&mut self) -> (&mut [u8], impl Iterator<Item = &[u8]>) {
+        // SAFETY: As above, and nobody else has them: the frame is borrowed to be changed. The other pieces are in other
+        // memory.
+        let first = unsafe { core::slice::from_raw_parts_mut(self.data(), self.len as usize) };
+        (first, self.pieces.list().into_iter().flat_map(List::iter))
+    }
+
+    /// Calls `read` with the first bytes of the frame, in which all headers are that anybody reads.
+    fn with_head<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        pieces::with_head(self.first(), self.pieces.list(), read)
+    }
+
+    /// Gives the memory of all pieces away.
+    fn give_up(self) {
+        core::mem::forget(self);
+    }
+
+    /// Makes a packet of the frame. In a run of NAPI.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the frame is freed.
+    fn into_skb(self, poll: &Poll<'_>) -> Result<RxSkb> {
+        let Self {
+            pieces,
+            buffer,
+            start,
+            len,
+        } = self;
+        // Building a packet forgets it.
+        let count = pieces.list().map_or(0, List::count);
+        // SAFETY: By the invariant the bytes lie in front of what belongs to the stack.
+        let built = unsafe { RxSkb::build_at(poll, buffer, start, len) };
+        let mut skb = match built {
+            Ok(skb) => skb,
+            Err(buffer) => {
+                // In this order: the list is in the buffer.
+                drop(pieces);
+                drop(buffer);
+                return Err(ENOMEM);
+            }
+        };
+        let flags = pieces.flags();
+        core::mem::forget(pieces);
+        if count > 0 {
+            // SAFETY: They were in the list, and are given up. Building the packet has cleared nothing but their number.
+            unsafe { skb.adopt_pieces(count as u8, flags, HEAD as u32) }?;
+        }
+        Ok(skb)
     }
 }
 
@@ -194,8 +299,8 @@ pub enum Judgement {
 }
 
 impl Active<'_> {
-    /// Runs the program with a frame of `queue`, and does what it says, where `may_redirect` is true of what it has
-    /// made of a frame that is to be redirected. In a run of NAPI of that queue.
+    /// Runs the program with a frame of `queue`, and does what it says, where `may_redirect` is true of the begin of what
+    /// it has made of a frame that is to be redirected. In a run of NAPI of that queue.
     pub fn run(
         &self,
         poll: &Poll<'_>,
@@ -203,14 +308,18 @@ impl Active<'_> {
         mut frame: RxFrame,
         may_redirect: impl FnOnce(&[u8]) -> bool,
     ) -> Verdict {
-        let Some((action, mut xdp)) = self.execute(poll, queue, &frame) else {
+        let before = (frame.start, frame.len());
+        let Some((action, mut xdp)) = self.execute(poll, queue, &mut frame) else {
             return Verdict::Lost;
         };
-        let Some((moved, meta)) = frame.follow(&xdp) else {
+        let Some(meta) = frame.follow(&xdp) else {
             return Verdict::Lost;
         };
         match action {
-            bindings::xdp_action_XDP_PASS => pass(poll, frame, moved, meta),
+            bindings::xdp_action_XDP_PASS => {
+                let moved = before != (frame.start, frame.len());
+                pass(poll, frame, moved, meta)
+            }
             bindings::xdp_action_XDP_DROP => Verdict::Dropped,
             bindings::xdp_action_XDP_TX => {
                 // SAFETY: The structure describes the memory of `frame`, which is ours, as the program left it.
@@ -219,12 +328,12 @@ impl Active<'_> {
                     self.trace(poll, action);
                     return Verdict::Lost;
                 };
-                core::mem::forget(frame.buffer);
-                // SAFETY: The structure is where the memory begins, which four divides. The frame is in one piece, and
-                // it has the memory now.
+                frame.give_up();
+                // SAFETY: The structure is where the memory begins, which four divides. It has the memory now, with all
+                // pieces that it lists.
                 Verdict::Transmit(unsafe { Frame::from_raw(ptr) })
             }
-            bindings::xdp_action_XDP_REDIRECT if !may_redirect(frame.bytes()) => Verdict::Refused,
+            bindings::xdp_action_XDP_REDIRECT if !frame.with_head(may_redirect) => Verdict::Refused,
             bindings::xdp_action_XDP_REDIRECT => {
                 // SAFETY: The program has just said so of this frame, in this run of NAPI. The device is that of the
                 // run.
@@ -233,7 +342,7 @@ impl Active<'_> {
                 if sent != 0 {
                     return Verdict::Lost;
                 }
-                core::mem::forget(frame.buffer);
+                frame.give_up();
                 Verdict::Redirected
             }
             other => {
@@ -245,8 +354,8 @@ impl Active<'_> {
 
     /// Runs the program with a copy of a packet of `queue`, and only tells what it says. In a run of NAPI of that
     /// queue.
-    pub fn judge(&self, poll: &Poll<'_>, queue: &RxQueue, copy: RxFrame) -> Judgement {
-        let Some((action, _)) = self.execute(poll, queue, &copy) else {
+    pub fn judge(&self, poll: &Poll<'_>, queue: &RxQueue, mut copy: RxFrame) -> Judgement {
+        let Some((action, _)) = self.execute(poll, queue, &mut copy) else {
             return Judgement::Drop;
         };
         match action {
@@ -260,15 +369,16 @@ impl Active<'_> {
         }
     }
 
-    /// Runs the program; returns its action, and what it has made of the frame. `None` if the queue is not one of the
-    /// device that runs.
+    /// Runs the program; returns its action, and what it has made of the first piece. `None` if the queue is not one of
+    /// the device that runs, or the program takes no frames in several pieces.
     fn execute(
         &self,
         poll: &Poll<'_>,
         queue: &RxQueue,
-        frame: &RxFrame,
+        frame: &mut RxFrame,
     ) -> Option<(u32, bindings::xdp_buff)> {
-        if queue.device() != poll.netdev() {
+        let fits = frame.pieces.list().is_none() || self.takes_pieces();
+        if queue.device() != poll.netdev() || !fits {
             return None;
         }
         let size = frame.buffer.size().truesize();
@@ -276,16 +386,21 @@ impl Active<'_> {
         let mut xdp = MaybeUninit::<bindings::xdp_buff>::zeroed();
         // SAFETY: The structure is valid for writes, and the queue registered.
         unsafe { bindings::xdp_init_buff(xdp.as_mut_ptr(), size, queue.as_raw()) };
-        // SAFETY: As above. By its invariant the frame is so in the memory, which has `size` bytes.
+        let flags = frame.pieces.flags();
+        // SAFETY: As above. By its invariant the frame is so in the memory, which has `size` bytes, at the end of which
+        // is the list of the other pieces if the flags say so.
         unsafe {
-            bindings::xdp_prepare_buff(xdp.as_mut_ptr(), memory, frame.start, frame.len);
+            bindings::xdp_prepare_buff(xdp.as_mut_ptr(), memory, frame.start, frame.len, flags);
         }
         // SAFETY: The program exists, and is one for XDP, by the invariant. This is a run of NAPI, as the token says.
         // The structure describes memory that is ours, with an end for the shared info, and a queue whose device is
         // that of the run, so it is registered.
         let action = unsafe { bindings::bpf_prog_run_xdp(self.as_raw(), xdp.as_mut_ptr()) };
         // SAFETY: Zeros are a value of it, and it was filled in.
-        Some((action, unsafe { xdp.assume_init() }))
+        let xdp = unsafe { xdp.assume_init() };
+        // SAFETY: It describes the frame, and the program was run with it.
+        unsafe { frame.pieces.follow(&xdp) };
+        Some((action, xdp))
     }
 
     /// What is to be said of an action that drops a frame and is none.
@@ -307,8 +422,7 @@ impl Active<'_> {
 
 /// Makes a packet of a frame, with so many bytes of metadata in front of it.
 fn pass(poll: &Poll<'_>, frame: RxFrame, moved: bool, meta: u8) -> Verdict {
-    let built = RxSkb::build_at(poll, frame.buffer, frame.start, frame.len);
-    let Ok(mut skb) = built else {
+    let Ok(mut skb) = frame.into_skb(poll) else {
         return Verdict::Lost;
     };
     if meta > 0 {

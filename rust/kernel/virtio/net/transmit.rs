@@ -212,26 +212,29 @@ impl TxQueue {
         Ok(())
     }
 
-    /// Queues a frame of a program behind the virtio header `header`. It takes one descriptor.
+    /// Queues a frame of a program behind the virtio header `header`. It takes as many descriptors as the frame has
+    /// pieces, at most [`Self::PACKET_MAX`].
     ///
     /// # Errors
     ///
     /// The frame, if there is no room for the header in front of it, or none in the queue, or the queue is broken.
     pub fn add_frame(&mut self, header: &[u8], mut frame: Frame) -> Result<(), Frame> {
-        let Some((data, len)) = frame.put_in_front(header) else {
+        let pieces = frame.pieces();
+        if pieces > Self::PACKET_MAX {
+            return Err(frame);
+        }
+        let Some(first) = frame.put_in_front(header) else {
             return Err(frame);
         };
         let sg: *mut bindings::scatterlist = self.sg.as_mut_ptr().cast();
-        // SAFETY: The list has room for an entry.
-        unsafe { bindings::sg_init_table(sg, 1) };
-        // SAFETY: The list is initialised, and the bytes are memory of the frame.
-        unsafe { bindings::sg_set_buf(sg, data.cast(), len) };
+        // SAFETY: The list has room for as many entries, and is ours alone.
+        unsafe { frame.to_sg(sg, first) };
         // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no other user by
-        // its invariant. The entry lists memory of the frame, which stays where it is as long as that lives.
+        // its invariant. The entries list memory of the frame, which stays where it is as long as that lives.
         let given = unsafe {
             self.queue.give(TxPacket::Frame(frame), |vq, token| {
                 let flags = kernel::bindings::GFP_ATOMIC;
-                bindings::virtqueue_add_outbuf(vq, sg, 1, token.as_ptr(), flags)
+                bindings::virtqueue_add_outbuf(vq, sg, pieces, token.as_ptr(), flags)
             })
         };
         match given {
