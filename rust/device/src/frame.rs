@@ -7,16 +7,26 @@
 //! only then, and only if headers may have changed, they are looked at again. Encryption and decryption
 //! of crypto-only ESP leave all headers as they are.
 
+mod blank;
 pub mod unfinished;
 
 use espnic_esp::ip::Layers;
 use std::ops::Deref;
 
+pub use blank::Blank;
 pub use unfinished::{Cut, Unfinished};
 
 /// A frame. Its bytes can be read like a slice.
+///
+/// It is one word, because it goes through several lists on its way. The rest stays where it is, and is used again
+/// with the buffer ([`Blank`]). The default is a frame without bytes, and takes no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frame {
+pub struct Frame(Option<Box<Content>>);
+
+/// What is known of a frame, in one line of the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[repr(align(64))]
+struct Content {
     bytes: Vec<u8>,
     /// Those of `bytes`, always.
     layers: Layers,
@@ -24,67 +34,70 @@ pub struct Frame {
     unfinished: Option<Unfinished>,
 }
 
+const _: () = {
+    assert!(size_of::<Frame>() == 8);
+    assert!(size_of::<Content>() == 64);
+};
+
+impl Content {
+    /// Cold, so that it does not stand in the way of packets whose headers stay as they are.
+    #[cold]
+    fn look_again(&mut self) {
+        self.layers = Layers::find(&self.bytes);
+    }
+}
+
 impl Deref for Frame {
     type Target = [u8];
 
     #[inline(always)]
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        match &self.0 {
+            Some(content) => &content.bytes,
+            None => &[],
+        }
     }
 }
 
 impl From<Vec<u8>> for Frame {
     /// Looks at the headers.
-    #[inline]
     fn from(bytes: Vec<u8>) -> Self {
-        let layers = Layers::find(&bytes);
-        Self {
-            bytes,
-            layers,
-            unfinished: None,
-        }
+        Blank::from(bytes).into()
     }
 }
 
 impl From<Frame> for Vec<u8> {
-    #[inline]
     fn from(frame: Frame) -> Self {
-        frame.bytes
+        frame.0.map_or_else(Vec::new, |content| content.bytes)
     }
 }
 
 impl Frame {
-    /// Of bytes whose headers are known: it is a copy, or a segment, of another frame.
-    #[inline]
-    pub fn with_layers(bytes: Vec<u8>, layers: Layers) -> Self {
-        debug_assert_eq!(layers, Layers::find(&bytes));
-        Self {
-            bytes,
-            layers,
-            unfinished: None,
-        }
-    }
-
     /// Its headers.
     #[inline(always)]
     pub fn layers(&self) -> &Layers {
-        &self.layers
+        match &self.0 {
+            Some(content) => &content.layers,
+            None => &Layers::NONE,
+        }
     }
 
     /// What its sender has left to do.
     #[inline(always)]
     pub fn unfinished(&self) -> Option<&Unfinished> {
-        self.unfinished.as_ref()
+        self.0.as_ref()?.unfinished.as_ref()
     }
 
     /// Leaves this to whoever receives the frame.
     pub fn leave(&mut self, unfinished: Option<Unfinished>) {
-        self.unfinished = unfinished;
+        if let Some(content) = &mut self.0 {
+            content.unfinished = unfinished;
+        }
     }
 
     /// Takes over what its sender has left to do.
     pub fn take_unfinished(&mut self) -> Option<Unfinished> {
-        self.unfinished.take()
+        self.0.as_mut()?.unfinished.take()
     }
 
     fn cut(&self) -> Option<&Cut> {
@@ -94,34 +107,36 @@ impl Frame {
     /// The number of frames, and of bytes, that a wire would carry in place of this frame.
     #[inline]
     pub fn on_wire(&self) -> (usize, usize) {
-        let whole = (1, self.bytes.len());
-        self.cut()
-            .map_or(whole, |cut| cut.on_wire(self.bytes.len()))
+        let whole = (1, self.len());
+        self.cut().map_or(whole, |cut| cut.on_wire(self.len()))
     }
 
     /// Length of the longest of them.
     #[inline]
     pub fn longest_on_wire(&self) -> usize {
-        let len = self.bytes.len();
+        let len = self.len();
         self.cut().map_or(len, |cut| cut.longest(len))
     }
 
-    /// Memory that the frame occupies.
+    /// Memory of the frame's buffer.
     #[inline]
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        let content = self.0.as_ref();
+        content.map_or(0, |content| content.bytes.capacity())
     }
 
     /// Gives memory back that the frame does not need; `least` bytes may stay.
     pub fn shrink_to(&mut self, least: usize) {
-        self.bytes.shrink_to(least);
+        if let Some(content) = &mut self.0 {
+            content.bytes.shrink_to(least);
+        }
     }
 
     /// Length of the longest frame with VLAN tags like those of this one, if packets have up to `mtu`
     /// bytes.
     #[inline]
     pub fn longest(&self, mtu: u16) -> usize {
-        self.layers.link_len() + usize::from(mtu)
+        self.layers().link_len() + usize::from(mtu)
     }
 
     /// Changes bytes from `from` on: `action` gets those in front, and those. `None`, and nothing is done,
@@ -133,15 +148,16 @@ impl Frame {
         from: usize,
         action: impl FnOnce(&[u8], &mut [u8]) -> R,
     ) -> Option<R> {
-        debug_assert_eq!(self.unfinished, None);
+        let content = self.0.as_mut()?;
+        debug_assert_eq!(content.unfinished, None);
         // Asked before, while the compiler may know what the answer is.
-        let in_headers = from < self.layers.end_of_headers();
-        let (front, rest) = self.bytes.split_at_mut_checked(from)?;
+        let in_headers = from < content.layers.end_of_headers();
+        let (front, rest) = content.bytes.split_at_mut_checked(from)?;
         let result = action(front, rest);
         if in_headers {
-            self.look_again();
+            content.look_again();
         }
-        debug_assert_eq!(self.layers, Layers::find(&self.bytes));
+        debug_assert_eq!(content.layers, Layers::find(&content.bytes));
         Some(result)
     }
 
@@ -149,22 +165,25 @@ impl Frame {
     // Always: encryption and decryption of every packet use it.
     #[inline(always)]
     pub fn behind_headers(&mut self, from: usize) -> Option<&mut [u8]> {
-        match from >= self.layers.end_of_headers() {
-            true => self.bytes.get_mut(from..),
+        let content = self.0.as_mut()?;
+        match from >= content.layers.end_of_headers() {
+            true => content.bytes.get_mut(from..),
             false => None,
         }
     }
 
-    /// Cuts the frame to `len` bytes.
-    pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-        self.look_again();
+    /// Makes another frame of it: `action` gets all bytes. Then its headers are looked at.
+    pub fn rewrite<R>(&mut self, action: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let content = self.0.get_or_insert_default();
+        debug_assert_eq!(content.unfinished, None);
+        let result = action(&mut content.bytes);
+        content.look_again();
+        result
     }
 
-    /// Cold, so that it does not stand in the way of packets whose headers stay as they are.
-    #[cold]
-    fn look_again(&mut self) {
-        self.layers = Layers::find(&self.bytes);
+    /// Cuts the frame to `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.rewrite(|bytes| bytes.truncate(len));
     }
 }
 

@@ -2,7 +2,7 @@
 
 //! Frames on their way to the wire.
 
-use crate::frame::Frame;
+use crate::frame::{Blank, Frame};
 use crate::spare::Spare;
 
 /// A list of frames that keeps the buffers of finished ones.
@@ -16,13 +16,6 @@ pub struct Frames {
 const MOST_SPARE: usize = 256;
 /// Most memory in buffers that are kept: enough for a batch of the longest frames.
 const MOST_SPARE_BYTES: usize = 4 << 20;
-
-/// Gives `buffer` this length. What was in it stays: clearing it would cost as much as the copy that fills it.
-fn fit(mut buffer: Vec<u8>, len: usize) -> Vec<u8> {
-    buffer.reserve_exact(len.saturating_sub(buffer.len()));
-    buffer.resize(len, 0);
-    buffer
-}
 
 impl Frames {
     /// Adds a frame.
@@ -41,8 +34,10 @@ impl Frames {
     }
 
     /// A buffer of `len` bytes, whose content is whatever a recycled buffer had.
-    pub fn buffer(&mut self, len: usize) -> Vec<u8> {
-        fit(self.spare.pop(len).unwrap_or_default(), len)
+    pub fn buffer(&mut self, len: usize) -> Blank {
+        let mut buffer = self.spare.pop(len).unwrap_or_default();
+        buffer.resize(len);
+        buffer
     }
 
     /// Number of frames.
@@ -86,8 +81,10 @@ impl Frames {
     }
 
     /// Gives back the buffer of a frame that is done with. It is kept if there is room.
-    pub fn recycle(&mut self, buffer: impl Into<Vec<u8>>) {
-        self.spare.keep(buffer.into(), MOST_SPARE, MOST_SPARE_BYTES);
+    pub fn recycle(&mut self, buffer: impl Into<Option<Blank>>) {
+        if let Some(buffer) = buffer.into() {
+            self.spare.keep(buffer, MOST_SPARE, MOST_SPARE_BYTES);
+        }
     }
 
     /// Number of buffers that are kept.
@@ -150,7 +147,7 @@ mod tests {
         assert!(frames.is_empty());
         // Not without end.
         for _ in 0..2 * MOST_SPARE {
-            frames.recycle(Vec::new());
+            frames.recycle(Blank::default());
         }
         assert!(frames.spare.count() <= MOST_SPARE);
     }
@@ -170,7 +167,7 @@ mod tests {
         for _ in 0..MOST_SPARE {
             let mut frame = vec![0; 1 << 16];
             frame.truncate(60);
-            frames.recycle(frame);
+            frames.recycle(Blank::from(frame));
         }
         assert_eq!(frames.spare.bytes(), MOST_SPARE_BYTES);
         for _ in 0..frames.spare.count() {

@@ -2,6 +2,8 @@
 
 //! Buffers of finished frames, which the next frames get.
 
+use crate::frame::Blank;
+
 /// Most memory of a small buffer, in bytes. Small and large ones are kept apart: a frame of 64 KiB would make
 /// a small buffer larger, which copies it, and a frame of 60 bytes would keep 64 KiB.
 const SMALL: usize = 4096;
@@ -9,8 +11,8 @@ const SMALL: usize = 4096;
 /// Empty buffers, whose content is whatever was in them.
 #[derive(Debug, Default)]
 pub struct Spare {
-    small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
+    small: Vec<Blank>,
+    large: Vec<Blank>,
     /// Memory of all of them.
     bytes: usize,
 }
@@ -23,7 +25,7 @@ pub fn is_large(bytes: usize) -> bool {
 impl Spare {
     /// Keeps a buffer, if there are fewer than `count` and no more than `bytes` of memory afterwards. What
     /// counts is its memory, not what was in it.
-    pub fn keep(&mut self, buffer: Vec<u8>, count: usize, bytes: usize) {
+    pub fn keep(&mut self, buffer: Blank, count: usize, bytes: usize) {
         let memory = self.bytes.saturating_add(buffer.capacity());
         if buffer.capacity() == 0 || self.count() >= count || memory > bytes {
             return;
@@ -33,7 +35,7 @@ impl Spare {
     }
 
     /// A buffer of the kind that a frame of `len` bytes needs.
-    pub fn pop(&mut self, len: usize) -> Option<Vec<u8>> {
+    pub fn pop(&mut self, len: usize) -> Option<Blank> {
         let buffer = self.pile(len).pop()?;
         self.bytes = self.bytes.saturating_sub(buffer.capacity());
         Some(buffer)
@@ -48,11 +50,11 @@ impl Spare {
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         let buffers = self.small.iter().chain(&self.large);
-        assert_eq!(buffers.map(Vec::capacity).sum::<usize>(), self.bytes);
+        assert_eq!(buffers.map(Blank::capacity).sum::<usize>(), self.bytes);
         self.bytes
     }
 
-    fn pile(&mut self, bytes: usize) -> &mut Vec<Vec<u8>> {
+    fn pile(&mut self, bytes: usize) -> &mut Vec<Blank> {
         match is_large(bytes) {
             true => &mut self.large,
             false => &mut self.small,
@@ -64,8 +66,8 @@ impl Spare {
 mod tests {
     use super::*;
 
-    fn buffer(memory: usize) -> Vec<u8> {
-        Vec::with_capacity(memory)
+    fn buffer(memory: usize) -> Blank {
+        Vec::with_capacity(memory).into()
     }
 
     #[test]

@@ -235,19 +235,21 @@ pub struct Layers {
 }
 
 impl Default for Layers {
-    /// Of a frame in which there is nothing.
     fn default() -> Self {
-        Self {
-            end: 0,
-            link_len: ETH_HLEN as u8,
-            transport: 0,
-            protocol: 0,
-            network: Network::Other,
-        }
+        Self::NONE
     }
 }
 
 impl Layers {
+    /// Of a frame in which there is nothing.
+    pub const NONE: Self = Self {
+        end: 0,
+        link_len: ETH_HLEN as u8,
+        transport: 0,
+        protocol: 0,
+        network: Network::Other,
+    };
+
     /// The headers of `frame`.
     #[inline]
     pub fn find(frame: &[u8]) -> Self {

@@ -19,9 +19,10 @@ use std::collections::{BTreeMap, HashMap};
 pub const MAX_TABLES: usize = 64;
 
 /// What happens to a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// It meets no rule.
+    #[default]
     Pass,
     /// It is dropped.
     Drop,

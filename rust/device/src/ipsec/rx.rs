@@ -9,7 +9,7 @@ use espnic_wire::hdr::{self, NetHdr48, SecExt};
 use espnic_wire::sa as wire;
 
 /// A frame from the wire, on its way to the driver.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inbound {
     /// The header for the driver.
     pub hdr: NetHdr48,
@@ -28,6 +28,12 @@ impl Inbound {
             frame,
             verdict,
         }
+    }
+
+    /// Whether a rule of the flow filter sends it to the queue for which it waits, so that no other queue may get it.
+    #[inline]
+    pub fn is_directed(&self) -> bool {
+        matches!(self.verdict, Verdict::Queue(_))
     }
 
     /// Whether a rule of the flow filter sends it to IPsec.

@@ -138,14 +138,15 @@ impl Sa {
     pub(super) const FOR_OUTBOUND: usize = LINE;
 
     /// What [`Self::compared`] is at most.
-    pub(super) const COMPARES_ALL: [bool; 2] = [true; 2];
+    pub(super) const COMPARES_ALL: u8 = 3;
 
-    /// Whether the destination counts for [`Self::takes`], and the UDP port if it has one. A greater value is
+    /// Whether the destination counts for [`Self::takes`] (2), and the UDP port if it has one (1). A greater value is
     /// more specific.
+    // One number: two flags would be written to memory one by one and read together, which stalls.
     #[inline(always)]
-    pub(super) fn compared(&self) -> [bool; 2] {
+    pub(super) fn compared(&self) -> u8 {
         let port = self.udp.as_ref().is_none_or(|udp| udp.check);
-        [self.dst.family != 0, port]
+        2 * u8::from(self.dst.family != 0) + u8::from(port)
     }
 
     /// Whether an outbound packet may have this encapsulation.

@@ -8,7 +8,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::pending::{Pending, Waiting};
+use super::pending::Pending;
+use crate::ipsec::Inbound;
 
 /// The frames for one queue pair.
 #[derive(Default)]
@@ -21,21 +22,21 @@ pub struct Inbox {
 
 impl Inbox {
     /// Puts a frame in; it comes back if too many wait already.
-    pub fn push(&self, waiting: Waiting) -> Option<Waiting> {
+    pub fn push(&self, inbound: Inbound) -> Option<Inbound> {
         let mut frames = self.lock();
         let others = self.others.load(Ordering::Relaxed);
         let other_bytes = self.other_bytes.load(Ordering::Relaxed);
-        if !frames.has_room_beside(others, other_bytes) {
-            return Some(waiting);
+        if !frames.room().is_more_than(others, other_bytes) {
+            return Some(inbound);
         }
-        frames.push(waiting);
+        frames.push(inbound);
         None
     }
 
     /// Moves all frames to those of the pair.
     pub fn take(&self, pending: &mut Pending) {
         let mut frames = self.lock();
-        frames.drain().for_each(|waiting| pending.push(waiting));
+        frames.drain().for_each(|inbound| pending.push(inbound));
         self.note(pending);
     }
 
@@ -67,13 +68,10 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use espnic_wire::hdr::NetHdr48;
+    use crate::frame::Frame;
 
-    fn waiting(memory: usize) -> Waiting {
-        Waiting {
-            received: (NetHdr48::default(), vec![0; memory].into()),
-            directed: false,
-        }
+    fn waiting(memory: usize) -> Inbound {
+        Frame::from(vec![0; memory]).into()
     }
 
     /// The frames that an inbox takes beside these.

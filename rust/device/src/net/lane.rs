@@ -3,7 +3,7 @@
 //! What the worker of a queue pair has to itself.
 
 use super::coalesce::Moderator;
-use super::pending::{Pending, Waiting};
+use super::pending::Pending;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::ipsec::{Inbound, Turns};
@@ -24,9 +24,9 @@ pub struct Lane {
     /// Frames on their way through IPsec to a queue.
     pub received: Vec<Inbound>,
     /// Frames for the queues of other pairs.
-    pub strays: Vec<(u16, Waiting)>,
-    /// Buffers of frames that were delivered.
-    pub done: Vec<Vec<u8>>,
+    pub strays: Vec<(u16, Inbound)>,
+    /// Frames that were delivered, for the sake of their buffers.
+    pub done: Vec<Frame>,
     /// Frames that their senders have not finished, while they become what the driver can receive.
     pub finished: Frames,
     /// Buffers that stay for the segments of the next one of them: as many as the last one had.
@@ -39,6 +39,8 @@ pub struct Lane {
     pub chains: Vec<Chain>,
     /// Frames that wait to go through IPsec together.
     pub tx_batch: Vec<(NetHdr48, Frame)>,
+    /// Their bytes.
+    pub tx_bytes: usize,
     /// Frames on their way to the port.
     pub wire: Frames,
     /// Frames of the present batch that were accepted; counted at its end.

@@ -4,30 +4,33 @@
 
 use std::collections::VecDeque;
 
-use crate::frame::Frame;
-use espnic_wire::hdr::NetHdr48;
+use crate::ipsec::Inbound;
 
 /// Most frames, and most bytes of memory, that may wait for one queue.
 const MAX_FRAMES: usize = 1024;
 const MAX_BYTES: usize = 8 << 20;
 
-/// A received frame and its header for the driver.
-pub type Received = (NetHdr48, Frame);
-
-/// A frame that waits.
-pub struct Waiting {
-    /// The frame and its header.
-    pub received: Received,
-    /// It was not steered here but sent by a rule of the flow filter, so no other queue may get it.
-    pub directed: bool,
-}
-
 /// Frames for one queue, the oldest first.
 #[derive(Default)]
 pub struct Pending {
-    frames: VecDeque<Waiting>,
+    frames: VecDeque<Inbound>,
     /// Memory of all frames.
     bytes: usize,
+}
+
+/// Room for more of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    frames: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether one more frame may wait if this number of others, with this memory, waits elsewhere.
+    #[inline(always)]
+    pub fn is_more_than(&self, others: usize, other_bytes: usize) -> bool {
+        others < self.frames && other_bytes < self.bytes
+    }
 }
 
 impl Pending {
@@ -46,48 +49,52 @@ impl Pending {
         self.bytes
     }
 
-    /// Whether one more frame may wait.
-    pub fn has_room(&self) -> bool {
-        self.has_room_beside(0, 0)
-    }
-
-    /// Whether one more frame may wait if this number of others, with this memory, waits elsewhere.
-    pub fn has_room_beside(&self, others: usize, other_bytes: usize) -> bool {
-        self.frames.len().saturating_add(others) < MAX_FRAMES
-            && self.bytes.saturating_add(other_bytes) < MAX_BYTES
+    /// How much more may wait.
+    pub fn room(&self) -> Room {
+        Room {
+            frames: MAX_FRAMES.saturating_sub(self.frames.len()),
+            bytes: MAX_BYTES.saturating_sub(self.bytes),
+        }
     }
 
     /// Adds a frame, even if there is no room.
-    pub fn push(&mut self, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.received.1.capacity());
-        self.frames.push_back(waiting);
+    pub fn push(&mut self, inbound: Inbound) {
+        self.bytes = self.bytes.saturating_add(inbound.frame.capacity());
+        self.frames.push_back(inbound);
+    }
+
+    /// Adds all frames in `more`, which have so much memory together, even if there is no room.
+    pub fn append(&mut self, more: &mut Vec<Inbound>, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if !self.frames.is_empty() {
+            self.frames.extend(more.drain(..));
+            return;
+        }
+        // As is nearly always so: then none is moved, and `more` gets this memory.
+        let empty = std::mem::replace(&mut self.frames, std::mem::take(more).into());
+        *more = empty.into();
     }
 
     /// The oldest frame.
-    pub fn first(&self) -> Option<&Received> {
-        self.frames.front().map(|waiting| &waiting.received)
+    pub fn first(&self) -> Option<&Inbound> {
+        self.frames.front()
     }
 
     /// Takes the oldest frame out.
-    pub fn pop(&mut self) -> Option<Received> {
-        self.pop_waiting().map(|waiting| waiting.received)
-    }
-
-    /// The same, with what is known of it.
-    pub fn pop_waiting(&mut self) -> Option<Waiting> {
-        let waiting = self.frames.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(waiting.received.1.capacity());
-        Some(waiting)
+    pub fn pop(&mut self) -> Option<Inbound> {
+        let inbound = self.frames.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(inbound.frame.capacity());
+        Some(inbound)
     }
 
     /// Puts a frame in front of the oldest one, even if there is no room.
-    pub fn push_front(&mut self, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.received.1.capacity());
-        self.frames.push_front(waiting);
+    pub fn push_front(&mut self, inbound: Inbound) {
+        self.bytes = self.bytes.saturating_add(inbound.frame.capacity());
+        self.frames.push_front(inbound);
     }
 
     /// Takes all frames out.
-    pub fn drain(&mut self) -> impl Iterator<Item = Waiting> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = Inbound> + '_ {
         self.bytes = 0;
         self.frames.drain(..)
     }
@@ -101,24 +108,41 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Frame;
 
     #[test]
     fn frames_and_memory_are_limited() {
         for (memory, most) in [(60, MAX_FRAMES), (1 << 16, MAX_BYTES >> 16)] {
             let mut pending = Pending::default();
-            while pending.has_room() {
+            while pending.room().is_more_than(0, 0) {
                 let mut frame = vec![0; memory];
                 frame.truncate(60);
-                pending.push(Waiting {
-                    received: (NetHdr48::default(), frame.into()),
-                    directed: false,
-                });
+                pending.push(Frame::from(frame).into());
             }
             assert_eq!(pending.len(), most);
             pending.pop();
-            assert!(pending.has_room() && pending.first().is_some());
+            assert!(pending.room().is_more_than(0, 0) && pending.first().is_some());
             pending.clear();
             assert_eq!((pending.len(), pending.bytes), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_batch_comes_behind_what_waits() {
+        let (mut pending, mut batch) = (Pending::default(), Vec::new());
+        for round in 0..3 {
+            for len in [1, 3] {
+                let two = [len, len + 1].map(|len| Inbound::from(Frame::from(vec![0; len])));
+                batch.extend(two);
+                pending.append(&mut batch, 2 * len + 1);
+                assert!(batch.is_empty());
+            }
+            assert_eq!((pending.len(), pending.bytes()), (4, 10));
+            let lens = std::iter::from_fn(|| Some(pending.pop()?.frame.len()));
+            assert_eq!(lens.collect::<Vec<_>>(), [1, 2, 3, 4]);
+            assert_eq!(pending.bytes(), 0);
+            // What has been emptied is the next batch's.
+            assert!(round == 0 || batch.capacity() > 0);
         }
     }
 }

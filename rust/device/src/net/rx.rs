@@ -12,10 +12,10 @@
 mod put;
 
 use espnic_wire::feature;
-use espnic_wire::hdr::{self, NetHdr48};
+use espnic_wire::hdr;
 
 use super::lane::Lane;
-use super::pending::{Pending, Waiting};
+use super::pending::{Pending, Room};
 use super::receive_filter::Screen;
 use super::state::Device;
 use super::{announce, steer, BATCH};
@@ -28,7 +28,7 @@ use crate::nic::Nic;
 use crate::ports::Totals;
 use crate::spare;
 use crate::virtio::error::RingError;
-use put::{put, Delivery, Rules};
+use put::{put, Delivery, Rules, Told};
 
 /// Takes a batch out of the part of the backlog for `pair`, drops frames that the driver does not want or that
 /// are too long for it, applies the flow filter, does IPsec and spreads the frames over the active queue pairs
@@ -57,19 +57,21 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
     }
     let hashing = net.rss.task(virtio.has(feature::HASH_REPORT));
     let mut received = std::mem::take(&mut lane.received);
+    let mut stay = Stay::new(device, pair, &lane.pending);
     for inbound in &mut received {
         if inbound.frame.is_empty() {
             // IPsec has dropped and counted it.
-            lane.done.push(std::mem::take(&mut inbound.frame).into());
+            lane.done.push(std::mem::take(&mut inbound.frame));
             continue;
         }
-        let verdict = again(nic, rules.as_deref(), inbound);
-        let Inbound { hdr, frame, .. } = inbound;
-        let named = hashing.and_then(|task| task.apply(hdr, frame));
-        let choice = Choice { verdict, named };
-        enqueue(nic, device, pair, lane, hdr, frame, choice);
+        inbound.verdict = again(nic, rules.as_deref(), inbound);
+        let named = hashing.and_then(|task| task.apply(&mut inbound.hdr, &inbound.frame));
+        stay.let_wait(nic, device, pair, lane, inbound, named);
     }
-    received.clear();
+    if stay.frames < received.len() {
+        received.retain(|inbound| !inbound.frame.is_empty());
+    }
+    lane.pending.append(&mut received, stay.bytes);
     lane.received = received;
     hand_over(nic, device, lane);
     if let Some(inbox) = net.inbox(pair) {
@@ -81,18 +83,18 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
 /// Gives frames for the queues of other pairs to their workers.
 fn hand_over(nic: &Nic, device: &Device, lane: &mut Lane) {
     let mut last = None;
-    for (pair, waiting) in lane.strays.drain(..) {
+    for (pair, inbound) in lane.strays.drain(..) {
         if let Some(before) = last.replace(pair).filter(|&before| before != pair) {
             nic.wake(before);
         }
-        let directed = waiting.directed;
+        let directed = inbound.is_directed();
         let left = match device.net.inbox(pair) {
-            Some(inbox) => inbox.push(waiting),
-            None => Some(waiting),
+            Some(inbox) => inbox.push(inbound),
+            None => Some(inbound),
         };
-        if let Some(waiting) = left {
+        if let Some(inbound) = left {
             nic.stats.rx_drop_no_buffers.inc();
-            lane.done.push(waiting.received.1.into());
+            lane.done.push(inbound.frame);
         } else if directed {
             nic.filter.stats().queue.inc();
         }
@@ -109,19 +111,19 @@ fn filter(nic: &Nic, screen: Option<&Screen<'_>>, rules: Option<&Matcher>, lane:
     for frame in arrived.drain() {
         if let Some(counter) = screen.and_then(|screen| screen.refusal(&nic.stats, &frame)) {
             counter.add(frame.on_wire().0 as u64);
-            lane.done.push(frame.into());
+            lane.done.push(frame);
             continue;
         }
         if frame.longest_on_wire() > frame.longest(nic.config.mtu) {
             nic.stats.rx_drop_long.add(frame.on_wire().0 as u64);
-            lane.done.push(frame.into());
+            lane.done.push(frame);
             continue;
         }
         let verdict = rules.map_or(Verdict::Pass, |rules| rules.verdict(&frame, None));
         match verdict {
             Verdict::Drop => {
                 nic.filter.stats().drop.inc();
-                lane.done.push(frame.into());
+                lane.done.push(frame);
             }
             Verdict::Ipsec | Verdict::IpsecAgain => {
                 by_rule += 1;
@@ -141,7 +143,7 @@ fn for_ipsec(nic: &Nic, lane: &mut Lane, mut frame: Frame, verdict: Verdict) {
     if !finish(&mut frame, &mut lane.finished) {
         nic.stats.rx_drop_long.inc();
     }
-    lane.done.push(frame.into());
+    lane.done.push(frame);
     let whole = lane.finished.drain();
     lane.received
         .extend(whole.map(|frame| Inbound::new(frame, verdict)));
@@ -165,70 +167,77 @@ fn again(nic: &Nic, rules: Option<&Matcher>, inbound: &Inbound) -> Verdict {
     }
 }
 
-/// Who has a say in the queue of a frame.
-#[derive(Clone, Copy)]
-struct Choice {
-    /// The flow filter.
-    verdict: Verdict,
-    /// The driver's table: this pair, if there is a table.
-    named: Option<u16>,
+/// The frames of a batch that stay where they are until they become the ones that wait, and their memory.
+struct Stay {
+    frames: usize,
+    bytes: usize,
+    /// As much room there is for them.
+    room: Room,
+    /// There is no other queue.
+    alone: bool,
 }
 
-/// Lets a frame that the worker of `own` has received wait for the queue that was chosen or that its hash names, or
-/// drops it. It is moved once only, because there is one for every packet.
-#[inline(always)]
-fn enqueue(
-    nic: &Nic,
-    device: &Device,
-    own: u16,
-    lane: &mut Lane,
-    hdr: &NetHdr48,
-    frame: &mut Frame,
-    Choice { verdict, named }: Choice,
-) {
-    let (pair, directed) = match (verdict, named) {
-        (Verdict::Queue(queue), _) => (in_use(device, queue), true),
-        (Verdict::Drop, _) => (None, true),
-        // There is no other queue for it (V176).
-        (_, Some(pair)) => (in_use(device, 2 * pair), false),
-        _ if is_own(device, own, hdr) => (Some(own), false),
-        _ => (choose(device, frame), false),
-    };
-    let filter = nic.filter.stats();
-    let counter = match (pair, verdict) {
-        (_, Verdict::Drop) => &filter.drop,
-        (None, Verdict::Queue(_)) => &filter.drop_queue,
-        (None, _) if named.is_some() => &nic.stats.rx_drop_queue,
-        (Some(pair), _) if pair != own => {
-            lane.strays.push((pair, waiting(hdr, frame, directed)));
-            return;
+impl Stay {
+    /// For the queue of the worker of `own`, where `pending` waits.
+    fn new(device: &Device, own: u16, pending: &Pending) -> Self {
+        Self {
+            frames: 0,
+            bytes: 0,
+            room: pending.room(),
+            alone: own == 0 && device.net.active_pairs() == 1 && device.virtio.runs(0),
         }
-        (Some(_), _) if lane.pending.has_room() => {
-            if directed {
-                filter.queue.inc();
+    }
+
+    /// Lets a frame that the worker of `own` has received wait for the queue that a rule, the driver's table (`named`:
+    /// this pair, if there is a table) or its hash chooses, or drops it. One that does not stay leaves an empty one.
+    #[inline(always)]
+    fn let_wait(
+        &mut self,
+        nic: &Nic,
+        device: &Device,
+        own: u16,
+        lane: &mut Lane,
+        inbound: &mut Inbound,
+        named: Option<u16>,
+    ) {
+        let pair = match (inbound.verdict, named) {
+            (Verdict::Queue(queue), _) => in_use(device, queue),
+            (Verdict::Drop, _) => None,
+            // There is no other queue for it (V176).
+            (_, Some(pair)) => in_use(device, 2 * pair),
+            _ if self.alone || is_own(device, own, inbound) => Some(own),
+            _ => choose(device, &inbound.frame),
+        };
+        let filter = nic.filter.stats();
+        let counter = match (pair, inbound.verdict) {
+            (_, Verdict::Drop) => &filter.drop,
+            (None, Verdict::Queue(_)) => &filter.drop_queue,
+            (None, _) if named.is_some() => &nic.stats.rx_drop_queue,
+            (Some(pair), _) if pair != own => {
+                lane.strays.push((pair, std::mem::take(inbound)));
+                return;
             }
-            lane.pending.push(waiting(hdr, frame, directed));
-            return;
-        }
-        _ => &nic.stats.rx_drop_no_buffers,
-    };
-    counter.inc();
-    lane.done.push(std::mem::take(frame).into());
-}
-
-/// Takes the frame out.
-#[inline(always)]
-fn waiting(hdr: &NetHdr48, frame: &mut Frame, directed: bool) -> Waiting {
-    Waiting {
-        received: (*hdr, std::mem::take(frame)),
-        directed,
+            (Some(_), _) if self.room.is_more_than(self.frames, self.bytes) => {
+                if inbound.is_directed() {
+                    filter.queue.inc();
+                }
+                self.frames += 1;
+                self.bytes = self.bytes.saturating_add(inbound.frame.capacity());
+                return;
+            }
+            _ => &nic.stats.rx_drop_no_buffers,
+        };
+        counter.inc();
+        lane.done.push(std::mem::take(&mut inbound.frame));
     }
 }
 
 /// Whether the frame is for the queue of the worker that has received it: the sender has looked at its hash
 /// before, and only decryption can have changed what that is made of.
-fn is_own(device: &Device, own: u16, hdr: &NetHdr48) -> bool {
-    !hdr.has(hdr::F_SECURITY) && own < device.net.active_pairs() && device.virtio.runs(2 * own)
+fn is_own(device: &Device, own: u16, inbound: &Inbound) -> bool {
+    !inbound.hdr.has(hdr::F_SECURITY)
+        && own < device.net.active_pairs()
+        && device.virtio.runs(2 * own)
 }
 
 /// The pair of a receive queue that a rule or the driver's table names; `None` if the queue is in reset, or the
@@ -255,14 +264,14 @@ pub fn steer_again(nic: &Nic, device: &mut Device) {
     let mut all = Vec::new();
     for (pair, (lane, inbox)) in (0..).zip(device.net.all_lanes()) {
         inbox.take(&mut lane.pending);
-        all.extend(lane.pending.drain().map(|waiting| (pair, waiting)));
+        all.extend(lane.pending.drain().map(|inbound| (pair, inbound)));
         inbox.note(&lane.pending);
     }
     let table = device.net.rss.task(false);
-    for (before, waiting) in all {
-        let frame = &waiting.received.1;
+    for (before, inbound) in all {
+        let frame = &inbound.frame;
         let named = table.and_then(|task| task.pair(frame));
-        let (pair, dropped) = match (waiting.directed, named) {
+        let (pair, dropped) = match (inbound.is_directed(), named) {
             (true, _) => (in_use(device, 2 * before), &nic.filter.stats().drop_queue),
             (false, Some(pair)) => (in_use(device, 2 * pair), &nic.stats.rx_drop_queue),
             (false, None) => {
@@ -271,7 +280,7 @@ pub fn steer_again(nic: &Nic, device: &mut Device) {
             }
         };
         match pair.and_then(|pair| device.net.lane(pair)) {
-            Some(mut lane) => lane.pending.push(waiting),
+            Some(mut lane) => lane.pending.push(inbound),
             None => dropped.inc(),
         }
     }
@@ -298,9 +307,9 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         return Ok(false);
     };
     queue.disable_kicks(mem)?;
-    let (mut taken, mut delivered) = (0, Totals::default());
+    let (mut taken, mut delivered, mut told) = (0, Totals::default(), Told::default());
     let result = loop {
-        let Some((hdr, frame)) = pending.first() else {
+        let Some(Inbound { hdr, frame, .. }) = pending.first() else {
             break Ok(());
         };
         let left = frame.unfinished();
@@ -310,7 +319,10 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
             false => Ok(Delivery::NoRoom),
         };
         match delivery {
-            Ok(Delivery::Done) => delivered.count(1, frame.len()),
+            Ok(Delivery::Done { valid }) => {
+                told.note(valid, left);
+                delivered.count(1, frame.len());
+            }
             Ok(Delivery::NoRoom) if left.is_some() => {
                 *segments = frame.on_wire().0;
                 finish_first(nic, pending, finished, done);
@@ -322,16 +334,17 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
             Err(error) => break Err(error),
         }
         taken += 1;
-        let Some((_, frame)) = pending.pop() else {
+        let Some(Inbound { frame, .. }) = pending.pop() else {
             break Ok(());
         };
         match finished.spare() < *segments && !spare::is_large(frame.capacity()) {
             true => finished.recycle(frame),
-            false => done.push(frame.into()),
+            false => done.push(frame),
         }
     };
     nic.stats.rx_frames.add(delivered.frames as u64);
     nic.stats.rx_bytes.add(delivered.bytes as u64);
+    told.count(&nic.stats);
     inbox.note(pending);
     result?;
     let dry = !pending.is_empty();
@@ -342,17 +355,24 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
 }
 
 /// Does what the sender of the oldest frame has left to do. The segments take its place.
-fn finish_first(nic: &Nic, pending: &mut Pending, finished: &mut Frames, done: &mut Vec<Vec<u8>>) {
-    let Some(Waiting { received, directed }) = pending.pop_waiting() else {
+fn finish_first(nic: &Nic, pending: &mut Pending, finished: &mut Frames, done: &mut Vec<Frame>) {
+    let Some(inbound) = pending.pop() else {
         return;
     };
-    let (hdr, mut frame) = received;
+    let Inbound {
+        hdr,
+        mut frame,
+        verdict,
+    } = inbound;
     if !finish(&mut frame, finished) {
         nic.stats.rx_drop_no_room.inc();
     }
-    done.push(frame.into());
+    done.push(frame);
     for frame in finished.drain().rev() {
-        let received = (hdr, frame);
-        pending.push_front(Waiting { received, directed });
+        pending.push_front(Inbound {
+            hdr,
+            frame,
+            verdict,
+        });
     }
 }

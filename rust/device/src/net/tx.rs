@@ -258,6 +258,7 @@ fn take(
     let frame = Frame::from(buffer);
     if waits_for_others(rules, &hdr, &frame) {
         lane.tx_batch.push((hdr, frame));
+        lane.tx_bytes += len;
         return Ok(());
     }
     // Frames stay in their order.
@@ -283,8 +284,7 @@ fn flush(nic: &Nic, rules: &Rules, lane: &mut Lane) {
     if lane.tx_batch.is_empty() {
         return;
     }
-    let bytes = |batch: &[(NetHdr48, Frame)]| batch.iter().map(|(_, f)| f.len()).sum::<usize>();
-    let (count, before) = (lane.tx_batch.len(), bytes(&lane.tx_batch));
+    let (count, before) = (lane.tx_batch.len(), std::mem::take(&mut lane.tx_bytes));
     // IPsec sends frames without tags only.
     let longest = ETH_HLEN + usize::from(rules.mtu);
     let dropped = nic.ipsec.transmit_all_in_turn(
@@ -294,7 +294,10 @@ fn flush(nic: &Nic, rules: &Rules, lane: &mut Lane) {
         &mut lane.turns,
     );
     // Sent frames have been moved away, so dropped ones are left.
-    let left = bytes(&lane.tx_batch);
+    let left = match dropped {
+        0 => 0,
+        _ => lane.tx_batch.iter().map(|(_, frame)| frame.len()).sum(),
+    };
     lane.sent.count(count - dropped, before - left);
     nic.stats.tx_drop_ipsec.add(dropped as u64);
     for (_, frame) in lane.tx_batch.drain(..) {

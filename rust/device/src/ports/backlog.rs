@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Totals, Wakeups};
-use crate::frame::{Frame, Unfinished};
+use crate::frame::{Blank, Frame, Unfinished};
 use crate::frames::Frames;
 use crate::net::steer;
 use crate::spare::Spare;
@@ -72,10 +72,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Takes a buffer back, if there is room in a share of one in `parts`.
-    fn keep(&mut self, buffer: Vec<u8>, parts: usize) {
-        self.empty
-            .keep(buffer, MAX_EMPTY / parts, MAX_EMPTY_BYTES / parts);
+    /// Takes the buffer of a frame back, if there is room in a share of one in `parts`.
+    fn keep(&mut self, frame: Frame, parts: usize) {
+        if let Some(buffer) = Option::<Blank>::from(frame) {
+            self.empty
+                .keep(buffer, MAX_EMPTY / parts, MAX_EMPTY_BYTES / parts);
+        }
     }
 }
 
@@ -218,9 +220,7 @@ impl RxBacklog {
         };
         self.fill(index, part, |filling| {
             let mut buffer = filling.waiting.empty.pop(frame.len()).unwrap_or_default();
-            buffer.clear();
-            buffer.reserve_exact(frame.len());
-            buffer.extend_from_slice(frame);
+            buffer.fill(frame);
             let mut frame = Frame::with_layers(buffer, layers);
             frame.leave(left.copied());
             filling.push(frame);
@@ -247,8 +247,8 @@ impl RxBacklog {
         self.wakeups.wake(index);
     }
 
-    /// Moves up to `count` frames of a part to the end of `to`, and takes the buffers in `done` back.
-    pub fn take(&self, part: u16, count: usize, to: &mut Frames, done: &mut Vec<Vec<u8>>) {
+    /// Moves up to `count` frames of a part to the end of `to`, and takes the buffers of those in `done` back.
+    pub fn take(&self, part: u16, count: usize, to: &mut Frames, done: &mut Vec<Frame>) {
         let Some(part) = self.parts.get(usize::from(part)) else {
             return;
         };
@@ -261,7 +261,7 @@ impl RxBacklog {
             to.push(frame);
         }
         done.drain(..)
-            .for_each(|buffer| waiting.keep(buffer, self.parts.len()));
+            .for_each(|frame| waiting.keep(frame, self.parts.len()));
         drop(waiting);
         if taken.frames > 0 {
             self.total.subtract(taken);
@@ -341,7 +341,7 @@ mod tests {
         backlog.push(&mut sent);
         let counts = (stats.rx_frames.get(), stats.rx_drop_overflow.get());
         assert_eq!(counts, (fit as u64, 5));
-        (0..kept + 5).for_each(|_| done.push(large()));
+        (0..kept + 5).for_each(|_| done.push(large().into()));
         backlog.take(0, usize::MAX, &mut taken, &mut done);
         let waiting = backlog.parts[0].lock();
         assert_eq!(backlog.total.get(), Amount::default());
@@ -357,7 +357,7 @@ mod tests {
         backlog.push(&mut sent);
         assert_eq!(sent.buffer(0).capacity(), 0);
         backlog.take(0, 1, &mut taken, &mut done);
-        done.extend(taken.drain().map(Vec::from));
+        done.extend(taken.drain());
         backlog.take(0, 1, &mut taken, &mut done);
         assert!(taken.is_empty() && done.is_empty());
         // The next sender gets the buffer for its frame.
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(buffer.as_ptr(), first);
         backlog.take(0, 1, &mut taken, &mut done);
         let second = taken.iter().next().unwrap().as_ptr();
-        done.extend(taken.drain().map(Vec::from));
+        done.extend(taken.drain());
         backlog.take(0, 1, &mut taken, &mut done);
         backlog.copy(&vec![1; 40].into());
         backlog.take(0, 1, &mut taken, &mut done);
@@ -410,7 +410,7 @@ mod tests {
                 let (spi, number) = (usize::from(frame[37]), frame[41]);
                 assert_eq!(number, seen[spi]);
                 seen[spi] += 1;
-                done.push(frame.into());
+                done.push(frame);
             }
         }
         assert_eq!((seen[0], &seen[1..]), (101, &[100; 31][..]));
@@ -433,7 +433,7 @@ mod tests {
         // Buffers that come back, too.
         let mut done = Vec::new();
         for part in 0..8 {
-            (0..MAX_EMPTY).for_each(|_| done.push(vec![0; 60]));
+            (0..MAX_EMPTY).for_each(|_| done.push(vec![0; 60].into()));
             backlog.take(part, 0, &mut Frames::default(), &mut done);
         }
         let kept = backlog.parts.iter().map(|part| part.lock().empty.count());

@@ -225,15 +225,12 @@ impl<'a> Found<'a> {
     /// Makes a plain frame of one whose packet is decrypted: Ethernet addresses, the EtherType of what comes
     /// out, and that.
     fn strip(&self, frame: &mut Frame) -> Result<(), RxDrop> {
-        let mut bytes = Vec::from(std::mem::take(frame));
-        let result = match bytes.get_mut(ETH_HLEN..self.esp.end) {
-            Some(packet) => {
-                let offset = self.esp.offset - ETH_HLEN;
-                self.receiver.rules.strip(packet, offset)
-            }
-            None => Err(decap::Error::Headers),
-        };
-        if let Ok(packet) = &result {
+        let result = frame.rewrite(|bytes| {
+            let Some(packet) = bytes.get_mut(ETH_HLEN..self.esp.end) else {
+                return Err(decap::Error::Headers);
+            };
+            let offset = self.esp.offset - ETH_HLEN;
+            let packet = self.receiver.rules.strip(packet, offset)?;
             // What was in front of the packet has room for the Ethernet header.
             let start = packet.range.start;
             bytes.truncate(ETH_HLEN + packet.range.end);
@@ -242,11 +239,11 @@ impl<'a> Found<'a> {
                 true => ETHERTYPE_IPV6,
                 false => ETHERTYPE_IPV4,
             };
-            put_be16(&mut bytes, start + ADDRESSES, kind);
+            put_be16(bytes, start + ADDRESSES, kind);
             bytes.drain(..start);
-        }
-        *frame = bytes.into();
-        Ok(result.map(drop)?)
+            Ok(())
+        });
+        Ok(result?)
     }
 
     /// Makes the packet again what came from the wire: under its IV there is only one ciphertext.

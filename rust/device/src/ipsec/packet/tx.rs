@@ -14,7 +14,7 @@ use super::super::tx::check_generation;
 use super::super::waiting::Outgoing;
 use super::news::News;
 use super::sa::{Numbers, Packet, Sender, Way};
-use crate::frame::Frame;
+use crate::frame::{Blank, Frame};
 use crate::frames::Frames;
 use espnic_esp::checksum;
 use espnic_esp::encap::{Number, Plan};
@@ -264,7 +264,7 @@ impl<'a> Transmission<'a> {
         plan: &Plan,
         number: &Number,
         clear: &[u8],
-        mut buffer: Vec<u8>,
+        mut buffer: Blank,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<(), TxDrop> {
         let (sa, template) = (self.sa, &self.sender.template);

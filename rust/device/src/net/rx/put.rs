@@ -11,6 +11,7 @@ use crate::frame::{Frame, Unfinished};
 use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
+use crate::stats::VirtioStats;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
 use crate::virtio::queue::VirtQueue;
@@ -30,7 +31,10 @@ pub(super) struct Rules {
 /// The result of a delivery.
 pub(super) enum Delivery {
     /// It is in the guest's buffers.
-    Done,
+    Done {
+        /// The driver is told that its checksum is right.
+        valid: bool,
+    },
     /// There are too few buffers; it waits.
     NoBuffer,
     /// Not even all buffers that the queue can hold have room for it.
@@ -84,7 +88,6 @@ pub(super) fn put(
         Gathered::TooFew => return Ok(Delivery::NoBuffer),
         Gathered::NoRoom => return Ok(Delivery::NoRoom),
     };
-    count_told(nic, valid, left);
     if count > 1 {
         hdr.net.num_buffers = (count as u16).into();
     }
@@ -100,7 +103,7 @@ pub(super) fn put(
         frame,
         count,
     )?;
-    Ok(Delivery::Done)
+    Ok(Delivery::Done { valid })
 }
 
 /// Applies the misbehaviours of the header that are due.
@@ -139,16 +142,36 @@ fn pass_on(left: &Unfinished, hdr: &mut NetHdr48) {
     }
 }
 
-/// Counts what the driver is told of a frame's checksum and segments.
-#[inline]
-fn count_told(nic: &Nic, valid: bool, left: Option<&Unfinished>) {
-    if valid {
-        nic.stats.rx_csum_valid.inc();
+/// What the driver is told of the checksums and segments of a batch.
+#[derive(Default)]
+pub(super) struct Told {
+    valid: u64,
+    partial: u64,
+    gso: u64,
+}
+
+impl Told {
+    /// Notes a frame with a right checksum, or with this left to do.
+    #[inline(always)]
+    pub(super) fn note(&mut self, valid: bool, left: Option<&Unfinished>) {
+        self.valid += u64::from(valid);
+        if let Some(left) = left {
+            self.partial += 1;
+            self.gso += u64::from(left.cut.is_some());
+        }
     }
-    if let Some(left) = left {
-        nic.stats.rx_csum_partial.inc();
-        if left.cut.is_some() {
-            nic.stats.rx_gso.inc();
+
+    /// Counts it.
+    pub(super) fn count(&self, stats: &VirtioStats) {
+        let counts = [
+            (&stats.rx_csum_valid, self.valid),
+            (&stats.rx_csum_partial, self.partial),
+            (&stats.rx_gso, self.gso),
+        ];
+        for (counter, count) in counts {
+            if count > 0 {
+                counter.add(count);
+            }
         }
     }
 }
