@@ -12,6 +12,7 @@
 //! are encrypted beside each other, too, and leave in the order of their numbers (`turn`).
 
 mod account;
+mod ahead;
 mod algorithm;
 mod capability;
 mod commands;

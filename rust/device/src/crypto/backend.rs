@@ -128,7 +128,7 @@ impl AnyAead {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::MbGcm(gcm) => gcm.region(),
-            _ => Region::default(),
+            _ => Region::NONE,
         }
     }
 }

@@ -73,7 +73,7 @@ impl Cipher {
         match self {
             Self::Aead(esp) => esp.aead.region(),
             Self::Gmac(esp) => esp.gcm.region(),
-            Self::CbcHmac(_) => Region::default(),
+            Self::CbcHmac(_) => Region::NONE,
         }
     }
 

@@ -2,14 +2,20 @@
 
 //! Loading memory before it is needed. It has `unsafe` because the intrinsic is an unsafe function.
 
+/// A line of a cache.
+const LINE: usize = 64;
+
 /// Memory that will be needed. It is only a hint: the memory may be gone, and nothing is read here.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Region {
     start: usize,
     len: usize,
 }
 
 impl Region {
+    /// Nothing.
+    pub const NONE: Self = Self { start: 0, len: 0 };
+
     /// Memory at `start`.
     #[inline]
     pub fn new(start: *const u8, len: usize) -> Self {
@@ -36,12 +42,53 @@ impl Region {
     /// Asks the processor to load it.
     #[inline]
     pub fn prefetch(self) {
-        #[cfg(target_arch = "x86_64")]
-        for line in (self.start & !63..self.start + self.len).step_by(64) {
-            use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-            // SAFETY: SSE is part of x86-64; prefetching has no effect but on caches and does not fault,
-            // whatever the address is.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line as *const i8) };
+        for line in (self.start & !(LINE - 1)..self.start + self.len).step_by(LINE) {
+            prefetch(line);
+        }
+    }
+
+    /// The same for `LINES` lines from line `first` on, as far as it has so many. It must start with a line.
+    // Few instructions: there are many parts to a packet.
+    #[inline(always)]
+    pub fn prefetch_lines<const LINES: usize>(self, first: usize) {
+        for line in first..first + LINES {
+            if let Some(line) = self.line(line) {
+                prefetch(line);
+            }
+        }
+    }
+
+    /// The address of a line.
+    #[inline(always)]
+    fn line(self, line: usize) -> Option<usize> {
+        (line * LINE < self.len).then_some(self.start + line * LINE)
+    }
+}
+
+/// Asks the processor to load a line.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+fn prefetch(line: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        // SAFETY: SSE is part of x86-64; prefetching has no effect but on caches and does not fault, whatever
+        // the address is.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line as *const i8) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_within_the_whole() {
+        for len in [0, 1, 63, 64, 65, 496, 752, 1264] {
+            let whole = Region { start: 4096, len };
+            let lines: Vec<_> = (0..40).filter_map(|line| whole.line(line)).collect();
+            let expected = (0..len.div_ceil(LINE)).map(|line| 4096 + line * LINE);
+            assert!(lines.iter().copied().eq(expected), "{len}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A batch of packets: the tables are locked and the counters written once for all of them.
 
 use super::account::{self, Account};
+use super::ahead::{self, Ahead, CHUNK};
 use super::counters::{Counters, Tally};
 use super::crypto::rx::Begun;
 use super::drop::TxDrop;
@@ -12,9 +13,8 @@ use super::receiver::Receiver;
 use super::record;
 use super::room::Room;
 use super::rx::Inbound;
-use super::sa::Sa;
 use super::sent::Sent;
-use super::table::{Slots, Tables};
+use super::table::Tables;
 use super::together::Together;
 use super::turn::Turns;
 use super::tx::{self, GROUP};
@@ -27,13 +27,6 @@ use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
 
-/// The number of packets of a batch whose SAs are looked up before the first one is processed.
-const CHUNK: usize = 64;
-/// The number of packets by which the memory of an SA is loaded ahead. Less does not hide the latency
-/// of memory, more does not fit the first-level cache.
-const NEAR: usize = 3;
-/// With no more SAs than these, nothing is loaded ahead: they stay in the first-level cache.
-const FEW: usize = 8;
 /// The number of received packets that are opened together: see [`espnic_esp::engine::begin_open`].
 const TOGETHER: usize = 8;
 
@@ -133,11 +126,12 @@ impl Session<'_> {
         // It makes something of each packet before the next one.
         let alone = self.faults.spoil_padding();
         for chunk in batch.chunks_mut(CHUNK) {
-            let window = PrefetchWindow::outbound(&self.tables, chunk);
+            let id = |(hdr, _): &(NetHdr48, Frame)| hdr.out.resource_id.get();
+            let mut ahead = Ahead::new(&self.tables, chunk, id);
             let crypto_only = chunk.iter().all(|(hdr, _)| tx::is_crypto_packet(hdr));
             dropped += match crypto_only && !alone {
-                true => self.transmit_crypto_only(chunk, &window, longest, out),
-                false => self.transmit_mixed(chunk, &window, alone, longest, out),
+                true => self.transmit_crypto_only(chunk, &mut ahead, longest, out),
+                false => self.transmit_mixed(chunk, &mut ahead, alone, longest, out),
             };
             dropped += self.finish(out);
         }
@@ -150,14 +144,42 @@ impl Session<'_> {
     fn transmit_crypto_only(
         &mut self,
         chunk: &mut Batch,
-        window: &PrefetchWindow,
+        ahead: &mut Ahead<ahead::Outbound>,
+        longest: usize,
+        out: &mut Frames,
+    ) -> usize {
+        if ahead.is_empty() {
+            return self.transmit_groups(chunk, |_, _| (), longest, out);
+        }
+        self.transmit_many(chunk, ahead, longest, out)
+    }
+
+    /// The same, if there is something to be loaded ahead. Apart, because even to ask for each packet takes time.
+    #[inline(never)]
+    fn transmit_many(
+        &mut self,
+        chunk: &mut Batch,
+        ahead: &mut Ahead<ahead::Outbound>,
+        longest: usize,
+        out: &mut Frames,
+    ) -> usize {
+        let step = |tables: &Tables, index| ahead.step(tables, index);
+        self.transmit_groups(chunk, step, longest, out)
+    }
+
+    /// The same. `step` is called with the index of each packet before it is encrypted.
+    #[inline(always)]
+    fn transmit_groups(
+        &mut self,
+        chunk: &mut Batch,
+        mut step: impl FnMut(&Tables, usize),
         longest: usize,
         out: &mut Frames,
     ) -> usize {
         let (tables, mut outgoing, mut account) = self.parts(longest, out);
         for (first, group) in (0..).step_by(GROUP).zip(chunk.chunks_mut(GROUP)) {
-            (first..first + group.len()).for_each(|index| window.prefetch(&tables.outb, index));
-            tx::protect_group(tables, group, &mut outgoing, &mut account);
+            let step = |index| step(tables, first + index);
+            tx::protect_group(tables, group, &mut outgoing, &mut account, step);
         }
         account.drops
     }
@@ -167,7 +189,7 @@ impl Session<'_> {
     fn transmit_mixed(
         &mut self,
         chunk: &mut Batch,
-        window: &PrefetchWindow,
+        ahead: &mut Ahead<ahead::Outbound>,
         alone: bool,
         longest: usize,
         out: &mut Frames,
@@ -176,7 +198,7 @@ impl Session<'_> {
         while let Some(rest @ [_, ..]) = chunk.get_mut(index..) {
             let count = if alone { 0 } else { tx::run(rest) };
             let next = index + count.max(1);
-            (index..next).for_each(|index| window.prefetch(&self.tables.outb, index));
+            (index..next).for_each(|index| ahead.step(&self.tables, index));
             index = next;
             if let (1.., Some(run)) = (count, rest.get_mut(..count)) {
                 let events = self.events;
@@ -231,7 +253,8 @@ impl Session<'_> {
         // Asked for all packets at once: what is set from now on is for the next ones.
         let touch =
             self.room.is_asking() || self.faults.are_marking() || self.misbehaviour.active();
-        let window = PrefetchWindow::inbound(tables, chunk);
+        let spi = |Inbound { frame, .. }: &Inbound| packet::peek_spi(frame, frame.layers());
+        let mut ahead = Ahead::new(tables, chunk, spi);
         let mut receiver = Receiver {
             tables,
             counters: self.counters,
@@ -248,7 +271,7 @@ impl Session<'_> {
             let group = chunk.get_mut(first..end_of_group).unwrap_or_default();
             let mut begun = [const { None }; TOGETHER];
             let both = begun.iter_mut().zip(&mut computed);
-            begin(&mut receiver, &window, first, group, both);
+            begin(&mut receiver, &mut ahead, first, group, both);
             let both = begun.iter().zip(&computed);
             end(&mut receiver, first, group, both, &mut together);
             if together.room() < TOGETHER {
@@ -277,7 +300,7 @@ impl Session<'_> {
 #[inline(always)]
 fn begin<'a, 'b>(
     receiver: &mut Receiver<'a, '_>,
-    window: &PrefetchWindow,
+    ahead: &mut Ahead<ahead::Inbound>,
     first: usize,
     group: &mut [Inbound],
     begun: impl Iterator<Item = (&'b mut Option<Begun<'a>>, &'b mut [u8; TAG_LEN])>,
@@ -285,7 +308,7 @@ fn begin<'a, 'b>(
     'a: 'b,
 {
     for ((index, inbound), (begun, computed)) in (first..).zip(group).zip(begun) {
-        window.prefetch(&receiver.tables.inb, index);
+        ahead.step(receiver.tables, index);
         receiver.begin(index, inbound, begun, computed);
     }
 }
@@ -330,92 +353,6 @@ fn touch_up(
     faults.mark(hdr);
     if misbehaviour.active() {
         record::distort(misbehaviour, frame, hdr);
-    }
-}
-
-/// The prefetch window: the SAs that a chunk will probably need. They are loaded all at once, so that no
-/// packet waits for them. Their keys, which are much larger, are loaded shortly
-/// before they are needed.
-struct PrefetchWindow {
-    /// [`NOTHING`] where the SA is that of the packet before, or unknown.
-    ids: [u32; CHUNK],
-    /// The end of the part with ids. It saves time, because most chunks have one SA.
-    end: usize,
-}
-
-/// No SA has this id.
-const NOTHING: u32 = u32::MAX;
-
-impl PrefetchWindow {
-    const EMPTY: Self = Self {
-        ids: [NOTHING; CHUNK],
-        end: 0,
-    };
-
-    #[inline]
-    fn outbound(tables: &Tables, chunk: &Batch) -> Self {
-        if tables.len().1 <= FEW {
-            return Self::EMPTY;
-        }
-        let window = Self::new(chunk, |(hdr, _)| hdr.out.resource_id.get());
-        window.load(&tables.outb, Sa::FOR_OUTBOUND);
-        window
-    }
-
-    #[inline]
-    fn inbound(tables: &Tables, chunk: &[Inbound]) -> Self {
-        if tables.len().0 <= FEW {
-            return Self::EMPTY;
-        }
-        let spi = |Inbound { frame, .. }: &Inbound| packet::peek_spi(frame, frame.layers());
-        let mut window = Self::new(chunk, spi);
-        for spi in window.ids() {
-            tables.by_spi.prefetch(spi);
-        }
-        for name in window.ids.iter_mut().take(window.end) {
-            *name = tables.by_spi.ids(*name).next().unwrap_or(NOTHING);
-        }
-        window.load(&tables.inb, size_of::<Sa>());
-        window
-    }
-
-    /// Finds the SAs of a chunk. `name` gives the id of a packet's SA, or an SPI from which it follows.
-    #[inline]
-    fn new<T>(chunk: &[T], name: impl Fn(&T) -> u32) -> Self {
-        let (mut ids, mut end, mut last) = ([NOTHING; CHUNK], 0, NOTHING);
-        for (index, (id, packet)) in ids.iter_mut().zip(chunk).enumerate() {
-            let name = name(packet);
-            if name != last {
-                (*id, last) = (name, name);
-                end = index + 1;
-            }
-        }
-        Self { ids, end }
-    }
-
-    fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        let known = self.ids.iter().take(self.end).copied();
-        known.filter(|&id| id != NOTHING)
-    }
-
-    /// Loads the first `len` bytes of all SAs, and the keys of the first packets.
-    #[inline]
-    fn load(&self, slots: &Slots, len: usize) {
-        self.ids().for_each(|id| slots.prefetch(id, len));
-        for id in self.ids.iter().take(NEAR.min(self.end)) {
-            slots.prefetch_key(*id);
-        }
-    }
-
-    /// Loads the key that is needed soon. Call it before the packet with this index.
-    #[inline]
-    fn prefetch(&self, slots: &Slots, index: usize) {
-        let index = index + NEAR;
-        if index < self.end {
-            if let Some(&id) = self.ids.get(index) {
-                slots.prefetch_key(id);
-            }
-        }
     }
 }
 

@@ -62,12 +62,10 @@ impl Slots {
         Some(part.flat_map(|part| part.sas.iter().flatten()))
     }
 
-    /// Loads the key of SA `id`.
+    /// The key of SA `id`, as far as it is worth loading.
     #[inline]
-    pub(super) fn prefetch_key(&self, id: u32) {
-        if let Some(sa) = self.get(id) {
-            sa.cipher.region().prefetch();
-        }
+    pub(super) fn key(&self, id: u32) -> Region {
+        self.get(id).map_or(Region::NONE, |sa| sa.cipher.region())
     }
 
     /// Loads SA `id`, or its first `len` bytes if those are fewer.

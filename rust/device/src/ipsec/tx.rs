@@ -80,7 +80,8 @@ fn is_packet(hdr: &NetHdr48) -> bool {
     hdr.has(hdr::F_SECURITY) && hdr.net.gso_type == hdr::GSO_NONE
 }
 
-/// [`protect`] for up to [`GROUP`] packets that [`is_crypto_packet`] holds for.
+/// [`protect`] for up to [`GROUP`] packets that [`is_crypto_packet`] holds for. `step` is called with the index of
+/// each before it is encrypted.
 ///
 /// With short ones the checksums of all are complete before the first one is encrypted: a cipher that reads what has
 /// just been written in smaller parts waits until that is done.
@@ -90,9 +91,11 @@ pub(super) fn protect_group(
     packets: &mut [(NetHdr48, Frame)],
     outgoing: &mut Outgoing<'_>,
     account: &mut Account<'_>,
+    mut step: impl FnMut(usize),
 ) {
     if !packets.iter().all(|(_, frame)| frame.len() <= SHORT) {
-        for (hdr, frame) in packets {
+        for (index, (hdr, frame)) in packets.iter_mut().enumerate() {
+            step(index);
             let begun = begin(tables, hdr, frame, outgoing.longest);
             let sent = begun.and_then(|begun| begun.end(frame, outgoing));
             account.note(hdr, sent);
@@ -106,7 +109,8 @@ pub(super) fn protect_group(
             Err(drop) => account.note(hdr, Err(drop)),
         }
     }
-    for ((hdr, frame), begun) in packets.iter_mut().zip(&begun) {
+    for (index, ((hdr, frame), begun)) in packets.iter_mut().zip(&begun).enumerate() {
+        step(index);
         if let Some(begun) = begun {
             account.note(hdr, begun.end(frame, outgoing));
         }

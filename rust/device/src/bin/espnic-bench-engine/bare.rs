@@ -9,8 +9,12 @@ use espnic_device::crypto::AnyAead;
 use espnic_esp::aead::Aead;
 use std::time::{Duration, Instant};
 
-/// The number of packets by which bare calls with many keys load them ahead.
-const AHEAD: usize = 3;
+/// The number of packets by which bare calls with many keys load the first part of them ahead; each of the others
+/// is loaded by one packet less. The same as in the engine.
+const AHEAD: usize = 9;
+/// The most parts of a key, and the lines of each.
+const PARTS: usize = 7;
+const PART: usize = 3;
 const NONCE: [u8; 12] = [7; 12];
 const AAD: [u8; 8] = [9; 8];
 
@@ -44,15 +48,17 @@ pub fn bare<'a>(len: usize, way: Way, choose: &mut dyn FnMut() -> [&'a AnyAead; 
         .filter(|_| !same)
         .map(|key| key[0].region())
         .collect();
-    let time = Instant::now();
-    regions
-        .iter()
-        .take(AHEAD)
-        .for_each(|region| region.prefetch());
-    for (index, (key, frame)) in keys.iter().zip(&mut batch).enumerate() {
-        if let Some(region) = regions.get(index + AHEAD) {
-            region.prefetch();
+    let load = |index: usize, part: usize| {
+        if let Some(region) = regions.get(index) {
+            region.prefetch_lines::<PART>(part * PART);
         }
+    };
+    let time = Instant::now();
+    for index in 0..AHEAD {
+        (0..PARTS.min(AHEAD - index)).for_each(|part| load(index, part));
+    }
+    for (index, (key, frame)) in keys.iter().zip(&mut batch).enumerate() {
+        (0..PARTS).for_each(|part| load(index + AHEAD - part, part));
         call(way, key[0], start, frame, len);
     }
     time.elapsed()

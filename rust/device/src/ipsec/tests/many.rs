@@ -71,6 +71,40 @@ fn ids_are_below_the_limit() {
     assert_eq!(left, [0, 0]);
 }
 
+/// Packets of all lengths in one batch, of SAs at random, of which one has been destroyed.
+#[test]
+fn batches_of_many_sas_go_through() {
+    const SAS: u32 = 70;
+    let ipsec = with_room(SAS);
+    for id in 0..SAS {
+        for obj_type in TYPES {
+            assert_eq!(create(&ipsec, obj_type, id, &own(obj_type, id)), DONE);
+        }
+    }
+    assert_eq!(destroy(&ipsec, OBJ_INB_SA, 7), DONE);
+    let packet = |n: u32| {
+        let (id, len) = (n * 31 % SAS, [8, 40, 300, 1400][(n / 16) as usize % 4]);
+        let (hdr, mut bytes) = frame(id, n + 1, &vec![n as u8; len]);
+        bytes[testing::ESP..testing::ESP + 4].copy_from_slice(&SPI.wrapping_add(id).to_be_bytes());
+        (hdr, Frame::from(bytes))
+    };
+    let clear: Vec<_> = (0..200).map(packet).collect();
+    let mut batch: Vec<_> = (0..200).map(packet).collect();
+    let mut out = Frames::default();
+    assert_eq!(ipsec.transmit_all(&mut batch, LONGEST, &mut out), 0);
+    let mut batch: Vec<_> = out.drain().map(Inbound::from).collect();
+    assert_eq!(batch.len(), 200);
+    ipsec.receive_all(&mut batch);
+    for (inbound, (hdr, frame)) in batch.iter().zip(&clear) {
+        let id = hdr.out.resource_id.get();
+        let opened = inbound.hdr.has(F_SECURITY) && inbound.hdr.sec.sec_status == hdr::SEC_OK;
+        assert_eq!(opened, id != 7);
+        let text = testing::ESP + 16..frame.len() - testing::ICV;
+        assert_eq!(inbound.frame[text.clone()] == frame[text], opened);
+        assert!(!opened || inbound.hdr.out.resource_id.get() == id);
+    }
+}
+
 #[test]
 fn a_reset_forgets_all_of_them() {
     let ipsec = with_room(3000);
