@@ -27,8 +27,11 @@ use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
 
-/// The number of received packets that are opened together: see [`espnic_esp::engine::begin_open`].
+/// The most received packets that are opened together: see [`espnic_esp::engine::begin_open`].
 const TOGETHER: usize = 8;
+/// With so many bytes no more packets are added to those that are opened together, so that what was decrypted is
+/// still in the first-level cache when its checksum is verified.
+const WARM: usize = 16 << 10;
 
 /// Frames to be sent, with their headers.
 type Batch = [(NetHdr48, Frame)];
@@ -266,9 +269,11 @@ impl Session<'_> {
         };
         let mut together = Together::EMPTY;
         let mut computed = [[0; TAG_LEN]; TOGETHER];
-        for first in (0..chunk.len()).step_by(TOGETHER) {
-            let end_of_group = (first + TOGETHER).min(chunk.len());
-            let group = chunk.get_mut(first..end_of_group).unwrap_or_default();
+        let mut next = 0;
+        while let Some(rest @ [_, ..]) = chunk.get_mut(next..) {
+            let count = group_len(rest);
+            let (first, group) = (next, rest.get_mut(..count).unwrap_or_default());
+            next += count;
             let mut begun = [const { None }; TOGETHER];
             let both = begun.iter_mut().zip(&mut computed);
             begin(&mut receiver, &mut ahead, first, group, both);
@@ -293,6 +298,18 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// How many packets at the start of `packets` are opened together; at least one, if there is one.
+#[inline(always)]
+fn group_len(packets: &[Inbound]) -> usize {
+    let mut bytes = 0;
+    let fits = |inbound: &&Inbound| {
+        let fits = bytes < WARM;
+        bytes += inbound.frame.len();
+        fits
+    };
+    packets.iter().take(TOGETHER).take_while(fits).count()
 }
 
 /// Begins with the packets of a group, the first of which has this index in the chunk.
@@ -359,5 +376,29 @@ fn touch_up(
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.counters.add(&self.tally);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_fit_the_first_level_cache() {
+        let packets = |lens: &[usize]| -> Vec<Inbound> {
+            let frames = lens.iter().map(|&len| Frame::from(vec![0; len]));
+            frames.map(Inbound::from).collect()
+        };
+        for (lens, expected) in [
+            (&[][..], 0),
+            (&[WARM], 1),
+            (&[WARM, 60, 60], 1),
+            (&[WARM - 1, 60, 60], 2),
+            (&[9000; 5], 2),
+            (&[1500; 20], TOGETHER),
+            (&[60; TOGETHER - 1], TOGETHER - 1),
+        ] {
+            assert_eq!(group_len(&packets(lens)), expected, "{lens:?}");
+        }
     }
 }
