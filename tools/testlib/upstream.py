@@ -14,7 +14,7 @@ import pathlib
 
 from cachelib import TOOLS, ToolError
 from kernellib import store, upstream
-from vmlib import trouble
+from vmlib import emulator, trouble
 
 from . import groups, shares
 from .report import FAIL, PASS, SKIP, Result
@@ -38,6 +38,7 @@ NICS = ("name=n0,mac=02:00:00:00:00:10,mtu=9000,queues=4,ipsec=on,port=wire:w0",
         "port=wire:w0")  # the remote end looks at checksums as a cable would carry them
 CPUS = 4  # the tests of RSS want as many queues, and drivers take one for each CPU
 GUEST_SECONDS = 1500
+STARTS = 3  # the programs have the kernel patch its own code, see vmlib/emulator.py
 MOST_AGAIN = 3  # programs that may fail the first time, by chance
 
 
@@ -183,18 +184,27 @@ def twice(run, programs):
 
 
 def _driver(driver, log, tests, rules, only):
-    """Results of the kernel's tests with one driver; there is a guest for each run."""
+    """Results of the kernel's tests with one driver; there is a guest for each run. They come at
+    its end, the names of the programs before."""
     numbers = itertools.count(1)
 
-    def run(programs):
+    def start(programs):
         name = f"{GROUP}-{driver}" + (f"-{number}" if (number := next(numbers)) > 1 else "")
         jobs, folder = log.parent / f"{name}.json", log.parent / name
         todo = plan(driver, rules, programs)
         jobs.write_text(json.dumps(todo, indent=1) + "\n", encoding="utf-8")
         found = groups.program(command(driver, folder, tests, jobs), log.with_stem(name),
                                f"the guest with {driver}")
-        yield from judge(found, driver, rules, programs)
-        yield quiet(folder, driver)
+        return folder, [*judge(found, driver, rules, programs), quiet(folder, driver)]
+
+    def run(programs):
+        for _ in range(STARTS):
+            folder, results = start(programs)
+            fault = emulator.first(folder)
+            if not fault:
+                break
+            print(f"# {driver}: {fault}: the emulator's fault", flush=True)
+        return results
 
     yield from twice(run, set(only or PROGRAMS))
 

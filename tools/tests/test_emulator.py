@@ -49,6 +49,15 @@ class Emulator(unittest.TestCase):
         (self.run_dir / "ready").touch()
         self.assertIsNone(emulator.fault(self.run_dir))
 
+    def test_who_runs_a_test_of_others_may_ask_later(self):
+        self.log(BREAKPOINT)
+        (self.run_dir / "ready").touch()
+        self.assertIn("breakpoint", emulator.first(self.run_dir))
+
+    def test_a_breakpoint_in_the_driver_is_no_fault(self):
+        self.log(f"{BREAKPOINT}[    1.500100] RIP: 0010:poll_callback+0x37/0xdf0 [espnic]\n")
+        self.assertIsNone(emulator.first(self.run_dir))
+
     def test_a_watch_looks_now_and_then(self):
         watch = emulator.Watch(self.run_dir)
         self.assertIsNone(watch.seen())

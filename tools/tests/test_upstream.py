@@ -236,6 +236,30 @@ class Group(Folder):
             found, asked = self.again(failures, [])
             self.assertEqual((found, len(asked)), (failures, 1))
 
+    def starts(self, *guests):
+        """Outcomes with one driver, if guests say this ("" for a good one), and their number."""
+        left = list(guests)
+
+        def guest(command, _log, title):
+            log = left.pop(0)
+            folder = pathlib.Path(command[command.index("--run-dir") + 1])
+            folder.mkdir(exist_ok=True)
+            (folder / "kernel.log").write_text(log, encoding="utf-8")
+            yield Result(f"{title} runs to its end", FAIL if log else PASS)
+
+        with mock.patch.object(upstream.groups, "program", guest), \
+                contextlib.redirect_stdout(io.StringIO()):
+            found = list(upstream._driver(DRIVER, self.folder / "upstream.log", pathlib.Path("t"),
+                                          [], ["ping.py"]))
+        return [one.outcome for one in found], len(guests) - len(left)
+
+    def test_emulator(self):
+        """A fault of the emulator's is no result, but not for ever; other trouble is one."""
+        stale = "[   93.219249] Oops: int3: 0000 [#1] SMP NOPTI\n"
+        self.assertEqual(self.starts(stale, ""), ([PASS, PASS], 2))
+        self.assertEqual(self.starts(*[stale] * 5), ([FAIL, FAIL], upstream.STARTS))
+        self.assertEqual(self.starts(f"[ 9.0] WARNING: x.c:1\n{stale}", ""), ([FAIL, FAIL], 1))
+
     def test_build_fails(self):
         """The words of a build that fails are shown."""
         kernel = mock.Mock()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Faults of the emulator that a guest meets while it starts. Before anything of ours is loaded,
-starting it again is the cure."""
+"""Faults of the emulator that a guest meets, most of them while it starts. Before anything of ours
+is loaded, starting it again is the cure."""
 
 import re
 import time
@@ -16,22 +16,29 @@ FAULTS = (
     # early.
     (re.compile(r"\btsc: PIT calibration deviates from "), "a clock that runs too fast"),
 )
+OURS = re.compile(r"\bRIP: .*\[espnic\]")
 INTERVAL = 1.0  # s
 
 
-def fault(run_dir):
-    """What the emulator has done wrong, if the guest is not ready yet; or None. What comes after
-    other trouble follows from that."""
+def first(run_dir):
+    """What the emulator has done wrong, or None. What comes after other trouble follows from that,
+    and a breakpoint in the driver is the driver's."""
     log = run_dir / "kernel.log"
-    if (run_dir / "ready").exists() or not log.exists():
+    text = log.read_text(errors="replace") if log.exists() else ""
+    if OURS.search(text):
         return None
-    for line in log.read_text(errors="replace").splitlines():
+    for line in text.splitlines():
         for pattern, name in FAULTS:
             if pattern.search(line):
                 return name
         if trouble.PATTERN.search(line):
             return None
     return None
+
+
+def fault(run_dir):
+    """The same, if the guest is not ready yet."""
+    return None if (run_dir / "ready").exists() else first(run_dir)
 
 
 class Watch:

@@ -82,9 +82,6 @@ def contents(options, nics, guest, kernel):
         for copy in options.copy:
             source, _, target = copy.partition(":")
             path = pathlib.Path(source)
-            if not path.exists():
-                raise cachelib.ToolError(f"--copy {copy}: there is no {source}",
-                                         cachelib.WRONG_USAGE)
             archive.tree(f"espnic/{target or path.name}", path)
         archive.data("espnic/command", shlex.join(options.command) + "\n", 0o755)
     return fill
