@@ -218,6 +218,23 @@ def mtu(cfg):
     ktap.equal(cfg.dut.run(*larger).returncode, 0, "the larger MTU beside a program for pieces")
 
 
+def impossible(cfg):
+    """Frames that are in more buffers than there are, as the NIC says, are dropped and counted."""
+    control = cfg.need_request("misbehave")
+    wire = _jumbo(cfg)
+    xdp.attach(cfg, xdp.only(xdp.PASS).in_pieces())
+    counted = Counted(cfg)
+    ktap.defer(control.fault, cfg.nic, "misbehave", "rx", "num-buffers", 0)
+    control.fault(cfg.nic, "misbehave", "rx", "num-buffers", 1000)
+    for length in (100, JUMBO):
+        marker = wire.marker()
+        wire.send(_payload(marker, length))
+        ktap.equal(wire.passed(marker), [], f"impossible frames of {length} bytes")
+    ktap.at_least(counted["rx_malformed"], 2, "ethtool -S rx_malformed")
+    control.fault(cfg.nic, "misbehave", "rx", "num-buffers", 0)
+    traffic.ping(cfg.peer, env.PEER4, env.DUT4, [JUMBO - 48] * 3)
+
+
 def _pour(cfg, wire, payload):
     """Many frames, and the end of their way."""
     for _ in range(TURNS):
@@ -248,7 +265,8 @@ def memory_returns(cfg):
                    f"were {what}")
 
 
-CASES = [passes, goes_nowhere, leaves, back, front, checksums, mixed_buffers, mtu, memory_returns]
+CASES = [passes, goes_nowhere, leaves, back, front, checksums, mixed_buffers, mtu, impossible,
+         memory_returns]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True))
