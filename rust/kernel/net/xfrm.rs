@@ -324,6 +324,7 @@ impl<T: Operations> Callbacks<T> {
         let Some(handle) = (unsafe { Self::handle_of(x) }) else {
             return;
         };
+        // The caller has a reference to the state, and XFRM waits for RCU sections after the last one.
         dev.data().states().detach(handle);
         T::state_delete(dev, handle);
     }
@@ -340,7 +341,12 @@ impl<T: Operations> Callbacks<T> {
         let Some(handle) = (unsafe { Self::handle_of(x) }) else {
             return;
         };
-        dev.data().states().detach(handle);
+        if dev.data().states().detach(handle) {
+            // There was no delete (X14), and a packet may be looking at the count of references, the last of which
+            // is gone (X62).
+            // SAFETY: This may sleep: the state is not larval (X24).
+            unsafe { bindings::synchronize_rcu() };
+        }
         T::state_free(dev, handle);
     }
 

@@ -66,8 +66,10 @@ pub struct StateTable<D> {
     incoming: SpinLockBh<Slots<D>>,
     #[pin]
     outgoing: SpinLockBh<Slots<D>>,
+    /// The states of `incoming`, for the path of packets.
+    shown_incoming: Shown,
     /// The states of `outgoing`, for the path of packets.
-    shown: Shown,
+    shown_outgoing: Shown,
 }
 
 impl<D> StateTable<D> {
@@ -77,7 +79,8 @@ impl<D> StateTable<D> {
         pin_init!(Self {
             incoming <- new_lock!(Slots::new()),
             outgoing <- new_lock!(Slots::new()),
-            shown: Shown::new(),
+            shown_incoming: Shown::new(),
+            shown_outgoing: Shown::new(),
         })
     }
 
@@ -105,6 +108,13 @@ impl<D> StateTable<D> {
         match direction {
             Direction::In => &self.incoming,
             Direction::Out => &self.outgoing,
+        }
+    }
+
+    fn shown(&self, direction: Direction) -> &Shown {
+        match direction {
+            Direction::In => &self.shown_incoming,
+            Direction::Out => &self.shown_outgoing,
         }
     }
 
@@ -141,9 +151,7 @@ impl<D> StateTable<D> {
                 Inserted::NeedsPart(id) => id,
             };
             let part = KVVec::with_capacity(PART, GFP_KERNEL)?;
-            if direction == Direction::Out {
-                self.shown.make_room(id)?;
-            }
+            self.shown(direction).make_room(id)?;
             // Somebody else may have been faster; what is too much is freed without the lock.
             let _unused = self.slots(direction).lock().add_part(part);
         }
@@ -166,26 +174,19 @@ impl<D> StateTable<D> {
             direction,
             generation: slot.generation,
         };
-        if direction == Direction::Out {
-            self.shown.show(handle, x);
-        }
+        self.shown(direction).show(handle, x);
         Ok(Inserted::As(handle))
     }
 
-    /// Forgets the state; the slot stays taken.
-    pub(super) fn detach(&self, handle: Handle) {
+    /// Forgets the state; the slot stays taken. True if the table had the state until now: if nobody has a
+    /// reference to it, its memory must stay until an RCU grace period has ended.
+    pub(super) fn detach(&self, handle: Handle) -> bool {
         let mut slots = self.slots(handle.direction).lock();
-        if let Some(slot) = slots.get(handle.id, handle.generation) {
-            slot.state = None;
-            self.hide(handle);
-        }
-    }
-
-    /// Has the path of packets forget a state. Under the table's lock.
-    fn hide(&self, handle: Handle) {
-        if handle.direction == Direction::Out {
-            self.shown.hide(handle);
-        }
+        let Some(slot) = slots.get(handle.id, handle.generation) else {
+            return false;
+        };
+        self.shown(handle.direction).hide(handle);
+        slot.state.take().is_some()
     }
 
     /// Stores the driver's data for `handle`.
@@ -218,7 +219,7 @@ impl<D> StateTable<D> {
         let mut slots = self.slots(handle.direction).lock();
         if slots.get(handle.id, handle.generation).is_some() {
             slots.release(handle.id);
-            self.hide(handle);
+            self.shown(handle.direction).hide(handle);
         }
     }
 
@@ -242,20 +243,17 @@ impl<D> StateTable<D> {
         }
     }
 
-    /// The incoming state behind `id` and `generation`, unless it is deleted. No sleeping.
+    /// The incoming state behind `id` and `generation`, unless it is deleted. Takes no lock: in any context.
+    #[inline]
     pub fn get_incoming(&self, id: u32, generation: u16) -> Option<ARef<State>> {
-        let mut slots = self.incoming.lock();
-        let state = slots.get(id, generation)?.state?;
-        // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
-        unsafe { State::try_get(state) }
+        self.shown_incoming.get(id, generation)
     }
 
-    /// The state behind `handle`, unless it is deleted. No sleeping.
+    /// The state behind `handle`, unless it is deleted. Takes no lock: in any context.
+    #[inline]
     pub fn get(&self, handle: Handle) -> Option<ARef<State>> {
-        let mut slots = self.slots(handle.direction).lock();
-        let state = slots.get(handle.id, handle.generation)?.state?;
-        // SAFETY: By the type invariant of `Slot` its memory stays while we hold the lock.
-        unsafe { State::try_get(state) }
+        self.shown(handle.direction)
+            .get(handle.id, handle.generation)
     }
 
     /// The live state in the slot `id`, whatever its generation, with its handle. No sleeping.
@@ -299,7 +297,7 @@ impl<D> StateTable<D> {
     /// Whether `handle` names the live outgoing state `x` of this device. Takes no lock: in any context.
     #[inline]
     pub fn is_outgoing(&self, handle: Handle, x: &State) -> bool {
-        handle.direction == Direction::Out && self.shown.has(handle, x)
+        handle.direction == Direction::Out && self.shown_outgoing.has(handle, x)
     }
 }
 

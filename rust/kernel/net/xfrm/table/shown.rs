@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The live outgoing states by slot, for comparison without a lock: each packet that the device must encrypt
-//! asks whether its state is still in the device, on many CPUs at a time.
+//! The live states of one direction by slot, for packets, which take no lock.
 //!
-//! The table changes it under its own lock. Nobody follows the pointers, so it does not matter how long what
-//! they point to stays.
+//! The table changes it under its own lock. Each packet that the device must encrypt asks, on many CPUs at a time,
+//! whether its state is still in the device: that follows no pointer. Received packets take a reference to the state
+//! that the device names ([`Shown::get`]): its memory stays until all RCU sections have ended in which somebody may
+//! have seen it.
 
 #[cfg(espnic_kunit)]
 mod tests;
@@ -16,22 +17,32 @@ use crate::{
         state::State, //
     }, //
 };
-use core::ptr::null_mut;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 use kernel::{
     alloc::KVVec,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
             Relaxed,
             Release, //
         },
+        rcu,
         SetOnce, //
     }, //
 };
 
 /// What is shown of a slot.
+///
+/// # Invariants
+///
+/// `state` is null, or a state that a device took or is taking. The memory of the state stays until an RCU grace
+/// period after the place has forgotten it.
 struct Place {
     /// Null for none.
     state: Atomic<*mut bindings::xfrm_state>,
@@ -75,6 +86,7 @@ impl Shown {
         }
         let mut places = KVVec::with_capacity(len, GFP_KERNEL)?;
         for _ in 0..len {
+            // INVARIANT: It names no state.
             let nothing = Place {
                 state: Atomic::new(null_mut()),
                 generation: Atomic::new(0),
@@ -92,10 +104,15 @@ impl Shown {
         self.0.get(part)?.as_ref()?.get(index)
     }
 
-    /// Shows a state. One call at a time for a slot.
+    /// Shows a state in a place that shows none. One call at a time for a slot.
+    ///
+    /// The state must be hidden while somebody has a reference to it, after which its last reference begins a grace
+    /// period (`xfrm_state_gc_task()`), or such a period must end after that before it is freed.
     pub(super) fn show(&self, handle: Handle, x: &State) {
         if let Some(place) = self.at(handle.id) {
-            place.generation.store(handle.generation.into(), Relaxed);
+            // Who sees the generation sees that the state before is gone.
+            place.generation.store(handle.generation.into(), Release);
+            // INVARIANT: A device is taking it. The table keeps the promise.
             place.state.store(x.as_raw(), Release);
         }
     }
@@ -105,6 +122,20 @@ impl Shown {
         if let Some(place) = self.at(handle.id) {
             place.state.store(null_mut(), Relaxed);
         }
+    }
+
+    /// The state that is shown with this slot and generation, unless its last reference is gone.
+    pub(super) fn get(&self, id: u32, generation: u16) -> Option<ARef<State>> {
+        let place = self.at(id)?;
+        let _guard = rcu::read_lock();
+        let state = place.state.load(Acquire);
+        let is_wanted = place.generation.load(Acquire) == u32::from(generation);
+        // The slot may have got another state, and generation, between the loads. It showed none in between.
+        if !is_wanted || place.state.load(Relaxed) != state {
+            return None;
+        }
+        // SAFETY: By the invariant the memory stays during this RCU section, in which the place showed it.
+        unsafe { State::try_get(NonNull::new(state)?) }
     }
 
     /// Whether the state is shown under this name.

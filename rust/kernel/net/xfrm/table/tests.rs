@@ -180,8 +180,10 @@ mod cases {
     fn detached_slot_stays_taken() -> Result {
         let (x, table) = (TestState::new(&IPV4)?, table()?);
         let handle = table.insert(&x, Out)?;
-        table.detach(handle);
+        assert!(table.detach(handle));
         assert!(table.get(handle).is_none() && !table.is_outgoing(handle, &x));
+        // Who detaches it once more need not wait for anybody.
+        assert!(!table.detach(handle));
         assert_eq!(table.insert(&x, Out).err(), Some(ENOSPC));
         table.release(handle);
         assert!(table.insert(&x, Out).is_ok());
@@ -213,6 +215,12 @@ mod cases {
         for (id, generation) in [(0, 0), (0, 2), (1, 1), (2, 1), (u32::MAX, 1)] {
             assert!(table.get_incoming(id, generation).is_none());
         }
+        table.detach(Handle {
+            id: 0,
+            direction: In,
+            generation: 1,
+        });
+        assert!(table.get_incoming(0, 1).is_none());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the places of outgoing states.
+//! Tests of the places of states.
 
 use super::{
     locate,
@@ -53,6 +53,36 @@ mod cases {
         assert!(!shown.has(name(300, 1), &x));
         shown.show(name(300, 2), &other);
         assert!(shown.has(name(300, 2), &other) && !shown.has(name(300, 1), &other));
+        Ok(())
+    }
+    #[test]
+    fn taken_by_its_name() -> Result {
+        let (x, other) = (TestState::new(&IPV4)?, TestState::new(&IPV4)?);
+        let shown = KBox::new(Shown::new(), GFP_KERNEL)?;
+        let name = |generation| Handle {
+            id: 5,
+            direction: Direction::In,
+            generation,
+        };
+        assert!(shown.get(5, 1).is_none());
+        shown.make_room(5)?;
+        assert!(shown.get(5, 0).is_none());
+        shown.show(name(1), &x);
+        let found = shown.get(5, 1).ok_or(ENOENT)?;
+        assert!(core::ptr::eq(&*found, &*x));
+        // The place itself has no reference.
+        assert_eq!(x.references(), 2);
+        drop(found);
+        assert_eq!(x.references(), 1);
+        for (id, generation) in [(5, 0), (5, 2), (4, 1), (261, 1), (u32::MAX, 1)] {
+            assert!(shown.get(id, generation).is_none());
+        }
+        shown.hide(name(1));
+        assert!(shown.get(5, 1).is_none());
+        shown.show(name(2), &other);
+        assert!(shown.get(5, 1).is_none());
+        let found = shown.get(5, 2).ok_or(ENOENT)?;
+        assert!(core::ptr::eq(&*found, &*other));
         Ok(())
     }
 }
