@@ -25,16 +25,13 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        netdevice::{
-            Device,
-            Operations,
-            Unregistered, //
-        },
-        xdp, //
+        netdevice::Device, //
     },
     new_lock,
+    rtnl,
     sync::SpinLockBh,
     virtio::net::{
+        Operations,
         RxQueue,
         TxQueue, //
     }, //
@@ -47,8 +44,6 @@ pub(crate) struct Channel {
     pub(crate) rx: SpinLockBh<Rx>,
     #[pin]
     pub(crate) tx: SpinLockBh<Tx>,
-    /// The receive queue, as programs know it.
-    pub(crate) program_queue: xdp::RxQueue,
     #[pin]
     pub(crate) adaptive: Adaptive,
     /// Whether the queues' interrupts were given a CPU.
@@ -61,22 +56,14 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// Of pair `index` of a device. Sleeps.
-    pub(crate) fn new<T: Operations>(
-        net: &Unregistered<T>,
-        index: u16,
-        rx: RxQueue,
-        tx: TxQueue,
-    ) -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(index: u16, rx: RxQueue, tx: TxQueue) -> Result<Pin<KBox<Self>>> {
         let received = Arc::new(rx::Counters::default(), GFP_KERNEL)?;
         let sent = Arc::new(tx::Counters::default(), GFP_KERNEL)?;
-        let pool = rx.page_pool()?;
-        let program_queue = xdp::RxQueue::new(net, index, &pool)?;
-        let rx = Rx::new(rx, pool, received.clone());
+        let rx = Rx::new(rx, received.clone());
         KBox::pin_init(
             pin_init!(Self {
                 rx <- new_lock!(rx),
                 tx <- new_lock!(Tx::new(index, tx, sent.clone())),
-                program_queue,
                 adaptive <- Adaptive::new(),
                 pinned: Atomic::new(false),
                 received,
@@ -84,6 +71,53 @@ impl Channel {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Gives the channel, which is number `index`, a pool for received packets, unless it has one or the NIC is being
+    /// reset. NAPI is off, RTNL held. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the pool.
+    pub(crate) fn open<T: Operations>(
+        &self,
+        dev: &Device<T>,
+        index: u16,
+        rtnl: &rtnl::Held,
+    ) -> Result {
+        // Out of the lock, because this sleeps.
+        let queue = self.rx.lock().queue.take();
+        let made = match &queue {
+            Some(queue) => queue.make_pool(dev, index, rtnl),
+            None => Ok(()),
+        };
+        self.rx.lock().queue = queue;
+        made
+    }
+
+    /// Empties the receive queue, with what waits in it, and ends the pool. A NIC that cannot reset single queues keeps
+    /// its buffers, and the channel the pool. True if the queue was reset. NAPI is off, RTNL held. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the queue if it is broken now.
+    pub(crate) fn close<T: Operations>(&self, dev: &Device<T>, index: u16) -> Result<bool> {
+        let Some(mut queue) = self.rx.lock().detach() else {
+            // Their memory came back with the queues.
+            dev.remove_pool(index);
+            return Ok(false);
+        };
+        let reset = match queue.pending() {
+            0 => Ok(false),
+            _ => queue.reset().map(|()| true),
+        };
+        let is_empty = queue.pending() == 0;
+        self.rx.lock().queue = Some(queue);
+        if !is_empty {
+            return Ok(false);
+        }
+        dev.remove_pool(index);
+        reset
     }
 
     /// Asks for events of both queues again; true if there is work already.

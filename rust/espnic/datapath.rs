@@ -206,7 +206,7 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
     let view = &mut run.packet.view;
     let mut rx = channel.rx.lock();
     let old = rx.shelf.bring_back(view.known.take(), view.version);
-    let is_full = rx.refill(done);
+    let is_full = rx.refill(poll, done);
     drop(rx);
     drop(old);
     if is_full {

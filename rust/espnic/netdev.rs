@@ -62,14 +62,18 @@ const RECOVERY_BUSY_MS: u32 = 10;
 impl netdevice::Operations for Nic {
     type Parent = DeviceRef;
 
-    fn open(dev: &Device<Self>) -> Result {
-        dev.data().start(dev);
+    fn open(dev: &Device<Self>, rtnl: &rtnl::Held) -> Result {
+        let nic = dev.data();
+        nic.open_channels(dev, nic.active.load(Relaxed), rtnl)
+            .inspect_err(|_| nic.close_channels(dev, 0))?;
+        nic.start(dev);
         Ok(())
     }
 
     fn stop(dev: &Device<Self>) {
         let nic = dev.data();
         nic.halt(dev);
+        nic.close_channels(dev, 0);
         // Like the stack, which flushes no states while offload is off (X30).
         if dev.features() & netif::HW_ESP != 0 {
             nic.ipsec.expire_all();

@@ -2,6 +2,7 @@
 
 //! The driver's data of a NIC, its configuration and reset.
 
+mod channels;
 mod coalesce;
 mod link;
 pub(crate) mod packet;
@@ -126,7 +127,7 @@ impl Nic {
         let mut channels = KVec::new();
         let pairs = queues.receive.into_iter().zip(queues.transmit);
         for (index, (rx, tx)) in (0..).zip(pairs) {
-            channels.push(Channel::new(net, index, rx, tx)?, GFP_KERNEL)?;
+            channels.push(Channel::new(index, rx, tx)?, GFP_KERNEL)?;
         }
         let coalesce = Coalescing::new(channels.len())?;
         let active = cpu::online().min(u32::try_from(channels.len()).map_err(|_| EINVAL)?);
@@ -258,11 +259,12 @@ impl Nic {
         }
     }
 
-    /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up.
+    /// Starts traffic: buffers, NAPI, transmit queues. RTNL held, interface up, with pools for all channels that
+    /// the stack uses.
     pub(crate) fn start(&self, dev: &Device<Self>) {
         let active = self.active.load(Relaxed);
         for channel in self.channels.iter().take(active as usize) {
-            channel.rx.lock().fill();
+            channel.rx.lock().start();
         }
         for (napi, channel) in dev.napis().iter().zip(&self.channels) {
             // That of new queues is another one.
@@ -388,8 +390,11 @@ impl Nic {
         self.restore_coalescing()?;
         let rtnl = rtnl::lock();
         self.offer_mac_address(dev)?;
-        self.set_active(dev, self.active.load(Relaxed), &rtnl)?;
+        let active = self.active.load(Relaxed);
+        self.set_active(dev, active, &rtnl)?;
         if dev.is_running() {
+            // It may have gone up during the reset.
+            self.open_channels(dev, active, &rtnl)?;
             self.start(dev);
         }
         Ok(())

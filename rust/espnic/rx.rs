@@ -29,7 +29,6 @@ use kernel::{
 use kernel_net::{
     net::{
         napi::Poll,
-        page_pool::PagePool,
         skbuff::{
             RxBuffer,
             RxSize,
@@ -108,9 +107,8 @@ impl Counters {
 pub(crate) struct Rx {
     /// Absent while the NIC is reset.
     pub(crate) queue: Option<RxQueue>,
-    /// Where its buffers come from.
-    pool: PagePool,
-    /// There was no memory for all buffers: the NIC may have none, and then reports nothing.
+    /// The NIC may have no buffers, and then reports nothing: there was no memory for all, or the queue is to be filled
+    /// for the first time.
     starved: bool,
     counters: Arc<Counters>,
     /// New buffers leave room for programs (XDP).
@@ -150,10 +148,9 @@ impl<T> Batch<T> {
 }
 
 impl Rx {
-    /// For this queue, with buffers of this pool and these counters.
-    pub(crate) fn new(queue: RxQueue, pool: PagePool, counters: Arc<Counters>) -> Self {
+    /// For this queue, with these counters.
+    pub(crate) fn new(queue: RxQueue, counters: Arc<Counters>) -> Self {
         Self {
-            pool,
             queue: Some(queue),
             starved: false,
             counters,
@@ -163,16 +160,21 @@ impl Rx {
         }
     }
 
+    /// Has the next poll fill the queue: buffers come from its context's pool.
+    pub(crate) fn start(&mut self) {
+        self.starved = self.queue.is_some();
+    }
+
     /// Fills the queue with buffers. If memory runs out, the next poll goes on.
-    pub(crate) fn fill(&mut self) {
+    fn fill(&mut self, poll: &Poll<'_>) {
         let Some(queue) = &mut self.queue else {
             return;
         };
         self.starved = false;
         while queue.has_room() {
             let buffer = match self.programs {
-                true => new_room(&mut self.pool),
-                false => new_buffer(&mut self.pool, self.length),
+                true => new_room(poll),
+                false => new_buffer(poll, self.length),
             };
             let Some(buffer) = buffer else {
                 self.starved = true;
@@ -190,9 +192,9 @@ impl Rx {
     }
 
     /// Fills up after `done` packets; false if memory ran out.
-    pub(crate) fn refill(&mut self, done: u32) -> bool {
+    pub(crate) fn refill(&mut self, poll: &Poll<'_>, done: u32) -> bool {
         if done > 0 || self.starved {
-            self.fill();
+            self.fill(poll);
         }
         !self.starved
     }
@@ -293,7 +295,7 @@ impl Rx {
         };
         let mut left = more;
         let appended = match u32::from(more) > RxSkb::PIECES {
-            true => append_copies(&mut self.pool, &mut skb, queue, &mut left),
+            true => append_copies(poll, &mut skb, queue, &mut left),
             false => append(&mut skb, queue, &mut left),
         };
         if let Err(error) = appended.and_then(|()| check_length(skb.len())) {
@@ -310,19 +312,19 @@ impl Rx {
 }
 
 /// A buffer for frames that programs see. From a small one they are copied.
-fn new_room(pool: &mut PagePool) -> Option<RxBuffer> {
-    pool.buffer(RxSize::Xdp)
-        .or_else(|| pool.buffer(RxSize::Small))
+fn new_room(poll: &Poll<'_>) -> Option<RxBuffer> {
+    poll.buffer(RxSize::Xdp)
+        .or_else(|| poll.buffer(RxSize::Small))
 }
 
 /// A buffer for frames of this average length, times [`WEIGHT`].
-fn new_buffer(pool: &mut PagePool, length: u32) -> Option<RxBuffer> {
+fn new_buffer(poll: &Poll<'_>, length: u32) -> Option<RxBuffer> {
     let large = length > LARGE.saturating_mul(WEIGHT);
     // The memory of a large one may be in pieces.
     large
-        .then(|| pool.buffer(RxSize::Large))
+        .then(|| poll.buffer(RxSize::Large))
         .flatten()
-        .or_else(|| pool.buffer(RxSize::Small))
+        .or_else(|| poll.buffer(RxSize::Small))
 }
 
 /// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
@@ -337,12 +339,7 @@ fn append(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
 
 /// The same by copying to large buffers, because a packet cannot have so many pieces. This happens while
 /// the queue still has the small buffers from before the first large packets.
-fn append_copies(
-    pool: &mut PagePool,
-    skb: &mut RxSkb,
-    queue: &mut RxQueue,
-    left: &mut u16,
-) -> Result {
+fn append_copies(poll: &Poll<'_>, skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
     let (mut large, mut used) = (None, 0usize);
     while *left > 0 {
         let (buffer, len) = queue.take().ok_or(EINVAL)?;
@@ -351,7 +348,7 @@ fn append_copies(
         while !bytes.is_empty() {
             let mut to = match large.take() {
                 Some(to) => to,
-                None => pool.buffer(RxSize::Large).ok_or(ENOMEM)?,
+                None => poll.buffer(RxSize::Large).ok_or(ENOMEM)?,
             };
             let size = to.memory().len();
             let room = to.memory().get_mut(used..).unwrap_or_default();

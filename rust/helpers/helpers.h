@@ -126,7 +126,9 @@ bool espnic_helper_neigh_dead(const struct neighbour *neigh);
 void espnic_helper_neigh_release(struct neighbour *neigh);
 
 /* page_pool.c */
-struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma);
+struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma,
+						 struct net_device *dev, unsigned int queue,
+						 struct napi_struct *napi);
 void espnic_helper_page_pool_sync_buffer(void *data, unsigned int len);
 void *espnic_helper_page_pool_alloc_buffer(struct page_pool *pool, unsigned int size);
 void espnic_helper_page_pool_free_buffer(void *data);

@@ -4,8 +4,12 @@
  * Pages for received packets. With a device they are mapped for it once, for as long as the pool has them;
  * without one, who gives them to a device maps them. The latter also where all goes through bounce buffers: they are
  * few, and each page would keep some as long as it is in the pool.
+ *
+ * With a network device that is registered the pool is shown as its. RTNL is held then.
  */
-struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma)
+struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct device *dma,
+						 struct net_device *dev, unsigned int queue,
+						 struct napi_struct *napi)
 {
 	const bool map = dma && !is_swiotlb_force_bounce(dma);
 	const struct page_pool_params params = {
@@ -13,14 +17,17 @@ struct page_pool *espnic_helper_page_pool_create(unsigned int buffers, struct de
 		.pool_size = buffers,
 		.nid = NUMA_NO_NODE,
 		.dev = map ? dma : NULL,
+		.napi = napi,
 		.dma_dir = DMA_FROM_DEVICE,
 		.max_len = PAGE_SIZE,
+		.netdev = dev && dev->reg_state == NETREG_REGISTERED ? dev : NULL,
+		.queue_idx = queue,
 	};
 
 	return page_pool_create(&params);
 }
 
-/* By the only user of the pool, not in a hard interrupt. */
+/* By the only user of the pool, in a run of its NAPI context if it has one. */
 void *espnic_helper_page_pool_alloc_buffer(struct page_pool *pool, unsigned int size)
 {
 	unsigned int offset;

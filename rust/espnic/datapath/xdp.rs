@@ -146,7 +146,7 @@ fn act(
         let run = &mut run.packet;
         policies::admits(&nic.ipsec.database, run, renew, frame, &received.packet)
     };
-    let verdict = program.run(poll, &channel.program_queue, frame, may_redirect);
+    let verdict = program.run(poll, frame, may_redirect);
     let (counter, outcome) = match verdict {
         Verdict::Pass { skb, moved } => {
             if moved {
@@ -190,7 +190,7 @@ fn complete(header: &mut NetHdr48, frame: &mut RxFrame) -> bool {
 fn may_pass(channel: &Channel, poll: &Poll<'_>, program: &Active<'_>, copy: RxFrame) -> bool {
     let received = &channel.received;
     let len = copy.len();
-    let counter = match program.judge(poll, &channel.program_queue, copy) {
+    let counter = match program.judge(poll, copy) {
         Judgement::Pass => return true,
         Judgement::Drop => &received.xdp.drops,
         Judgement::Divert => &received.xdp.ipsec,

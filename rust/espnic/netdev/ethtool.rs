@@ -54,7 +54,7 @@ impl ethtool::Operations for Nic {
 
     fn set_channels(dev: &Device<Self>, count: u32, rtnl: &rtnl::Held) -> Result {
         let nic = dev.data();
-        nic.paused(dev, || nic.set_active(dev, count, rtnl))
+        nic.paused(dev, || nic.change_channels(dev, count, rtnl))
     }
 
     fn rings(dev: &Device<Self>) -> (Setting, Setting) {

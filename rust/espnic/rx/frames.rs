@@ -17,7 +17,6 @@ use kernel::prelude::*;
 use kernel_net::{
     net::{
         napi::Poll,
-        page_pool::PagePool,
         skbuff::{
             RxBuffer,
             RxSize,
@@ -84,7 +83,7 @@ impl Rx {
         if is_as_it_is && buffer.size() == RxSize::Xdp {
             let frame = RxFrame::new(buffer, skip as u16, len.saturating_sub(skip));
             let more = place.net.num_buffers.get().saturating_sub(1);
-            return self.gather(queue, frame, more).map(Received::Plain);
+            return self.gather(poll, queue, frame, more).map(Received::Plain);
         }
         let skb = self.assemble_apart(poll, queue, header_len, buffer, len, place)?;
         let is_long = skb.len().saturating_add(skip) > RxFrame::CAPACITY;
@@ -92,7 +91,7 @@ impl Rx {
             self.counters.xdp.unfit.count();
             return None;
         }
-        let Ok(copy) = self.copy(header_len, &skb) else {
+        let Ok(copy) = copy(poll, header_len, &skb) else {
             self.counters.dropped.count();
             return None;
         };
@@ -105,13 +104,14 @@ impl Rx {
     /// Appends the next `more` buffers to a frame, if its first one is sound.
     fn gather(
         &mut self,
+        poll: &Poll<'_>,
         queue: &mut RxQueue,
         frame: Result<RxFrame>,
         more: u16,
     ) -> Option<RxFrame> {
         let mut left = more;
         let gathered = frame.and_then(|mut frame| {
-            append(&mut self.pool, &mut frame, queue, &mut left)?;
+            append(poll, &mut frame, queue, &mut left)?;
             check_length(frame.len())?;
             Ok(frame)
         });
@@ -139,18 +139,16 @@ impl Rx {
     ) -> Option<RxSkb> {
         self.assemble(poll, queue, header_len, buffer, len, place)
     }
+}
 
-    /// The packet once more, as a program can see it: behind as much room as one that came into such buffers, which
-    /// has the NIC's header in front.
-    fn copy(&mut self, header_len: HdrLen, skb: &SkBuff) -> Result<RxFrame> {
-        RxFrame::copy(header_len.bytes() as u16, skb, || {
-            self.pool.buffer(RxSize::Xdp)
-        })
-    }
+/// The packet once more, as a program can see it: behind as much room as one that came into such buffers, which
+/// has the NIC's header in front.
+fn copy(poll: &Poll<'_>, header_len: HdrLen, skb: &SkBuff) -> Result<RxFrame> {
+    RxFrame::copy(header_len.bytes() as u16, skb, || poll.buffer(RxSize::Xdp))
 }
 
 /// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
-fn append(pool: &mut PagePool, frame: &mut RxFrame, queue: &mut RxQueue, left: &mut u16) -> Result {
+fn append(poll: &Poll<'_>, frame: &mut RxFrame, queue: &mut RxQueue, left: &mut u16) -> Result {
     while *left > 0 {
         let (buffer, len) = queue.take().ok_or(EINVAL)?;
         *left = left.saturating_sub(1);
@@ -159,7 +157,7 @@ fn append(pool: &mut PagePool, frame: &mut RxFrame, queue: &mut RxQueue, left: &
             continue;
         }
         // The NIC had it before there was a program, whose helpers want all pieces to have the same size.
-        let mut copy = pool.buffer(RxSize::Xdp).ok_or(ENOMEM)?;
+        let mut copy = poll.buffer(RxSize::Xdp).ok_or(ENOMEM)?;
         let bytes = buffer.bytes(len);
         let to = copy.memory().iter_mut();
         to.zip(bytes).for_each(|(to, from)| *to = *from);

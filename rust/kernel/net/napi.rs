@@ -18,8 +18,12 @@
 //! [`Device::disable_polling`]: crate::net::netdevice::Device::disable_polling
 //! [`Operations::poll`]: crate::net::netdevice::Operations::poll
 
+use super::page_pool::Receiving;
 use crate::bindings;
-use core::ptr::addr_of;
+use core::{
+    cell::UnsafeCell,
+    ptr::addr_of, //
+};
 use kernel::{
     prelude::*,
     types::{
@@ -32,8 +36,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// Outside of `Unregistered::new` the context was added to a device, for good, and is neither moved nor
-/// removed as long as there is a reference to it.
+/// - Outside of `Unregistered::new` the context was added to a device, for good, and is neither moved nor
+///   removed as long as there is a reference to it.
+/// - What is in `receiving` changes only while the context is off, by `change_receiving`.
 ///
 /// # Examples
 ///
@@ -54,6 +59,7 @@ use kernel::{
 pub struct Napi {
     raw: Opaque<bindings::napi_struct>,
     index: u16,
+    receiving: UnsafeCell<Option<Receiving>>,
 }
 
 impl Napi {
@@ -63,6 +69,7 @@ impl Napi {
             // The stack expects a zeroed structure.
             raw: Opaque::zeroed(),
             index,
+            receiving: UnsafeCell::new(None),
         }
     }
 
@@ -82,6 +89,19 @@ impl Napi {
         // SAFETY: The context was added to its device by the invariant. The device asked for no notifier of
         // interrupts, so the number is only kept.
         unsafe { bindings::netif_napi_set_irq(self.as_raw(), irq) }
+    }
+
+    /// Changes what the context receives with.
+    ///
+    /// # Safety
+    ///
+    /// The context is off during the call, and this is the only one.
+    pub(super) unsafe fn change_receiving<R>(
+        &self,
+        change: impl FnOnce(&mut Option<Receiving>) -> R,
+    ) -> R {
+        // SAFETY: By the contract nobody else has a reference: those of a run ended with it.
+        change(unsafe { &mut *self.receiving.get() })
     }
 
     /// Schedules the context and runs it soon, if it is enabled. Process context.
@@ -165,6 +185,13 @@ impl Poll<'_> {
     /// The number of packets that may be received, at least one.
     pub fn budget(&self) -> u32 {
         self.budget.unsigned_abs()
+    }
+
+    /// What the context receives with, if it has anything.
+    #[inline]
+    pub(super) fn receiving(&self) -> Option<&Receiving> {
+        // SAFETY: The context runs as long as `self` lives, so by its invariant nobody changes this.
+        unsafe { (*self.napi.receiving.get()).as_ref() }
     }
 
     pub(crate) fn raw_budget(&self) -> c_int {

@@ -39,6 +39,7 @@ mod events;
 pub mod features;
 mod parent;
 mod polling;
+mod receiving;
 mod registration;
 mod rx_mode;
 mod stats;
@@ -106,8 +107,8 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// What the device stands on.
     type Parent: Parent;
 
-    /// Brings the interface up. RTNL held, may sleep.
-    fn open(dev: &Device<Self>) -> Result;
+    /// Brings the interface up. RTNL held, may sleep. If it fails, [`Self::stop`] is not called.
+    fn open(dev: &Device<Self>, rtnl: &rtnl::Held) -> Result;
 
     /// Takes the interface down. RTNL held, may sleep.
     fn stop(dev: &Device<Self>);

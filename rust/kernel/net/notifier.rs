@@ -41,6 +41,7 @@ use kernel::{
 ///     },
 ///     virtio::DeviceRef, //
 /// };
+/// # use kernel_net::rtnl;
 /// # use kernel_net::net::{
 /// #     napi::{
 /// #         Poll,
@@ -62,7 +63,7 @@ use kernel::{
 /// # impl Operations for Nic {
 /// #     type Parent = DeviceRef;
 /// #
-/// #     fn open(_dev: &Device<Self>) -> Result {
+/// #     fn open(_dev: &Device<Self>, _rtnl: &rtnl::Held) -> Result {
 /// #         Ok(())
 /// #     }
 /// #

@@ -11,13 +11,16 @@
 //! are separate, because an operation that is sound for packets of one side would damage those of the
 //! other.
 
+mod buffer;
 pub mod receive;
 mod transmit;
 
-pub use receive::{
+pub use buffer::{
     RxBuffer,
+    RxSize, //
+};
+pub use receive::{
     RxPacket,
-    RxSize,
     RxSkb, //
 };
 

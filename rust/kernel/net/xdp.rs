@@ -17,9 +17,8 @@
 //!   will have at its end, which nobody else has. The verifier has proven that it does nothing else, and helpers
 //!   that move the ends of the frame check them.
 //! - The shared info lists the pieces behind the first one. What a helper takes out of the list it gives back to the page
-//!   pool. It lets the last piece grow to the end of memory of the size that the [`RxQueue`] says, and that all pieces have.
-//! - The [`RxQueue`] names the device, for what a program asks about it. It is compared with the device of the run,
-//!   which is registered.
+//!   pool. It lets the last piece grow to the end of memory of the size that the receive queue says, and that all pieces have.
+//! - What a program asks about the receive queue is that of the context that runs, as is the device that it names.
 //!
 //! [`Operations::set_program`]: crate::net::netdevice::Operations::set_program
 //! [`RxSize::Xdp`]: crate::net::skbuff::RxSize::Xdp
@@ -40,7 +39,7 @@ pub use program::{
     Program,
     Slot, //
 };
-pub use queue::RxQueue;
+pub(super) use queue::RxQueue;
 pub use run::{
     Judgement,
     RxFrame,

@@ -69,7 +69,7 @@
 //! impl netdevice::Operations for Null {
 //!     type Parent = virtio::DeviceRef;
 //!
-//!     fn open(dev: &Device<Self>) -> Result {
+//!     fn open(dev: &Device<Self>, _rtnl: &rtnl::Held) -> Result {
 //!         dev.enable_polling();
 //!         dev.start_queue(0);
 //!         Ok(())

@@ -134,8 +134,25 @@ impl<P: Payload> Virtqueue<P> {
         resized
     }
 
-    /// The number of payloads that the device has not given back. They are lost when the queue is dropped
-    /// or resized.
+    /// Empties the queue; what it holds is freed, and the device has none of it any more. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` or `EPERM` if the device cannot reset single queues: then it has all as before. Else the queue is broken.
+    pub fn reset(&mut self) -> Result {
+        // SAFETY: The queue is live by the invariant and we are its only user; it holds `P`s.
+        let result = to_result(unsafe {
+            bindings::virtqueue_reset(self.as_raw(), Some(recycle::<P>), None)
+        });
+        // The call may fail before or after it has emptied the queue.
+        if self.num_free() == self.vring_size() {
+            self.pending = 0;
+        }
+        result
+    }
+
+    /// The number of payloads that the device has not given back. They are lost when the queue is dropped,
+    /// reset or resized.
     #[inline]
     pub fn pending(&self) -> u32 {
         self.pending

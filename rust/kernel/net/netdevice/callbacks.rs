@@ -73,9 +73,11 @@ impl<T: Operations> Callbacks<T> {
     unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: By the contract; registered devices have initialised data and a bound parent.
         let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The stack calls with RTNL held.
+        let rtnl = unsafe { rtnl::Held::assume() };
         dev.open_polling();
         from_result(|| {
-            T::open(dev).inspect_err(|_| dev.close_polling())?;
+            T::open(dev, rtnl).inspect_err(|_| dev.close_polling())?;
             Ok(0)
         })
     }

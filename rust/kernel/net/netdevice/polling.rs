@@ -8,10 +8,13 @@ use super::{
 };
 use crate::{
     bindings,
-    net::napi::{
-        self,
-        Napi,
-        Polling, //
+    net::{
+        napi::{
+            self,
+            Napi,
+            Polling, //
+        },
+        page_pool::Receiving, //
     }, //
 };
 use core::ptr::addr_of;
@@ -103,6 +106,30 @@ impl<T: Operations> Device<T> {
                 bindings::netif_queue_set_napi(self.as_raw(), napi.index().into(), kind, context)
             }
         }
+    }
+
+    /// Has `change` change what the context `index` receives with; `None` if contexts run. The context is off during
+    /// the call, and whenever else this changes. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such context; those of `change`.
+    pub(in crate::net) fn while_off<R>(
+        &self,
+        index: u16,
+        change: impl FnOnce(&Napi, &mut Option<Receiving>) -> Result<R>,
+    ) -> Option<Result<R>> {
+        let state = self.polling().lock();
+        if *state == Polling::On {
+            return None;
+        }
+        let Some(napi) = self.napi(index.into()) else {
+            return Some(Err(EINVAL));
+        };
+        // SAFETY: The contexts are off, as `state` says, which is locked.
+        let result = unsafe { napi.change_receiving(|receiving| change(napi, receiving)) };
+        drop(state);
+        Some(result)
     }
 
     /// Lets [`Self::enable_polling`] have an effect: the interface goes up.

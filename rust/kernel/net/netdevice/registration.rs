@@ -350,6 +350,7 @@ impl<T: Operations> Unregistered<T> {
             // for those that had begun.
             unsafe { self.drop_data() };
         }
+        self.drop_pools();
         // SAFETY: This takes the network device down.
         unsafe { parent.release() };
     }
@@ -361,6 +362,16 @@ impl<T: Operations> Unregistered<T> {
         unsafe { self.parent().detach() };
         // SAFETY: No preconditions but the context.
         unsafe { bindings::synchronize_rcu() };
+    }
+
+    /// Ends the pools of the contexts, after what had their buffers. Sleeps.
+    fn drop_pools(&self) {
+        // SAFETY: The private area is initialised by the invariant, and by its own the list does not change.
+        let napis = unsafe { &(*self.private()).napis };
+        for napi in napis {
+            // SAFETY: The context is off: see `Drop`. The caller takes the network device down, so nobody else is here.
+            unsafe { napi.change_receiving(|receiving| *receiving = None) };
+        }
     }
 
     /// Drops the driver's data.

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Received packets and the memory that the device writes them to.
-//!
-//! The memory is a piece of a page of a [`PagePool`](crate::net::page_pool::PagePool) with room for what the
-//! stack needs around the data, so that a packet can be built around what the device wrote, without copying.
+//! Received packets, which are built around what the device wrote, without copying.
 
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::SkBuff;
+use super::{
+    buffer::{
+        RxBuffer,
+        RxSize, //
+    },
+    SkBuff, //
+};
 use crate::{
     bindings,
     net::{
@@ -16,210 +19,11 @@ use crate::{
         napi::Poll, //
     }, //
 };
-use core::{
-    ops::Deref,
-    ptr::NonNull, //
-};
+use core::ops::Deref;
 use kernel::prelude::*;
 
 /// The number of fragments that the kernel configuration allows in an skb.
 const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
-
-/// How much memory a buffer has.
-///
-/// # Examples
-///
-/// ```
-/// use kernel_net::net::{
-///     page_pool::PagePool,
-///     skbuff::{
-///         RxBuffer,
-///         RxSize, //
-///     }, //
-/// };
-///
-/// /// A buffer for packets of about `len` bytes.
-/// fn buffer(pool: &mut PagePool, len: u32) -> Option<RxBuffer> {
-///     let small = len <= RxSize::Small.capacity();
-///     pool.buffer(if small { RxSize::Small } else { RxSize::Large })
-/// }
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum RxSize {
-    /// Enough for a packet of Ethernet's usual MTU.
-    Small,
-    /// For packets that stand for several.
-    Large,
-    /// For frames that a program sees before the stack: see [`crate::net::xdp`].
-    Xdp,
-}
-
-impl RxSize {
-    /// Bytes of memory, as accounted to the socket.
-    #[inline]
-    pub const fn truesize(self) -> u32 {
-        match self {
-            Self::Small => 2048,
-            // A page, which is what a pool has.
-            Self::Large | Self::Xdp => 4096,
-        }
-    }
-
-    /// Bytes before those that the device writes.
-    #[inline]
-    pub(crate) const fn headroom(self) -> u32 {
-        match self {
-            // For headers that forwarding adds.
-            Self::Small | Self::Large => 64,
-            // Every program has so many bytes (`XDP_PACKET_HEADROOM`), even if the frame is sent on: then a
-            // `struct xdp_frame` is in front of them.
-            Self::Xdp => bindings::XDP_PACKET_HEADROOM.saturating_add(64),
-        }
-    }
-
-    /// Where a packet in the memory must end: the rest is the stack's.
-    #[inline]
-    pub(crate) const fn end(self) -> u32 {
-        self.truesize().saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
-    }
-
-    /// Bytes that the device may write: what [`RxSkb::build`] leaves of the memory.
-    #[inline]
-    pub const fn capacity(self) -> u32 {
-        self.end().saturating_sub(self.headroom())
-    }
-}
-
-/// Memory of a page pool that the device writes a received frame, or a part of one, to.
-///
-/// # Invariants
-///
-/// The pointer is a piece of `size.truesize()` bytes of a page of a pool that is ours alone, at an address that
-/// four divides.
-///
-/// # Examples
-///
-/// ```
-/// use kernel_net::{
-///     net::{
-///         page_pool::PagePool,
-///         skbuff::RxSize, //
-///     },
-///     virtio::net::RxQueue, //
-/// };
-///
-/// fn fill(queue: &mut RxQueue, pool: &mut PagePool) {
-///     while queue.has_room() {
-///         let Some(buffer) = pool.buffer(RxSize::Small) else {
-///             break;
-///         };
-///         if queue.add(buffer).is_err() {
-///             break;
-///         }
-///     }
-///     queue.kick();
-/// }
-/// ```
-pub struct RxBuffer {
-    ptr: NonNull<u8>,
-    size: RxSize,
-}
-
-// SAFETY: The memory belongs to no thread or CPU: its owner may use and free it anywhere.
-unsafe impl Send for RxBuffer {}
-
-impl RxBuffer {
-    /// # Safety
-    ///
-    /// `ptr` is a piece of `size.truesize()` bytes of a page of a page pool, at an address that four divides, and
-    /// given away.
-    #[inline]
-    pub(crate) unsafe fn new(ptr: NonNull<u8>, size: RxSize) -> Self {
-        // INVARIANT: By the contract.
-        Self { ptr, size }
-    }
-
-    /// Bytes that the device may write.
-    #[inline]
-    pub const fn capacity(&self) -> u32 {
-        self.size.capacity()
-    }
-
-    /// How much memory it has.
-    #[inline]
-    pub const fn size(&self) -> RxSize {
-        self.size
-    }
-
-    #[inline]
-    pub(crate) fn as_ptr(&self) -> *mut u8 {
-        self.ptr.as_ptr()
-    }
-
-    pub(crate) fn as_non_null(&self) -> NonNull<u8> {
-        self.ptr
-    }
-
-    /// Where the device writes.
-    #[inline]
-    pub(crate) fn data(&self) -> *mut u8 {
-        self.as_ptr().wrapping_add(self.size.headroom() as usize)
-    }
-
-    /// The first `len` bytes, at most the capacity.
-    #[inline]
-    pub fn bytes(&self, len: u32) -> &[u8] {
-        let len = len.min(self.capacity()) as usize;
-        // SAFETY: By the invariant there are `capacity` bytes from `data` on, which are ours: the device
-        // gave the buffer back, and a device that writes there nevertheless may do so anywhere in its pages
-        // (`PagePool::new_for`). They are what the device wrote, or bytes of an earlier user of the page, which
-        // Rust may read as integers because C wrote the memory.
-        unsafe { core::slice::from_raw_parts(self.data(), len) }
-    }
-
-    /// All of the memory, for [`RxSkb::append_memory`].
-    pub fn memory(&mut self) -> &mut [u8] {
-        let len = self.size.truesize() as usize;
-        // SAFETY: By the invariant these bytes are ours, and nobody else has them: the buffer is borrowed to
-        // be changed. They are initialised as far as Rust is concerned: see `bytes`.
-        unsafe { core::slice::from_raw_parts_mut(self.as_ptr(), len) }
-    }
-
-    /// Gives the buffer away as a pointer whose two lowest bits are its [`RxSize`].
-    #[inline]
-    pub(crate) fn into_raw(self) -> NonNull<u8> {
-        let size = self.size as usize;
-        let ptr = self.ptr.map_addr(|addr| addr | size);
-        core::mem::forget(self);
-        ptr
-    }
-
-    /// # Safety
-    ///
-    /// `ptr` comes from [`Self::into_raw`] and is given back once.
-    #[inline]
-    pub(crate) unsafe fn from_raw(ptr: NonNull<u8>) -> Self {
-        let low = ptr.addr().get() & 3;
-        let size = match low {
-            0 => RxSize::Small,
-            1 => RxSize::Large,
-            _ => RxSize::Xdp,
-        };
-        // SAFETY: The piece begins so many bytes before, where four divides the address by the invariant.
-        let ptr = unsafe { ptr.sub(low) };
-        // INVARIANT: By the contract, as it was before `into_raw`.
-        Self { ptr, size }
-    }
-}
-
-impl Drop for RxBuffer {
-    /// Not in a hard interrupt.
-    fn drop(&mut self) {
-        // SAFETY: The memory is ours by the invariant, in a page of a pool, which exists as long as its pages
-        // are in use. It is not used afterwards.
-        unsafe { bindings::page_pool_free_buffer(self.as_ptr().cast()) }
-    }
-}
 
 /// A received packet that is being put together. Dropping it frees the packet as dropped.
 ///
@@ -275,9 +79,9 @@ impl RxSkb {
     /// `EINVAL` if the range does not lie in the buffer, `ENOMEM`; the buffer is freed.
     #[inline]
     pub fn build(poll: &Poll<'_>, buffer: RxBuffer, skip: u16, len: u32) -> Result<Self> {
-        let reserve = buffer.size.headroom().wrapping_add(u32::from(skip));
+        let reserve = buffer.size().headroom().wrapping_add(u32::from(skip));
         let end = reserve.checked_add(len).ok_or(EINVAL)?;
-        if end > buffer.size.end() {
+        if end > buffer.size().end() {
             return Err(EINVAL);
         }
         // SAFETY: Looked at above.
@@ -300,7 +104,7 @@ impl RxSkb {
         reserve: u32,
         len: u32,
     ) -> Result<Self, RxBuffer> {
-        let truesize = buffer.size.truesize();
+        let truesize = buffer.size().truesize();
         // SAFETY: The buffer is `truesize` bytes of a page of a pool, in which by the contract there are `reserve` and
         // `len` bytes in front of the room for the shared info. This is a run of NAPI, as the token says, so the cache
         // of skbs is ours.
@@ -349,7 +153,7 @@ impl RxSkb {
     ///
     /// As [`Self::append`].
     pub fn append_memory(&mut self, buffer: RxBuffer, len: u32) -> Result {
-        if len == 0 || len > buffer.size.truesize() {
+        if len == 0 || len > buffer.size().truesize() {
             return Err(EINVAL);
         }
         let data = buffer.as_ptr();
@@ -365,7 +169,7 @@ impl RxSkb {
         if unsafe { bindings::skb_nr_frags(self.as_raw()) } >= MAX_FRAGS {
             return Err(ENOSPC);
         }
-        let truesize = buffer.size.truesize();
+        let truesize = buffer.size().truesize();
         core::mem::forget(buffer);
         // SAFETY: The list of pieces is the skb's own by the invariant and has a free slot. `data` is in
         // a page of a pool, which is ours and given to the skb.

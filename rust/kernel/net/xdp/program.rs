@@ -147,16 +147,15 @@ impl Drop for Slot {
 ///     napi::Poll,
 ///     xdp::{
 ///         RxFrame,
-///         RxQueue,
 ///         Slot,
 ///         Verdict, //
 ///     }, //
 /// };
 ///
 /// /// Runs the program of `slot`, if there is one; true if the frame is gone.
-/// fn drops(slot: &Slot, poll: &Poll<'_>, queue: &RxQueue, frame: RxFrame) -> bool {
+/// fn drops(slot: &Slot, poll: &Poll<'_>, frame: RxFrame) -> bool {
 ///     let program = slot.get(poll);
-///     program.is_some_and(|program| matches!(program.run(poll, queue, frame, |_| true), Verdict::Dropped))
+///     program.is_some_and(|program| matches!(program.run(poll, frame, |_| true), Verdict::Dropped))
 /// }
 /// ```
 #[derive(Clone, Copy)]

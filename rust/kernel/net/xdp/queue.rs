@@ -5,15 +5,10 @@
 use crate::{
     bindings,
     net::{
-        netdevice::{
-            Operations,
-            Unregistered, //
-        },
         page_pool::PagePool,
         skbuff::RxSize, //
     }, //
 };
-use core::ptr::addr_of;
 use kernel::{
     error::to_result,
     prelude::*,
@@ -25,47 +20,30 @@ use kernel::{
 /// # Invariants
 ///
 /// The structure is registered, with a device and with a page pool.
-///
-/// # Examples
-///
-/// ```
-/// use kernel_net::net::{
-///     netdevice::{
-///         Operations,
-///         Unregistered, //
-///     },
-///     page_pool::PagePool,
-///     xdp::RxQueue, //
-/// };
-///
-/// /// The first queue of a device, with its pool.
-/// fn first<T: Operations>(net: &Unregistered<T>, ring: u32) -> Result<(PagePool, RxQueue)> {
-///     let pool = PagePool::new(ring)?;
-///     let queue = RxQueue::new(net, 0, &pool)?;
-///     Ok((pool, queue))
-/// }
-/// ```
-pub struct RxQueue(KBox<Opaque<bindings::xdp_rxq_info>>);
-
-// SAFETY: The structure belongs to no thread.
-unsafe impl Send for RxQueue {}
-// SAFETY: Nothing writes to the structure between its registration and its end.
-unsafe impl Sync for RxQueue {}
+pub(in crate::net) struct RxQueue(KBox<Opaque<bindings::xdp_rxq_info>>);
 
 impl RxQueue {
     /// Queue `index` of a device, whose frames are buffers of `pool`. Sleeps.
     ///
+    /// The pool then ends with the later one of both.
+    ///
     /// # Errors
     ///
     /// `ENOMEM`, and others of the C functions.
-    pub fn new<T: Operations>(net: &Unregistered<T>, index: u16, pool: &PagePool) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The device lives as long as the result.
+    pub(in crate::net) unsafe fn new(
+        netdev: *mut bindings::net_device,
+        index: u32,
+        pool: &PagePool,
+    ) -> Result<Self> {
         let info = KBox::new(Opaque::zeroed(), GFP_KERNEL)?;
         let piece = RxSize::Xdp.truesize();
-        // SAFETY: The structure is zeroed, and stays where it is. The device exists; it is not looked at after it is
-        // gone: see `device`. Each piece of a frame has memory of so many bytes: see `Pieces`.
-        to_result(unsafe {
-            bindings::xdp_rxq_info_reg(info.get(), net.as_raw(), index.into(), piece)
-        })?;
+        // SAFETY: The structure is zeroed, and stays where it is. The device lives, by the contract. Each piece of a frame
+        // has memory of so many bytes: see `Pieces`.
+        to_result(unsafe { bindings::xdp_rxq_info_reg(info.get(), netdev, index, piece) })?;
         // INVARIANT: It is registered with a device, and dropping it undoes that, also if the pool is missing.
         let queue = Self(info);
         // SAFETY: The structure is registered, and the pool exists. It is kept by the structure from here on.
@@ -75,12 +53,6 @@ impl RxQueue {
 
     pub(super) fn as_raw(&self) -> *mut bindings::xdp_rxq_info {
         self.0.get()
-    }
-
-    /// The device; it may be gone.
-    pub(super) fn device(&self) -> *mut bindings::net_device {
-        // SAFETY: The structure is initialised by the invariant, and not written to.
-        unsafe { addr_of!((*self.as_raw()).dev).read() }
     }
 }
 

@@ -13,8 +13,7 @@ use super::{
         HEAD, //
     },
     Active,
-    Frame,
-    RxQueue, //
+    Frame, //
 };
 use crate::{
     bindings,
@@ -299,17 +298,16 @@ pub enum Judgement {
 }
 
 impl Active<'_> {
-    /// Runs the program with a frame of `queue`, and does what it says, where `may_redirect` is true of the begin of what
-    /// it has made of a frame that is to be redirected. In a run of NAPI of that queue.
+    /// Runs the program with a frame of the queue of this run, and does what it says, where `may_redirect` is true of
+    /// the begin of what it has made of a frame that is to be redirected.
     pub fn run(
         &self,
         poll: &Poll<'_>,
-        queue: &RxQueue,
         mut frame: RxFrame,
         may_redirect: impl FnOnce(&[u8]) -> bool,
     ) -> Verdict {
         let before = (frame.start, frame.len());
-        let Some((action, mut xdp)) = self.execute(poll, queue, &mut frame) else {
+        let Some((action, mut xdp)) = self.execute(poll, &mut frame) else {
             return Verdict::Lost;
         };
         let Some(meta) = frame.follow(&xdp) else {
@@ -352,10 +350,9 @@ impl Active<'_> {
         }
     }
 
-    /// Runs the program with a copy of a packet of `queue`, and only tells what it says. In a run of NAPI of that
-    /// queue.
-    pub fn judge(&self, poll: &Poll<'_>, queue: &RxQueue, mut copy: RxFrame) -> Judgement {
-        let Some((action, _)) = self.execute(poll, queue, &mut copy) else {
+    /// Runs the program with a copy of a packet of the queue of this run, and only tells what it says.
+    pub fn judge(&self, poll: &Poll<'_>, mut copy: RxFrame) -> Judgement {
+        let Some((action, _)) = self.execute(poll, &mut copy) else {
             return Judgement::Drop;
         };
         match action {
@@ -369,16 +366,11 @@ impl Active<'_> {
         }
     }
 
-    /// Runs the program; returns its action, and what it has made of the first piece. `None` if the queue is not one of
-    /// the device that runs, or the program takes no frames in several pieces.
-    fn execute(
-        &self,
-        poll: &Poll<'_>,
-        queue: &RxQueue,
-        frame: &mut RxFrame,
-    ) -> Option<(u32, bindings::xdp_buff)> {
-        let fits = frame.pieces.list().is_none() || self.takes_pieces();
-        if queue.device() != poll.netdev() || !fits {
+    /// Runs the program; returns its action, and what it has made of the first piece. `None` if the context that runs
+    /// has no pool, of which frames are, or the program takes no frames in several pieces.
+    fn execute(&self, poll: &Poll<'_>, frame: &mut RxFrame) -> Option<(u32, bindings::xdp_buff)> {
+        let queue = &poll.receiving()?.queue;
+        if frame.pieces.list().is_some() && !self.takes_pieces() {
             return None;
         }
         let size = frame.buffer.size().truesize();
@@ -393,8 +385,8 @@ impl Active<'_> {
             bindings::xdp_prepare_buff(xdp.as_mut_ptr(), memory, frame.start, frame.len, flags);
         }
         // SAFETY: The program exists, and is one for XDP, by the invariant. This is a run of NAPI, as the token says.
-        // The structure describes memory that is ours, with an end for the shared info, and a queue whose device is
-        // that of the run, so it is registered.
+        // The structure describes memory that is ours, with an end for the shared info, and the queue of the run,
+        // whose device is registered.
         let action = unsafe { bindings::bpf_prog_run_xdp(self.as_raw(), xdp.as_mut_ptr()) };
         // SAFETY: Zeros are a value of it, and it was filled in.
         let xdp = unsafe { xdp.assume_init() };

@@ -5,15 +5,20 @@
 use crate::{
     bindings,
     net::{
-        page_pool::PagePool,
+        netdevice::Device,
         skbuff::RxBuffer, //
     },
+    rtnl,
     virtio::{
+        net::Operations,
         payload::sealed::Payload,
         virtqueue::Virtqueue, //
     }, //
 };
-use core::ptr::NonNull;
+use core::ptr::{
+    addr_of,
+    NonNull, //
+};
 use kernel::{
     ffi::c_void,
     prelude::*, //
@@ -45,17 +50,53 @@ impl Payload for RxBuffer {
 pub type RxQueue = Virtqueue<RxBuffer>;
 
 impl RxQueue {
-    /// Makes a pool for the queue's buffers, whose pages are mapped for the device once instead of at each
-    /// [`Self::add`], unless all goes through bounce buffers. Sleeps.
+    /// Gives the NAPI context `index` a pool for the queue's buffers, unless it has one. Its pages are mapped for the
+    /// device once instead of at each [`Self::add`], unless all goes through bounce buffers. Sleeps.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
-    pub fn page_pool(&self) -> Result<PagePool> {
+    /// `EBUSY` if the contexts run, `EINVAL` if there is no such context or the queue is another device's, `ENOMEM`, and
+    /// others of the C functions.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel_net::{
+    ///     net::netdevice::Device,
+    ///     rtnl,
+    ///     virtio::net::{
+    ///         Operations,
+    ///         RxQueue, //
+    ///     }, //
+    /// };
+    ///
+    /// /// Before the contexts run.
+    /// fn prepare<T: Operations>(dev: &Device<T>, queue: &RxQueue, rtnl: &rtnl::Held) -> Result {
+    ///     queue.make_pool(dev, 0, rtnl)
+    /// }
+    ///
+    /// /// After that.
+    /// fn clean_up<T: Operations>(dev: &Device<T>, queue: &mut RxQueue) {
+    ///     if queue.reset().is_ok() {
+    ///         dev.remove_pool(0);
+    ///     }
+    /// }
+    /// ```
+    pub fn make_pool<T: Operations>(
+        &self,
+        dev: &Device<T>,
+        index: u16,
+        rtnl: &rtnl::Held,
+    ) -> Result {
+        // SAFETY: The queue is live by its invariant; the field was set when it was found.
+        if unsafe { addr_of!((*self.as_raw()).vdev).read() } != dev.parent().as_raw() {
+            return Err(EINVAL);
+        }
         // SAFETY: The queue is live by its invariant. Null, if addresses are not mapped for the device.
         let device = unsafe { bindings::virtqueue_dma_dev(self.as_raw()) };
-        // SAFETY: It is the one that does DMA for the queue.
-        unsafe { PagePool::new_for(self.num_max(), device) }
+        // SAFETY: It is the one that does DMA for the queue, and so for the parent of `dev`, which is bound as long as that
+        // has data.
+        unsafe { dev.make_pool(index, self.num_max(), device, rtnl) }
     }
 
     /// Whether there is room for another buffer.
@@ -64,7 +105,7 @@ impl RxQueue {
         self.num_free() > 0
     }
 
-    /// Gives `buffer` to the device. It costs less if it is from a [`Self::page_pool`] of this queue.
+    /// Gives `buffer` to the device. It costs less if it is from a pool of [`Self::make_pool`] for this device.
     ///
     /// # Errors
     ///
