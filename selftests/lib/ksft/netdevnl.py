@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Queues, NAPI contexts and counters of an interface by the generic netlink family "netdev".
+"""Queues, NAPI contexts, page pools and counters of an interface by the generic netlink family
+"netdev".
 
 Numbers: include/uapi/linux/netdev.h and genetlink.h, which do not change.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -14,12 +16,17 @@ NETLINK_GENERIC, GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 16, 3
 CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 1, 2
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-DEV_GET, QUEUE_GET, NAPI_GET, QSTATS_GET = 1, 10, 11, 12
+DEV_GET, POOL_GET, POOL_STATS_GET, QUEUE_GET, NAPI_GET, QSTATS_GET = 1, 5, 9, 10, 11, 12
 HEADER = struct.Struct("=IHHII")
+NLA_F_NESTED = 0x8000
 BY_QUEUE = 1  # NETDEV_QSTATS_SCOPE_QUEUE
 DEV = {1: "ifindex", 3: "xdp-features"}
 QUEUE = {1: "id", 2: "ifindex", 3: "type", 4: "napi-id"}
 NAPI = {1: "ifindex", 2: "id", 3: "irq"}
+POOL = {1: "id", 2: "ifindex", 3: "napi-id", 4: "inflight", 6: "detach-time"}
+POOL_STATS = {8: "alloc-fast", 9: "alloc-slow", 11: "alloc-empty", 12: "alloc-refill",
+              14: "recycle-cached", 15: "recycle-cache-full", 16: "recycle-ring",
+              17: "recycle-ring-full", 18: "recycle-released-refcnt"}
 QSTATS = {1: "ifindex", 2: "queue-type", 3: "queue-id", 8: "rx-packets", 9: "rx-bytes",
           10: "tx-packets", 11: "tx-bytes", 12: "rx-alloc-fail", 16: "rx-csum-unnecessary",
           17: "rx-csum-none", 19: "rx-hw-gro-packets", 21: "rx-hw-gro-wire-packets",
@@ -103,6 +110,23 @@ class Netdev:
     def napis(self, ifindex):
         """All NAPI contexts, as dictionaries."""
         return self._dump(NAPI_GET, _attribute(1, struct.pack("=I", ifindex)), NAPI)
+
+    def pools(self, ifindex=None):
+        """The page pools of an interface, or all of the namespace, as dictionaries. One whose
+        interface is gone has no ifindex, one that has ended and waits for its pages a
+        detach-time."""
+        ask = b"" if ifindex is None else _attribute(2, struct.pack("=I", ifindex))
+        return self._dump(POOL_GET, ask, POOL)
+
+    def pool_stats(self, number):
+        """The counters of the page pool with this id; none on a kernel without PAGE_POOL_STATS."""
+        ask = _attribute(1 | NLA_F_NESTED, _attribute(1, struct.pack("=I", number)))
+        try:
+            return self._ask(self._family, POOL_STATS_GET, NLM_F_ACK, ask, POOL_STATS)[0]
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return {}
+            raise
 
     def stats(self, ifindex):
         """The counters of the interface."""
