@@ -35,7 +35,10 @@ use espnic_wire::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::{
+        atomic::Relaxed,
+        rcu, //
+    }, //
 };
 use kernel_net::net::{
     ip::Family,
@@ -186,6 +189,7 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
         crypto: crypto::rx::Run::new(poll.has_receive_offload()),
         packet: packet::rx::Run::new(channel.rx.lock().shelf.take(), changes),
     };
+    let guard = rcu::read_lock();
     while done < poll.budget() {
         let limit = poll.budget().saturating_sub(done);
         let taken = match &program {
@@ -200,9 +204,10 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
         }
         done = done.saturating_add(taken);
         for (header, skb) in batch.drain() {
-            deliver(nic, channel, poll, &mut run, header, skb);
+            deliver(nic, channel, poll, &guard, &mut run, header, skb);
         }
     }
+    drop(guard);
     let view = &mut run.packet.view;
     let mut rx = channel.rx.lock();
     let old = rx.shelf.bring_back(view.known.take(), view.version);
@@ -231,6 +236,7 @@ fn deliver(
     nic: &Nic,
     channel: &Channel,
     poll: &Poll<'_>,
+    guard: &rcu::Guard,
     run: &mut Run,
     header: &NetHdr48,
     mut skb: RxSkb,
@@ -262,7 +268,7 @@ fn deliver(
     // before the socket sees it (X73). Other ESP goes there because receive offload does nothing else (X94).
     let left = match esp {
         Some(place) if direct || place.in_udp && packet.is_for_us() => {
-            poll.receive_esp(packet, place).err()
+            poll.receive_esp(guard, packet, place).err()
         }
         _ => Some(packet),
     };

@@ -229,7 +229,8 @@ void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_s
 
 /*
  * What receive offload does with marked ESP: xfrm_input() gets it, which is at the offset behind the network
- * header. Not before eth_type_trans(), which also sets the device; false without that or a mark.
+ * header. Not before eth_type_trans(), which also sets the device; false without that or a mark. In an RCU section.
+ * The control block is clear since the packet was built.
  */
 bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *napi,
 				    unsigned int family, unsigned int offset, int encap)
@@ -247,7 +248,7 @@ bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *nap
 	skb_mark_napi_id(skb, napi);
 
 	/* The control block that xfrm_input() reads; no tunnel device. */
-	memset(skb->cb, 0, sizeof(skb->cb));
+	DEBUG_NET_WARN_ON_ONCE(memchr_inv(skb->cb, 0, sizeof(skb->cb)));
 	XFRM_SPI_SKB_CB(skb)->family = family;
 	if (family == AF_INET6) {
 		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct ipv6hdr, daddr);
@@ -256,9 +257,7 @@ bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *nap
 		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct iphdr, daddr);
 	}
 
-	rcu_read_lock();
 	xfrm_input(skb, IPPROTO_ESP, 0, encap);
-	rcu_read_unlock();
 	return true;
 }
 

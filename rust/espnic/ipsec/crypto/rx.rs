@@ -159,6 +159,7 @@ impl Last {
     }
 
     /// Marks a packet as decrypted under the SA. XFRM must get it next.
+    #[inline]
     fn put_mark(&mut self, skb: &mut RxSkb) -> Result {
         if let Some(mark) = &mut self.mark {
             return skb.share_esp_mark(mark);

@@ -29,7 +29,7 @@ const MAX_FRAGS: u32 = bindings::MAX_SKB_FRAGS;
 ///
 /// # Invariants
 ///
-/// [`Self::build`] made the skb: nobody shares its data or its list of pieces.
+/// [`Self::build`] made the skb: nobody shares its data or its list of pieces, and its control block is clear.
 ///
 /// # Examples
 ///

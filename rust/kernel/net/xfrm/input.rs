@@ -28,7 +28,10 @@ use crate::{
         }, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
 
 pub use frame::EspFrame;
 
@@ -161,7 +164,8 @@ impl Poll<'_> {
         unsafe { !bindings::netif_elide_gro(self.netdev()) }
     }
 
-    /// Hands an ESP packet to XFRM after [`RxSkb::trim_esp`] and [`RxSkb::set_rx_offload`]; ESP is at `place`.
+    /// Hands an ESP packet to XFRM after [`RxSkb::trim_esp`] and [`RxSkb::set_rx_offload`]; ESP is at `place`. In an RCU
+    /// section, as `guard` says, which does for all packets of the run.
     ///
     /// So does receive offload (`esp4_gro_receive()`, `esp6_gro_receive()`), after a search for packets of
     /// the same flow that ESP never finds any for (X94). With that off, the packet must go to
@@ -171,7 +175,12 @@ impl Poll<'_> {
     ///
     /// The packet, if it has no mark; give it to the stack.
     #[inline]
-    pub fn receive_esp(&self, skb: RxPacket, place: EspPlace) -> Result<(), RxPacket> {
+    pub fn receive_esp(
+        &self,
+        _guard: &rcu::Guard,
+        skb: RxPacket,
+        place: EspPlace,
+    ) -> Result<(), RxPacket> {
         let offset = place.offset().saturating_sub(ETH_HLEN);
         if skb.head().len() <= offset {
             return Err(skb);
@@ -187,7 +196,7 @@ impl Poll<'_> {
         // as was asked above. By the type invariant of the place the address and the next header are in
         // front of that. Its secpath is changed while it does not come to anybody who looks there:
         // `set_rx_offload` made it for this skb, or `share_esp_mark` says who else has it. A NAPI context lives
-        // while it polls, with softirqs off. XFRM reads SPI and sequence number from the packet itself, after
+        // while it polls, with softirqs off. This is an RCU section. XFRM reads SPI and sequence number from the packet itself, after
         // asking whether it has them.
         if !unsafe { bindings::xfrm_receive_esp(raw, napi, family, offset, encapsulation) } {
             return Err(skb);

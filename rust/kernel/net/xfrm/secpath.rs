@@ -137,6 +137,7 @@ pub struct RxMark {
 /// # Examples
 ///
 /// ```
+/// use kernel::sync::rcu;
 /// use kernel_net::net::{
 ///     napi::Poll,
 ///     skbuff::RxSkb,
@@ -153,7 +154,8 @@ pub struct RxMark {
 ///     }
 ///     skb.share_esp_mark(mark)?;
 ///     let packet = skb.into_packet(poll).map_err(|_| EINVAL)?;
-///     poll.receive_esp(packet, place).map_err(|_| EINVAL)
+///     poll.receive_esp(&rcu::read_lock(), packet, place)
+///         .map_err(|_| EINVAL)
 /// }
 /// ```
 pub struct EspMark {
