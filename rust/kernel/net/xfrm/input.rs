@@ -196,8 +196,8 @@ impl Poll<'_> {
         // as was asked above. By the type invariant of the place the address and the next header are in
         // front of that. Its secpath is changed while it does not come to anybody who looks there:
         // `set_rx_offload` made it for this skb, or `share_esp_mark` says who else has it. A NAPI context lives
-        // while it polls, with softirqs off. This is an RCU section. XFRM reads SPI and sequence number from the packet itself, after
-        // asking whether it has them.
+        // while it polls, with softirqs off. This is an RCU section. XFRM reads SPI and sequence number from the
+        // packet itself, after asking whether it has them.
         if !unsafe { bindings::xfrm_receive_esp(raw, napi, family, offset, encapsulation) } {
             return Err(skb);
         }
