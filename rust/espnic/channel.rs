@@ -85,14 +85,8 @@ impl Channel {
         index: u16,
         rtnl: &rtnl::Held,
     ) -> Result {
-        // Out of the lock, because this sleeps.
-        let queue = self.rx.lock().queue.take();
-        let made = match &queue {
-            Some(queue) => queue.make_pool(dev, index, rtnl),
-            None => Ok(()),
-        };
-        self.rx.lock().queue = queue;
-        made
+        self.with_rx_queue(|queue| queue.make_pool(dev, index, rtnl))
+            .unwrap_or(Ok(()))
     }
 
     /// Empties the receive queue, with what waits in it, and ends the pool. A NIC that cannot reset single queues keeps
@@ -129,10 +123,16 @@ impl Channel {
 
     /// The interrupt of the receive queue, if it has one of its own. Traffic is stopped. Sleeps.
     pub(crate) fn irq(&self) -> Option<u32> {
+        self.with_rx_queue(RxQueue::irq).flatten()
+    }
+
+    /// Calls `look`, which may sleep, with the receive queue, so out of the lock; `None` while the NIC is reset. Traffic
+    /// is stopped.
+    fn with_rx_queue<R>(&self, look: impl FnOnce(&RxQueue) -> R) -> Option<R> {
         let queue = self.rx.lock().queue.take();
-        let irq = queue.as_ref().and_then(RxQueue::irq);
+        let result = queue.as_ref().map(look);
         self.rx.lock().queue = queue;
-        irq
+        result
     }
 
     /// Makes the online CPU number `nth` handle the queues' events, unless it was told before: afterwards the
@@ -141,15 +141,11 @@ impl Channel {
         if self.pinned.xchg(true, Relaxed) {
             return;
         }
-        let rx = self.rx.lock().queue.take();
+        self.with_rx_queue(|queue| queue.set_cpu(nth));
         let tx = self.tx.lock().queue.take();
-        if let Some(queue) = &rx {
-            queue.set_cpu(nth);
-        }
         if let Some(queue) = &tx {
             queue.set_cpu(nth);
         }
-        self.rx.lock().queue = rx;
         self.tx.lock().queue = tx;
     }
 
