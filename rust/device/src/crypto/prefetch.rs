@@ -4,6 +4,8 @@
 
 /// A line of a cache.
 const LINE: usize = 64;
+/// Lines of a part. With more of them at once loading took longer, also if they were loaded earlier.
+const PART: usize = 3;
 
 /// Memory that will be needed. It is only a hint: the memory may be gone, and nothing is read here.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,10 @@ pub struct Region {
 impl Region {
     /// Nothing.
     pub const NONE: Self = Self { start: 0, len: 0 };
+    /// The most parts of a key.
+    pub const PARTS: usize = 7;
+    /// By how many packets the first part of a key is loaded ahead; each of the others is loaded by one packet less.
+    pub const AHEAD: usize = 9;
 
     /// Memory at `start`.
     #[inline]
@@ -47,11 +53,12 @@ impl Region {
         }
     }
 
-    /// The same for `LINES` lines from line `first` on, as far as it has so many. It must start with a line.
+    /// The same for one of its [`Self::PARTS`]. It must start with a line.
     // Few instructions: there are many parts to a packet.
     #[inline(always)]
-    pub fn prefetch_lines<const LINES: usize>(self, first: usize) {
-        for line in first..first + LINES {
+    pub fn prefetch_part(self, part: usize) {
+        let first = part * PART;
+        for line in first..first + PART {
             if let Some(line) = self.line(line) {
                 prefetch(line);
             }

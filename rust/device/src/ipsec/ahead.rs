@@ -21,12 +21,9 @@ const FEW: usize = 8;
 const PLACE: usize = 20;
 /// The same for SAs.
 const SA: usize = 14;
-/// The same for the first parts of keys; each of the others is loaded by one packet less.
-const KEY: usize = 9;
-/// The most parts of a key.
-const PARTS: usize = 7;
-/// Lines of a part. With more of them at once loading took longer, also if they were loaded earlier.
-const PART: usize = 3;
+/// The same for the first parts of keys.
+const KEY: usize = Region::AHEAD;
+const PARTS: usize = Region::PARTS;
 
 const _: () = assert!(PLACE > SA && SA > KEY && KEY > PARTS);
 
@@ -205,7 +202,7 @@ impl<D: Direction> Ahead<D> {
     #[inline]
     fn load_key(&self, index: usize, part: usize) {
         if let Some(key) = self.keys.get(index % KEYS) {
-            key.prefetch_lines::<PART>(part * PART);
+            key.prefetch_part(part);
         }
     }
 }

@@ -5,16 +5,13 @@
 use crate::compare::BATCH;
 use crate::engines::Way;
 use crate::packets::{self, Content, Kind};
-use espnic_device::crypto::AnyAead;
+use espnic_device::crypto::{AnyAead, Region};
 use espnic_esp::aead::Aead;
 use std::time::{Duration, Instant};
 
-/// The number of packets by which bare calls with many keys load the first part of them ahead; each of the others
-/// is loaded by one packet less. The same as in the engine.
-const AHEAD: usize = 9;
-/// The most parts of a key, and the lines of each.
-const PARTS: usize = 7;
-const PART: usize = 3;
+/// Bare calls with many keys load them ahead as the engine does.
+const AHEAD: usize = Region::AHEAD;
+const PARTS: usize = Region::PARTS;
 const NONCE: [u8; 12] = [7; 12];
 const AAD: [u8; 8] = [9; 8];
 
@@ -50,7 +47,7 @@ pub fn bare<'a>(len: usize, way: Way, choose: &mut dyn FnMut() -> [&'a AnyAead; 
         .collect();
     let load = |index: usize, part: usize| {
         if let Some(region) = regions.get(index) {
-            region.prefetch_lines::<PART>(part * PART);
+            region.prefetch_part(part);
         }
     };
     let time = Instant::now();
