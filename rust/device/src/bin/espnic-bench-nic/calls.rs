@@ -142,10 +142,10 @@ struct Side {
 }
 
 impl Side {
-    fn new(plan: &Plan, queue: u16, len: usize) -> Result<Self> {
-        let guest = measure::wide_guest(plan, false, false, Sink::default(), 1)?;
+    fn new(plan: &Plan, queue: u16, packed: bool, len: usize) -> Result<Self> {
+        let guest = measure::wide_guest(plan, false, packed, Sink::default(), 1)?;
         let (hdr, frame) = Work::Plain.frame(len);
-        let hdr_len = HdrLen::of(measure::features(false, false));
+        let hdr_len = HdrLen::of(measure::features(false, packed));
         let (shape, data) = match queue {
             RX => (Shape::new(Form::Direct, &[WHOLE], CHAINS), None),
             _ => {
@@ -167,7 +167,9 @@ impl Side {
         };
         if queue == RX {
             side.offer(CHAINS)?;
-            side.guest.memory.want_interrupt(RX, 0)?;
+            side.guest.memory.want_interrupt(RX, &side.shape, 0)?;
+        } else {
+            side.guest.memory.want_no_interrupt(queue)?;
         }
         Ok(side)
     }
@@ -204,7 +206,8 @@ impl Side {
             if self.queue == RX {
                 self.offer(news)?;
                 self.guest.take_interrupts(RX);
-                self.guest.memory.want_interrupt(RX, used)?;
+                let memory = &self.guest.memory;
+                memory.want_interrupt(RX, &self.shape, used)?;
             }
         }
         Ok((self.given - self.done) as u16)
@@ -251,8 +254,7 @@ impl Side {
     }
 }
 
-fn measure(plan: &Plan, queue: u16, load: Load, len: usize) -> Result<(Counts, f64)> {
-    let mut side = Side::new(plan, queue, len)?;
+fn measure(plan: &Plan, mut side: Side, load: Load) -> Result<(Counts, f64)> {
     let workers = Workers::spawn(&side.guest.nic).map_err(|error| error.to_string())?;
     side.run(load, |side| side.given >= BEFORE)?;
     let before = Counts::of(&side.guest, side.done)?;
@@ -269,27 +271,42 @@ pub fn rows(plan: &Plan, len: usize, only: &[String]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (queue, way) in [(TX, "TX"), (RX, "RX")] {
         for (load, how) in LOADS {
-            let name = format!("calls {way} {len} B, {how}");
-            if !is_wanted(&name, only) {
-                continue;
-            }
-            for poll in POLLS {
-                let plan = Plan {
-                    poll: Duration::from_micros(poll),
-                    ..*plan
-                };
-                let measured = measure(&plan, queue, load, len);
-                let (counts, time) = measured.map_err(|error| format!("{name}: {error}"))?;
-                rows.push(Row {
-                    name: name.clone(),
-                    poll,
-                    counts,
-                    time,
-                });
+            for (packed, form) in [(false, ""), (true, ", packed")] {
+                let name = format!("calls {way} {len} B, {how}{form}");
+                if is_wanted(&name, only) {
+                    rows.extend(polls(plan, queue, packed, load, len, &name)?);
+                }
             }
         }
     }
     Ok(rows)
+}
+
+/// The rows of one name, which differ in how long workers look for work.
+fn polls(
+    plan: &Plan,
+    queue: u16,
+    packed: bool,
+    load: Load,
+    len: usize,
+    name: &str,
+) -> Result<Vec<Row>> {
+    let row = |poll| {
+        let plan = Plan {
+            poll: Duration::from_micros(poll),
+            ..*plan
+        };
+        let side = Side::new(&plan, queue, packed, len);
+        let measured = side.and_then(|side| measure(&plan, side, load));
+        let (counts, time) = measured.map_err(|error| format!("{name}: {error}"))?;
+        Ok(Row {
+            name: name.to_owned(),
+            poll,
+            counts,
+            time,
+        })
+    };
+    POLLS.into_iter().map(row).collect()
 }
 
 /// A table.

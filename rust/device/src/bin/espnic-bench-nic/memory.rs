@@ -47,6 +47,12 @@ const INDIRECT: u16 = 4;
 /// Of packed rings.
 const IS_AVAIL: u16 = 1 << 7;
 const IS_USED: u16 = 1 << 15;
+/// What an event suppression structure of a packed ring asks for, and the wrap counter beside its place
+/// (VIRTIO 1.4 section 2.8.14).
+const EVENT_ALL: u16 = 0;
+const EVENT_NONE: u16 = 1;
+const EVENT_PLACE: u16 = 2;
+const EVENT_WRAP: u16 = 1 << 15;
 
 /// How the driver hands over a buffer, or buffers that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +106,23 @@ impl Shape {
         shape.chains = most.min(SIZE / shape.descriptors());
         shape
     }
+}
+
+/// A place of a packed ring, on the way twice around, as the event of a suppression structure.
+fn wrapped(place: u16) -> u16 {
+    let wrap = if place < SIZE { EVENT_WRAP } else { 0 };
+    (place % SIZE) | wrap
+}
+
+/// The reverse of [`wrapped`].
+fn unwrapped(event: u16) -> u16 {
+    let second = event & EVENT_WRAP == 0;
+    (event & !EVENT_WRAP) + if second { SIZE } else { 0 }
+}
+
+/// Descriptors from one place of a packed ring to another.
+fn distance(from: u16, to: u16) -> u16 {
+    to.wrapping_sub(from) % (2 * SIZE)
 }
 
 /// What the driver knows of a queue.
@@ -280,22 +303,44 @@ impl Memory {
         stored.map_err(|error| error.to_string())
     }
 
-    /// The same in a split ring. Whether the device wants to be notified (VIRTIO 1.4 section 2.7.10).
+    /// The same. Whether the device wants to be notified (VIRTIO 1.4 sections 2.7.10 and 2.8.14).
     pub fn offer_and_ask(&self, queue: u16, shape: &Shape, count: u16) -> Result<bool, String> {
+        let before = self.progress(queue)?.next;
         self.offer(queue, shape, count)?;
-        let new = self.progress(queue)?.offered;
         // The chains must be visible before the event is read.
         fence(Ordering::SeqCst);
+        let progress = self.progress(queue)?;
+        if self.packed {
+            let [place, flags] = [0, 2].map(|at| self.get(ring(queue) + USED + at));
+            let place = unwrapped(u16::from_le_bytes(place?));
+            return Ok(match u16::from_le_bytes(flags?) {
+                EVENT_PLACE => distance(before, place) < distance(before, progress.next),
+                flags => flags == EVENT_ALL,
+            });
+        }
         let event = self.get(ring(queue) + USED + 4 + 8 * u64::from(SIZE))?;
-        Ok(new.wrapping_sub(u16::from_le_bytes(event)).wrapping_sub(1) < count)
+        let event = u16::from_le_bytes(event);
+        Ok(progress.offered.wrapping_sub(event).wrapping_sub(1) < count)
     }
 
-    /// Wants an interrupt when the entry `used` of a split ring is used.
-    pub fn want_interrupt(&self, queue: u16, used: u16) -> Result<(), String> {
-        self.put(
-            ring(queue) + AVAIL + 4 + 2 * u64::from(SIZE),
-            &used.to_le_bytes(),
-        )
+    /// Wants an interrupt when the chain `number` is used, counted from the first one.
+    pub fn want_interrupt(&self, queue: u16, shape: &Shape, number: u16) -> Result<(), String> {
+        let at = ring(queue) + AVAIL;
+        if self.packed {
+            let place = number.wrapping_mul(shape.descriptors()) % (2 * SIZE);
+            let [low, high] = wrapped(place).to_le_bytes();
+            let [flags, zero] = EVENT_PLACE.to_le_bytes();
+            return self.put(at, &[low, high, flags, zero]);
+        }
+        self.put(at + 4 + 2 * u64::from(SIZE), &number.to_le_bytes())
+    }
+
+    /// Wants no interrupt. In a split ring one comes after 65536 chains none the less.
+    pub fn want_no_interrupt(&self, queue: u16) -> Result<(), String> {
+        match self.packed {
+            true => self.put(ring(queue) + AVAIL + 2, &EVENT_NONE.to_le_bytes()),
+            false => Ok(()),
+        }
     }
 
     /// Writes a chain to a packed ring, its first descriptor last.
