@@ -103,19 +103,21 @@ const fn least(mac: Mac) -> usize {
 /// Which packets are worked on together.
 #[cfg(target_arch = "x86_64")]
 fn are_together(jobs: &Jobs<'_>) -> [bool; MOST] {
-    let enough = |cipher: &EspCbcHmac| {
-        let same = |job: &&Job<'_>| job.cipher.is_joint() && job.cipher.mac == cipher.mac;
-        if cipher.many.is_none() {
-            // One library for everything.
-            return cipher.is_joint();
+    // Packets of each MAC, by its place among all.
+    let mut counts = [0; Mac::ALL.len()];
+    for job in jobs.iter().flatten().filter(|job| job.cipher.is_joint()) {
+        if let Some(count) = counts.get_mut(job.cipher.mac as usize) {
+            *count += 1;
         }
-        cipher.is_joint() && jobs.iter().flatten().filter(same).count() >= least(cipher.mac)
-    };
-    let mut together = [false; MOST];
-    for (together, job) in together.iter_mut().zip(jobs) {
-        *together = job.as_ref().is_some_and(|job| enough(job.cipher));
     }
-    together
+    let enough = |cipher: &EspCbcHmac| {
+        // Where there is one library for everything, it takes single packets, too.
+        let count = counts.get(cipher.mac as usize);
+        cipher.is_joint()
+            && (cipher.many.is_none() || count.is_some_and(|&count| count >= least(cipher.mac)))
+    };
+    jobs.each_ref()
+        .map(|job| job.as_ref().is_some_and(|job| enough(job.cipher)))
 }
 
 /// Room for the ICVs of all packets.
