@@ -19,8 +19,19 @@ const BLOCK: usize = 64;
 const WORTH_A_CHOICE: usize = 192;
 
 /// A ones' complement sum of big-endian 16-bit words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// It is kept with the bytes of each word swapped, and not folded: what is compared with another sum in the end needs
+/// neither.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
+
+/// Sums are numbers modulo this.
+const MODULUS: u64 = 0xffff;
+/// This times [`MODULUS`] is 1, modulo 2^64.
+const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+const _: () = assert!(MODULUS.wrapping_mul(INVERSE) == 1);
+/// Bits of a byte. A sum that is shifted by them has its bytes swapped, modulo [`MODULUS`].
+const BYTE: u32 = 8;
 
 impl Sum {
     /// The sum of `data`, which starts with the first byte of a word. An odd last byte is the high half of
@@ -53,14 +64,15 @@ impl Sum {
             }
         }
         let total = all.wrapping_sub(high << 32).wrapping_add(high);
-        let total = total.wrapping_add(sum_of_rest(data, rest));
-        Self(fold(total).swap_bytes().into())
+        // Small enough that some more can be added.
+        Self(halves(total.wrapping_add(sum_of_rest(data, rest))))
     }
 
     /// This sum and `value`, all 32 bits of it.
     #[must_use]
+    #[inline]
     pub const fn plus(self, value: u32) -> Self {
-        Self(self.0.wrapping_add(value as u64))
+        Self(self.0.wrapping_add((value as u64) << BYTE))
     }
 
     /// This sum without `value`.
@@ -71,8 +83,20 @@ impl Sum {
 
     /// This sum and another.
     #[must_use]
+    #[inline]
     pub const fn and(self, other: Self) -> Self {
-        self.plus(fold(other.0) as u32)
+        Self(self.0.wrapping_add(halves(other.0)))
+    }
+
+    /// Whether it is all ones: that of data with a right checksum (RFC 1071 section 1). Only zeroes have the sum
+    /// zero.
+    #[must_use]
+    #[inline]
+    pub const fn is_right(self) -> bool {
+        // Multiples of the modulus become the numbers from 0 on; all others greater ones. It takes fewer operations
+        // than a division.
+        let multiple = self.0.wrapping_mul(INVERSE);
+        multiple.wrapping_sub(1) < u64::MAX / MODULUS
     }
 
     /// This sum, of `len` bytes, and that of `pieces` which follow them one behind the other. Any of them may have
@@ -81,20 +105,20 @@ impl Sum {
     fn followed_by<'a>(self, len: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut is_odd = len % 2 != 0;
         pieces.into_iter().fold(self, |sum, piece| {
-            let of_piece = Self::of(piece).folded();
+            let Self(of_piece) = Self::of(piece);
             // Behind an odd number of bytes each one is in the other half of a word.
-            let shifted = match is_odd {
-                true => of_piece.swap_bytes(),
+            let moved = match is_odd {
+                true => of_piece << BYTE,
                 false => of_piece,
             };
             is_odd ^= piece.len() % 2 != 0;
-            sum.plus(shifted.into())
+            sum.and(Self(moved))
         })
     }
 
     /// The sum in 16 bits.
     pub const fn folded(self) -> u16 {
-        fold(self.0)
+        fold(self.0).swap_bytes()
     }
 
     /// The value for a TCP or UDP header, which is the complement. RFC 768 requires that zero is sent as
@@ -109,20 +133,35 @@ impl Sum {
 
 /// The sum of the little-endian words of `rest`, the end of `data` and shorter than a block.
 #[inline(always)]
-fn sum_of_rest(data: &[u8], rest: &[u8]) -> u64 {
-    let words = rest.chunks_exact(8);
+fn sum_of_rest(data: &[u8], mut rest: &[u8]) -> u64 {
+    // Carries are counted in the upper half. No loop: it would take more instructions than what is in it.
+    let mut sum = 0;
+    take_words::<{ BLOCK / 2 }>(&mut rest, &mut sum);
+    take_words::<{ BLOCK / 4 }>(&mut rest, &mut sum);
+    take_words::<{ BLOCK / 8 }>(&mut rest, &mut sum);
     // Read together with bytes in front of them, if there are enough: in one piece.
-    let over = words.remainder();
     let last = match data.last_chunk() {
         Some(last) => u64::from_le_bytes(*last)
-            .checked_shr(unused_bits(over))
+            .checked_shr(unused_bits(rest))
             .unwrap_or(0),
-        None => short_word(over),
+        None => short_word(rest),
     };
-    words
-        .filter_map(|word| word.first_chunk())
-        .map(|word| u64::from_le_bytes(*word))
-        .fold(halves(last), |sum, word| sum.wrapping_add(halves(word)))
+    let sum = sum.wrapping_add(last.into());
+    halves(sum as u64).wrapping_add((sum >> u64::BITS) as u64)
+}
+
+/// Adds the words of the first `LEN` bytes of `rest` to `sum`, and takes them away, if there are so many.
+#[inline(always)]
+fn take_words<const LEN: usize>(rest: &mut &[u8], sum: &mut u128) {
+    let Some((words, behind)) = rest.split_first_chunk::<LEN>() else {
+        return;
+    };
+    for word in words.chunks_exact(8) {
+        if let Some(word) = word.first_chunk() {
+            *sum = sum.wrapping_add(u64::from_le_bytes(*word).into());
+        }
+    }
+    *rest = behind;
 }
 
 /// The bits of a 64-bit word beside these bytes, of which there are fewer than eight.
@@ -197,11 +236,15 @@ pub fn complete_ipv4(header: &mut [u8]) -> bool {
 /// Whether an IPv4 header without options has a right checksum.
 #[inline]
 pub fn ipv4_is_right(header: &[u8; IPV4_HLEN]) -> bool {
-    Sum::of(header).folded() == 0xffff
+    // So few that halves of words need no carry.
+    let words = header.chunks_exact(4).filter_map(|word| word.first_chunk());
+    let words = words.map(|word| u64::from(u32::from_le_bytes(*word)));
+    Sum(words.fold(0, u64::wrapping_add)).is_right()
 }
 
 /// Whether `segment`, from its header to its end, is TCP or UDP with a right checksum. False for UDP
 /// without a checksum. `addresses` gives the sum of both addresses.
+#[inline(always)]
 pub fn is_right(protocol: u8, addresses: impl FnOnce() -> Option<Sum>, segment: &[u8]) -> bool {
     let field = match protocol {
         IPPROTO_TCP => TCP_FIELD,
@@ -221,7 +264,7 @@ pub fn is_right(protocol: u8, addresses: impl FnOnce() -> Option<Sum>, segment: 
         return false;
     };
     let sum = addresses.plus(protocol.into()).plus(len);
-    sum.and(Sum::of(segment)).folded() == 0xffff
+    sum.and(Sum::of(segment)).is_right()
 }
 
 /// Whether UDP has a checksum, and its length is that of the packet.

@@ -10,7 +10,9 @@ use crate::ip::{Ip, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 ///
 /// In tunnel mode the payload is an IP packet; false for fragments and for extension headers. In transport
 /// mode the addresses are those of the ESP packet, whose sum `addresses` gives.
-#[inline]
+// Always: as a call it would get the packet's parts through memory, where they are written in other parts than read,
+// which stalls.
+#[inline(always)]
 pub fn checksum_is_right(
     opened: &Opened<'_>,
     tunnel: bool,

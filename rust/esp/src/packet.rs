@@ -62,7 +62,12 @@ impl Esp {
 // Of the bytes where they are: copies would take longer than the sum.
 #[inline(always)]
 pub fn address_sum(frame: &[u8], v6: bool) -> Option<Sum> {
-    ip::address_bytes(frame.get(ETH_HLEN..)?, v6).map(Sum::of)
+    let header = frame.get(ETH_HLEN..)?;
+    // Apart, so that the compiler knows their length.
+    match v6 {
+        false => ip::address_bytes(header, false).map(Sum::of),
+        true => ip::address_bytes(header, true).map(Sum::of),
+    }
 }
 
 /// Finds the ESP packet in an Ethernet frame with these `layers`; `None` if there is none of the
