@@ -26,6 +26,7 @@ mod key_table;
 mod last;
 mod object;
 mod oldest;
+mod opening;
 mod packet;
 mod receiver;
 mod record;

@@ -82,13 +82,11 @@ pub struct EspAead<A> {
 impl<A: Aead> Transform for EspAead<A> {
     #[inline(always)]
     fn seal(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
-        let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
-        let nonce = nonce(&self.salt, parts.iv);
-        let Some(hi) = esn_hi else {
-            return self.aead.seal(&nonce, parts.header, parts.text, parts.icv);
-        };
-        let aad = extended(parts.header, hi);
-        self.aead.seal(&nonce, &aad, parts.text, parts.icv)
+        // The compiler knows the length in the usual case, in which most checks then are gone.
+        match self.icv_len {
+            LONGEST => self.seal_with(LONGEST, esn_hi, esp),
+            shorter => self.seal_short(shorter, esn_hi, esp),
+        }
     }
 
     #[inline(always)]
@@ -109,26 +107,22 @@ impl<A: Aead> Transform for EspAead<A> {
         esp: &mut [u8],
         computed: &mut [u8; TAG_LEN],
     ) -> Result<Progress, CipherError> {
-        let Parts {
-            header,
-            iv,
-            text,
-            icv,
-        } = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
-        let nonce = nonce(&self.salt, iv);
-        let Some(hi) = esn_hi else {
-            return self.aead.begin_open(&nonce, header, text, icv, computed);
-        };
-        let aad = extended(header, hi);
-        self.aead.begin_open(&nonce, &aad, text, icv, computed)
+        // As above.
+        match self.icv_len {
+            LONGEST => self.begin_open_with(LONGEST, esn_hi, esp, computed),
+            shorter => self.begin_open_short(shorter, esn_hi, esp, computed),
+        }
     }
 
     #[inline(always)]
     fn is_right(&self, esp: &[u8], computed: &[u8; TAG_LEN]) -> bool {
-        let start = esp.len().checked_sub(self.icv_len.into());
-        start
-            .and_then(|start| esp.get(start..))
-            .is_some_and(|icv| self.aead.is_right(icv, computed))
+        match self.icv_len {
+            LONGEST => {
+                let icv = esp.last_chunk::<TAG_LEN>();
+                icv.is_some_and(|icv| self.aead.is_right(icv, computed))
+            }
+            shorter => self.is_right_short(shorter, esp, computed),
+        }
     }
 
     #[cold]
@@ -151,6 +145,79 @@ impl<A: Aead> Transform for EspAead<A> {
 
     fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
         Err(CipherError::Unsupported)
+    }
+}
+
+/// The length of an ICV as SAs have it.
+const LONGEST: u8 = TAG_LEN as u8;
+
+/// With an ICV of this length.
+impl<A: Aead> EspAead<A> {
+    #[inline(always)]
+    fn seal_with(
+        &self,
+        icv_len: u8,
+        esn_hi: Option<u32>,
+        esp: &mut [u8],
+    ) -> Result<(), CipherError> {
+        let parts = Parts::split(esp, icv_len).ok_or(CipherError::Unsupported)?;
+        let nonce = nonce(&self.salt, parts.iv);
+        let Some(hi) = esn_hi else {
+            return self.aead.seal(&nonce, parts.header, parts.text, parts.icv);
+        };
+        let aad = extended(parts.header, hi);
+        self.aead.seal(&nonce, &aad, parts.text, parts.icv)
+    }
+
+    #[inline(never)]
+    fn seal_short(
+        &self,
+        icv_len: u8,
+        esn_hi: Option<u32>,
+        esp: &mut [u8],
+    ) -> Result<(), CipherError> {
+        self.seal_with(icv_len, esn_hi, esp)
+    }
+
+    #[inline(always)]
+    fn begin_open_with(
+        &self,
+        icv_len: u8,
+        esn_hi: Option<u32>,
+        esp: &mut [u8],
+        computed: &mut [u8; TAG_LEN],
+    ) -> Result<Progress, CipherError> {
+        let Parts {
+            header,
+            iv,
+            text,
+            icv,
+        } = Parts::split(esp, icv_len).ok_or(CipherError::Unsupported)?;
+        let nonce = nonce(&self.salt, iv);
+        let Some(hi) = esn_hi else {
+            return self.aead.begin_open(&nonce, header, text, icv, computed);
+        };
+        let aad = extended(header, hi);
+        self.aead.begin_open(&nonce, &aad, text, icv, computed)
+    }
+
+    #[inline(never)]
+    fn begin_open_short(
+        &self,
+        icv_len: u8,
+        esn_hi: Option<u32>,
+        esp: &mut [u8],
+        computed: &mut [u8; TAG_LEN],
+    ) -> Result<Progress, CipherError> {
+        self.begin_open_with(icv_len, esn_hi, esp, computed)
+    }
+
+    #[inline(never)]
+    fn is_right_short(&self, icv_len: u8, esp: &[u8], computed: &[u8; TAG_LEN]) -> bool {
+        let start = esp.len().checked_sub(icv_len.into());
+        start
+            .and_then(|start| esp.get(start..))
+            .is_some_and(|icv| self.aead.is_right(icv, computed))
     }
 }
 

@@ -300,7 +300,7 @@ pub fn check_length(params: &Params, esp: &[u8]) -> Result<(), Error> {
 
 /// The first part of [`open`]: decrypts; see [`Transform::begin_open`]. [`verify`] and [`opened`] must follow.
 ///
-/// A receiver of several packets does this with all of them before it looks at the first: the cipher works
+/// A receiver of several packets does this with some of them before it looks at the first: the cipher works
 /// on the next packet while it finishes the one before, unless something waits for its result in between.
 ///
 /// # Errors

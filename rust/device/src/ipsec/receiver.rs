@@ -6,6 +6,7 @@ use super::counters::{Counters, Tally};
 use super::crypto::{self, rx::Begun};
 use super::events::Events;
 use super::faults::Faults;
+use super::opening::{Opening, Places};
 use super::packet::joint;
 use super::packet::rx::{Found, Told};
 use super::packet::sa::Packet;
@@ -25,6 +26,8 @@ pub(super) struct Receiver<'a, 'b> {
     pub(super) events: &'b Events,
     /// The time of [`super::room::Room`].
     pub(super) now: u64,
+    /// The SA of the packet before, if it compares all that SAs can.
+    pub(super) last: Option<&'a Sa>,
     /// Packets of SAs of the standard that wait for others.
     pub(super) waiting: Together<joint::Begun<'a>>,
 }
@@ -41,40 +44,34 @@ impl<'a> Receiver<'a, '_> {
         begun: &mut Option<Begun<'a>>,
         computed: &mut [u8; TAG_LEN],
     ) {
-        match esp::find(&inbound.frame, inbound.frame.layers()) {
-            Some(esp) => self.begin_with(&esp, index, inbound, begun, computed),
-            None if inbound.by_rule() => self.in_udp6(index, inbound),
-            None => (),
-        }
-    }
-
-    #[inline(always)]
-    fn begin_with(
-        &mut self,
-        esp: &Esp,
-        index: usize,
-        inbound: &mut Inbound,
-        begun: &mut Option<Begun<'a>>,
-        computed: &mut [u8; TAG_LEN],
-    ) {
-        let Some(sa) = self.tables.inbound(esp, &inbound.frame, inbound.by_rule()) else {
+        let (frame, layers) = inbound.frame.parts();
+        let by_rule = inbound.by_rule();
+        let Some(esp) = esp::find(frame, layers) else {
+            if by_rule {
+                self.in_udp6(index, inbound);
+            }
+            return;
+        };
+        let Some(sa) = self.find(&esp, frame, by_rule) else {
             // Anything can be in UDP.
             if esp.udp.is_none() {
                 self.counters.rx_no_sa.inc();
             }
             return;
         };
-        if !esp.header_is_right(&inbound.frame) {
+        if !esp.header_is_right(frame) {
             return self.damaged(sa, inbound);
         }
         match &sa.mode {
             Mode::Crypto(numbers) => {
                 let (counters, faults) = (self.counters, self.faults);
-                crypto::rx::begin(counters, faults, sa, numbers, esp, inbound, begun, computed);
+                crypto::rx::begin(
+                    counters, faults, sa, numbers, &esp, inbound, begun, computed,
+                );
             }
             Mode::Packet(mode) => {
                 // Field by field, so that it is not in memory for others.
-                let &Esp {
+                let Esp {
                     offset,
                     end,
                     spi,
@@ -93,6 +90,54 @@ impl<'a> Receiver<'a, '_> {
                 self.packet(sa, mode, &esp, index, inbound);
             }
         }
+    }
+
+    /// The SA of a packet; see [`Tables::inbound`]. That of the packet before is looked at first.
+    #[inline(always)]
+    fn find(&mut self, esp: &Esp, frame: &[u8], by_rule: bool) -> Option<&'a Sa> {
+        // No older SA takes this packet and compares all: it would compare the same, so it would have taken the packet
+        // before, too. Only SAs of the standard might not, which take no packet without a rule.
+        let takes = |sa: &&Sa| !by_rule && sa.spi == esp.spi && sa.takes(esp, frame, by_rule);
+        if let Some(sa) = self.last.filter(takes) {
+            return Some(sa);
+        }
+        let sa = self.tables.inbound(esp, frame, by_rule)?;
+        self.last = (sa.compared() == Sa::COMPARES_ALL).then_some(sa);
+        Some(sa)
+    }
+
+    /// Ends with the first packet of `opening`, which is in `chunk`, or lets it wait in `together`. `false` if there is
+    /// none.
+    #[inline(always)]
+    pub(super) fn end(
+        &mut self,
+        opening: &mut Opening,
+        places: &Places<Begun<'a>>,
+        chunk: &mut [Inbound],
+        together: &mut Together<Begun<'a>>,
+    ) -> bool {
+        let Some((index, place)) = opening.take(places) else {
+            return false;
+        };
+        match (&place.begun, chunk.get_mut(index)) {
+            (Some(begun), _) if begun.waits() => {
+                together.add(index, begun);
+                if together.room() == 0 {
+                    self.finish(together, chunk);
+                }
+            }
+            (Some(begun), Some(inbound)) => {
+                begun.end(
+                    self.counters,
+                    self.tally,
+                    inbound,
+                    &place.computed,
+                    self.now,
+                );
+            }
+            _ => (),
+        }
+        true
     }
 
     /// Ends with the packets of `chunk` that wait in `together`.

@@ -5,10 +5,10 @@
 use super::account::{self, Account};
 use super::ahead::{self, Ahead, CHUNK};
 use super::counters::{Counters, Tally};
-use super::crypto::rx::Begun;
 use super::drop::TxDrop;
 use super::events::Events;
 use super::faults::Faults;
+use super::opening::{Opening, Places};
 use super::receiver::Receiver;
 use super::record;
 use super::room::Room;
@@ -22,16 +22,9 @@ use super::waiting::{Outgoing, Waiting};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::misbehave::Misbehaviour;
-use espnic_esp::aead::TAG_LEN;
 use espnic_esp::packet;
 use espnic_wire::hdr::NetHdr48;
 use std::sync::RwLockReadGuard;
-
-/// The most received packets that are opened together: see [`espnic_esp::engine::begin_open`].
-const TOGETHER: usize = 8;
-/// With so many bytes no more packets are added to those that are opened together, so that what was decrypted is
-/// still in the first-level cache when its checksum is verified.
-const WARM: usize = 16 << 10;
 
 /// Frames to be sent, with their headers.
 type Batch = [(NetHdr48, Frame)];
@@ -257,7 +250,7 @@ impl Session<'_> {
         let touch =
             self.room.is_asking() || self.faults.are_marking() || self.misbehaviour.active();
         let spi = |Inbound { frame, .. }: &Inbound| packet::peek_spi(frame, frame.layers());
-        let mut ahead = Ahead::new(tables, chunk, spi);
+        let mut ahead = Ahead::<ahead::Inbound>::new(tables, chunk, spi);
         let mut receiver = Receiver {
             tables,
             counters: self.counters,
@@ -265,27 +258,27 @@ impl Session<'_> {
             faults: self.faults,
             events: self.events,
             now,
+            last: None,
             waiting: Together::EMPTY,
         };
         let mut together = Together::EMPTY;
-        let mut computed = [[0; TAG_LEN]; TOGETHER];
-        let mut next = 0;
-        while let Some(rest @ [_, ..]) = chunk.get_mut(next..) {
-            let count = group_len(rest);
-            let (first, group) = (next, rest.get_mut(..count).unwrap_or_default());
-            next += count;
-            let mut begun = [const { None }; TOGETHER];
-            let both = begun.iter_mut().zip(&mut computed);
-            begin(&mut receiver, &mut ahead, first, group, both);
-            let both = begun.iter().zip(&computed);
-            end(&mut receiver, first, group, both, &mut together);
-            if together.room() < TOGETHER {
-                receiver.finish(&mut together, chunk);
+        let (mut opening, mut places) = (Opening::default(), Places::EMPTY);
+        for index in 0..chunk.len() {
+            while !opening.has_room() {
+                receiver.end(&mut opening, &places, chunk, &mut together);
             }
-            if receiver.waiting.room() < TOGETHER {
+            let Some(inbound) = chunk.get_mut(index) else {
+                break;
+            };
+            ahead.step(tables, index);
+            opening.add(&mut places, |begun, computed| {
+                receiver.begin(index, inbound, begun, computed);
+            });
+            if receiver.waiting.room() == 0 {
                 receiver.finish_waiting(chunk);
             }
         }
+        while receiver.end(&mut opening, &places, chunk, &mut together) {}
         if !together.is_empty() {
             receiver.finish(&mut together, chunk);
         }
@@ -296,62 +289,6 @@ impl Session<'_> {
             for inbound in chunk {
                 touch_up(self.room, self.faults, self.misbehaviour, tables, inbound);
             }
-        }
-    }
-}
-
-/// How many packets at the start of `packets` are opened together; at least one, if there is one.
-#[inline(always)]
-fn group_len(packets: &[Inbound]) -> usize {
-    let mut bytes = 0;
-    let fits = |inbound: &&Inbound| {
-        let fits = bytes < WARM;
-        bytes += inbound.frame.len();
-        fits
-    };
-    packets.iter().take(TOGETHER).take_while(fits).count()
-}
-
-/// Begins with the packets of a group, the first of which has this index in the chunk.
-// Always, as the other half: as calls both were slower.
-#[inline(always)]
-fn begin<'a, 'b>(
-    receiver: &mut Receiver<'a, '_>,
-    ahead: &mut Ahead<ahead::Inbound>,
-    first: usize,
-    group: &mut [Inbound],
-    begun: impl Iterator<Item = (&'b mut Option<Begun<'a>>, &'b mut [u8; TAG_LEN])>,
-) where
-    'a: 'b,
-{
-    for ((index, inbound), (begun, computed)) in (first..).zip(group).zip(begun) {
-        ahead.step(receiver.tables, index);
-        receiver.begin(index, inbound, begun, computed);
-    }
-}
-
-/// Ends with the packets of a group, or lets them wait in `together`.
-#[inline(always)]
-fn end<'a, 'b>(
-    receiver: &mut Receiver<'_, '_>,
-    first: usize,
-    group: &mut [Inbound],
-    begun: impl Iterator<Item = (&'b Option<Begun<'a>>, &'b [u8; TAG_LEN])>,
-    together: &mut Together<Begun<'a>>,
-) where
-    'a: 'b,
-{
-    let Receiver {
-        counters,
-        tally,
-        now,
-        ..
-    } = receiver;
-    for ((index, inbound), (begun, computed)) in (first..).zip(group).zip(begun) {
-        match begun {
-            None => (),
-            Some(begun) if begun.waits() => together.add(index, begun),
-            Some(begun) => begun.end(counters, tally, inbound, computed, *now),
         }
     }
 }
@@ -376,29 +313,5 @@ fn touch_up(
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.counters.add(&self.tally);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_fit_the_first_level_cache() {
-        let packets = |lens: &[usize]| -> Vec<Inbound> {
-            let frames = lens.iter().map(|&len| Frame::from(vec![0; len]));
-            frames.map(Inbound::from).collect()
-        };
-        for (lens, expected) in [
-            (&[][..], 0),
-            (&[WARM], 1),
-            (&[WARM, 60, 60], 1),
-            (&[WARM - 1, 60, 60], 2),
-            (&[9000; 5], 2),
-            (&[1500; 20], TOGETHER),
-            (&[60; TOGETHER - 1], TOGETHER - 1),
-        ] {
-            assert_eq!(group_len(&packets(lens)), expected, "{lens:?}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 //! Packets between two NICs.
 
+mod batches;
 mod equal_spis;
 
 use super::*;
