@@ -136,10 +136,19 @@ fn place_of(vlan: u16) -> (usize, u64) {
     (usize::from(vlan / 64), 1 << (vlan % 64))
 }
 
+/// The address that a frame is for, in a word; `None` if the frame has less than one.
+#[inline(always)]
+fn start(frame: &[u8]) -> Option<u64> {
+    let word = frame.first_chunk().map(|word| u64::from_be_bytes(*word));
+    word.map(|word| word >> 16)
+}
+
 /// The filter with what it depends on, for a batch of frames.
 pub struct Screen<'a> {
     filter: &'a ReceiveFilter,
     own: MacAddress,
+    /// The same as [`start`] has it, if frames to it are wanted: most frames are to it.
+    quick: Option<u64>,
     addresses: bool,
     vlans: bool,
 }
@@ -154,18 +163,24 @@ impl<'a> Screen<'a> {
     ) -> Option<Self> {
         let (addresses, vlans) = (has(feature::CTRL_RX), has(feature::CTRL_VLAN));
         let all = addresses && filter.is_on(ctrl::RX_PROMISC);
-        ((addresses || vlans) && !all).then(|| Self {
-            filter,
-            own: own(),
-            addresses,
-            vlans,
+        ((addresses || vlans) && !all).then(|| {
+            let own = own();
+            let [a, b, c, d, e, f] = own;
+            Self {
+                filter,
+                own,
+                quick: start(&[a, b, c, d, e, f, 0, 0]).filter(|_| filter.wants(&own, &own)),
+                addresses,
+                vlans,
+            }
         })
     }
 
     /// The counter of the reason why a frame is not wanted.
     #[inline]
     pub fn refusal<'s>(&self, stats: &'s VirtioStats, frame: &[u8]) -> Option<&'s Counter> {
-        if self.addresses {
+        let quick = self.quick.is_some() && self.quick == start(frame);
+        if self.addresses && !quick {
             let to = frame.first_chunk();
             if !to.is_some_and(|to| self.filter.wants(&self.own, to)) {
                 return Some(&stats.rx_drop_address);
@@ -266,6 +281,32 @@ mod tests {
             (&[RX_NOUNI, RX_NOMULTI, RX_NOBCAST], &[]),
         ] {
             assert_eq!(wanted(&with(modes)), expected, "{modes:?}");
+        }
+    }
+
+    /// A frame to the own address takes a shorter way, whose answer is the same.
+    #[test]
+    fn frames_are_judged_like_their_addresses() {
+        let stats = VirtioStats::default();
+        for modes in 0..1 << (ctrl::RX_NOBCAST + 1) {
+            let filter = ReceiveFilter {
+                modes,
+                ..ReceiveFilter::default()
+            };
+            let screen = Screen::of(&filter, |_| true, || OWN);
+            assert_eq!(screen.is_none(), filter.is_on(ctrl::RX_PROMISC));
+            let Some(screen) = screen else {
+                continue;
+            };
+            for to in ALL {
+                for len in [6, 7, 8, 60] {
+                    let mut frame = to.to_vec();
+                    frame.resize(len, 0xff);
+                    let wanted = screen.refusal(&stats, &frame).is_none();
+                    assert_eq!(wanted, filter.wants(&OWN, &to), "{modes:#x} {to:?} {len}");
+                }
+            }
+            assert!(screen.refusal(&stats, &OWN[..5]).is_some());
         }
     }
 
