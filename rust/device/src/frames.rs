@@ -4,6 +4,7 @@
 
 use crate::frame::{Blank, Frame};
 use crate::spare::Spare;
+use std::collections::VecDeque;
 
 /// A list of frames that keeps the buffers of finished ones.
 #[derive(Debug, Default)]
@@ -73,6 +74,16 @@ impl Frames {
     /// Adds frames.
     pub fn append(&mut self, mut frames: Vec<Frame>) {
         self.frames.append(&mut frames);
+    }
+
+    /// Adds all frames of `more`. If there were none, none is moved, and `more` gets this memory.
+    pub fn take_all(&mut self, more: &mut VecDeque<Frame>) {
+        if !self.frames.is_empty() {
+            self.frames.extend(more.drain(..));
+            return;
+        }
+        let empty = std::mem::replace(&mut self.frames, std::mem::take(more).into());
+        *more = empty.into();
     }
 
     /// Takes all frames out.
@@ -150,6 +161,18 @@ mod tests {
             frames.recycle(Blank::default());
         }
         assert!(frames.spare.count() <= MOST_SPARE);
+    }
+
+    #[test]
+    fn all_of_a_queue_come_behind_what_is_there() {
+        let (mut frames, mut more) = (Frames::default(), VecDeque::new());
+        for expected in [vec![1, 2], vec![1, 2, 1, 2]] {
+            more.extend([1, 2].map(|len| Frame::from(vec![0; len])));
+            frames.take_all(&mut more);
+            assert!(more.is_empty());
+            let lens = frames.iter().map(|frame| frame.len());
+            assert_eq!(lens.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]
