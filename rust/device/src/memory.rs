@@ -9,6 +9,8 @@
 #[cfg(debug_assertions)]
 pub mod copied;
 mod guest_map;
+mod header;
+mod stretch;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +22,8 @@ use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
 
 use guest_map::Area;
-pub use guest_map::{GuestMap, Stretch};
+pub use guest_map::GuestMap;
+pub use stretch::{Stretch, WritableStretch};
 
 /// Most maps of one peer. Each is a mapping of the process, which can have only some ten thousand, and
 /// every change costs time in proportion to their number. A guest without IOMMU has about twenty.

@@ -8,10 +8,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use super::header;
+use super::stretch::{Stretch, WritableStretch};
+
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{
-    AtomicAccess, AtomicInteger, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryBackend,
+    AtomicAccess, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryBackend,
     GuestMemoryError, GuestMemoryMmap, GuestRegionMmap, MmapRegion, Permissions, VolatileMemory,
     VolatileRef, VolatileSlice,
 };
@@ -29,38 +32,6 @@ impl Area {
     #[inline(always)]
     fn has(&self, addr: u64, last: u64) -> bool {
         self.start <= addr && last <= self.last
-    }
-}
-
-/// A range of guest memory that lies in one map.
-#[derive(Clone, Copy)]
-pub struct Stretch<'a> {
-    map: &'a MmapRegion,
-    start: usize,
-    len: usize,
-}
-
-impl Stretch<'_> {
-    /// Where a value at `at` is; `None` if it does not end within the range.
-    // Always: a result in memory that is read back at once stalls.
-    #[inline(always)]
-    fn place<T>(&self, at: usize) -> Option<usize> {
-        let fits = at <= self.len.checked_sub(size_of::<T>())?;
-        fits.then(|| self.start + at)
-    }
-
-    /// As [`GuestMap::get`], at an offset from the start of the range.
-    #[inline(always)]
-    pub fn get<T: ByteValued>(&self, at: usize) -> Option<T> {
-        let place = self.map.get_ref(self.place::<T>(at)?).ok()?;
-        Some(place.load())
-    }
-
-    /// As [`GuestMap::load_at`], at an offset from the start of the range.
-    #[inline(always)]
-    pub fn load_at<T: AtomicAccess>(&self, at: usize, order: Ordering) -> Option<T> {
-        let place = self.map.get_atomic_ref::<T::A>(self.place::<T>(at)?).ok()?;
-        Some(place.load(order).into())
     }
 }
 
@@ -141,7 +112,14 @@ impl GuestMap {
     #[inline(always)]
     pub fn stretch(&self, addr: u64, len: usize) -> Option<Stretch<'_>> {
         let (map, start) = self.place(addr, len, false)?;
-        Some(Stretch { map, start, len })
+        Some(Stretch::new(map, start, len))
+    }
+
+    /// The same if all of it may be written.
+    #[inline(always)]
+    pub fn writable_stretch(&self, addr: u64, len: usize) -> Option<WritableStretch<'_>> {
+        let (map, start) = self.place(addr, len, true)?;
+        Some(WritableStretch::new(map, start, len))
     }
 
     /// Copies guest memory to `to`.
@@ -160,6 +138,23 @@ impl GuestMap {
             }
             None => self.read_slice(to, GuestAddress(addr)),
         }
+    }
+
+    /// Copies guest memory to `to`, like [`Self::read`]. Quicker if that is the header of a packet.
+    ///
+    /// # Errors
+    ///
+    /// If it is not mapped.
+    #[inline(always)]
+    pub fn read_header(&self, addr: u64, to: &mut [u8]) -> Result<(), GuestMemoryError> {
+        if let Some(slice) = self.slice(addr, to.len(), false) {
+            if header::load(&slice, to) {
+                #[cfg(debug_assertions)]
+                super::copied::from_guest(to.len());
+                return Ok(());
+            }
+        }
+        self.read(addr, to)
     }
 
     /// Copies `from` to guest memory.
@@ -344,6 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn headers_are_read_like_the_rest() {
+        let view = table().view();
+        let bytes: Vec<u8> = (0..48).collect();
+        for addr in [0x1000, 0x1fe0, 0x1ff8, 0x2fe0, 0x5000, 0x8000] {
+            let written = view.write(addr, &bytes).is_ok();
+            for len in [7, 12, 20, 32, 48] {
+                let (mut header, mut same) = (vec![0; len], vec![0; len]);
+                let read = view.read(addr, &mut same).is_ok();
+                assert_eq!(view.read_header(addr, &mut header).is_ok(), read);
+                if read && written {
+                    assert_eq!((&header[..], &same[..]), (&bytes[..len], &bytes[..len]));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_need_no_map() {
         let view = table().view();
         for addr in [0x1000, 0x2000, 0x5000] {
@@ -365,43 +377,6 @@ mod tests {
         }
         assert!(load(0x5000).is_ok());
         assert!(view.store_at(0x5000, 0u16, Ordering::Release).is_err());
-    }
-
-    #[test]
-    fn a_stretch_lies_in_one_map() {
-        let view = table().view();
-        view.put(0x1ff8, 0x1122_3344u32).unwrap();
-        let found = view.stretch(0x1ff0, 16).unwrap();
-        assert_eq!(found.get::<u32>(8), Some(0x1122_3344));
-        assert_eq!(found.load_at(8, Ordering::Acquire), Some(0x1122_3344u32));
-        for (addr, len) in [(0x1ff0, 17), (0x2ff0, 17), (0x7000, 1), (u64::MAX - 2, 1)] {
-            assert!(view.stretch(addr, len).is_none(), "{addr:#x}");
-        }
-        assert!(view.stretch(0x1000, usize::MAX).is_none());
-        assert!(view.stretch(0x5000, 16).is_some());
-    }
-
-    #[test]
-    fn what_is_not_within_a_stretch_is_not_there() {
-        let view = table().view();
-        let found = view.stretch(0x1ff0, 10).unwrap();
-        for (at, there) in [
-            (0, true),
-            (6, true),
-            (7, false),
-            (10, false),
-            (usize::MAX, false),
-        ] {
-            assert_eq!(found.get::<u32>(at).is_some(), there, "{at}");
-            // Nor is what is not aligned, if it has to be loaded in one go.
-            let aligned = there && at % 4 == 0;
-            assert_eq!(
-                found.load_at::<u32>(at, Ordering::Acquire).is_some(),
-                aligned,
-                "{at}"
-            );
-        }
-        assert_eq!(view.stretch(0x1ff0, 3).unwrap().get::<u32>(0), None);
     }
 
     #[test]

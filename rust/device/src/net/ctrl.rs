@@ -164,7 +164,8 @@ fn conclude(
         unanswered.push(answer);
         return Ok(());
     }
-    used::give_back(nic, Queue::Ctrl, queue, mem, chain, answer.written)
+    let places = queue.places(mem);
+    used::give_back(nic, Queue::Ctrl, queue, &places, chain, answer.written)
 }
 
 /// Spoils the second half of an answer of `written` bytes; returns the length of the first.

@@ -74,7 +74,8 @@ fn drain(
             spoil(&nic.misbehaviour, &mut event);
         }
         chain.write(mem, 0, event.as_bytes())?;
-        used::give_back(nic, Queue::Event, queue, mem, chain, Event::LEN as u32)?;
+        let places = queue.places(mem);
+        used::give_back(nic, Queue::Event, queue, &places, chain, Event::LEN as u32)?;
         count += 1;
     }
     Ok(count)

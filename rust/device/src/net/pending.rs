@@ -75,9 +75,25 @@ impl Pending {
         *more = empty.into();
     }
 
-    /// The oldest frame.
-    pub fn first(&self) -> Option<&Inbound> {
-        self.frames.front()
+    /// The frame with this index, counted from the oldest one.
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> Option<&Inbound> {
+        self.frames.get(index)
+    }
+
+    /// Takes the `count` oldest frames out.
+    pub fn take(&mut self, count: usize) -> impl Iterator<Item = Inbound> + '_ {
+        let count = count.min(self.frames.len());
+        let memory = match count == self.frames.len() {
+            // As is nearly always so: then none is looked at.
+            true => self.bytes,
+            false => {
+                let taken = self.frames.range(..count);
+                taken.map(|inbound| inbound.frame.capacity()).sum()
+            }
+        };
+        self.bytes = self.bytes.saturating_sub(memory);
+        self.frames.drain(..count)
     }
 
     /// Takes the oldest frame out.
@@ -121,10 +137,27 @@ mod tests {
             }
             assert_eq!(pending.len(), most);
             pending.pop();
-            assert!(pending.room().is_more_than(0, 0) && pending.first().is_some());
+            assert!(pending.room().is_more_than(0, 0) && pending.get(0).is_some());
             pending.clear();
             assert_eq!((pending.len(), pending.bytes), (0, 0));
         }
+    }
+
+    #[test]
+    fn the_oldest_ones_go_with_their_memory() {
+        let mut pending = Pending::default();
+        (1..=9).for_each(|len| pending.push(Frame::from(vec![0; len]).into()));
+        for (count, lens, left) in [
+            (0, vec![], 45),
+            (2, vec![1, 2], 42),
+            (3, vec![3, 4, 5], 30),
+            (99, vec![6, 7, 8, 9], 0),
+        ] {
+            let taken = pending.take(count).map(|inbound| inbound.frame.len());
+            assert_eq!(taken.collect::<Vec<_>>(), lens);
+            assert_eq!(pending.bytes(), left);
+        }
+        assert!(pending.is_empty());
     }
 
     #[test]

@@ -58,15 +58,19 @@ pub fn arrive(nic: &Nic, device: &Device, pair: u16) -> bool {
     let hashing = net.rss.task(virtio.has(feature::HASH_REPORT));
     let mut received = std::mem::take(&mut lane.received);
     let mut stay = Stay::new(device, pair, &lane.pending);
-    for inbound in &mut received {
-        if inbound.frame.is_empty() {
-            // IPsec has dropped and counted it.
-            lane.done.push(std::mem::take(&mut inbound.frame));
-            continue;
+    if stay.alone && rules.is_none() && hashing.is_none() {
+        stay.let_all_wait(nic, &mut lane.done, &mut received);
+    } else {
+        for inbound in &mut received {
+            if inbound.frame.is_empty() {
+                // IPsec has dropped and counted it.
+                lane.done.push(std::mem::take(&mut inbound.frame));
+                continue;
+            }
+            inbound.verdict = again(nic, rules.as_deref(), inbound);
+            let named = hashing.and_then(|task| task.apply(&mut inbound.hdr, &inbound.frame));
+            stay.let_wait(nic, device, pair, lane, inbound, named);
         }
-        inbound.verdict = again(nic, rules.as_deref(), inbound);
-        let named = hashing.and_then(|task| task.apply(&mut inbound.hdr, &inbound.frame));
-        stay.let_wait(nic, device, pair, lane, inbound, named);
     }
     if stay.frames < received.len() {
         received.retain(|inbound| !inbound.frame.is_empty());
@@ -104,18 +108,34 @@ fn hand_over(nic: &Nic, device: &Device, lane: &mut Lane) {
     }
 }
 
+/// A frame of which the filter says this, for one buffer.
+#[inline(always)]
+fn inbound(frame: Frame, verdict: Verdict) -> Inbound {
+    let mut inbound = Inbound::new(frame, verdict);
+    inbound.hdr.net.num_buffers = 1.into();
+    inbound
+}
+
 /// Drops what the driver does not want, what is too long for it, and what a rule drops.
 fn filter(nic: &Nic, screen: Option<&Screen<'_>>, rules: Option<&Matcher>, lane: &mut Lane) {
+    let refusal = |frame: &Frame| match screen.and_then(|screen| screen.refusal(&nic.stats, frame))
+    {
+        None if frame.longest_on_wire() > frame.longest(nic.config.mtu) => {
+            Some(&nic.stats.rx_drop_long)
+        }
+        counter => counter,
+    };
+    if rules.is_none() && lane.arrived.iter().all(|frame| refusal(frame).is_none()) {
+        let all = lane.arrived.drain();
+        let all = all.map(|frame| inbound(frame, Verdict::Pass));
+        lane.received.extend(all);
+        return;
+    }
     let mut by_rule = 0;
     let mut arrived = std::mem::take(&mut lane.arrived);
     for frame in arrived.drain() {
-        if let Some(counter) = screen.and_then(|screen| screen.refusal(&nic.stats, &frame)) {
+        if let Some(counter) = refusal(&frame) {
             counter.add(frame.on_wire().0 as u64);
-            lane.done.push(frame);
-            continue;
-        }
-        if frame.longest_on_wire() > frame.longest(nic.config.mtu) {
-            nic.stats.rx_drop_long.add(frame.on_wire().0 as u64);
             lane.done.push(frame);
             continue;
         }
@@ -129,7 +149,7 @@ fn filter(nic: &Nic, screen: Option<&Screen<'_>>, rules: Option<&Matcher>, lane:
                 by_rule += 1;
                 for_ipsec(nic, lane, frame, verdict);
             }
-            Verdict::Pass | Verdict::Queue(_) => lane.received.push(Inbound::new(frame, verdict)),
+            Verdict::Pass | Verdict::Queue(_) => lane.received.push(inbound(frame, verdict)),
         }
     }
     lane.arrived = arrived;
@@ -146,7 +166,7 @@ fn for_ipsec(nic: &Nic, lane: &mut Lane, mut frame: Frame, verdict: Verdict) {
     lane.done.push(frame);
     let whole = lane.finished.drain();
     lane.received
-        .extend(whole.map(|frame| Inbound::new(frame, verdict)));
+        .extend(whole.map(|frame| inbound(frame, verdict)));
 }
 
 /// What the filter says to what came out of IPsec. Only a packet that was decrypted has anything new to
@@ -185,6 +205,21 @@ impl Stay {
             bytes: 0,
             room: pending.room(),
             alone: own == 0 && device.net.active_pairs() == 1 && device.virtio.runs(0),
+        }
+    }
+
+    /// Lets frames wait for the only queue, or drops them: no rule and no table says anything else.
+    fn let_all_wait(&mut self, nic: &Nic, done: &mut Vec<Frame>, received: &mut [Inbound]) {
+        for Inbound { frame, .. } in received {
+            // IPsec has dropped and counted one that is empty.
+            let dropped = frame.is_empty();
+            if !dropped && self.room.is_more_than(self.frames, self.bytes) {
+                self.frames += 1;
+                self.bytes = self.bytes.saturating_add(frame.capacity());
+                continue;
+            }
+            nic.stats.rx_drop_no_buffers.add((!dropped).into());
+            done.push(std::mem::take(frame));
         }
     }
 
@@ -307,14 +342,17 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         return Ok(false);
     };
     queue.disable_kicks(mem)?;
-    let (mut taken, mut delivered, mut told) = (0, Totals::default(), Told::default());
+    let places = queue.places(mem);
+    let (mut taken, mut delivered, mut told) = (false, Totals::default(), Told::default());
+    // Frames that are done with, and are still in front of those that wait.
+    let mut count = 0;
     let result = loop {
-        let Some(Inbound { hdr, frame, .. }) = pending.first() else {
+        let Some(Inbound { hdr, frame, .. }) = pending.get(count) else {
             break Ok(());
         };
         let left = frame.unfinished();
         let delivery = match left.is_none_or(|left| rules.allow(left)) {
-            true => put(nic, chains, &mut queue, mem, &rules, *hdr, frame),
+            true => put(nic, chains, &mut queue, &places, &rules, hdr, frame),
             // It is not one frame for this driver.
             false => Ok(Delivery::NoRoom),
         };
@@ -324,24 +362,25 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
                 delivered.count(1, frame.len());
             }
             Ok(Delivery::NoRoom) if left.is_some() => {
-                *segments = frame.on_wire().0;
+                let now = frame.on_wire().0;
+                release(pending, count, finished, *segments, done);
+                (count, *segments, taken) = (0, now, true);
                 finish_first(nic, pending, finished, done);
-                taken += 1;
                 continue;
             }
             Ok(Delivery::NoRoom) => nic.stats.rx_drop_no_room.inc(),
             Ok(Delivery::NoBuffer) => break Ok(()),
             Err(error) => break Err(error),
         }
-        taken += 1;
-        let Some(Inbound { frame, .. }) = pending.pop() else {
-            break Ok(());
-        };
-        match finished.spare() < *segments && !spare::is_large(frame.capacity()) {
-            true => finished.recycle(frame),
-            false => done.push(frame),
-        }
+        count += 1;
     };
+    taken |= count > 0;
+    if finished.spare() < *segments {
+        release(pending, count, finished, *segments, done);
+        count = 0;
+    }
+    let rest = pending.take(count).map(|inbound| inbound.frame);
+    nic.backlog.give_back(pair, done.drain(..).chain(rest));
     nic.stats.rx_frames.add(delivered.frames as u64);
     nic.stats.rx_bytes.add(delivered.bytes as u64);
     told.count(&nic.stats);
@@ -351,7 +390,24 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
     if announce::show(nic, mem, &mut queue, rx_moderator, delivered.frames, dry)? {
         nic.interrupt_queue(vector);
     }
-    Ok(taken > 0)
+    Ok(taken)
+}
+
+/// Takes the `count` oldest frames out, which are done with. Their buffers are for the segments of unfinished frames
+/// if there are fewer than `segments` for them.
+fn release(
+    pending: &mut Pending,
+    count: usize,
+    finished: &mut Frames,
+    segments: usize,
+    done: &mut Vec<Frame>,
+) {
+    for Inbound { frame, .. } in pending.take(count) {
+        match finished.spare() < segments && !spare::is_large(frame.capacity()) {
+            true => finished.recycle(frame),
+            false => done.push(frame),
+        }
+    }
 }
 
 /// Does what the sender of the oldest frame has left to do. The segments take its place.

@@ -16,7 +16,7 @@ use crate::finish;
 use crate::frame::{Cut, Frame, Unfinished};
 use crate::frames::Frames;
 use crate::ipsec::Turns;
-use crate::memory::GuestMap;
+use crate::memory::{GuestMap, Stretch};
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::stats::Counter;
@@ -202,35 +202,77 @@ fn take_batch(
     chain: &mut Chain,
     most: usize,
 ) -> Result<usize, RingError> {
+    let places = queue.places(mem);
+    // Misbehaviour is for those who know the whole chain.
+    let alone = !nic.misbehaviour.active();
     let (mut count, mut frames) = (0, 0);
-    while count < most && frames < FRAMES && queue.pop(mem, chain)? {
-        count += 1;
-        if chain.writable_len() > 0 {
-            return Err(RingError::Direction);
+    while count < most && frames < FRAMES {
+        let only = match alone {
+            true => queue.pop_readable(&places),
+            false => None,
+        };
+        if only.is_none() && !queue.pop_at(&places, chain)? {
+            break;
         }
+        count += 1;
+        let source = match &only {
+            Some((_, bytes)) => Source::Buffer(bytes),
+            None if chain.writable_len() > 0 => return Err(RingError::Direction),
+            None => Source::Chain(chain, mem),
+        };
         let before = lane.wire.len();
-        take(nic, mem, chain, rules, lane)?;
+        take(nic, &source, rules, lane)?;
         frames += lane.wire.len().saturating_sub(before);
         if lane.wire.len() >= BATCH {
             send(nic, lane);
         }
-        used::give_back(nic, Queue::Tx, queue, mem, chain, 0)?;
+        match only {
+            Some((head, _)) => queue.push_at(&places, head, 0)?,
+            None => used::give_back(nic, Queue::Tx, queue, &places, chain, 0)?,
+        }
     }
     Ok(count)
 }
 
-/// Appends the frame in `chain`, ready for the wire, to `lane.wire`, unless it must not go there.
-fn take(
-    nic: &Nic,
-    mem: &GuestMap,
-    chain: &Chain,
-    rules: &Rules,
-    lane: &mut Lane,
-) -> Result<(), RingError> {
+/// Where header and frame are that the driver has written.
+enum Source<'a> {
+    /// In one place.
+    Buffer(&'a Stretch<'a>),
+    Chain(&'a Chain, &'a GuestMap),
+}
+
+impl Source<'_> {
+    #[inline(always)]
+    fn len(&self) -> Option<usize> {
+        match self {
+            Self::Buffer(bytes) => Some(bytes.size()),
+            Self::Chain(chain, _) => usize::try_from(chain.readable_len()).ok(),
+        }
+    }
+
+    #[inline(always)]
+    fn read_header(&self, to: &mut [u8]) -> Result<(), RingError> {
+        match self {
+            Self::Buffer(bytes) => bytes.read_header(to).ok_or(RingError::Size),
+            Self::Chain(chain, mem) => chain.read_header(mem, to),
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, at: usize, to: &mut [u8]) -> Result<(), RingError> {
+        match self {
+            Self::Buffer(bytes) => bytes.read(at, to).ok_or(RingError::Size),
+            Self::Chain(chain, mem) => chain.read(mem, at as u64, to),
+        }
+    }
+}
+
+/// Appends the frame in `source`, ready for the wire, to `lane.wire`, unless it must not go there.
+fn take(nic: &Nic, source: &Source<'_>, rules: &Rules, lane: &mut Lane) -> Result<(), RingError> {
     let stats = &nic.stats;
     let hdr_len = rules.hdr_len.bytes();
-    let Some(len) = usize::try_from(chain.readable_len())
-        .ok()
+    let Some(len) = source
+        .len()
         .and_then(|len| len.checked_sub(hdr_len))
         .filter(|&len| len >= ETH_HLEN)
     else {
@@ -243,7 +285,7 @@ fn take(
     }
     // Read to where it stays: what is moved right after it was written stalls.
     let mut hdr = NetHdr48::default();
-    chain.read(mem, 0, hdr.prefix_mut(rules.hdr_len))?;
+    source.read_header(hdr.prefix_mut(rules.hdr_len))?;
     let gso = hdr.net.gso_type != hdr::GSO_NONE;
     if !gso && len > rules.longest_sent() {
         // Not copied, because its buffer would be much larger than other buffers.
@@ -251,7 +293,7 @@ fn take(
         return Ok(());
     }
     let mut buffer = lane.wire.buffer(len);
-    if let Err(error) = chain.read(mem, hdr_len as u64, &mut buffer) {
+    if let Err(error) = source.read(hdr_len, &mut buffer) {
         lane.wire.recycle(buffer);
         return Err(error);
     }

@@ -7,27 +7,27 @@ use crate::misbehave::{Queue, Used};
 use crate::nic::Nic;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
-use crate::virtio::queue::VirtQueue;
+use crate::virtio::queue::{Places, VirtQueue};
 
 /// Bytes of an entry that is too short for every header.
 const SHORT: u32 = 5;
 
 /// Gives a chain back in which `len` bytes were written, or applies a misbehaviour that is due.
-#[inline]
+#[inline(always)]
 pub fn give_back(
     nic: &Nic,
     kind: Queue,
     queue: &mut VirtQueue,
-    mem: &GuestMap,
+    places: &Places<'_>,
     chain: &Chain,
     len: u32,
 ) -> Result<(), RingError> {
     if nic.misbehaviour.active() {
         if let Some(wrong) = nic.misbehaviour.takes_used(kind) {
-            return lie(wrong, queue, mem, chain, len);
+            return lie(wrong, queue, places.mem(), chain, len);
         }
     }
-    queue.push_used(mem, chain.head(), len)
+    queue.push_at(places, chain.head(), len)
 }
 
 #[inline(never)]

@@ -29,20 +29,45 @@ const DESCRIPTOR_SIZE: u32 = size_of::<RawDescriptor>() as u32;
 /// Where the second half of a descriptor begins, which has its flags.
 const SECOND_HALF: usize = 8;
 
-/// A descriptor, copied from the guest once.
+/// A descriptor, copied from the guest once. It is two words, which stay in registers: fields that are written one
+/// by one and read together would have to be in memory first.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Descriptor {
     pub(super) addr: u64,
-    pub(super) len: u32,
-    pub(super) flags: u16,
-    /// Split: the index of the next descriptor. Packed: the id of the buffer.
-    pub(super) word: u16,
+    /// From the lowest bit on: the length (32 bits), the flags (16), and a word (16).
+    rest: u64,
 }
 
 impl Descriptor {
+    /// `word` is, split, the index of the next descriptor, and packed the id of the buffer.
+    #[inline(always)]
+    pub(super) fn new(addr: u64, len: u32, flags: u16, word: u16) -> Self {
+        Self {
+            addr,
+            rest: u64::from(len) | (u64::from(flags) << 32) | (u64::from(word) << 48),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> u32 {
+        self.rest as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn word(&self) -> u16 {
+        (self.rest >> 48) as u16
+    }
+
+    /// Whether it is a buffer with these flags, and the only one of its chain.
+    #[inline(always)]
+    pub(super) fn is_only(&self, flags: u16) -> bool {
+        (self.rest >> 32) as u16 & (NEXT | INDIRECT | WRITE) == flags
+    }
+
     /// Whether all of `flags` are set.
+    #[inline(always)]
     pub(super) fn has(&self, flags: u16) -> bool {
-        self.flags & flags == flags
+        (self.rest >> 32) as u16 & flags == flags
     }
 }
 
@@ -51,8 +76,8 @@ pub(super) trait Form {
     /// Whether the last descriptor of a chain of several may name an indirect table.
     const MIXES: bool;
 
-    /// Takes a descriptor apart.
-    fn read(raw: RawDescriptor) -> Descriptor;
+    /// Takes a descriptor apart, of which these are both halves.
+    fn read(addr: u64, half: u64) -> Descriptor;
 
     /// Whether `desc` of `table` names an indirect table.
     fn is_indirect(table: &Table<'_>, desc: &Descriptor) -> bool;
@@ -102,20 +127,33 @@ impl<'a> Table<'a> {
 
     /// The descriptor `index`.
     #[inline(always)]
-    pub(super) fn load(&self, index: u32) -> Result<RawDescriptor, RingError> {
+    pub(super) fn load<F: Form>(&self, index: u32) -> Result<Descriptor, RingError> {
+        let addr = self.address(index)?;
+        Ok(F::read(addr, self.word(index, SECOND_HALF)?))
+    }
+
+    /// The first half of the descriptor `index`: the address of its buffer.
+    #[inline(always)]
+    pub(super) fn address(&self, index: u32) -> Result<u64, RingError> {
         if index >= self.entries {
             return Err(RingError::Index);
         }
-        match &self.found {
-            Some(found) => found.get(offset(index, 0)).ok_or(RingError::Address),
-            None => self.load_far(index),
-        }
+        self.word(index, 0)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32, within: usize) -> Result<u64, RingError> {
+        let word = match &self.found {
+            Some(found) => found.get(offset(index, within)),
+            None => self.word_far(index, within)?,
+        };
+        word.map(u64::from_le).ok_or(RingError::Address)
     }
 
     #[cold]
-    fn load_far(&self, index: u32) -> Result<RawDescriptor, RingError> {
-        let addr = self.at(index, 0)?;
-        self.mem.get(addr).map_err(|_| RingError::Address)
+    fn word_far(&self, index: u32, within: usize) -> Result<Option<u64>, RingError> {
+        let addr = self.at(index, within)?;
+        Ok(self.mem.get(addr).ok())
     }
 
     /// The second half of the descriptor `index`, in one go, before all that is read afterwards.
@@ -143,9 +181,9 @@ impl<'a> Table<'a> {
     /// (2.7.5.3, 2.8.7).
     #[inline(always)]
     fn indirect(&self, desc: &Descriptor) -> Result<Self, RingError> {
-        let entries = desc.len / DESCRIPTOR_SIZE;
+        let entries = desc.len() / DESCRIPTOR_SIZE;
         let allowed = self.kind == Kind::Queue { indirect: true } && !desc.has(NEXT);
-        if !allowed || entries == 0 || desc.len % DESCRIPTOR_SIZE != 0 {
+        if !allowed || entries == 0 || desc.len() % DESCRIPTOR_SIZE != 0 {
             return Err(RingError::Indirect);
         }
         if entries > MAX_INDIRECT {
@@ -188,7 +226,8 @@ pub(super) struct InRing {
 /// not allocate.
 #[derive(Default)]
 pub struct Chain {
-    head: Head,
+    /// See [`Head`]: its id and, above it, its slots. One word, because it is read right after it was written.
+    head: u32,
     segments: Vec<Segment>,
     /// How many of `segments` are readable; the rest is writable.
     readable: usize,
@@ -198,13 +237,18 @@ pub struct Chain {
 
 impl Chain {
     /// What names the chain to the driver.
+    #[inline(always)]
     pub fn head(&self) -> Head {
-        self.head
+        Head {
+            id: self.head as u16,
+            slots: (self.head >> 16) as u16,
+        }
     }
 
     /// Says what names the chain to the driver.
+    #[inline(always)]
     pub(super) fn set_head(&mut self, head: Head) {
-        self.head = head;
+        self.head = u32::from(head.id) | (u32::from(head.slots) << 16);
     }
 
     /// Bytes that the driver wrote for the device.
@@ -233,7 +277,7 @@ impl Chain {
                 return Err(RingError::Indirect);
             }
             let table = queue.indirect(&in_ring.last)?;
-            let first = F::read(table.load(0)?);
+            let first = table.load::<F>(0)?;
             let end = self.follow::<F>(&table, 0, first)?;
             if F::is_indirect(&table, &end.last) {
                 return Err(RingError::Indirect);
@@ -257,11 +301,11 @@ impl Chain {
             let Some(next) = F::next(table, index, &desc) else {
                 break;
             };
-            let raw = table.load(next)?;
+            let following = table.load::<F>(next)?;
             if count >= table.entries {
                 return Err(RingError::Loop);
             }
-            (index, desc) = (next, F::read(raw));
+            (index, desc) = (next, following);
             count += 1;
         }
         Ok(InRing { count, last: desc })
@@ -269,7 +313,7 @@ impl Chain {
 
     #[inline(always)]
     fn add(&mut self, mem: &GuestMap, desc: &Descriptor) -> Result<(), RingError> {
-        let &Descriptor { addr, len, .. } = desc;
+        let (addr, len) = (desc.addr, desc.len());
         if len == 0 {
             return Err(RingError::Size);
         }
@@ -300,6 +344,18 @@ impl Chain {
             let part = buf.get_mut(range).ok_or(RingError::Size)?;
             mem.read(addr, part).map_err(|_| RingError::Address)
         })
+    }
+
+    /// Copies the readable bytes from the start, which are the header of a packet, to `buf`, as [`Self::read`] does.
+    #[inline(always)]
+    pub fn read_header(&self, mem: &GuestMap, buf: &mut [u8]) -> Result<(), RingError> {
+        match self.segments.first() {
+            Some(first) if self.readable > 0 && buf.len() <= first.len as usize => {
+                let read = mem.read_header(first.addr, buf);
+                read.map_err(|_| RingError::Address)
+            }
+            _ => self.read(mem, 0, buf),
+        }
     }
 
     /// Copies `data` to the writable bytes from `at` on. Too little room is an error.

@@ -7,11 +7,14 @@
 //! driver for a whole batch.
 
 mod packed;
+mod places;
 mod split;
 
-use super::chain::{Chain, Head};
+pub use places::Places;
+
+use super::chain::{self, Chain, Descriptor, Head};
 use super::error::RingError;
-use crate::memory::GuestMap;
+use crate::memory::{GuestMap, Stretch, WritableStretch};
 
 /// Largest queue size that the device offers.
 pub const MAX_QUEUE_SIZE: u16 = 1024;
@@ -82,10 +85,50 @@ impl VirtQueue {
         each!(&self.form, rings => rings.is_in(mem))
     }
 
+    /// Where its rings are in `mem`, which is used for [`Self::pop_at`] and [`Self::push_at`].
+    #[inline(always)]
+    pub fn places<'a>(&self, mem: &'a GuestMap) -> Places<'a> {
+        each!(&self.form, rings => rings.places(mem))
+    }
+
     /// Takes the next available chain. `false` if there is none.
     #[inline]
     pub fn pop(&mut self, mem: &GuestMap, chain: &mut Chain) -> Result<bool, RingError> {
-        each!(&mut self.form, rings => rings.pop(mem, chain))
+        self.pop_at(&self.places(mem), chain)
+    }
+
+    /// The same for one of several chains.
+    #[inline(always)]
+    pub fn pop_at(&mut self, places: &Places<'_>, chain: &mut Chain) -> Result<bool, RingError> {
+        each!(&mut self.form, rings => rings.pop(places, chain))
+    }
+
+    /// Takes the next available chain if it is a single buffer that can be written, in one map, as receive buffers
+    /// nearly always are. `None`, and nothing is taken, in all other cases: [`Self::pop_at`] tells which.
+    #[inline(always)]
+    pub fn pop_writable<'a>(&mut self, places: &Places<'a>) -> Option<(Head, WritableStretch<'a>)> {
+        self.pop_only(places, chain::WRITE, GuestMap::writable_stretch)
+    }
+
+    /// The same for a buffer that can be read.
+    #[inline(always)]
+    pub fn pop_readable<'a>(&mut self, places: &Places<'a>) -> Option<(Head, Stretch<'a>)> {
+        self.pop_only(places, 0, GuestMap::stretch)
+    }
+
+    /// Takes the next chain if it is only one descriptor with these flags, whose buffer is found.
+    #[inline(always)]
+    fn pop_only<'a, T>(
+        &mut self,
+        places: &Places<'a>,
+        flags: u16,
+        find: impl FnOnce(&'a GuestMap, u64, usize) -> Option<T>,
+    ) -> Option<(Head, T)> {
+        let find = |desc: &Descriptor| match desc.is_only(flags) {
+            true => find(places.mem, desc.addr, desc.len() as usize),
+            false => None,
+        };
+        each!(&mut self.form, rings => rings.pop_only(places, find))
     }
 
     /// Number of descriptors.
@@ -125,9 +168,26 @@ impl VirtQueue {
         id: u32,
         len: u32,
     ) -> Result<(), RingError> {
+        self.push_entry_at(&self.places(mem), head, id, len)
+    }
+
+    /// [`Self::push_used`] for one of several chains.
+    #[inline(always)]
+    pub fn push_at(&mut self, places: &Places<'_>, head: Head, len: u32) -> Result<(), RingError> {
+        self.push_entry_at(places, head, head.id.into(), len)
+    }
+
+    #[inline(always)]
+    fn push_entry_at(
+        &mut self,
+        places: &Places<'_>,
+        head: Head,
+        id: u32,
+        len: u32,
+    ) -> Result<(), RingError> {
         match &mut self.form {
-            Form::Split(rings) => rings.push(mem, id, len),
-            Form::Packed(ring) => ring.push(mem, id, head.slots, len),
+            Form::Split(rings) => rings.push(places, id, len),
+            Form::Packed(ring) => ring.push(places, id, head.slots, len),
         }
     }
 

@@ -2,6 +2,7 @@
 
 //! A queue by itself, with rings at places where no driver would put them. Here are split ones.
 
+mod buffers;
 mod packed;
 
 use std::fs::File;

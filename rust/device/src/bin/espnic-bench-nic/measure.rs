@@ -417,24 +417,30 @@ impl Bare {
         Ok(time)
     }
 
-    /// In the way of the NIC: the header apart from the frame.
+    /// In the way of the NIC: to send, the header apart from the frame.
     fn pass(&mut self, queue: u16, hdr_len: usize) -> std::result::Result<(), RingError> {
         let (mem, ring, chain) = (&self.memory.view, &mut self.ring, &mut self.chain);
         ring.disable_kicks(mem)?;
+        let places = ring.places(mem);
         for buffer in &mut self.buffers {
-            if !ring.pop(mem, chain)? {
-                break;
-            }
             let len = buffer.len() as u32;
             let (hdr, frame) = buffer.split_at_mut(hdr_len);
-            if queue == TX {
-                chain.read(mem, 0, hdr)?;
+            if queue == RX {
+                let Some((head, room)) = ring.pop_writable(&places) else {
+                    break;
+                };
+                room.write_packet(hdr, frame).ok_or(RingError::Size)?;
+                ring.push_at(&places, head, len)?;
+            } else if let Some((head, bytes)) = ring.pop_readable(&places) {
+                bytes.read_header(hdr).ok_or(RingError::Size)?;
+                bytes.read(hdr_len, frame).ok_or(RingError::Size)?;
+                ring.push_at(&places, head, 0)?;
+            } else if ring.pop_at(&places, chain)? {
+                chain.read_header(mem, hdr)?;
                 chain.read(mem, hdr_len as u64, frame)?;
-                ring.push_used(mem, chain.head(), 0)?;
+                ring.push_at(&places, chain.head(), 0)?;
             } else {
-                chain.write(mem, 0, hdr)?;
-                chain.write(mem, hdr_len as u64, frame)?;
-                ring.push_used(mem, chain.head(), len)?;
+                break;
             }
         }
         ring.publish(mem)?;

@@ -8,13 +8,12 @@ use espnic_wire::hdr::{self, HdrLen, NetHdr48};
 use super::super::state::Device;
 use super::super::{csum, used};
 use crate::frame::{Frame, Unfinished};
-use crate::memory::GuestMap;
 use crate::misbehave::{Deed, Queue};
 use crate::nic::Nic;
 use crate::stats::VirtioStats;
 use crate::virtio::chain::Chain;
 use crate::virtio::error::RingError;
-use crate::virtio::queue::VirtQueue;
+use crate::virtio::queue::{Places, VirtQueue};
 
 /// A `gso_type` that the standard does not have.
 const UNKNOWN_GSO: u8 = 0x77;
@@ -63,47 +62,87 @@ impl Rules {
 }
 
 /// Puts one frame into the queue.
+#[inline(always)]
 pub(super) fn put(
     nic: &Nic,
     chains: &mut Vec<Chain>,
     queue: &mut VirtQueue,
-    mem: &GuestMap,
+    places: &Places<'_>,
     rules: &Rules,
-    mut hdr: NetHdr48,
+    hdr: &NetHdr48,
     frame: &Frame,
 ) -> Result<Delivery, RingError> {
     let left = frame.unfinished();
     let valid = left.is_none() && rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame);
-    // Before the chains are taken: what is copied right after it was written stalls.
-    if let Some(left) = left {
-        pass_on(left, &mut hdr);
+    let mut changed;
+    let mut hdr = hdr;
+    if valid || left.is_some() {
+        changed = *hdr;
+        if let Some(left) = left {
+            pass_on(left, &mut changed);
+        }
+        if valid {
+            changed.net.flags |= hdr::F_DATA_VALID;
+        }
+        hdr = &changed;
     }
-    if valid {
-        hdr.net.flags |= hdr::F_DATA_VALID;
+    if put_whole(nic, queue, places, rules, hdr, frame)? {
+        return Ok(Delivery::Done { valid });
     }
-    hdr.net.num_buffers = 1.into();
-    let need = (rules.hdr_len.bytes() + frame.len()) as u64;
-    let count = match gather(chains, queue, mem, rules, need)? {
-        Gathered::Chains(count) => count,
-        Gathered::TooFew => return Ok(Delivery::NoBuffer),
-        Gathered::NoRoom => return Ok(Delivery::NoRoom),
+    let put = put_apart(nic, chains, queue, places, rules, *hdr, frame)?;
+    Ok(put.unwrap_or(Delivery::Done { valid }))
+}
+
+/// Puts a frame into a single buffer, with a header that says so. `false`, and nothing is done, if the next chain is
+/// none that has room for it.
+#[inline(always)]
+fn put_whole(
+    nic: &Nic,
+    queue: &mut VirtQueue,
+    places: &Places<'_>,
+    rules: &Rules,
+    hdr: &NetHdr48,
+    frame: &[u8],
+) -> Result<bool, RingError> {
+    if nic.misbehaviour.active() {
+        return Ok(false);
+    }
+    let Some((head, room)) = queue.pop_writable(places) else {
+        return Ok(false);
     };
-    if count > 1 {
-        hdr.net.num_buffers = (count as u16).into();
+    let hdr = hdr.prefix(rules.hdr_len);
+    if room.write_packet(hdr, frame).is_none() {
+        queue.unpop(head.slots);
+        return Ok(false);
     }
+    queue.push_at(places, head, (hdr.len() + frame.len()) as u32)?;
+    Ok(true)
+}
+
+/// Puts a frame into as many chains as it needs. `None`: it is there.
+#[inline(never)]
+fn put_apart(
+    nic: &Nic,
+    chains: &mut Vec<Chain>,
+    queue: &mut VirtQueue,
+    places: &Places<'_>,
+    rules: &Rules,
+    mut hdr: NetHdr48,
+    frame: &Frame,
+) -> Result<Option<Delivery>, RingError> {
+    let need = (rules.hdr_len.bytes() + frame.len()) as u64;
+    let count = match gather(chains, queue, places, rules, need)? {
+        Gathered::Chains(count) => count,
+        Gathered::TooFew => return Ok(Some(Delivery::NoBuffer)),
+        Gathered::NoRoom => return Ok(Some(Delivery::NoRoom)),
+    };
+    hdr.net.num_buffers = (count as u16).into();
     if nic.misbehaviour.active() {
         spoil(nic, &mut hdr);
     }
-    fill(
-        nic,
-        chains,
-        queue,
-        mem,
-        hdr.prefix(rules.hdr_len),
-        frame,
-        count,
-    )?;
-    Ok(Delivery::Done { valid })
+    let hdr = hdr.prefix(rules.hdr_len);
+    fill(nic, chains, queue, places, hdr, frame, count)?;
+    Ok(None)
 }
 
 /// Applies the misbehaviours of the header that are due.
@@ -189,7 +228,7 @@ enum Gathered {
 fn gather(
     chains: &mut Vec<Chain>,
     queue: &mut VirtQueue,
-    mem: &GuestMap,
+    places: &Places<'_>,
     rules: &Rules,
     need: u64,
 ) -> Result<Gathered, RingError> {
@@ -205,7 +244,7 @@ fn gather(
         let Some(chain) = chains.get_mut(count) else {
             return Ok(Gathered::TooFew);
         };
-        let popped = queue.pop(mem, chain);
+        let popped = queue.pop_at(places, chain);
         if popped.is_err() {
             // The memory may come back, and the frame needs all chains.
             queue.unpop(slots);
@@ -213,7 +252,7 @@ fn gather(
         if !popped? {
             // Asks for notifications after all chains that were seen, because the driver would not
             // send any for the missing ones otherwise.
-            if queue.enable_kicks(mem)? {
+            if queue.enable_kicks(places.mem())? {
                 continue;
             }
             queue.unpop(slots);
@@ -237,11 +276,12 @@ fn fill(
     nic: &Nic,
     chains: &[Chain],
     queue: &mut VirtQueue,
-    mem: &GuestMap,
+    places: &Places<'_>,
     hdr: &[u8],
     mut frame: &[u8],
     count: usize,
 ) -> Result<(), RingError> {
+    let mem = places.mem();
     for (index, chain) in chains.iter().take(count).enumerate() {
         let skip = if index == 0 { hdr.len() } else { 0 };
         if index == 0 {
@@ -251,7 +291,7 @@ fn fill(
         let (part, rest) = frame.split_at(room.min(frame.len()));
         chain.write(mem, skip as u64, part)?;
         let len = (skip + part.len()) as u32;
-        used::give_back(nic, Queue::Rx, queue, mem, chain, len)?;
+        used::give_back(nic, Queue::Rx, queue, places, chain, len)?;
         frame = rest;
     }
     Ok(())

@@ -14,17 +14,18 @@ use std::sync::atomic::{fence, Ordering};
 use virtio_bindings::bindings::virtio_ring::{
     VRING_PACKED_EVENT_FLAG_DESC, VRING_PACKED_EVENT_FLAG_DISABLE, VRING_PACKED_EVENT_FLAG_ENABLE,
 };
-use virtio_queue::desc::{packed, RawDescriptor};
 
 use super::super::chain::{self, Chain, Descriptor, Head, Kind, Table};
 use super::super::error::RingError;
-use super::{offset, QueueSetup, MAX_QUEUE_SIZE};
+use super::{offset, Places, QueueSetup, MAX_QUEUE_SIZE};
 use crate::memory::GuestMap;
 use place::Place;
 
 /// Alignment and size of the areas, in bytes (2.8.10.1).
 const DESCRIPTOR: u64 = 16;
 const EVENT: u64 = 4;
+/// Where the second half of a descriptor begins, in bytes.
+const HALF: usize = 8;
 /// The flags of an event are two bits of its second half; the rest is reserved.
 const EVENT_FLAGS: u32 = 3;
 
@@ -38,8 +39,8 @@ pub(super) struct Ring {
     used: Place,
     shown: Place,
     settled: Place,
-    /// Descriptors that the device has taken and not given back.
-    taken: u16,
+    /// Descriptors that the device has taken and not given back. See [`Place`] for its size.
+    taken: u32,
     /// The first used descriptor since the driver was shown any: address and content of its second half.
     first: Option<(u64, u64)>,
 }
@@ -51,14 +52,8 @@ impl chain::Form for Form {
     const MIXES: bool = false;
 
     #[inline]
-    fn read(raw: RawDescriptor) -> Descriptor {
-        let desc = packed::Descriptor::from(raw);
-        Descriptor {
-            addr: desc.addr().0,
-            len: desc.len(),
-            flags: desc.flags(),
-            word: desc.id(),
-        }
+    fn read(addr: u64, half: u64) -> Descriptor {
+        Descriptor::new(addr, half as u32, flags(half), (half >> 32) as u16)
     }
 
     #[inline]
@@ -115,39 +110,74 @@ impl Ring {
             && mem.has(device, EVENT as usize, true)
     }
 
-    #[inline]
-    pub(super) fn pop(&mut self, mem: &GuestMap, chain: &mut Chain) -> Result<bool, RingError> {
-        let (size, indirect) = (self.setup.size, self.setup.indirect);
-        let table = Table::new(mem, self.setup.desc, size.into(), Kind::Queue { indirect });
+    #[inline(always)]
+    pub(super) fn places<'a>(&self, mem: &'a GuestMap) -> Places<'a> {
+        let QueueSetup {
+            size,
+            desc,
+            indirect,
+            ..
+        } = self.setup;
+        Places {
+            mem,
+            table: Table::new(mem, desc, size.into(), Kind::Queue { indirect }),
+            avail: None,
+            used: mem.writable_stretch(desc, DESCRIPTOR as usize * usize::from(size)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn pop(
+        &mut self,
+        places: &Places<'_>,
+        chain: &mut Chain,
+    ) -> Result<bool, RingError> {
+        let (size, table) = (self.setup.size, &places.table);
         let index = u32::from(self.next.slot(size));
         let half = table.acquire(index)?;
         if !self.next.is_available(flags(half), size) {
             return Ok(false);
         }
-        let first = Descriptor {
-            addr: <Form as chain::Form>::read(table.load(index)?).addr,
-            len: half as u32,
-            flags: flags(half),
-            word: (half >> 32) as u16,
-        };
-        let chain::InRing { count, last } = chain.walk::<Form>(&table, index, first)?;
+        let first = <Form as chain::Form>::read(table.address(index)?, half);
+        let chain::InRing { count, last } = chain.walk::<Form>(table, index, first)?;
         let slots = count as u16;
-        if slots > size.saturating_sub(self.taken) {
+        if count > u32::from(size).saturating_sub(self.taken) {
             // The device still has some of them.
             return Err(RingError::Index);
         }
         chain.set_head(Head {
-            id: last.word,
+            id: last.word(),
             slots,
         });
         self.next = self.next.forward(slots, size);
-        self.taken += slots;
+        self.taken += count;
         Ok(true)
+    }
+
+    /// Takes the next chain if `find` finds what its first descriptor stands for.
+    #[inline(always)]
+    pub(super) fn pop_only<T>(
+        &mut self,
+        places: &Places<'_>,
+        find: impl FnOnce(&Descriptor) -> Option<T>,
+    ) -> Option<(Head, T)> {
+        let (size, table) = (self.setup.size, &places.table);
+        let index = u32::from(self.next.slot(size));
+        let half = table.acquire(index).ok()?;
+        if !self.next.is_available(flags(half), size) || self.taken >= size.into() {
+            return None;
+        }
+        let desc = <Form as chain::Form>::read(table.address(index).ok()?, half);
+        let found = find(&desc)?;
+        self.next = self.next.forward(1, size);
+        self.taken += 1;
+        let (id, slots) = (desc.word(), 1);
+        Some((Head { id, slots }, found))
     }
 
     pub(super) fn unpop(&mut self, slots: u16) {
         self.next = self.next.back(slots, self.setup.size);
-        self.taken = self.taken.saturating_sub(slots);
+        self.taken = self.taken.saturating_sub(slots.into());
     }
 
     pub(super) fn has_work(&self, mem: &GuestMap) -> Result<bool, RingError> {
@@ -155,10 +185,10 @@ impl Ring {
         Ok(self.next.is_available(flags(half), self.setup.size))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(
         &mut self,
-        mem: &GuestMap,
+        places: &Places<'_>,
         id: u32,
         slots: u16,
         len: u32,
@@ -167,21 +197,32 @@ impl Ring {
         let written = if len > 0 { chain::WRITE } else { 0 };
         let flags = self.used.used_flags(size) | written;
         let half = u64::from(len) | (u64::from(id as u16) << 32) | (u64::from(flags) << 48);
-        let addr = self.second_half(self.used)?;
         if self.first.is_none() {
-            self.first = Some((addr, half));
+            self.first = Some((self.second_half(self.used)?, half));
         } else {
-            store(mem, addr, half, Ordering::Relaxed)?;
+            self.put(places, half)?;
         }
         self.used = self.used.forward(slots, size);
-        self.taken = self.taken.saturating_sub(slots);
+        self.taken = self.taken.saturating_sub(slots.into());
         Ok(())
+    }
+
+    /// Writes the second half of the next used descriptor.
+    #[inline(always)]
+    fn put(&self, places: &Places<'_>, half: u64) -> Result<(), RingError> {
+        let Some(ring) = &places.used else {
+            let addr = self.second_half(self.used)?;
+            return store(places.mem, addr, half, Ordering::Relaxed);
+        };
+        let at = usize::from(self.used.slot(self.setup.size)) * DESCRIPTOR as usize + HALF;
+        let stored = ring.store_at(at, half.to_le(), Ordering::Relaxed);
+        stored.ok_or(RingError::Ring)
     }
 
     /// Marks the next descriptor as used, whatever it is.
     pub(super) fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
         let id = (self.load(mem, self.used)? >> 32) as u16;
-        self.push(mem, id.into(), 1, 0)?;
+        self.push(&self.places(mem), id.into(), 1, 0)?;
         self.show(mem).map(drop)
     }
 
@@ -269,7 +310,7 @@ impl Ring {
     /// Where the second half of a descriptor is: length, id, flags.
     fn second_half(&self, place: Place) -> Result<u64, RingError> {
         let slot = u64::from(place.slot(self.setup.size));
-        offset(self.setup.desc, DESCRIPTOR * slot + 8)
+        offset(self.setup.desc, DESCRIPTOR * slot + HALF as u64)
     }
 
     fn load(&self, mem: &GuestMap, place: Place) -> Result<u64, RingError> {

@@ -10,14 +10,19 @@ use std::num::Wrapping;
 use std::sync::atomic::{fence, Ordering};
 
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
-use virtio_queue::desc::{split, RawDescriptor};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestAddress;
 
 use super::super::chain::{self, Chain, Descriptor, Head, Kind, Table};
 use super::super::error::RingError;
-use super::{offset, QueueSetup, MAX_QUEUE_SIZE};
+use super::{offset, Places, QueueSetup, MAX_QUEUE_SIZE};
 use crate::memory::GuestMap;
+
+/// Where the entries of the available and of the used ring begin, and the length of one, in bytes (2.7.6, 2.7.8).
+const AVAIL_RING: usize = 4;
+const AVAIL_ENTRY: usize = 2;
+const USED_RING: usize = 4;
+const USED_ENTRY: usize = 8;
 
 /// The rings.
 pub(super) struct Rings {
@@ -40,14 +45,9 @@ impl chain::Form for Form {
     const MIXES: bool = true;
 
     #[inline]
-    fn read(raw: RawDescriptor) -> Descriptor {
-        let desc = split::Descriptor::from(raw);
-        Descriptor {
-            addr: desc.addr().0,
-            len: desc.len(),
-            flags: desc.flags(),
-            word: desc.next(),
-        }
+    fn read(addr: u64, half: u64) -> Descriptor {
+        let (flags, next) = ((half >> 32) as u16, (half >> 48) as u16);
+        Descriptor::new(addr, half as u32, flags, next)
     }
 
     #[inline]
@@ -57,7 +57,7 @@ impl chain::Form for Form {
 
     #[inline]
     fn next(_table: &Table<'_>, _index: u32, desc: &Descriptor) -> Option<u32> {
-        desc.has(chain::NEXT).then_some(desc.word.into())
+        desc.has(chain::NEXT).then_some(desc.word().into())
     }
 }
 
@@ -92,10 +92,33 @@ impl Rings {
         self.ring.is_valid(mem)
     }
 
-    #[inline]
-    pub(super) fn pop(&mut self, mem: &GuestMap, chain: &mut Chain) -> Result<bool, RingError> {
+    #[inline(always)]
+    pub(super) fn places<'a>(&self, mem: &'a GuestMap) -> Places<'a> {
+        let QueueSetup {
+            size,
+            desc,
+            driver,
+            device,
+            indirect,
+            ..
+        } = self.setup;
+        let entries = usize::from(size);
+        Places {
+            mem,
+            table: Table::new(mem, desc, size.into(), Kind::Queue { indirect }),
+            avail: mem.stretch(driver, AVAIL_RING + AVAIL_ENTRY * entries),
+            used: mem.writable_stretch(device, USED_RING + USED_ENTRY * entries),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn pop(
+        &mut self,
+        places: &Places<'_>,
+        chain: &mut Chain,
+    ) -> Result<bool, RingError> {
         if self.avail == self.next {
-            self.avail = self.avail_idx(mem)?;
+            self.avail = self.avail_idx(places.mem)?;
             if self.avail == self.next {
                 return Ok(false);
             }
@@ -103,15 +126,31 @@ impl Rings {
         if (self.avail - self.next).0 > self.setup.size {
             return Err(RingError::Index);
         }
-        let id = self.slot(mem, self.next)?;
-        let indirect = self.setup.indirect;
-        let size = u32::from(self.setup.size);
-        let table = Table::new(mem, self.setup.desc, size, Kind::Queue { indirect });
-        let first = <Form as chain::Form>::read(table.load(id.into())?);
-        chain.walk::<Form>(&table, id.into(), first)?;
+        let id = self.slot(places, self.next)?;
+        let first = places.table.load::<Form>(id.into())?;
+        chain.walk::<Form>(&places.table, id.into(), first)?;
         chain.set_head(Head { id, slots: 1 });
         self.next += 1;
         Ok(true)
+    }
+
+    /// Takes the next chain if `find` finds what its first descriptor stands for.
+    #[inline(always)]
+    pub(super) fn pop_only<T>(
+        &mut self,
+        places: &Places<'_>,
+        find: impl FnOnce(&Descriptor) -> Option<T>,
+    ) -> Option<(Head, T)> {
+        if self.avail == self.next {
+            self.avail = self.avail_idx(places.mem).ok()?;
+        }
+        if !(1..=self.setup.size).contains(&(self.avail - self.next).0) {
+            return None;
+        }
+        let id = self.slot(places, self.next).ok()?;
+        let found = find(&places.table.load::<Form>(id.into()).ok()?)?;
+        self.next += 1;
+        Some((Head { id, slots: 1 }, found))
     }
 
     pub(super) fn unpop(&mut self, slots: u16) {
@@ -122,15 +161,23 @@ impl Rings {
         Ok(self.avail_idx(mem)? != self.next)
     }
 
-    #[inline]
-    pub(super) fn push(&mut self, mem: &GuestMap, id: u32, len: u32) -> Result<(), RingError> {
-        let slot = u64::from(self.used.0 % self.setup.size);
-        let addr = offset(self.setup.device, 4 + 8 * slot)?;
-        let element = u64::from(id) | (u64::from(len) << 32);
-        mem.put(addr, element.to_le())
-            .map_err(|_| RingError::Ring)?;
+    #[inline(always)]
+    pub(super) fn push(&mut self, places: &Places<'_>, id: u32, len: u32) -> Result<(), RingError> {
+        let at = USED_RING + USED_ENTRY * self.place(self.used);
+        let element = (u64::from(id) | (u64::from(len) << 32)).to_le();
+        let written = match &places.used {
+            Some(used) => used.put(at, element),
+            None => self.put_far(places.mem, at, element),
+        };
+        written.ok_or(RingError::Ring)?;
         self.used += 1;
         Ok(())
+    }
+
+    #[cold]
+    fn put_far(&self, mem: &GuestMap, at: usize, element: u64) -> Option<()> {
+        let addr = self.setup.device.checked_add(at as u64)?;
+        mem.put(addr, element).ok()
     }
 
     pub(super) fn overrun(&mut self, mem: &GuestMap) -> Result<(), RingError> {
@@ -143,9 +190,9 @@ impl Rings {
         mem: &GuestMap,
         mut action: impl FnMut(u16),
     ) -> Result<(), RingError> {
-        let avail = self.avail_idx(mem)?;
+        let (avail, places) = (self.avail_idx(mem)?, self.places(mem));
         for at in 0..(avail - self.next).0.min(self.setup.size) {
-            action(self.slot(mem, self.next + Wrapping(at))?);
+            action(self.slot(&places, self.next + Wrapping(at))?);
         }
         Ok(())
     }
@@ -206,9 +253,20 @@ impl Rings {
             .map_err(|_| RingError::Ring)
     }
 
+    /// Where an index is in the rings, whose size is a power of two (2.7).
+    #[inline(always)]
+    fn place(&self, index: Wrapping<u16>) -> usize {
+        (index.0 & self.setup.size.wrapping_sub(1)).into()
+    }
+
     /// The entry of the available ring with this index.
-    fn slot(&self, mem: &GuestMap, index: Wrapping<u16>) -> Result<u16, RingError> {
-        self.load(mem, 4 + 2 * u64::from(index.0 % self.setup.size))
+    #[inline(always)]
+    fn slot(&self, places: &Places<'_>, index: Wrapping<u16>) -> Result<u16, RingError> {
+        let at = AVAIL_RING + AVAIL_ENTRY * self.place(index);
+        match &places.avail {
+            Some(avail) => avail.get(at).map(u16::from_le).ok_or(RingError::Ring),
+            None => self.load(places.mem, at as u64),
+        }
     }
 
     /// A word of the available ring.

@@ -20,7 +20,7 @@ const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
 
 /// The driver's side.
-struct Driver<'a> {
+pub(super) struct Driver<'a> {
     mem: &'a GuestMap,
     setup: QueueSetup,
     /// Descriptors that were made available since the beginning.
@@ -28,7 +28,7 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(mem: &'a GuestMap, [desc, driver, device]: [u64; 3]) -> Self {
+    pub(super) fn new(mem: &'a GuestMap, [desc, driver, device]: [u64; 3]) -> Self {
         let setup = QueueSetup {
             size: SIZE,
             desc,
@@ -45,7 +45,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn start(&self) -> VirtQueue {
+    pub(super) fn start(&self) -> VirtQueue {
         VirtQueue::start(&self.setup, self.mem).unwrap()
     }
 
@@ -71,7 +71,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Makes a chain available: address, length, flags of each buffer. The last descriptor has the id.
-    fn list(&mut self, id: u16, parts: &[(u64, u32, u16)]) {
+    pub(super) fn list(&mut self, id: u16, parts: &[(u64, u32, u16)]) {
         for (number, &(addr, len, flags)) in parts.iter().enumerate().rev() {
             let (at, avail) = self.slot(self.avail + number as u16);
             let last = number + 1 == parts.len();

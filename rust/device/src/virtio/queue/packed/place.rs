@@ -14,28 +14,31 @@ const EVENT_WRAP: u16 = 1 << VRING_PACKED_EVENT_F_WRAP_CTR;
 
 /// A place on the way twice around a ring: the first time the wrap counter is 1, the second time 0. A ring
 /// has at most 2^14 descriptors, so all sums fit.
+///
+/// It has 32 bits, because the compiler loads so many: of a neighbour that was just written by itself, too, which
+/// stalls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place(u16);
+pub(super) struct Place(u32);
 
 impl Place {
     /// The index of the descriptor.
     #[inline]
     pub(super) fn slot(self, size: u16) -> u16 {
         match self.wrap(size) {
-            true => self.0,
-            false => self.0 - size,
+            true => self.0 as u16,
+            false => self.0 as u16 - size,
         }
     }
 
     #[inline]
     fn wrap(self, size: u16) -> bool {
-        self.0 < size
+        self.0 < u32::from(size)
     }
 
     /// The place `by` descriptors further on, up to twice the size.
     #[inline]
     pub(super) fn forward(self, by: u16, size: u16) -> Self {
-        let (place, twice) = (self.0 + by, 2 * size);
+        let (place, twice) = (self.0 + u32::from(by), 2 * u32::from(size));
         Self(if place < twice { place } else { place - twice })
     }
 
@@ -69,7 +72,7 @@ impl Place {
 
     /// The place that an event names. One that is not in the ring becomes one that is.
     pub(super) fn of_event(event: u16, size: u16) -> Self {
-        let first = Self((event & !EVENT_WRAP) % size);
+        let first = Self(((event & !EVENT_WRAP) % size).into());
         match event & EVENT_WRAP {
             0 => first.forward(size, size),
             _ => first,
@@ -79,7 +82,7 @@ impl Place {
     /// How many descriptors it is behind `start`, less than two rounds.
     #[inline]
     pub(super) fn behind(self, start: Self, size: u16) -> u16 {
-        self.back(start.0, size).0
+        self.back(start.0 as u16, size).0 as u16
     }
 
     /// Whether it is `start` or behind it, and before `end`, which is less than two rounds from `start`.
