@@ -88,6 +88,7 @@ impl HdrLen {
     }
 
     /// The length in bytes.
+    #[inline]
     pub const fn bytes(self) -> usize {
         match self {
             Self::Basic => size_of::<NetHdr12>(),
@@ -199,17 +200,33 @@ impl NetHdr48 {
     /// [`Error::Truncated`] if `data` is shorter than `len`.
     #[inline]
     pub fn read(data: &[u8], len: HdrLen) -> Result<Self, Error> {
-        if len == HdrLen::XIpsec {
-            // The usual one: a copy of fixed length.
-            return match data.first_chunk::<{ size_of::<Self>() }>() {
-                Some(bytes) => Ok(zerocopy::transmute!(*bytes)),
-                None => Err(Error::Truncated),
-            };
-        }
-        let data = data.get(..len.bytes()).ok_or(Error::Truncated)?;
         let mut hdr = Self::default();
-        crate::put(hdr.as_mut_bytes(), 0, data)?;
+        hdr.fill(data, len)?;
         Ok(hdr)
+    }
+
+    /// As [`Self::read`], to where a header is. It stays as it was after an error.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn fill(&mut self, data: &[u8], len: HdrLen) -> Result<(), Error> {
+        if len != HdrLen::XIpsec {
+            return self.fill_part(data, len);
+        }
+        // The usual one: a copy of fixed length, to its place at once.
+        let bytes = data.first_chunk::<{ size_of::<Self>() }>();
+        *self = zerocopy::transmute!(*bytes.ok_or(Error::Truncated)?);
+        Ok(())
+    }
+
+    #[cold]
+    fn fill_part(&mut self, data: &[u8], len: HdrLen) -> Result<(), Error> {
+        let data = data.get(..len.bytes()).ok_or(Error::Truncated)?;
+        *self = Self::default();
+        crate::put(self.as_mut_bytes(), 0, data)?;
+        Ok(())
     }
 
     /// The first `len` bytes, for what comes from the other side.
@@ -230,6 +247,35 @@ impl NetHdr48 {
     pub const fn has(&self, flags: u8) -> bool {
         self.net.flags & flags == flags
     }
+
+    /// What the NIC says of a received packet's IPsec.
+    #[inline]
+    pub fn verdict(&self) -> Verdict {
+        // In one word, because a look at each field takes three times as long.
+        const AT: usize = core::mem::offset_of!(NetHdr48, out.resource_id);
+        let sa = self
+            .as_bytes()
+            .get(AT..)
+            .and_then(|rest| rest.first_chunk());
+        Verdict {
+            sa: sa.map_or(0, |bytes| u64::from_ne_bytes(*bytes)),
+            esp_offset: self.sec.esp_offset,
+            generation: self.sec.generation,
+            flags: self.net.flags & (F_SECURITY | F_SECURITY_ERR | F_X_SEC),
+        }
+    }
+}
+
+/// What the NIC says of a received packet's IPsec: the SA, what was done, with which result, and where ESP is. Two
+/// packets of which all that is the same have the same verdict, no matter what else their headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Id and type of the SA's object, operation and status, in the byte order of memory.
+    sa: u64,
+    esp_offset: U16,
+    generation: U16,
+    /// Those of IPsec.
+    flags: u8,
 }
 
 const _: () = {
@@ -291,6 +337,38 @@ mod tests {
             NetHdr48::read(&bytes[..47], HdrLen::XIpsec),
             Err(Error::Truncated)
         );
+    }
+
+    #[test]
+    fn verdicts_differ_by_what_the_nic_says_of_ipsec() {
+        let bytes: Vec<u8> = (0..48).collect();
+        let first = NetHdr48::read(&bytes, HdrLen::XIpsec).unwrap();
+        // SA, operation, status and place of ESP; generation.
+        let counts = |at| (26..36).contains(&at) || (42..44).contains(&at);
+        for at in 0..48 {
+            for bit in 0..8 {
+                let mut other = bytes.clone();
+                other[at] ^= 1 << bit;
+                let other = NetHdr48::read(&other, HdrLen::XIpsec).unwrap();
+                let is_flag = at == 0 && [16, 32, 128].contains(&(1 << bit));
+                let differs = first.verdict() != other.verdict();
+                assert_eq!(differs, counts(at) || is_flag, "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_too_short_changes_nothing() {
+        let bytes: Vec<u8> = (1..=48).collect();
+        for len in [HdrLen::Basic, HdrLen::Hash, HdrLen::Ipsec, HdrLen::XIpsec] {
+            let mut hdr = NetHdr48::read(&bytes, HdrLen::XIpsec).unwrap();
+            let before = hdr;
+            let short = &[0; 48][..len.bytes() - 1];
+            assert_eq!(hdr.fill(short, len), Err(Error::Truncated));
+            assert_eq!(hdr, before);
+            hdr.fill(&[0; 48], len).unwrap();
+            assert_eq!(hdr, NetHdr48::default());
+        }
     }
 
     #[test]
