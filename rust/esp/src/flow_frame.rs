@@ -7,123 +7,128 @@
 
 use crate::flow_key::FlowKey;
 use crate::ip::{
-    array, be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPV4_DST, IPV4_HLEN, IPV4_PROTOCOL,
-    IPV4_SRC, IPV6_DST, IPV6_HLEN, IPV6_LENGTH, IPV6_NEXT_HEADER, IPV6_SRC,
+    array, be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_HLEN, IPV4_DST, IPV4_HLEN, IPV4_SRC, IPV6_DST,
+    IPV6_HLEN, IPV6_LENGTH, IPV6_SRC,
 };
-
-/// How many words are compared.
-const WORDS: usize = 3;
-/// The part of a frame that is compared. It ends with the ports of TCP or UDP over IPv6, which are the ones
-/// that stand farthest from the start.
-const LEN: usize = WORDS * 16;
-const START: usize = ETH_HLEN + IPV6_HLEN + PORTS_LEN - LEN;
 
 /// Length of source and destination port.
 const PORTS_LEN: usize = 4;
-/// Where the Ethernet type, and where flags and offset of an IPv4 fragment are.
-const ETHERTYPE: usize = ETH_HLEN - 2;
-const IPV4_FRAGMENT: usize = 6;
-/// Where the lengths of both versions are: a word that has that of IPv4 in its high half, and that of IPv6 in
-/// the low one.
-const LENGTHS: usize = ETH_HLEN + 2;
-const _: () = assert!(LENGTHS + 2 == ETH_HLEN + IPV6_LENGTH);
+/// Where the bytes of a frame begin that are looked at: with the Ethernet type. How many they are; they end with
+/// the ports.
+const START: usize = ETH_HLEN - 2;
+const LEN4: usize = 2 + IPV4_HLEN + PORTS_LEN;
+const LEN6: usize = 2 + IPV6_HLEN + PORTS_LEN;
+/// Where the IP header begins in them, and its length is.
+const IP: usize = 2;
+const TOTAL4: usize = IP + 2;
+const PAYLOAD6: usize = IP + IPV6_LENGTH;
+
+/// What the first word of an IPv4 header without options says of a whole packet: version, length of the header,
+/// neither more fragments nor an offset.
+const START4: u64 = word([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+const PLAIN4: u64 = word([0x45, 0, 0, 0, 0, 0, 0, 0]);
+/// The second word of it has protocol and source.
+const MIDDLE4: u64 = word([0, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+/// The first word of an IPv6 header has version and next header.
+const START6: u64 = word([0xf0, 0, 0, 0, 0, 0, 0xff, 0]);
+
+#[inline(always)]
+const fn word(bytes: [u8; 8]) -> u64 {
+    u64::from_ne_bytes(bytes)
+}
 
 /// What the frames of a flow have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct FlowFrame {
-    /// The bytes that matter, and a mask of them; both in the byte order of memory.
-    bytes: [u128; WORDS],
-    mask: [u128; WORDS],
-    /// By how many bits the length is shifted in its word, and the least that leaves room for the ports.
-    shift: u32,
-    least: u32,
+pub struct FlowFrame(Known);
+
+/// In words in the byte order of memory.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    V4 {
+        /// Under [`MIDDLE4`].
+        middle: u64,
+        /// Destination and ports.
+        end: u64,
+    },
+    V6 {
+        /// Under [`START6`].
+        start: u64,
+        addresses: [u64; 4],
+        ports: u32,
+    },
 }
 
 impl FlowFrame {
     /// That of the frames whose packets have this key, directly behind the Ethernet header.
     pub fn of(key: &FlowKey) -> Self {
-        let mut part = Part {
-            bytes: [0; LEN],
-            mask: [0; LEN],
-        };
         let (source, destination) = (key.source(), key.destination());
-        let (shift, least) = if key.is_v6() {
-            part.put(ETHERTYPE, ETHERTYPE_IPV6.to_be_bytes());
-            part.put_masked(ETH_HLEN, [0x60], [0xf0]);
-            part.put(ETH_HLEN + IPV6_NEXT_HEADER, [key.protocol()]);
-            part.put(ETH_HLEN + IPV6_SRC, source);
-            part.put(ETH_HLEN + IPV6_DST, destination);
-            part.put(ETH_HLEN + IPV6_HLEN, key.ports());
-            (0, PORTS_LEN)
-        } else {
-            let short = |[a, b, c, d, ..]: [u8; 16]| [a, b, c, d];
-            part.put(ETHERTYPE, ETHERTYPE_IPV4.to_be_bytes());
-            part.put(ETH_HLEN, [0x45]);
-            // Neither more fragments nor an offset.
-            part.put_masked(ETH_HLEN + IPV4_FRAGMENT, [0, 0], [0x3f, 0xff]);
-            part.put(ETH_HLEN + IPV4_PROTOCOL, [key.protocol()]);
-            part.put(ETH_HLEN + IPV4_SRC, short(source));
-            part.put(ETH_HLEN + IPV4_DST, short(destination));
-            part.put(ETH_HLEN + IPV4_HLEN, key.ports());
-            (16, IPV4_HLEN + PORTS_LEN)
-        };
-        Self {
-            bytes: words(&part.bytes),
-            mask: words(&part.mask),
-            shift,
-            least: least as u32,
+        if key.is_v6() {
+            let [a, b] = halves(source);
+            let [c, d] = halves(destination);
+            return Self(Known::V6 {
+                start: word([0x60, 0, 0, 0, 0, 0, key.protocol(), 0]),
+                addresses: [a, b, c, d],
+                ports: u32::from_ne_bytes(key.ports()),
+            });
         }
+        let [a, b, c, d, ..] = source;
+        let [e, f, g, h, ..] = destination;
+        let [i, j, k, l] = key.ports();
+        Self(Known::V4 {
+            middle: word([0, key.protocol(), 0, 0, a, b, c, d]),
+            end: word([e, f, g, h, i, j, k, l]),
+        })
     }
 
-    /// Whether `frame` has no VLAN tags, and its packet has this key. False of some that do: those that end
-    /// before the ports of an IPv6 packet would.
+    /// IPv6, else IPv4.
+    #[inline(always)]
+    pub fn is_v6(&self) -> bool {
+        matches!(self.0, Known::V6 { .. })
+    }
+
+    /// Whether `frame` has no VLAN tags, and its packet has this key.
     #[inline(always)]
     pub fn matches(&self, frame: &[u8]) -> bool {
-        let Some(part) = frame.get(START..).and_then(|rest| rest.first_chunk()) else {
-            return false;
-        };
-        // Word by word: the compiler makes calls of iterators here.
-        let [a, b, c] = words(part);
-        let [mask_a, mask_b, mask_c] = self.mask;
-        let [bytes_a, bytes_b, bytes_c] = self.bytes;
-        let differ = ((a & mask_a) ^ bytes_a) | ((b & mask_b) ^ bytes_b) | ((c & mask_c) ^ bytes_c);
-        let lengths = be32(part, LENGTHS - START).unwrap_or(0);
-        differ == 0 && (lengths >> (self.shift & 31)) & 0xffff >= self.least
+        match self.0 {
+            Known::V4 { middle, end } => matches4(middle, end, frame),
+            Known::V6 {
+                start,
+                addresses,
+                ports,
+            } => matches6(start, addresses, ports, frame),
+        }
+        .unwrap_or(false)
     }
 }
 
+/// `None` if the frame is too short.
 #[inline(always)]
-fn words(part: &[u8; LEN]) -> [u128; WORDS] {
-    let word = |at| array(part, at).map_or(0, u128::from_ne_bytes);
-    [word(0), word(16), word(32)]
+fn matches4(middle: u64, end: u64, frame: &[u8]) -> Option<bool> {
+    let head: &[u8; LEN4] = frame.get(START..)?.first_chunk()?;
+    let at = |at: usize| array(head, IP.wrapping_add(at)).map(word);
+    const { assert!(IPV4_SRC == 12 && IPV4_DST == 16) };
+    let differ = ((at(0)? & START4) ^ PLAIN4) | ((at(8)? & MIDDLE4) ^ middle) | (at(16)? ^ end);
+    let is_long = usize::from(be16(head, TOTAL4)?) >= IPV4_HLEN + PORTS_LEN;
+    Some(be16(head, 0)? == ETHERTYPE_IPV4 && differ == 0 && is_long)
 }
 
-/// A pattern that is being put together.
-struct Part {
-    bytes: [u8; LEN],
-    mask: [u8; LEN],
-}
-
-impl Part {
-    /// The bytes from `at` on, counted from the start of the frame.
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
-        self.put_masked(at, bytes, [0xff; N]);
-    }
-
-    #[inline(always)]
-    fn put_masked<const N: usize>(&mut self, at: usize, bytes: [u8; N], mask: [u8; N]) {
-        put(&mut self.bytes, at, bytes);
-        put(&mut self.mask, at, mask);
-    }
-}
-
+/// As [`matches4`].
 #[inline(always)]
-fn put<const N: usize>(part: &mut [u8; LEN], at: usize, bytes: [u8; N]) {
-    let rest = part.get_mut(at.wrapping_sub(START)..);
-    if let Some(to) = rest.and_then(|rest| rest.first_chunk_mut()) {
-        *to = bytes;
-    }
+fn matches6(start: u64, [a, b, c, d]: [u64; 4], ports: u32, frame: &[u8]) -> Option<bool> {
+    let head: &[u8; LEN6] = frame.get(START..)?.first_chunk()?;
+    let at = |at: usize| array(head, IP.wrapping_add(at)).map(word);
+    let source = (at(IPV6_SRC)? ^ a) | (at(IPV6_SRC + 8)? ^ b);
+    let destination = (at(IPV6_DST)? ^ c) | (at(IPV6_DST + 8)? ^ d);
+    let other_ports = array(head, IP + IPV6_HLEN).map(u32::from_ne_bytes)?;
+    let differ =
+        ((at(0)? & START6) ^ start) | source | destination | u64::from(other_ports ^ ports);
+    let is_long = usize::from(be16(head, PAYLOAD6)?) >= PORTS_LEN;
+    Some(be16(head, 0)? == ETHERTYPE_IPV6 && differ == 0 && is_long)
+}
+
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let half = |at| array(&bytes, at).map_or(0, word);
+    [half(0), half(8)]
 }
 
 #[cfg(test)]
@@ -171,11 +176,11 @@ mod tests {
     #[test]
     fn what_ends_early_does_not_match() {
         let random: Vec<u8> = (1..81).collect();
-        for (v6, least) in [(false, 24), (true, 4)] {
+        for (v6, least, end) in [(false, 24, 38), (true, 4, 58)] {
             let first = frame(v6, 6, least, &random);
             let pattern = of(&first);
-            assert!(pattern.matches(&first[..58]));
-            assert!(!pattern.matches(&first[..57]));
+            assert!(pattern.matches(&first[..end]));
+            assert!(!pattern.matches(&first[..end - 1]));
             assert!(!pattern.matches(&[]));
             assert!(!pattern.matches(&frame(v6, 6, least - 1, &random)));
         }
@@ -197,6 +202,7 @@ mod tests {
             let key = FlowKey::of_frame(&first);
             prop_assert!(key.is_some());
             prop_assert!(of(&first).matches(&first));
+            prop_assert_eq!(of(&first).is_v6(), v6);
             prop_assert_eq!(of(&first).matches(&other), FlowKey::of_frame(&other) == key);
         }
 
