@@ -27,6 +27,7 @@
 #include <linux/workqueue.h>
 #include <net/addrconf.h>
 #include <net/busy_poll.h>
+#include <net/dsa.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
 #include <net/neighbour.h>
@@ -254,6 +255,12 @@ void espnic_helper_xfrm_state_expire(struct xfrm_state *x);
 void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_state *x);
 bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *napi,
 				    unsigned int family, unsigned int offset, int encap);
+void espnic_helper_napi_gro_receive_marked(struct sk_buff *skb, struct napi_struct *napi,
+					   u16 queue, unsigned int family, struct skb_ext *ext,
+					   u32 mark);
+void espnic_helper_xfrm_receive_marked_esp(struct sk_buff *skb, struct napi_struct *napi,
+					   u16 queue, unsigned int family, struct skb_ext *ext,
+					   u32 mark);
 struct dst_entry *espnic_helper_ip4_route_output(struct net *net, struct flowi *flow, bool foreign);
 struct dst_entry *espnic_helper_ip6_route_output(struct net *net, struct flowi *flow, bool foreign);
 void espnic_helper_xfrm_audit(const char *op, const struct xfrm_state *x, bool done);

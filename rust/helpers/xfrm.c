@@ -227,10 +227,28 @@ void espnic_helper_xfrm_set_output_mark(struct sk_buff *skb, const struct xfrm_s
 	skb->mark = xfrm_smark_get(skb->mark, (struct xfrm_state *)x);
 }
 
+/* With the transport header before ESP. The control block is clear since the packet was built. */
+static __always_inline void input_esp(struct sk_buff *skb, struct napi_struct *napi,
+				      unsigned int family, int encap)
+{
+	skb_mark_napi_id(skb, napi);
+
+	/* The control block that xfrm_input() reads; no tunnel device. */
+	DEBUG_NET_WARN_ON_ONCE(memchr_inv(skb->cb, 0, sizeof(skb->cb)));
+	XFRM_SPI_SKB_CB(skb)->family = family;
+	if (family == AF_INET6) {
+		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct ipv6hdr, daddr);
+		IP6CB(skb)->nhoff = offsetof(struct ipv6hdr, nexthdr);
+	} else {
+		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct iphdr, daddr);
+	}
+
+	xfrm_input(skb, IPPROTO_ESP, 0, encap);
+}
+
 /*
  * What receive offload does with marked ESP: xfrm_input() gets it, which is at the offset behind the network
  * header. Not before eth_type_trans(), which also sets the device; false without that or a mark. In an RCU section.
- * The control block is clear since the packet was built.
  */
 bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *napi,
 				    unsigned int family, unsigned int offset, int encap)
@@ -245,20 +263,59 @@ bool espnic_helper_xfrm_receive_esp(struct sk_buff *skb, struct napi_struct *nap
 	skb_reset_mac_len(skb);
 	__skb_pull(skb, offset);
 	skb_reset_transport_header(skb);
-	skb_mark_napi_id(skb, napi);
-
-	/* The control block that xfrm_input() reads; no tunnel device. */
-	DEBUG_NET_WARN_ON_ONCE(memchr_inv(skb->cb, 0, sizeof(skb->cb)));
-	XFRM_SPI_SKB_CB(skb)->family = family;
-	if (family == AF_INET6) {
-		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct ipv6hdr, daddr);
-		IP6CB(skb)->nhoff = offsetof(struct ipv6hdr, nexthdr);
-	} else {
-		XFRM_SPI_SKB_CB(skb)->daddroff = offsetof(struct iphdr, daddr);
-	}
-
-	xfrm_input(skb, IPPROTO_ESP, 0, encap);
+	input_esp(skb, napi, family, encap);
 	return true;
+}
+
+/*
+ * Gives an Ethernet frame without extensions a secpath among others, with the caller's reference to them. In front it
+ * does what eth_type_trans() would do with an IP packet of the family, but takes nothing off.
+ */
+static __always_inline void mark_from_device(struct sk_buff *skb, struct napi_struct *napi,
+					     u16 queue, unsigned int family, struct skb_ext *ext,
+					     u32 mark)
+{
+	struct net_device *dev = napi->dev;
+
+	skb->extensions = ext;
+	skb->active_extensions = BIT(SKB_EXT_SEC_PATH);
+	skb->slow_gro = 1;
+	skb->mark = mark;
+
+	skb->dev = dev;
+	skb->protocol = family == AF_INET6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
+	if (unlikely(netdev_uses_dsa(dev)))
+		skb->protocol = htons(ETH_P_XDSA);
+	skb_record_rx_queue(skb, queue);
+	skb_reset_mac_header(skb);
+	eth_skb_pkt_type(skb, dev);
+}
+
+/*
+ * All of it for ESP right behind an Ethernet header and an IP header without options, whose secpath says XFRM_GRO
+ * already. The packet has data of all three headers. In an RCU section.
+ */
+void espnic_helper_xfrm_receive_marked_esp(struct sk_buff *skb, struct napi_struct *napi,
+					   u16 queue, unsigned int family, struct skb_ext *ext,
+					   u32 mark)
+{
+	mark_from_device(skb, napi, queue, family, ext, mark);
+	skb_set_network_header(skb, ETH_HLEN);
+	skb->mac_len = ETH_HLEN;
+	__skb_pull(skb, ETH_HLEN + (family == AF_INET6 ? sizeof(struct ipv6hdr) :
+							 sizeof(struct iphdr)));
+	skb_reset_transport_header(skb);
+	input_esp(skb, napi, family, 0);
+}
+
+/* To receive offload, with a packet that has an Ethernet header. */
+void espnic_helper_napi_gro_receive_marked(struct sk_buff *skb, struct napi_struct *napi,
+					   u16 queue, unsigned int family, struct skb_ext *ext,
+					   u32 mark)
+{
+	mark_from_device(skb, napi, queue, family, ext, mark);
+	__skb_pull(skb, ETH_HLEN);
+	napi_gro_receive(napi, skb);
 }
 
 /* A gateway sends packets of others, too: foreign ones come from any source. */

@@ -73,6 +73,7 @@ impl Napi {
         }
     }
 
+    #[inline]
     pub(crate) fn as_raw(&self) -> *mut bindings::napi_struct {
         self.raw.get()
     }
@@ -173,16 +174,19 @@ pub struct Poll<'a> {
 
 impl Poll<'_> {
     /// The number of the context within its device.
+    #[inline]
     pub fn index(&self) -> u16 {
         self.napi.index
     }
 
     /// The context itself.
+    #[inline]
     pub fn napi(&self) -> &Napi {
         self.napi
     }
 
     /// The number of packets that may be received, at least one.
+    #[inline]
     pub fn budget(&self) -> u32 {
         self.budget.unsigned_abs()
     }
@@ -199,6 +203,7 @@ impl Poll<'_> {
     }
 
     /// The device of the context, which is registered and has data.
+    #[inline]
     pub(crate) fn netdev(&self) -> *mut bindings::net_device {
         // SAFETY: The context was added to a device by its invariant, which set the field for good.
         unsafe { addr_of!((*self.napi.as_raw()).dev).read() }

@@ -242,6 +242,7 @@ impl DeviceRef {
 impl Deref for DeviceRef {
     type Target = Device;
 
+    #[inline]
     fn deref(&self) -> &Device {
         // SAFETY: By the invariant of `Binding` the device is counted, and bound as long as we have it.
         unsafe { self.0.dev.as_ref() }

@@ -47,35 +47,60 @@ impl RxSize {
     /// Bytes of memory, as accounted to the socket.
     #[inline]
     pub const fn truesize(self) -> u32 {
-        match self {
-            Self::Small => 2048,
-            // A page, which is what a pool has.
-            Self::Large | Self::Xdp => 4096,
-        }
+        self.layout().truesize
     }
 
     /// Bytes before those that the device writes.
     #[inline]
     pub(crate) const fn headroom(self) -> u32 {
-        match self {
+        self.layout().headroom
+    }
+
+    // A table, because the compiler calculates what each `match` would choose, for every packet.
+    #[inline]
+    const fn layout(self) -> &'static Layout {
+        const LAYOUTS: [Layout; 3] = [
             // For headers that forwarding adds.
-            Self::Small | Self::Large => 64,
+            Layout::new(2048, 64),
+            // A page, which is what a pool has.
+            Layout::new(4096, 64),
             // Every program has so many bytes (`XDP_PACKET_HEADROOM`), even if the frame is sent on: then a
             // `struct xdp_frame` is in front of them.
-            Self::Xdp => bindings::XDP_PACKET_HEADROOM.saturating_add(64),
-        }
+            Layout::new(4096, bindings::XDP_PACKET_HEADROOM.saturating_add(64)),
+        ];
+        &LAYOUTS[self as usize]
     }
 
     /// Where a packet in the memory must end: the rest is the stack's.
     #[inline]
     pub(crate) const fn end(self) -> u32 {
-        self.truesize().saturating_sub(bindings::ESPNIC_SHINFO_SIZE)
+        self.layout().end
     }
 
     /// Bytes that the device may write: what [`RxSkb::build`](super::RxSkb::build) leaves of the memory.
     #[inline]
     pub const fn capacity(self) -> u32 {
-        self.end().saturating_sub(self.headroom())
+        self.layout().capacity
+    }
+}
+
+/// The numbers of a [`RxSize`], in bytes.
+struct Layout {
+    truesize: u32,
+    headroom: u32,
+    end: u32,
+    capacity: u32,
+}
+
+impl Layout {
+    const fn new(truesize: u32, headroom: u32) -> Self {
+        let end = truesize.saturating_sub(bindings::ESPNIC_SHINFO_SIZE);
+        Self {
+            truesize,
+            headroom,
+            end,
+            capacity: end.saturating_sub(headroom),
+        }
     }
 }
 

@@ -309,6 +309,7 @@ impl Deref for RxPacket {
 }
 
 impl RxPacket {
+    #[inline]
     pub(crate) fn into_raw(self) -> *mut bindings::sk_buff {
         self.0.into_raw()
     }

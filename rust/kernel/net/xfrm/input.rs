@@ -11,7 +11,13 @@ mod frame;
 #[cfg(espnic_kunit)]
 mod tests;
 
-use super::state::IPPROTO_ESP;
+use super::{
+    secpath::{
+        EspMark,
+        RxMark, //
+    },
+    state::IPPROTO_ESP, //
+};
 use crate::{
     bindings,
     net::{
@@ -101,6 +107,7 @@ impl EspPlace {
     }
 
     /// Offset of the ESP header from the start of the frame, in bytes.
+    #[inline]
     pub fn offset(&self) -> usize {
         let ip = match self.family {
             Family::V4 => IPV4_HLEN,
@@ -111,12 +118,14 @@ impl EspPlace {
     }
 
     /// Where the IP packet ends in the frame by its own header, in bytes. It need not be inside of the frame.
+    #[inline]
     pub fn end(&self) -> usize {
         // CAST: At most the length of an IPv6 packet.
         ETH_HLEN.wrapping_add(self.len as usize)
     }
 
     /// The family of the addresses around ESP.
+    #[inline]
     pub fn family(&self) -> Family {
         self.family
     }
@@ -157,6 +166,75 @@ impl RxSkb {
 }
 
 impl Poll<'_> {
+    /// Marks an ESP packet as [`RxSkb::share_esp_mark`] does, and hands it to XFRM: [`RxSkb::into_packet`] and
+    /// [`Self::receive_esp`] in one. ESP is at `place`, and [`EspFrame::find_whole`] has found it there. The conditions of
+    /// these functions hold.
+    ///
+    /// # Errors
+    ///
+    /// The packet, as it was, if it is too short, has a mark or other extensions already, or if its ESP is in UDP.
+    #[inline]
+    pub fn receive_marked_esp(
+        &self,
+        _guard: &rcu::Guard,
+        skb: RxSkb,
+        place: EspPlace,
+        mark: &mut EspMark,
+    ) -> Result<(), RxSkb> {
+        if place.in_udp || skb.head().len() <= place.offset() || skb.has_extensions() {
+            return Err(skb);
+        }
+        let (raw, napi, queue) = (skb.as_raw(), self.napi().as_raw(), self.index());
+        let family = place.family.number();
+        let (extensions, output_mark) = mark.share();
+        // XFRM gets it.
+        core::mem::forget(skb);
+        // SAFETY: The skb is valid, ours alone and given away. It has no extensions that would be lost, and ESP without UDP
+        // in front is in its linear part, as was asked above. The extensions have a secpath, and come with a reference.
+        // Who else has them, and why XFRM may change the secpath, says `EspMark`. A NAPI context lives while it polls,
+        // with softirqs off, and its device is registered. This is an RCU section.
+        unsafe {
+            bindings::xfrm_receive_marked_esp(raw, napi, queue, family, extensions, output_mark)
+        };
+        Ok(())
+    }
+
+    /// Marks a packet as [`RxSkb::share_rx_mark`] does, and delivers it: [`RxSkb::into_packet`] and [`Self::receive`] in
+    /// one. The frame has no VLAN tags, and an IP packet of `family`. The conditions of these functions hold.
+    ///
+    /// # Errors
+    ///
+    /// The packet, as it was, if it is too short for an Ethernet header, or has a mark or other extensions already.
+    #[inline]
+    pub fn receive_marked(
+        &self,
+        skb: RxSkb,
+        family: Family,
+        mark: &mut RxMark,
+    ) -> Result<(), RxSkb> {
+        if skb.head().len() < ETH_HLEN || skb.has_extensions() {
+            return Err(skb);
+        }
+        let (raw, napi, queue) = (skb.as_raw(), self.napi().as_raw(), self.index());
+        let (extensions, output_mark) = mark.share();
+        // The stack gets it.
+        core::mem::forget(skb);
+        // SAFETY: The skb is valid, ours alone and given away. It has no extensions that would be lost, and an Ethernet header
+        // in its linear part, as was asked above. The extensions have a secpath, and come with a reference. This is a run of
+        // the context by the invariant, and its device is registered.
+        unsafe {
+            bindings::napi_gro_receive_marked(
+                raw,
+                napi,
+                queue,
+                family.number(),
+                extensions,
+                output_mark,
+            )
+        };
+        Ok(())
+    }
+
     /// Whether receive offload (GRO) is on for the device: then the stack decrypts ESP, or takes the
     /// device's word for it, before anything else sees the packet.
     pub fn has_receive_offload(&self) -> bool {
@@ -211,13 +289,18 @@ impl Poll<'_> {
 /// width of the words do not matter to the sum (RFC 1071 section 2).
 #[inline]
 fn is_sum_right(header: &[u8; IPV4_HLEN]) -> bool {
-    let sum = header
-        .chunks_exact(4)
-        .filter_map(|word| word.first_chunk())
-        .fold(0u64, |sum, &word| {
-            sum.wrapping_add(u32::from_ne_bytes(word).into())
-        });
-    // The first step leaves less than 2^33, the second less than 2^18, the third at most 2^16 + 2.
-    let fold = |sum: u64, bits: u32| (sum & ((1 << bits) - 1)).wrapping_add(sum >> bits);
-    fold(fold(fold(fold(sum, 32), 16), 16), 16) == 0xffff
+    let [a, b, c, d, e, f, g, h, rest @ ..] = *header;
+    let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let [a, b, c, d, e, f, g, h, rest @ ..] = rest;
+    let second = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    // A carry comes back at the other end. It leaves no other one: a sum that carries is not the highest number.
+    let add = |a: u64, b: u64| {
+        let (sum, carry) = a.overflowing_add(b);
+        sum.wrapping_add(carry.into())
+    };
+    let sum = add(add(first, second), u32::from_ne_bytes(rest).into());
+    // With its halves exchanged and added a number has the sum of both in its upper half, with the carry from below.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
+    sum == 0xffff
 }

@@ -165,10 +165,19 @@ pub struct EspMark {
 
 impl EspMark {
     /// Says of the packets that have the mark that XFRM is still to take them, or is through with them.
+    #[inline]
     fn set_pending(&mut self, pending: bool) {
         // SAFETY: By the invariant the secpath is there as long as our reference. Other CPUs only come to these
         // packets after the run; see the type.
         unsafe { (*self.path.as_ptr()).olen = u8::from(pending) };
+    }
+
+    /// The extensions for the packet that XFRM gets next, with a reference that goes to the caller, and its
+    /// `skb->mark`.
+    #[inline]
+    pub(super) fn share(&mut self) -> (*mut bindings::skb_ext, u32) {
+        self.set_pending(true);
+        self.mark.share()
     }
 }
 
@@ -181,6 +190,28 @@ impl Drop for EspMark {
 
 /// How many references are taken at a time.
 const SPARE: u16 = 64;
+
+impl RxMark {
+    /// The extensions for a packet, with a reference that goes to the caller, and its `skb->mark`.
+    #[inline]
+    pub(super) fn share(&mut self) -> (*mut bindings::skb_ext, u32) {
+        (self.take_reference(), self.mark)
+    }
+
+    /// The extensions, with a reference that goes to the caller.
+    #[inline]
+    fn take_reference(&mut self) -> *mut bindings::skb_ext {
+        let extensions = self.extensions.as_ptr();
+        if self.spare == 0 {
+            // SAFETY: By the invariant one of the references is ours.
+            unsafe { bindings::skb_spare_extensions(extensions, SPARE.into()) };
+            self.spare = SPARE;
+        }
+        // INVARIANT: The caller gets the reference.
+        self.spare = self.spare.wrapping_sub(1);
+        extensions
+    }
+}
 
 impl Drop for RxMark {
     fn drop(&mut self) {
@@ -317,6 +348,9 @@ impl RxSkb {
         if !is_success || state.if_id() != 0 || cfg!(CONFIG_PREEMPT_RT) {
             return None;
         }
+        // As receive offload does with each packet (X94).
+        // SAFETY: It is in the secpath of the skb, as above.
+        unsafe { (*xo).flags |= bindings::XFRM_GRO };
         // SAFETY: The skb is valid.
         let path = NonNull::new(unsafe { bindings::skb_sec_path(self.as_raw()) })?;
         // INVARIANT: Both are of this skb, whose offload data was looked at.
@@ -349,27 +383,22 @@ impl RxSkb {
     /// `EBUSY` if it has a mark, or other extensions, already.
     #[inline]
     pub fn share_rx_mark(&mut self, mark: &mut RxMark) -> Result {
-        // SAFETY: The skb is valid and ours alone.
-        if unsafe { (*self.as_raw()).active_extensions } != 0 {
+        if self.has_extensions() {
             return Err(EBUSY);
         }
-        if mark.spare == 0 {
-            // SAFETY: By the invariant of `mark` one of the references is ours.
-            unsafe { bindings::skb_spare_extensions(mark.extensions.as_ptr(), SPARE.into()) };
-            mark.spare = SPARE;
-        }
-        // INVARIANT: The skb gets the reference.
-        mark.spare = mark.spare.wrapping_sub(1);
+        let extensions = mark.take_reference();
         // SAFETY: The skb is valid and ours alone, and has no extensions that would be lost. By the
-        // invariant of `mark` those in `active` are valid; the reference is one of the spare ones.
+        // invariant of `mark` those in `active` are valid; the reference comes with them.
         unsafe {
-            bindings::skb_share_extensions(
-                self.as_raw(),
-                mark.extensions.as_ptr(),
-                mark.active,
-                mark.mark,
-            )
+            bindings::skb_share_extensions(self.as_raw(), extensions, mark.active, mark.mark)
         };
         Ok(())
+    }
+
+    /// Whether the packet has extensions, such as a mark.
+    #[inline]
+    pub(super) fn has_extensions(&self) -> bool {
+        // SAFETY: The skb is valid and ours alone.
+        unsafe { (*self.as_raw()).active_extensions != 0 }
     }
 }

@@ -29,6 +29,7 @@ impl Payload for RxBuffer {
         self.into_raw().cast()
     }
 
+    #[inline]
     unsafe fn from_token(token: NonNull<c_void>) -> Self {
         // SAFETY: By the contract: the buffer was given up for the token, and nobody has got it since.
         unsafe { Self::from_raw(token.cast()) }

@@ -4,7 +4,8 @@
 
 use super::{
     RxStatus,
-    State, //
+    State,
+    SPARE, //
 };
 use crate::{
     bindings,
@@ -62,6 +63,30 @@ mod cases {
         drop((first, mark));
         assert_eq!(x.references(), 2);
         drop(others);
+        assert_eq!(x.references(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn references_of_the_mark() -> Result {
+        let x = TestState::new(&IPV4)?;
+        let first = marked(&x, RxStatus::Success)?;
+        let mut mark = first.esp_mark(&x).ok_or(ENOENT)?;
+        // XFRM takes it for one that receive offload has seen.
+        // SAFETY: The skb is valid and the test's alone, and has offload data.
+        let flags = unsafe { (*bindings::xfrm_offload(first.as_raw())).flags };
+        assert_eq!(flags, bindings::CRYPTO_DONE | bindings::XFRM_GRO);
+        mark.set_pending(false);
+        // More than are taken at a time.
+        for _ in 0..u32::from(SPARE) + 1 {
+            let (extensions, output_mark) = mark.share();
+            assert_eq!(output_mark, 0);
+            assert!(is_pending(&first));
+            // SAFETY: The reference was given to the test, which has no other ones.
+            unsafe { bindings::skb_put_extensions(extensions, 0) };
+            mark.set_pending(false);
+        }
+        drop((first, mark));
         assert_eq!(x.references(), 1);
         Ok(())
     }

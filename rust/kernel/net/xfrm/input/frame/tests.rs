@@ -25,8 +25,28 @@ fn frame(v6: bool) -> [u8; 80] {
 }
 
 /// The bytes by whose lowest bit packets of the SA may differ, as (first, last) offset.
-const FREE4: [(usize, usize); 4] = [(0, 11), (15, 19), (22, 22), (24, 29)];
-const FREE6: [(usize, usize); 3] = [(0, 11), (14, 19), (21, 37)];
+const FREE4: [(usize, usize); 4] = [(0, 11), (15, 19), (22, 22), (24, 25)];
+const FREE6: [(usize, usize); 3] = [(0, 11), (14, 19), (21, 21)];
+
+/// The same, with a packet that ends with the frame and has the right sum.
+fn whole(v6: bool) -> [u8; 80] {
+    let mut frame = frame(v6);
+    match v6 {
+        false => {
+            frame[16..18].copy_from_slice(&[0, 66]);
+            frame[24..26].copy_from_slice(&[0, 0]);
+            let words = frame[14..34].chunks_exact(2);
+            let sum: u32 = words
+                .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+                .sum();
+            // No more than nine carries of ten words, and none of adding them.
+            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        }
+        true => frame[18..20].copy_from_slice(&[0, 26]),
+    }
+    frame
+}
 
 #[kunit_tests(espnic_xfrm_input_frame)]
 mod cases {
@@ -60,6 +80,36 @@ mod cases {
             for len in 0..end {
                 assert!(known.find(&first[..len]).is_none());
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whole_packets() -> Result {
+        for v6 in [false, true] {
+            let first = whole(v6);
+            let place = EspPlace::find(&first).ok_or(ENOENT)?;
+            let known = EspFrame::of(&first, place).ok_or(ENOENT)?;
+            let found = known.find_whole(&first, 80).ok_or(ENOENT)?;
+            assert_eq!((found.offset(), found.end()), (place.offset(), 80));
+            // Frames that are shorter or longer than the packet; others of the SA are found there, too.
+            assert!(
+                known.find_whole(&first, 79).is_none() && known.find_whole(&first, 81).is_none()
+            );
+            for at in if v6 { [18, 19] } else { [16, 17] } {
+                let mut other = first;
+                other[at] ^= 0x01;
+                assert!(known.find(&other).is_some() && known.find_whole(&other, 80).is_none());
+            }
+            // A wrong sum: of the time to live, which alone is not compared. IPv6 has none.
+            let mut other = first;
+            other[if v6 { 21 } else { 22 }] ^= 0x01;
+            assert!(known.find(&other).is_some());
+            assert_eq!(known.find_whole(&other, 80).is_some(), v6);
+            // Another SA's.
+            other = first;
+            other[if v6 { 57 } else { 37 }] ^= 0x01;
+            assert!(known.find_whole(&other, 80).is_none());
         }
         Ok(())
     }
