@@ -20,6 +20,7 @@ use crate::{
         }, //
     },
     nic::Nic,
+    rss,
     rx::{
         self,
         Batch, //
@@ -53,7 +54,10 @@ use kernel_net::net::{
         SkBuff,
         TxChecksum, //
     },
-    xfrm::input::EspPlace, //
+    xfrm::{
+        input::EspPlace,
+        RxStatus, //
+    }, //
 };
 
 /// The description of a packet for the NIC.
@@ -162,6 +166,8 @@ fn plain_header(skb: &SkBuff, gso: Option<Gso>) -> NetHdr48 {
 struct Run {
     crypto: crypto::rx::Run,
     packet: packet::rx::Run,
+    /// Whether the stack is told the NIC's hashes.
+    reports_hash: bool,
 }
 
 /// Frees sent packets, receives new ones, and says whether there is more to do.
@@ -188,6 +194,7 @@ fn receive(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
     let mut run = Run {
         crypto: crypto::rx::Run::new(poll.has_receive_offload()),
         packet: packet::rx::Run::new(channel.rx.lock().shelf.take(), changes),
+        reports_hash: nic.rss.reports(),
     };
     let guard = rcu::read_lock();
     while done < poll.budget() {
@@ -246,9 +253,17 @@ fn deliver(
         counters.malformed.count();
         return;
     };
-    nic.rss.tell(header, &mut skb);
     nic.ndis.received(&nic.ipsec, header, &skb);
     let diverted = nic.diverted.load(Relaxed);
+    if run.reports_hash {
+        rss::tell(header, &mut skb);
+    }
+    if !diverted && header.has(hdr::F_SECURITY) {
+        match follow(nic, channel, poll, guard, run, header, skb) {
+            Some(left) => skb = left,
+            None => return,
+        }
+    }
     // GRO would decrypt ESP in software before the other device gets the frame.
     let alone = diverted && EspPlace::find(skb.head()).is_some();
     let Some(marked) = mark(nic, channel, run, diverted, header, skb) else {
@@ -279,7 +294,44 @@ fn deliver(
     }
 }
 
+/// Delivers a packet that the NIC has decrypted and that is like one before it, and gives others back. No other device
+/// takes frames.
+// Always: most packets of IPsec go this way, and others leave it soon.
+#[inline(always)]
+fn follow(
+    nic: &Nic,
+    channel: &Channel,
+    poll: &Poll<'_>,
+    guard: &rcu::Guard,
+    run: &mut Run,
+    header: &NetHdr48,
+    skb: RxSkb,
+) -> Option<RxSkb> {
+    let (database, counters) = (&nic.ipsec.database, &channel.received);
+    let len = skb.len();
+    let left = match run.crypto.follow(|| database.changes(), header, &skb) {
+        Some((place, mark)) => {
+            let left = poll.receive_marked_esp(guard, skb, place, mark).err();
+            if left.is_none() {
+                counters.ipsec.count(RxStatus::Success, len);
+            }
+            left
+        }
+        None => {
+            let (run, counters) = (&mut run.packet, &counters.packet);
+            packet::rx::follow(database, run, poll, header, skb, counters)
+        }
+    };
+    if left.is_none() {
+        // What IPsec has processed is one packet.
+        counters.note(header, 1, len);
+    }
+    left
+}
+
 /// Checks a packet, and marks it if the NIC has processed it; `None` if it had to be dropped.
+// Never: it is large, and most packets of IPsec do not need it.
+#[inline(never)]
 fn mark(
     nic: &Nic,
     channel: &Channel,
@@ -305,6 +357,7 @@ fn mark(
     ) {
         return None;
     }
+    let changes = run.packet.view.changes();
     let (run, counters) = (&mut run.crypto, &counters.ipsec);
-    crypto::rx::mark(&nic.ipsec, run, diverted, header, skb, counters)
+    crypto::rx::mark(&nic.ipsec, run, changes, diverted, header, skb, counters)
 }

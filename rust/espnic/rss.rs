@@ -255,23 +255,9 @@ impl Rss {
         }
     }
 
-    /// Tells the stack the hash of a packet that has come with `header`.
-    ///
-    /// That of ESP that was decrypted in place is not of the flow that the stack will find in it.
-    #[inline]
-    pub(crate) fn tell(&self, header: &NetHdr48, skb: &mut RxSkb) {
-        if !self.report.load(Relaxed) {
-            return;
-        }
-        let ports = match header.out.hash_report.get() {
-            rss::REPORT_IPV4 | rss::REPORT_IPV6 => false,
-            rss::REPORT_TCPV4 | rss::REPORT_UDPV4 | rss::REPORT_TCPV6 | rss::REPORT_UDPV6 => true,
-            _ => return,
-        };
-        let in_place = header.has(hdr::F_SECURITY) && header.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
-        if !in_place {
-            skb.set_hash(header.out.hash_value.get(), ports);
-        }
+    /// Whether the stack is to be told hashes: see [`tell`].
+    pub(crate) fn reports(&self) -> bool {
+        self.report.load(Relaxed)
     }
 
     /// Takes a table, a key, or both, while so many queues are in use. Sleeps.
@@ -382,6 +368,22 @@ impl Rss {
             true => control.order(&hash_config(chosen)?),
             false => Ok(()),
         }
+    }
+}
+
+/// Tells the stack the hash of a packet that has come with `header`.
+///
+/// That of ESP that was decrypted in place is not of the flow that the stack will find in it.
+#[inline]
+pub(crate) fn tell(header: &NetHdr48, skb: &mut RxSkb) {
+    let ports = match header.out.hash_report.get() {
+        rss::REPORT_IPV4 | rss::REPORT_IPV6 => false,
+        rss::REPORT_TCPV4 | rss::REPORT_UDPV4 | rss::REPORT_TCPV6 | rss::REPORT_UDPV6 => true,
+        _ => return,
+    };
+    let in_place = header.has(hdr::F_SECURITY) && header.sec.sec_op == hdr::SEC_OP_CRYPTO_ONLY;
+    if !in_place {
+        skb.set_hash(header.out.hash_value.get(), ports);
     }
 }
 

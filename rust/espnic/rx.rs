@@ -80,6 +80,7 @@ counters! {
 impl Counters {
     /// Notes a packet of `len` bytes for the stack, which the NIC has given behind `header`, and that stands
     /// for so many packets.
+    #[inline(always)]
     pub(crate) fn note(&self, header: &NetHdr48, packets: u64, len: u32) {
         self.packets.add(packets);
         self.bytes.add(len.into());
@@ -274,12 +275,9 @@ impl Rx {
         place: &mut NetHdr48,
     ) -> Option<RxSkb> {
         let skip = header_len.bytes() as u32;
-        match NetHdr48::read(buffer.bytes(len), header_len) {
-            Ok(header) => *place = header,
-            Err(_) => {
-                self.counters.malformed.count();
-                return None;
-            }
+        if place.fill(buffer.bytes(len), header_len).is_err() {
+            self.counters.malformed.count();
+            return None;
         }
         let more = place.net.num_buffers.get().saturating_sub(1);
         let frame_len = len.saturating_sub(skip);

@@ -80,15 +80,8 @@ impl Ndis {
             return;
         };
         // For the list of SAs, even if no file wants records.
-        if is_delete_request(header) {
-            if let Some(sa) = named_sa(header) {
-                adapter.handles.set_delete_requested(sa);
-            }
-        }
-        if adapter.wants(WANT_RECEIVE) {
-            if let Some(record) = received(adapter, ipsec, header, skb) {
-                adapter.push(&Body::Received(record, adapter.start(skb)));
-            }
+        if is_delete_request(header) || adapter.wants(WANT_RECEIVE) {
+            adapter.note_received(ipsec, header, skb);
         }
     }
 
@@ -112,6 +105,23 @@ impl Ndis {
 }
 
 impl Adapter {
+    /// Does what [`Ndis::received`] says.
+    // Never: hardly any packet needs it.
+    #[cold]
+    #[inline(never)]
+    fn note_received(&self, ipsec: &Ipsec, header: &NetHdr48, skb: &SkBuff) {
+        if is_delete_request(header) {
+            if let Some(sa) = named_sa(header) {
+                self.handles.set_delete_requested(sa);
+            }
+        }
+        if self.wants(WANT_RECEIVE) {
+            if let Some(record) = received(self, ipsec, header, skb) {
+                self.push(&Body::Received(record, self.start(skb)));
+            }
+        }
+    }
+
     /// The first bytes of a packet for its record, if any file wants them.
     fn start(&self, skb: &SkBuff) -> Start {
         match self.wants(WANT_BYTES) {

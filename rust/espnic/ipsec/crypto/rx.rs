@@ -19,7 +19,8 @@ use espnic_esp::{
 use espnic_wire::{
     hdr::{
         self,
-        NetHdr48, //
+        NetHdr48,
+        Verdict, //
     },
     sa, //
 };
@@ -107,6 +108,16 @@ struct Last {
     frame: Option<EspFrame>,
     /// That of its first packet.
     mark: Option<EspMark>,
+    next: Option<Next>,
+}
+
+/// What packets are like that go the way of one before without another look: straight to XFRM, with its mark.
+struct Next {
+    /// What the NIC said of it: decrypted under the SA, without an error.
+    verdict: Verdict,
+    frame: EspFrame,
+    /// How often policies had changed when they let it pass; they say the same of all such frames.
+    changes: u32,
 }
 
 impl Run {
@@ -114,6 +125,27 @@ impl Run {
     pub(crate) fn new(direct: bool) -> Self {
         let last = None;
         Self { direct, last }
+    }
+
+    /// Where ESP is in a packet that goes the way of one before without another look, and the mark to share. If policies
+    /// have changed as often as `changes` says, it may pass, and nothing that [`mark`] looks at is different.
+    #[inline(always)]
+    pub(crate) fn follow(
+        &mut self,
+        changes: impl FnOnce() -> u32,
+        header: &NetHdr48,
+        skb: &SkBuff,
+    ) -> Option<(EspPlace, &mut EspMark)> {
+        let last = self.last.as_mut()?;
+        let next = last.next.as_ref()?;
+        if next.verdict != header.verdict() {
+            return None;
+        }
+        let place = next.frame.find_whole(skb.head(), skb.len())?;
+        if !last.holds_plain(place, skb.head()) || next.changes != changes() {
+            return None;
+        }
+        Some((place, last.mark.as_mut()?))
     }
 
     /// The state that the NIC names, if it is alive.
@@ -142,11 +174,11 @@ impl Last {
             state,
             frame: None,
             mark: None,
+            next: None,
         }
     }
 
     /// Where ESP is, if the packet is one of the SA: see [`place`].
-    #[inline]
     fn place(&mut self, header: &NetHdr48, skb: &SkBuff) -> Option<EspPlace> {
         let known = self.frame.as_ref();
         let known = known.and_then(|known| known.find(skb.head()));
@@ -159,7 +191,6 @@ impl Last {
     }
 
     /// Marks a packet as decrypted under the SA. XFRM must get it next.
-    #[inline]
     fn put_mark(&mut self, skb: &mut RxSkb) -> Result {
         if let Some(mark) = &mut self.mark {
             return skb.share_esp_mark(mark);
@@ -171,10 +202,20 @@ impl Last {
 
     /// Whether what the ESP at `place` protects is no ESP, AH or IPComp, as its next header says (RFC 4303
     /// section 2.6). Those XFRM would go on with.
+    #[inline(always)]
     fn holds_plain(&self, place: EspPlace, frame: &[u8]) -> bool {
         let trailer = place.end().checked_sub(self.icv_len);
         let next = trailer.and_then(|end| frame.get(end.checked_sub(1)?));
         next.is_some_and(|next| PLAIN.contains(next))
+    }
+
+    /// Lets packets like this one, which has got the mark, go its way.
+    fn note(&mut self, header: &NetHdr48, changes: u32) {
+        self.next = self.frame.map(|frame| Next {
+            verdict: header.verdict(),
+            frame,
+            changes,
+        });
     }
 }
 
@@ -193,7 +234,7 @@ impl Counters {
         .fold(0, |sum, counter| sum.wrapping_add(counter.get()))
     }
 
-    fn count(&self, status: RxStatus, len: u32) {
+    pub(crate) fn count(&self, status: RxStatus, len: u32) {
         let counter = match status {
             RxStatus::Success => {
                 self.bytes.add(len.into());
@@ -206,7 +247,8 @@ impl Counters {
     }
 }
 
-/// Marks a packet that the NIC processed; `None` if it had to be dropped.
+/// Marks a packet that the NIC processed; `None` if it had to be dropped. It passed when policies had changed as often as
+/// `changes` says.
 ///
 /// A decrypted packet that cannot be marked is dropped: without the mark the stack would decrypt it
 /// once more (X64). So is one whose frame another device may take (`diverted`): it could leave the
@@ -214,6 +256,7 @@ impl Counters {
 pub(crate) fn mark(
     ipsec: &Ipsec,
     run: &mut Run,
+    changes: u32,
     diverted: bool,
     header: &NetHdr48,
     mut skb: RxSkb,
@@ -249,6 +292,7 @@ pub(crate) fn mark(
     let is_sound = skb.trim_esp(place);
     let direct = direct && is_sound && !place.in_udp;
     let marked = if direct && status == RxStatus::Success && last.holds_plain(place, skb.head()) {
+        last.note(header, changes);
         last.put_mark(&mut skb)
     } else {
         skb.set_rx_offload(last.state.clone(), status)

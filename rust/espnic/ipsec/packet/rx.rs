@@ -35,7 +35,8 @@ use espnic_esp::{
 use espnic_wire::{
     hdr::{
         self,
-        NetHdr48, //
+        NetHdr48,
+        Verdict, //
     },
     sa as wire, //
 };
@@ -44,6 +45,8 @@ use kernel::{
     sync::Arc, //
 };
 use kernel_net::net::{
+    ip::Family,
+    napi::Poll,
     skbuff::RxSkb,
     xfrm::{
         Direction,
@@ -133,12 +136,15 @@ struct Last {
     mark: Option<RxMark>,
     /// The flow of the last packet that was allowed, if it has a short form.
     flow: Option<FlowKey>,
-    /// Set when the flow has had two packets: most that come alone are not worth it.
+    /// Set when the flow has had two packets, or its first one in the run was of a flow that the snapshot knew: most that
+    /// come alone are not worth it.
     allowed: Option<Allowed>,
 }
 
-/// The frames of a flow that is allowed.
+/// The packets of a flow that is allowed.
 struct Allowed {
+    /// What the NIC says of each: decrypted under the SA, without an error.
+    verdict: Verdict,
     frame: FlowFrame,
     /// The [`View::changes`] of the answer.
     changes: u32,
@@ -159,6 +165,11 @@ impl Run {
 }
 
 impl View {
+    /// The [`Database::changes`] up to which the last answer holds.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes
+    }
+
     /// Answers a question to the snapshot; `None` without one.
     ///
     /// A policy is in force for packets of this run, too, when the stack has added it. The stack replaces one by
@@ -195,42 +206,45 @@ impl Last {
         }
     }
 
-    /// What a packet is, if it may pass; the outer `None` without a snapshot.
+    /// Of which family a packet is that is like the one before, if the SA lives: it may pass, and is no ESP itself.
     #[inline(always)]
-    fn allow(
+    fn goes_on_as_before(
         &mut self,
         database: &Database,
-        view: &mut View,
-        renew: impl Fn(&mut View),
+        header: &NetHdr48,
         frame: &[u8],
-    ) -> Option<Option<Form>> {
+    ) -> Option<Family> {
         // What held for the packet before holds for the flow, until policies change: the snapshot is the
         // same, too, because a run takes another one for such a change only.
-        if let Some(allowed) = &self.allowed {
-            if allowed.frame.matches(frame) && allowed.changes == database.changes() {
-                return Some(Some(Form::Clear));
-            }
+        let allowed = self.allowed.as_ref()?;
+        if allowed.verdict != header.verdict() || !allowed.frame.matches(frame) {
+            return None;
         }
-        self.ask(database, view, renew, frame)
+        let (changes, v6) = (allowed.changes, allowed.frame.is_v6());
+        let may_pass = self.goes_on(header.sec.seq_half.get()) && changes == database.changes();
+        may_pass.then_some(if v6 { Family::V6 } else { Family::V4 })
     }
 
-    /// As [`Self::allow`], for another packet than the one before.
+    /// What a packet is, if it may pass; the outer `None` without a snapshot.
     #[inline(never)]
     fn ask(
         &mut self,
         database: &Database,
         view: &mut View,
         renew: impl Fn(&mut View),
+        header: &NetHdr48,
         frame: &[u8],
     ) -> Option<Option<Form>> {
         let key = key(frame);
-        let answer = view.ask(database, renew, |known, changes| {
+        let found = view.ask(database, renew, |known, changes| {
             allows(known, changes, &self.sa, frame, key)
         });
+        let (answer, was_known) = found.map_or((None, false), |(form, known)| (Some(form), known));
         let flow = key.filter(|_| answer == Some(Some(Form::Clear)));
-        let again = flow.filter(|_| flow == self.flow);
+        let again = flow.filter(|_| self.flow.map_or(was_known, |before| flow == Some(before)));
         self.flow = flow;
         self.allowed = again.map(|key| Allowed {
+            verdict: header.verdict(),
             frame: FlowFrame::of(&key),
             changes: view.changes,
         });
@@ -277,6 +291,35 @@ impl Last {
 /// So far may a number be ahead of the one before; what looks farther is behind it.
 const AHEAD_MAX: u32 = 1 << 31;
 
+/// Marks a packet as [`mark`] does and delivers it if it is like one before it, which got the mark; gives others back. No
+/// other device takes frames. In a run of NAPI.
+#[inline(always)]
+pub(crate) fn follow(
+    database: &Database,
+    run: &mut Run,
+    poll: &Poll<'_>,
+    header: &NetHdr48,
+    skb: RxSkb,
+    counters: &Counters,
+) -> Option<RxSkb> {
+    let Some(last) = &mut run.last else {
+        return Some(skb);
+    };
+    let Some(family) = last.goes_on_as_before(database, header, skb.head()) else {
+        return Some(skb);
+    };
+    let Some(mark) = &mut last.mark else {
+        return Some(skb);
+    };
+    let len = skb.len();
+    let left = poll.receive_marked(skb, family, mark).err();
+    if left.is_none() {
+        counters.packets.count();
+        counters.bytes.add(len.into());
+    }
+    left
+}
+
 /// Marks a packet that the NIC has decrypted; `None` if it had to be dropped. In a run of NAPI.
 pub(crate) fn mark(
     ipsec: &Ipsec,
@@ -297,7 +340,7 @@ pub(crate) fn mark(
         counters.stale.count();
         return None;
     };
-    let allowed = last.allow(&ipsec.database, &mut run.view, renew, skb.head());
+    let allowed = last.ask(&ipsec.database, &mut run.view, renew, header, skb.head());
     let Some(Some(form)) = allowed else {
         match allowed {
             Some(_) => counters.mismatched.count(),
@@ -349,23 +392,24 @@ fn handle(header: &NetHdr48) -> Option<Handle> {
     (header.out.resource_type.get() == wire::OBJ_INB_SA).then_some(handle)
 }
 
-/// As [`allowed`], for most packets from memory. `changes` is [`Database::changes`], `key` that of the frame.
+/// As [`allowed`], for most packets from memory, as the second result says. `changes` is [`Database::changes`], `key` that
+/// of the frame.
 fn allows(
     known: &mut Known,
     changes: u32,
     sa: &Sa,
     frame: &[u8],
     key: Option<FlowKey>,
-) -> Option<Form> {
+) -> (Option<Form>, bool) {
     let from = From::Sa(sa.number);
     if key.is_some_and(|key| known.recall(changes, &key, from).is_some()) {
-        return Some(Form::Clear);
+        return (Some(Form::Clear), true);
     }
     let form = allowed(&known.spd, sa, frame);
     if let Some(key) = key.filter(|_| form == Some(Form::Clear)) {
         known.note(key, from, Way::Plain);
     }
-    form
+    (form, false)
 }
 
 /// The short form of the flow of a decrypted frame, if the policies say the same of all packets of the flow.

@@ -37,16 +37,22 @@ use espnic_esp::{
     ip::Address,
     selector::Selector, //
 };
-use espnic_wire::hdr::NetHdr48;
+use espnic_wire::hdr::{
+    self,
+    NetHdr48, //
+};
 use kernel::{
     alloc::KVVec,
     prelude::*,
     sync::Arc, //
 };
-use kernel_net::net::xfrm::{
-    Direction,
-    Handle,
-    PolicyHandle, //
+use kernel_net::net::{
+    ip::Family,
+    xfrm::{
+        Direction,
+        Handle,
+        PolicyHandle, //
+    }, //
 };
 
 const SPI: u32 = 0x0102_0304;
@@ -268,19 +274,67 @@ mod cases {
         let mut run = Run::new((Some(Known::new(protected)), 0), database.changes());
         let mut last = Last::new(sa.handle, sa.clone());
         let renew = |view: &mut View| view.known = spd(None, &sa).ok().map(Known::new);
-        // Long enough to be recognised without a look at the policies.
-        let long = |protocol| {
-            let mut long = [0; 60];
-            long[..46].copy_from_slice(&frame(protocol, 0, [0; 12]));
-            long
+        let header = NetHdr48::default();
+        let (udp, tcp) = (frame(17, 0, [0; 12]), frame(6, 0, [0; 12]));
+        let mut ask = |last: &mut Last, frame: &[u8]| {
+            last.ask(&database, &mut run.view, &renew, &header, frame)
         };
-        let mut allow = |protocol| last.allow(&database, &mut run.view, &renew, &long(protocol));
-        for protocol in [17, 17, 17, 6, 17, 17, 17] {
-            let form = (protocol == 17).then_some(Form::Clear);
-            assert_eq!(allow(protocol), Some(form));
+        let recalls = |last: &mut Last, header: &NetHdr48, frame: &[u8]| {
+            let family = last.goes_on_as_before(&database, header, frame);
+            family == Some(Family::V4)
+        };
+        // From the third packet of a flow on it is known without a look at the policies.
+        assert!(!recalls(&mut last, &header, &udp));
+        assert_eq!(ask(&mut last, &udp), Some(Some(Form::Clear)));
+        assert!(!recalls(&mut last, &header, &udp));
+        assert_eq!(ask(&mut last, &udp), Some(Some(Form::Clear)));
+        assert!(recalls(&mut last, &header, &udp) && !recalls(&mut last, &header, &tcp));
+        assert_eq!(ask(&mut last, &tcp), Some(None));
+        // What is not allowed ends it.
+        assert!(!recalls(&mut last, &header, &udp));
+        for _ in 0..2 {
+            assert_eq!(ask(&mut last, &udp), Some(Some(Form::Clear)));
         }
+        // The NIC says something else: an error, another SA.
+        let other = |change: fn(&mut NetHdr48)| {
+            let mut other = header;
+            change(&mut other);
+            other
+        };
+        let failed = other(|header| header.net.flags = hdr::F_SECURITY_ERR);
+        let of_another = other(|header| header.out.resource_id = 9.into());
+        assert!(!recalls(&mut last, &failed, &udp) && !recalls(&mut last, &of_another, &udp));
+        assert!(recalls(&mut last, &header, &udp));
+        // Its number is noted.
+        let next = other(|header| header.sec.seq_half = 5.into());
+        assert!(recalls(&mut last, &next, &udp));
+        assert_eq!(sa.seen(), 5);
+        // In the next run, with the same snapshot, one packet is enough.
+        let mut last = Last::new(sa.handle, sa.clone());
+        assert!(!recalls(&mut last, &header, &udp));
+        assert_eq!(ask(&mut last, &udp), Some(Some(Form::Clear)));
+        assert!(recalls(&mut last, &header, &udp));
+        // Policies have changed.
         database.delete_policy(PolicyHandle::new(1).ok_or(EINVAL)?);
-        assert_eq!(allow(17), Some(None));
+        assert!(!recalls(&mut last, &header, &udp));
+        assert_eq!(ask(&mut last, &udp), Some(None));
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_allowed_under_a_dead_sa() -> Result {
+        let sa = sa(false, Selector::default())?;
+        let protected = spd(Some(Action::Protect(fixture::transport(7))), &sa)?;
+        let database = KBox::pin_init(Database::new(), GFP_KERNEL)?;
+        let mut run = Run::new((Some(Known::new(protected)), 0), database.changes());
+        let mut last = Last::new(sa.handle, sa.clone());
+        let (header, udp) = (NetHdr48::default(), frame(17, 0, [0; 12]));
+        for _ in 0..2 {
+            last.ask(&database, &mut run.view, |_| {}, &header, &udp);
+        }
+        assert!(last.goes_on_as_before(&database, &header, &udp).is_some());
+        sa.kill();
+        assert!(last.goes_on_as_before(&database, &header, &udp).is_none());
         Ok(())
     }
 
