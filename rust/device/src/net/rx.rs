@@ -343,6 +343,8 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
     };
     queue.disable_kicks(mem)?;
     let places = queue.places(mem);
+    // Misbehaviour is for those who know the whole chain.
+    let mut whole = !nic.misbehaviour.active();
     let (mut taken, mut delivered, mut told) = (false, Totals::default(), Told::default());
     // Frames that are done with, and are still in front of those that wait.
     let mut count = 0;
@@ -352,7 +354,9 @@ pub fn deliver(nic: &Nic, device: &Device, pair: u16) -> Result<bool, RingError>
         };
         let left = frame.unfinished();
         let delivery = match left.is_none_or(|left| rules.allow(left)) {
-            true => put(nic, chains, &mut queue, &places, &rules, hdr, frame),
+            true => put(
+                nic, chains, &mut queue, &places, &rules, hdr, frame, &mut whole,
+            ),
             // It is not one frame for this driver.
             false => Ok(Delivery::NoRoom),
         };

@@ -251,6 +251,12 @@ impl Chain {
         self.head = u32::from(head.id) | (u32::from(head.slots) << 16);
     }
 
+    /// Whether it has one buffer.
+    #[inline(always)]
+    pub fn is_single(&self) -> bool {
+        self.segments.len() == 1
+    }
+
     /// Bytes that the driver wrote for the device.
     pub fn readable_len(&self) -> u64 {
         self.readable_len

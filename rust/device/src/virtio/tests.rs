@@ -148,6 +148,7 @@ fn an_indirect_table_may_cross_maps() {
     let (mut chain, mut read) = (Chain::default(), [0; 8]);
     assert!(queue.pop(&mem, &mut chain).unwrap());
     chain.read(&mem, 0, &mut read).unwrap();
+    assert!(!chain.is_single());
     assert_eq!(&read, b"indirect");
 }
 
@@ -243,6 +244,7 @@ fn chains_that_were_given_back_come_again() {
     for _ in 0..2 {
         for head in 0..3u16 {
             assert!(queue.pop(&mem, &mut chain).unwrap());
+            assert!(chain.is_single());
             assert_eq!(chain.head(), Head { id: head, slots: 1 });
         }
         assert!(!queue.pop(&mem, &mut chain).unwrap());

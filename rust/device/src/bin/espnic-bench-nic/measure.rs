@@ -422,6 +422,7 @@ impl Bare {
         let (mem, ring, chain) = (&self.memory.view, &mut self.ring, &mut self.chain);
         ring.disable_kicks(mem)?;
         let places = ring.places(mem);
+        let mut single = true;
         for buffer in &mut self.buffers {
             let len = buffer.len() as u32;
             let (hdr, frame) = buffer.split_at_mut(hdr_len);
@@ -431,11 +432,18 @@ impl Bare {
                 };
                 room.write_packet(hdr, frame).ok_or(RingError::Size)?;
                 ring.push_at(&places, head, len)?;
-            } else if let Some((head, bytes)) = ring.pop_readable(&places) {
+                continue;
+            }
+            let only = match single {
+                true => ring.pop_readable(&places),
+                false => None,
+            };
+            if let Some((head, bytes)) = only {
                 bytes.read_header(hdr).ok_or(RingError::Size)?;
                 bytes.read(hdr_len, frame).ok_or(RingError::Size)?;
                 ring.push_at(&places, head, 0)?;
             } else if ring.pop_at(&places, chain)? {
+                single = chain.is_single();
                 chain.read_header(mem, hdr)?;
                 chain.read(mem, hdr_len as u64, frame)?;
                 ring.push_at(&places, chain.head(), 0)?;

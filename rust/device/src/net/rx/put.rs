@@ -61,8 +61,10 @@ impl Rules {
     }
 }
 
-/// Puts one frame into the queue.
+/// Puts one frame into the queue. `whole`: those before it in the batch have had a buffer each, so this one is tried so
+/// first.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn put(
     nic: &Nic,
     chains: &mut Vec<Chain>,
@@ -71,6 +73,7 @@ pub(super) fn put(
     rules: &Rules,
     hdr: &NetHdr48,
     frame: &Frame,
+    whole: &mut bool,
 ) -> Result<Delivery, RingError> {
     let left = frame.unfinished();
     let valid = left.is_none() && rules.csum && !hdr.has(hdr::F_SECURITY) && csum::validated(frame);
@@ -86,9 +89,10 @@ pub(super) fn put(
         }
         hdr = &changed;
     }
-    if put_whole(nic, queue, places, rules, hdr, frame)? {
+    if *whole && put_whole(queue, places, rules, hdr, frame)? {
         return Ok(Delivery::Done { valid });
     }
+    *whole = false;
     let put = put_apart(nic, chains, queue, places, rules, *hdr, frame)?;
     Ok(put.unwrap_or(Delivery::Done { valid }))
 }
@@ -97,16 +101,12 @@ pub(super) fn put(
 /// none that has room for it.
 #[inline(always)]
 fn put_whole(
-    nic: &Nic,
     queue: &mut VirtQueue,
     places: &Places<'_>,
     rules: &Rules,
     hdr: &NetHdr48,
     frame: &[u8],
 ) -> Result<bool, RingError> {
-    if nic.misbehaviour.active() {
-        return Ok(false);
-    }
     let Some((head, room)) = queue.pop_writable(places) else {
         return Ok(false);
     };
