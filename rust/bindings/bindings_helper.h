@@ -24,6 +24,7 @@
 #include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp.h>
+#include <net/xdp_sock_drv.h>
 #include <net/xfrm.h>
 
 /* What bindgen does not evaluate as a macro. */

@@ -25,7 +25,8 @@ use kernel::{
 };
 use kernel_net::{
     net::{
-        netdevice::Device, //
+        netdevice::Device,
+        xdp::umem::Offer, //
     },
     new_lock,
     rtnl,
@@ -123,7 +124,7 @@ impl Channel {
 
     /// The interrupt of the receive queue, if it has one of its own. Traffic is stopped. Sleeps.
     pub(crate) fn irq(&self) -> Option<u32> {
-        self.with_rx_queue(RxQueue::irq).flatten()
+        self.with_rx_queue(|queue| queue.irq()).flatten()
     }
 
     /// Calls `look`, which may sleep, with the receive queue, so out of the lock; `None` while the NIC is reset. Traffic
@@ -168,6 +169,81 @@ impl Channel {
         guard.queue = Some(queue);
         drop(guard);
         resized_rx.and(resized_tx)
+    }
+
+    /// Has the queues use the memory of sockets that is offered, for frames behind a header of so many bytes. NAPI and
+    /// transmission are off. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the queue, which may be broken now; `EAGAIN` during a reset.
+    pub(crate) fn lend<T: Operations>(
+        &self,
+        dev: &Device<T>,
+        offer: Offer<'_>,
+        header: usize,
+    ) -> Result {
+        let mut queue = self.rx.lock().detach().ok_or(EAGAIN)?;
+        let accepted = queue.accept(dev, offer, header);
+        let accepted = accepted.and_then(|halves| queue.reset().map(|()| halves));
+        self.rx.lock().queue = Some(queue);
+        let (rx, tx) = accepted?;
+        self.rx.lock().lent = Some(rx);
+        self.tx.lock().lent = Some(tx);
+        Ok(())
+    }
+
+    /// Undoes [`Self::lend`]; false if the NIC still has some of the memory. NAPI and transmission are off. Sleeps.
+    pub(crate) fn take_back<T: Operations>(&self, dev: &Device<T>) -> bool {
+        self.rx.lock().lent = None;
+        let left = self.tx.lock().lent.take().map_or(0, |lent| lent.pending());
+        let is_back = self.empty_rx();
+        match left {
+            0 => is_back,
+            _ => self.empty_tx(dev) && is_back,
+        }
+    }
+
+    /// Whether the queues have memory of sockets.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.rx.lock().lent.is_some()
+    }
+
+    /// Whether the receive queue is there, and not broken.
+    pub(crate) fn is_usable(&self) -> bool {
+        let rx = self.rx.lock();
+        rx.queue.as_ref().is_some_and(|queue| !queue.is_broken())
+    }
+
+    /// Empties the receive queue; false if that was not possible.
+    fn empty_rx(&self) -> bool {
+        let Some(mut queue) = self.rx.lock().detach() else {
+            return true;
+        };
+        if queue.pending() > 0 {
+            // What is left says whether it was possible.
+            let _ = queue.reset();
+        }
+        let is_empty = queue.pending() == 0;
+        self.rx.lock().queue = Some(queue);
+        is_empty
+    }
+
+    /// Empties the transmit queue, whose packets are lost; false if that was not possible.
+    fn empty_tx<T: Operations>(&self, dev: &Device<T>) -> bool {
+        let Some(mut queue) = self.tx.lock().detach(dev) else {
+            return true;
+        };
+        let held = queue.pending();
+        if held > 0 {
+            // As above.
+            let _ = queue.reset();
+        }
+        let left = queue.pending();
+        let mut guard = self.tx.lock();
+        guard.lose(dev, held.saturating_sub(left), left);
+        guard.queue = Some(queue);
+        left == 0
     }
 
     /// Empties and drops the queues, for a reset. Sleeps.

@@ -122,7 +122,12 @@ fn xdp_features(dev: &virtio::Device) -> u32 {
         true => xdp::BASIC | xdp::REDIRECT | xdp::RX_SG,
         false => 0,
     };
-    received | xdp::NDO_XMIT | xdp::NDO_XMIT_SG
+    // Queues are reset to get memory of sockets.
+    let lent = match can_receive_small(dev) && dev.has_feature(feature::RING_RESET) {
+        true => xdp::XSK_ZEROCOPY,
+        false => 0,
+    };
+    received | lent | xdp::NDO_XMIT | xdp::NDO_XMIT_SG
 }
 
 /// Configures the netdev from the features of the NIC; `offload`: with ESP crypto offload; `hashes`: the user may

@@ -172,14 +172,20 @@ struct Run {
 
 /// Frees sent packets, receives new ones, and says whether there is more to do.
 pub(crate) fn poll(dev: &Device<Nic>, channel: &Channel, poll: &Poll<'_>) -> Polled {
-    channel.tx.lock().clean(dev, poll);
+    let mut tx = channel.tx.lock();
+    tx.clean(dev, poll);
+    let sends_on = tx.send_lent(dev, dev.data().header, poll.budget());
+    drop(tx);
     let polled = receive(dev, channel, poll);
     if let Polled::Done(1..) = polled {
         if channel.adaptive.measure(&channel.received) {
             dev.schedule_work();
         }
     }
-    polled
+    match sends_on {
+        true => Polled::Again,
+        false => polled,
+    }
 }
 
 /// Delivers up to a budget of packets and says whether the NIC may have more.

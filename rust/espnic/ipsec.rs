@@ -263,6 +263,11 @@ impl Ipsec {
             EINVAL
         })?;
         let mode = self.mode.lock();
+        if matches!(wanted, Wanted::Packet(_)) && self.wanted.is_lent() {
+            self.counters.refused.add(1);
+            extack.set(c"espnic: a socket (AF_XDP) has a queue without copies");
+            return Err(EINVAL);
+        }
         let handle = slot.handle();
         let added = if mode.resetting {
             Err(EAGAIN)

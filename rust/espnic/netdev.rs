@@ -198,6 +198,20 @@ impl netdevice::Operations for Nic {
         datapath::xdp::transmit(dev, frames);
     }
 
+    fn add_umem(dev: &Device<Self>, offer: xdp::umem::Offer<'_>, rtnl: &rtnl::Held) -> Result {
+        dev.data().lend(dev, offer, rtnl)
+    }
+
+    fn remove_umem(dev: &Device<Self>, queue: u16, rtnl: &rtnl::Held) {
+        dev.data().take_back(dev, queue, rtnl);
+    }
+
+    fn wake_umem(dev: &Device<Self>, queue: u16) {
+        // The context looks for both, what to send and room to receive to.
+        dev.napi(queue.into())
+            .inspect(|napi| napi.schedule_process());
+    }
+
     fn stats64(dev: &Device<Self>, stats: &mut Stats64) {
         stats::interface(dev.data(), stats);
     }

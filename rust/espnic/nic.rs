@@ -4,6 +4,7 @@
 
 mod channels;
 mod coalesce;
+mod lent;
 mod link;
 pub(crate) mod packet;
 mod program;
@@ -338,6 +339,12 @@ impl Nic {
         let guard = rtnl::lock();
         self.halt(dev);
         drop(guard);
+        self.drop_queues(dev);
+    }
+
+    /// Drops all queues, with which the NIC is reset. Traffic is stopped.
+    fn drop_queues(&self, dev: &Device<Self>) {
+        self.control.give_up();
         self.ndis.set_resetting(true);
         self.ipsec.reset_prepare();
         self.channels

@@ -3,6 +3,7 @@
 //! Receive queues.
 
 pub(crate) mod frames;
+mod lent;
 pub(crate) mod offload;
 
 use crate::{
@@ -33,7 +34,8 @@ use kernel_net::{
             RxBuffer,
             RxSize,
             RxSkb, //
-        }, //
+        },
+        xdp::umem::UmemRx, //
     },
     virtio::net::RxQueue, //
 };
@@ -114,6 +116,8 @@ pub(crate) struct Rx {
     counters: Arc<Counters>,
     /// New buffers leave room for programs (XDP).
     pub(crate) programs: bool,
+    /// The memory of sockets (AF_XDP) that the queue has instead of buffers.
+    pub(crate) lent: Option<UmemRx>,
     /// The average length of frames, times [`WEIGHT`].
     length: u32,
     /// The policies and SAs of packet offload, if there are any.
@@ -156,6 +160,7 @@ impl Rx {
             starved: false,
             counters,
             programs: false,
+            lent: None,
             length: 0,
             shelf: Shelf::new(),
         }
@@ -194,7 +199,9 @@ impl Rx {
 
     /// Fills up after `done` packets; false if memory ran out.
     pub(crate) fn refill(&mut self, poll: &Poll<'_>, done: u32) -> bool {
-        if done > 0 || self.starved {
+        if self.lent.is_some() {
+            self.fill_lent();
+        } else if done > 0 || self.starved {
             self.fill(poll);
         }
         !self.starved
@@ -203,7 +210,7 @@ impl Rx {
     /// Takes the queue away, and counts the packets in it, which are lost.
     pub(crate) fn detach(&mut self) -> Option<RxQueue> {
         let mut queue = self.queue.take()?;
-        while queue.take().is_some() {
+        while queue.skip() {
             self.counters.dropped.count();
         }
         Some(queue)
@@ -222,7 +229,7 @@ impl Rx {
         batch: &mut Batch<RxSkb>,
         limit: u32,
     ) -> u32 {
-        self.take_each(batch, limit, |rx, queue, buffer, len, place| {
+        self.take_each(poll, batch, limit, |rx, queue, buffer, len, place| {
             rx.assemble(poll, queue, header, buffer, len, place)
         })
     }
@@ -233,6 +240,7 @@ impl Rx {
     #[inline(always)]
     fn take_each<T>(
         &mut self,
+        poll: &Poll<'_>,
         batch: &mut Batch<T>,
         limit: u32,
         mut make: impl FnMut(&mut Self, &mut RxQueue, RxBuffer, u32, &mut NetHdr48) -> Option<T>,
@@ -246,7 +254,7 @@ impl Rx {
             if taken >= limit {
                 break;
             }
-            let Some((buffer, len)) = queue.take() else {
+            let Some((buffer, len)) = queue.take(poll) else {
                 break;
             };
             taken = taken.wrapping_add(1);
@@ -279,6 +287,9 @@ impl Rx {
             self.counters.malformed.count();
             return None;
         }
+        if self.lent.is_some() {
+            distrust(place);
+        }
         let more = place.net.num_buffers.get().saturating_sub(1);
         let frame_len = len.saturating_sub(skip);
         if frame_len < ETH_HLEN as u32 {
@@ -294,7 +305,7 @@ impl Rx {
         let mut left = more;
         let appended = match u32::from(more) > RxSkb::PIECES {
             true => append_copies(poll, &mut skb, queue, &mut left),
-            false => append(&mut skb, queue, &mut left),
+            false => append(poll, &mut skb, queue, &mut left),
         };
         if let Err(error) = appended.and_then(|()| check_length(skb.len())) {
             match error {
@@ -326,9 +337,9 @@ fn new_buffer(poll: &Poll<'_>, length: u32) -> Option<RxBuffer> {
 }
 
 /// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
-fn append(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
+fn append(poll: &Poll<'_>, skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
     while *left > 0 {
-        let (buffer, len) = queue.take().ok_or(EINVAL)?;
+        let (buffer, len) = queue.take(poll).ok_or(EINVAL)?;
         *left = left.saturating_sub(1);
         skb.append(buffer, len)?;
     }
@@ -340,7 +351,7 @@ fn append(skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
 fn append_copies(poll: &Poll<'_>, skb: &mut RxSkb, queue: &mut RxQueue, left: &mut u16) -> Result {
     let (mut large, mut used) = (None, 0usize);
     while *left > 0 {
-        let (buffer, len) = queue.take().ok_or(EINVAL)?;
+        let (buffer, len) = queue.take(poll).ok_or(EINVAL)?;
         *left = left.saturating_sub(1);
         let mut bytes = buffer.bytes(len);
         while !bytes.is_empty() {
@@ -379,8 +390,16 @@ fn check_length(len: u32) -> Result {
 /// Takes `count` buffers back unread.
 fn discard(queue: &mut RxQueue, count: u16) {
     for _ in 0..count {
-        if queue.take().is_none() {
+        if !queue.skip() {
             break;
         }
     }
+}
+
+/// What the NIC says of IPsec.
+const IPSEC: u8 = hdr::F_SECURITY | hdr::F_SECURITY_ERR | hdr::F_SOFT_EXPIRY_WARN | hdr::F_X_SEC;
+
+/// Forgets what a header says of IPsec.
+fn distrust(header: &mut NetHdr48) {
+    header.net.flags &= !IPSEC;
 }

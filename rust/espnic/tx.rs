@@ -3,6 +3,7 @@
 //! Transmit queues.
 
 mod frames;
+mod lent;
 
 use crate::{
     counters::counters,
@@ -25,7 +26,8 @@ use kernel_net::{
         skbuff::{
             Gso,
             SkBuff, //
-        }, //
+        },
+        xdp::umem::UmemTx, //
     },
     virtio::net::{
         TxError,
@@ -103,6 +105,8 @@ pub(crate) struct Tx {
     pub(crate) counters: Arc<Counters>,
     /// The policies and SAs of packet offload, if there are any.
     pub(crate) known: Option<Known>,
+    /// The memory of sockets (AF_XDP) that they send from.
+    pub(crate) lent: Option<UmemTx>,
 }
 
 impl Tx {
@@ -113,6 +117,7 @@ impl Tx {
             stuck: false,
             counters,
             known: None,
+            lent: None,
         }
     }
 
@@ -249,6 +254,11 @@ fn reclaim<T: Operations>(
             // The stack has no account of it.
             TxPacket::Frame(frame) => {
                 drop(frame);
+                continue;
+            }
+            // The socket hears of it.
+            TxPacket::Umem(sent) => {
+                drop(sent);
                 continue;
             }
         };

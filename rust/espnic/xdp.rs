@@ -39,6 +39,8 @@ counters! {
         unfit: c"rx_xdp_unfit",
         /// What the NIC has taken through IPsec and a program would have sent on.
         ipsec: c"rx_xdp_drop_ipsec",
+        /// A program has seen them in the memory of a socket (AF_XDP).
+        in_place: c"rx_xdp_in_place",
     }
 }
 
@@ -60,6 +62,8 @@ counters! {
         drops: c"tx_xdp_drops",
         /// A policy of packet offload forbids them, or demands protection.
         policy: c"tx_xdp_drop_policy",
+        /// Given to the NIC in the memory of a socket (AF_XDP).
+        in_place: c"tx_xdp_in_place",
     }
 }
 

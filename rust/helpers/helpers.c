@@ -10,6 +10,7 @@
 #include "page_pool.c"
 #include "skbuff.c"
 #include "sync.c"
+#include "umem.c"
 #include "virtio.c"
 #include "xdp.c"
 #include "xfrm.c"

@@ -34,6 +34,7 @@
 #include <net/page_pool/helpers.h>
 #include <net/route.h>
 #include <net/xdp.h>
+#include <net/xdp_sock_drv.h>
 #include <net/xfrm.h>
 
 /* virtio.c */
@@ -191,6 +192,33 @@ void espnic_helper_init_completion(struct completion *done);
 bool espnic_helper_wait_for_completion_ms(struct completion *done, unsigned int ms);
 void *espnic_helper_kzalloc(size_t size);
 void espnic_helper_memzero_explicit(void *buf, size_t len);
+
+/* umem.c */
+struct xsk_buff_pool *espnic_helper_bpf_setup_pool(const struct netdev_bpf *bpf);
+u16 espnic_helper_bpf_setup_queue(const struct netdev_bpf *bpf);
+int espnic_helper_umem_map(struct xsk_buff_pool *pool, struct device *dma, void *header,
+			   size_t len, dma_addr_t *addr);
+void espnic_helper_umem_unmap(struct xsk_buff_pool *pool, struct device *dma, dma_addr_t addr,
+			      size_t len);
+int espnic_helper_umem_set_queue(struct xsk_buff_pool *pool, struct xdp_rxq_info *rxq,
+				 struct net_device *dev, unsigned int queue);
+u32 espnic_helper_umem_frame_size(struct xsk_buff_pool *pool);
+struct xdp_buff *espnic_helper_umem_alloc(struct xsk_buff_pool *pool);
+void espnic_helper_umem_free(struct xdp_buff *xdp);
+bool espnic_helper_umem_ask_wakeup(struct xsk_buff_pool *pool, bool lacking);
+int espnic_helper_virtqueue_add_umem(struct virtqueue *vq, struct xdp_buff *xdp,
+				     unsigned int header, unsigned int len, void *token);
+void espnic_helper_umem_received(struct xdp_buff *xdp, unsigned int header, unsigned int len);
+void espnic_helper_umem_read(const struct xdp_buff *xdp, unsigned int before, void *to,
+			     unsigned int len);
+u32 espnic_helper_umem_take(struct xsk_buff_pool *pool, u32 max);
+void espnic_helper_umem_taken(const struct xsk_buff_pool *pool, u32 n, u64 *addr, u32 *len);
+void espnic_helper_umem_sent(struct xsk_buff_pool *pool);
+int espnic_helper_virtqueue_add_umem_frame(struct virtqueue *vq, dma_addr_t header,
+					   unsigned int header_len, struct xsk_buff_pool *pool,
+					   u64 addr, u32 len, void *token);
+struct xdp_frame *espnic_helper_umem_copy_frame(struct xsk_buff_pool *pool, u64 addr, u32 len,
+						u16 room);
 
 /* xdp.c */
 enum bpf_netdev_command espnic_helper_bpf_command(const struct netdev_bpf *bpf);

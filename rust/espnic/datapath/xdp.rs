@@ -46,6 +46,7 @@ use kernel_net::net::{
     netdevice::Device,
     skbuff::RxSkb,
     xdp::{
+        umem::UmemBuffer,
         Active,
         Frame,
         Given,
@@ -72,6 +73,7 @@ pub(super) fn receive(
     let form = Form {
         header: nic.header,
         pieces: program.takes_pieces(),
+        in_place: run.packet.has_no_policies(&nic.ipsec.database),
     };
     let mut rx = channel.rx.lock();
     let taken = rx.collect_frames(poll, form, &mut frames, limit);
@@ -86,20 +88,12 @@ pub(super) fn receive(
         let packet = match frame {
             Received::Ipsec(skb, copy) => may_pass(channel, poll, program, copy).then_some(skb),
             Received::Plain(frame) => {
-                match act(nic, channel, poll, run, program, &mut header, frame) {
-                    Outcome::Packet(skb) => Some(skb),
-                    Outcome::Gone => None,
-                    Outcome::Redirected => {
-                        redirected = true;
-                        None
-                    }
-                    Outcome::Frame(frame) => {
-                        if let Some(place) = places.next() {
-                            *place = Some(frame);
-                        }
-                        None
-                    }
-                }
+                let outcome = act(nic, channel, poll, run, program, &mut header, frame);
+                settle(outcome, &mut redirected, &mut places)
+            }
+            Received::InPlace(buffer) => {
+                let outcome = act_in_place(channel, poll, program, &mut header, buffer);
+                settle(outcome, &mut redirected, &mut places)
             }
         };
         if let Some(skb) = packet {
@@ -122,6 +116,26 @@ enum Outcome {
     Frame(Frame),
     Redirected,
     Gone,
+}
+
+/// Takes the packet out, if there is one, and puts a frame to be sent into the next place.
+fn settle<'a>(
+    outcome: Outcome,
+    redirected: &mut bool,
+    places: &mut impl Iterator<Item = &'a mut Option<Frame>>,
+) -> Option<RxSkb> {
+    match outcome {
+        Outcome::Packet(skb) => return Some(skb),
+        Outcome::Gone => {}
+        Outcome::Redirected => *redirected = true,
+        Outcome::Frame(frame) => {
+            // There are as many places as frames.
+            if let Some(place) = places.next() {
+                *place = Some(frame);
+            }
+        }
+    }
+    None
 }
 
 /// Runs the program with a plain frame. Afterwards `header` says what still holds of the packet.
@@ -147,6 +161,25 @@ fn act(
         policies::admits(&nic.ipsec.database, run, renew, frame, &received.packet)
     };
     let verdict = program.run(poll, frame, may_redirect);
+    follow(received, header, len, verdict)
+}
+
+/// The same in the memory of a socket.
+fn act_in_place(
+    channel: &Channel,
+    poll: &Poll<'_>,
+    program: &Active<'_>,
+    header: &mut NetHdr48,
+    buffer: UmemBuffer,
+) -> Outcome {
+    let received = &channel.received;
+    received.xdp.in_place.count();
+    let len = buffer.len();
+    follow(received, header, len, program.run_in_place(poll, buffer))
+}
+
+/// Counts what has become of a frame of `len` bytes.
+fn follow(received: &rx::Counters, header: &mut NetHdr48, len: u32, verdict: Verdict) -> Outcome {
     let (counter, outcome) = match verdict {
         Verdict::Pass { skb, moved } => {
             if moved {

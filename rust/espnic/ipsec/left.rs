@@ -37,6 +37,8 @@ impl Versions {
 pub(crate) struct Left {
     /// Another device takes the interface's frames: the NIC must decrypt nothing.
     pub(crate) diverted: bool,
+    /// Frames come to memory of sockets (AF_XDP), which user space can change: the NIC must decrypt nothing.
+    pub(crate) lent: bool,
     /// NDIS has ESP off: in both directions, for all SAs.
     pub(crate) off: Versions,
     /// NDIS has not set receive processing going: for inbound SAs that were made through NDIS.
@@ -57,7 +59,8 @@ impl Left {
     /// Whether software does the SA's work.
     pub(super) fn has(self, sa: Question) -> bool {
         let waits = sa.by_ndis && self.waiting.has(sa.family);
-        self.off.has(sa.family) || (sa.direction == Direction::In && (self.diverted || waits))
+        self.off.has(sa.family)
+            || (sa.direction == Direction::In && (self.diverted || self.lent || waits))
     }
 
     #[cfg(espnic_ndis)]
@@ -77,6 +80,7 @@ impl Left {
         let flag = |number: u32| bits & (1 << number) != 0;
         Self {
             diverted,
+            lent: false,
             off: Versions {
                 ipv4: flag(0),
                 ipv6: flag(1),
@@ -92,6 +96,8 @@ impl Left {
 /// The reasons that hold now. Setting one waits neither for other threads nor for the NIC.
 pub(super) struct Reasons {
     diverted: Atomic<bool>,
+    /// How many receive queues have memory of sockets.
+    lent: Atomic<u32>,
     by_ndis: Atomic<u32>,
 }
 
@@ -99,6 +105,7 @@ impl Reasons {
     pub(super) fn new() -> Self {
         Self {
             diverted: Atomic::new(false),
+            lent: Atomic::new(0),
             by_ndis: Atomic::new(0),
         }
     }
@@ -107,10 +114,25 @@ impl Reasons {
         self.diverted.store(diverted, Relaxed);
     }
 
+    /// One more receive queue has memory of sockets.
+    pub(super) fn add_lent(&self) {
+        self.lent.fetch_add(1, Relaxed);
+    }
+
+    /// One less has.
+    pub(super) fn remove_lent(&self) {
+        self.lent.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent.load(Relaxed) != 0
+    }
+
     #[cfg(espnic_ndis)]
     pub(super) fn set_by_ndis(&self, off: Versions, waiting: Versions) {
         let left = Left {
             diverted: false,
+            lent: false,
             off,
             waiting,
         };
@@ -118,7 +140,11 @@ impl Reasons {
     }
 
     pub(super) fn get(&self) -> Left {
-        Left::from_bits(self.by_ndis.load(Relaxed), self.diverted.load(Relaxed))
+        let bits = self.by_ndis.load(Relaxed);
+        Left {
+            lent: self.is_lent(),
+            ..Left::from_bits(bits, self.diverted.load(Relaxed))
+        }
     }
 
     /// Whether NDIS has anything off. Per packet.

@@ -116,6 +116,29 @@ impl Ipsec {
         self.wanted.set_diverted(diverted);
     }
 
+    /// Has the NIC decrypt nothing while a receive queue has memory of sockets (AF_XDP), where user space can change what was
+    /// verified. Sleeps, and may wait for the NIC; RTNL may be held.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if there are SAs of packet offload, behind which there is no software.
+    pub(crate) fn begin_lending(&self, control: &Control) -> Result {
+        let mode = self.mode.lock();
+        if self.has_packet_sas() {
+            return Err(EBUSY);
+        }
+        self.wanted.add_lent();
+        drop(mode);
+        self.follow(control);
+        Ok(())
+    }
+
+    /// Undoes [`Self::begin_lending`], when the queue has its own memory again.
+    pub(crate) fn end_lending(&self, control: &Control) {
+        self.wanted.remove_lent();
+        self.follow(control);
+    }
+
     /// Sets the IP versions for which NDIS has ESP off, and those for which it has not set receive
     /// processing going; [`Self::follow`] acts on it. Does not sleep.
     #[cfg(espnic_ndis)]

@@ -61,7 +61,7 @@ impl ethtool::Operations for Nic {
         let Some(channel) = dev.data().channel(0) else {
             return Default::default();
         };
-        let rx = channel.rx.lock().queue.as_ref().map(limits);
+        let rx = channel.rx.lock().queue.as_deref().map(limits);
         let tx = channel.tx.lock().queue.as_deref().map(limits);
         (rx.unwrap_or_default(), tx.unwrap_or_default())
     }

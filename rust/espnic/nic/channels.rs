@@ -45,10 +45,13 @@ impl Nic {
                 }
             }
         }
-        if !has_reset {
-            return;
+        if has_reset {
+            self.after_reset_of_queues();
         }
-        // Their moderation went with the queues' reset.
+    }
+
+    /// Tells the NIC what has gone with a reset of queues. Sleeps.
+    pub(super) fn after_reset_of_queues(&self) {
         if let Err(error) = self.restore_coalescing() {
             let log = (*self.vdev).as_ref();
             dev_warn!(

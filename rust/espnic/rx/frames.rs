@@ -5,6 +5,7 @@
 use super::{
     check_length,
     discard,
+    distrust,
     Batch,
     Rx, //
 };
@@ -23,7 +24,10 @@ use kernel_net::{
             RxSkb,
             SkBuff, //
         },
-        xdp::RxFrame, //
+        xdp::{
+            umem::UmemBuffer,
+            RxFrame, //
+        }, //
     },
     virtio::net::RxQueue, //
 };
@@ -35,6 +39,8 @@ pub(crate) enum Received {
     /// The NIC has taken the packet through IPsec. The program sees a copy, and can only have the packet dropped:
     /// otherwise it could send it on in clear, or change it after the NIC has verified it.
     Ipsec(RxSkb, RxFrame),
+    /// Everything, in the memory of a socket.
+    InPlace(UmemBuffer),
 }
 
 /// How frames come, and how the program takes them.
@@ -44,6 +50,8 @@ pub(crate) struct Form {
     pub(crate) header: HdrLen,
     /// In several pieces, too.
     pub(crate) pieces: bool,
+    /// In the memory of sockets, if frames are there.
+    pub(crate) in_place: bool,
 }
 
 impl Rx {
@@ -55,13 +63,16 @@ impl Rx {
         frames: &mut Batch<Received>,
         limit: u32,
     ) -> u32 {
-        self.take_each(frames, limit, |rx, queue, buffer, len, place| {
+        if self.lent.is_some() {
+            return self.collect_lent(poll, form, frames, limit);
+        }
+        self.take_each(poll, frames, limit, |rx, queue, buffer, len, place| {
             rx.receive_frame(poll, queue, form, buffer, len, place)
         })
     }
 
     /// Makes a frame of the buffers that the NIC spread it over, and copies its header to `place`.
-    fn receive_frame(
+    pub(super) fn receive_frame(
         &mut self,
         poll: &Poll<'_>,
         queue: &mut RxQueue,
@@ -70,10 +81,17 @@ impl Rx {
         len: u32,
         place: &mut NetHdr48,
     ) -> Option<Received> {
-        let (header_len, pieces) = (form.header, form.pieces);
+        let Form {
+            header: header_len,
+            pieces,
+            ..
+        } = form;
         let skip = header_len.bytes() as u32;
         let is_as_it_is = match NetHdr48::read(buffer.bytes(len), header_len) {
-            Ok(header) => {
+            Ok(mut header) => {
+                if self.lent.is_some() {
+                    distrust(&mut header);
+                }
                 *place = header;
                 let fits = pieces || header.net.num_buffers.get() <= 1;
                 fits && header.net.gso_type == hdr::GSO_NONE && !is_of_ipsec(&header)
@@ -150,7 +168,7 @@ fn copy(poll: &Poll<'_>, header_len: HdrLen, skb: &SkBuff) -> Result<RxFrame> {
 /// Appends the next `left` buffers. After an error `left` says how many of them are still in the queue.
 fn append(poll: &Poll<'_>, frame: &mut RxFrame, queue: &mut RxQueue, left: &mut u16) -> Result {
     while *left > 0 {
-        let (buffer, len) = queue.take().ok_or(EINVAL)?;
+        let (buffer, len) = queue.take(poll).ok_or(EINVAL)?;
         *left = left.saturating_sub(1);
         if buffer.size() == RxSize::Xdp {
             frame.append(buffer, len)?;

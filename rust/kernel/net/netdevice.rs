@@ -43,6 +43,8 @@ mod receiving;
 mod registration;
 mod rx_mode;
 mod stats;
+mod transmitting;
+mod umem;
 pub(in crate::net) mod upper;
 
 pub use bql::Bql;
@@ -201,6 +203,23 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// taken is dropped. For devices with [`Self::XDP`]. Softirq; the interface may go down meanwhile.
     fn xdp_xmit(_dev: &Device<Self>, _frames: &mut xdp::Given<'_>) {}
 
+    /// Takes memory of sockets (AF_XDP) for the queue pair that it is offered for, and does not copy their frames from now
+    /// on ([`xdp::umem`]). For devices with [`xdp::features::XSK_ZEROCOPY`]. RTNL held, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot do that; then frames are copied, or the user gets the error.
+    fn add_umem(_dev: &Device<Self>, _offer: xdp::umem::Offer<'_>, _rtnl: &rtnl::Held) -> Result {
+        Err(super::operation_not_supported())
+    }
+
+    /// Gives the memory of the queue pair back: both halves, and all that queues have of it. The caller waits until it is
+    /// so. RTNL held, may sleep.
+    fn remove_umem(_dev: &Device<Self>, _queue: u16, _rtnl: &rtnl::Held) {}
+
+    /// A socket wants to send from its memory, or has room in it again. Softirqs may be off.
+    fn wake_umem(_dev: &Device<Self>, _queue: u16) {}
+
     /// Adds up the interface's counters. No sleeping.
     fn stats64(dev: &Device<Self>, stats: &mut Stats64);
 
@@ -239,6 +258,9 @@ pub(crate) struct Private<T: Operations> {
     /// Held by callbacks of the bus that reset its device, and to declare the data not ready.
     #[pin]
     resets: Mutex<()>,
+    /// What the device has taken of sockets, one place per queue pair.
+    #[pin]
+    umems: Mutex<KVec<Option<xdp::umem::Bound>>>,
     #[pin]
     work: Opaque<bindings::delayed_work>,
     /// For the way back from `work` to the device.
@@ -436,57 +458,5 @@ impl<T: Operations> Device<T> {
             // SAFETY: The device is live by the type invariant; the function changes one bit.
             unsafe { bindings::netif_carrier_off(self.as_raw()) }
         }
-    }
-
-    /// Whether the device was made with a transmit queue of this number.
-    fn has_queue(&self, queue: u16) -> bool {
-        // SAFETY: The device is live by the type invariant; the number was set when it was made.
-        u32::from(queue) < unsafe { addr_of!((*self.as_raw()).num_tx_queues).read() }
-    }
-
-    /// Lets the stack transmit on `queue`. Does nothing if there is no such queue.
-    pub fn start_queue(&self, queue: u16) {
-        if self.has_queue(queue) {
-            // SAFETY: The device is live by the type invariant and has the queue.
-            unsafe { bindings::netif_tx_start(self.as_raw(), u32::from(queue)) }
-        }
-    }
-
-    /// Asks the stack to stop transmitting on `queue`. Does nothing if there is no such queue.
-    pub fn stop_queue(&self, queue: u16) {
-        if self.has_queue(queue) {
-            // SAFETY: The device is live by the type invariant and has the queue.
-            unsafe { bindings::netif_tx_stop(self.as_raw(), u32::from(queue)) }
-        }
-    }
-
-    /// Lets the stack transmit on `queue` again, if it was stopped. Does nothing if there is no such
-    /// queue.
-    pub fn wake_queue(&self, queue: u16) {
-        if self.has_queue(queue) {
-            // SAFETY: The device is live by the type invariant and has the queue.
-            unsafe { bindings::netif_tx_wake(self.as_raw(), u32::from(queue)) }
-        }
-    }
-
-    /// Whether `queue` exists and is stopped.
-    pub fn queue_stopped(&self, queue: u16) -> bool {
-        if !self.has_queue(queue) {
-            return false;
-        }
-        // SAFETY: The device is live by the type invariant and has the queue.
-        unsafe { bindings::netif_tx_stopped(self.as_raw(), u32::from(queue)) }
-    }
-
-    /// Stops all transmit queues and waits for running transmissions.
-    pub fn disable_tx(&self) {
-        // SAFETY: The device is live by the type invariant; the function takes the queues' locks.
-        unsafe { bindings::netif_tx_disable(self.as_raw()) }
-    }
-
-    /// Whether the stack will transmit another packet at once, so that the doorbell can wait.
-    pub fn xmit_more(&self) -> bool {
-        // SAFETY: No preconditions; reads a per-CPU flag that is meaningful in `start_xmit`.
-        unsafe { bindings::netdev_xmit_more() }
     }
 }

@@ -29,6 +29,7 @@ mod pieces;
 mod program;
 mod queue;
 mod run;
+pub mod umem;
 
 pub use frame::{
     Frame,

@@ -233,7 +233,10 @@ mod transmit;
 
 pub use adapter::Adapter;
 pub use queues::Queues;
-pub use receive::RxQueue;
+pub use receive::{
+    RxQueue,
+    RxRoom, //
+};
 pub use transmit::{
     TxError,
     TxPacket,

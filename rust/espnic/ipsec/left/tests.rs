@@ -89,15 +89,34 @@ mod cases {
     }
 
     #[test]
+    fn lent_is_for_all_that_is_received() {
+        let lent = Left {
+            lent: true,
+            ..Left::default()
+        };
+        for family in [Family::V4, Family::V6] {
+            assert_eq!(left(lent, In, family), (true, true));
+            assert_eq!(left(lent, Out, family), (false, false));
+        }
+    }
+
+    #[test]
     fn reasons_do_not_end_each_other() {
         let wanted = Reasons::new();
         wanted.set_diverted(true);
         wanted.set_by_ndis(IPV6, IPV4);
         let both = Left {
             diverted: true,
+            lent: false,
             off: IPV6,
             waiting: IPV4,
         };
+        assert_eq!(wanted.get(), both);
+        wanted.add_lent();
+        wanted.add_lent();
+        wanted.remove_lent();
+        assert_eq!(wanted.get(), Left { lent: true, ..both });
+        wanted.remove_lent();
         assert_eq!(wanted.get(), both);
         assert!(wanted.is_anything_off());
         wanted.set_diverted(false);

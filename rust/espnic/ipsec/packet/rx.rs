@@ -164,6 +164,13 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Whether nobody is to be asked for any packet now.
+    pub(crate) fn has_no_policies(&self, database: &Database) -> bool {
+        self.view.known.is_none() && self.view.changes == database.changes()
+    }
+}
+
 impl View {
     /// The [`Database::changes`] up to which the last answer holds.
     pub(crate) fn changes(&self) -> u32 {

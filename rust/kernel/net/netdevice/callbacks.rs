@@ -57,6 +57,10 @@ impl<T: Operations> Callbacks<T> {
             true => Some(Self::xdp_xmit),
             false => None,
         },
+        ndo_xsk_wakeup: match T::XDP {
+            true => Some(super::umem::wakeup_callback::<T>),
+            false => None,
+        },
         // SAFETY: All fields are optional functions.
         ..unsafe { core::mem::zeroed() }
     };
@@ -212,9 +216,13 @@ impl<T: Operations> Callbacks<T> {
         request: *mut bindings::netdev_bpf,
     ) -> c_int {
         // SAFETY: By the contract; registered devices have initialised data and a bound parent.
-        let dev = unsafe { Device::from_raw(dev) };
+        let dev = unsafe { Device::<T>::from_raw(dev) };
         // SAFETY: The stack passes a valid request.
         let command = unsafe { bindings::bpf_command(request) };
+        if command == bindings::bpf_netdev_command_XDP_SETUP_XSK_POOL {
+            // SAFETY: It is a request of this kind, and the rest is the contract.
+            return unsafe { super::umem::set_up(dev, request) };
+        }
         if command != bindings::bpf_netdev_command_XDP_SETUP_PROG {
             return EINVAL.to_errno();
         }

@@ -26,6 +26,7 @@ use crate::{
             Napi,
             Polling, //
         },
+        xdp::umem::Bound,
         xfrm, //
     }, //
 };
@@ -108,8 +109,10 @@ impl<T: Operations> Unregistered<T> {
         let () = Self::ALIGNED;
         let size = size_of::<Private<T>>().try_into().map_err(|_| EINVAL)?;
         let mut napis = KVec::with_capacity(usize::from(pairs), GFP_KERNEL)?;
+        let mut umems = KVec::with_capacity(usize::from(pairs), GFP_KERNEL)?;
         for index in 0..pairs {
             napis.push(Napi::new(index), GFP_KERNEL)?;
+            umems.push(None, GFP_KERNEL)?;
         }
         // SAFETY: Sizes and counts are plain numbers.
         let ptr = unsafe { bindings::alloc_etherdev_mqs(size, pairs.into(), pairs.into()) };
@@ -119,7 +122,7 @@ impl<T: Operations> Unregistered<T> {
         let Ok(()) = unsafe {
             compat::pin_init_at(
                 bindings::netdev_priv(ptr).cast(),
-                Private::<T>::new(parent, napis, ptr),
+                Private::<T>::new(parent, napis, umems, ptr),
             )
         };
         // SAFETY: The device and its private area are new, and nobody else knows them.
@@ -392,6 +395,7 @@ impl<T: Operations> Private<T> {
     fn new(
         parent: T::Parent,
         napis: KVec<Napi>,
+        umems: KVec<Option<Bound>>,
         netdev: *mut bindings::net_device,
     ) -> impl PinInit<Self> {
         // INVARIANT: There is no data yet. `Unregistered::new`, the only caller, attaches the device to the
@@ -403,6 +407,7 @@ impl<T: Operations> Private<T> {
             napis,
             polling <- new_mutex!(Polling::Closed),
             resets <- new_mutex!(()),
+            umems <- new_mutex!(umems),
             work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
                 // SAFETY: `slot` is valid for writes, and stays where it is.
                 unsafe { bindings::init_delayed_work(slot, Some(work_callback::<T>)) }

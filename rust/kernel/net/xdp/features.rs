@@ -10,6 +10,8 @@ pub const BASIC: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_BASIC;
 pub const REDIRECT: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT;
 /// Frames that programs of other devices give to this one.
 pub const NDO_XMIT: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT;
+/// Memory of sockets (AF_XDP) that the device receives to and sends from: see [`super::umem`].
+pub const XSK_ZEROCOPY: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_XSK_ZEROCOPY;
 /// Programs may get frames in several pieces.
 pub const RX_SG: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_RX_SG;
 /// Frames that programs of other devices give to this one may be in several pieces.

@@ -4,6 +4,7 @@
 
 #[cfg(espnic_kunit)]
 mod tests;
+mod umem;
 
 use super::{
     pieces::{
@@ -319,18 +320,7 @@ impl Active<'_> {
                 pass(poll, frame, moved, meta)
             }
             bindings::xdp_action_XDP_DROP => Verdict::Dropped,
-            bindings::xdp_action_XDP_TX => {
-                // SAFETY: The structure describes the memory of `frame`, which is ours, as the program left it.
-                let converted = unsafe { bindings::xdp_convert_buff_to_frame(&mut xdp) };
-                let Some(ptr) = NonNull::new(converted) else {
-                    self.trace(poll, action);
-                    return Verdict::Lost;
-                };
-                frame.give_up();
-                // SAFETY: The structure is where the memory begins, which four divides. It has the memory now, with all
-                // pieces that it lists.
-                Verdict::Transmit(unsafe { Frame::from_raw(ptr) })
-            }
+            bindings::xdp_action_XDP_TX => self.transmit(poll, frame, &mut xdp),
             bindings::xdp_action_XDP_REDIRECT if !frame.with_head(may_redirect) => Verdict::Refused,
             bindings::xdp_action_XDP_REDIRECT => {
                 // SAFETY: The program has just said so of this frame, in this run of NAPI. The device is that of the
@@ -348,6 +338,20 @@ impl Active<'_> {
                 Verdict::Aborted
             }
         }
+    }
+
+    /// Makes a frame to be sent of one that `xdp` describes.
+    fn transmit(&self, poll: &Poll<'_>, frame: RxFrame, xdp: &mut bindings::xdp_buff) -> Verdict {
+        // SAFETY: The structure describes the memory of `frame`, which is ours, as the program left it.
+        let converted = unsafe { bindings::xdp_convert_buff_to_frame(xdp) };
+        let Some(ptr) = NonNull::new(converted) else {
+            self.trace(poll, bindings::xdp_action_XDP_TX);
+            return Verdict::Lost;
+        };
+        frame.give_up();
+        // SAFETY: The structure is where the memory begins, which four divides. It has the memory now, with all
+        // pieces that it lists.
+        Verdict::Transmit(unsafe { Frame::from_raw(ptr) })
     }
 
     /// Runs the program with a copy of a packet of the queue of this run, and only tells what it says.
@@ -369,27 +373,14 @@ impl Active<'_> {
     /// Runs the program; returns its action, and what it has made of the first piece. `None` if the context that runs
     /// has no pool, of which frames are, or the program takes no frames in several pieces.
     fn execute(&self, poll: &Poll<'_>, frame: &mut RxFrame) -> Option<(u32, bindings::xdp_buff)> {
-        let queue = &poll.receiving()?.queue;
         if frame.pieces.list().is_some() && !self.takes_pieces() {
             return None;
         }
-        let size = frame.buffer.size().truesize();
-        let memory = frame.buffer.as_ptr().cast();
-        let mut xdp = MaybeUninit::<bindings::xdp_buff>::zeroed();
-        // SAFETY: The structure is valid for writes, and the queue registered.
-        unsafe { bindings::xdp_init_buff(xdp.as_mut_ptr(), size, queue.as_raw()) };
-        let flags = frame.pieces.flags();
-        // SAFETY: As above. By its invariant the frame is so in the memory, which has `size` bytes, at the end of which
-        // is the list of the other pieces if the flags say so.
-        unsafe {
-            bindings::xdp_prepare_buff(xdp.as_mut_ptr(), memory, frame.start, frame.len, flags);
-        }
+        let mut xdp = describe(poll, frame)?;
         // SAFETY: The program exists, and is one for XDP, by the invariant. This is a run of NAPI, as the token says.
         // The structure describes memory that is ours, with an end for the shared info, and the queue of the run,
         // whose device is registered.
-        let action = unsafe { bindings::bpf_prog_run_xdp(self.as_raw(), xdp.as_mut_ptr()) };
-        // SAFETY: Zeros are a value of it, and it was filled in.
-        let xdp = unsafe { xdp.assume_init() };
+        let action = unsafe { bindings::bpf_prog_run_xdp(self.as_raw(), &mut xdp) };
         // SAFETY: It describes the frame, and the program was run with it.
         unsafe { frame.pieces.follow(&xdp) };
         Some((action, xdp))
@@ -410,6 +401,24 @@ impl Active<'_> {
         // SAFETY: The device is registered, and the program exists by the invariant.
         unsafe { bindings::trace_xdp_exception(poll.netdev(), self.as_raw(), action) }
     }
+}
+
+/// Describes a frame to C; `None` if the context that runs has no pool, of which frames are.
+fn describe(poll: &Poll<'_>, frame: &RxFrame) -> Option<bindings::xdp_buff> {
+    let queue = &poll.receiving()?.queue;
+    let size = frame.buffer.size().truesize();
+    let memory = frame.buffer.as_ptr().cast();
+    let mut xdp = MaybeUninit::<bindings::xdp_buff>::zeroed();
+    // SAFETY: The structure is valid for writes, and the queue registered.
+    unsafe { bindings::xdp_init_buff(xdp.as_mut_ptr(), size, queue.as_raw()) };
+    let flags = frame.pieces.flags();
+    // SAFETY: As above. By its invariant the frame is so in the memory, which has `size` bytes, at the end of which is
+    // the list of the other pieces if the flags say so.
+    unsafe {
+        bindings::xdp_prepare_buff(xdp.as_mut_ptr(), memory, frame.start, frame.len, flags);
+    }
+    // SAFETY: Zeros are a value of it, and it was filled in.
+    Some(unsafe { xdp.assume_init() })
 }
 
 /// Makes a packet of a frame, with so many bytes of metadata in front of it.

@@ -5,7 +5,10 @@
 
 use super::{
     events::netdev_of,
-    receive::RxQueue,
+    receive::{
+        RxQueue,
+        RxRoom, //
+    },
     transmit::{
         TxPacket,
         TxQueue, //
@@ -15,12 +18,9 @@ use super::{
 };
 use crate::{
     bindings,
-    net::{
-        netdevice::{
-            with_ready,
-            Unregistered, //
-        },
-        skbuff::RxBuffer, //
+    net::netdevice::{
+        with_ready,
+        Unregistered, //
     },
     virtio::{
         control::{
@@ -158,7 +158,7 @@ impl<T: Operations> Restart<'_, T> {
 fn wanted(pairs: u16, besides: Besides) -> Result<KVec<Wanted>> {
     let mut all = KVec::new();
     for pair in 0..pairs {
-        let receive = Wanted::new::<RxBuffer>(fmt!("input.{pair}"))?;
+        let receive = Wanted::new::<RxRoom>(fmt!("input.{pair}"))?;
         all.push(receive, GFP_KERNEL)?;
         let transmit = Wanted::new::<TxPacket>(fmt!("output.{pair}"))?;
         all.push(transmit, GFP_KERNEL)?;
@@ -206,7 +206,7 @@ impl Queues {
             };
             // SAFETY: The set's queues are in the order of `wanted`, and each is taken once.
             let receive = unsafe { Virtqueue::new(rx, set) };
-            this.receive.push(receive, GFP_KERNEL)?;
+            this.receive.push(RxQueue::new(receive), GFP_KERNEL)?;
             // SAFETY: The set's queues are in that order, and each is taken once.
             let transmit = unsafe { Virtqueue::new(tx, set) };
             this.transmit.push(TxQueue::new(transmit)?, GFP_KERNEL)?;

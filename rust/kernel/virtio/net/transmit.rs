@@ -6,7 +6,14 @@ use crate::{
     bindings,
     net::{
         skbuff::SkBuff,
-        xdp::Frame, //
+        xdp::{
+            umem::{
+                UmemFrame,
+                UmemPlace,
+                UmemSent, //
+            },
+            Frame, //
+        }, //
     },
     virtio::{
         payload::sealed::Payload,
@@ -46,6 +53,7 @@ const _: fn(&bindings::sk_buff) -> &[c_char; TxQueue::HEADER_MAX] = |skb| &skb.c
 ///         match packet {
 ///             TxPacket::Skb(skb) => bytes += skb.len(),
 ///             TxPacket::Frame(_frame) => {}
+///             TxPacket::Umem(_sent) => {}
 ///         }
 ///     }
 ///     bytes
@@ -56,23 +64,33 @@ pub enum TxPacket {
     Skb(SkBuff),
     /// A frame of a program.
     Frame(Frame),
+    /// A frame of a socket (AF_XDP).
+    Umem(UmemSent),
 }
 
 impl Payload for TxPacket {
-    /// The token of a frame is odd.
+    /// The token of a frame is odd, of that of a socket the second lowest bit is set.
     #[inline]
     fn into_token(self) -> NonNull<c_void> {
         match self {
             Self::Skb(skb) => skb.into_non_null().cast(),
             Self::Frame(frame) => frame.into_raw().map_addr(|addr| addr | 1).cast(),
+            Self::Umem(sent) => sent.into_raw().map_addr(|addr| addr | 2),
         }
     }
 
     #[inline]
     unsafe fn from_token(token: NonNull<c_void>) -> Self {
-        if token.addr().get() & 1 == 0 {
+        let low = token.addr().get() & 3;
+        if low == 0 {
             // SAFETY: By the contract: the skb was given up for the token, and nobody has got it since.
             return Self::Skb(unsafe { SkBuff::from_non_null(token.cast()) });
+        }
+        if low == 2 {
+            // SAFETY: Eight divides the address of the other one, so two less is where it begins.
+            let sent = unsafe { token.byte_sub(2) };
+            // SAFETY: By the contract: it was given up for the token, and nobody has got it since.
+            return Self::Umem(unsafe { UmemSent::from_raw(sent) });
         }
         // SAFETY: The address of a frame is even, so one less is where it begins.
         let frame = unsafe { token.byte_sub(1) };
@@ -243,8 +261,47 @@ impl TxQueue {
                 Ok(())
             }
             Err((_, TxPacket::Frame(frame))) => Err(frame),
-            // It was no skb that was given.
-            Err((_, TxPacket::Skb(_))) => Ok(()),
+            // It was a frame that was given.
+            Err((_, TxPacket::Skb(_) | TxPacket::Umem(_))) => Ok(()),
+        }
+    }
+
+    /// The descriptors that a frame of [`Self::add_umem`] takes.
+    pub const UMEM_PIECES: u32 = 2;
+
+    /// Queues a frame of a socket behind a header of zeros, and without a copy.
+    ///
+    /// # Errors
+    ///
+    /// What tells the socket that the frame is done with, if there is no room for it, the queue is broken, or the
+    /// memory is not mapped for its device.
+    pub fn add_umem(&mut self, frame: UmemFrame) -> Result<(), UmemSent> {
+        let UmemPlace {
+            pool,
+            addr,
+            len,
+            header,
+            header_len,
+        } = frame.place();
+        // SAFETY: The closure adds the token to the queue that it is passed, which is live and has no other user by its
+        // invariant. Header and frame are mapped as long as the token is there, if for the same device.
+        let given = unsafe {
+            self.queue
+                .give(TxPacket::Umem(frame.into_sent()), |vq, token| {
+                    let token = token.as_ptr();
+                    bindings::virtqueue_add_umem_frame(
+                        vq, header, header_len, pool, addr, len, token,
+                    )
+                })
+        };
+        match given {
+            Ok(()) => {
+                self.added = self.added.wrapping_add(1);
+                Ok(())
+            }
+            Err((_, TxPacket::Umem(sent))) => Err(sent),
+            // It was a frame of a socket that was given.
+            Err((_, TxPacket::Skb(_) | TxPacket::Frame(_))) => Ok(()),
         }
     }
 
