@@ -21,7 +21,7 @@ HELPER_REDIRECT, ADJUST_HEAD, ADJUST_META, ADJUST_TAIL = 23, 44, 54, 65
 # registers: the result and first scratch, arguments of helpers, and what helpers leave alone
 R0, R1, R2, R3, R4, R5, R6 = range(7)
 # struct xdp_md
-DATA, DATA_END = 0, 4
+DATA, DATA_END, RX_QUEUE = 0, 4, 16
 BYTE, HALF, WORD, DOUBLE = 0x10, 0x08, 0x00, 0x18
 RTM_SETLINK, NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 19, 1, 4, 2
 NLM_F_CAPPED, NLM_F_ACK_TLVS, ACK_MESSAGE = 0x100, 0x200, 1
@@ -56,6 +56,10 @@ class Assembler:
     def move(self, target, value):
         """A number into a register."""
         return self._add(0xB7, target, 0, 0, value)
+
+    def load_map(self, target, fd):
+        """A map, by its file descriptor."""
+        return self._add(0x18, target, 1, 0, fd)._add(0, 0, 0, 0, 0)
 
     def copy(self, target, source):
         """A register into another one."""
