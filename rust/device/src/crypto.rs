@@ -30,7 +30,7 @@ pub(crate) use arena::{Arena, Placed};
 pub use backend::{AnyAead, Backend};
 pub use cipher::Cipher;
 pub use libraries::Libraries;
-pub use prefetch::Region;
+pub use prefetch::{Lines, Region};
 pub use suite::{KeyError, Keys, Suite};
 
 #[cfg(test)]

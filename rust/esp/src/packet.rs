@@ -16,6 +16,10 @@ use core::ops::Range;
 /// ESP header: SPI and sequence number.
 pub const ESP_HLEN: usize = 8;
 
+/// What a frame with ESP has at least beside the text: Ethernet, IPv4 and ESP headers, the shortest IV and the shortest
+/// ICV, in bytes.
+pub const LEAST_BESIDE_TEXT: usize = ETH_HLEN + ip::IPV4_HLEN + ESP_HLEN + 8 + 8;
+
 /// An ESP packet in a frame. Offsets count from the Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Esp {

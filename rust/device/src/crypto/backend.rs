@@ -5,7 +5,7 @@
 use super::evp_aead;
 #[cfg(target_arch = "x86_64")]
 use super::ipsec_mb;
-use super::prefetch::Region;
+use super::prefetch::Lines;
 use super::suite::KeyError;
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
 use espnic_esp::engine::{CipherError, Progress};
@@ -122,13 +122,14 @@ pub enum AnyAead {
 }
 
 impl AnyAead {
-    /// Where the expanded key is, as far as it is worth knowing.
+    /// What a text of `len` bytes needs of the expanded key, as far as it is worth knowing.
     #[inline]
-    pub fn region(&self) -> Region {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+    pub fn lines(&self, len: usize) -> Lines {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::MbGcm(gcm) => gcm.region(),
-            _ => Region::NONE,
+            Self::MbGcm(gcm) => gcm.lines(len),
+            _ => Lines::NONE,
         }
     }
 }

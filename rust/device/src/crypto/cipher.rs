@@ -5,7 +5,7 @@
 use super::backend::{AnyAead, Backend};
 use super::cbc_hmac::EspCbcHmac;
 use super::gmac::EspGmac;
-use super::prefetch::Region;
+use super::prefetch::Lines;
 use super::suite::{KeyError, Keys, Suite};
 use espnic_esp::aead::{EspAead, TAG_LEN};
 use espnic_esp::engine::{CipherError, Progress, Transform, LONG_IV_LEN};
@@ -67,13 +67,13 @@ pub enum Cipher {
 const _: () = assert!(size_of::<Cipher>() <= 32);
 
 impl Cipher {
-    /// Where the expanded key is, as far as it is worth knowing.
+    /// What a text of `len` bytes needs of the expanded key, as far as it is worth knowing.
     #[inline]
-    pub fn region(&self) -> Region {
+    pub fn lines(&self, len: usize) -> Lines {
         match self {
-            Self::Aead(esp) => esp.aead.region(),
-            Self::Gmac(esp) => esp.gcm.region(),
-            Self::CbcHmac(_) => Region::NONE,
+            Self::Aead(esp) => esp.aead.lines(len),
+            Self::Gmac(esp) => esp.gcm.lines(len),
+            Self::CbcHmac(_) => Lines::NONE,
         }
     }
 

@@ -7,10 +7,14 @@
 //! needs the others yet. A key alone may be as large as that. So each packet asks for a little of what each of several
 //! later ones needs. First comes what tells where the rest is: from the place in the index by SPI to the SA, from
 //! there to the key, and the key part by part.
+//!
+//! The first line of something takes longest: the TLB does not know its page, and the core stands still until it has
+//! found that in memory, too. It looks for several pages at the same time, if it is asked for them one after the
+//! other. So the first lines are loaded in bursts, for several packets.
 
 use super::sa::Sa;
 use super::table::{Slots, Tables};
-use crate::crypto::Region;
+use crate::crypto::Lines;
 
 /// The most packets of a chunk.
 pub(super) const CHUNK: usize = 64;
@@ -21,17 +25,19 @@ const FEW: usize = 8;
 const PLACE: usize = 20;
 /// The same for SAs.
 const SA: usize = 14;
-/// The same for the first parts of keys.
-const KEY: usize = Region::AHEAD;
-const PARTS: usize = Region::PARTS;
+/// The same for the first lines of keys.
+const KEY: usize = Lines::AHEAD;
+const PARTS: usize = Lines::PARTS;
+/// For so many packets at once.
+const BURST: usize = Lines::BURST;
 
-const _: () = assert!(PLACE > SA && SA > KEY && KEY > PARTS);
+const _: () = assert!(PLACE >= SA + BURST && SA >= KEY + BURST && KEY > PARTS);
 
 /// No SA has this id, and none this SPI that a packet is likely to have.
 const NOTHING: u32 = u32::MAX;
 
 /// Room for keys that are being loaded.
-const KEYS: usize = (KEY + 1).next_power_of_two();
+const KEYS: usize = (KEY + BURST).next_power_of_two();
 
 /// A direction of packets.
 pub(super) trait Direction {
@@ -96,20 +102,23 @@ pub(super) struct Ahead<D> {
     /// Of each packet the name of its SA, and when the SA is loaded its id. [`NOTHING`] where the SA is that of the
     /// packet before, or unknown.
     names: [u32; CHUNK],
+    /// The lengths of their texts, or a little more.
+    lens: [u16; CHUNK],
     /// Keys that are being loaded, each at the index of its packet, modulo [`KEYS`].
-    keys: [Region; KEYS],
+    keys: [Lines; KEYS],
     /// The end of the part with names. It saves time, because most chunks have one SA.
     end: usize,
     direction: std::marker::PhantomData<D>,
 }
 
 impl<D: Direction> Ahead<D> {
-    /// Begins to load for `chunk`. `name` tells what [`Direction::find`] needs.
+    /// Begins to load for `chunk`. `name` tells what [`Direction::find`] needs, and the length of the text.
     #[inline]
-    pub(super) fn new<T>(tables: &Tables, chunk: &[T], name: impl Fn(&T) -> u32) -> Self {
+    pub(super) fn new<T>(tables: &Tables, chunk: &[T], name: impl Fn(&T) -> (u32, usize)) -> Self {
         let mut ahead = Self {
             names: [NOTHING; CHUNK],
-            keys: [Region::NONE; KEYS],
+            lens: [0; CHUNK],
+            keys: [Lines::NONE; KEYS],
             end: 0,
             direction: std::marker::PhantomData,
         };
@@ -121,12 +130,14 @@ impl<D: Direction> Ahead<D> {
     }
 
     #[inline]
-    fn note<T>(&mut self, chunk: &[T], name: impl Fn(&T) -> u32) {
+    fn note<T>(&mut self, chunk: &[T], name: impl Fn(&T) -> (u32, usize)) {
         let mut last = NOTHING;
-        for (index, (to, packet)) in self.names.iter_mut().zip(chunk).enumerate() {
-            let name = name(packet);
+        let places = self.names.iter_mut().zip(&mut self.lens);
+        for (index, ((to, to_len), packet)) in places.zip(chunk).enumerate() {
+            let (name, len) = name(packet);
             if name != last {
                 (*to, last) = (name, name);
+                *to_len = len.try_into().unwrap_or(u16::MAX);
                 self.end = index + 1;
             }
         }
@@ -141,7 +152,8 @@ impl<D: Direction> Ahead<D> {
         sas.for_each(|index| self.load_sa(tables, index));
         keys.clone().for_each(|index| self.find_key(tables, index));
         for index in keys {
-            (0..PARTS.min(KEY - index)).for_each(|part| self.load_key(index, part));
+            self.load_first(index);
+            (0..PARTS.min(KEY - 1 - index)).for_each(|_| self.load_key(index));
         }
     }
 
@@ -159,13 +171,42 @@ impl<D: Direction> Ahead<D> {
         }
     }
 
+    /// [`Self::step`]; returns the SA that [`Direction::find`] has found, if there is one. Another one may be the packet's,
+    /// or none.
+    #[inline(always)]
+    pub(super) fn step_to<'a>(&mut self, tables: &'a Tables, index: usize) -> Option<&'a Sa> {
+        if index >= self.end {
+            return None;
+        }
+        self.load(tables, index);
+        D::slots(tables).get(self.name(index)?)
+    }
+
     // Never: most chunks do not need it.
     #[inline(never)]
     fn load(&mut self, tables: &Tables, index: usize) {
-        self.load_place(tables, index + PLACE);
-        self.load_sa(tables, index + SA);
-        self.find_key(tables, index + KEY);
-        (0..PARTS).for_each(|part| self.load_key(index + KEY - part, part));
+        if index % BURST == 0 {
+            self.load_burst(tables, index);
+        }
+        (1..=PARTS).for_each(|part| self.load_key(index + KEY - part));
+    }
+
+    /// Loads the first lines of what several packets from `index` on need later.
+    #[inline]
+    fn load_burst(&mut self, tables: &Tables, index: usize) {
+        let burst = index..index + BURST;
+        for index in burst.clone() {
+            self.load_place(tables, index + PLACE);
+        }
+        for index in burst.clone() {
+            self.load_sa(tables, index + SA);
+        }
+        for index in burst.clone() {
+            self.find_key(tables, index + KEY);
+        }
+        for index in burst {
+            self.load_first(index + KEY);
+        }
     }
 
     #[inline]
@@ -192,17 +233,25 @@ impl<D: Direction> Ahead<D> {
 
     #[inline]
     fn find_key(&mut self, tables: &Tables, index: usize) {
+        let len = self.lens.get(index).copied().unwrap_or(0);
         let id = self.name(index);
-        let key = id.map_or(Region::NONE, |id| D::slots(tables).key(id));
+        let key = id.map_or(Lines::NONE, |id| D::slots(tables).key(id, len.into()));
         if let Some(place) = self.keys.get_mut(index % KEYS) {
             *place = key;
         }
     }
 
     #[inline]
-    fn load_key(&self, index: usize, part: usize) {
-        if let Some(key) = self.keys.get(index % KEYS) {
-            key.prefetch_part(part);
+    fn load_first(&mut self, index: usize) {
+        if let Some(key) = self.keys.get_mut(index % KEYS) {
+            key.prefetch_one();
+        }
+    }
+
+    #[inline]
+    fn load_key(&mut self, index: usize) {
+        if let Some(key) = self.keys.get_mut(index % KEYS) {
+            key.prefetch_some();
         }
     }
 }
@@ -277,10 +326,10 @@ mod tests {
         let all: Vec<u32> = (0..CHUNK as u32).map(|n| n / 2 % 20).collect();
         for count in [1, 2, 3, 5, 6, SA, SA + 1, PLACE + 1, CHUNK - 1, CHUNK] {
             let packets = &all[..count];
-            let mut ahead = Ahead::<Counted>::new(&tables, packets, |&name| name);
+            let mut ahead = Ahead::<Counted>::new(&tables, packets, |&name| (name, 64));
             for index in 0..count {
                 ahead.step(&tables, index);
-                for index in 0..count.min(index + KEY + 1) {
+                for index in 0..count.min(index / BURST * BURST + KEY + BURST) {
                     assert_eq!(ahead.names[index], found(packets, index));
                 }
             }
@@ -294,7 +343,7 @@ mod tests {
     fn with_few_sas_nothing_is_loaded() {
         let tables = Tables::default();
         let packets: Vec<u32> = (0..CHUNK as u32).collect();
-        let mut ahead = Ahead::<Few>::new(&tables, &packets, |&name| name);
+        let mut ahead = Ahead::<Few>::new(&tables, &packets, |&name| (name, 64));
         (0..CHUNK).for_each(|index| ahead.step(&tables, index));
         assert!(ahead.is_empty());
     }

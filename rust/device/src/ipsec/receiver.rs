@@ -33,13 +33,14 @@ pub(super) struct Receiver<'a, 'b> {
 }
 
 impl<'a> Receiver<'a, '_> {
-    /// Finds a packet, which has this index in the chunk, and its SA. One of a crypto-only SA is decrypted, and
-    /// what is left to do is written to `begun`; all others are done, or wait. `computed` must be kept for
-    /// [`Begun::end`].
+    /// Finds a packet, which has this index in the chunk, and its SA; `first` is the oldest SA with its SPI, if that is
+    /// known. One of a crypto-only SA is decrypted, and what is left to do is written to `begun`; all others are done,
+    /// or wait. `computed` must be kept for [`Begun::end`].
     #[inline(always)]
     pub(super) fn begin(
         &mut self,
         index: usize,
+        first: Option<&'a Sa>,
         inbound: &mut Inbound,
         begun: &mut Option<Begun<'a>>,
         computed: &mut [u8; TAG_LEN],
@@ -52,7 +53,7 @@ impl<'a> Receiver<'a, '_> {
             }
             return;
         };
-        let Some(sa) = self.find(&esp, frame, by_rule) else {
+        let Some(sa) = self.find(first, &esp, frame, by_rule) else {
             // Anything can be in UDP.
             if esp.udp.is_none() {
                 self.counters.rx_no_sa.inc();
@@ -92,17 +93,29 @@ impl<'a> Receiver<'a, '_> {
         }
     }
 
-    /// The SA of a packet; see [`Tables::inbound`]. That of the packet before is looked at first.
+    /// The SA of a packet; see [`Tables::inbound`]. Before it is searched for, `first` is looked at, and that of the
+    /// packet before.
     #[inline(always)]
-    fn find(&mut self, esp: &Esp, frame: &[u8], by_rule: bool) -> Option<&'a Sa> {
+    fn find(
+        &mut self,
+        first: Option<&'a Sa>,
+        esp: &Esp,
+        frame: &[u8],
+        by_rule: bool,
+    ) -> Option<&'a Sa> {
+        let takes = |sa: &&Sa| sa.spi == esp.spi && sa.takes(esp, frame, by_rule);
+        // The search would begin with it.
+        if let Some(sa) = first.filter(takes).filter(|sa| sa.compares_all()) {
+            self.last = first;
+            return Some(sa);
+        }
         // No older SA takes this packet and compares all: it would compare the same, so it would have taken the packet
         // before, too. Only SAs of the standard might not, which take no packet without a rule.
-        let takes = |sa: &&Sa| !by_rule && sa.spi == esp.spi && sa.takes(esp, frame, by_rule);
-        if let Some(sa) = self.last.filter(takes) {
+        if let Some(sa) = self.last.filter(|_| !by_rule).filter(takes) {
             return Some(sa);
         }
         let sa = self.tables.inbound(esp, frame, by_rule)?;
-        self.last = (sa.compared() == Sa::COMPARES_ALL).then_some(sa);
+        self.last = sa.compares_all().then_some(sa);
         Some(sa)
     }
 

@@ -137,9 +137,6 @@ impl Sa {
     /// As much of it an outbound packet of a crypto-only SA needs, in bytes.
     pub(super) const FOR_OUTBOUND: usize = LINE;
 
-    /// What [`Self::compared`] is at most.
-    pub(super) const COMPARES_ALL: u8 = 3;
-
     /// Whether the destination counts for [`Self::takes`] (2), and the UDP port if it has one (1). A greater value is
     /// more specific.
     // One number: two flags would be written to memory one by one and read together, which stalls.
@@ -147,6 +144,12 @@ impl Sa {
     pub(super) fn compared(&self) -> u8 {
         let port = self.udp.as_ref().is_none_or(|udp| udp.check);
         2 * u8::from(self.dst.family != 0) + u8::from(port)
+    }
+
+    /// Whether [`Self::compared`] is as great as it can be.
+    #[inline(always)]
+    pub(super) fn compares_all(&self) -> bool {
+        self.compared() == 3
     }
 
     /// Whether an outbound packet may have this encapsulation.

@@ -122,7 +122,8 @@ impl Session<'_> {
         // It makes something of each packet before the next one.
         let alone = self.faults.spoil_padding();
         for chunk in batch.chunks_mut(CHUNK) {
-            let id = |(hdr, _): &(NetHdr48, Frame)| hdr.out.resource_id.get();
+            // A text is hardly longer than its frame.
+            let id = |(hdr, frame): &(NetHdr48, Frame)| (hdr.out.resource_id.get(), frame.len());
             let mut ahead = Ahead::new(&self.tables, chunk, id);
             let crypto_only = chunk.iter().all(|(hdr, _)| tx::is_crypto_packet(hdr));
             dropped += match crypto_only && !alone {
@@ -249,7 +250,10 @@ impl Session<'_> {
         // Asked for all packets at once: what is set from now on is for the next ones.
         let touch =
             self.room.is_asking() || self.faults.are_marking() || self.misbehaviour.active();
-        let spi = |Inbound { frame, .. }: &Inbound| packet::peek_spi(frame, frame.layers());
+        let spi = |Inbound { frame, .. }: &Inbound| {
+            let len = frame.len().saturating_sub(packet::LEAST_BESIDE_TEXT);
+            (packet::peek_spi(frame, frame.layers()), len)
+        };
         let mut ahead = Ahead::<ahead::Inbound>::new(tables, chunk, spi);
         let mut receiver = Receiver {
             tables,
@@ -270,9 +274,9 @@ impl Session<'_> {
             let Some(inbound) = chunk.get_mut(index) else {
                 break;
             };
-            ahead.step(tables, index);
+            let first = ahead.step_to(tables, index);
             opening.add(&mut places, |begun, computed| {
-                receiver.begin(index, inbound, begun, computed);
+                receiver.begin(index, first, inbound, begun, computed);
             });
             if receiver.waiting.room() == 0 {
                 receiver.finish_waiting(chunk);

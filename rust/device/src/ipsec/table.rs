@@ -4,7 +4,7 @@
 
 use super::sa::Sa;
 use super::spi::SpiIndex;
-use crate::crypto::{Arena, Placed, Region};
+use crate::crypto::{Arena, Lines, Placed, Region};
 use espnic_esp::packet::Esp;
 use espnic_wire::sa::{OBJ_INB_SA, OBJ_OUTB_SA};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,10 +62,11 @@ impl Slots {
         Some(part.flat_map(|part| part.sas.iter().flatten()))
     }
 
-    /// The key of SA `id`, as far as it is worth loading.
+    /// What a text of `len` bytes needs of the key of SA `id`, as far as it is worth loading.
     #[inline]
-    pub(super) fn key(&self, id: u32) -> Region {
-        self.get(id).map_or(Region::NONE, |sa| sa.cipher.region())
+    pub(super) fn key(&self, id: u32, len: usize) -> Lines {
+        let sa = self.get(id);
+        sa.map_or(Lines::NONE, |sa| sa.cipher.lines(len))
     }
 
     /// Loads SA `id`, or its first `len` bytes if those are fewer.
@@ -139,11 +140,10 @@ impl Tables {
             if !sa.takes(esp, frame, by_rule) {
                 continue;
             }
-            let compared = sa.compared();
-            if compared == Sa::COMPARES_ALL {
+            if sa.compares_all() {
                 return Some(sa);
             }
-            if best.is_none_or(|best| compared > best.compared()) {
+            if best.is_none_or(|best| sa.compared() > best.compared()) {
                 best = Some(sa);
             }
         }

@@ -5,13 +5,14 @@
 use crate::compare::BATCH;
 use crate::engines::Way;
 use crate::packets::{self, Content, Kind};
-use espnic_device::crypto::{AnyAead, Region};
+use espnic_device::crypto::{AnyAead, Lines};
 use espnic_esp::aead::Aead;
 use std::time::{Duration, Instant};
 
 /// Bare calls with many keys load them ahead as the engine does.
-const AHEAD: usize = Region::AHEAD;
-const PARTS: usize = Region::PARTS;
+const AHEAD: usize = Lines::AHEAD;
+const PARTS: usize = Lines::PARTS;
+const BURST: usize = Lines::BURST;
 const NONCE: [u8; 12] = [7; 12];
 const AAD: [u8; 8] = [9; 8];
 
@@ -40,22 +41,26 @@ pub fn bare<'a>(len: usize, way: Way, choose: &mut dyn FnMut() -> [&'a AnyAead; 
         }
     }
     let same = keys.iter().all(|key| std::ptr::eq(key[0], keys[0][0]));
-    let regions: Vec<_> = keys
+    let mut lines: Vec<_> = keys
         .iter()
         .filter(|_| !same)
-        .map(|key| key[0].region())
+        .map(|key| key[0].lines(len))
         .collect();
-    let load = |index: usize, part: usize| {
-        if let Some(region) = regions.get(index) {
-            region.prefetch_part(part);
-        }
+    let mut load = |index: usize, is_first: bool| match lines.get_mut(index) {
+        Some(lines) if is_first => lines.prefetch_one(),
+        Some(lines) => lines.prefetch_some(),
+        None => (),
     };
     let time = Instant::now();
     for index in 0..AHEAD {
-        (0..PARTS.min(AHEAD - index)).for_each(|part| load(index, part));
+        load(index, true);
+        (0..PARTS.min(AHEAD - 1 - index)).for_each(|_| load(index, false));
     }
     for (index, (key, frame)) in keys.iter().zip(&mut batch).enumerate() {
-        (0..PARTS).for_each(|part| load(index + AHEAD - part, part));
+        if index % BURST == 0 {
+            (0..BURST).for_each(|next| load(index + AHEAD + next, true));
+        }
+        (1..=PARTS).for_each(|part| load(index + AHEAD - part, false));
         call(way, key[0], start, frame, len);
     }
     time.elapsed()

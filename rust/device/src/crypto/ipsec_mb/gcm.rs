@@ -5,7 +5,7 @@
 mod key;
 
 use super::super::ct_eq::ct_eq;
-use super::super::prefetch::Region;
+use super::super::prefetch::Lines;
 use super::super::suite::KeyError;
 use super::sys;
 use espnic_esp::aead::{Aead, NONCE_LEN, TAG_LEN};
@@ -180,10 +180,10 @@ impl AesGcm {
         Err(CipherError::Auth)
     }
 
-    /// Where the expanded key is.
+    /// What a text of `len` bytes needs of the expanded key.
     #[inline]
-    pub fn region(&self) -> Region {
-        self.key.region()
+    pub fn lines(&self, len: usize) -> Lines {
+        self.key.lines(len)
     }
 }
 

@@ -8,9 +8,10 @@
 //! works for, but not what its functions use, so that is tried out: they can use no more than was expanded.
 
 use super::super::super::arena::{Arena, Placed};
-use super::super::super::prefetch::Region;
+use super::super::super::prefetch::Lines;
 use super::super::super::suite::KeyError;
 use super::super::{sys, Manager};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -70,6 +71,73 @@ unsafe fn used(expand: Expand, key_len: usize) -> usize {
     last.map_or(0, |last| last + 1)
 }
 
+/// A line of a cache.
+const LINE: usize = 64;
+/// Length of a block of AES.
+const BLOCK: usize = 16;
+/// A text of so many blocks needs the same of a key as a longer one.
+const MANY: usize = 32;
+
+/// Which lines of an expanded key the functions read, a bit for each, that of the first one lowest: at index n for
+/// a text of n blocks, the last of which may be shorter; at the last index for any with more.
+type Needed = [u32; MANY + 1];
+
+/// Tries out what the functions need: what changes their results when it is not as it was.
+///
+/// # Safety
+///
+/// The functions must be the library's for keys of `key_len` bytes.
+unsafe fn needed(expand: Expand, crypt: [Crypt; 2], key_len: usize, used: usize) -> Needed {
+    let mut key = Memory([0; WHOLE]);
+    // SAFETY: the caller's promise.
+    unsafe { key.fill(expand, &vec![0; key_len]) };
+    let mut needed = [0; MANY + 1];
+    for (blocks, lines) in needed.iter_mut().enumerate() {
+        let len = BLOCK * if blocks == MANY { 3 * MANY } else { blocks };
+        // SAFETY: the caller's promise; all of the key is there.
+        let right = unsafe { results(crypt, &key, len) };
+        for line in 0..used.div_ceil(LINE) {
+            let flip = |key: &mut Memory<WHOLE>| {
+                let bytes = key.0.iter_mut().take(used);
+                let bytes = bytes.skip(line * LINE).take(LINE);
+                bytes.for_each(|byte| *byte = !*byte);
+            };
+            flip(&mut key);
+            // SAFETY: as above.
+            let differs = unsafe { results(crypt, &key, len) } != right;
+            flip(&mut key);
+            *lines |= u32::from(differs) << line;
+        }
+    }
+    needed
+}
+
+/// What the functions make of a text of `len` bytes.
+///
+/// # Safety
+///
+/// The functions must be the library's, and `key` as long as they expect.
+unsafe fn results(crypt: [Crypt; 2], key: &Memory<WHOLE>, len: usize) -> Vec<u8> {
+    let mut text: Vec<u8> = (0..len).map(|n| n as u8).collect();
+    let mut all = Vec::new();
+    // The library reads 16 bytes of both.
+    let (nonce, aad) = ([7; 16], [9; 16]);
+    for function in crypt {
+        let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
+        let (mut tag, at) = ([0; 16], text.as_mut_ptr());
+        let (nonce, aad) = (nonce.as_ptr(), aad.as_ptr());
+        // SAFETY: as in `AesGcm::call`; the caller vouches for function and key.
+        unsafe {
+            let (key, context) = (key.0.as_ptr().cast(), context.as_mut_ptr());
+            let tag = tag.as_mut_ptr();
+            function(key, context, at, at, len as u64, nonce, aad, 8, tag, 16);
+        }
+        all.extend_from_slice(&text);
+        all.extend_from_slice(&tag);
+    }
+    all
+}
+
 static SMALL: Arena<Memory<512>> = Arena::new();
 static MEDIUM: Arena<Memory<768>> = Arena::new();
 static LARGE: Arena<Memory<WHOLE>> = Arena::new();
@@ -117,7 +185,9 @@ pub(super) struct Functions {
     key_len: usize,
     expand: Expand,
     /// See [`used()`].
+    #[cfg(test)]
     used: usize,
+    needed: Needed,
     size: Size,
     pub(super) encrypt: Crypt,
     pub(super) decrypt: Crypt,
@@ -128,17 +198,21 @@ impl Functions {
     fn load() -> Option<[Self; 3]> {
         let manager = Manager::new().ok()?;
         let all = manager.fields();
-        let functions = |key_len, expand: Option<Expand>, encrypt, decrypt| {
-            let expand = expand?;
+        let functions = |key_len, expand: Option<Expand>, encrypt: Option<Crypt>, decrypt| {
+            let (expand, encrypt, decrypt) = (expand?, encrypt?, decrypt?);
             // SAFETY: the function is that for keys of this length.
             let used = unsafe { used(expand, key_len) };
+            // SAFETY: the functions are those for keys of this length.
+            let needed = unsafe { needed(expand, [encrypt, decrypt], key_len, used) };
             Some(Self {
                 key_len,
                 expand,
+                #[cfg(test)]
                 used,
+                needed,
                 size: Size::of(used),
-                encrypt: encrypt?,
-                decrypt: decrypt?,
+                encrypt,
+                decrypt,
             })
         };
         Some([
@@ -194,10 +268,11 @@ impl Key {
         self.at.as_ptr().cast()
     }
 
-    /// What the functions use of it.
+    /// What the functions read of it for a text of `len` bytes.
     #[inline]
-    pub(super) fn region(&self) -> Region {
-        Region::new(self.at.as_ptr(), self.functions.used)
+    pub(super) fn lines(&self, len: usize) -> Lines {
+        let blocks = len.div_ceil(BLOCK).min(MANY);
+        Lines::new(self.at.as_ptr(), self.functions.needed[blocks])
     }
 }
 
@@ -217,7 +292,6 @@ impl Drop for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::mem::MaybeUninit;
 
     /// `key`, which has the length that it must have, expanded into memory full of `byte`.
     fn expanded(functions: &Functions, key: &[u8], byte: u8) -> Memory<WHOLE> {
@@ -230,23 +304,8 @@ mod tests {
 
     /// Encrypts and decrypts `len` bytes with the library's functions; both texts and both tags.
     fn both_ways(functions: &Functions, key: &Memory<WHOLE>, len: usize) -> Vec<u8> {
-        let mut text: Vec<u8> = (0..len).map(|n| n as u8).collect();
-        let mut all = Vec::new();
-        // The library reads 16 bytes of both.
-        let (nonce, aad) = ([7; 16], [9; 16]);
-        for function in [functions.encrypt, functions.decrypt] {
-            let mut context = MaybeUninit::<sys::gcm_context_data>::uninit();
-            let (mut tag, at) = ([0; 16], text.as_mut_ptr());
-            let (nonce, aad) = (nonce.as_ptr(), aad.as_ptr());
-            // SAFETY: as in `AesGcm::call`.
-            unsafe {
-                let (key, context) = (key.0.as_ptr().cast(), context.as_mut_ptr());
-                let tag = tag.as_mut_ptr();
-                function(key, context, at, at, len as u64, nonce, aad, 8, tag, 16);
-            }
-            all.extend_from_slice(&text);
-            all.extend_from_slice(&tag);
-        }
+        // SAFETY: the functions are the library's, and so long is a key.
+        let all = unsafe { results([functions.encrypt, functions.decrypt], key, len) };
         let decrypted = all.get(len + 16..2 * len + 16).unwrap();
         assert!(decrypted
             .iter()
@@ -286,6 +345,41 @@ mod tests {
             let differs =
                 |len| both_ways(functions, &whole, len) != both_ways(functions, &less, len);
             assert!((0..1024).any(differs));
+        }
+    }
+
+    /// The lines that are not loaded ahead make no difference, whatever is in them.
+    #[test]
+    fn functions_read_what_is_loaded_ahead_only() {
+        for_all_lengths(|functions, key, len| {
+            let whole = expanded(functions, key, 0);
+            let needed = functions.needed[len.div_ceil(BLOCK).min(MANY)];
+            let mut changed = expanded(functions, key, 0);
+            for (line, bytes) in changed.0.chunks_mut(LINE).enumerate() {
+                if (needed >> line) & 1 == 0 {
+                    bytes.fill(0x5a);
+                }
+            }
+            let crypt = [functions.encrypt, functions.decrypt];
+            // SAFETY: the functions are the library's, and so long is a key.
+            let [right, other] = [&whole, &changed].map(|key| unsafe { results(crypt, key, len) });
+            assert!(right == other, "{len} bytes, key of {}", key.len());
+        });
+    }
+
+    #[test]
+    fn short_texts_need_less_of_a_key() {
+        for functions in Functions::load().unwrap() {
+            let lines = |blocks: usize| functions.needed[blocks].count_ones() as usize;
+            let all = functions.used.div_ceil(LINE);
+            // Round keys, and at least one power of the GHASH key.
+            assert!(lines(1) >= 3);
+            assert!((1..=MANY).all(|blocks| lines(blocks) >= lines(blocks - 1)));
+            // AES-128 and 192 have fewer rounds than there is room for.
+            assert!((all - 1..=all).contains(&lines(MANY)));
+            if all == 20 {
+                assert!(lines(4) <= 8, "{}", lines(4));
+            }
         }
     }
 

@@ -20,6 +20,15 @@ fn opened_by(inbound: &Inbound) -> Option<u32> {
     opened.then(|| hdr.out.resource_id.get())
 }
 
+/// Adds SAs with other SPIs, so many that they are loaded ahead.
+fn add_others(receiver: &Engine) {
+    for id in 20..40 {
+        let mut other = object(OBJ_INB_SA);
+        other.base.spi = SPI.wrapping_add(id).into();
+        assert_eq!(create(receiver, OBJ_INB_SA, id, &other), DONE);
+    }
+}
+
 /// A wrong ICV and a pad length that cannot be disturb no other packet, and what is refused
 /// stays as it came.
 #[test]
@@ -93,24 +102,25 @@ fn the_sa_of_the_packet_before_takes_its_own_packets_only() {
         Some(5) => to(last, &other),
         _ => to(last, &wire),
     };
-    let mut batch: Vec<_> = sas.iter().map(packet).collect();
     // Another SPI, and the same in UDP.
     let mut unknown = wire.clone();
     unknown[37] ^= 1;
-    batch.push(to(2, &unknown));
     let mut udp = wire.clone();
     udp.splice(34..34, [0x11, 0x94, 0x11, 0x94, 0, 0, 0, 0]);
     let len = (udp.len() - 34) as u16;
     udp[38..40].copy_from_slice(&len.to_be_bytes());
     udp[16..18].copy_from_slice(&(len + 20).to_be_bytes());
     udp[23] = 17;
-    batch.push(to(2, &udp));
-    batch.push(to(2, &wire));
-    b.receive_all(&mut batch);
-    let opened: Vec<_> = batch.iter().map(opened_by).collect();
     let mut expected: Vec<_> = sas.iter().map(|&(_, sa)| sa).collect();
     expected.extend([None, None, Some(2)]);
-    assert_eq!(opened, expected);
+    for add in [|_: &Engine| (), add_others] {
+        add(&b);
+        let mut batch: Vec<_> = sas.iter().map(packet).collect();
+        batch.extend([&unknown, &udp, &wire].map(|wire| to(2, wire)));
+        b.receive_all(&mut batch);
+        let opened: Vec<_> = batch.iter().map(opened_by).collect();
+        assert_eq!(opened, expected);
+    }
 }
 
 /// An older SA of the standard with the same address takes those packets that a rule sends to IPsec.
@@ -128,14 +138,17 @@ fn the_sa_of_the_packet_before_does_not_take_what_a_rule_sends_to_another() {
     let (hdr, mut bytes) = frame(1, 1, b"one of many");
     send(&a, &hdr, &mut bytes).unwrap();
     let by = [Verdict::Pass, Verdict::Ipsec, Verdict::Pass];
-    let mut batch: Vec<_> = by
-        .iter()
-        .map(|&verdict| Inbound::new(Frame::from(bytes.clone()), verdict))
-        .collect();
-    b.receive_all(&mut batch);
-    let opened: Vec<_> = batch.iter().map(opened_by).collect();
-    assert_eq!(opened, [Some(2), None, Some(2)]);
+    for add in [|_: &Engine| (), add_others] {
+        add(&b);
+        let mut batch: Vec<_> = by
+            .iter()
+            .map(|&verdict| Inbound::new(Frame::from(bytes.clone()), verdict))
+            .collect();
+        b.receive_all(&mut batch);
+        let opened: Vec<_> = batch.iter().map(opened_by).collect();
+        assert_eq!(opened, [Some(2), None, Some(2)]);
+    }
     // It has another key.
-    assert_eq!(counter(&b, "ipsec_rx_auth_fail"), 1);
-    assert_eq!(counter(&b, "ipsec_rx_packets"), 2);
+    assert_eq!(counter(&b, "ipsec_rx_auth_fail"), 2);
+    assert_eq!(counter(&b, "ipsec_rx_packets"), 4);
 }
