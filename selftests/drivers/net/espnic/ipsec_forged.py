@@ -17,6 +17,8 @@ from ksft.forge import Esp, Injector, ip, needed_padding, udp  # noqa: E402
 from ksft.frames import ENCAP_PORTS, PROTO_UDP  # noqa: E402
 
 COUNT, SOUND = 3, 2
+# How many packets the NIC collects before it tells of them, and for how many microseconds.
+BURST, HOLD_US = 32, 10000
 FIRST = 1000
 SOURCE_PORT, NEW_PORT = 4242, 4600
 PORTS = sorted(ENCAP_PORTS)
@@ -174,7 +176,67 @@ def _udp_checksum(side):
     side.send(Esp(inner), ports=(side.flow.encap,) * 2, checksum=True)
 
 
+def _hold_back(cfg):
+    """The NIC collects packets before it tells of them, so the driver looks at many in one go."""
+    def set_moderation(usecs, frames):
+        cfg.dut.cmd("ethtool", "-C", cfg.netif, "rx-usecs", str(usecs), "rx-frames", str(frames))
+    set_moderation(HOLD_US, BURST)
+    ktap.defer(set_moderation, 0, 0)
+
+
+def _burst(side, damage):
+    """Sound packets with others among them; returns how many are delivered."""
+    odd = [_number_too_old, _pad_length_255, _dummy, _long_padding]
+    if damage:
+        odd.append(lambda side: side.send(side.esp(), damage=1))
+    sound = BURST - len(odd)
+    for action in [Side.send_sound] * (sound - 2 * len(odd)):
+        action(side)
+    for action in odd:
+        for each in (action, Side.send_sound, Side.send_sound):
+            each(side)
+    return sound + 1
+
+
+def _together(cfg, make, damage=False):
+    """Packets that the driver looks at in one go do not take others' way."""
+    _hold_back(cfg)
+    for offload in (True, False):
+        side = Side(cfg, make(), offload)
+        watch = cfg.watch()
+        wanted = _burst(side, damage)
+        path = "offloaded" if offload else "in software"
+        ktap.equal(side.delivered(wanted), wanted, f"{path}: datagrams delivered")
+        watch.stop()
+        errors = {OLD: 1, FORMAT: 1, PROTOCOL: 1} if offload else {OLD: 1, PROTOCOL: 2}
+        ktap.equal(watch.dut_errors, errors, f"{path}: XFRM errors")
+        # Two are decrypted, but not delivered. The NIC does nothing with the damaged one.
+        decrypted = watch.driver.get("ipsec_rx_packets", 0)
+        ktap.equal(decrypted, (wanted + 2) * offload, f"{path}: decrypted")
+        failed = watch.driver.get("ipsec_rx_format_failed", 0)
+        ktap.equal(failed, int(offload), f"{path}: of a wrong form")
+        xfrm.flush(cfg.dut, cfg.peer)
+
+
+def together(cfg):
+    """Sound packets, and others among them, in one go of the driver."""
+    _together(cfg, _v4, damage=True)
+
+
+def together_v6(cfg):
+    """The same over IPv6."""
+    _together(cfg, _v6)
+
+
+def together_tunnel(cfg):
+    """The same in a tunnel."""
+    _together(cfg, esp.inner4, damage=True)
+
+
 CASES = [
+    together,
+    together_v6,
+    together_tunnel,
     _case("pad_length_255", "The pad length is more than the packet.", BAD_FORMAT,
           _pad_length_255),
     _case("pad_length_255_v6", "The same over IPv6.", BAD_FORMAT, _pad_length_255, _v6),
