@@ -35,17 +35,16 @@ void espnic_helper_umem_unmap(struct xsk_buff_pool *pool, struct device *dma, dm
 	xsk_pool_dma_unmap(pool, 0);
 }
 
-/* Makes the queue that of all buffers of the pool. */
+/* Makes the queue that of all buffers of the pool. After an error xdp_rxq_info_unreg() does nothing. */
 int espnic_helper_umem_set_queue(struct xsk_buff_pool *pool, struct xdp_rxq_info *rxq,
 				 struct net_device *dev, unsigned int queue)
 {
 	int err = __xdp_rxq_info_reg(rxq, dev, queue, 0, 0);
 
+	if (!err)
+		err = xdp_rxq_info_reg_mem_model(rxq, MEM_TYPE_XSK_BUFF_POOL, NULL);
 	if (err)
-		return err;
-	err = xdp_rxq_info_reg_mem_model(rxq, MEM_TYPE_XSK_BUFF_POOL, NULL);
-	if (err)
-		xdp_rxq_info_unreg(rxq);
+		xdp_rxq_info_unused(rxq);
 	else
 		xsk_pool_set_rxq_info(pool, rxq);
 	return err;

@@ -112,7 +112,7 @@ impl Umem {
 #[pinned_drop]
 impl PinnedDrop for Umem {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The structure is registered, or zeroed: then this does nothing.
+        // SAFETY: `register` was called: the structure is registered, or marked as unused, and then this does nothing.
         unsafe { bindings::xdp_rxq_info_unreg(self.queue.get()) };
         self.gone.complete_all();
     }
