@@ -12,8 +12,21 @@ use espnic_wire::sa;
 const LEN: usize = 1400;
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 
-/// Which SA a packet has: (name, target, always the same one).
-const CHOICES: [(&str, f64, bool); 2] = [("random", 0.8, false), ("one hot", 0.95, true)];
+/// Which SA a packet has: (name, whether it is always the same one).
+const CHOICES: [(&str, bool); 2] = [("random", false), ("one hot", true)];
+
+/// The least ratio to one SA that is aimed at. With AVX-512 keys are larger, and the rest takes less time.
+fn target(is_hot: bool) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    let is_wide = std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    let is_wide = false;
+    match (is_hot, is_wide) {
+        (true, _) => 0.95,
+        (false, true) => 0.7,
+        (false, false) => 0.8,
+    }
+}
 
 fn name(plan: &Plan, way: Way, choice: &str) -> String {
     let (way, sas) = (way.name(), plan.sas);
@@ -43,14 +56,14 @@ pub fn against_one_sa(plan: &Plan) -> Result<(Vec<Row>, Option<f64>), String> {
     let mut one = Pair::new(plan, kind, 1)?;
     let mut rows = Vec::new();
     let hot = plan.sas / 2;
-    for (choice, target, is_hot) in CHOICES {
+    for (choice, is_hot) in CHOICES {
         let mut random = Random(SEED);
         let mut choose = move || if is_hot { hot } else { random.below(plan.sas) };
         for way in Way::BOTH {
             rows.extend(compare(
                 plan,
                 name(plan, way, choice),
-                Some(target),
+                Some(target(is_hot)),
                 &mut || many.run(way, LEN, &mut choose),
                 &mut || one.run(way, LEN, &mut || 0),
             ));
