@@ -50,13 +50,15 @@ def _address(text):
 class Esp:
     """An ESP packet of an AES-GCM SA. Unless told otherwise it is one that RFC 4303 allows.
 
-    padding None: as much as needed; pad_len None: its length.
+    padding None: as much as needed; pad_len None: its length. Without keys: in clear, with zeros
+    for the ICV.
     """
 
     payload: bytes
     next_header: int = PROTO_UDP
     padding: bytes | None = None
     pad_len: int | None = None
+    without_keys: bool = False
 
     def _text(self):
         padding = self.padding
@@ -68,9 +70,11 @@ class Esp:
     def seal(self, sa, number):
         """The packet under an SA, with this sequence number."""
         header, iv = struct.pack("!II", sa.spi, number), os.urandom(IV_LEN)
+        icv_len = sa.algorithm.icv_bits // 8
+        if self.without_keys:
+            return header + iv + self._text() + bytes(icv_len)
         key, salt = sa.key[:-SALT_LEN], sa.key[-SALT_LEN:]
-        return header + iv + _gcm(key, salt + iv, header, self._text(),
-                                  sa.algorithm.icv_bits // 8)
+        return header + iv + _gcm(key, salt + iv, header, self._text(), icv_len)
 
 
 def needed_padding(payload):

@@ -5,6 +5,7 @@ import os
 import re
 
 from . import proc
+from .ktap import defer
 
 BUS = "/sys/bus/virtio"
 ACKNOWLEDGE = 1  # all that a device without a driver has in its status
@@ -147,3 +148,12 @@ def set_queue_values(ns, name, file, value):
     script = ('mount -t sysfs sysfs /sys && cd "/sys/class/net/$0/queues" && '
               'for file in tx-*/"$1"; do echo "$2" > "$file" || exit; done')
     ns.cmd("unshare", "--mount", "sh", "-c", script, name, file, str(value))
+
+
+def hold_back(cfg, usecs, frames):
+    """The NIC collects so many received frames, for so many microseconds, before it tells of
+    them."""
+    def set_moderation(usecs, frames):
+        cfg.dut.cmd("ethtool", "-C", cfg.netif, "rx-usecs", str(usecs), "rx-frames", str(frames))
+    set_moderation(usecs, frames)
+    defer(set_moderation, 0, 0)
