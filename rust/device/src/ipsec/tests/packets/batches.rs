@@ -120,6 +120,9 @@ fn the_sa_of_the_packet_before_takes_its_own_packets_only() {
         b.receive_all(&mut batch);
         let opened: Vec<_> = batch.iter().map(opened_by).collect();
         assert_eq!(opened, expected);
+        // What has no SA is left alone, and not refused.
+        let refused = |inbound: &&Inbound| inbound.hdr.has(F_SECURITY_ERR);
+        assert_eq!(batch.iter().find(refused).map(|inbound| &inbound.hdr), None);
     }
 }
 
