@@ -6,6 +6,7 @@ and written without barriers, which is right where the processor keeps stores in
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import platform
@@ -13,8 +14,8 @@ import socket
 import struct
 import time
 
-from . import xdp
-from .ktap import Failure, Skip, defer
+from . import netif, xdp
+from .ktap import Failure, Skip, check, defer, equal
 from .pace import scaled
 
 AF_XDP, SOL_XDP = 44, 283
@@ -26,6 +27,8 @@ OPTIONS, OPTION_ZEROCOPY = 8, 1
 RING_NEEDS_WAKEUP = 1
 MAP_CREATE, MAP_UPDATE, TYPE_XSKMAP, REDIRECT_MAP = 0, 2, 17, 51
 CHUNK, CHUNKS, RING = 4096, 256, 128
+HEADROOM = 256  # XDP_PACKET_HEADROOM, in front of a received frame
+RING_RESET = 40
 WAIT = scaled(5.0)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -218,3 +221,31 @@ def to_sockets(begin, sockets):
             raise Failure(f"the map of sockets: {os.strerror(ctypes.get_errno())}")
     begin.load_map(xdp.R1, fd).load(xdp.WORD, xdp.R2, xdp.R6, xdp.RX_QUEUE).move(xdp.R3, xdp.PASS)
     return begin.call(REDIRECT_MAP).leave()
+
+
+def channels(cfg):
+    """How many queue pairs are in use."""
+    text = cfg.dut.cmd("ethtool", "-l", cfg.netif)
+    return int(text.rpartition("Combined:")[2].split()[0])
+
+
+def need(cfg):
+    """Skip if the NIC cannot reset single queues. One queue pair is used, so that all frames come
+    to it."""
+    if not netif.has_feature(cfg.device, RING_RESET):
+        raise Skip(f"{cfg.netif} cannot reset single queues")
+    count = channels(cfg)
+    defer(cfg.dut.run, "ethtool", "-L", cfg.netif, "combined", str(count))
+    cfg.dut.run("ethtool", "-L", cfg.netif, "combined", "1")
+
+
+def bound(cfg, **kwargs):
+    """A socket whose memory the NIC uses."""
+    one, deadline = Socket(cfg.dut), time.monotonic() + WAIT
+    # the kernel takes the queue from a socket that was closed in a work of its own
+    while (error := one.bind(cfg.dut, cfg.netif, **kwargs)) == errno.EBUSY and \
+            time.monotonic() < deadline:
+        time.sleep(0.01)
+    equal(os.strerror(error), os.strerror(0), "bind")
+    check(one.is_zero_copy(), "the socket's frames are copied")
+    return one

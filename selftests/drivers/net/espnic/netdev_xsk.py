@@ -4,9 +4,7 @@
 
 import contextlib
 import errno
-import os
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
@@ -29,7 +27,6 @@ from ksft import (  # noqa: E402
 from ksft.frames import ETH_LEN, PROTO_UDP  # noqa: E402
 from ksft.xdpwire import COUNT, KIND, Counted, Wire, index_of, moving, program  # noqa: E402
 
-RING_RESET = 40
 ZEROCOPY_FEATURE = 8  # NETDEV_XDP_ACT_XSK_ZEROCOPY
 RESET_TIME = 15.0
 STREAM = 256 * 1024
@@ -38,33 +35,11 @@ SMALL_RING = 64
 SMALL_CHUNK = 2048
 SECRET = b"espnic: for nobody's memory but the kernel's"
 TOO_LONG = 1900  # an MTU that does not fit into a small chunk, with the room for programs
-
-
-def _need(cfg):
-    """Skip if the NIC cannot reset single queues. One queue pair is used, so that all frames come
-    to it."""
-    if not netif.has_feature(cfg.device, RING_RESET):
-        raise ktap.Skip(f"{cfg.netif} cannot reset single queues")
-    count = _channels(cfg)
-    ktap.defer(cfg.dut.run, "ethtool", "-L", cfg.netif, "combined", str(count))
-    cfg.dut.run("ethtool", "-L", cfg.netif, "combined", "1")
-
-
-def _channels(cfg):
-    text = cfg.dut.cmd("ethtool", "-l", cfg.netif)
-    return int(text.rpartition("Combined:")[2].split()[0])
-
-
-def _bound(cfg, **kwargs):
-    """A socket whose memory the NIC uses."""
-    one, deadline = xsk.Socket(cfg.dut), time.monotonic() + xsk.WAIT
-    # the kernel takes the queue from a socket that was closed in a work of its own
-    while (error := one.bind(cfg.dut, cfg.netif, **kwargs)) == errno.EBUSY and \
-            time.monotonic() < deadline:
-        time.sleep(0.01)
-    ktap.equal(os.strerror(error), os.strerror(0), "bind")
-    ktap.check(one.is_zero_copy(), "the socket's frames are copied")
-    return one
+HOLD_US = 10000
+# where the NIC's headers are, and what says in them that it has decrypted the frame: flags
+# (F_SECURITY, F_X_SEC), and the type of the SA, operation and status
+HEADERS = range(xsk.HEADROOM - 48, xsk.RING * xsk.CHUNK, xsk.CHUNK)
+DECRYPTED, UNDER_SA = 16 | 128, b"\x04\x02\x01\0"
 
 
 def _end(cfg, one, queue=0):
@@ -119,14 +94,14 @@ def announced(cfg):
     """The kernel's list of features says it, if the NIC can."""
     family = netdevnl.Netdev(cfg.dut)
     ktap.defer(family.close)
-    can = netif.has_feature(cfg.device, RING_RESET)
+    can = netif.has_feature(cfg.device, xsk.RING_RESET)
     ktap.equal(bool(family.xdp_features(index_of(cfg)) & ZEROCOPY_FEATURE), can, "xdp-features")
 
 
 def without_copies(cfg):
     """Frames of a socket come and leave where they are."""
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     _works(cfg, one)
     ktap.equal(one.statistics()["rx_invalid"], 0, "pieces that the kernel did not understand")
@@ -134,8 +109,8 @@ def without_copies(cfg):
 
 def many(cfg):
     """More frames than the rings hold, both ways."""
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     wire = Wire(cfg)
     for _ in range(10):
@@ -149,8 +124,8 @@ def many(cfg):
 
 def stack_goes_on(cfg):
     """What is not for the socket gets to the stack, with a program and without one."""
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _both_ways(cfg)
     _to_socket(cfg, one)
     counted = Counted(cfg)
@@ -161,7 +136,7 @@ def stack_goes_on(cfg):
 
 def copied(cfg):
     """A socket that asks for copies gets them beside the driver's memory."""
-    _need(cfg)
+    xsk.need(cfg)
     one = xsk.Socket(cfg.dut)
     ktap.equal(one.bind(cfg.dut, cfg.netif, flags=xsk.COPY), 0, "bind")
     ktap.check(not one.is_zero_copy(), "the NIC uses the socket's memory")
@@ -177,8 +152,8 @@ def copied(cfg):
 
 def verdicts(cfg):
     """All answers of programs hold for frames in a socket's memory."""
-    _need(cfg)
-    _bound(cfg)
+    xsk.need(cfg)
+    xsk.bound(cfg)
     wire = Wire(cfg)
     for begin, verdict, name in ((program(), xdp.DROP, "rx_xdp_drops"),
                                  (program(), xdp.ABORTED, "rx_xdp_aborted")):
@@ -209,8 +184,8 @@ def verdicts(cfg):
 def room(cfg):
     """Without room in a socket's memory frames wait for it; the socket is asked to say when there
     is some, and then everything goes on."""
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     wire = Wire(cfg)
     marker = wire.marker()
@@ -228,15 +203,15 @@ def room(cfg):
 
 def no_wakeups(cfg):
     """A socket that does not promise to wake the driver."""
-    _need(cfg)
-    one = _bound(cfg, flags=xsk.ZEROCOPY)
+    xsk.need(cfg)
+    one = xsk.bound(cfg, flags=xsk.ZEROCOPY)
     _to_socket(cfg, one)
     _works(cfg, one)
 
 
 def taken_back(cfg):
     """Sockets come and go under traffic."""
-    _need(cfg)
+    xsk.need(cfg)
     streams = [traffic.Stream(cfg.dut, env.DUT4, cfg.peer, env.PEER4),
                traffic.Stream(cfg.peer, env.PEER4, cfg.dut, env.DUT4)]
     for stream in streams:
@@ -244,7 +219,7 @@ def taken_back(cfg):
         stream.start()
     wire = Wire(cfg)
     for _ in range(3):
-        one = _bound(cfg)
+        one = xsk.bound(cfg)
         for _ in range(xsk.RING // 2):
             one.post(_answer(wire, b"espnic on its way"))
         one.wake()
@@ -260,7 +235,7 @@ def taken_back(cfg):
 
 
 def _works_again(cfg):
-    one = _bound(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     _works(cfg, one, "with a new socket")
     _end(cfg, one)
@@ -268,9 +243,9 @@ def _works_again(cfg):
 
 def down_and_up(cfg):
     """A socket outlives link down; meanwhile it cannot send."""
-    _need(cfg)
+    xsk.need(cfg)
     ktap.defer(cfg.configure)
-    one = _bound(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     _works(cfg, one)
     cfg.dut.ip(f"link set {cfg.netif} down")
@@ -287,8 +262,8 @@ def down_and_up(cfg):
 def reset(cfg):
     """A socket outlives a reset of the NIC, and one that asks for it under traffic."""
     cfg.need_request("reset")
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     _works(cfg, one)
     wire = Wire(cfg)
@@ -306,8 +281,8 @@ def stuck(cfg):
     """What a NIC does not send it has to give back when the socket ends, and other traffic goes
     on."""
     cfg.need_request("misbehave", "stall")
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     wire = Wire(cfg)
     ktap.defer(cfg.control.fault, cfg.nic, "misbehave", "tx", "stall", 0)
     cfg.control.fault(cfg.nic, "misbehave", "tx", "stall", 1)
@@ -323,8 +298,8 @@ def stuck(cfg):
 def hostile(cfg):
     """A NIC that lies about frames in a socket's memory, or breaks the queue, harms nobody."""
     cfg.need_request("misbehave", "num-buffers", "id-out-of-range", "reset")
-    _need(cfg)
-    one, wire = _bound(cfg), Wire(cfg)
+    xsk.need(cfg)
+    one, wire = xsk.bound(cfg), Wire(cfg)
     _to_socket(cfg, one)
     ktap.defer(cfg.control.request, "fault", cfg.nic, "clear")
     for what in ("num-buffers", "gso-type", "csum-start"):
@@ -345,8 +320,8 @@ def hostile(cfg):
 
 def other_rings(cfg):
     """Rings of another size."""
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     rings.resize(cfg, SMALL_RING)
     _works(cfg, one, "with small rings")
@@ -354,17 +329,17 @@ def other_rings(cfg):
 
 def channels(cfg):
     """As long as a queue has a socket it cannot go away; others can come and go."""
-    if not netif.has_feature(cfg.device, RING_RESET):
+    if not netif.has_feature(cfg.device, xsk.RING_RESET):
         raise ktap.Skip(f"{cfg.netif} cannot reset single queues")
-    count = _channels(cfg)
+    count = xsk.channels(cfg)
     if count < 2:
         raise ktap.Skip(f"{cfg.netif} has a single queue pair in use")
-    last = _bound(cfg, queue=count - 1)
+    last = xsk.bound(cfg, queue=count - 1)
     ktap.defer(cfg.dut.run, "ethtool", "-L", cfg.netif, "combined", str(count))
     result = cfg.dut.run("ethtool", "-L", cfg.netif, "combined", "1")
     ktap.check(result.returncode, "a queue with a socket went away")
     _end(cfg, last, count - 1)
-    first = _bound(cfg)
+    first = xsk.bound(cfg)
     cfg.dut.cmd("ethtool", "-L", cfg.netif, "combined", "1")
     _to_socket(cfg, first)
     _works(cfg, first, "with one queue pair")
@@ -374,7 +349,7 @@ def channels(cfg):
 
 def refused(cfg):
     """What cannot be bound."""
-    _need(cfg)
+    xsk.need(cfg)
 
     def error(chunk=xsk.CHUNK, **kwargs):
         one = xsk.Socket(cfg.dut, chunk=chunk)
@@ -390,15 +365,15 @@ def refused(cfg):
     cfg.set_mtu(9000)
     ktap.equal(error(), "EINVAL", "an MTU that is too large")
     cfg.set_mtu(cfg.mtu)
-    _bound(cfg)
+    xsk.bound(cfg)
     ktap.equal(error(), "EBUSY", "a second socket")
     _both_ways(cfg)
 
 
 def unbound(cfg):
     """The driver goes with a socket there, which is told."""
-    _need(cfg)
-    one = _bound(cfg)
+    xsk.need(cfg)
+    one = xsk.bound(cfg)
     _to_socket(cfg, one)
     with cfg.driver_away():
         ktap.check(one.wake(), "the socket can send without a driver")
@@ -410,11 +385,11 @@ def unbound(cfg):
 def crypto_offload(cfg):
     """The NIC decrypts nothing to memory that user space can read and change: inbound SAs are left
     to software, and come back."""
-    _need(cfg)
+    xsk.need(cfg)
     flow = esp.direct()
     esp.protect(cfg.need_offload(), flow)
     esp.exercise(cfg, flow, esp.SIZES[-3:])
-    one, counted = _bound(cfg), Counted(cfg)
+    one, counted = xsk.bound(cfg), Counted(cfg)
     _to_socket(cfg, one)
     pair = traffic.Datagrams(cfg.peer, flow.peer_inner, cfg.dut, flow.dut_inner)
     ktap.defer(pair.close)
@@ -435,10 +410,30 @@ def crypto_offload(cfg):
     esp.exercise(cfg, flow, esp.SIZES[-3:])
 
 
+def user_writes(cfg):
+    """What headers in a socket's memory say of IPsec nobody believes: user space can write it."""
+    xsk.need(cfg.need_offload())
+    one, wire = xsk.bound(cfg), Wire(cfg)
+    netif.hold_back(cfg, HOLD_US, 2 * COUNT)
+    for in_place in (0, COUNT):
+        if in_place:
+            xdp.attach(cfg, program().end(xdp.PASS))
+        marker, counted = wire.marker(), Counted(cfg)
+        for number in range(50 * COUNT):
+            if number < COUNT:
+                wire.send(marker)
+            for at in HEADERS:
+                one.memory[at], one.memory[at + 30:at + 34] = DECRYPTED, UNDER_SA
+        ktap.check(any(one.memory[at + 10] for at in HEADERS), "the headers are somewhere else")
+        ktap.equal(len(wire.passed(marker, COUNT)), COUNT, f"frames, {in_place} in place")
+        ktap.at_least(counted["rx_xdp_in_place"], in_place, "rx_xdp_in_place")
+        counted.expect(ipsec_rx_drop_stale=0)
+
+
 def packet_offload(cfg):
     """SAs of packet offload, behind which there is no software, and such sockets keep each other
     out."""
-    _need(cfg)
+    xsk.need(cfg)
     flow = esp.inner4(outer=4, reqid=packet.REQID)
     packet.protect(cfg.need_offload(), flow)
     one = xsk.Socket(cfg.dut)
@@ -446,7 +441,7 @@ def packet_offload(cfg):
     one.close()
     packet.exercise(cfg, flow, esp.SIZES[-3:])
     xfrm.flush(cfg.dut, cfg.peer)
-    _bound(cfg)
+    xsk.bound(cfg)
     packet.refused(cfg, f"{flow.in_.add(packet.offload(cfg, 'in'))}", "AF_XDP")
 
 
@@ -457,8 +452,8 @@ def _wait_for(counted, name):
 def policies(cfg):
     """Policies of packet offload hold for what a socket sends, and for what a program redirects or
     passes."""
-    _need(cfg)
-    one = _bound(cfg.need_offload())
+    xsk.need(cfg)
+    one = xsk.bound(cfg.need_offload())
     wire = Wire(cfg)
     ktap.defer(xfrm.flush, cfg.dut)
     blocked, other, marker = "198.18.0.7", "198.18.0.8", b"espnic: blocked, by a policy"
@@ -494,7 +489,7 @@ def policies(cfg):
 
 CASES = [announced, without_copies, many, stack_goes_on, copied, verdicts, room, no_wakeups,
          taken_back, down_and_up, reset, stuck, hostile, other_rings, channels, refused, unbound,
-         crypto_offload, packet_offload, policies]
+         crypto_offload, user_writes, packet_offload, policies]
 
 if __name__ == "__main__":
     ktap.main(CASES, lambda: env.Setup(tap=True))
