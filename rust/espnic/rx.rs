@@ -229,21 +229,22 @@ impl Rx {
         batch: &mut Batch<RxSkb>,
         limit: u32,
     ) -> u32 {
-        self.take_each(poll, batch, limit, |rx, queue, buffer, len, place| {
+        let next = |queue: &mut RxQueue| queue.take(poll);
+        self.take_each(batch, limit, next, |rx, queue, (buffer, len), place| {
             rx.assemble(poll, queue, header, buffer, len, place)
         })
     }
 
-    /// Takes up to `limit` frames and puts what `make` makes of them into `batch`; it copies their headers to
-    /// there. Returns how many were taken.
+    /// Takes up to `limit` frames, which begin in what `next` takes from the queue, and puts what `make` makes of them into
+    /// `batch`; it copies their headers to there. Returns how many were taken.
     // Always: it is the loop around all that a received packet takes.
     #[inline(always)]
-    fn take_each<T>(
+    fn take_each<B, T>(
         &mut self,
-        poll: &Poll<'_>,
         batch: &mut Batch<T>,
         limit: u32,
-        mut make: impl FnMut(&mut Self, &mut RxQueue, RxBuffer, u32, &mut NetHdr48) -> Option<T>,
+        next: impl Fn(&mut RxQueue) -> Option<B>,
+        mut make: impl FnMut(&mut Self, &mut RxQueue, B, &mut NetHdr48) -> Option<T>,
     ) -> u32 {
         let Some(mut queue) = self.queue.take() else {
             return 0;
@@ -254,11 +255,11 @@ impl Rx {
             if taken >= limit {
                 break;
             }
-            let Some((buffer, len)) = queue.take(poll) else {
+            let Some(buffer) = next(&mut queue) else {
                 break;
             };
             taken = taken.wrapping_add(1);
-            *slot = make(self, &mut queue, buffer, len, place);
+            *slot = make(self, &mut queue, buffer, place);
         }
         self.queue = Some(queue);
         taken

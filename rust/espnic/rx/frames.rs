@@ -66,7 +66,8 @@ impl Rx {
         if self.lent.is_some() {
             return self.collect_lent(poll, form, frames, limit);
         }
-        self.take_each(poll, frames, limit, |rx, queue, buffer, len, place| {
+        let next = |queue: &mut RxQueue| queue.take(poll);
+        self.take_each(frames, limit, next, |rx, queue, (buffer, len), place| {
             rx.receive_frame(poll, queue, form, buffer, len, place)
         })
     }

@@ -67,23 +67,12 @@ impl Rx {
         frames: &mut Batch<Received>,
         limit: u32,
     ) -> u32 {
-        let Some(mut queue) = self.queue.take() else {
-            return 0;
-        };
-        queue.disable_cb();
-        let mut taken = 0;
-        for (place, slot) in frames.places() {
-            if taken >= limit {
-                break;
-            }
-            let Some(buffer) = queue.take_umem() else {
-                break;
-            };
-            taken = taken.wrapping_add(1);
-            *slot = self.receive_lent(poll, &mut queue, form, buffer, place);
-        }
-        self.queue = Some(queue);
-        taken
+        self.take_each(
+            frames,
+            limit,
+            RxQueue::take_umem,
+            |rx, queue, buffer, place| rx.receive_lent(poll, queue, form, buffer, place),
+        )
     }
 
     /// Leaves a frame where it is, if it is fit for that, or copies it, and its header to `place`.
