@@ -93,11 +93,9 @@ impl<A: Aead> Transform for EspAead<A> {
     fn open(&self, esn_hi: Option<u32>, esp: &mut [u8]) -> Result<(), CipherError> {
         let parts = Parts::split(esp, self.icv_len).ok_or(CipherError::Unsupported)?;
         let nonce = nonce(&self.salt, parts.iv);
-        let Some(hi) = esn_hi else {
-            return self.aead.open(&nonce, parts.header, parts.text, parts.icv);
-        };
-        let aad = extended(parts.header, hi);
-        self.aead.open(&nonce, &aad, parts.text, parts.icv)
+        with_aad(parts.header, esn_hi, |aad| {
+            self.aead.open(&nonce, aad, parts.text, parts.icv)
+        })
     }
 
     #[inline(always)]
@@ -134,13 +132,9 @@ impl<A: Aead> Transform for EspAead<A> {
             .get_mut(..self.icv_len.into())
             .ok_or(CipherError::Unsupported)?;
         let nonce = nonce(&self.salt, parts.iv);
-        match esn_hi {
-            Some(hi) => {
-                let aad = extended(parts.header, hi);
-                self.aead.seal(&nonce, &aad, parts.text, icv)
-            }
-            None => self.aead.seal(&nonce, parts.header, parts.text, icv),
-        }
+        with_aad(parts.header, esn_hi, |aad| {
+            self.aead.seal(&nonce, aad, parts.text, icv)
+        })
     }
 
     fn random_iv(&self) -> Result<[u8; LONG_IV_LEN], CipherError> {
@@ -162,11 +156,9 @@ impl<A: Aead> EspAead<A> {
     ) -> Result<(), CipherError> {
         let parts = Parts::split(esp, icv_len).ok_or(CipherError::Unsupported)?;
         let nonce = nonce(&self.salt, parts.iv);
-        let Some(hi) = esn_hi else {
-            return self.aead.seal(&nonce, parts.header, parts.text, parts.icv);
-        };
-        let aad = extended(parts.header, hi);
-        self.aead.seal(&nonce, &aad, parts.text, parts.icv)
+        with_aad(parts.header, esn_hi, |aad| {
+            self.aead.seal(&nonce, aad, parts.text, parts.icv)
+        })
     }
 
     #[inline(never)]
@@ -194,11 +186,9 @@ impl<A: Aead> EspAead<A> {
             icv,
         } = Parts::split(esp, icv_len).ok_or(CipherError::Unsupported)?;
         let nonce = nonce(&self.salt, iv);
-        let Some(hi) = esn_hi else {
-            return self.aead.begin_open(&nonce, header, text, icv, computed);
-        };
-        let aad = extended(header, hi);
-        self.aead.begin_open(&nonce, &aad, text, icv, computed)
+        with_aad(header, esn_hi, |aad| {
+            self.aead.begin_open(&nonce, aad, text, icv, computed)
+        })
     }
 
     #[inline(never)]
@@ -259,8 +249,17 @@ pub fn nonce(salt: &[u8; SALT_LEN], iv: &[u8; IV_LEN]) -> [u8; NONCE_LEN] {
     nonce
 }
 
-/// Additional authenticated data with ESN (RFC 4106 section 5): the ESP header with the high half of the
-/// sequence number in its middle. Without ESN it is the header as it is.
+/// Calls `run` with the additional authenticated data (RFC 4106 section 5): the ESP header, with ESN [`extended`].
+// Always: `run` calls the cipher, for each of both lengths by itself.
+#[inline(always)]
+fn with_aad<R>(header: &[u8; ESP_HLEN], esn_hi: Option<u32>, run: impl FnOnce(&[u8]) -> R) -> R {
+    match esn_hi {
+        Some(hi) => run(&extended(header, hi)),
+        None => run(header),
+    }
+}
+
+/// The ESP header with the high half of the sequence number in its middle.
 #[inline]
 fn extended(header: &[u8; ESP_HLEN], esn_hi: u32) -> [u8; ESP_HLEN + 4] {
     // In words, as for the nonce.
